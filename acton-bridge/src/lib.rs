@@ -1,0 +1,1 @@
+//! A learning Ethernet bridge with ageing and E-Tree rules, without I/O.

@@ -1,0 +1,1 @@
+//! Ethernet over UDP: the acton server and client.

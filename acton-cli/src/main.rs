@@ -1,0 +1,3 @@
+//! The `acton` command.
+
+fn main() {}

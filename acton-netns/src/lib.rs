@@ -1,0 +1,1 @@
+//! Network namespaces held by threads, and veth pairs between them, for labs and tests.

@@ -1,0 +1,1 @@
+//! The wire protocol of acton and its state machines, without I/O.

@@ -1,0 +1,1 @@
+//! AF_PACKET sockets bound to one interface: filters, VLAN tags, fanout, receive ring.

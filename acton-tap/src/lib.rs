@@ -1,0 +1,1 @@
+//! Linux TAP interfaces: creation, ioctl programming, offloads, batched I/O.

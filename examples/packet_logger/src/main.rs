@@ -1,0 +1,3 @@
+//! Prints, counts and records the frames of one interface.
+
+fn main() {}
