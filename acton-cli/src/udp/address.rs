@@ -1,0 +1,253 @@
+//! Socket addresses and source selection as the kernel reads and writes them, in safe code.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+
+/// Length of `struct sockaddr_in` in bytes, ip(7).
+const SOCKADDR_IN_LEN: usize = 16;
+/// Length of `struct sockaddr_in6` in bytes, ipv6(7).
+const SOCKADDR_IN6_LEN: usize = 28;
+/// Length of `struct cmsghdr` in bytes, cmsg(3): a length of the machine's word, level, type.
+const CMSG_HEADER_LEN: usize = size_of::<usize>() + 8;
+/// Alignment of control messages in bytes, cmsg(3).
+const CMSG_ALIGN: usize = size_of::<usize>();
+
+/// A `struct sockaddr` of either family.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(8))]
+pub(super) struct Name(pub(super) [u8; SOCKADDR_IN6_LEN]);
+
+impl Name {
+    pub(super) const ZERO: Self = Self([0; SOCKADDR_IN6_LEN]);
+
+    /// The address in the kernel's layout and its length. IPv4 is mapped into IPv6 where the
+    /// socket is an IPv6 one.
+    fn encode(address: SocketAddr, ipv6_socket: bool) -> (Self, u32) {
+        let mut name = Self::ZERO;
+        let bytes = &mut name.0;
+        bytes[2..4].copy_from_slice(&address.port().to_be_bytes());
+        match address {
+            SocketAddr::V4(v4) if !ipv6_socket => {
+                bytes[..2].copy_from_slice(&(libc::AF_INET as u16).to_ne_bytes());
+                bytes[4..8].copy_from_slice(&v4.ip().octets());
+                (name, SOCKADDR_IN_LEN as u32)
+            }
+            _ => {
+                let (ip, scope) = match address {
+                    SocketAddr::V4(v4) => (v4.ip().to_ipv6_mapped(), 0),
+                    SocketAddr::V6(v6) => (*v6.ip(), v6.scope_id()),
+                };
+                bytes[..2].copy_from_slice(&(libc::AF_INET6 as u16).to_ne_bytes());
+                bytes[8..24].copy_from_slice(&ip.octets());
+                bytes[24..28].copy_from_slice(&scope.to_ne_bytes());
+                (name, SOCKADDR_IN6_LEN as u32)
+            }
+        }
+    }
+
+    /// The address that the kernel wrote; an IPv4-mapped one comes back as IPv4.
+    pub(super) fn decode(&self) -> Option<SocketAddr> {
+        let bytes = &self.0;
+        let port = u16::from_be_bytes([bytes[2], bytes[3]]);
+        match i32::from(u16::from_ne_bytes([bytes[0], bytes[1]])) {
+            libc::AF_INET => {
+                let ip = Ipv4Addr::new(bytes[4], bytes[5], bytes[6], bytes[7]);
+                Some(SocketAddrV4::new(ip, port).into())
+            }
+            libc::AF_INET6 => {
+                let ip = Ipv6Addr::from(array::<16>(bytes, 8)?);
+                if let Some(v4) = ip.to_ipv4_mapped() {
+                    return Some(SocketAddrV4::new(v4, port).into());
+                }
+                let scope = u32::from_ne_bytes(array(bytes, 24)?);
+                Some(SocketAddrV6::new(ip, port, 0, scope).into())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The local address that a datagram came to, so that the answer leaves from there: a host with
+/// several addresses must not answer from another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Source {
+    ip: IpAddr,
+    /// Interface index, kept for link-local addresses alone: elsewhere routing decides.
+    interface: u32,
+}
+
+/// Where datagrams go, in the kernel's own layout, made once a peer.
+#[derive(Debug, Clone)]
+pub(crate) struct Destination {
+    pub(super) name: Name,
+    /// 0 for a connected socket.
+    pub(super) name_len: u32,
+    pub(super) source: Control,
+}
+
+impl Destination {
+    /// A peer at `remote`, reached from `source` where that is known.
+    pub(crate) fn new(remote: SocketAddr, source: Option<Source>, ipv6_socket: bool) -> Self {
+        let (name, name_len) = Name::encode(remote, ipv6_socket);
+        let mut control = Control::EMPTY;
+        if let Some(source) = source {
+            control.push_source(source, ipv6_socket);
+        }
+        Self { name, name_len, source: control }
+    }
+
+    /// The peer that the socket is connected to.
+    pub(crate) const CONNECTED: Self =
+        Self { name: Name::ZERO, name_len: 0, source: Control::EMPTY };
+}
+
+/// Room for what a message carries at most: packet info of one family (40 bytes with its
+/// header) and a segment size (24).
+const CONTROL_CAPACITY: usize = 96;
+
+/// The control messages of one datagram, cmsg(3).
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(8))]
+pub(super) struct Control {
+    pub(super) bytes: [u8; CONTROL_CAPACITY],
+    pub(super) len: usize,
+}
+
+impl Control {
+    pub(super) const EMPTY: Self = Self { bytes: [0; CONTROL_CAPACITY], len: 0 };
+    pub(super) const CAPACITY: usize = CONTROL_CAPACITY;
+
+    fn push(&mut self, level: i32, kind: i32, data: &[u8]) {
+        let end = self.len + CMSG_HEADER_LEN + data.len();
+        let next = end.next_multiple_of(CMSG_ALIGN);
+        // What acton pushes fits by the capacity's definition.
+        debug_assert!(next <= CONTROL_CAPACITY);
+        let message = &mut self.bytes[self.len..end];
+        let (header, body) = message.split_at_mut(CMSG_HEADER_LEN);
+        let length = CMSG_HEADER_LEN + data.len();
+        header[..CMSG_ALIGN].copy_from_slice(&length.to_ne_bytes());
+        header[CMSG_ALIGN..CMSG_ALIGN + 4].copy_from_slice(&level.to_ne_bytes());
+        header[CMSG_ALIGN + 4..].copy_from_slice(&kind.to_ne_bytes());
+        body.copy_from_slice(data);
+        self.len = next;
+    }
+
+    fn push_source(&mut self, source: Source, ipv6_socket: bool) {
+        match source.ip {
+            IpAddr::V4(ip) if !ipv6_socket => {
+                // struct in_pktinfo: interface index, source address, destination (unused here)
+                let mut info = [0; 12];
+                info[..4].copy_from_slice(&source.interface.to_ne_bytes());
+                info[4..8].copy_from_slice(&ip.octets());
+                self.push(libc::IPPROTO_IP, libc::IP_PKTINFO, &info);
+            }
+            ip => {
+                let ip = match ip {
+                    IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+                    IpAddr::V6(v6) => v6,
+                };
+                // struct in6_pktinfo: address, interface index
+                let mut info = [0; 20];
+                info[..16].copy_from_slice(&ip.octets());
+                info[16..].copy_from_slice(&source.interface.to_ne_bytes());
+                self.push(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &info);
+            }
+        }
+    }
+
+    /// Asks the kernel to cut the payload into datagrams of `size` bytes.
+    pub(super) fn push_segment_size(&mut self, size: u16) {
+        self.push(libc::SOL_UDP, libc::UDP_SEGMENT, &size.to_ne_bytes());
+    }
+
+    /// The local address and the segment size (of merged datagrams) that came with a message.
+    pub(super) fn decode(bytes: &[u8]) -> (Option<Source>, Option<usize>) {
+        let (mut source, mut segment) = (None, None);
+        let mut rest = bytes;
+        while let Some(length) = array(rest, 0).map(usize::from_ne_bytes) {
+            if length < CMSG_HEADER_LEN || length > rest.len() {
+                break;
+            }
+            let (Some(level), Some(kind)) = (array(rest, CMSG_ALIGN), array(rest, CMSG_ALIGN + 4))
+            else {
+                break;
+            };
+            let data = &rest[CMSG_HEADER_LEN..length];
+            match (i32::from_ne_bytes(level), i32::from_ne_bytes(kind)) {
+                (libc::IPPROTO_IP, libc::IP_PKTINFO) => source = Source::from_pktinfo(data),
+                (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => source = Source::from_pktinfo6(data),
+                (libc::SOL_UDP, libc::UDP_GRO) => {
+                    segment = array(data, 0).map(|size| i32::from_ne_bytes(size) as usize);
+                }
+                _ => {}
+            }
+            rest = rest.get(length.next_multiple_of(CMSG_ALIGN)..).unwrap_or_default();
+        }
+        (source, segment.filter(|&size| size > 0))
+    }
+}
+
+impl Source {
+    fn from_pktinfo(data: &[u8]) -> Option<Self> {
+        let ip = Ipv4Addr::from(array::<4>(data, 4)?);
+        Some(Self { ip: ip.into(), interface: 0 })
+    }
+
+    fn from_pktinfo6(data: &[u8]) -> Option<Self> {
+        let ip = Ipv6Addr::from(array::<16>(data, 0)?);
+        let interface = u32::from_ne_bytes(array(data, 16)?);
+        if ip.is_multicast() {
+            return None;
+        }
+        Some(match ip.to_ipv4_mapped() {
+            Some(v4) => Self { ip: v4.into(), interface: 0 },
+            None => {
+                let interface = if ip.is_unicast_link_local() { interface } else { 0 };
+                Self { ip: ip.into(), interface }
+            }
+        })
+    }
+}
+
+fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+    bytes.get(at..at + N)?.try_into().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn names_survive_both_kinds_of_socket() {
+        for text in ["192.0.2.7:8080", "[2001:db8::1]:443", "[fe80::1%3]:9"] {
+            let address: SocketAddr = text.parse().unwrap();
+            let (name, len) = Name::encode(address, true);
+            assert_eq!(len, 28);
+            assert_eq!(name.decode(), Some(address), "{text}");
+        }
+        let v4: SocketAddr = "192.0.2.7:8080".parse().unwrap();
+        let (name, len) = Name::encode(v4, false);
+        assert_eq!((name.decode(), len), (Some(v4), 16));
+    }
+
+    #[test]
+    fn control_messages_read_back() {
+        let source = Source { ip: "192.0.2.1".parse().unwrap(), interface: 0 };
+        for ipv6_socket in [false, true] {
+            let mut control = Control::EMPTY;
+            control.push_source(source, ipv6_socket);
+            control.push_segment_size(1_400);
+            assert_eq!(Control::decode(&control.bytes[..control.len]).0, Some(source));
+        }
+        let mut merged = Control::EMPTY;
+        merged.push(libc::SOL_UDP, libc::UDP_GRO, &1_400_i32.to_ne_bytes());
+        assert_eq!(Control::decode(&merged.bytes[..merged.len]), (None, Some(1_400)));
+    }
+
+    proptest! {
+        #[test]
+        fn any_control_bytes_decode_to_something(bytes in proptest::collection::vec(any::<u8>(), 0..96)) {
+            Control::decode(&bytes);
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! Batched UDP: many datagrams a system call in both directions, with segmentation and merging
+//! left to the kernel (UDP_SEGMENT and UDP_GRO, udp(7)).
+//!
+//! The message headers are our own and allocated once: control messages must be reset for each
+//! call and differ from message to message, which ready-made wrappers do not allow.
+
+mod address;
+mod recv;
+mod send;
+mod socket;
+mod sys;
+
+pub(crate) use address::{Destination, Source};
+pub(crate) use recv::RecvBatch;
+pub(crate) use send::{SendBuffer, SendCounts};
+pub(crate) use socket::UdpSocket;
+
+/// The largest UDP payload over IPv4 without jumbograms, in bytes: 65,535 less the IPv4 header
+/// (20) and the UDP header (8).
+pub(crate) const MAX_PAYLOAD: usize = 65_507;

@@ -1,0 +1,68 @@
+//! Receiving a batch of datagrams with one system call.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
+
+use super::address::{Control, Source};
+use super::sys::RecvArena;
+
+/// Messages a call takes at most: past this the system call is a small part of the cost.
+const MESSAGES: usize = 32;
+/// Room for one message: UDP_GRO hands over up to 64 KiB of merged datagrams at once.
+const SLOT_LEN: usize = 65_536;
+
+/// Buffers for received datagrams, allocated once and filled again by each [`receive`].
+///
+/// [`receive`]: Self::receive
+pub(crate) struct RecvBatch {
+    arena: RecvArena,
+}
+
+/// One message: a datagram, or several of one sender merged by the kernel.
+pub(crate) struct Received<'a> {
+    /// The sender's address.
+    pub(crate) from: SocketAddr,
+    /// The address it was sent to, where the socket asks for it.
+    pub(crate) to: Option<Source>,
+    payload: &'a mut [u8],
+    segment: usize,
+}
+
+impl Received<'_> {
+    /// The datagrams in the order of their arrival.
+    pub(crate) fn datagrams(&mut self) -> impl Iterator<Item = &mut [u8]> {
+        // An empty datagram is one datagram, which chunks() would leave out.
+        let empty = self.payload.is_empty().then_some(<&mut [u8]>::default());
+        empty.into_iter().chain(self.payload.chunks_mut(self.segment))
+    }
+}
+
+impl RecvBatch {
+    pub(crate) fn new() -> Self {
+        Self { arena: RecvArena::new(MESSAGES, SLOT_LEN) }
+    }
+
+    /// Takes what has arrived, without waiting, and returns how many messages that is.
+    ///
+    /// # Errors
+    /// Those of recvmmsg(2): `WouldBlock` where nothing has arrived; on a connected socket also
+    /// what the network reported of earlier sends, e.g. `ConnectionRefused`.
+    pub(crate) fn receive(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
+        self.arena.receive(socket)
+    }
+
+    /// Whether the last call filled every message, so that more may be waiting.
+    pub(crate) fn is_full(&self) -> bool {
+        self.arena.filled() == MESSAGES
+    }
+
+    /// Message `index` of the last [`receive`](Self::receive); `None` past the last, and for one
+    /// whose sender is of no family we know.
+    pub(crate) fn message(&mut self, index: usize) -> Option<Received<'_>> {
+        let message = self.arena.message(index)?;
+        let (to, segment) = Control::decode(message.control);
+        let segment = segment.unwrap_or(message.payload.len()).max(1);
+        Some(Received { from: message.name.decode()?, to, payload: message.payload, segment })
+    }
+}

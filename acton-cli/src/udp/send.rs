@@ -1,0 +1,330 @@
+//! Sending a batch of datagrams with few system calls, and none of them lost to a refused
+//! segmentation.
+
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::ptr;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::MAX_PAYLOAD;
+use super::address::Destination;
+use super::socket::UdpSocket;
+use super::sys::{Messages, SendArena};
+
+/// Messages a call takes at most.
+const MESSAGES: usize = 64;
+/// Datagrams a message holds at most: UDP_MAX_SEGMENTS of linux/udp.h before 6.9 (128 since).
+const SEGMENTS: usize = 64;
+/// Datagrams a batch holds at most.
+const DATAGRAMS: usize = 1_024;
+/// How long a full send buffer is waited for, in milliseconds: the driver frees it in
+/// microseconds or is stuck, and then the frames behind are better dropped than late.
+const FULL_WAIT_MS: u8 = 5;
+
+/// What became of datagrams handed to the kernel.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct SendCounts {
+    /// Datagrams the kernel took.
+    pub(crate) sent: u64,
+    /// Bytes in them.
+    pub(crate) bytes: u64,
+    /// Dropped: the send buffer stayed full.
+    pub(crate) full: u64,
+    /// Dropped: larger than the path or the socket carries.
+    pub(crate) too_large: u64,
+    /// Dropped: no route, or refused by a local rule.
+    pub(crate) unreachable: u64,
+    /// Messages whose segmentation the kernel refused and that went out datagram by datagram.
+    pub(crate) cut: u64,
+}
+
+/// Headers for outgoing datagrams, allocated once.
+pub(crate) struct SendBuffer {
+    arena: SendArena,
+    /// The largest datagram that the kernel still cuts out of a larger send: one that does not
+    /// fit the path in one packet is refused. Learnt from refusals; 0 is none at all.
+    segment_limit: usize,
+}
+
+impl SendBuffer {
+    pub(crate) fn new() -> Self {
+        Self { arena: SendArena::new(MESSAGES, DATAGRAMS), segment_limit: MAX_PAYLOAD }
+    }
+
+    /// Starts a batch on `socket`; [`SendBatch::finish`] sends what is left in it.
+    pub(crate) fn begin<'a, 's>(
+        &'s mut self,
+        socket: &'s UdpSocket,
+        counts: &'s mut SendCounts,
+    ) -> SendBatch<'a, 's> {
+        SendBatch {
+            messages: self.arena.begin(),
+            socket,
+            counts,
+            segment_limit: &mut self.segment_limit,
+            open: None,
+        }
+    }
+}
+
+/// The message that the next datagram may join.
+struct Open<'a> {
+    to: &'a Destination,
+    /// Length of its datagrams; only the last may be shorter.
+    size: usize,
+    bytes: usize,
+    datagrams: usize,
+}
+
+/// A batch being filled. Datagrams leave in the order of [`push`](Self::push): one joins only the
+/// newest message, and only where that goes to the same destination.
+pub(crate) struct SendBatch<'a, 's> {
+    messages: Messages<'a, 's>,
+    socket: &'s UdpSocket,
+    counts: &'s mut SendCounts,
+    segment_limit: &'s mut usize,
+    open: Option<Open<'a>>,
+}
+
+impl<'a> SendBatch<'a, '_> {
+    /// Adds one datagram; a full batch is sent first.
+    pub(crate) fn push(&mut self, to: &'a Destination, payload: &'a [u8]) {
+        let limit = *self.segment_limit;
+        if let Some(open) = &mut self.open
+            && ptr::eq(open.to, to)
+            && payload.len() <= open.size
+            && open.size <= limit
+            && !payload.is_empty()
+            && open.datagrams < SEGMENTS
+            && open.bytes + payload.len() <= MAX_PAYLOAD
+            && self.messages.has_room(1)
+        {
+            self.messages.add(payload);
+            open.bytes += payload.len();
+            open.datagrams += 1;
+            if payload.len() < open.size {
+                self.close();
+            }
+            return;
+        }
+        self.close();
+        if self.messages.is_full() || !self.messages.has_room(1) {
+            self.flush();
+        }
+        self.messages.open(to);
+        self.messages.add(payload);
+        self.open = Some(Open { to, size: payload.len(), bytes: payload.len(), datagrams: 1 });
+    }
+
+    /// Sends what is left.
+    pub(crate) fn finish(mut self) {
+        self.close();
+        self.flush();
+    }
+
+    fn close(&mut self) {
+        if let Some(open) = self.open.take()
+            && open.datagrams > 1
+        {
+            // A datagram is at most 65,507 bytes, else it would not be in a message of several.
+            self.messages.set_segment_size(open.size as u16);
+        }
+    }
+
+    fn flush(&mut self) {
+        let mut next = 0;
+        while next < self.messages.len() {
+            match self.messages.send(self.socket.as_fd(), next) {
+                Ok(sent) => {
+                    for index in next..next + sent {
+                        self.counts.sent += self.messages.datagrams(index) as u64;
+                        self.counts.bytes += self.messages.bytes(index) as u64;
+                    }
+                    next += sent;
+                }
+                Err(error) => {
+                    if self.settle(next, &error) {
+                        next += 1;
+                    }
+                }
+            }
+        }
+        self.messages.clear();
+    }
+
+    /// Deals with the refusal of message `index`; `true` where that message is done with.
+    fn settle(&mut self, index: usize, error: &io::Error) -> bool {
+        let datagrams = self.messages.datagrams(index) as u64;
+        let refused_segmentation = matches!(
+            error.raw_os_error(),
+            Some(libc::EIO | libc::EINVAL | libc::EMSGSIZE | libc::EOPNOTSUPP)
+        );
+        if datagrams > 1 && refused_segmentation {
+            self.send_cut(index, error);
+            return true;
+        }
+        match classify(error) {
+            Refusal::Again => false,
+            Refusal::Full if wait_writable(self.socket.as_fd()) => false,
+            refusal => {
+                refusal.count(self.counts, datagrams);
+                true
+            }
+        }
+    }
+
+    /// Sends message `index` datagram by datagram and remembers what the kernel refused.
+    fn send_cut(&mut self, index: usize, error: &io::Error) {
+        self.counts.cut += 1;
+        let datagrams = self.messages.datagrams(index);
+        let size = self.messages.bytes(index) / datagrams;
+        // EIO: no checksum offload on the way, so no segmentation of any size.
+        let no_offload = error.raw_os_error() == Some(libc::EIO);
+        *self.segment_limit = if no_offload { 0 } else { size.saturating_sub(1) };
+        log::debug!("UDP segmentation of {datagrams} datagrams refused: {error}; sent one by one");
+        for datagram in 0..datagrams {
+            loop {
+                let Err(error) = self.messages.send_alone(self.socket.as_fd(), index, datagram)
+                else {
+                    self.counts.sent += 1;
+                    break;
+                };
+                match classify(&error) {
+                    Refusal::Again => {}
+                    Refusal::Full if wait_writable(self.socket.as_fd()) => {}
+                    refusal => {
+                        refusal.count(self.counts, 1);
+                        break;
+                    }
+                }
+            }
+        }
+        self.counts.bytes += self.messages.bytes(index) as u64;
+    }
+}
+
+enum Refusal {
+    /// Not about this message: an interruption, or what the network said of an earlier one.
+    Again,
+    Full,
+    TooLarge,
+    Unreachable,
+}
+
+impl Refusal {
+    fn count(&self, counts: &mut SendCounts, datagrams: u64) {
+        match self {
+            Self::Again | Self::Full => counts.full += datagrams,
+            Self::TooLarge => counts.too_large += datagrams,
+            Self::Unreachable => counts.unreachable += datagrams,
+        }
+    }
+}
+
+fn classify(error: &io::Error) -> Refusal {
+    match error.kind() {
+        ErrorKind::Interrupted | ErrorKind::ConnectionRefused => Refusal::Again,
+        ErrorKind::WouldBlock => Refusal::Full,
+        _ => match error.raw_os_error() {
+            Some(libc::ENOBUFS | libc::ENOMEM) => Refusal::Full,
+            Some(libc::EMSGSIZE) => Refusal::TooLarge,
+            _ => Refusal::Unreachable,
+        },
+    }
+}
+
+fn wait_writable(socket: BorrowedFd<'_>) -> bool {
+    let mut fds = [PollFd::new(socket, PollFlags::POLLOUT)];
+    poll(&mut fds, PollTimeout::from(FULL_WAIT_MS)).is_ok_and(|ready| ready > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::recv::RecvBatch;
+    use super::*;
+    use std::net::SocketAddr;
+
+    fn pair() -> (UdpSocket, UdpSocket, Destination) {
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let (a, b) = (UdpSocket::bind(any).unwrap(), UdpSocket::bind(any).unwrap());
+        let to = Destination::new(b.local_addr().unwrap(), None, false);
+        (a, b, to)
+    }
+
+    fn receive_all(socket: &UdpSocket) -> Vec<Vec<u8>> {
+        let mut batch = RecvBatch::new();
+        let mut all = Vec::new();
+        while let Ok(messages) = batch.receive(socket.as_fd()) {
+            for index in 0..messages {
+                let mut message = batch.message(index).unwrap();
+                all.extend(message.datagrams().map(|datagram| datagram.to_vec()));
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn a_batch_arrives_whole_and_in_order() {
+        let (a, b, to) = pair();
+        let lengths = [100, 100, 100, 40, 1_400, 1_400, 0, 7, 1_400, 1_401];
+        let payloads: Vec<Vec<u8>> =
+            lengths.iter().enumerate().map(|(i, &len)| vec![i as u8; len]).collect();
+        let (mut buffer, mut counts) = (SendBuffer::new(), SendCounts::default());
+        let mut batch = buffer.begin(&a, &mut counts);
+        for payload in &payloads {
+            batch.push(&to, payload);
+        }
+        batch.finish();
+        assert_eq!(counts.sent, lengths.len() as u64);
+        assert_eq!(counts.bytes, lengths.iter().sum::<usize>() as u64);
+        assert_eq!(receive_all(&b), payloads);
+    }
+
+    #[test]
+    fn more_than_a_batch_holds_is_sent_in_several() {
+        let (a, b, to) = pair();
+        let payloads: Vec<Vec<u8>> = (0..300_u16).map(|i| i.to_be_bytes().to_vec()).collect();
+        let (mut buffer, mut counts) = (SendBuffer::new(), SendCounts::default());
+        let mut batch = buffer.begin(&a, &mut counts);
+        for payload in &payloads {
+            batch.push(&to, payload);
+        }
+        batch.finish();
+        assert_eq!(counts.sent, 300);
+        assert_eq!(receive_all(&b), payloads);
+    }
+
+    #[test]
+    fn a_datagram_larger_than_udp_is_counted_and_the_rest_sent() {
+        let (a, b, to) = pair();
+        let payloads = [vec![1; 10], vec![2; MAX_PAYLOAD + 1], vec![3; 10]];
+        let (mut buffer, mut counts) = (SendBuffer::new(), SendCounts::default());
+        let mut batch = buffer.begin(&a, &mut counts);
+        for payload in &payloads {
+            batch.push(&to, payload);
+        }
+        batch.finish();
+        assert_eq!((counts.sent, counts.too_large), (2, 1));
+        assert_eq!(receive_all(&b), [vec![1; 10], vec![3; 10]]);
+    }
+
+    #[test]
+    fn segments_too_large_for_the_path_are_cut_and_none_is_lost() {
+        let (a, b, to) = pair();
+        // Two of these are more than one loopback packet (65,536 bytes) takes, but a message
+        // holds at most 65,507 bytes; what loopback refuses instead is set by hand below.
+        let payloads = vec![vec![5; 30_000]; 2];
+        let (mut buffer, mut counts) = (SendBuffer::new(), SendCounts::default());
+        let mut batch = buffer.begin(&a, &mut counts);
+        batch.push(&to, &payloads[0]);
+        batch.push(&to, &payloads[1]);
+        batch.close();
+        batch.send_cut(0, &io::Error::from_raw_os_error(libc::EMSGSIZE));
+        batch.messages.clear();
+        batch.finish();
+        assert_eq!((counts.sent, counts.cut), (2, 1));
+        assert_eq!(buffer.segment_limit, 29_999);
+        assert_eq!(receive_all(&b), payloads);
+    }
+}

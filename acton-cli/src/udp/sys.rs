@@ -1,0 +1,269 @@
+//! recvmmsg(2) and sendmmsg(2) over headers of our own. All the unsafe of this crate.
+//!
+//! The pointers in the headers are written right before each call, from the vectors that own the
+//! memory, so that none is kept across a call.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::marker::PhantomData;
+use std::mem::zeroed;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::ptr;
+
+use libc::{c_uint, c_void, iovec, mmsghdr};
+
+use super::address::{Control, Destination, Name};
+
+/// One received message, still in the kernel's terms.
+pub(super) struct RawMessage<'a> {
+    pub(super) name: Name,
+    pub(super) control: &'a [u8],
+    pub(super) payload: &'a mut [u8],
+}
+
+/// Memory for a batch of messages to receive.
+pub(super) struct RecvArena {
+    headers: Vec<mmsghdr>,
+    vectors: Vec<iovec>,
+    names: Vec<Name>,
+    controls: Vec<Control>,
+    payload: Vec<u8>,
+    slot_len: usize,
+    filled: usize,
+}
+
+impl RecvArena {
+    pub(super) fn new(messages: usize, slot_len: usize) -> Self {
+        // SAFETY: mmsghdr is integers and raw pointers, for which all zero bits are a value.
+        let header: mmsghdr = unsafe { zeroed() };
+        Self {
+            headers: vec![header; messages],
+            vectors: vec![iovec { iov_base: ptr::null_mut(), iov_len: 0 }; messages],
+            names: vec![Name::ZERO; messages],
+            controls: vec![Control::EMPTY; messages],
+            payload: vec![0; messages * slot_len],
+            slot_len,
+            filled: 0,
+        }
+    }
+
+    pub(super) fn filled(&self) -> usize {
+        self.filled
+    }
+
+    pub(super) fn receive(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
+        self.filled = 0;
+        let slots = self.payload.chunks_exact_mut(self.slot_len);
+        let names = self.names.iter_mut().zip(&mut self.controls);
+        for (((header, vector), (name, control)), slot) in
+            self.headers.iter_mut().zip(&mut self.vectors).zip(names).zip(slots)
+        {
+            vector.iov_base = slot.as_mut_ptr().cast();
+            vector.iov_len = slot.len();
+            let message = &mut header.msg_hdr;
+            message.msg_name = name.0.as_mut_ptr().cast();
+            message.msg_namelen = name.0.len() as u32;
+            message.msg_iov = vector;
+            message.msg_iovlen = 1;
+            message.msg_control = control.bytes.as_mut_ptr().cast();
+            message.msg_controllen = Control::CAPACITY as _;
+            message.msg_flags = 0;
+        }
+        // SAFETY: the headers are `headers.len()` initialised ones; each points at a name, an
+        // iovec, a control buffer and a payload slot of its own, whose lengths it states, all
+        // owned by `self`, which is borrowed mutably until the call returns.
+        let received = unsafe {
+            libc::recvmmsg(
+                socket.as_raw_fd(),
+                self.headers.as_mut_ptr(),
+                self.headers.len() as c_uint,
+                libc::MSG_DONTWAIT,
+                ptr::null_mut(),
+            )
+        };
+        self.filled = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
+        Ok(self.filled)
+    }
+
+    pub(super) fn message(&mut self, index: usize) -> Option<RawMessage<'_>> {
+        let header = self.headers[..self.filled].get(index)?;
+        let control = self.controls[index].bytes.get(..header.msg_hdr.msg_controllen as usize)?;
+        let slot = &mut self.payload[index * self.slot_len..][..self.slot_len];
+        let payload = slot.get_mut(..header.msg_len as usize)?;
+        Some(RawMessage { name: self.names[index], control, payload })
+    }
+}
+
+/// Memory for a batch of messages to send, lent to one [`Messages`] at a time.
+pub(super) struct SendArena {
+    headers: Vec<mmsghdr>,
+    controls: Vec<Control>,
+    vectors: Vec<iovec>,
+    /// Each message's destination, and the end of its run in `vectors`.
+    plan: Vec<(*const Destination, usize)>,
+    messages: usize,
+}
+
+impl SendArena {
+    pub(super) fn new(messages: usize, vectors: usize) -> Self {
+        // SAFETY: mmsghdr is integers and raw pointers, for which all zero bits are a value.
+        let header: mmsghdr = unsafe { zeroed() };
+        Self {
+            headers: vec![header; messages],
+            controls: vec![Control::EMPTY; messages],
+            vectors: Vec::with_capacity(vectors),
+            plan: Vec::with_capacity(messages),
+            messages,
+        }
+    }
+
+    /// An empty batch whose destinations and payloads outlive `'a`.
+    pub(super) fn begin<'a>(&mut self) -> Messages<'a, '_> {
+        self.vectors.clear();
+        self.plan.clear();
+        Messages { arena: self, borrowed: PhantomData }
+    }
+}
+
+/// A batch under construction. Its invariant: every pointer in the arena's `plan` and `vectors`
+/// came from a reference of lifetime `'a`, since [`SendArena::begin`] emptied both.
+pub(super) struct Messages<'a, 's> {
+    arena: &'s mut SendArena,
+    borrowed: PhantomData<&'a [u8]>,
+}
+
+impl<'a> Messages<'a, '_> {
+    pub(super) fn len(&self) -> usize {
+        self.arena.plan.len()
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.len() == self.arena.messages
+    }
+
+    /// Whether `more` further payloads fit without the vectors growing.
+    pub(super) fn has_room(&self, more: usize) -> bool {
+        self.arena.vectors.len() + more <= self.arena.vectors.capacity()
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.arena.vectors.clear();
+        self.arena.plan.clear();
+    }
+
+    /// Opens a message to `to`; what is added until the next one is its payload.
+    pub(super) fn open(&mut self, to: &'a Destination) {
+        let index = self.len();
+        self.arena.controls[index] = to.source;
+        self.arena.plan.push((to, self.arena.vectors.len()));
+    }
+
+    /// Adds one datagram's bytes to the message opened last.
+    pub(super) fn add(&mut self, payload: &'a [u8]) {
+        let base = payload.as_ptr().cast_mut().cast::<c_void>();
+        self.arena.vectors.push(iovec { iov_base: base, iov_len: payload.len() });
+        if let Some((_, end)) = self.arena.plan.last_mut() {
+            *end = self.arena.vectors.len();
+        }
+    }
+
+    /// Has the kernel cut the message opened last into datagrams of `size` bytes.
+    pub(super) fn set_segment_size(&mut self, size: u16) {
+        if let Some(last) = self.len().checked_sub(1) {
+            self.arena.controls[last].push_segment_size(size);
+        }
+    }
+
+    fn run(&self, index: usize) -> (usize, usize) {
+        let start = index.checked_sub(1).map_or(0, |before| self.arena.plan[before].1);
+        (start, self.arena.plan[index].1)
+    }
+
+    /// How many datagrams message `index` holds.
+    pub(super) fn datagrams(&self, index: usize) -> usize {
+        let (start, end) = self.run(index);
+        end - start
+    }
+
+    /// The bytes of message `index`, all datagrams together.
+    pub(super) fn bytes(&self, index: usize) -> usize {
+        let (start, end) = self.run(index);
+        self.arena.vectors[start..end].iter().map(|vector| vector.iov_len).sum()
+    }
+
+    /// Sends the messages from `first` on, without waiting, and returns how many the kernel
+    /// took: at least one.
+    pub(super) fn send(&mut self, socket: BorrowedFd<'_>, first: usize) -> io::Result<usize> {
+        for index in first..self.len() {
+            let (start, end) = self.run(index);
+            let arena = &mut *self.arena;
+            let control = &arena.controls[index];
+            let vectors = &mut arena.vectors[start..end];
+            // SAFETY: the destination came from a reference of lifetime 'a (the invariant of
+            // `Messages`).
+            unsafe { header(&mut arena.headers[index], arena.plan[index].0, vectors, control) };
+        }
+        let headers = &mut self.arena.headers[first..self.arena.plan.len()];
+        // SAFETY: the loop above made each of these headers point at a destination and payloads
+        // that live for 'a (the invariant of `Messages`) and at iovecs and control bytes of the
+        // arena, which is borrowed until the call returns; the kernel only reads them.
+        let sent = unsafe {
+            libc::sendmmsg(
+                socket.as_raw_fd(),
+                headers.as_mut_ptr(),
+                headers.len() as c_uint,
+                libc::MSG_DONTWAIT,
+            )
+        };
+        usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+    }
+
+    /// Sends datagram `datagram` of message `index` alone, without a segment size.
+    pub(super) fn send_alone(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        index: usize,
+        datagram: usize,
+    ) -> io::Result<()> {
+        let (start, _) = self.run(index);
+        let arena = &mut *self.arena;
+        let to = arena.plan[index].0;
+        let vector = &mut arena.vectors[start + datagram..=start + datagram];
+        // SAFETY: `to` came from a reference of lifetime 'a (the invariant of `Messages`).
+        let control = unsafe { (*to).source };
+        // SAFETY: as above.
+        unsafe { header(&mut arena.headers[index], to, vector, &control) };
+        // SAFETY: as in `send`; `control` lives until the call returns.
+        let sent = unsafe {
+            libc::sendmsg(
+                socket.as_raw_fd(),
+                &raw const arena.headers[index].msg_hdr,
+                libc::MSG_DONTWAIT,
+            )
+        };
+        if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+}
+
+/// Points `header` at its parts, which the caller keeps alive until the kernel has read them.
+///
+/// # Safety
+/// `to` must point at a live `Destination`.
+unsafe fn header(
+    header: &mut mmsghdr,
+    to: *const Destination,
+    vectors: &mut [iovec],
+    control: &Control,
+) {
+    // SAFETY: the caller vouches for `to`.
+    let to = unsafe { &*to };
+    let message = &mut header.msg_hdr;
+    message.msg_name = to.name.0.as_ptr().cast_mut().cast();
+    message.msg_namelen = to.name_len;
+    message.msg_iov = vectors.as_mut_ptr();
+    message.msg_iovlen = vectors.len() as _;
+    message.msg_control = control.bytes.as_ptr().cast_mut().cast();
+    message.msg_controllen = control.len as _;
+    message.msg_flags = 0;
+    header.msg_len = 0;
+}
