@@ -63,7 +63,7 @@ impl Namespace {
         self.try_run(body).unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// Starts a thread inside the namespace; that outlives the call.
+    /// Starts a thread inside the namespace that outlives the call.
     ///
     /// # Errors
     /// [`Error::Thread`], [`Error::Enter`].
