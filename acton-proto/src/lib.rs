@@ -1,1 +1,6 @@
 //! The wire protocol of acton and its state machines, without I/O.
+
+#![forbid(unsafe_code)]
+
+pub mod handshake;
+pub mod wire;

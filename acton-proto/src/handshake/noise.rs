@@ -1,0 +1,374 @@
+//! Noise IKpsk2 by `snow`, with randomness from outside and the raw split.
+
+use std::sync::LazyLock;
+
+use snow::params::{CipherChoice, DHChoice, HashChoice, NoiseParams};
+use snow::resolvers::{CryptoResolver, DefaultResolver};
+use snow::types::{Cipher, Dh, Hash};
+use snow::{Builder, HandshakeState};
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use super::{Random, random_array};
+use crate::wire::{Key, PAYLOAD_LEN};
+
+const PROLOGUE: &[u8] = b"acton/1";
+/// Position of the pre-shared key in IKpsk2: after the second message.
+const PSK: u8 = 2;
+
+static PARAMS: LazyLock<NoiseParams> = LazyLock::new(|| {
+    "Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s".parse().expect("a name that snow knows")
+});
+
+/// Why a handshake message was not accepted or could not be made. It says no more, for a stranger
+/// must not learn more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the handshake failed: a key is wrong or the message was changed; compare the keys at both ends"
+)]
+pub struct HandshakeError;
+
+impl From<snow::Error> for HandshakeError {
+    fn from(_: snow::Error) -> Self {
+        Self
+    }
+}
+
+/// 32 secret bytes: a private key or a pre-shared key. Not printed, and wiped when dropped.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub struct Secret([u8; 32]);
+
+impl Secret {
+    /// Wraps the bytes.
+    #[must_use]
+    pub const fn new(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// Draws a secret; any 32 bytes are a private key of X25519.
+    pub fn generate(random: &mut dyn Random) -> Self {
+        Self(random_array(random))
+    }
+
+    /// The bytes, to store or to send on to its owner.
+    #[must_use]
+    pub const fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        subtle::ConstantTimeEq::ct_eq(&self.0[..], &other.0[..]).into()
+    }
+}
+
+impl Eq for Secret {}
+
+/// The X25519 public key of a private key.
+#[must_use]
+pub fn public_key(private: &Secret) -> Key {
+    let mut dh =
+        DefaultResolver.resolve_dh(&DHChoice::Curve25519).expect("snow is built with X25519");
+    dh.set(&private.0);
+    dh.pubkey().try_into().expect("a public key of X25519 has 32 bytes")
+}
+
+/// What Noise's split gives: a key for each direction.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub struct Split {
+    /// From the client to the server.
+    pub to_server: [u8; 32],
+    /// From the server to the client.
+    pub to_client: [u8; 32],
+}
+
+impl std::fmt::Debug for Split {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Split(..)")
+    }
+}
+
+/// X25519 that refuses a shared secret of zero, which a public key of small order gives.
+struct Contributory(Box<dyn Dh>);
+
+impl Dh for Contributory {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    fn pub_len(&self) -> usize {
+        self.0.pub_len()
+    }
+
+    fn priv_len(&self) -> usize {
+        self.0.priv_len()
+    }
+
+    fn set(&mut self, privkey: &[u8]) {
+        self.0.set(privkey);
+    }
+
+    fn generate(&mut self, rng: &mut dyn snow::types::Random) -> Result<(), snow::Error> {
+        self.0.generate(rng)
+    }
+
+    fn pubkey(&self) -> &[u8] {
+        self.0.pubkey()
+    }
+
+    fn privkey(&self) -> &[u8] {
+        self.0.privkey()
+    }
+
+    fn dh(&self, pubkey: &[u8], out: &mut [u8]) -> Result<(), snow::Error> {
+        self.0.dh(pubkey, out)?;
+        let any = out.iter().fold(0, |any, byte| any | byte);
+        if any == 0 { Err(snow::Error::Dh) } else { Ok(()) }
+    }
+}
+
+/// snow's defaults, but the ephemeral key's bytes were drawn by us and every shared secret is
+/// checked.
+struct Resolver([u8; 32]);
+
+struct Drawn([u8; 32]);
+
+impl snow::types::Random for Drawn {
+    fn try_fill_bytes(&mut self, dest: &mut [u8]) -> Result<(), snow::Error> {
+        // One key is drawn a handshake; a second draw must not give the same bytes.
+        let drawn = std::mem::take(&mut self.0);
+        if dest.len() != drawn.len() || drawn == [0; 32] {
+            return Err(snow::Error::Rng);
+        }
+        dest.copy_from_slice(&drawn);
+        Ok(())
+    }
+}
+
+impl CryptoResolver for Resolver {
+    fn resolve_rng(&self) -> Option<Box<dyn snow::types::Random>> {
+        Some(Box::new(Drawn(self.0)))
+    }
+
+    fn resolve_dh(&self, choice: &DHChoice) -> Option<Box<dyn Dh>> {
+        Some(Box::new(Contributory(DefaultResolver.resolve_dh(choice)?)))
+    }
+
+    fn resolve_hash(&self, choice: &HashChoice) -> Option<Box<dyn Hash>> {
+        DefaultResolver.resolve_hash(choice)
+    }
+
+    fn resolve_cipher(&self, choice: &CipherChoice) -> Option<Box<dyn Cipher>> {
+        DefaultResolver.resolve_cipher(choice)
+    }
+}
+
+fn builder<'a>(
+    private: &'a Secret,
+    random: &mut dyn Random,
+) -> Result<Builder<'a>, HandshakeError> {
+    Ok(Builder::with_resolver(PARAMS.clone(), Box::new(Resolver(random_array(random))))
+        .local_private_key(&private.0)?
+        .prologue(PROLOGUE)?)
+}
+
+fn split(state: &mut HandshakeState) -> Split {
+    let (to_server, to_client) = state.dangerously_get_raw_split();
+    Split { to_server, to_client }
+}
+
+/// The client's side of one handshake.
+#[derive(Debug)]
+pub struct Initiator(HandshakeState);
+
+impl Initiator {
+    /// Begins a handshake and gives the Noise message of HELLO.
+    ///
+    /// # Errors
+    /// [`HandshakeError`] if the server's key is no usable X25519 key.
+    pub fn new(
+        private: &Secret,
+        server: &Key,
+        psk: &Secret,
+        payload: &[u8; PAYLOAD_LEN],
+        random: &mut dyn Random,
+    ) -> Result<(Self, [u8; 128]), HandshakeError> {
+        let mut state = builder(private, random)?
+            .remote_public_key(server)?
+            .psk(PSK, &psk.0)?
+            .build_initiator()?;
+        let mut message = [0; 128];
+        state.write_message(payload, &mut message)?;
+        Ok((Self(state), message))
+    }
+
+    /// Reads the Noise message of WELCOME. After an error the handshake goes on: a later, true
+    /// WELCOME is still accepted.
+    ///
+    /// # Errors
+    /// [`HandshakeError`] if it was not made for this handshake by the server, with the same
+    /// pre-shared key.
+    pub fn finish(
+        &mut self,
+        message: &[u8; 80],
+    ) -> Result<([u8; PAYLOAD_LEN], Split), HandshakeError> {
+        let mut payload = [0; PAYLOAD_LEN];
+        self.0.read_message(message, &mut payload)?;
+        Ok((payload, split(&mut self.0)))
+    }
+}
+
+/// The server's side of one handshake, after HELLO was read: who asks is known, but not whether
+/// they may.
+#[derive(Debug)]
+pub struct Responder {
+    state: HandshakeState,
+    client: Key,
+    payload: [u8; PAYLOAD_LEN],
+}
+
+impl Responder {
+    /// Reads the Noise message of HELLO: two Diffie-Hellman operations.
+    ///
+    /// # Errors
+    /// [`HandshakeError`] if the message was not made for this server's key by the holder of the
+    /// key it names.
+    pub fn new(
+        private: &Secret,
+        message: &[u8; 128],
+        random: &mut dyn Random,
+    ) -> Result<Self, HandshakeError> {
+        let mut state = builder(private, random)?.build_responder()?;
+        let mut payload = [0; PAYLOAD_LEN];
+        state.read_message(message, &mut payload)?;
+        let client = state.get_remote_static().ok_or(HandshakeError)?;
+        let client = client.try_into().map_err(|_| HandshakeError)?;
+        Ok(Self { state, client, payload })
+    }
+
+    /// The client's public key, proven.
+    #[must_use]
+    pub const fn client(&self) -> &Key {
+        &self.client
+    }
+
+    /// The payload of HELLO.
+    #[must_use]
+    pub const fn payload(&self) -> &[u8; PAYLOAD_LEN] {
+        &self.payload
+    }
+
+    /// Makes the Noise message of WELCOME: an ephemeral key and two Diffie-Hellman operations.
+    ///
+    /// # Errors
+    /// [`HandshakeError`] if the client's ephemeral key is not usable.
+    pub fn finish(
+        mut self,
+        psk: &Secret,
+        payload: &[u8; PAYLOAD_LEN],
+    ) -> Result<([u8; 80], Split), HandshakeError> {
+        self.state.set_psk(usize::from(PSK), &psk.0)?;
+        let mut message = [0; 80];
+        self.state.write_message(payload, &mut message)?;
+        Ok((message, split(&mut self.state)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handshake::SystemRandom;
+
+    const PSK_BYTES: [u8; 32] = [5; 32];
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Counts up, so that a vector can be written down.
+    struct Counting(u8);
+
+    impl Random for Counting {
+        fn fill(&mut self, dest: &mut [u8]) {
+            for byte in dest {
+                self.0 = self.0.wrapping_add(1);
+                *byte = self.0;
+            }
+        }
+    }
+
+    #[test]
+    fn both_sides_get_the_same_keys() {
+        let mut random = SystemRandom;
+        let (client, server) = (Secret::generate(&mut random), Secret::generate(&mut random));
+        let psk = Secret::new(PSK_BYTES);
+        let (mut initiator, hello) =
+            Initiator::new(&client, &public_key(&server), &psk, &[1; 32], &mut random).unwrap();
+        let responder = Responder::new(&server, &hello, &mut random).unwrap();
+        assert_eq!(*responder.client(), public_key(&client));
+        assert_eq!(*responder.payload(), [1; 32]);
+        let (welcome, here) = responder.finish(&psk, &[2; 32]).unwrap();
+
+        // What was changed on the way is not accepted, and does not spoil the handshake.
+        for bit in (0..welcome.len() * 8).step_by(7) {
+            let mut bad = welcome;
+            bad[bit / 8] ^= 1 << (bit % 8);
+            // The top bit of an X25519 public key is masked, yet it is hashed into the transcript.
+            assert_eq!(initiator.finish(&bad).unwrap_err(), HandshakeError, "bit {bit}");
+        }
+        let (payload, there) = initiator.finish(&welcome).unwrap();
+        assert_eq!(payload, [2; 32]);
+        assert_eq!((here.to_client, here.to_server), (there.to_client, there.to_server));
+        assert_ne!(here.to_client, here.to_server);
+    }
+
+    #[test]
+    fn a_wrong_key_anywhere_fails() {
+        let mut random = SystemRandom;
+        let (client, server) = (Secret::generate(&mut random), Secret::generate(&mut random));
+        let psk = Secret::new(PSK_BYTES);
+        let stranger = Secret::generate(&mut random);
+        let (mut initiator, hello) =
+            Initiator::new(&client, &public_key(&server), &psk, &[1; 32], &mut random).unwrap();
+        assert!(Responder::new(&stranger, &hello, &mut random).is_err());
+        let responder = Responder::new(&server, &hello, &mut random).unwrap();
+        let (welcome, _) = responder.finish(&Secret::new([6; 32]), &[2; 32]).unwrap();
+        assert!(initiator.finish(&welcome).is_err(), "another pre-shared key");
+        for bit in (0..hello.len() * 8).step_by(11) {
+            let mut bad = hello;
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert!(Responder::new(&server, &bad, &mut random).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_key_of_small_order_is_refused() {
+        let psk = Secret::new(PSK_BYTES);
+        let made =
+            Initiator::new(&Secret::new([1; 32]), &[0; 32], &psk, &[0; 32], &mut SystemRandom);
+        assert!(made.is_err());
+    }
+
+    /// Fixed keys give fixed bytes; docs/PROTOCOL.md has the same vector.
+    #[test]
+    fn vector() {
+        let (client, server) = (Secret::new([0x11; 32]), Secret::new([0x22; 32]));
+        let psk = Secret::new([0x33; 32]);
+        let (mut initiator, hello) =
+            Initiator::new(&client, &public_key(&server), &psk, &[0x44; 32], &mut Counting(0))
+                .unwrap();
+        let responder = Responder::new(&server, &hello, &mut Counting(0x80)).unwrap();
+        let (welcome, split) = responder.finish(&psk, &[0x55; 32]).unwrap();
+        initiator.finish(&welcome).unwrap();
+        assert_eq!(
+            [hex(&hello), hex(&welcome), hex(&split.to_server), hex(&split.to_client)].join("\n"),
+            include_str!("vector.txt").trim_end()
+        );
+    }
+}

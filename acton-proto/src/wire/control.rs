@@ -1,0 +1,144 @@
+//! The plaintext of CONTROL: `msg u8 | 0 u8 | arg u16 | body`.
+
+use super::ParseError;
+use super::field::Reader;
+
+/// Size of the shortest control message in bytes, REKEY.
+pub const CONTROL_MIN_LEN: usize = 4;
+/// Size of a whole ECHO datagram in bytes, and of the shortest KEEPALIVE.
+pub const ECHO_LEN: usize = super::OVERHEAD + 12;
+
+const KEEPALIVE: u8 = 1;
+const ECHO: u8 = 2;
+const BYE: u8 = 3;
+const REKEY: u8 = 4;
+
+/// Why a side leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Bye {
+    /// It stops for good.
+    Stop,
+    /// It comes back.
+    Restart,
+    /// Another instance with the same key took the session.
+    Replaced,
+    /// The client's key was taken off the list.
+    Removed,
+    /// A limit was reached.
+    Limit,
+    /// A reason from a later version.
+    Other(u16),
+}
+
+impl Bye {
+    const fn code(self) -> u16 {
+        match self {
+            Self::Stop => 1,
+            Self::Restart => 2,
+            Self::Replaced => 3,
+            Self::Removed => 4,
+            Self::Limit => 5,
+            Self::Other(code) => code,
+        }
+    }
+
+    const fn from_code(code: u16) -> Self {
+        match code {
+            1 => Self::Stop,
+            2 => Self::Restart,
+            3 => Self::Replaced,
+            4 => Self::Removed,
+            5 => Self::Limit,
+            other => Self::Other(other),
+        }
+    }
+}
+
+/// A control message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Control {
+    /// Asks for an ECHO: liveness, address validation, path-MTU probe.
+    Keepalive {
+        /// What the ECHO repeats.
+        token: u64,
+        /// Size of the whole datagram in bytes, which zero padding fills up; 0 without padding.
+        size: u16,
+    },
+    /// The answer to KEEPALIVE.
+    Echo {
+        /// The KEEPALIVE's.
+        token: u64,
+        /// Size of the datagram that came, in bytes.
+        size: u16,
+    },
+    /// The sender leaves and forgets the keys.
+    Bye {
+        /// Why.
+        reason: Bye,
+        /// When the other side may come back, in milliseconds.
+        retry_ms: u32,
+    },
+    /// The server asks the client for a HELLO.
+    Rekey,
+}
+
+impl Control {
+    /// Appends the plaintext to `out`; a KEEPALIVE with a size is padded so that the sealed datagram
+    /// has that size.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let start = out.len();
+        let (msg, arg) = match *self {
+            Self::Keepalive { size, .. } => (KEEPALIVE, size),
+            Self::Echo { size, .. } => (ECHO, size),
+            Self::Bye { reason, .. } => (BYE, reason.code()),
+            Self::Rekey => (REKEY, 0),
+        };
+        out.extend_from_slice(&[msg, 0]);
+        out.extend_from_slice(&arg.to_be_bytes());
+        match *self {
+            Self::Keepalive { token, size } => {
+                out.extend_from_slice(&token.to_be_bytes());
+                let padded = usize::from(size).saturating_sub(super::OVERHEAD);
+                out.resize((start + padded).max(out.len()), 0);
+            }
+            Self::Echo { token, .. } => out.extend_from_slice(&token.to_be_bytes()),
+            Self::Bye { retry_ms, .. } => out.extend_from_slice(&retry_ms.to_be_bytes()),
+            Self::Rekey => {}
+        }
+    }
+
+    /// Reads the plaintext.
+    ///
+    /// # Errors
+    /// [`ParseError`] if it is no control message that is known, or a KEEPALIVE whose padding is not
+    /// zero or does not give the size it names.
+    pub fn parse(plaintext: &[u8]) -> Result<Self, ParseError> {
+        let mut r = Reader::new(plaintext);
+        let msg = r.u8()?;
+        r.zero::<1>()?;
+        let arg = r.u16()?;
+        let message = match msg {
+            KEEPALIVE => {
+                let token = r.u64()?;
+                let whole = plaintext.len() + super::OVERHEAD;
+                let padding = r.rest();
+                if padding.iter().any(|&byte| byte != 0) {
+                    return Err(ParseError::Reserved);
+                }
+                let right = if arg == 0 { padding.is_empty() } else { usize::from(arg) == whole };
+                return if right {
+                    Ok(Self::Keepalive { token, size: arg })
+                } else {
+                    Err(ParseError::Length)
+                };
+            }
+            ECHO => Self::Echo { token: r.u64()?, size: arg },
+            BYE => Self::Bye { reason: Bye::from_code(arg), retry_ms: r.u32()? },
+            REKEY if arg == 0 => Self::Rekey,
+            REKEY => return Err(ParseError::Reserved),
+            _ => return Err(ParseError::Type),
+        };
+        if r.rest().is_empty() { Ok(message) } else { Err(ParseError::Length) }
+    }
+}
