@@ -3,4 +3,5 @@
 #![forbid(unsafe_code)]
 
 pub mod handshake;
+pub mod plain;
 pub mod wire;
