@@ -1,0 +1,388 @@
+//! The kernel's side of an interface: MAC, MTU, addresses, state, bridge.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::OwnedFd;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+use pnet_base::MacAddr;
+
+use crate::error::Error;
+use crate::name;
+use crate::netlink::{Netlink, TapStatus};
+use crate::sys::{self, Ifreq, IfreqCall};
+
+/// An address of an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Address {
+    /// The address.
+    pub ip: IpAddr,
+    /// Bits of it that name the subnet.
+    pub prefix_len: u8,
+    /// The broadcast address; IPv6 has none.
+    pub broadcast: Option<Ipv4Addr>,
+}
+
+/// As in `192.0.2.1/24`.
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.ip, self.prefix_len)
+    }
+}
+
+/// Any network interface, by its name (netdevice(7)).
+///
+/// It is looked up in the network namespace of the thread that opens it, and stays bound to that
+/// namespace. Changes need `CAP_NET_ADMIN` there; reading needs nothing. When the interface has
+/// been renamed or deleted, calls say that there is no such interface.
+#[derive(Debug)]
+pub struct Interface {
+    name: String,
+    index: u32,
+    inet: OwnedFd,
+    /// Missing where the kernel has no IPv6.
+    inet6: Option<OwnedFd>,
+    netlink: Mutex<Netlink>,
+}
+
+impl Interface {
+    /// Looks up the interface called `name`.
+    ///
+    /// # Errors
+    /// The name cannot be an interface's, or is none's.
+    pub fn open(name: &str) -> Result<Self, Error> {
+        name::check(name)?;
+        let open = |family| socket(family, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None);
+        let failed = |error: io::Error| Error::os(name, "open a socket for it", error);
+        let inet6 = match open(AddressFamily::Inet6) {
+            Err(Errno::EAFNOSUPPORT) => None,
+            socket => Some(socket.map_err(|errno| failed(errno.into()))?),
+        };
+        let mut interface = Self {
+            name: name.to_owned(),
+            index: 0,
+            inet: open(AddressFamily::Inet).map_err(|errno| failed(errno.into()))?,
+            inet6,
+            netlink: Mutex::new(Netlink::open().map_err(failed)?),
+        };
+        let index = interface.get(IfreqCall::GetIndex, "find it")?.int();
+        interface.index = index.cast_unsigned();
+        Ok(interface)
+    }
+
+    /// Its name when it was opened.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its index, by which the kernel knows it for life.
+    pub fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// Its MAC address.
+    ///
+    /// # Errors
+    /// The interface is gone.
+    pub fn mac(&self) -> Result<MacAddr, Error> {
+        // struct sockaddr: two bytes of hardware type, then the address.
+        let [_, _, mac @ ..] = self.get(IfreqCall::GetMac, "read its MAC")?.value::<8>();
+        Ok(mac.into())
+    }
+
+    /// Sets its MAC address.
+    ///
+    /// # Errors
+    /// The address is a group's or zero, or the interface cannot, or not while it is up.
+    pub fn set_mac(&self, mac: MacAddr) -> Result<(), Error> {
+        let [t0, t1] = libc::ARPHRD_ETHER.to_ne_bytes();
+        let [a, b, c, d, e, f] = mac.octets();
+        let address = [t0, t1, a, b, c, d, e, f];
+        self.set(IfreqCall::SetMac, &address, || format!("set its MAC to {mac}"))
+            .map_err(|e| e.advise(Errno::EADDRNOTAVAIL, "it must be unicast and not zero"))
+            .map_err(|e| e.advise(Errno::EBUSY, "take it down first"))
+    }
+
+    /// Its MTU: bytes of an IP packet.
+    ///
+    /// # Errors
+    /// The interface is gone.
+    pub fn mtu(&self) -> Result<u32, Error> {
+        Ok(self.get(IfreqCall::GetMtu, "read its MTU")?.int().cast_unsigned())
+    }
+
+    /// Sets its MTU. Under 1,280 bytes it loses its IPv6 addresses.
+    ///
+    /// # Errors
+    /// The MTU is less than 68 bytes or more than the interface can.
+    pub fn set_mtu(&self, mtu: u32) -> Result<(), Error> {
+        self.set(IfreqCall::SetMtu, &mtu.to_ne_bytes(), || format!("set its MTU to {mtu}")).map_err(
+            |error| error.advise(Errno::EINVAL, "see its minmtu and maxmtu in `ip -d link`"),
+        )
+    }
+
+    /// Frames that wait in its transmit queue at most. A TAP's queues take it as the length of
+    /// what waits for the program to read.
+    ///
+    /// # Errors
+    /// The interface is gone.
+    pub fn tx_queue_len(&self) -> Result<u32, Error> {
+        Ok(self.get(IfreqCall::GetTxQueueLen, "read its queue length")?.int().cast_unsigned())
+    }
+
+    /// Sets how many frames wait in its transmit queue at most.
+    ///
+    /// # Errors
+    /// The length is more than the kernel takes.
+    pub fn set_tx_queue_len(&self, frames: u32) -> Result<(), Error> {
+        let step = || format!("set its queue length to {frames}");
+        self.set(IfreqCall::SetTxQueueLen, &frames.to_ne_bytes(), step)
+    }
+
+    /// Whether it was set up.
+    ///
+    /// # Errors
+    /// The interface is gone.
+    pub fn is_up(&self) -> Result<bool, Error> {
+        Ok(self.flags()? & libc::IFF_UP as u16 != 0)
+    }
+
+    /// Whether it is up and its link is too: frames can pass.
+    ///
+    /// # Errors
+    /// The interface is gone.
+    pub fn is_running(&self) -> Result<bool, Error> {
+        Ok(self.flags()? & libc::IFF_RUNNING as u16 != 0)
+    }
+
+    /// Sets it up.
+    ///
+    /// # Errors
+    /// The interface is gone, or cannot.
+    pub fn up(&self) -> Result<(), Error> {
+        let flags = self.flags()? | libc::IFF_UP as u16;
+        self.set(IfreqCall::SetFlags, &flags.to_ne_bytes(), || "set it up".to_owned())
+    }
+
+    /// Sets it down.
+    ///
+    /// # Errors
+    /// The interface is gone.
+    pub fn down(&self) -> Result<(), Error> {
+        let flags = self.flags()? & !(libc::IFF_UP as u16);
+        self.set(IfreqCall::SetFlags, &flags.to_ne_bytes(), || "set it down".to_owned())
+    }
+
+    /// Its IPv4 and IPv6 addresses.
+    ///
+    /// # Errors
+    /// The kernel does not answer.
+    pub fn addresses(&self) -> Result<Vec<Address>, Error> {
+        let addresses = self.netlink().addresses(self.index);
+        addresses.map_err(|error| self.error("list its addresses", error))
+    }
+
+    /// Adds an address to those it has. An IPv4 subnet of /30 or larger gets the usual broadcast
+    /// address, its last one.
+    ///
+    /// # Errors
+    /// The prefix is longer than the address, the interface has the address already, or it has no
+    /// IPv6 (its MTU is under 1,280, or sysctl disable_ipv6 is set).
+    pub fn add_address(&self, ip: IpAddr, prefix_len: u8) -> Result<(), Error> {
+        let step = || format!("add {ip}/{prefix_len}");
+        match ip {
+            IpAddr::V4(ip) => {
+                self.add_ipv4_address(ip, prefix_len, usual_broadcast(ip, prefix_len))
+            }
+            IpAddr::V6(ip) => {
+                let request = Ifreq::inet6(ip, prefix_len, self.index);
+                self.inet6_call(IfreqCall::SetAddress, request)
+                    .map_err(|error| self.error(step(), error))
+                    .map_err(|e| e.advise(Errno::EACCES, "sysctl disable_ipv6 is set for it"))
+            }
+        }
+    }
+
+    /// As [`add_address`](Self::add_address), with a broadcast address of one's own, or none.
+    ///
+    /// # Errors
+    /// The prefix is longer than 32, or the interface has the address already.
+    pub fn add_ipv4_address(
+        &self,
+        ip: Ipv4Addr,
+        prefix_len: u8,
+        broadcast: Option<Ipv4Addr>,
+    ) -> Result<(), Error> {
+        let step = || format!("add {ip}/{prefix_len}");
+        if prefix_len > 32 {
+            return Err(self.error(step(), Errno::EINVAL.into()));
+        }
+        // The ioctls know one IPv4 address an interface: they would replace the first, and the
+        // names of aliases ("eth0:1") do not fit into 15 bytes. So netlink adds all the others.
+        let first = !self.addresses()?.iter().any(|address| address.ip.is_ipv4());
+        let result = if first {
+            self.set_first_ipv4(ip, prefix_len, broadcast)
+        } else {
+            self.netlink().add_ipv4(self.index, ip, prefix_len, broadcast)
+        };
+        result.map_err(|error| self.error(step(), error))
+    }
+
+    /// Three steps, since SIOCSIFADDR takes prefix and broadcast from the address's class.
+    fn set_first_ipv4(
+        &self,
+        ip: Ipv4Addr,
+        prefix_len: u8,
+        broadcast: Option<Ipv4Addr>,
+    ) -> io::Result<()> {
+        let call = |call, ip: Ipv4Addr| {
+            let mut request = Ifreq::new(&self.name).with(&sockaddr(ip));
+            sys::ifreq(&self.inet, call, &mut request)
+        };
+        call(IfreqCall::SetAddress, ip)?;
+        call(IfreqCall::SetNetmask, netmask(prefix_len))
+            .and_then(|()| {
+                call(IfreqCall::SetBroadcast, broadcast.unwrap_or(Ipv4Addr::UNSPECIFIED))
+            })
+            // 0.0.0.0 takes the half-made address away again.
+            .inspect_err(|_| drop(call(IfreqCall::SetAddress, Ipv4Addr::UNSPECIFIED)))
+    }
+
+    /// Takes an address away. With the first IPv4 address of a subnet its others of that subnet go
+    /// too, unless sysctl promote_secondaries is set.
+    ///
+    /// # Errors
+    /// The interface has no such address with that prefix.
+    pub fn remove_address(&self, ip: IpAddr, prefix_len: u8) -> Result<(), Error> {
+        let result = match ip {
+            IpAddr::V4(ip) => self.netlink().remove_ipv4(self.index, ip, prefix_len),
+            IpAddr::V6(ip) => {
+                let request = Ifreq::inet6(ip, prefix_len, self.index);
+                self.inet6_call(IfreqCall::RemoveAddress, request)
+            }
+        };
+        result.map_err(|error| self.error(format!("remove {ip}/{prefix_len}"), error))
+    }
+
+    fn inet6_call(&self, call: IfreqCall, mut request: Ifreq) -> io::Result<()> {
+        let socket = self.inet6.as_ref().ok_or(Errno::EAFNOSUPPORT)?;
+        sys::ifreq(socket, call, &mut request)
+    }
+
+    /// The bridge that it is a port of.
+    ///
+    /// # Errors
+    /// The interface is gone.
+    pub fn bridge(&self) -> Result<Option<String>, Error> {
+        let step = "read its bridge";
+        let link = self.netlink().link(&self.name).map_err(|error| self.error(step, error))?;
+        let Some(index) = link.master.filter(|_| link.master_kind == "bridge") else {
+            return Ok(None);
+        };
+        let mut request = Ifreq::new("").with(&index.to_ne_bytes());
+        sys::ifreq(&self.inet, IfreqCall::GetName, &mut request)
+            .map_err(|error| self.error(step, error))?;
+        Ok(Some(request.name()))
+    }
+
+    /// Makes it a port of the Linux bridge `bridge` (`SIOCBRADDIF`).
+    ///
+    /// # Errors
+    /// There is no such bridge, or it is a port of some bridge already.
+    pub fn join_bridge(&self, bridge: &str) -> Result<(), Error> {
+        let step = || format!("join bridge {bridge}");
+        self.bridge_call(IfreqCall::BridgeAdd, bridge, step)
+            .map_err(|e| e.advise(Errno::EBUSY, "it is a port of some bridge or bond already"))
+            .map_err(|e| e.advise(Errno::ENODEV, "the bridge or the interface is not there"))
+            .map_err(|e| e.advise(Errno::EOPNOTSUPP, "that is not a bridge"))
+    }
+
+    /// Takes it out of its bridge (`SIOCBRDELIF`); nothing to do if it is in none.
+    ///
+    /// # Errors
+    /// The interface is gone.
+    pub fn leave_bridge(&self) -> Result<(), Error> {
+        let Some(bridge) = self.bridge()? else { return Ok(()) };
+        self.bridge_call(IfreqCall::BridgeRemove, &bridge, || format!("leave bridge {bridge}"))
+    }
+
+    fn bridge_call(
+        &self,
+        call: IfreqCall,
+        bridge: &str,
+        step: impl Fn() -> String,
+    ) -> Result<(), Error> {
+        name::check(bridge)?;
+        let mut request = Ifreq::new(bridge).with(&self.index.to_ne_bytes());
+        sys::ifreq(&self.inet, call, &mut request).map_err(|error| self.error(step(), error))
+    }
+
+    /// Its state as a TAP; `None` if it is another kind of interface.
+    ///
+    /// # Errors
+    /// The interface is gone.
+    pub fn tap_status(&self) -> Result<Option<TapStatus>, Error> {
+        let link = self.netlink().link(&self.name);
+        Ok(link.map_err(|error| self.error("read its status", error))?.tap)
+    }
+
+    fn flags(&self) -> Result<u16, Error> {
+        Ok(self.get(IfreqCall::GetFlags, "read its flags")?.flags())
+    }
+
+    fn get(&self, call: IfreqCall, step: &str) -> Result<Ifreq, Error> {
+        let mut request = Ifreq::new(&self.name);
+        sys::ifreq(&self.inet, call, &mut request).map_err(|error| self.error(step, error))?;
+        Ok(request)
+    }
+
+    fn set(&self, call: IfreqCall, value: &[u8], step: impl Fn() -> String) -> Result<(), Error> {
+        let mut request = Ifreq::new(&self.name).with(value);
+        sys::ifreq(&self.inet, call, &mut request).map_err(|error| self.error(step(), error))
+    }
+
+    fn netlink(&self) -> MutexGuard<'_, Netlink> {
+        // A request that a panic cut off leaves only answers that the next one skips.
+        self.netlink.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn error(&self, step: impl Into<String>, error: io::Error) -> Error {
+        Error::os(&self.name, step, error)
+    }
+}
+
+/// `struct sockaddr_in` of ip(7).
+fn sockaddr(ip: Ipv4Addr) -> [u8; 16] {
+    let mut sockaddr = [0; 16];
+    sockaddr[..2].copy_from_slice(&(libc::AF_INET as u16).to_ne_bytes());
+    sockaddr[4..8].copy_from_slice(&ip.octets());
+    sockaddr
+}
+
+fn netmask(prefix_len: u8) -> Ipv4Addr {
+    u32::MAX.checked_shl(32 - u32::from(prefix_len)).unwrap_or(0).into()
+}
+
+/// The last address of the subnet; /31 and /32 have none to spare (RFC 3021).
+fn usual_broadcast(ip: Ipv4Addr, prefix_len: u8) -> Option<Ipv4Addr> {
+    (prefix_len < 31).then(|| ip | !netmask(prefix_len))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_broadcast_address_is_the_last_one() {
+        let ip = Ipv4Addr::new(10, 1, 2, 3);
+        assert_eq!(usual_broadcast(ip, 0), Some(Ipv4Addr::BROADCAST));
+        assert_eq!(usual_broadcast(ip, 8), Some(Ipv4Addr::new(10, 255, 255, 255)));
+        assert_eq!(usual_broadcast(ip, 30), Some(Ipv4Addr::new(10, 1, 2, 3)));
+        assert_eq!(usual_broadcast(ip, 31), None);
+        assert_eq!(usual_broadcast(ip, 32), None);
+    }
+}
