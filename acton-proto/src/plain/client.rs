@@ -416,6 +416,17 @@ mod tests {
     }
 
     #[test]
+    fn the_round_trip_is_measured_anew_after_a_loss() {
+        let mut client = connected();
+        let (lost, said) = std::iter::repeat_with(|| step(&mut client))
+            .find(|(_, said)| *said == Some(Control::Hello))
+            .unwrap();
+        assert_eq!((client.rtt(), said), (None, Some(Control::Hello)));
+        client.handle_input(lost + ms(9), &HELLO);
+        assert_eq!(client.rtt(), Some(ms(9)));
+    }
+
+    #[test]
     fn a_refusal_hurries_one_datagram_and_tears_nothing_down() {
         let mut client = connected();
         let timeout = client.poll_timeout().unwrap();

@@ -160,6 +160,13 @@ fn a_name_is_used_again_only_after_its_end_was_polled() {
     events(&mut server);
     server.handle_control(secs(4), 2, Control::Hello);
     assert_eq!(server.get(2), Some(first));
+
+    // The longest unused is the first to be used again.
+    server.handle_control(secs(5), 1, Control::Bye);
+    server.handle_control(secs(5), 2, Control::Bye);
+    events(&mut server);
+    server.handle_control(secs(6), 3, Control::Hello);
+    assert_eq!(server.get(3), Some(second));
 }
 
 #[test]
@@ -179,7 +186,14 @@ fn what_outsiders_can_grow_is_bounded_though_nobody_polls() {
     assert!(server.events.len() <= 16);
     assert!(server.replies.len() <= MAX_QUEUED_REPLIES);
 
-    // Nor when everybody does: the same with all output taken.
+    // Nor the answers to one that has its session.
+    server.add_static(1_001);
+    for _ in 0..2 * MAX_QUEUED_REPLIES {
+        server.handle_control(secs(99), 1_001, Control::Keepalive);
+    }
+    assert_eq!(server.replies.len(), MAX_QUEUED_REPLIES);
+
+    // The time-outs do not grow either when all output is taken.
     for round in 0..100_000_u64 {
         let now = secs(100) + Duration::from_micros(round);
         server.handle_control(now, 1, Control::Hello);
