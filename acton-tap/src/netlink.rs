@@ -47,7 +47,7 @@ pub struct TapStatus {
     pub vnet_header: bool,
     /// Whether it can have several queues.
     pub multi_queue: bool,
-    /// Queues that are attached; always 1 for a TAP without `multi_queue`, held or not.
+    /// Queues that are attached; 0 without `multi_queue`, where the kernel does not tell.
     pub queues: u32,
     /// Queues that are [detached](crate::Queue::detach) and still open.
     pub detached_queues: u32,

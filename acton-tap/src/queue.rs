@@ -21,7 +21,7 @@ use crate::vnet::Offloads;
 /// [`VnetHeader`](crate::VnetHeader) if the TAP was built with one.
 ///
 /// Several threads may use a queue at once. The TAP goes away with its last queue, unless it is
-/// persistent.
+/// persistent; a child process that is being started holds each queue open until its exec.
 ///
 /// # Errors of sending and receiving
 /// Beside `WouldBlock` on a non-blocking queue and `Interrupted`:

@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 
 use acton_tap::{Error, Interface, Offloads, Tap};
 use testbed::sh;
+use util::{close, eventually};
 
 mod util;
 
@@ -18,8 +19,7 @@ fn names_of_1_to_15_bytes() {
         assert_eq!(tap.name(), name);
         assert_eq!(tap.queues()[0].name().unwrap(), name);
         assert!(sh(&format!("ip -d link show dev {name}")).contains("tun type tap"));
-        drop(tap);
-        assert!(!exists(name), "a TAP goes with its last queue");
+        close(tap);
     }
     let error = Tap::builder().name("sixteen-bytes-00").build().unwrap_err();
     assert!(matches!(error, Error::Name { .. }), "{error:?}");
@@ -55,7 +55,7 @@ fn exclusive_fails_if_the_name_is_taken() {
         "t0: an interface of that name exists; choose another name or remove it"
     );
     Tap::builder().name("t0").persist(false).build().unwrap();
-    exclusive().unwrap();
+    eventually("the name to be free", || exclusive().is_ok());
 }
 
 fn a_busy_tap_says_so() {
@@ -64,7 +64,7 @@ fn a_busy_tap_says_so() {
     assert!(matches!(error, Error::Busy { .. }), "{error:?}");
     assert!(error.to_string().contains("t0: in use by another program"), "{error}");
     drop(tap);
-    Tap::builder().name("t0").build().unwrap();
+    eventually("it to be free", || Tap::builder().name("t0").build().is_ok());
 }
 
 fn another_kind_of_interface_says_so() {
@@ -86,7 +86,8 @@ fn one_queue_of_a_tap_made_for_several() {
     assert!(status.multi_queue);
     assert_eq!(status.queues, 3);
     drop(tap);
-    assert_eq!(more.interface().tap_status().unwrap().unwrap().queues, 2);
+    let queues = || more.interface().tap_status().unwrap().unwrap().queues;
+    eventually("two queues to be left", || queues() == 2);
 }
 
 fn the_number_of_queues_is_limited() {
@@ -116,21 +117,26 @@ fn a_persistent_tap_survives_and_is_removable() {
     assert!(features().contains(": on"), "the kernel keeps offloads: {}", features());
 
     // Attaching leaves persistence alone but not the offloads.
-    let tap = Tap::builder().name("t0").build().unwrap();
+    let mut tap = None;
+    eventually("it to be free", || {
+        tap = Tap::builder().name("t0").build().ok();
+        tap.is_some()
+    });
+    let tap = tap.unwrap();
     assert!(tap.queues()[0].is_persistent().unwrap());
     assert!(features().contains(": off"), "{}", features());
     assert!(!tap.interface().tap_status().unwrap().unwrap().vnet_header);
     tap.set_persist(false).unwrap();
     assert!(!tap.queues()[0].is_persistent().unwrap());
-    drop(tap);
-    assert!(!exists("t0"));
+    close(tap);
 }
 
 fn owner_and_group() {
     let tap = Tap::builder().name("t0").build().unwrap();
     let status = tap.interface().tap_status().unwrap().unwrap();
     assert_eq!((status.owner, status.group), (None, None));
-    drop(tap);
+    assert_eq!((status.multi_queue, status.queues), (false, 0));
+    close(tap);
 
     let tap = Tap::builder().name("t0").owner(1234).group(70_000).build().unwrap();
     let status = tap.interface().tap_status().unwrap().unwrap();
@@ -145,26 +151,26 @@ fn a_build_that_fails_leaves_nothing() {
     // uid_t's -1 is no user, so the step after TUNSETIFF fails.
     let error = Tap::builder().name("t0").persist(true).owner(u32::MAX).build().unwrap_err();
     assert!(error.to_string().contains("t0: cannot set the owner to 4294967295"), "{error}");
-    assert!(!exists("t0"));
+    eventually("nothing to be left", || !exists("t0"));
 }
 
 fn carrier_ends_the_unknown_state() {
     let state = || sh("ip -o link show t0");
     let tap = Tap::builder().name("t0").carrier(true).build().unwrap();
     tap.interface().up().unwrap();
-    util::eventually("state UP", || state().contains("state UP"));
+    eventually("state UP", || state().contains("state UP"));
     assert!(tap.interface().is_running().unwrap());
     tap.set_carrier(false).unwrap();
-    util::eventually("NO-CARRIER", || state().contains("NO-CARRIER"));
+    eventually("NO-CARRIER", || state().contains("NO-CARRIER"));
     assert!(tap.interface().is_up().unwrap());
     assert!(!tap.interface().is_running().unwrap());
     tap.set_carrier(true).unwrap();
-    util::eventually("state UP again", || state().contains("state UP"));
-    drop(tap);
+    eventually("state UP again", || state().contains("state UP"));
+    close(tap);
 
     let tap = Tap::builder().name("t0").carrier(false).build().unwrap();
     tap.interface().up().unwrap();
-    util::eventually("NO-CARRIER", || state().contains("NO-CARRIER"));
+    eventually("NO-CARRIER", || state().contains("NO-CARRIER"));
 }
 
 fn offloads_are_probed() {

@@ -8,6 +8,8 @@ use acton_tap::{Interface, MacAddr, Tap};
 use nix::sched::{CloneFlags, unshare};
 use testbed::sh;
 
+mod util;
+
 fn tap() -> Tap {
     Tap::builder().name("t0").build().unwrap()
 }
@@ -152,6 +154,7 @@ fn the_first_ipv4_address() {
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
         tap.interface().remove_address(ip(address), prefix_len).unwrap();
         assert!(listed(tap.interface()).is_empty());
+        util::close(tap);
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use acton_tap::{Queue, Stop, Tap};
+use acton_tap::{Interface, Queue, Stop, Tap};
 use nix::errno::Errno;
 use testbed::sh;
 use util::{EXPERIMENT, PATIENCE, bridged_pair, eventually, frame, hush, next_frame, readable};
@@ -207,6 +207,8 @@ fn a_blocked_reader_is_stopped() {
         assert_eq!(result.unwrap(), None);
         assert!(stop.is_stopped());
         assert_eq!(queue.recv_or_stopped(&mut [0; 100], &stop).unwrap(), None, "it stays so");
+        drop(queue);
+        eventually("the TAP to go", || Interface::open("t0").is_err());
     }
 }
 

@@ -4,7 +4,7 @@
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use acton_tap::{Queue, Tap};
+use acton_tap::{Interface, Queue, Tap};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 /// Guards against a hang; nothing waits as long when all is well.
@@ -26,6 +26,15 @@ pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
         assert!(start.elapsed() < PATIENCE, "waited {PATIENCE:?} for: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Drops a TAP that is not persistent and waits until it is gone: a child process that another
+/// test is just starting has a copy of each descriptor until its exec.
+#[track_caller]
+pub(crate) fn close(tap: Tap) {
+    let name = tap.name().to_owned();
+    drop(tap);
+    eventually("the TAP to go", || Interface::open(&name).is_err());
 }
 
 /// Whether the queue is readable within `timeout`.
