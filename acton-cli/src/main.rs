@@ -1,3 +1,7 @@
 //! The `acton` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    acton_cli::cli::main()
+}

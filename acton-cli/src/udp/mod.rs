@@ -12,7 +12,7 @@ mod sys;
 
 pub(crate) use address::{Destination, Source};
 pub(crate) use recv::RecvBatch;
-pub(crate) use send::{SendBuffer, SendCounts};
+pub(crate) use send::{SendBatch, SendBuffer, SendCounts};
 pub(crate) use socket::UdpSocket;
 
 /// The largest UDP payload over IPv4 without jumbograms, in bytes: 65,535 less the IPv4 header

@@ -52,11 +52,6 @@ impl RecvBatch {
         self.arena.receive(socket)
     }
 
-    /// Whether the last call filled every message, so that more may be waiting.
-    pub(crate) fn is_full(&self) -> bool {
-        self.arena.filled() == MESSAGES
-    }
-
     /// Message `index` of the last [`receive`](Self::receive); `None` past the last, and for one
     /// whose sender is of no family we know.
     pub(crate) fn message(&mut self, index: usize) -> Option<Received<'_>> {

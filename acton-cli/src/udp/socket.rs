@@ -45,11 +45,20 @@ impl UdpSocket {
         Ok(Self { socket, ipv6 })
     }
 
-    /// Talks to `remote` alone from now on, and learns what the network says of it.
+    /// Talks to `remote` alone from now on, from the local address that routing chooses now, and
+    /// learns what the network says of it.
     ///
     /// # Errors
     /// Those of connect(2), e.g. where no route leads there.
     pub(crate) fn connect(&self, remote: SocketAddr) -> io::Result<()> {
+        // A socket connected before would keep the local address it had then.
+        super::sys::disconnect(self.as_fd())?;
+        let remote = match remote {
+            SocketAddr::V4(v4) if self.ipv6 => {
+                SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port())
+            }
+            _ => remote,
+        };
         self.socket.connect(&SockAddr::from(remote))
     }
 

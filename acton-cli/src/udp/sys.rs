@@ -47,10 +47,6 @@ impl RecvArena {
         }
     }
 
-    pub(super) fn filled(&self) -> usize {
-        self.filled
-    }
-
     pub(super) fn receive(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
         self.filled = 0;
         let slots = self.payload.chunks_exact_mut(self.slot_len);
@@ -243,6 +239,16 @@ impl<'a> Messages<'a, '_> {
         };
         if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
+}
+
+/// Dissolves the association of a connected UDP socket; a port that bind(2) was not asked for by
+/// number goes with it, connect(2).
+pub(super) fn disconnect(socket: BorrowedFd<'_>) -> io::Result<()> {
+    let name = libc::sockaddr { sa_family: libc::AF_UNSPEC as _, sa_data: [0; 14] };
+    // SAFETY: `name` is a whole sockaddr whose length is given, and is only read.
+    let result =
+        unsafe { libc::connect(socket.as_raw_fd(), &raw const name, size_of_val(&name) as u32) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Points `header` at its parts, which the caller keeps alive until the kernel has read them.

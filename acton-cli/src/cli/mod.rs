@@ -1,0 +1,81 @@
+//! The `acton` command: arguments and environment to checked settings, a file a subcommand.
+
+mod client;
+mod lab;
+mod run;
+mod server;
+mod values;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use env_logger::Env;
+
+/// Exit code where the command line asks for what cannot be, as with unknown options.
+const USAGE: u8 = 2;
+
+/// Ethernet over UDP: one server, any number of clients, one LAN.
+#[derive(Debug, Parser)]
+#[command(name = "acton", version, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Server(server::Arguments),
+    Client(client::Arguments),
+    Lab(lab::Arguments),
+}
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    let command = Arguments::parse().command;
+    // A lab tells of its many ends in one table.
+    let level = if matches!(command, Command::Lab(_)) { "warn" } else { "info" };
+    let environment =
+        Env::default().filter_or("ACTON_LOG_LEVEL", level).write_style("ACTON_LOG_STYLE");
+    env_logger::Builder::from_env(environment).format_target(false).init();
+    let result = match command {
+        Command::Server(arguments) => arguments.run(),
+        Command::Client(arguments) => arguments.run(),
+        Command::Lab(arguments) => arguments.run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("acton: {}", failure.message);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+/// Why a command ends without success.
+#[derive(Debug)]
+struct Failure {
+    code: u8,
+    message: String,
+}
+
+impl Failure {
+    /// The secure mode is the default and must not quietly be something else.
+    fn no_secure_mode() -> Self {
+        let message = "the secure mode is not there yet, and acton never falls back by itself; \
+                       --plain runs the tunnel without keys and without encryption, for networks \
+                       you trust";
+        Self { code: USAGE, message: message.to_owned() }
+    }
+}
+
+impl<E: std::error::Error> From<E> for Failure {
+    fn from(error: E) -> Self {
+        let mut message = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            message = format!("{message}: {error}");
+            cause = error.source();
+        }
+        Self { code: 1, message }
+    }
+}

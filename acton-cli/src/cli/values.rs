@@ -1,0 +1,109 @@
+//! Values of options: text to checked types.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use clap::Args;
+use ipnet::IpNet;
+use pnet_base::MacAddr;
+
+use crate::TapSettings;
+use crate::udp::MAX_PAYLOAD;
+
+/// Least MTU of an interface that carries IPv4, in bytes (RFC 791).
+const MIN_MTU: u32 = 68;
+/// Largest frame in one datagram, less the Ethernet header of 14 bytes.
+const MAX_MTU: u32 = MAX_PAYLOAD as u32 - 14;
+/// Seconds that an interval may have.
+const INTERVAL: RangeInclusive<f64> = 0.1..=86_400.0;
+
+/// Options of the TAP that server and client share.
+#[derive(Debug, Args)]
+pub(super) struct TapOptions {
+    /// MTU of the TAP in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = 1_500,
+          value_parser = clap::value_parser!(u32).range(i64::from(MIN_MTU)..=i64::from(MAX_MTU)))]
+    mtu: u32,
+
+    /// Linux bridge that the TAP joins
+    #[arg(long, value_name = "NAME")]
+    bridge: Option<String>,
+}
+
+impl TapOptions {
+    pub(super) fn settings(
+        &self,
+        name: &str,
+        mac: Option<MacAddr>,
+        addresses: &[IpNet],
+    ) -> TapSettings {
+        let mut tap = TapSettings::new(name);
+        // As in 0.1.1, zero means "leave alone".
+        tap.mac = mac.filter(|mac| !mac.is_zero());
+        tap.addresses = addresses.iter().copied().filter(|net| !is_unset(net)).collect();
+        tap.mtu = self.mtu;
+        tap.bridge.clone_from(&self.bridge);
+        tap
+    }
+}
+
+fn is_unset(net: &IpNet) -> bool {
+    net.addr().is_unspecified() && net.prefix_len() == 0
+}
+
+/// A MAC that an interface can own.
+pub(super) fn mac(text: &str) -> Result<MacAddr, String> {
+    let mac: MacAddr =
+        text.parse().map_err(|_| "no MAC address; write it as 02:00:00:00:00:01".to_owned())?;
+    if mac.is_multicast() {
+        return Err("a group address (lowest bit of the first byte set) cannot be an \
+                    interface's own"
+            .to_owned());
+    }
+    Ok(mac)
+}
+
+/// An interface's address and the length of its subnet's prefix.
+pub(super) fn network(text: &str) -> Result<IpNet, String> {
+    text.parse().map_err(|_| {
+        "no IP address with a prefix length; write it as 10.0.0.1/24 or 2001:db8::1/64".to_owned()
+    })
+}
+
+/// Seconds, with a fraction where need be.
+pub(super) fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "no number of seconds".to_owned())?;
+    if !INTERVAL.contains(&seconds) {
+        return Err(format!("not within {} to {} seconds", INTERVAL.start(), INTERVAL.end()));
+    }
+    Ok(Duration::from_secs_f64(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_mac_is_refused() {
+        assert!(mac("01:00:5e:00:00:01").is_err());
+        assert!(mac("02:00:00:00:00").is_err());
+        assert_eq!(mac("02:00:00:00:00:01").unwrap(), MacAddr::new(2, 0, 0, 0, 0, 1));
+    }
+
+    #[test]
+    fn intervals_have_bounds() {
+        assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
+        for text in ["", "x", "0", "-1", "nan", "1e9"] {
+            assert!(seconds(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn zero_means_leave_alone() {
+        let options = TapOptions { mtu: 1_500, bridge: None };
+        let nothing = network("0.0.0.0/0").unwrap();
+        let address = network("10.0.0.1/24").unwrap();
+        let tap = options.settings("x", Some(MacAddr::zero()), &[nothing, address]);
+        assert_eq!((tap.mac, tap.addresses), (None, vec![address]));
+    }
+}

@@ -1,0 +1,156 @@
+//! Counters: one named one for each kind of traffic and for each reason a frame is dropped.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use acton_bridge::DropReason;
+
+use crate::udp::SendCounts;
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident => $text:literal,)*) => {
+        /// What a worker or the control thread counts besides the bridge's drops.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(super) enum Counter { $($(#[$doc])* $name,)* }
+
+        impl Counter {
+            const NAMES: &[&str] = &[$($text),*];
+        }
+    };
+}
+
+counters! {
+    TapRead => "tap.read.frames",
+    TapReadBytes => "tap.read.bytes",
+    TapWritten => "tap.written.frames",
+    TapWrittenBytes => "tap.written.bytes",
+    UdpSent => "udp.sent.datagrams",
+    UdpSentBytes => "udp.sent.bytes",
+    UdpReceived => "udp.received.datagrams",
+    UdpReceivedBytes => "udp.received.bytes",
+    /// Frames that went to every client, each counted once.
+    Flooded => "bridge.flooded",
+    /// MACs that moved to where they were seen last.
+    Moved => "bridge.moved",
+    /// Sends whose segmentation the kernel refused; their datagrams went one by one.
+    SegmentationRefused => "udp.segmentation_refused",
+    /// A frame from an address that has no session.
+    NoSession => "drop.no_session",
+    /// A datagram too short for a frame that is no control word.
+    UnknownControl => "drop.unknown_control",
+    /// A control word while the control thread was busy.
+    ControlBusy => "drop.control_busy",
+    /// A control word from an address that `--allow` leaves out.
+    NotAllowed => "drop.not_allowed",
+    /// A HELLO while the table of sessions was full.
+    SessionsFull => "drop.sessions_full",
+    /// A frame from the TAP while no session was up.
+    NotConnected => "drop.not_connected",
+    /// A frame for every client while there was none.
+    NoClient => "drop.no_client",
+    /// The send buffer stayed full.
+    UdpFull => "drop.udp_full",
+    /// Larger than the path or UDP carries.
+    UdpTooLarge => "drop.udp_too_large",
+    /// No route, or a local rule refused it.
+    UdpUnreachable => "drop.udp_unreachable",
+    /// A frame for a TAP whose link was down.
+    TapDown => "drop.tap_down",
+    /// A frame that the kernel refused at the TAP.
+    TapRefused => "drop.tap_refused",
+}
+
+/// One thread's counters. Only that thread writes, so that an increment needs no locked
+/// instruction; anybody may read.
+#[derive(Debug)]
+pub(super) struct Counters {
+    values: [AtomicU64; Counter::NAMES.len()],
+    bridge: [AtomicU64; DropReason::ALL.len()],
+}
+
+impl Counters {
+    pub(super) fn new() -> Self {
+        Self { values: [const { AtomicU64::new(0) }; _], bridge: [const { AtomicU64::new(0) }; _] }
+    }
+
+    pub(super) fn add(&self, counter: Counter, more: u64) {
+        bump(&self.values[counter as usize], more);
+    }
+
+    pub(super) fn get(&self, counter: Counter) -> u64 {
+        self.values[counter as usize].load(Ordering::Relaxed)
+    }
+
+    pub(super) fn add_bridge_drop(&self, reason: DropReason) {
+        bump(&self.bridge[reason.index()], 1);
+    }
+
+    pub(super) fn bridge_drops(&self, reason: DropReason) -> u64 {
+        self.bridge[reason.index()].load(Ordering::Relaxed)
+    }
+
+    pub(super) fn add_sent(&self, counts: &SendCounts) {
+        for (counter, more) in [
+            (Counter::UdpSent, counts.sent),
+            (Counter::UdpSentBytes, counts.bytes),
+            (Counter::UdpFull, counts.full),
+            (Counter::UdpTooLarge, counts.too_large),
+            (Counter::UdpUnreachable, counts.unreachable),
+            (Counter::SegmentationRefused, counts.cut),
+        ] {
+            if more > 0 {
+                self.add(counter, more);
+            }
+        }
+    }
+}
+
+fn bump(value: &AtomicU64, more: u64) {
+    value.store(value.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
+}
+
+/// The counters of all threads, added up. Shown as `name=value`, zeros left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Totals {
+    entries: Vec<(String, u64)>,
+}
+
+impl Totals {
+    pub(super) fn of(threads: &[Arc<Counters>]) -> Self {
+        let sum = |pick: &dyn Fn(&Counters) -> &AtomicU64| -> u64 {
+            threads.iter().map(|counters| pick(counters).load(Ordering::Relaxed)).sum()
+        };
+        let own = Counter::NAMES.iter().enumerate();
+        let own = own.map(|(index, &name)| (name.to_owned(), sum(&|c| &c.values[index])));
+        let bridge = DropReason::ALL.iter();
+        let bridge = bridge.map(|reason| {
+            (
+                format!("drop.{}", reason.as_str().replace('-', "_")),
+                sum(&|c| &c.bridge[reason.index()]),
+            )
+        });
+        Self { entries: own.chain(bridge).collect() }
+    }
+
+    /// The value of the counter called `name`, e.g. `drop.no_session`.
+    pub fn get(&self, name: &str) -> Option<u64> {
+        self.iter().find(|&(known, _)| known == name).map(|(_, value)| value)
+    }
+
+    /// Every counter and its value.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.entries.iter().map(|(name, value)| (name.as_str(), *value))
+    }
+}
+
+impl fmt::Display for Totals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "";
+        for (name, value) in self.iter().filter(|&(_, value)| value > 0) {
+            write!(f, "{separator}{name}={value}")?;
+            separator = " ";
+        }
+        if separator.is_empty() { f.write_str("all zero") } else { Ok(()) }
+    }
+}

@@ -1,0 +1,22 @@
+//! The running tunnel: workers that move frames, and a control thread that keeps the sessions.
+//!
+//! A frame is handled start to end by the worker that read it. What workers share is read-mostly:
+//! the table of peers (a snapshot that the control thread replaces), the bridge, and counters of
+//! their own that are added up on demand.
+
+mod client;
+mod clock;
+mod counters;
+mod error;
+mod peers;
+mod running;
+mod server;
+mod tap;
+mod worker;
+
+pub use client::{Client, ClientBuilder, ServerName};
+pub use counters::Totals;
+pub use error::Error;
+pub use running::{Running, SessionInfo, Stopper};
+pub use server::{Server, ServerBuilder};
+pub use tap::TapSettings;

@@ -1,0 +1,220 @@
+//! A tunnel that runs: how to watch it, stop it and wait for it.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use acton_tap::Stop;
+use pnet_base::MacAddr;
+
+use super::Error;
+use super::clock;
+use super::counters::{Counter, Counters, Totals};
+use super::worker::{Side, Worker};
+
+/// Messages that wait for the control thread at most. A flood of control words past that is
+/// dropped by the worker and counted, so that it cannot hold up frames.
+pub(super) const INBOX_LEN: usize = 1_024;
+
+/// What reaches a control thread.
+pub(super) enum Message<M> {
+    /// Something rare that a worker came upon.
+    News(M),
+    /// A worker ended by itself, in error.
+    Failed(Error),
+    /// The owner wants the tunnel to end.
+    Stop,
+}
+
+/// A worker's way to its control thread.
+pub(super) struct Outbox<M> {
+    pub(super) sender: SyncSender<Message<M>>,
+    pub(super) counters: Arc<Counters>,
+}
+
+impl<M> Outbox<M> {
+    /// Passes on without waiting; what finds no room is counted.
+    pub(super) fn post(&self, news: M) {
+        if let Err(TrySendError::Full(_)) = self.sender.try_send(Message::News(news)) {
+            self.counters.add(Counter::ControlBusy, 1);
+        }
+    }
+}
+
+/// The next message, or `None` once the clock shows `due`.
+pub(super) fn next_message<M>(
+    inbox: &Receiver<Message<M>>,
+    due: Option<Duration>,
+) -> Option<Message<M>> {
+    let Some(due) = due else {
+        return Some(inbox.recv().unwrap_or(Message::Stop));
+    };
+    match inbox.recv_timeout(due.saturating_sub(clock::now())) {
+        Ok(message) => Some(message),
+        Err(RecvTimeoutError::Timeout) => None,
+        Err(RecvTimeoutError::Disconnected) => Some(Message::Stop),
+    }
+}
+
+/// The worker threads of one tunnel.
+pub(super) struct Workers {
+    stop: Stop,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Workers {
+    pub(super) fn new(stop: Stop) -> Self {
+        Self { stop, threads: Vec::new() }
+    }
+
+    /// Starts a worker; should it fail, the control thread hears of it.
+    pub(super) fn spawn<S: Side + Send + 'static, M: Send + 'static>(
+        &mut self,
+        worker: Worker<S>,
+        control: SyncSender<Message<M>>,
+    ) -> Result<(), Error> {
+        let name = format!("acton-worker-{}", self.threads.len());
+        let thread = thread::Builder::new()
+            .name(name)
+            .spawn(move || {
+                if let Err(error) = worker.run() {
+                    // A control thread that is gone needs no news.
+                    let _ = control.send(Message::Failed(error));
+                }
+            })
+            .map_err(Error::system("start a worker thread"))?;
+        self.threads.push(thread);
+        Ok(())
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.stop.stop();
+        for thread in self.threads.drain(..) {
+            // A panic was printed by its own thread; there is nothing left to tell.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Ends a running tunnel from any thread.
+#[derive(Clone)]
+pub struct Stopper {
+    stop: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl Stopper {
+    pub(super) fn new<M: Send + 'static>(control: SyncSender<Message<M>>) -> Self {
+        Self {
+            stop: Arc::new(move || {
+                let _ = control.send(Message::Stop);
+            }),
+        }
+    }
+
+    /// Has the tunnel say goodbye and end. More than once is no harm.
+    pub fn stop(&self) {
+        (self.stop)();
+    }
+}
+
+impl fmt::Debug for Stopper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stopper").finish_non_exhaustive()
+    }
+}
+
+/// One open session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SessionInfo {
+    /// Its number at the server; 0 at a client.
+    pub number: usize,
+    /// The UDP address at the other end.
+    pub address: SocketAddr,
+    /// The MACs learnt from there; a client learns none.
+    pub macs: Vec<MacAddr>,
+}
+
+pub(super) type SessionsReader = Arc<dyn Fn() -> Vec<SessionInfo> + Send + Sync>;
+
+/// A tunnel that runs. Dropping it ends the tunnel.
+pub struct Running {
+    pub(super) control: Option<JoinHandle<Result<(), Error>>>,
+    pub(super) stopper: Stopper,
+    pub(super) counters: Vec<Arc<Counters>>,
+    pub(super) sessions: SessionsReader,
+    pub(super) tap_name: String,
+    pub(super) local_addr: SocketAddr,
+}
+
+impl Running {
+    /// A handle that ends the tunnel.
+    pub fn stopper(&self) -> Stopper {
+        self.stopper.clone()
+    }
+
+    /// The name that the TAP has got.
+    pub fn tap_name(&self) -> &str {
+        &self.tap_name
+    }
+
+    /// The UDP address that the tunnel is bound to.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// The open sessions: a server's clients, or a client's one session with its server.
+    pub fn sessions(&self) -> Vec<SessionInfo> {
+        (self.sessions)()
+    }
+
+    /// What has been counted so far.
+    pub fn totals(&self) -> Totals {
+        Totals::of(&self.counters)
+    }
+
+    /// A way to read the counters from another thread, also while [`wait`](Self::wait) waits.
+    pub fn totals_reader(&self) -> impl Fn() -> Totals + Send + 'static {
+        let counters = self.counters.clone();
+        move || Totals::of(&counters)
+    }
+
+    /// Waits until the tunnel has ended, by its stopper or in error.
+    ///
+    /// # Errors
+    /// Why it could not go on.
+    pub fn wait(mut self) -> Result<Totals, Error> {
+        self.join()?;
+        Ok(self.totals())
+    }
+
+    fn join(&mut self) -> Result<(), Error> {
+        let Some(control) = self.control.take() else { return Ok(()) };
+        control.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running")
+            .field("tap_name", &self.tap_name)
+            .field("local_addr", &self.local_addr)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.control.is_some() {
+            self.stopper.stop();
+            if let Err(error) = self.join() {
+                log::error!("{error}");
+            }
+        }
+    }
+}
