@@ -1,0 +1,257 @@
+//! The forwarding rules.
+
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use pnet_base::MacAddr;
+
+use crate::config::Config;
+use crate::fdb::{Fdb, nanos};
+use crate::frame::{Address, Header};
+use crate::key;
+use crate::port::{Owner, Port};
+use crate::statics::StaticError;
+use crate::verdict::{BumKind, DropReason, FromLeaf, FromRoot, Learned};
+
+/// A learning bridge of one root and many leaves `P`.
+///
+/// All methods take `&self`: workers share one bridge. [`from_root`](Self::from_root),
+/// [`from_leaf`](Self::from_leaf) and [`lookup`](Self::lookup) take no lock unless the frame
+/// changes the table, and then a short one.
+///
+/// `now` is the time since any epoch of the caller's, the same one for all calls, on a clock that
+/// does not go back (boot time). Workers may be a little apart.
+#[derive(Debug)]
+pub struct Bridge<P> {
+    fdb: Fdb,
+    forward_reserved: bool,
+    port: PhantomData<fn() -> P>,
+}
+
+/// What the bridge knows of an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Entry<P> {
+    /// The VLAN id, 0 for untagged.
+    pub vlan: u16,
+    /// The address.
+    pub mac: MacAddr,
+    /// Where it lives.
+    pub owner: Owner<P>,
+    /// The time since its last frame; `None` for a static entry.
+    pub age: Option<Duration>,
+    /// It moved too often and no leaf can take it for now.
+    pub frozen: bool,
+}
+
+impl<P: Port> Bridge<P> {
+    /// A bridge that knows nothing but the protected addresses.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        let fdb = Fdb::new(&config);
+        for mac in config.protected {
+            // There is room: the table was made with it.
+            let _ = fdb.write().protect(Address::new(mac));
+        }
+        Self { fdb, forward_reserved: config.forward_reserved, port: PhantomData }
+    }
+
+    /// Decides about a frame from the root: its source is learned there, a unicast destination
+    /// that is known at a leaf is for that leaf, and everything else is for all leaves.
+    ///
+    /// Dropped are: what no bridge forwards ([`Runt`](DropReason::Runt),
+    /// [`BadVlan`](DropReason::BadVlan), [`Reserved`](DropReason::Reserved),
+    /// [`Pause`](DropReason::Pause)), a group or zero source, and a destination that is known to
+    /// be at the root itself ([`Local`](DropReason::Local)).
+    pub fn from_root(&self, frame: &[u8], now: Duration) -> (FromRoot<P>, Learned<P>) {
+        let now = nanos(now);
+        let header = match self.checked(frame) {
+            Ok(header) => header,
+            Err(reason) => return (FromRoot::Drop(reason), Learned::Nothing),
+        };
+        let learned = self.fdb.heard_from_root(key::mac(header.vlan, header.source), now);
+        let verdict = match group(header.destination) {
+            Some(bum) => FromRoot::Flood(bum),
+            None => match self.fdb.owner(key::mac(header.vlan, header.destination), now) {
+                Some(Owner::Leaf(port)) => FromRoot::Leaf(P::from_bits(port)),
+                Some(Owner::Root) => FromRoot::Drop(DropReason::Local),
+                None => FromRoot::Flood(BumKind::Unknown),
+            },
+        };
+        (verdict, ported(learned))
+    }
+
+    /// Decides about a frame from a leaf: once its source is accepted, it is for the root or
+    /// nobody.
+    ///
+    /// Dropped are, beside what [`from_root`](Self::from_root) drops: a source that this leaf may
+    /// not use or that is one too many ([`SourceProtected`](DropReason::SourceProtected) and what
+    /// follows it), a destination at another leaf ([`LeafToLeaf`](DropReason::LeafToLeaf)) and one
+    /// at this leaf ([`Local`](DropReason::Local)). The last two still teach the source, which is
+    /// as genuine as any.
+    pub fn from_leaf(&self, leaf: P, frame: &[u8], now: Duration) -> (FromLeaf, Learned<P>) {
+        let (leaf, now) = (leaf.to_bits(), nanos(now));
+        let header = match self.checked(frame) {
+            Ok(header) => header,
+            Err(reason) => return (FromLeaf::Drop(reason), Learned::Nothing),
+        };
+        let source = key::mac(header.vlan, header.source);
+        let learned = match self.fdb.heard_from_leaf(source, leaf, now) {
+            Ok(learned) => learned,
+            Err(reason) => return (FromLeaf::Drop(reason), Learned::Nothing),
+        };
+        let destination = key::mac(header.vlan, header.destination);
+        let verdict = match group(header.destination) {
+            Some(bum) => FromLeaf::Root { bum: Some(bum) },
+            None => match self.fdb.owner(destination, now) {
+                Some(Owner::Root) => FromLeaf::Root { bum: None },
+                Some(Owner::Leaf(port)) if port == leaf => FromLeaf::Drop(DropReason::Local),
+                Some(Owner::Leaf(_)) => FromLeaf::Drop(DropReason::LeafToLeaf),
+                // Protected addresses are at the root, heard of or not.
+                None if self.fdb.is_protected(destination) => FromLeaf::Root { bum: None },
+                None => FromLeaf::Root { bum: Some(BumKind::Unknown) },
+            },
+        };
+        (verdict, ported(learned))
+    }
+
+    /// The checks that are the same for both sides. What fails one teaches nothing.
+    fn checked(&self, frame: &[u8]) -> Result<Header, DropReason> {
+        let header = Header::parse(frame)?;
+        if header.destination.is_pause() {
+            return Err(DropReason::Pause);
+        }
+        if header.destination.is_reserved() && !self.forward_reserved {
+            return Err(DropReason::Reserved);
+        }
+        if header.source.is_group() {
+            return Err(DropReason::SourceGroup);
+        }
+        if header.source.is_zero() {
+            return Err(DropReason::SourceZero);
+        }
+        Ok(header)
+    }
+
+    /// Keeps leaves from sending from an address, on every VLAN, and takes it from those that
+    /// have it, static entries too. Group and zero addresses are nobody's in any case.
+    ///
+    /// # Errors
+    /// [`StaticError::Full`].
+    pub fn protect(&self, mac: MacAddr) -> Result<(), StaticError> {
+        self.fdb.write().protect(Address::new(mac))
+    }
+
+    /// Undoes [`protect`](Self::protect); true if the address was protected. The server's own
+    /// address stays so.
+    pub fn unprotect(&self, mac: MacAddr) -> bool {
+        self.fdb.write().unprotect(Address::new(mac))
+    }
+
+    /// Protects the server's own address, in place of the one given before; zero for none.
+    ///
+    /// # Errors
+    /// [`StaticError::Full`]; then there is no own address.
+    pub fn set_own_mac(&self, mac: MacAddr) -> Result<(), StaticError> {
+        self.fdb.write().set_own(Address::new(mac))
+    }
+
+    /// Says where an address lives: it does not age nor move, and counts towards no limit but
+    /// that of static entries. Replaces what was known of it.
+    ///
+    /// # Errors
+    /// [`StaticError`] says which rule forbids it.
+    pub fn add_static(&self, vlan: u16, mac: MacAddr, owner: Owner<P>) -> Result<(), StaticError> {
+        let address = Address::new(mac);
+        if address.is_group() || address.is_zero() {
+            return Err(StaticError::NotUnicast(mac));
+        }
+        if vlan >= key::VLANS {
+            return Err(StaticError::BadVlan(vlan));
+        }
+        self.fdb.write().add_static(vlan, address, owner.map(P::to_bits))
+    }
+
+    /// Forgets a static entry; true if there was one.
+    pub fn remove_static(&self, vlan: u16, mac: MacAddr) -> bool {
+        vlan < key::VLANS && self.fdb.write().remove_static(vlan, Address::new(mac))
+    }
+
+    /// Forgets all addresses of a leaf, static ones too, in time proportional to their number;
+    /// gives that number. For a leaf that is gone: nothing of it comes in any more.
+    pub fn purge(&self, leaf: P) -> usize {
+        self.fdb.purge(leaf.to_bits())
+    }
+
+    /// Frees the places of expired addresses among the next `budget` places of the table, after
+    /// those of the call before; gives the number freed.
+    ///
+    /// Verdicts do not depend on it: ageing is exact at lookup, and who is at a limit frees some
+    /// places by himself. It makes room early, and keeps [`len`](Self::len) close to the truth.
+    pub fn sweep(&self, now: Duration, budget: usize) -> usize {
+        self.fdb.sweep(nanos(now), budget)
+    }
+
+    /// Where an address lives; `None` if unknown. `vlan` is 0 for untagged.
+    #[must_use]
+    pub fn lookup(&self, vlan: u16, mac: MacAddr, now: Duration) -> Option<Owner<P>> {
+        if vlan >= key::VLANS {
+            return None;
+        }
+        let owner = self.fdb.owner(key::mac(vlan, Address::new(mac)), nanos(now))?;
+        Some(owner.map(P::from_bits))
+    }
+
+    /// The addresses in the table, with those that expired and were not swept yet.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.fdb.write().len()
+    }
+
+    /// True if [`len`](Self::len) is 0.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The addresses of one leaf, counted as in [`len`](Self::len).
+    #[must_use]
+    pub fn leaf_len(&self, leaf: P) -> usize {
+        self.fdb.write().leaf_entries(leaf.to_bits())
+    }
+
+    /// All known addresses, in no order, without a lock: one that moves meanwhile may come twice
+    /// or not at all.
+    pub fn entries(&self, now: Duration) -> impl Iterator<Item = Entry<P>> + '_ {
+        let now = nanos(now);
+        self.fdb.entries(now).filter_map(move |(key, found)| {
+            let (vlan, address) = key::parts(key)?;
+            let age = Duration::from_nanos(now.saturating_sub(found.seen));
+            Some(Entry {
+                vlan,
+                mac: address.mac(),
+                owner: key::owner(found.owner).map(P::from_bits),
+                age: (found.owner & key::STATIC == 0).then_some(age),
+                frozen: now < found.frozen_until,
+            })
+        })
+    }
+}
+
+fn group(destination: Address) -> Option<BumKind> {
+    if destination.is_broadcast() {
+        Some(BumKind::Broadcast)
+    } else if destination.is_group() {
+        Some(BumKind::Multicast)
+    } else {
+        None
+    }
+}
+
+fn ported<P: Port>(learned: Learned<u32>) -> Learned<P> {
+    match learned {
+        Learned::Nothing => Learned::Nothing,
+        Learned::New => Learned::New,
+        Learned::Moved { from, frozen } => Learned::Moved { from: from.map(P::from_bits), frozen },
+    }
+}

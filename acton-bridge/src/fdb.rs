@@ -1,0 +1,230 @@
+//! The forwarding database: who owns which address, since when, within which limits.
+//!
+//! What most frames need is answered here without a lock: a known source is refreshed, and a
+//! source that may not be learned is refused. Only what changes the table's structure takes the
+//! lock, in [`crate::writer`]; what a flood of forged sources can reach there is of bounded cost.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::config::{Config, MOST_MACS, MovePolicy};
+use crate::key;
+use crate::port::Owner;
+use crate::table::{Found, Table};
+use crate::verdict::{DropReason, Learned};
+use crate::writer::{State, Writer};
+
+/// Slots that one hold of the lock removes or examines at most, save for rare commands.
+pub(crate) const BATCH: usize = 64;
+
+/// When an address may move to a leaf; times in nanoseconds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Moves {
+    FirstFrame,
+    Guarded { hold: u64, freeze_after: u32, within: u64 },
+}
+
+/// [`Config`] checked; times in nanoseconds.
+#[derive(Debug)]
+pub(crate) struct Limits {
+    pub(crate) ageing: u64,
+    pub(crate) macs: usize,
+    pub(crate) macs_per_leaf: usize,
+    pub(crate) macs_root: usize,
+    pub(crate) statics: usize,
+    pub(crate) moves: Moves,
+}
+
+impl Limits {
+    fn new(config: &Config) -> Self {
+        let macs = config.max_macs.clamp(1, MOST_MACS);
+        Self {
+            ageing: nanos(config.ageing),
+            macs,
+            macs_per_leaf: match config.max_macs_per_leaf {
+                0 => macs,
+                limit => limit.min(macs),
+            },
+            macs_root: config.max_macs_root.min(MOST_MACS),
+            statics: config.max_static.max(config.protected.len()).min(MOST_MACS),
+            moves: match config.moves {
+                MovePolicy::FirstFrame => Moves::FirstFrame,
+                MovePolicy::Guarded { hold, freeze_after, within } => {
+                    Moves::Guarded { hold: nanos(hold), freeze_after, within: nanos(within) }
+                }
+            },
+        }
+    }
+
+    /// The slots that suffice at all times: one for each address and protection, one more for an
+    /// address on the move, which has two, and one for each leaf that can be at its limit.
+    fn slots(&self) -> usize {
+        self.macs + self.macs_root + self.statics + 1 + (self.macs + 1) / self.macs_per_leaf
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Fdb {
+    pub(crate) table: Table,
+    pub(crate) limits: Limits,
+    /// Until then the leaves' or the root's share of the table is known to have no room.
+    pub(crate) leaves_full_until: AtomicU64,
+    pub(crate) root_full_until: AtomicU64,
+    state: Mutex<State>,
+}
+
+impl Fdb {
+    pub(crate) fn new(config: &Config) -> Self {
+        let limits = Limits::new(config);
+        Self {
+            table: Table::new(limits.slots()),
+            limits,
+            leaves_full_until: AtomicU64::new(0),
+            root_full_until: AtomicU64::new(0),
+            state: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn write(&self) -> Writer<'_> {
+        Writer::new(self, self.state.lock())
+    }
+
+    /// Finds a key, expired or not.
+    pub(crate) fn find(&self, key: u64) -> Option<Found> {
+        self.table.find(key).unwrap_or_else(|| {
+            // Writers changed this very bucket again and again: wait for them once.
+            let _state = self.state.lock();
+            self.table.find_quiet(key)
+        })
+    }
+
+    /// Finds a key unless it has expired.
+    pub(crate) fn find_live(&self, key: u64, now: u64) -> Option<Found> {
+        self.find(key).filter(|found| self.is_live(found, now))
+    }
+
+    pub(crate) fn owner(&self, key: u64, now: u64) -> Option<Owner<u32>> {
+        self.find_live(key, now).map(|found| key::owner(found.owner))
+    }
+
+    pub(crate) fn is_protected(&self, key: u64) -> bool {
+        self.find(key::protection_of(key)).is_some()
+    }
+
+    pub(crate) fn is_live(&self, found: &Found, now: u64) -> bool {
+        // By the flag, not by a time that never comes: a late refresh can change a time.
+        found.owner & key::STATIC != 0 || now.saturating_sub(found.seen) < self.limits.ageing
+    }
+
+    /// A frame from `leaf` has this source.
+    pub(crate) fn heard_from_leaf(
+        &self,
+        key: u64,
+        leaf: u32,
+        now: u64,
+    ) -> Result<Learned<u32>, DropReason> {
+        let found = self.find(key);
+        let live = found.filter(|found| self.is_live(found, now));
+        if let Some(found) = &live
+            && key::owner(found.owner) == Owner::Leaf(leaf)
+        {
+            // It was not protected when it was learned, and `protect` removes what is.
+            self.table.refresh(found, now);
+            return Ok(Learned::Nothing);
+        }
+        if self.is_protected(key) {
+            return Err(DropReason::SourceProtected);
+        }
+        if let Some(found) = &live {
+            self.may_move(found, now)?;
+        }
+        // A leaf at its limit can still be heard from an address of its own that has expired: that
+        // one's expiry bounds the time in the mark.
+        if let Some(mark) = self.find(key::at_limit(leaf)) {
+            if now < mark.seen {
+                return Err(DropReason::LeafLimit);
+            }
+        } else if found.is_none_or(|found| key::owner(found.owner) == Owner::Root)
+            && now < self.leaves_full_until.load(Ordering::Relaxed)
+        {
+            return Err(DropReason::TableFull);
+        }
+        self.write().claim_for_leaf(key, leaf, now)
+    }
+
+    /// A frame from the root has this source.
+    pub(crate) fn heard_from_root(&self, key: u64, now: u64) -> Learned<u32> {
+        match self.find(key) {
+            Some(found) if found.owner & key::STATIC != 0 => return Learned::Nothing,
+            Some(found) if self.is_live(&found, now) && key::owner(found.owner) == Owner::Root => {
+                self.table.refresh(&found, now);
+                return Learned::Nothing;
+            }
+            Some(_) => {}
+            None if now < self.root_full_until.load(Ordering::Relaxed) => return Learned::Nothing,
+            None => {}
+        }
+        self.write().claim_for_root(key, now)
+    }
+
+    /// Whether an address that is known elsewhere may move to a leaf.
+    pub(crate) fn may_move(&self, found: &Found, now: u64) -> Result<(), DropReason> {
+        if found.owner & key::STATIC != 0 {
+            return Err(DropReason::SourceStatic);
+        }
+        match self.limits.moves {
+            Moves::Guarded { .. } if now < found.frozen_until => Err(DropReason::SourceFrozen),
+            Moves::Guarded { hold, .. } if now.saturating_sub(found.seen) < hold => {
+                Err(DropReason::SourceHeld)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes all that belongs to a leaf, a batch at a time so that nobody waits for long.
+    pub(crate) fn purge(&self, leaf: u32) -> usize {
+        let mut left = self.write().leaf_entries(leaf);
+        let mut purged = 0;
+        while left > 0 {
+            let removed = self.write().purge(leaf, left.min(BATCH));
+            if removed == 0 {
+                break;
+            }
+            left -= removed;
+            purged += removed;
+        }
+        purged
+    }
+
+    /// Removes the expired among the next `budget` slots.
+    pub(crate) fn sweep(&self, now: u64, budget: usize) -> usize {
+        let mut left = budget.min(self.table.capacity() as usize);
+        let mut removed = 0;
+        while left > 0 {
+            let batch = left.min(BATCH);
+            removed += self.write().sweep(now, batch).removed;
+            left -= batch;
+        }
+        removed
+    }
+
+    /// The live addresses, each as `(key, what is known of it)`.
+    pub(crate) fn entries(&self, now: u64) -> impl Iterator<Item = (u64, Found)> + '_ {
+        (0..self.table.capacity()).filter_map(move |index| {
+            let key = self.table.key(index);
+            // Vacant slots are all key 0 or stale keys; finding the key again tells.
+            if key == 0 || key::parts(key).is_none() {
+                return None;
+            }
+            let found = self.find_live(key, now)?;
+            (found.index == index).then_some((key, found))
+        })
+    }
+}
+
+/// A time as nanoseconds: 584 years until it saturates.
+pub(crate) fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}

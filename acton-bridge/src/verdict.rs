@@ -1,0 +1,149 @@
+//! What the bridge says about a frame.
+
+use std::fmt;
+
+use crate::port::Owner;
+
+/// Where a frame from the root goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum FromRoot<P> {
+    /// To this leaf only.
+    Leaf(P),
+    /// To every leaf.
+    Flood(BumKind),
+    /// Nowhere.
+    Drop(DropReason),
+}
+
+/// Where a frame from a leaf goes: to the root or nowhere, never to another leaf.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum FromLeaf {
+    /// To the root.
+    Root {
+        /// What kind of flood the frame is on the far side; `None` where its destination is a
+        /// unicast address known to be there.
+        bum: Option<BumKind>,
+    },
+    /// Nowhere.
+    Drop(DropReason),
+}
+
+/// Why a frame has no single destination (broadcast, unknown unicast, multicast).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum BumKind {
+    /// The destination is FF-FF-FF-FF-FF-FF.
+    Broadcast,
+    /// The destination is another group address.
+    Multicast,
+    /// The destination is a unicast address nobody was heard from within the ageing time.
+    Unknown,
+}
+
+/// What a frame's source address changed in the table. Rare: worth a log line or a counter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Learned<P> {
+    /// Nothing, or only the time at which an entry was last heard of.
+    Nothing,
+    /// The address was not known.
+    New,
+    /// The address belonged to another port. (If it moved to the root and the root's own limit is
+    /// reached, the address is forgotten rather than learned there.)
+    Moved {
+        /// The port it belonged to.
+        from: Owner<P>,
+        /// This move was one too many: no leaf can take the address for a while. Two ports use
+        /// the same address, which is worth an alarm (RFC 7432 section 15.1).
+        frozen: bool,
+    },
+}
+
+macro_rules! drop_reasons {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal,)+) => {
+        /// Why a frame goes nowhere. Each dropped frame has one reason, so that a caller can count
+        /// into an array of `DropReason::ALL.len()` counters by [`DropReason::index`].
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum DropReason {
+            $($(#[doc = $doc])+ $variant,)+
+        }
+
+        impl DropReason {
+            /// Every reason, in the order of [`DropReason::index`].
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            /// A stable name for logs and counters: lower case, with hyphens.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)+
+                }
+            }
+        }
+    };
+}
+
+drop_reasons! {
+    /// The frame is shorter than its Ethernet header (14 bytes, 18 with a VLAN tag).
+    Runt = "runt",
+    /// The VLAN tag carries id 4095, which 802.1Q reserves.
+    BadVlan = "bad-vlan",
+    /// The destination is one of 01-80-C2-00-00-00 to -0F, which bridges do not forward.
+    Reserved = "reserved",
+    /// The destination is 01-80-C2-00-00-01 (PAUSE), which is never forwarded.
+    Pause = "pause",
+    /// The source is a group address.
+    SourceGroup = "source-group",
+    /// The source is 00-00-00-00-00-00.
+    SourceZero = "source-zero",
+    /// A leaf sent from a protected address, or from the server's own.
+    SourceProtected = "source-protected",
+    /// A leaf sent from an address that a static entry gives to another port.
+    SourceStatic = "source-static",
+    /// A leaf sent from an address whose owner was heard of too recently for it to move.
+    SourceHeld = "source-held",
+    /// A leaf sent from an address that moved too often and is frozen where it is.
+    SourceFrozen = "source-frozen",
+    /// A leaf that has all the addresses it may have sent from one more.
+    LeafLimit = "leaf-limit",
+    /// A leaf sent from a new address while the whole table is full.
+    TableFull = "table-full",
+    /// A leaf sent to an address of another leaf.
+    LeafToLeaf = "leaf-to-leaf",
+    /// The destination is on the side the frame came from.
+    Local = "local",
+}
+
+impl DropReason {
+    /// The position of this reason in [`DropReason::ALL`].
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+impl fmt::Display for DropReason {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn index_is_the_position_in_all() {
+        for (position, reason) in DropReason::ALL.iter().enumerate() {
+            assert_eq!(reason.index(), position);
+            assert_eq!(reason.to_string(), reason.as_str());
+        }
+    }
+
+    #[test]
+    fn names_differ() {
+        let mut names: Vec<_> = DropReason::ALL.iter().map(|reason| reason.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), DropReason::ALL.len());
+    }
+}

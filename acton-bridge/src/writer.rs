@@ -1,0 +1,523 @@
+//! Everything that changes the structure of the table, under one lock.
+
+use std::sync::atomic::Ordering;
+
+use foldhash::quality::RandomState;
+use hashbrown::{HashMap, HashSet};
+use parking_lot::MutexGuard;
+
+use crate::fdb::{BATCH, Fdb, Moves};
+use crate::frame::Address;
+use crate::key;
+use crate::list::{Linked, Links, List};
+use crate::port::Owner;
+use crate::statics::StaticError;
+use crate::table::Found;
+use crate::verdict::{DropReason, Learned};
+
+/// How long a share of the table that is full, and too large to examine at once, is left alone
+/// before the next batch of it is examined: 1 ms. It bounds the work that frames from new sources
+/// can cause at some 64 slots a millisecond.
+const RETRY: u64 = 1_000_000;
+
+/// What only writers know of a slot.
+#[derive(Debug, Clone, Copy, Default)]
+struct Cold {
+    links: Links,
+    history: History,
+    linked: bool,
+}
+
+/// The moves of an address that count towards its freeze.
+#[derive(Debug, Clone, Copy, Default)]
+struct History {
+    since: u64,
+    moves: u32,
+}
+
+#[derive(Debug, Default)]
+struct Slots {
+    /// Grows with the highest slot ever used.
+    cold: Vec<Cold>,
+    free: Vec<u32>,
+}
+
+impl Linked for Slots {
+    fn links(&mut self, index: u32) -> &mut Links {
+        &mut self.cold[index as usize].links
+    }
+}
+
+/// A leaf exists here while it has an entry.
+#[derive(Debug, Default)]
+struct Leaf {
+    entries: List,
+    learned: usize,
+    /// The slot of the mark that says the leaf is at its limit.
+    mark: Option<u32>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    slots: Slots,
+    leaves: HashMap<u32, Leaf, RandomState>,
+    root: List,
+    /// Learned from leaves, learned from the root, static or protected.
+    macs: usize,
+    macs_root: usize,
+    statics: usize,
+    /// The slot the next sweep starts at.
+    hand: u32,
+    own: Option<u64>,
+    protected: HashSet<u64, RandomState>,
+}
+
+/// The one writer: the state, locked.
+pub(crate) struct Writer<'a> {
+    fdb: &'a Fdb,
+    state: MutexGuard<'a, State>,
+}
+
+/// What a search for expired entries came to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Swept {
+    pub(crate) removed: usize,
+    /// No entry of those searched expires before.
+    quiet_until: u64,
+}
+
+impl<'a> Writer<'a> {
+    pub(crate) fn new(fdb: &'a Fdb, state: MutexGuard<'a, State>) -> Self {
+        Self { fdb, state }
+    }
+
+    pub(crate) fn claim_for_leaf(
+        &mut self,
+        key: u64,
+        leaf: u32,
+        now: u64,
+    ) -> Result<Learned<u32>, DropReason> {
+        // Another writer may have been here since the caller looked.
+        let owner = Owner::Leaf(leaf);
+        let old = self.live_or_remove(key, now);
+        if let Some(old) = &old
+            && key::owner(old.owner) == owner
+        {
+            self.fdb.table.refresh(old, now);
+            return Ok(Learned::Nothing);
+        }
+        if self.fdb.table.find_quiet(key::protection_of(key)).is_some() {
+            return Err(DropReason::SourceProtected);
+        }
+        if let Some(old) = &old {
+            self.fdb.may_move(old, now)?;
+        }
+        if !self.leaf_has_room(leaf, now) {
+            return Err(DropReason::LeafLimit);
+        }
+        let from_leaf = old.is_some_and(|old| key::owner(old.owner) != Owner::Root);
+        if !from_leaf && !self.leaves_have_room(now) {
+            return Err(DropReason::TableFull);
+        }
+        Ok(self.put(key, owner, old, now))
+    }
+
+    pub(crate) fn claim_for_root(&mut self, key: u64, now: u64) -> Learned<u32> {
+        let old = self.live_or_remove(key, now);
+        if let Some(old) = &old
+            && (old.owner & key::STATIC != 0 || key::owner(old.owner) == Owner::Root)
+        {
+            self.fdb.table.refresh(old, now);
+            return Learned::Nothing;
+        }
+        if self.root_has_room(now) {
+            return self.put(key, Owner::Root, old, now);
+        }
+        match old {
+            Some(old) => {
+                // At any rate it is no longer where it was.
+                self.remove(old.index);
+                Learned::Moved { from: key::owner(old.owner), frozen: false }
+            }
+            None => Learned::Nothing,
+        }
+    }
+
+    /// The live entry of a key; one that has expired is removed, and with it its history.
+    fn live_or_remove(&mut self, key: u64, now: u64) -> Option<Found> {
+        let found = self.fdb.table.find_quiet(key)?;
+        if self.fdb.is_live(&found, now) {
+            return Some(found);
+        }
+        self.remove(found.index);
+        None
+    }
+
+    /// Learns a key anew, or moves it from the live entry `old`.
+    fn put(&mut self, key: u64, owner: Owner<u32>, old: Option<Found>, now: u64) -> Learned<u32> {
+        let word = key::owner_word(owner);
+        let Some(old) = old else {
+            let index = self.add(key, word, now, 0, History::default());
+            return if index.is_some() { Learned::New } else { Learned::Nothing };
+        };
+        let mut history = self.state.slots.cold[old.index as usize].history;
+        let frozen = self.count_move(&mut history, now);
+        let frozen_until = frozen.unwrap_or(old.frozen_until);
+        // In this order a reader that looks for the key always finds it.
+        self.add(key, word, now, frozen_until, history);
+        self.remove(old.index);
+        Learned::Moved { from: key::owner(old.owner), frozen: frozen.is_some() }
+    }
+
+    /// Counts a move; gives the end of the freeze that it causes.
+    fn count_move(&self, history: &mut History, now: u64) -> Option<u64> {
+        let Moves::Guarded { freeze_after, within, .. } = self.fdb.limits.moves else {
+            return None;
+        };
+        if history.moves == 0 || now.saturating_sub(history.since) >= within {
+            *history = History { since: now, moves: 0 };
+        }
+        history.moves = history.moves.saturating_add(1);
+        (history.moves == freeze_after).then(|| {
+            history.moves = 0;
+            now.saturating_add(within)
+        })
+    }
+
+    /// Room for one more address of a leaf: below its limit, or once what expired is removed.
+    fn leaf_has_room(&mut self, leaf: u32, now: u64) -> bool {
+        let limit = self.fdb.limits.macs_per_leaf;
+        let Some(entry) = self.state.leaves.get(&leaf).filter(|entry| entry.learned >= limit)
+        else {
+            return true;
+        };
+        let (entries, mark) = (entry.entries, entry.mark);
+        let swept = self.sweep_list(entries, Owner::Leaf(leaf), now);
+        if swept.removed == 0
+            && let Some(mark) = mark
+        {
+            self.fdb.table.set_seen(mark, swept.quiet_until);
+        }
+        swept.removed > 0
+    }
+
+    fn leaves_have_room(&mut self, now: u64) -> bool {
+        if self.state.macs < self.fdb.limits.macs {
+            return true;
+        }
+        let swept = self.sweep(now, BATCH);
+        if self.state.macs < self.fdb.limits.macs {
+            return true;
+        }
+        self.fdb.leaves_full_until.store(swept.quiet_until, Ordering::Relaxed);
+        false
+    }
+
+    fn root_has_room(&mut self, now: u64) -> bool {
+        if self.state.macs_root < self.fdb.limits.macs_root {
+            return true;
+        }
+        let swept = self.sweep_list(self.state.root, Owner::Root, now);
+        if self.state.macs_root < self.fdb.limits.macs_root {
+            return true;
+        }
+        self.fdb.root_full_until.store(swept.quiet_until, Ordering::Relaxed);
+        false
+    }
+
+    /// Removes the expired among the first [`BATCH`] of an owner's entries, and puts the others
+    /// last, so that the next search finds others first.
+    fn sweep_list(&mut self, list: List, owner: Owner<u32>, now: u64) -> Swept {
+        let mut search = Search::new(self.fdb, now, list.len());
+        for _ in 0..list.len().min(BATCH) {
+            let Some(index) = self.list(owner).and_then(|list| list.first()) else { break };
+            if search.has_expired(index) {
+                self.remove(index);
+            } else {
+                let state = &mut *self.state;
+                match owner {
+                    Owner::Root => state.root.rotate(&mut state.slots),
+                    Owner::Leaf(leaf) => {
+                        if let Some(leaf) = state.leaves.get_mut(&leaf) {
+                            leaf.entries.rotate(&mut state.slots);
+                        }
+                    }
+                }
+            }
+        }
+        search.swept
+    }
+
+    /// Removes the expired among the next `budget` slots.
+    pub(crate) fn sweep(&mut self, now: u64, budget: usize) -> Swept {
+        let used = self.state.slots.cold.len() as u32;
+        let mut search = Search::new(self.fdb, now, used as usize);
+        for _ in 0..budget.min(used as usize) {
+            let index = if self.state.hand < used { self.state.hand } else { 0 };
+            self.state.hand = index + 1;
+            let linked = self.state.slots.cold[index as usize].linked;
+            if linked
+                && key::parts(self.fdb.table.key(index)).is_some()
+                && search.has_expired(index)
+            {
+                self.remove(index);
+            }
+        }
+        search.swept
+    }
+
+    pub(crate) fn leaf_entries(&self, leaf: u32) -> usize {
+        self.state.leaves.get(&leaf).map_or(0, |leaf| leaf.entries.len())
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.state.root.len()
+            + self.state.leaves.values().map(|leaf| leaf.entries.len()).sum::<usize>()
+    }
+
+    /// Removes up to `budget` entries of a leaf, static ones too.
+    pub(crate) fn purge(&mut self, leaf: u32, budget: usize) -> usize {
+        for removed in 0..budget {
+            let Some(index) = self.list(Owner::Leaf(leaf)).and_then(|list| list.first()) else {
+                return removed;
+            };
+            self.remove(index);
+        }
+        budget
+    }
+
+    pub(crate) fn add_static(
+        &mut self,
+        vlan: u16,
+        address: Address,
+        owner: Owner<u32>,
+    ) -> Result<(), StaticError> {
+        let key = key::mac(vlan, address);
+        let protected = self.fdb.table.find_quiet(key::protected(address)).is_some();
+        if protected && owner != Owner::Root {
+            return Err(StaticError::Protected(address.mac()));
+        }
+        let old = self.fdb.table.find_quiet(key);
+        if old.is_none_or(|old| old.owner & key::STATIC == 0) {
+            self.static_room()?;
+        }
+        self.add(key, key::owner_word(owner) | key::STATIC, 0, 0, History::default());
+        if let Some(old) = old {
+            self.remove(old.index);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn remove_static(&mut self, vlan: u16, address: Address) -> bool {
+        let found = self.fdb.table.find_quiet(key::mac(vlan, address));
+        let found = found.filter(|found| found.owner & key::STATIC != 0);
+        found.inspect(|found| self.remove(found.index)).is_some()
+    }
+
+    pub(crate) fn protect(&mut self, address: Address) -> Result<(), StaticError> {
+        self.bar(address)?;
+        self.state.protected.insert(address.0);
+        Ok(())
+    }
+
+    pub(crate) fn unprotect(&mut self, address: Address) -> bool {
+        let removed = self.state.protected.remove(&address.0);
+        self.unbar(address);
+        removed
+    }
+
+    pub(crate) fn set_own(&mut self, address: Address) -> Result<(), StaticError> {
+        // The old one first, so that its place can be taken.
+        if let Some(old) = self.state.own.take() {
+            self.unbar(Address(old));
+        }
+        self.bar(address)?;
+        self.state.own = Some(address.0);
+        Ok(())
+    }
+
+    /// Keeps leaves from an address, and takes it from those that have it.
+    fn bar(&mut self, address: Address) -> Result<(), StaticError> {
+        // The bridge takes neither as a source from anybody.
+        if address.is_group() || address.is_zero() {
+            return Ok(());
+        }
+        let key = key::protected(address);
+        if self.fdb.table.find_quiet(key).is_some() {
+            return Ok(());
+        }
+        self.static_room()?;
+        self.add(key, key::owner_word(Owner::Root) | key::STATIC, 0, 0, History::default());
+        for vlan in 0..key::VLANS {
+            if let Some(found) = self.fdb.table.find_quiet(key::mac(vlan, address))
+                && key::owner(found.owner) != Owner::Root
+            {
+                self.remove(found.index);
+            }
+        }
+        Ok(())
+    }
+
+    fn unbar(&mut self, address: Address) {
+        if self.state.own == Some(address.0) || self.state.protected.contains(&address.0) {
+            return;
+        }
+        if let Some(found) = self.fdb.table.find_quiet(key::protected(address)) {
+            self.remove(found.index);
+        }
+    }
+
+    fn static_room(&self) -> Result<(), StaticError> {
+        let limit = self.fdb.limits.statics;
+        if self.state.statics < limit { Ok(()) } else { Err(StaticError::Full { limit }) }
+    }
+
+    fn list(&mut self, owner: Owner<u32>) -> Option<&mut List> {
+        match owner {
+            Owner::Root => Some(&mut self.state.root),
+            Owner::Leaf(leaf) => self.state.leaves.get_mut(&leaf).map(|leaf| &mut leaf.entries),
+        }
+    }
+
+    /// Puts a key into a slot, in front of an older slot of the same key. `None` cannot happen as
+    /// the slots suffice for all limits together; if it did, the key would not be learned.
+    fn add(
+        &mut self,
+        key: u64,
+        word: u64,
+        seen: u64,
+        frozen_until: u64,
+        history: History,
+    ) -> Option<u32> {
+        let index = self.take_slot()?;
+        let table = &self.fdb.table;
+        table.bind(index, key, word, seen);
+        if frozen_until > seen {
+            table.freeze(index, frozen_until);
+        }
+        table.link(index);
+        let state = &mut *self.state;
+        state.slots.cold[index as usize] = Cold { history, linked: true, ..Cold::default() };
+        if word & key::STATIC != 0 {
+            state.statics += 1;
+        }
+        if key::parts(key).is_none() {
+            return Some(index);
+        }
+        let learned = word & key::STATIC == 0;
+        match key::owner(word) {
+            Owner::Root => {
+                state.root.push(&mut state.slots, index);
+                state.macs_root += usize::from(learned);
+            }
+            Owner::Leaf(port) => {
+                let leaf = state.leaves.entry(port).or_default();
+                leaf.entries.push(&mut state.slots, index);
+                leaf.learned += usize::from(learned);
+                state.macs += usize::from(learned);
+                let reached = leaf.learned >= self.fdb.limits.macs_per_leaf;
+                if reached && leaf.mark.is_none() {
+                    self.mark(port);
+                }
+            }
+        }
+        Some(index)
+    }
+
+    /// Says to readers that a leaf is at its limit. Its time is 0 until a frame is refused.
+    fn mark(&mut self, port: u32) {
+        if let Some(index) = self.take_slot() {
+            self.fdb.table.bind(index, key::at_limit(port), 0, 0);
+            self.fdb.table.link(index);
+            self.state.slots.cold[index as usize] = Cold { linked: true, ..Cold::default() };
+            if let Some(leaf) = self.state.leaves.get_mut(&port) {
+                leaf.mark = Some(index);
+            }
+        }
+    }
+
+    fn take_slot(&mut self) -> Option<u32> {
+        let slots = &mut self.state.slots;
+        if let Some(index) = slots.free.pop() {
+            return Some(index);
+        }
+        let index = slots.cold.len() as u32;
+        debug_assert!(index < self.fdb.table.capacity(), "the slots suffice for all limits");
+        (index < self.fdb.table.capacity()).then(|| {
+            slots.cold.push(Cold::default());
+            index
+        })
+    }
+
+    fn free_slot(&mut self, index: u32) {
+        self.fdb.table.unlink(index);
+        self.state.slots.cold[index as usize].linked = false;
+        self.state.slots.free.push(index);
+    }
+
+    /// Takes an entry or a protection out of the table, and all that counted it.
+    fn remove(&mut self, index: u32) {
+        let (key, word) = (self.fdb.table.key(index), self.fdb.table.read(index).owner);
+        self.free_slot(index);
+        let state = &mut *self.state;
+        if word & key::STATIC != 0 {
+            state.statics -= 1;
+        }
+        if key::parts(key).is_none() {
+            return;
+        }
+        let learned = word & key::STATIC == 0;
+        match key::owner(word) {
+            Owner::Root => {
+                state.root.remove(&mut state.slots, index);
+                state.macs_root -= usize::from(learned);
+                self.fdb.root_full_until.store(0, Ordering::Relaxed);
+            }
+            Owner::Leaf(port) => {
+                self.fdb.leaves_full_until.store(0, Ordering::Relaxed);
+                state.macs -= usize::from(learned);
+                let Some(leaf) = state.leaves.get_mut(&port) else { return };
+                leaf.entries.remove(&mut state.slots, index);
+                leaf.learned -= usize::from(learned);
+                let below = leaf.learned < self.fdb.limits.macs_per_leaf;
+                let mark = leaf.mark.take_if(|_| below);
+                if leaf.entries.len() == 0 {
+                    state.leaves.remove(&port);
+                }
+                if let Some(mark) = mark {
+                    self.free_slot(mark);
+                }
+            }
+        }
+    }
+}
+
+/// Looks at entries for expired ones.
+struct Search<'a> {
+    fdb: &'a Fdb,
+    now: u64,
+    swept: Swept,
+}
+
+impl<'a> Search<'a> {
+    /// A search of up to [`BATCH`] of `among` entries. One that cannot see all of them says
+    /// nothing about the others, so their time is soon.
+    fn new(fdb: &'a Fdb, now: u64, among: usize) -> Self {
+        let quiet_until = if among <= BATCH { u64::MAX } else { now.saturating_add(RETRY) };
+        Self { fdb, now, swept: Swept { removed: 0, quiet_until } }
+    }
+
+    fn has_expired(&mut self, index: u32) -> bool {
+        let found = self.fdb.table.read(index);
+        if !self.fdb.is_live(&found, self.now) {
+            self.swept.removed += 1;
+            return true;
+        }
+        if found.owner & key::STATIC == 0 {
+            // A refresh since makes this too early at worst.
+            let expiry = found.seen.saturating_add(self.fdb.limits.ageing);
+            self.swept.quiet_until = self.swept.quiet_until.min(expiry);
+        }
+        false
+    }
+}

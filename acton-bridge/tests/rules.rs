@@ -1,0 +1,569 @@
+//! The forwarding rules, one test each.
+
+use std::time::Duration;
+
+use acton_bridge::{
+    Bridge, BumKind, Config, DropReason, FromLeaf, FromRoot, Learned, MovePolicy, Owner,
+    StaticError,
+};
+use pnet_base::MacAddr;
+
+const A: u32 = 1;
+const B: u32 = 2;
+const TO_ROOT: FromLeaf = FromLeaf::Root { bum: Some(BumKind::Unknown) };
+const BROADCAST: MacAddr = MacAddr(0xff, 0xff, 0xff, 0xff, 0xff, 0xff);
+
+fn mac(n: u32) -> MacAddr {
+    let [a, b, c, d] = n.to_be_bytes();
+    MacAddr::new(2, 0, a, b, c, d)
+}
+
+fn frame(to: MacAddr, from: MacAddr) -> Vec<u8> {
+    [&to.octets()[..], &from.octets(), &[0x08, 0x00], &[0; 46]].concat()
+}
+
+fn tagged(vlan: u16, to: MacAddr, from: MacAddr) -> Vec<u8> {
+    let mut frame = frame(to, from);
+    frame.splice(12..12, [0x81, 0x00].into_iter().chain(vlan.to_be_bytes()));
+    frame
+}
+
+fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+/// A bridge and a clock.
+struct Test {
+    bridge: Bridge<u32>,
+    now: Duration,
+}
+
+impl Test {
+    fn new(config: Config) -> Self {
+        Self { bridge: Bridge::new(config), now: secs(1_000) }
+    }
+
+    fn root(&self, to: MacAddr, from: MacAddr) -> (FromRoot<u32>, Learned<u32>) {
+        self.bridge.from_root(&frame(to, from), self.now)
+    }
+
+    fn leaf(&self, leaf: u32, to: MacAddr, from: MacAddr) -> (FromLeaf, Learned<u32>) {
+        self.bridge.from_leaf(leaf, &frame(to, from), self.now)
+    }
+
+    /// A leaf says its first word, or another.
+    fn hear(&self, leaf: u32, from: MacAddr) -> Learned<u32> {
+        match self.leaf(leaf, BROADCAST, from) {
+            (FromLeaf::Root { .. }, learned) => learned,
+            (FromLeaf::Drop(reason), _) => panic!("{from} from leaf {leaf}: {reason}"),
+        }
+    }
+
+    fn refuse(&self, leaf: u32, from: MacAddr) -> DropReason {
+        match self.leaf(leaf, BROADCAST, from) {
+            (FromLeaf::Drop(reason), Learned::Nothing) => reason,
+            other => panic!("{from} from leaf {leaf}: {other:?}"),
+        }
+    }
+
+    fn owner(&self, mac: MacAddr) -> Option<Owner<u32>> {
+        self.bridge.lookup(0, mac, self.now)
+    }
+
+    fn wait(&mut self, time: Duration) {
+        self.now += time;
+    }
+}
+
+#[test]
+fn the_root_reaches_one_leaf_or_all() {
+    let test = Test::new(Config::default());
+    assert_eq!(test.root(mac(1), mac(9)).0, FromRoot::Flood(BumKind::Unknown));
+    assert_eq!(test.root(BROADCAST, mac(9)).0, FromRoot::Flood(BumKind::Broadcast));
+    let multicast = MacAddr::new(1, 0, 0x5e, 0, 0, 1);
+    assert_eq!(test.root(multicast, mac(9)).0, FromRoot::Flood(BumKind::Multicast));
+    // Groups need not be those of IP.
+    let other_group = MacAddr::new(3, 0, 0, 0, 0, 1);
+    assert_eq!(test.root(other_group, mac(9)).0, FromRoot::Flood(BumKind::Multicast));
+    assert_eq!(test.hear(A, mac(1)), Learned::New);
+    assert_eq!(test.root(mac(1), mac(9)).0, FromRoot::Leaf(A));
+}
+
+#[test]
+fn a_leaf_reaches_the_root_only() {
+    let test = Test::new(Config::default());
+    test.hear(B, mac(2));
+    assert_eq!(test.leaf(A, mac(5), mac(1)).0, TO_ROOT);
+    let drop = |reason| FromLeaf::Drop(reason);
+    assert_eq!(test.leaf(A, mac(2), mac(1)).0, drop(DropReason::LeafToLeaf));
+    assert_eq!(test.leaf(A, mac(1), mac(1)).0, drop(DropReason::Local));
+    let bum = |kind| FromLeaf::Root { bum: Some(kind) };
+    assert_eq!(test.leaf(A, BROADCAST, mac(1)).0, bum(BumKind::Broadcast));
+    let multicast = MacAddr::new(0x33, 0x33, 0, 0, 0, 1);
+    assert_eq!(test.leaf(A, multicast, mac(1)).0, bum(BumKind::Multicast));
+    let _ = test.root(BROADCAST, mac(9));
+    assert_eq!(test.leaf(A, mac(9), mac(1)).0, FromLeaf::Root { bum: None });
+}
+
+#[test]
+fn a_frame_between_leaves_still_teaches_its_source() {
+    let test = Test::new(Config::default());
+    test.hear(B, mac(2));
+    let (verdict, learned) = test.leaf(A, mac(2), mac(1));
+    assert_eq!(verdict, FromLeaf::Drop(DropReason::LeafToLeaf));
+    assert_eq!(learned, Learned::New);
+    assert_eq!(test.owner(mac(1)), Some(Owner::Leaf(A)));
+}
+
+#[test]
+fn what_is_known_at_the_root_is_not_flooded() {
+    let test = Test::new(Config::default());
+    let _ = test.root(BROADCAST, mac(8));
+    assert_eq!(test.root(mac(8), mac(9)).0, FromRoot::Drop(DropReason::Local));
+}
+
+#[test]
+fn group_and_zero_sources_teach_nothing() {
+    let test = Test::new(Config::default());
+    let group = MacAddr::new(1, 2, 3, 4, 5, 6);
+    for (source, reason) in [
+        (group, DropReason::SourceGroup),
+        (BROADCAST, DropReason::SourceGroup),
+        (MacAddr::zero(), DropReason::SourceZero),
+    ] {
+        assert_eq!(test.refuse(A, source), reason);
+        assert_eq!(test.root(mac(1), source), (FromRoot::Drop(reason), Learned::Nothing));
+    }
+    assert!(test.bridge.is_empty());
+}
+
+#[test]
+fn runts_and_bad_tags_are_dropped_on_both_sides() {
+    let test = Test::new(Config::default());
+    let check = |bytes: &[u8], reason| {
+        assert_eq!(test.bridge.from_root(bytes, test.now).0, FromRoot::Drop(reason));
+        assert_eq!(test.bridge.from_leaf(A, bytes, test.now).0, FromLeaf::Drop(reason));
+    };
+    let whole = frame(mac(1), mac(2));
+    (0..14).for_each(|length| check(&whole[..length], DropReason::Runt));
+    let whole = tagged(5, mac(1), mac(2));
+    (14..18).for_each(|length| check(&whole[..length], DropReason::Runt));
+    check(&tagged(4095, mac(1), mac(2)), DropReason::BadVlan);
+    assert!(test.bridge.is_empty());
+}
+
+#[test]
+fn reserved_addresses_stay_on_their_link() {
+    let reserved = |last| MacAddr::new(1, 0x80, 0xc2, 0, 0, last);
+    for forward in [false, true] {
+        let test = Test::new(Config::default().forward_reserved(forward));
+        for last in 0..=0x10 {
+            let expected = match last {
+                1 => Some(DropReason::Pause),
+                0x10 => None,
+                _ => (!forward).then_some(DropReason::Reserved),
+            };
+            let (root, leaf) = match expected {
+                Some(reason) => (FromRoot::Drop(reason), FromLeaf::Drop(reason)),
+                None => (
+                    FromRoot::Flood(BumKind::Multicast),
+                    FromLeaf::Root { bum: Some(BumKind::Multicast) },
+                ),
+            };
+            assert_eq!(test.root(reserved(last), mac(1)).0, root);
+            assert_eq!(test.leaf(A, reserved(last), mac(2)).0, leaf);
+        }
+    }
+}
+
+#[test]
+fn ageing_is_exact() {
+    let mut test = Test::new(Config::default());
+    test.hear(A, mac(1));
+    test.wait(secs(300) - Duration::from_nanos(1));
+    assert_eq!(test.owner(mac(1)), Some(Owner::Leaf(A)));
+    test.wait(Duration::from_nanos(1));
+    assert_eq!(test.owner(mac(1)), None);
+    assert_eq!(test.root(mac(1), mac(9)).0, FromRoot::Flood(BumKind::Unknown));
+    assert_eq!(test.bridge.entries(test.now).count(), 1, "only the root's own");
+    assert_eq!(test.hear(A, mac(1)), Learned::New);
+}
+
+#[test]
+fn every_frame_renews_its_source() {
+    let mut test = Test::new(Config::default());
+    for _ in 0..5 {
+        test.hear(A, mac(1));
+        test.wait(secs(299));
+        assert_eq!(test.owner(mac(1)), Some(Owner::Leaf(A)));
+    }
+    test.wait(secs(1));
+    assert_eq!(test.owner(mac(1)), None);
+}
+
+#[test]
+fn a_late_worker_does_not_turn_time_back() {
+    let mut test = Test::new(Config::default());
+    test.wait(secs(100));
+    test.hear(A, mac(1));
+    let _ = test.bridge.from_leaf(A, &frame(BROADCAST, mac(1)), test.now - secs(100));
+    test.wait(secs(299));
+    assert_eq!(test.owner(mac(1)), Some(Owner::Leaf(A)));
+}
+
+#[test]
+fn vlans_are_worlds_of_their_own() {
+    let test = Test::new(Config::default());
+    let learn = |leaf, vlan| {
+        let bytes = tagged(vlan, BROADCAST, mac(1));
+        assert_eq!(test.bridge.from_leaf(leaf, &bytes, test.now).1, Learned::New);
+    };
+    learn(A, 5);
+    learn(B, 6);
+    test.hear(7, mac(1));
+    let to = |bytes: &[u8]| test.bridge.from_root(bytes, test.now).0;
+    assert_eq!(to(&tagged(5, mac(1), mac(9))), FromRoot::Leaf(A));
+    assert_eq!(to(&tagged(6, mac(1), mac(9))), FromRoot::Leaf(B));
+    assert_eq!(to(&tagged(4, mac(1), mac(9))), FromRoot::Flood(BumKind::Unknown));
+    assert_eq!(to(&frame(mac(1), mac(9))), FromRoot::Leaf(7));
+    assert_eq!(to(&tagged(0xe000, mac(1), mac(9))), FromRoot::Leaf(7), "a priority tag");
+    assert_eq!(test.bridge.lookup(4095, mac(1), test.now), None);
+}
+
+#[test]
+fn an_address_moves_after_five_seconds_of_silence() {
+    let mut test = Test::new(Config::default());
+    test.hear(A, mac(1));
+    test.wait(secs(5) - Duration::from_nanos(1));
+    assert_eq!(test.refuse(B, mac(1)), DropReason::SourceHeld);
+    test.wait(Duration::from_nanos(1));
+    let moved = Learned::Moved { from: Owner::Leaf(A), frozen: false };
+    assert_eq!(test.hear(B, mac(1)), moved);
+    assert_eq!(test.owner(mac(1)), Some(Owner::Leaf(B)));
+    assert_eq!((test.bridge.leaf_len(A), test.bridge.leaf_len(B)), (0, 1));
+}
+
+#[test]
+fn an_address_is_free_at_once_when_its_owner_is_gone() {
+    let test = Test::new(Config::default());
+    test.hear(A, mac(1));
+    assert_eq!(test.bridge.purge(A), 1);
+    assert_eq!(test.hear(B, mac(1)), Learned::New);
+}
+
+#[test]
+fn a_leaf_cannot_take_a_gateway_that_speaks() {
+    let mut test = Test::new(Config::default());
+    let _ = test.root(BROADCAST, mac(9));
+    for _ in 0..10 {
+        test.wait(secs(4));
+        assert_eq!(test.refuse(A, mac(9)), DropReason::SourceHeld);
+        let _ = test.root(BROADCAST, mac(9));
+    }
+    test.wait(secs(5));
+    let moved = Learned::Moved { from: Owner::Root, frozen: false };
+    assert_eq!(test.hear(A, mac(9)), moved);
+    // The root takes it back with its first frame.
+    let moved = Learned::Moved { from: Owner::Leaf(A), frozen: false };
+    assert_eq!(test.root(BROADCAST, mac(9)).1, moved);
+    assert_eq!(test.refuse(A, mac(9)), DropReason::SourceHeld);
+}
+
+#[test]
+fn five_moves_freeze_an_address() {
+    let mut test = Test::new(Config::default());
+    test.hear(A, mac(1));
+    for n in 1..=5 {
+        test.wait(secs(6));
+        let (to, from) = if n % 2 == 1 { (B, A) } else { (A, B) };
+        let moved = Learned::Moved { from: Owner::Leaf(from), frozen: n == 5 };
+        assert_eq!(test.hear(to, mac(1)), moved);
+    }
+    let frozen = |test: &Test| test.bridge.entries(test.now).all(|entry| entry.frozen);
+    assert!(frozen(&test));
+    test.wait(secs(180) - Duration::from_nanos(1));
+    assert_eq!(test.refuse(A, mac(1)), DropReason::SourceFrozen);
+    assert_eq!(test.owner(mac(1)), Some(Owner::Leaf(B)));
+    test.wait(Duration::from_nanos(1));
+    assert!(!frozen(&test));
+    assert_eq!(test.hear(A, mac(1)), Learned::Moved { from: Owner::Leaf(B), frozen: false });
+}
+
+#[test]
+fn slow_moves_do_not_freeze() {
+    let mut test = Test::new(Config::default());
+    test.hear(A, mac(1));
+    for n in 0..20 {
+        test.wait(secs(46));
+        let to = if n % 2 == 0 { B } else { A };
+        assert!(matches!(test.hear(to, mac(1)), Learned::Moved { frozen: false, .. }));
+    }
+}
+
+#[test]
+fn a_freeze_does_not_keep_the_root_out() {
+    let mut test = Test::new(Config::default());
+    test.hear(A, mac(1));
+    for n in 1..=5 {
+        test.wait(secs(6));
+        test.hear(if n % 2 == 1 { B } else { A }, mac(1));
+    }
+    let moved = Learned::Moved { from: Owner::Leaf(B), frozen: false };
+    assert_eq!(test.root(BROADCAST, mac(1)).1, moved);
+    test.wait(secs(6));
+    assert_eq!(test.refuse(A, mac(1)), DropReason::SourceFrozen, "and it stays frozen there");
+}
+
+#[test]
+fn a_frozen_address_that_aged_out_is_free() {
+    let moves = MovePolicy::Guarded { hold: Duration::ZERO, freeze_after: 1, within: secs(10_000) };
+    let mut test = Test::new(Config::default().moves(moves));
+    test.hear(A, mac(1));
+    assert_eq!(test.hear(B, mac(1)), Learned::Moved { from: Owner::Leaf(A), frozen: true });
+    assert_eq!(test.refuse(A, mac(1)), DropReason::SourceFrozen);
+    test.wait(secs(300));
+    assert_eq!(test.hear(A, mac(1)), Learned::New);
+    assert_eq!(test.hear(B, mac(1)), Learned::Moved { from: Owner::Leaf(A), frozen: true });
+}
+
+#[test]
+fn without_identities_an_address_moves_with_its_first_frame() {
+    let test = Test::new(Config::default().moves(MovePolicy::FirstFrame));
+    test.hear(A, mac(1));
+    for n in 0..20 {
+        let (to, from) = if n % 2 == 0 { (B, A) } else { (A, B) };
+        let moved = Learned::Moved { from: Owner::Leaf(from), frozen: false };
+        assert_eq!(test.hear(to, mac(1)), moved);
+        assert_eq!(test.root(mac(1), mac(9)).0, FromRoot::Leaf(to));
+    }
+    assert_eq!(test.hear(A, mac(9)), Learned::Moved { from: Owner::Root, frozen: false });
+}
+
+#[test]
+fn protected_addresses_are_the_roots_alone() {
+    let test = Test::new(Config::default().protected(vec![mac(9)]));
+    test.hear(A, mac(8));
+    assert_eq!(test.bridge.protect(mac(8)), Ok(()));
+    test.bridge.set_own_mac(mac(7)).unwrap();
+    for address in [mac(7), mac(8), mac(9)] {
+        assert_eq!(test.refuse(A, address), DropReason::SourceProtected);
+        assert_eq!(test.owner(address), None);
+        let bytes = tagged(5, BROADCAST, address);
+        let verdict = test.bridge.from_leaf(A, &bytes, test.now).0;
+        assert_eq!(verdict, FromLeaf::Drop(DropReason::SourceProtected), "on every VLAN");
+        // A frame for one of them is no flood.
+        assert_eq!(test.leaf(A, address, mac(1)).0, FromLeaf::Root { bum: None });
+        let refused = test.bridge.add_static(0, address, Owner::Leaf(A));
+        assert_eq!(refused, Err(StaticError::Protected(address)));
+        // The root sends from them, of course.
+        assert_eq!(test.root(BROADCAST, address).1, Learned::New);
+        assert_eq!(test.refuse(A, address), DropReason::SourceProtected);
+    }
+}
+
+#[test]
+fn protection_can_be_undone() {
+    let test = Test::new(Config::default());
+    test.bridge.set_own_mac(mac(7)).unwrap();
+    test.bridge.protect(mac(7)).unwrap();
+    assert!(test.bridge.unprotect(mac(7)));
+    assert!(!test.bridge.unprotect(mac(7)));
+    assert_eq!(test.refuse(A, mac(7)), DropReason::SourceProtected, "still the server's own");
+    test.bridge.set_own_mac(mac(8)).unwrap();
+    test.hear(A, mac(7));
+    assert_eq!(test.refuse(A, mac(8)), DropReason::SourceProtected);
+    test.bridge.set_own_mac(MacAddr::zero()).unwrap();
+    test.hear(A, mac(8));
+}
+
+#[test]
+fn protection_takes_every_vlan_and_static_entry_from_leaves() {
+    let test = Test::new(Config::default());
+    test.bridge.add_static(5, mac(1), Owner::Leaf(A)).unwrap();
+    test.bridge.add_static(6, mac(1), Owner::Root).unwrap();
+    test.hear(B, mac(1));
+    test.bridge.protect(mac(1)).unwrap();
+    let owner = |vlan| test.bridge.lookup(vlan, mac(1), test.now);
+    assert_eq!((owner(0), owner(5), owner(6)), (None, None, Some(Owner::Root)));
+}
+
+#[test]
+fn static_entries_neither_age_nor_move() {
+    let mut test = Test::new(Config::default());
+    test.hear(A, mac(1));
+    test.bridge.add_static(0, mac(1), Owner::Leaf(B)).unwrap();
+    test.bridge.add_static(0, mac(2), Owner::Root).unwrap();
+    for _ in 0..2 {
+        assert_eq!(test.owner(mac(1)), Some(Owner::Leaf(B)));
+        assert_eq!(test.refuse(A, mac(1)), DropReason::SourceStatic);
+        assert_eq!(test.refuse(B, mac(2)), DropReason::SourceStatic);
+        assert_eq!(test.hear(B, mac(1)), Learned::Nothing);
+        assert_eq!(
+            test.root(mac(9), mac(1)),
+            (FromRoot::Flood(BumKind::Unknown), Learned::Nothing)
+        );
+        test.wait(secs(100_000));
+        test.bridge.sweep(test.now, usize::MAX);
+    }
+    let ages: Vec<_> = test.bridge.entries(test.now).map(|entry| entry.age).collect();
+    assert_eq!(ages, [None, None]);
+    assert!(test.bridge.remove_static(0, mac(1)));
+    assert!(!test.bridge.remove_static(0, mac(1)));
+    assert_eq!(test.hear(A, mac(1)), Learned::New);
+    assert!(!test.bridge.remove_static(0, mac(1)), "a learned entry is not static");
+}
+
+#[test]
+fn static_entries_that_make_no_sense_are_refused() {
+    let test = Test::new(Config::default().max_static(1));
+    let add = |vlan, mac| test.bridge.add_static(vlan, mac, Owner::Leaf(A));
+    assert_eq!(add(0, BROADCAST), Err(StaticError::NotUnicast(BROADCAST)));
+    assert_eq!(add(0, MacAddr::zero()), Err(StaticError::NotUnicast(MacAddr::zero())));
+    assert_eq!(add(4095, mac(1)), Err(StaticError::BadVlan(4095)));
+    assert!(!test.bridge.remove_static(4095, mac(1)));
+    assert_eq!(add(4094, mac(1)), Ok(()));
+    assert_eq!(add(4094, mac(1)), Ok(()), "again is no second one");
+    assert_eq!(add(0, mac(2)), Err(StaticError::Full { limit: 1 }));
+    assert_eq!(test.bridge.protect(mac(3)), Err(StaticError::Full { limit: 1 }));
+    assert_eq!(test.bridge.set_own_mac(mac(3)), Err(StaticError::Full { limit: 1 }));
+}
+
+#[test]
+fn a_purge_takes_all_of_one_leaf_and_nothing_else() {
+    let test = Test::new(Config::default().max_macs_per_leaf(0));
+    for n in 0..200 {
+        test.hear(A, mac(n));
+        test.hear(B, mac(1_000 + n));
+    }
+    test.bridge.add_static(0, mac(500), Owner::Leaf(A)).unwrap();
+    assert_eq!(test.bridge.purge(A), 201);
+    assert_eq!(test.bridge.purge(A), 0);
+    assert_eq!((test.bridge.leaf_len(A), test.bridge.leaf_len(B)), (0, 200));
+    assert_eq!(test.bridge.len(), 200);
+    assert!((0..200).all(|n| test.owner(mac(n)).is_none()));
+    assert!((0..200).all(|n| test.owner(mac(1_000 + n)) == Some(Owner::Leaf(B))));
+}
+
+#[test]
+fn a_leaf_at_its_limit_keeps_what_it_has() {
+    let mut test = Test::new(Config::default().max_macs_per_leaf(3));
+    (0..3).for_each(|n| assert_eq!(test.hear(A, mac(n)), Learned::New));
+    for n in 3..100 {
+        assert_eq!(test.refuse(A, mac(n)), DropReason::LeafLimit);
+    }
+    (0..3).for_each(|n| assert_eq!(test.hear(A, mac(n)), Learned::Nothing));
+    assert_eq!(test.hear(B, mac(50)), Learned::New);
+    // A place is free the moment one of its own expires.
+    test.wait(secs(299));
+    test.hear(A, mac(0));
+    test.hear(A, mac(1));
+    assert_eq!(test.refuse(A, mac(3)), DropReason::LeafLimit);
+    test.wait(secs(1));
+    assert_eq!(test.hear(A, mac(3)), Learned::New);
+    assert_eq!(test.refuse(A, mac(4)), DropReason::LeafLimit);
+    // A move is one more, too.
+    test.wait(secs(10));
+    test.hear(B, mac(60));
+    test.wait(secs(10));
+    assert_eq!(test.refuse(A, mac(60)), DropReason::LeafLimit);
+    // An address that leaves makes room.
+    assert!(matches!(test.hear(B, mac(3)), Learned::Moved { .. }));
+    assert!(matches!(test.hear(A, mac(60)), Learned::Moved { .. }));
+}
+
+#[test]
+fn static_entries_do_not_use_up_a_leaf() {
+    let test = Test::new(Config::default().max_macs_per_leaf(1));
+    (10..20).for_each(|n| test.bridge.add_static(0, mac(n), Owner::Leaf(A)).unwrap());
+    test.hear(A, mac(1));
+    assert_eq!(test.refuse(A, mac(2)), DropReason::LeafLimit);
+    // One that becomes static makes room.
+    test.bridge.add_static(0, mac(1), Owner::Leaf(A)).unwrap();
+    test.hear(A, mac(2));
+}
+
+#[test]
+fn a_full_table_refuses_new_addresses_only() {
+    let mut test = Test::new(Config::default().max_macs(4).max_macs_per_leaf(2));
+    test.hear(A, mac(1));
+    test.hear(A, mac(2));
+    test.hear(B, mac(3));
+    test.hear(3, mac(4));
+    assert_eq!(test.refuse(4, mac(5)), DropReason::TableFull);
+    assert_eq!(test.refuse(A, mac(5)), DropReason::LeafLimit);
+    (0..10).for_each(|n| assert_eq!(test.root(BROADCAST, mac(100 + n)).1, Learned::New));
+    test.wait(secs(6));
+    // From leaf to leaf needs no more room, from the root to a leaf does.
+    assert!(matches!(test.hear(B, mac(4)), Learned::Moved { .. }));
+    assert_eq!(test.refuse(3, mac(100)), DropReason::TableFull);
+    test.bridge.purge(A);
+    assert!(matches!(test.hear(3, mac(100)), Learned::Moved { .. }));
+}
+
+#[test]
+fn the_root_cannot_crowd_out_leaves() {
+    let mut test = Test::new(Config::default().max_macs(4).max_macs_root(2));
+    assert_eq!(test.root(BROADCAST, mac(100)).1, Learned::New);
+    test.wait(secs(1));
+    assert_eq!(test.root(BROADCAST, mac(101)).1, Learned::New);
+    let unlearned = (FromRoot::Flood(BumKind::Broadcast), Learned::Nothing);
+    assert_eq!(test.root(BROADCAST, mac(102)), unlearned, "forwarded all the same");
+    (0..4).for_each(|n| assert_eq!(test.hear(A, mac(n)), Learned::New));
+    // The root takes an address even if it has no place for it.
+    let moved = Learned::Moved { from: Owner::Leaf(A), frozen: false };
+    assert_eq!(test.root(BROADCAST, mac(0)).1, moved);
+    assert_eq!(test.owner(mac(0)), None);
+    test.wait(secs(299));
+    assert_eq!(test.root(BROADCAST, mac(102)).1, Learned::New, "the first one expired");
+}
+
+#[test]
+fn a_sweep_frees_what_expired() {
+    let mut test = Test::new(Config::default().max_macs_per_leaf(0));
+    (0..500).for_each(|n| assert_eq!(test.hear(A, mac(n)), Learned::New));
+    test.wait(secs(200));
+    (500..800).for_each(|n| assert_eq!(test.hear(A, mac(n)), Learned::New));
+    test.wait(secs(100));
+    assert_eq!(test.bridge.len(), 800);
+    let first = test.bridge.sweep(test.now, 100);
+    assert_eq!(first, 100, "no more than its budget");
+    assert_eq!(test.bridge.sweep(test.now, 10_000), 400);
+    assert_eq!((test.bridge.len(), test.bridge.leaf_len(A)), (300, 300));
+    assert_eq!(test.bridge.sweep(test.now, 10_000), 0);
+    assert_eq!(test.bridge.entries(test.now).count(), 300);
+}
+
+#[test]
+fn entries_tell_what_is_known() {
+    let mut test = Test::new(Config::default().protected(vec![mac(66)]).max_macs_per_leaf(1));
+    let _ = test.bridge.from_leaf(A, &tagged(7, BROADCAST, mac(1)), test.now);
+    test.wait(secs(3));
+    let _ = test.root(BROADCAST, mac(2));
+    let mut entries: Vec<_> = test.bridge.entries(test.now).collect();
+    entries.sort_by_key(|entry| entry.mac);
+    let [one, two] = entries[..] else { panic!("{entries:?}") };
+    assert_eq!((one.vlan, one.mac, one.owner), (7, mac(1), Owner::Leaf(A)));
+    assert_eq!((one.age, one.frozen), (Some(secs(3)), false));
+    assert_eq!((two.vlan, two.mac, two.owner), (0, mac(2), Owner::Root));
+    assert_eq!(two.age, Some(Duration::ZERO));
+}
+
+#[test]
+fn ports_of_16_bits_come_back_whole() {
+    let bridge = Bridge::<u16>::new(Config::default());
+    let _ = bridge.from_leaf(u16::MAX, &frame(BROADCAST, mac(1)), secs(1));
+    let _ = bridge.from_leaf(0, &frame(BROADCAST, mac(2)), secs(1));
+    assert_eq!(bridge.from_root(&frame(mac(1), mac(9)), secs(1)).0, FromRoot::Leaf(u16::MAX));
+    assert_eq!(bridge.from_root(&frame(mac(2), mac(9)), secs(1)).0, FromRoot::Leaf(0));
+}
+
+#[test]
+fn a_clock_at_zero_works() {
+    let bridge = Bridge::<u32>::new(Config::default().max_macs(1));
+    let at = Duration::ZERO;
+    assert_eq!(bridge.from_leaf(A, &frame(BROADCAST, mac(1)), at).1, Learned::New);
+    let full = FromLeaf::Drop(DropReason::TableFull);
+    assert_eq!(bridge.from_leaf(B, &frame(BROADCAST, mac(2)), at).0, full);
+    assert_eq!(bridge.lookup(0, mac(1), at), Some(Owner::Leaf(A)));
+    assert_eq!(bridge.lookup(0, mac(1), Duration::MAX), None);
+}
