@@ -1,0 +1,198 @@
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::io;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use acton_netns::Namespace;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+/// What happens to datagrams on their way, each way.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Impairment {
+    /// The share of datagrams lost, 0 to 1.
+    pub(crate) loss: f64,
+    /// The share of datagrams delivered twice.
+    pub(crate) duplicate: f64,
+    /// The share of datagrams held back by `delay` once more, so that later ones overtake them.
+    pub(crate) reorder: f64,
+    /// The time every datagram takes.
+    pub(crate) delay: Duration,
+}
+
+/// A UDP relay in a namespace that impairs what it relays: the server sees each of its clients
+/// as a port of the relay.
+pub(crate) struct Proxy {
+    impairment: Arc<Mutex<Impairment>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<Counts>>,
+}
+
+/// What a [`Proxy`] has done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) relayed: u64,
+    pub(crate) lost: u64,
+    pub(crate) duplicated: u64,
+    pub(crate) reordered: u64,
+}
+
+impl Proxy {
+    /// Relays between whoever sends to `port` of `address` and `server`.
+    pub(crate) fn start(
+        namespace: &Namespace,
+        (address, port): (IpAddr, u16),
+        server: SocketAddr,
+        impairment: Impairment,
+        seed: u64,
+    ) -> Self {
+        let impairment = Arc::new(Mutex::new(impairment));
+        let stop = Arc::new(AtomicBool::new(false));
+        let front = namespace.run(|| UdpSocket::bind((address, port))).unwrap();
+        front.set_nonblocking(true).unwrap();
+        let relay = Relay {
+            front,
+            server,
+            backs: HashMap::new(),
+            queue: BinaryHeap::new(),
+            impairment: Arc::clone(&impairment),
+            random: Random(seed),
+            counts: Counts::default(),
+        };
+        let stopped = Arc::clone(&stop);
+        let thread = namespace.spawn_thread(move || relay.run(&stopped)).unwrap();
+        Self { impairment, stop, thread: Some(thread) }
+    }
+
+    /// Changes what happens to the datagrams that arrive from now on.
+    pub(crate) fn set(&self, impairment: Impairment) {
+        *self.impairment.lock().unwrap() = impairment;
+    }
+
+    /// Stops relaying.
+    pub(crate) fn stop(mut self) -> Counts {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.take().unwrap().join().unwrap()
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The state of the relay's thread.
+struct Relay {
+    front: UdpSocket,
+    server: SocketAddr,
+    /// A client's address and the socket that stands for it before the server.
+    backs: HashMap<SocketAddr, UdpSocket>,
+    queue: BinaryHeap<Reverse<Held>>,
+    impairment: Arc<Mutex<Impairment>>,
+    random: Random,
+    counts: Counts,
+}
+
+/// A datagram on its way; the earliest due goes first, and of equals the first come.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Held {
+    due: Instant,
+    order: u64,
+    client: SocketAddr,
+    to_server: bool,
+    payload: Vec<u8>,
+}
+
+impl Relay {
+    fn run(mut self, stop: &AtomicBool) -> Counts {
+        let mut buffer = vec![0; 65_536];
+        while !stop.load(Ordering::Relaxed) {
+            self.wait();
+            while let Ok((length, client)) = self.front.recv_from(&mut buffer) {
+                self.backs.entry(client).or_insert_with(|| back(&self.front, self.server).unwrap());
+                self.hold(client, true, &buffer[..length]);
+            }
+            let clients: Vec<_> = self.backs.keys().copied().collect();
+            for client in clients {
+                while let Ok(length) = self.backs[&client].recv(&mut buffer) {
+                    self.hold(client, false, &buffer[..length]);
+                }
+            }
+            self.release();
+        }
+        self.counts
+    }
+
+    /// Waits for a datagram, for one that falls due, or a little while.
+    fn wait(&self) {
+        let due = self.queue.peek().map(|Reverse(held)| held.due);
+        let wait = due.map_or(20, |due| {
+            let left = due.saturating_duration_since(Instant::now());
+            u16::try_from(left.as_micros().div_ceil(1000)).unwrap_or(20).min(20)
+        });
+        let sockets = self.backs.values().chain([&self.front]);
+        let mut sockets: Vec<_> =
+            sockets.map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN)).collect();
+        let _ = poll(&mut sockets, PollTimeout::from(wait));
+    }
+
+    fn hold(&mut self, client: SocketAddr, to_server: bool, payload: &[u8]) {
+        let impairment = *self.impairment.lock().unwrap();
+        if self.random.chance(impairment.loss) {
+            self.counts.lost += 1;
+            return;
+        }
+        let copies = if self.random.chance(impairment.duplicate) { 2 } else { 1 };
+        self.counts.duplicated += copies - 1;
+        for _ in 0..copies {
+            let mut due = Instant::now() + impairment.delay;
+            if self.random.chance(impairment.reorder) {
+                self.counts.reordered += 1;
+                due += impairment.delay;
+            }
+            self.counts.relayed += 1;
+            let order = self.counts.relayed;
+            let payload = payload.to_vec();
+            self.queue.push(Reverse(Held { due, order, client, to_server, payload }));
+        }
+    }
+
+    fn release(&mut self) {
+        let now = Instant::now();
+        while self.queue.peek().is_some_and(|Reverse(held)| held.due <= now) {
+            let Some(Reverse(held)) = self.queue.pop() else { return };
+            // A refusal (ECONNREFUSED) is a datagram lost, as on any network.
+            let _ = if held.to_server {
+                self.backs[&held.client].send(&held.payload)
+            } else {
+                self.front.send_to(&held.payload, held.client)
+            };
+        }
+    }
+}
+
+/// A socket on the relay's own address and a port of its own.
+fn back(front: &UdpSocket, server: SocketAddr) -> io::Result<UdpSocket> {
+    let back = UdpSocket::bind((front.local_addr()?.ip(), 0))?;
+    back.connect(server)?;
+    back.set_nonblocking(true)?;
+    Ok(back)
+}
+
+/// splitmix64, so that a seed gives the same fate to the same sequence of datagrams.
+struct Random(u64);
+
+impl Random {
+    fn chance(&mut self, share: f64) -> bool {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64 <= share && share > 0.0
+    }
+}

@@ -1,0 +1,207 @@
+//! A small world for the end-to-end tests: a server and clients as processes, each in a network
+//! namespace of its own, and hands to put frames in and take them out.
+//!
+//! ```text
+//!   server ns: eth0 192.0.2.1    ──┐
+//!   client ns: eth0 192.0.2.10+i ──┼── switch ns: a Linux bridge
+//!   proxy  ns: eth0 192.0.2.200  ──┘
+//! ```
+//! The same hosts have 2001:db8::/64. On the TAPs it is 10.9.0.0/24 and fd09::/64, where the
+//! server is 1 and client i is 10 + i. Nothing sleeps to let something happen: every wait is for
+//! the thing itself, with [`HANG`] as the guard.
+#![allow(dead_code, unused_imports)] // Each test file takes what it needs.
+#![allow(clippy::unwrap_used)] // a test: the panic is the report
+
+mod impair;
+mod process;
+mod traffic;
+mod wire;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use acton_netns::{Namespace, Veth, veth};
+use pnet_base::MacAddr;
+
+pub(crate) use impair::{Impairment, Proxy};
+pub(crate) use process::Acton;
+pub(crate) use traffic::{answers, ping, ping_until_answered, tcp_transfer};
+pub(crate) use wire::{TEST_ETHERTYPE, Wire, frame};
+
+/// How long a wait may take before the test is called hung. No measure of anything.
+pub(crate) const HANG: Duration = Duration::from_secs(60);
+
+/// The server's addresses on the underlay, and the proxy's.
+pub(crate) const SERVER_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+pub(crate) const SERVER_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1));
+pub(crate) const PROXY_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 200));
+
+/// The server's addresses on its TAP.
+pub(crate) const ROOT_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 9, 0, 1));
+pub(crate) const ROOT_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd09, 0, 0, 0, 0, 0, 0, 1));
+
+/// What the log says, where tests wait for it.
+pub(crate) mod said {
+    /// By a server, once it can be reached.
+    pub(crate) const LISTENING: &str = "server on UDP";
+    /// By a client, when it begins to look for its server.
+    pub(crate) const CONNECTING: &str = "connecting to";
+    /// By a client, when it has a session.
+    pub(crate) const CONNECTED: &str = "connected to";
+    /// By a client, when its server has been silent too long.
+    pub(crate) const LOST: &str = "lost ";
+    /// By a server of a client.
+    pub(crate) const BYE: &str = "said BYE";
+    /// By a server of a client.
+    pub(crate) const EXPIRED: &str = "silent too long";
+}
+
+/// The MAC addresses of the server's TAP and of client 0's.
+pub(crate) const SERVER_MAC: MacAddr = mac(1);
+pub(crate) const CLIENT_MAC: MacAddr = client_mac(0);
+
+/// The UDP port of `acton server` unless told otherwise.
+pub(crate) const PORT: u16 = 8080;
+
+/// The underlay and the hosts on it.
+pub(crate) struct World {
+    pub(crate) server: Namespace,
+    pub(crate) clients: Vec<Namespace>,
+    pub(crate) proxy: Namespace,
+    _switch: Namespace,
+}
+
+impl World {
+    /// A server and `clients` clients on an Ethernet of MTU 1,500.
+    pub(crate) fn new(clients: u8) -> Self {
+        Self::with_mtu(clients, 1500)
+    }
+
+    /// The same on an Ethernet of another MTU.
+    pub(crate) fn with_mtu(clients: u8, mtu: u32) -> Self {
+        let switch = Namespace::new().unwrap();
+        switch.run(|| {
+            testbed::sh(&format!(
+                "ip link add lan mtu {mtu} type bridge mcast_snooping 0; ip link set lan up"
+            ));
+        });
+        let host = |number: u8| {
+            let host = Namespace::new().unwrap();
+            let port = format!("port{number}");
+            veth(&host, "eth0", &switch, &port, &Veth::new().mtu(mtu)).unwrap();
+            switch.run(|| testbed::sh(&format!("ip link set {port} master lan")));
+            host.add_address("eth0", Ipv4Addr::new(192, 0, 2, number).into(), 24).unwrap();
+            let v6 = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, number.into());
+            host.add_address("eth0", v6.into(), 64).unwrap();
+            host
+        };
+        Self {
+            server: host(1),
+            clients: (0..clients).map(|i| host(10 + i)).collect(),
+            proxy: host(200),
+            _switch: switch,
+        }
+    }
+
+    /// Starts `acton server --plain` with addresses on its TAP and waits until it listens.
+    pub(crate) fn serve(&self, arguments: &[&str]) -> Acton {
+        let server = self.start_server(arguments);
+        server.wait_for(said::LISTENING);
+        server
+    }
+
+    /// The same without the wait.
+    pub(crate) fn start_server(&self, arguments: &[&str]) -> Acton {
+        let mac = SERVER_MAC.to_string();
+        let fixed = ["server", "--plain", "-m", &mac, "-a", "10.9.0.1/24", "-a", "fd09::1/64"];
+        Acton::start("server", &self.server, &[&fixed, arguments].concat())
+    }
+
+    /// Starts client `i` with addresses on its TAP, towards the server's IPv4 address, and waits
+    /// for its session.
+    pub(crate) fn join(&self, i: u8, arguments: &[&str]) -> Acton {
+        self.join_at(i, "192.0.2.1", arguments)
+    }
+
+    /// The same towards `server`, as the command line has it.
+    pub(crate) fn join_at(&self, i: u8, server: &str, arguments: &[&str]) -> Acton {
+        let client = self.start_client(i, server, arguments);
+        client.wait_for(said::CONNECTED);
+        client
+    }
+
+    /// The same without the wait.
+    pub(crate) fn start_client(&self, i: u8, server: &str, arguments: &[&str]) -> Acton {
+        let [v4, v6] = leaf(i);
+        let (v4, v6) = (format!("{v4}/24"), format!("{v6}/64"));
+        let mac = client_mac(i).to_string();
+        let fixed = ["client", server, "--plain", "-m", &mac, "-a", &v4, "-a", &v6];
+        Acton::start(
+            &format!("client {i}"),
+            &self.clients[usize::from(i)],
+            &[&fixed, arguments].concat(),
+        )
+    }
+
+    /// A hand on the server's TAP.
+    pub(crate) fn server_wire(&self) -> Wire {
+        Wire::open(&self.server, "server")
+    }
+
+    /// A hand on the TAP of client `i`.
+    pub(crate) fn client_wire(&self, i: u8) -> Wire {
+        Wire::open(&self.clients[usize::from(i)], "client")
+    }
+}
+
+/// The addresses of client `i` on its TAP.
+pub(crate) fn leaf(i: u8) -> [IpAddr; 2] {
+    let number = 10 + i;
+    [
+        Ipv4Addr::new(10, 9, 0, number).into(),
+        Ipv6Addr::new(0xfd09, 0, 0, 0, 0, 0, 0, number.into()).into(),
+    ]
+}
+
+/// A unicast MAC address of the locally administered range.
+pub(crate) const fn mac(last: u8) -> MacAddr {
+    MacAddr(2, 0xac, 0x70, 0, 0, last)
+}
+
+/// The MAC address of the TAP of client `i`.
+pub(crate) const fn client_mac(i: u8) -> MacAddr {
+    mac(10 + i)
+}
+
+/// The value of a counter in the last line of a log that has it; zeros are left out there.
+pub(crate) fn counter(log: &str, name: &str) -> u64 {
+    let values = log.split_whitespace().filter_map(|word| word.split_once('='));
+    values.rev().find(|&(known, _)| known == name).map_or(0, |(_, value)| {
+        value.parse().unwrap_or_else(|error| panic!("{name}={value}: {error}"))
+    })
+}
+
+/// Runs a shell command in a namespace and returns its standard output.
+#[track_caller]
+pub(crate) fn shell(namespace: &Namespace, command: &str) -> String {
+    let output = namespace.output(Command::new("sh").args(["-ec", command])).unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success(),
+        "`{command}`: {text}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    text
+}
+
+/// Asks again and again until the answer is yes.
+#[track_caller]
+pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < HANG, "hung waiting until {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}

@@ -1,0 +1,139 @@
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use acton_netns::Namespace;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::HANG;
+
+/// A running `acton`, its log captured; killed when dropped, its log printed if a test fails.
+pub(crate) struct Acton {
+    name: String,
+    child: Child,
+    log: Arc<Log>,
+}
+
+#[derive(Default)]
+struct Log {
+    text: Mutex<String>,
+    grown: Condvar,
+}
+
+impl Acton {
+    /// Starts the binary under test in `namespace`.
+    pub(crate) fn start(name: &str, namespace: &Namespace, arguments: &[&str]) -> Self {
+        Self::spawn(name, namespace, Command::new(env!("CARGO_BIN_EXE_acton")).args(arguments))
+    }
+
+    /// Starts `command` in `namespace` with no environment but `PATH` and what it was given.
+    pub(crate) fn spawn(name: &str, namespace: &Namespace, command: &mut Command) -> Self {
+        let given: Vec<_> = command
+            .get_envs()
+            .filter_map(|(key, value)| Some((key.to_owned(), value?.to_owned())))
+            .collect();
+        command.env_clear().envs(given).env("PATH", std::env::var_os("PATH").unwrap());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = namespace.spawn(command).unwrap();
+        let log = Arc::new(Log::default());
+        collect(child.stdout.take().unwrap(), &log);
+        collect(child.stderr.take().unwrap(), &log);
+        Self { name: name.to_owned(), child, log }
+    }
+
+    /// Everything said so far, on both outputs.
+    pub(crate) fn log(&self) -> String {
+        self.log.text.lock().unwrap().clone()
+    }
+
+    /// Waits for a line that contains `text`.
+    #[track_caller]
+    pub(crate) fn wait_for(&self, text: &str) {
+        self.wait_for_nth(text, 1);
+    }
+
+    /// Waits until `count` lines contain `text`.
+    #[track_caller]
+    pub(crate) fn wait_for_nth(&self, text: &str, count: usize) {
+        let guard = self.log.text.lock().unwrap();
+        let (guard, waited) = self
+            .log
+            .grown
+            .wait_timeout_while(guard, HANG, |log| {
+                log.lines().filter(|line| line.contains(text)).count() < count
+            })
+            .unwrap();
+        drop(guard);
+        assert!(!waited.timed_out(), "{}: no '{text}' ({count}) in its log", self.name);
+    }
+
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let id = i32::try_from(self.child.id()).unwrap();
+        kill(Pid::from_raw(id), signal).unwrap();
+    }
+
+    /// Kills it with SIGKILL, so that it can say no BYE.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Ends it by SIGTERM, demands exit code 0, and returns its log.
+    #[track_caller]
+    pub(crate) fn stop(self) -> String {
+        self.signal(Signal::SIGTERM);
+        let (status, log) = self.end();
+        assert_eq!(status.code(), Some(0), "{log}");
+        log
+    }
+
+    /// Waits for its own end, and returns the exit status and the log.
+    #[track_caller]
+    pub(crate) fn end(mut self) -> (ExitStatus, String) {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                // The readers see the ends of the pipes very soon after.
+                while Arc::strong_count(&self.log) > 1 {
+                    thread::sleep(Duration::from_millis(1));
+                }
+                return (status, self.log());
+            }
+            assert!(start.elapsed() < HANG, "{}: does not end", self.name);
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Acton {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("--- {}\n{}---", self.name, self.log());
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Appends the lines of `output` to `log` on a thread of its own.
+fn collect(output: impl Read + Send + 'static, log: &Arc<Log>) {
+    let log = Arc::clone(log);
+    thread::spawn(move || {
+        let mut output = BufReader::new(output);
+        let mut line = Vec::new();
+        while output.read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
+            log.text.lock().unwrap().push_str(&String::from_utf8_lossy(&line));
+            log.grown.notify_all();
+            line.clear();
+        }
+    });
+}
