@@ -296,19 +296,24 @@ fn frames_from_strangers_are_counted() {
 
 fn sources_outside_allow_get_no_session() {
     let world = World::new(2);
-    let server = world.serve(&["--allow", "192.0.2.11/32", "--allow", "2001:db8::/64"]);
-    let socket = stranger(&world);
-    socket.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
-    for word in [&b"HELLO"[..], b"KEEPALIVE", b"BYE"] {
-        socket.send(word).unwrap();
-        assert!(socket.recv(&mut [0; 2000]).is_err(), "answered");
+    // A socket for both families must not hide an IPv4 source behind its mapped address.
+    for listen in ["0.0.0.0", "::"] {
+        let server =
+            world.serve(&["--listen", listen, "--allow", "192.0.2.11/32", "--allow", "fd00::/8"]);
+        let socket = stranger(&world);
+        socket.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+        for word in [&b"HELLO"[..], b"KEEPALIVE", b"BYE"] {
+            socket.send(word).unwrap();
+            assert!(socket.recv(&mut [0; 2000]).is_err(), "answered");
+        }
+        let allowed = world.join(1, &[]);
+        ping_until_answered(&world.clients[1], ROOT_V4);
+        allowed.stop();
+        let log = server.stop();
+        assert_eq!(counter(&log, "drop.not_allowed"), 3, "{log}");
+        assert!(!log.contains("192.0.2.10:"), "{log}");
+        assert!(log.contains("192.0.2.11:") && !log.contains("::ffff:"), "{log}");
     }
-    let allowed = world.join(1, &[]);
-    ping_until_answered(&world.clients[1], ROOT_V4);
-    allowed.stop();
-    let log = server.stop();
-    assert_eq!(counter(&log, "drop.not_allowed"), 3, "{log}");
-    assert!(!log.contains("192.0.2.10:"), "{log}");
 }
 
 fn sessions_have_a_limit() {

@@ -4,15 +4,16 @@
 mod support;
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::process::Command;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use pnet_base::MacAddr;
 use support::{
-    Acton, Impairment, PORT, PROXY_V4, Proxy, ROOT_V4, SERVER_MAC, SERVER_V4, TEST_ETHERTYPE, Wire,
-    World, answers, frame, leaf, mac, ping_until_answered, said, shell, tcp_transfer, wait_until,
+    Acton, HANG, Impairment, PORT, PROXY_V4, Proxy, ROOT_V4, SERVER_MAC, SERVER_V4, SERVER_V6,
+    TEST_ETHERTYPE, Wire, World, answers, frame, leaf, mac, ping_until_answered, said, shell,
+    tcp_transfer, wait_until,
 };
 
 testbed::main! {
@@ -32,6 +33,7 @@ testbed::main! {
     a_client_whose_own_address_changes_comes_back,
     a_client_whose_link_goes_and_comes_carries_on,
     two_clients_behind_one_address_are_two_sessions,
+    a_link_local_underlay_needs_no_addresses,
 }
 
 /// A host somewhere behind a client.
@@ -256,13 +258,24 @@ fn devices(namespace: &acton_netns::Namespace) -> Vec<String> {
 
 fn static_peers_need_no_hello() {
     let world = World::new(2);
-    let server = world.serve(&["--peer", "192.0.2.10:9000"]);
-    let _other = world.join(1, &[]);
-    let root = world.server_wire();
-    let other = world.client_wire(1);
-    let peer = world.clients[0].run(|| std::net::UdpSocket::bind("192.0.2.10:9000")).unwrap();
-    peer.set_read_timeout(Some(support::HANG)).unwrap();
-    peer.connect((SERVER_V4, PORT)).unwrap();
+    for (listen, peer) in
+        [("0.0.0.0", "192.0.2.10:9000"), ("::", "192.0.2.10:9000"), ("::", "[2001:db8::a]:9000")]
+    {
+        let server = world.serve(&["--listen", listen, "--peer", peer]);
+        let other = world.join(1, &[]);
+        static_peer(&world, peer.parse().unwrap());
+        other.stop();
+        server.stop();
+    }
+}
+
+/// What a peer with a session from the start can do, at `address` of client 0.
+fn static_peer(world: &World, address: SocketAddr) {
+    let (root, other) = (world.server_wire(), world.client_wire(1));
+    let peer = world.clients[0].run(|| UdpSocket::bind(address)).unwrap();
+    peer.set_read_timeout(Some(HANG)).unwrap();
+    let server = if address.is_ipv4() { SERVER_V4 } else { SERVER_V6 };
+    peer.connect((server, PORT)).unwrap();
     let up = test_frame(SERVER_MAC, ROAMER, 1);
     peer.send(&up).unwrap();
     root.receive_until(&up);
@@ -274,12 +287,11 @@ fn static_peers_need_no_hello() {
         buffer[..length] == down
     });
     assert!(!is_sent_to(ROAMER, &root, &other, 3));
-    // Nor does BYE end what never was a session of its own making.
+    // BYE does not end what no HELLO began.
     peer.send(b"BYE").unwrap();
     let after = test_frame(SERVER_MAC, ROAMER, 4);
     peer.send(&after).unwrap();
     root.receive_until(&after);
-    server.stop();
 }
 
 fn the_server_answers_from_the_address_it_was_called_by() {
@@ -349,4 +361,22 @@ fn two_clients_behind_one_address_are_two_sessions() {
     assert!(!answers(&world.server, leaf(0)[0]));
     second.stop();
     drop(proxy);
+}
+
+fn a_link_local_underlay_needs_no_addresses() {
+    let world = World::new(1);
+    let server = world.serve(&["--listen", "::"]);
+    let text = shell(&world.server, "ip -o -6 address show dev eth0 scope link");
+    let address = text.split_whitespace().find(|word| word.starts_with("fe80:")).unwrap();
+    let address = address.trim_end_matches("/64");
+    // Its own is tentative for the first second (RFC 4862), and tentative ones cannot send.
+    wait_until("the client's link-local address is there", || {
+        let text = shell(&world.clients[0], "ip -o -6 address show dev eth0 scope link");
+        text.contains("fe80:") && !text.contains("tentative")
+    });
+    let client = world.join_at(0, &format!("[{address}%eth0]:8080"), &[]);
+    ping_until_answered(&world.clients[0], ROOT_V4);
+    ping_until_answered(&world.server, leaf(0)[0]);
+    client.stop();
+    server.stop();
 }
