@@ -126,7 +126,7 @@ impl Ring {
     /// for ever.
     ///
     /// # Errors
-    /// As [`RawSocket::recv`].
+    /// As [`RawSocket::wait`].
     pub fn next_block(&mut self, timeout: Option<Duration>) -> io::Result<Option<Block<'_>>> {
         if !self.mapping.is_ready(self.current) {
             let _ = self.socket.wait(None, timeout)?;
@@ -140,7 +140,7 @@ impl Ring {
     /// gave [`Wake::Ready`].
     ///
     /// # Errors
-    /// As [`RawSocket::recv`].
+    /// As [`RawSocket::wait`].
     pub fn wait(
         &self,
         stop: Option<BorrowedFd<'_>>,

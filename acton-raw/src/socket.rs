@@ -3,8 +3,8 @@
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{MsgFlags, send};
@@ -26,7 +26,12 @@ pub struct RawSocket {
     interface: String,
     index: u32,
     totals: Totals,
+    /// The interface went down, and nothing has come since.
+    down: AtomicBool,
 }
+
+/// How often a wait on an interface that is down looks whether it is gone.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 impl RawSocket {
     /// What is needed to open a socket on the interface of this name.
@@ -35,7 +40,7 @@ impl RawSocket {
     }
 
     pub(crate) fn new(fd: OwnedFd, interface: String, index: u32) -> Self {
-        Self { fd, interface, index, totals: Totals::default() }
+        Self { fd, interface, index, totals: Totals::default(), down: AtomicBool::new(false) }
     }
 
     /// The interface's name when the socket was opened.
@@ -57,7 +62,9 @@ impl RawSocket {
     /// # Errors
     /// `WouldBlock` on a non-blocking socket without frames. `ENETDOWN` once when the interface
     /// goes down; frames come again when it is up. `ENODEV` once when it is gone; no frame will
-    /// come any more.
+    /// come any more. An interface that goes away goes down first, and to a reader in between the
+    /// kernel has nothing more to tell: find out by [`wait`](Self::wait) or
+    /// [`is_gone`](Self::is_gone).
     pub fn recv(&self, buffer: &mut [u8]) -> io::Result<FrameMeta> {
         message::receive(&self.fd, buffer, 0).map_err(|error| self.explain(error))
     }
@@ -110,13 +117,42 @@ impl RawSocket {
     /// [`UnixStream::pair`](std::os::unix::net::UnixStream::pair) and drop the other.
     ///
     /// # Errors
-    /// As [`recv`](Self::recv), and those of `poll(2)`.
+    /// As [`recv`](Self::recv), but `ENODEV` in every wait on an interface that went away, and
+    /// those of `poll(2)`.
     pub fn wait(
         &self,
         stop: Option<BorrowedFd<'_>>,
         timeout: Option<Duration>,
     ) -> io::Result<Wake> {
-        wait::wait(self.fd.as_fd(), stop, timeout).map_err(|error| self.explain(error))
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        loop {
+            let down = self.down.load(Ordering::Relaxed);
+            if down && self.is_gone()? {
+                return Err(io::Error::from_raw_os_error(libc::ENODEV));
+            }
+            let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+            let slice = match left {
+                Some(left) if !down || left <= LOOK_AGAIN => Some(left),
+                None if !down => None,
+                _ => Some(LOOK_AGAIN),
+            };
+            match wait::wait(self.fd.as_fd(), stop, slice).map_err(|error| self.explain(error))? {
+                Wake::TimedOut if slice != left => {}
+                Wake::Ready => {
+                    self.down.store(false, Ordering::Relaxed);
+                    return Ok(Wake::Ready);
+                }
+                wake => return Ok(wake),
+            }
+        }
+    }
+
+    /// Whether the interface was deleted or moved to another network namespace.
+    ///
+    /// # Errors
+    /// Those of `getsockname(2)`.
+    pub fn is_gone(&self) -> io::Result<bool> {
+        Ok(sys::local_address(&self.fd)?.sll_ifindex < 0)
     }
 
     /// Lets only frames pass that `program` keeps; frames received before and not yet read are
@@ -176,20 +212,21 @@ impl RawSocket {
     }
 
     /// The kernel says "network is down" of an interface that is down and of one that is gone.
-    pub(crate) fn explain(&self, error: io::Error) -> io::Error {
-        if error.raw_os_error() == Some(libc::ENETDOWN)
-            && let Ok(address) = sys::local_address(&self.fd)
-            && address.sll_ifindex < 0
-        {
-            return io::Error::from_raw_os_error(libc::ENODEV);
+    fn explain(&self, error: io::Error) -> io::Error {
+        if error.raw_os_error() != Some(libc::ENETDOWN) {
+            return error;
         }
-        error
+        self.down.store(true, Ordering::Relaxed);
+        match self.is_gone() {
+            Ok(true) => io::Error::from_raw_os_error(libc::ENODEV),
+            _ => error,
+        }
     }
 }
 
 impl fmt::Debug for RawSocket {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { fd, interface, index, totals: _ } = self;
+        let Self { fd, interface, index, .. } = self;
         formatter
             .debug_struct("RawSocket")
             .field("fd", fd)

@@ -12,7 +12,7 @@ use acton_raw::{
 use testbed::sh;
 
 use crate::veth::{
-    A, B, SOON, assert_silent, frame, link, number, open, receive, settle, wait_until,
+    A, B, MOMENT, SOON, assert_silent, frame, link, number, open, receive, settle, wait_until,
 };
 
 pub(crate) fn packet_types() {
@@ -240,6 +240,24 @@ pub(crate) fn link_down_and_up_again() {
     settle(["a", "b"]);
     a.send(&frame(B, 9, 60)).unwrap();
     assert_eq!(number(&receive(&b).1), 9);
+}
+
+/// Seen while it goes down, the end of an interface is still told.
+pub(crate) fn link_that_goes_down_and_away() {
+    link();
+    let b = open("b");
+    sh("ip link set dev b down");
+    assert_eq!(b.wait(None, SOON).unwrap_err().raw_os_error(), Some(libc::ENETDOWN));
+    assert_eq!(b.wait(None, MOMENT).unwrap(), Wake::TimedOut);
+    assert!(!b.is_gone().unwrap());
+    thread::scope(|scope| {
+        let waiter = scope.spawn(|| b.wait(None, SOON).unwrap_err());
+        thread::sleep(Duration::from_millis(20));
+        sh("ip link del dev a");
+        assert_eq!(waiter.join().unwrap().raw_os_error(), Some(libc::ENODEV));
+    });
+    assert!(b.is_gone().unwrap());
+    assert_eq!(b.wait(None, None).unwrap_err().raw_os_error(), Some(libc::ENODEV));
 }
 
 pub(crate) fn link_that_is_gone() {

@@ -13,8 +13,8 @@ use filter::{
 };
 use io::{
     batch_of_64, fanout_shares_frames, ignore_outgoing_leaves_them_out, link_down_and_up_again,
-    link_that_is_gone, own_frames_are_outgoing, packet_types, partial_batch,
-    qdisc_bypass_is_unseen, statistics_add_up, stop_ends_a_wait, timestamp_is_now,
+    link_that_goes_down_and_away, link_that_is_gone, own_frames_are_outgoing, packet_types,
+    partial_batch, qdisc_bypass_is_unseen, statistics_add_up, stop_ends_a_wait, timestamp_is_now,
     truncation_shows, vlan_tag_goes_back,
 };
 use open::{
@@ -45,6 +45,7 @@ testbed::main! {
     qdisc_bypass_is_unseen,
     ignore_outgoing_leaves_them_out,
     link_down_and_up_again,
+    link_that_goes_down_and_away,
     link_that_is_gone,
     stop_ends_a_wait,
     filter_selects_in_the_kernel,
