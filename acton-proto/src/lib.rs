@@ -2,6 +2,10 @@
 
 #![forbid(unsafe_code)]
 
+pub mod client;
 pub mod handshake;
 pub mod plain;
+pub mod server;
+pub mod session;
+mod timer;
 pub mod wire;

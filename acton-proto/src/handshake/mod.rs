@@ -1,13 +1,14 @@
 //! The handshake: keys from two datagrams, and what keeps strangers from making it expensive.
 //!
 //! [`Initiator`] and [`Responder`] run `Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s` with the prologue
-//! `acton/1`, on `snow`, and give the raw [`Split`] that the data keys are made of.
+//! `acton/1`, on `snow`, and give the raw [`Split`] that [`crate::session::Keys`] are made of.
 //! [`MacKey`] and [`CookieJar`] are the cheap checks that come before any Diffie-Hellman.
 
 mod mac;
 mod noise;
 mod random;
 
+pub(crate) use mac::COOKIE_LIFETIME;
 pub use mac::{Cookie, CookieJar, CookieKey, MacKey};
 pub use noise::{HandshakeError, Initiator, Responder, Secret, Split, public_key};
 pub(crate) use random::random_array;

@@ -1,0 +1,501 @@
+//! The client's state machine: makes a session, keeps it, and makes it again, for ever.
+//!
+//! [`Client`] does no I/O. Its owner gives it datagrams and the time, sends what
+//! [`poll_transmit`](Client::poll_transmit) gives, calls
+//! [`handle_timeout`](Client::handle_timeout) when [`poll_timeout`](Client::poll_timeout) says so,
+//! and acts on events. Frames may be sealed and opened elsewhere, on any thread, with the
+//! [`Keys`] that the events carry; a datagram that is not DATA, or whose keys a thread does not
+//! know, is for [`handle_input`](Client::handle_input).
+//!
+//! `now` is boot time since any epoch and never goes back; `wall` is nanoseconds since 1970.
+
+mod handshake;
+mod liveness;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::handshake::{Cookie, CookieKey, MacKey, Random, Secret, public_key, random_array};
+use crate::session::{Frame, Keys, Live, Outbox, REJECT_AFTER, REKEY_AFTER};
+use crate::wire::{Bye, Control, Datagram, Header, Key, Kind, Refusal, Suites};
+use handshake::Pending;
+use liveness::Liveness;
+
+/// HELLO intervals: after so many, so long.
+const HELLO_RETRY: [(u32, Duration); 3] = [
+    (10, Duration::from_secs(1)),
+    (60, Duration::from_secs(5)),
+    (u32::MAX, Duration::from_secs(30)),
+];
+/// For how long one HELLO is repeated before a fresh one is made: less than the server keeps its
+/// answer.
+const HELLO_LIFETIME: Duration = Duration::from_secs(4);
+/// How often what is not authenticated (RESET, ICMP) may hurry a HELLO.
+const HURRY_EVERY: Duration = Duration::from_secs(5);
+/// Longest time that a BYE may keep the client away.
+const MAX_BYE_WAIT: Duration = Duration::from_secs(600);
+/// First and longest time to stay away after another instance took the session.
+const REPLACED_HOLD: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(600));
+/// Time to stay away after a refusal that only a person can change.
+const REFUSED_HOLD: Duration = Duration::from_secs(30);
+/// How often state that other threads change is looked at.
+const CHECK_EVERY: Duration = Duration::from_secs(5);
+
+/// Settings of a [`Client`].
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ClientConfig {
+    /// The client's private key.
+    pub private_key: Secret,
+    /// The server's public key.
+    pub server_key: Key,
+    /// The key shared by all of the network, if there is one.
+    pub network_key: Option<Secret>,
+    /// This client's own pre-shared key; without one the network key counts.
+    pub psk: Option<Secret>,
+    /// The suites to offer.
+    pub suites: Suites,
+    /// Largest Ethernet frame to take, bytes without FCS.
+    pub max_frame: u16,
+    /// Largest datagram (UDP payload) that the link carries, bytes.
+    pub pmtu: u16,
+    /// After how many seconds without sending to send KEEPALIVE; the server may lower it.
+    pub keepalive: u16,
+}
+
+impl ClientConfig {
+    /// The defaults: what the processor is good at, 1,514-byte frames, a 1,500-byte IPv4 link,
+    /// KEEPALIVE every 15 s.
+    #[must_use]
+    pub fn new(private_key: Secret, server_key: Key) -> Self {
+        Self {
+            private_key,
+            server_key,
+            network_key: None,
+            psk: None,
+            suites: Suites::detect(),
+            max_frame: 1514,
+            pmtu: 1472,
+            keepalive: 15,
+        }
+    }
+
+    /// The pre-shared key that Noise mixes in.
+    fn noise_psk(&self) -> Secret {
+        self.psk.as_ref().or(self.network_key.as_ref()).cloned().unwrap_or(Secret::new([0; 32]))
+    }
+}
+
+/// Why a session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DownReason {
+    /// The server said BYE.
+    Bye(Bye),
+    /// The server gave no sign of life.
+    Timeout,
+    /// The keys became too old and no new ones could be made.
+    Expired,
+    /// [`Client::close`] was called.
+    Closed,
+}
+
+/// What happened.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum ClientEvent {
+    /// A HELLO goes out without a session: the time to resolve the server's name again, or to try
+    /// the next server.
+    Connecting {
+        /// How many HELLO went out in vain so far.
+        attempt: u32,
+    },
+    /// There is a session.
+    Connected {
+        /// To seal and open frames with.
+        keys: Arc<Keys>,
+        /// The server's wall clock when it answered, nanoseconds since 1970.
+        server_time: u64,
+    },
+    /// There are new keys: seal with these, and open with these and the ones before.
+    KeysChanged {
+        /// The new keys.
+        keys: Arc<Keys>,
+    },
+    /// Keys with this id of ours open nothing any more.
+    KeysDropped {
+        /// The id that datagrams to the client carried.
+        local_id: u32,
+    },
+    /// The session is over; the client goes on trying.
+    Disconnected {
+        /// Why.
+        reason: DownReason,
+        /// How long the client stays away.
+        retry_in: Duration,
+    },
+    /// The server knows the client's key and gives it no session; the client goes on trying.
+    Refused {
+        /// Why.
+        reason: Refusal,
+    },
+}
+
+/// Counters of what was dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct ClientStats {
+    /// Datagrams that do not parse, or are not for a client.
+    pub malformed: u64,
+    /// Datagrams with an id or a mac1 that is not ours.
+    pub unknown: u64,
+    /// Datagrams that failed to open: forged, replayed, or too old.
+    pub rejected: u64,
+    /// HELLO sent.
+    pub hellos: u64,
+}
+
+/// A client of one server.
+pub struct Client {
+    config: ClientConfig,
+    random: Box<dyn Random>,
+    mac_to_server: MacKey,
+    mac_to_us: MacKey,
+    cookie_key: CookieKey,
+    cookie: Option<(Cookie, Duration)>,
+    instance: u64,
+    pending: Option<Pending>,
+    /// HELLO sent since the last session or the last rekey.
+    attempts: u32,
+    /// When the next HELLO is due.
+    hello_at: Option<Duration>,
+    /// Nothing unauthenticated hurries a HELLO before this.
+    hurry_at: Duration,
+    live: Option<Live>,
+    liveness: Liveness,
+    rekey_at: Duration,
+    check_at: Duration,
+    up_since: Duration,
+    /// How often in a row another instance took the session.
+    replaced: u32,
+    closed: bool,
+    outbox: Outbox<()>,
+    events: VecDeque<ClientEvent>,
+    stats: ClientStats,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client")
+            .field("live", &self.live)
+            .field("attempts", &self.attempts)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// A client whose first HELLO is due at once.
+    #[must_use]
+    pub fn new(config: ClientConfig, mut random: Box<dyn Random>, now: Duration) -> Self {
+        let network_key = config.network_key.as_ref();
+        Self {
+            mac_to_server: MacKey::new(&config.server_key, network_key),
+            mac_to_us: MacKey::new(&public_key(&config.private_key), network_key),
+            cookie_key: CookieKey::new(&config.server_key, network_key),
+            cookie: None,
+            instance: u64::from_ne_bytes(random_array(&mut *random)),
+            pending: None,
+            attempts: 0,
+            hello_at: Some(now),
+            hurry_at: now,
+            live: None,
+            liveness: Liveness::new(config.keepalive),
+            rekey_at: now,
+            check_at: now,
+            up_since: now,
+            replaced: 0,
+            closed: false,
+            outbox: Outbox::new(),
+            events: VecDeque::new(),
+            stats: ClientStats::default(),
+            config,
+            random,
+        }
+    }
+
+    /// The keys to seal with, if there is a session.
+    #[must_use]
+    pub fn keys(&self) -> Option<&Arc<Keys>> {
+        self.live.as_ref().map(|live| &live.current)
+    }
+
+    /// Round-trip time of the last KEEPALIVE that was answered.
+    #[must_use]
+    pub const fn rtt(&self) -> Option<Duration> {
+        self.liveness.rtt()
+    }
+
+    /// Counters of what was dropped.
+    #[must_use]
+    pub const fn stats(&self) -> ClientStats {
+        self.stats
+    }
+
+    /// Takes a datagram, which is opened in place if it is sealed. Gives the frame it completes.
+    pub fn handle_input(&mut self, now: Duration, datagram: &mut [u8]) -> Option<Frame> {
+        match Datagram::parse(datagram) {
+            Ok(_) if self.closed => None,
+            Ok(Datagram::Sealed(header)) => self.handle_sealed(now, &header, datagram),
+            Ok(Datagram::Welcome(welcome)) => {
+                self.handle_welcome(now, &welcome, datagram);
+                None
+            }
+            Ok(Datagram::Retry(retry)) => {
+                self.handle_retry(now, &retry);
+                None
+            }
+            Ok(Datagram::Reset(reset)) => {
+                let sent = |keys: &Arc<Keys>| {
+                    keys.setup().remote_id == reset.receiver_id && reset.counter < keys.sealed()
+                };
+                if self.keys().is_some_and(sent) {
+                    self.hurry(now);
+                } else {
+                    self.stats.unknown += 1;
+                }
+                None
+            }
+            Ok(Datagram::Hello(_)) | Err(_) => {
+                self.stats.malformed += 1;
+                None
+            }
+        }
+    }
+
+    fn handle_sealed(
+        &mut self,
+        now: Duration,
+        header: &Header,
+        datagram: &mut [u8],
+    ) -> Option<Frame> {
+        let keys = self.live.as_ref().and_then(|live| live.keys(header.receiver_id));
+        let Some(keys) = keys.cloned() else {
+            self.stats.unknown += 1;
+            return None;
+        };
+        let Ok((opened, frame)) = keys.receive(now, header, datagram) else {
+            self.stats.rejected += 1;
+            return None;
+        };
+        if opened.kind == Kind::Control {
+            match Control::parse(opened.plaintext(datagram)) {
+                Ok(message) => self.handle_control(now, &keys, message, datagram.len()),
+                Err(_) => self.stats.malformed += 1,
+            }
+        }
+        frame
+    }
+
+    fn handle_control(&mut self, now: Duration, keys: &Arc<Keys>, message: Control, len: usize) {
+        match message {
+            Control::Keepalive { token, .. } => {
+                // A datagram is at most 65,507 bytes.
+                let echo = Control::Echo { token, size: len as u16 };
+                if let Ok(datagram) = keys.seal_control(now, echo) {
+                    self.outbox.push((), datagram);
+                }
+            }
+            Control::Echo { token, size } => {
+                self.liveness.handle_echo(now, token);
+                if let Some(live) = &mut self.live {
+                    live.handle_echo(now, token, size);
+                }
+            }
+            Control::Bye { reason, retry_ms } => self.handle_bye(now, reason, retry_ms),
+            Control::Rekey => self.rekey(now),
+        }
+    }
+
+    fn handle_bye(&mut self, now: Duration, reason: Bye, retry_ms: u32) {
+        let asked = Duration::from_millis(retry_ms.into()).min(MAX_BYE_WAIT);
+        let wait = match reason {
+            Bye::Replaced => {
+                let (first, longest) = REPLACED_HOLD;
+                if now.saturating_sub(self.up_since) >= longest {
+                    self.replaced = 0;
+                }
+                let hold = (first * (1 << self.replaced.min(8))).min(longest);
+                self.replaced += 1;
+                self.jitter(hold, 50).max(asked)
+            }
+            Bye::Removed => asked.max(REFUSED_HOLD),
+            Bye::Limit => asked.max(CHECK_EVERY),
+            _ => asked,
+        };
+        self.down(now, DownReason::Bye(reason), wait);
+    }
+
+    /// Does what is due. Call it when [`poll_timeout`](Self::poll_timeout) has come; a call too
+    /// early does no harm.
+    pub fn handle_timeout(&mut self, now: Duration, wall: u64) {
+        if self.closed {
+            return;
+        }
+        self.check_session(now);
+        if self.hello_at.is_some_and(|at| now >= at) {
+            self.send_hello(now, wall);
+        }
+    }
+
+    fn check_session(&mut self, now: Duration) {
+        let Some(live) = &mut self.live else { return };
+        if now >= live.current.setup().born + REJECT_AFTER {
+            return self.down(now, DownReason::Expired, Duration::ZERO);
+        }
+        if self.liveness.is_dead(now, live.link()) {
+            return self.down(now, DownReason::Timeout, Duration::ZERO);
+        }
+        if let Some(keys) = live.expire_previous(now) {
+            let local_id = keys.setup().local_id;
+            self.events.push_back(ClientEvent::KeysDropped { local_id });
+        }
+        let probe = live.probe(now, &mut *self.random);
+        let keys = Arc::clone(&live.current);
+        if let Some(probe) = probe {
+            self.send_control(now, &keys, probe);
+        }
+        if self.liveness.keepalive_due(now, &keys) {
+            self.send_keepalive(now);
+        }
+        let unconfirmed = self.liveness.take_unconfirmed(now, &keys);
+        if now >= self.rekey_at || keys.wants_rekey() || unconfirmed {
+            self.rekey(now);
+        }
+        self.check_at = now + CHECK_EVERY;
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) has something to do.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Duration> {
+        if self.closed {
+            return None;
+        }
+        let session = self.live.as_ref().map(|live| {
+            let expires = live.current.setup().born + REJECT_AFTER;
+            let rekey = if self.hello_at.is_some() { expires } else { self.rekey_at };
+            let liveness = self.liveness.poll_timeout(&live.current);
+            expires.min(rekey).min(liveness).min(self.check_at).min(live.poll_timeout())
+        });
+        [self.hello_at, session].into_iter().flatten().min()
+    }
+
+    /// Appends datagrams to `out` that go to the server in one send: of the returned segment size
+    /// each, the last maybe shorter, at most `max_datagrams`.
+    pub fn poll_transmit(&mut self, max_datagrams: usize, out: &mut Vec<u8>) -> Option<usize> {
+        self.outbox.pop(max_datagrams, out).map(|((), segment)| segment)
+    }
+
+    /// What happened, oldest first.
+    pub fn poll_event(&mut self) -> Option<ClientEvent> {
+        self.events.pop_front()
+    }
+
+    /// The system reported that the server cannot be reached. Anybody can forge that: it only
+    /// hurries a HELLO.
+    pub fn handle_network_error(&mut self, now: Duration) {
+        self.hurry(now);
+    }
+
+    /// The client's address or route changed: the server is told at once.
+    pub fn handle_network_change(&mut self, now: Duration) {
+        if let Some(live) = &mut self.live {
+            live.path_changed(now);
+            self.send_keepalive(now);
+        } else if self.attempts > 0 {
+            // In vain so far; a wait that the server asked for is kept.
+            self.hello_at = self.hello_at.map(|at| at.min(now));
+        }
+    }
+
+    /// The system refused to send a datagram of `size` bytes (EMSGSIZE, EINVAL).
+    pub fn handle_too_large(&mut self, size: u16) {
+        if let Some(live) = &mut self.live {
+            live.handle_too_large(size);
+        }
+    }
+
+    /// Says BYE and stops. What is left to transmit should still be sent.
+    pub fn close(&mut self, now: Duration) {
+        if let Some(keys) = self.keys().cloned() {
+            self.send_control(now, &keys, Control::Bye { reason: Bye::Stop, retry_ms: 0 });
+            self.down(now, DownReason::Closed, Duration::ZERO);
+        }
+        self.pending = None;
+        self.hello_at = None;
+        self.closed = true;
+    }
+
+    /// Asks for new keys, if that is not under way.
+    fn rekey(&mut self, now: Duration) {
+        if self.pending.is_none() && self.hello_at.is_none() {
+            self.attempts = 0;
+            self.hello_at = Some(now);
+        }
+    }
+
+    /// A hint that nobody vouches for: one HELLO per 5 s, and never before a wait is over that an
+    /// authenticated message asked for.
+    fn hurry(&mut self, now: Duration) {
+        if !self.closed && self.live.is_some() && now >= self.hurry_at {
+            self.hurry_at = now + HURRY_EVERY;
+            self.rekey(now);
+        }
+    }
+
+    fn down(&mut self, now: Duration, reason: DownReason, wait: Duration) {
+        let Some(live) = self.live.take() else { return };
+        for keys in [Some(&live.current), live.previous()].into_iter().flatten() {
+            let local_id = keys.setup().local_id;
+            self.events.push_back(ClientEvent::KeysDropped { local_id });
+        }
+        self.pending = None;
+        self.attempts = 0;
+        self.hello_at = Some(now + wait);
+        self.events.push_back(ClientEvent::Disconnected { reason, retry_in: wait });
+    }
+
+    fn send_keepalive(&mut self, now: Duration) {
+        let Some(keys) = self.keys().cloned() else { return };
+        let token = u64::from_ne_bytes(random_array(&mut *self.random));
+        let unit = self.random_unit();
+        self.liveness.note_keepalive(now, token, unit);
+        match keys.seal_control(now, Control::Keepalive { token, size: 0 }) {
+            Ok(datagram) => self.outbox.push((), datagram),
+            // Past the packet limit, and no handshake was answered since a quarter of it.
+            Err(_) => self.down(now, DownReason::Expired, Duration::ZERO),
+        }
+    }
+
+    fn send_control(&mut self, now: Duration, keys: &Keys, message: Control) {
+        // Used-up keys seal nothing; a handshake is due then.
+        if let Ok(datagram) = keys.seal_control(now, message) {
+            self.outbox.push((), datagram);
+        }
+    }
+
+    /// Draws from -1,024 to 1,023.
+    fn random_unit(&mut self) -> i64 {
+        i64::from(u16::from_ne_bytes(random_array(&mut *self.random)) % 2048) - 1024
+    }
+
+    /// `time` and up to so many per cent more or less.
+    fn jitter(&mut self, time: Duration, percent: u32) -> Duration {
+        liveness::spread(time, percent, self.random_unit())
+    }
+}
+
+/// When the client asks for new keys: a little early, never together with all others.
+fn rekey_time(born: Duration, unit: i64) -> Duration {
+    born + liveness::spread(REKEY_AFTER - REKEY_AFTER / 20, 5, unit)
+}

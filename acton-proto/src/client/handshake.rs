@@ -1,0 +1,180 @@
+//! HELLO out, WELCOME and RETRY in.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Client, ClientEvent, HELLO_LIFETIME, HELLO_RETRY, REFUSED_HOLD, rekey_time};
+use crate::handshake::{COOKIE_LIFETIME, Initiator, random_array};
+use crate::session::{Keys, Link, Live, Role, Setup, Suite};
+use crate::wire::{
+    Caps, HELLO_LEN, HELLO_MAC1, Hello, HelloPayload, Refusal, Retry, VERSION, WELCOME_LEN,
+    Welcome, WelcomePayload,
+};
+
+/// A handshake under way.
+#[derive(Debug)]
+pub(super) struct Pending {
+    initiator: Initiator,
+    local_id: u32,
+    /// The HELLO, with mac1.
+    hello: [u8; HELLO_LEN],
+    made: Duration,
+}
+
+impl Pending {
+    fn mac1(&self) -> [u8; 16] {
+        std::array::from_fn(|i| self.hello[HELLO_MAC1 + i])
+    }
+}
+
+impl Client {
+    /// Sends the HELLO again, or a fresh one.
+    pub(super) fn send_hello(&mut self, now: Duration, wall: u64) {
+        let fresh = |pending: &Pending| now.saturating_sub(pending.made) < HELLO_LIFETIME;
+        if !self.pending.as_ref().is_some_and(fresh) {
+            self.pending = self.make_hello(now, wall);
+        }
+        if self.live.is_none() {
+            self.events.push_back(ClientEvent::Connecting { attempt: self.attempts });
+        }
+        self.attempts = self.attempts.saturating_add(1);
+        let retry = HELLO_RETRY.iter().find(|(upto, _)| self.attempts <= *upto);
+        let retry = retry.map_or(HELLO_RETRY[0].1, |(_, every)| *every);
+        self.hello_at = Some(now + self.jitter(retry, 10));
+        self.transmit_hello(now);
+    }
+
+    fn transmit_hello(&mut self, now: Duration) {
+        let Some(pending) = &self.pending else { return };
+        let mut hello = pending.hello;
+        self.cookie.take_if(|(_, until)| now >= *until);
+        if let Some((cookie, _)) = &self.cookie {
+            cookie.sign_hello(&mut hello);
+        }
+        self.stats.hellos += 1;
+        self.outbox.push((), hello.to_vec());
+    }
+
+    /// `None` only for a server key that is no X25519 key.
+    fn make_hello(&mut self, now: Duration, wall: u64) -> Option<Pending> {
+        let payload = HelloPayload {
+            version_min: VERSION,
+            version_max: VERSION,
+            suites: self.config.suites,
+            caps: Caps::ALL,
+            instance: self.instance,
+            timestamp: wall,
+            max_frame: self.config.max_frame,
+            pmtu: self.config.pmtu,
+            keepalive: self.config.keepalive,
+        };
+        let (initiator, noise) = Initiator::new(
+            &self.config.private_key,
+            &self.config.server_key,
+            &self.config.noise_psk(),
+            &payload.encode(),
+            &mut *self.random,
+        )
+        .ok()?;
+        let local_id = self.draw_id();
+        let mut hello = Hello { sender_id: local_id, noise, mac1: [0; 16], mac2: [0; 16] }.encode();
+        self.mac_to_server.sign_hello(&mut hello);
+        Some(Pending { initiator, local_id, hello, made: now })
+    }
+
+    /// An id that is not in use.
+    fn draw_id(&mut self) -> u32 {
+        loop {
+            let id = u32::from_ne_bytes(random_array(&mut *self.random));
+            let taken = self.live.as_ref().is_some_and(|live| live.keys(id).is_some());
+            if id != 0 && !taken {
+                return id;
+            }
+        }
+    }
+
+    pub(super) fn handle_retry(&mut self, now: Duration, retry: &Retry) {
+        let pending = self.pending.as_ref().filter(|p| p.local_id == retry.receiver_id);
+        let cookie = pending.and_then(|p| self.cookie_key.open(retry, &p.mac1()));
+        let Some(cookie) = cookie else {
+            self.stats.unknown += 1;
+            return;
+        };
+        // A second RETRY with the same cookie answers a HELLO that crossed the first one.
+        if self.cookie.as_ref().is_none_or(|(old, _)| *old != cookie) {
+            self.cookie = Some((cookie, now + COOKIE_LIFETIME));
+            self.transmit_hello(now);
+        }
+    }
+
+    pub(super) fn handle_welcome(&mut self, now: Duration, welcome: &Welcome, datagram: &[u8]) {
+        let bytes: Option<&[u8; WELCOME_LEN]> = datagram.try_into().ok();
+        let ours = bytes.is_some_and(|bytes| self.mac_to_us.verify_welcome(bytes));
+        let pending = self.pending.as_mut();
+        let pending = pending.filter(|p| ours && p.local_id == welcome.receiver_id);
+        let Some(pending) = pending else {
+            self.stats.unknown += 1;
+            return;
+        };
+        let Ok((payload, split)) = pending.initiator.finish(&welcome.noise) else {
+            self.stats.rejected += 1;
+            return;
+        };
+        let local_id = pending.local_id;
+        self.pending = None;
+        self.hello_at = None;
+        let agreed = WelcomePayload::parse(&payload).map_err(|_| Refusal::Version);
+        let agreed = agreed.and_then(|payload| self.check(&payload).map(|suite| (payload, suite)));
+        let (payload, suite) = match agreed {
+            Ok(agreed) => agreed,
+            Err(reason) => {
+                self.events.push_back(ClientEvent::Refused { reason });
+                self.attempts = 0;
+                self.hello_at = Some(now + self.jitter(REFUSED_HOLD, 10));
+                return;
+            }
+        };
+        let setup = Setup {
+            suite,
+            local_id,
+            remote_id: welcome.sender_id,
+            caps: payload.caps.common(Caps::ALL),
+            max_frame: payload.max_frame.min(self.config.max_frame),
+            born: now,
+        };
+        let link = self.live.as_ref().map(|live| Arc::clone(live.link()));
+        let link = link.unwrap_or_else(|| Arc::new(Link::new(now)));
+        let keys = Arc::new(Keys::new(Role::Client, &split, &setup, link));
+        self.rekey_at = rekey_time(now, self.random_unit());
+        self.attempts = 0;
+        self.liveness.keys_changed(now, payload.keepalive.min(self.config.keepalive.max(1)));
+        if let Some(live) = &mut self.live {
+            if let Some(dropped) = live.replace(Arc::clone(&keys)) {
+                let local_id = dropped.setup().local_id;
+                self.events.push_back(ClientEvent::KeysDropped { local_id });
+            }
+            self.events.push_back(ClientEvent::KeysChanged { keys });
+        } else {
+            let max_pmtu = payload.pmtu.min(self.config.pmtu);
+            self.live = Some(Live::new(now, Arc::clone(&keys), max_pmtu));
+            self.up_since = now;
+            self.events.push_back(ClientEvent::Connected { keys, server_time: payload.time });
+        }
+        self.check_at = now;
+        // The server seals with the new keys once it got something under them.
+        self.send_keepalive(now);
+    }
+
+    /// Whether the session that the server offers is one that was asked for.
+    fn check(&self, payload: &WelcomePayload) -> Result<Suite, Refusal> {
+        if let Some(reason) = payload.refusal {
+            return Err(reason);
+        }
+        if payload.version != VERSION {
+            return Err(Refusal::Version);
+        }
+        Suite::from_code(payload.suite)
+            .filter(|suite| self.config.suites.contains(suite.bit()))
+            .ok_or(Refusal::Suite)
+    }
+}

@@ -1,0 +1,136 @@
+//! Keepalive and loss detection.
+
+use std::time::Duration;
+
+use crate::session::{Keys, Link};
+
+/// Silence after sending before the server is asked for a sign of life.
+const SILENCE: Duration = Duration::from_secs(10);
+/// How often it is asked, and how long each answer is waited for.
+const PROBES: u32 = 3;
+const PROBE_TIME: Duration = Duration::from_secs(1);
+/// How often new keys are confirmed until the server answers under them.
+const CONFIRM_TIME: Duration = Duration::from_millis(500);
+/// Confirmations without an answer before a new handshake is made. Together they take less than
+/// the 5 s for which the server keeps unconfirmed keys.
+const CONFIRMS: u32 = 8;
+
+/// `time` and up to so many per cent more or less; `unit` is -1,024 to 1,023.
+pub(super) fn spread(time: Duration, percent: u32, unit: i64) -> Duration {
+    let part = time.as_nanos() as i128 * i128::from(percent) * i128::from(unit) / (100 * 1024);
+    Duration::from_nanos((time.as_nanos() as u64).saturating_add_signed(part as i64))
+}
+
+/// What the client knows of the server's being alive, beyond the link's times.
+#[derive(Debug)]
+pub(super) struct Liveness {
+    keepalive: Duration,
+    /// The interval with this time's jitter.
+    interval: Duration,
+    /// The last KEEPALIVE without an ECHO.
+    asked: Option<(u64, Duration)>,
+    rtt: Option<Duration>,
+    /// Since when the probes below count, and how many were sent.
+    silent_since: Option<Duration>,
+    probes: u32,
+    /// KEEPALIVE sent under keys not yet confirmed.
+    confirms: u32,
+    confirm_at: Duration,
+}
+
+impl Liveness {
+    pub(super) fn new(seconds: u16) -> Self {
+        let keepalive = Duration::from_secs(u64::from(seconds.max(1)));
+        Self {
+            keepalive,
+            interval: keepalive,
+            asked: None,
+            rtt: None,
+            silent_since: None,
+            probes: 0,
+            confirms: 0,
+            confirm_at: Duration::ZERO,
+        }
+    }
+
+    pub(super) const fn rtt(&self) -> Option<Duration> {
+        self.rtt
+    }
+
+    /// New keys, to be confirmed from now on; the server says how often it wants KEEPALIVE.
+    pub(super) fn keys_changed(&mut self, now: Duration, seconds: u16) {
+        *self = Self { rtt: self.rtt, confirm_at: now, ..Self::new(seconds) };
+    }
+
+    pub(super) fn note_keepalive(&mut self, now: Duration, token: u64, unit: i64) {
+        self.asked = Some((token, now));
+        self.interval = spread(self.keepalive, 10, unit);
+        self.confirms += 1;
+        self.confirm_at = now + CONFIRM_TIME;
+        if self.silent_since.is_some() {
+            self.probes += 1;
+        }
+    }
+
+    pub(super) fn handle_echo(&mut self, now: Duration, token: u64) {
+        if let Some((_, sent)) = self.asked.take_if(|(asked, _)| *asked == token) {
+            self.rtt = Some(now.saturating_sub(sent));
+        }
+    }
+
+    /// When the next probe of a silent server is due.
+    fn probe_at(&self, link: &Link) -> Option<Duration> {
+        let since = link.waiting_since()?;
+        let probes = if self.silent_since == Some(since) { self.probes } else { 0 };
+        Some(since + SILENCE + PROBE_TIME * probes)
+    }
+
+    pub(super) fn is_dead(&self, now: Duration, link: &Link) -> bool {
+        self.probes >= PROBES
+            && link.waiting_since() == self.silent_since
+            && self.probe_at(link).is_some_and(|at| now >= at)
+    }
+
+    /// Whether a KEEPALIVE is due, for any of the three reasons.
+    pub(super) fn keepalive_due(&mut self, now: Duration, keys: &Keys) -> bool {
+        let link = keys.link();
+        let silent = self.probe_at(link).is_some_and(|at| now >= at);
+        let waiting = link.waiting_since().filter(|_| silent);
+        if self.silent_since != waiting {
+            (self.silent_since, self.probes) = (waiting, 0);
+        }
+        let confirm = !keys.is_confirmed() && self.confirms < CONFIRMS && now >= self.confirm_at;
+        silent || confirm || now >= link.last_sent() + self.interval
+    }
+
+    /// Whether the confirmations were all in vain: told once.
+    pub(super) fn take_unconfirmed(&mut self, now: Duration, keys: &Keys) -> bool {
+        let vain = self.confirms == CONFIRMS && !keys.is_confirmed() && now >= self.confirm_at;
+        if vain {
+            self.confirms += 1;
+        }
+        vain
+    }
+
+    pub(super) fn poll_timeout(&self, keys: &Keys) -> Duration {
+        let link = keys.link();
+        let idle = link.last_sent() + self.interval;
+        let confirm =
+            (!keys.is_confirmed() && self.confirms <= CONFIRMS).then_some(self.confirm_at);
+        [self.probe_at(link), confirm].into_iter().flatten().fold(idle, Duration::min)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jitter_stays_within_its_bounds() {
+        let ten = Duration::from_secs(10);
+        assert_eq!(spread(ten, 50, 0), ten);
+        assert_eq!(spread(ten, 50, -1024), Duration::from_secs(5));
+        assert!(spread(ten, 50, 1023) < Duration::from_secs(15));
+        assert!(spread(ten, 50, 1023) > Duration::from_millis(14_990));
+    }
+}

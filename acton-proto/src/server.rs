@@ -1,0 +1,440 @@
+//! The server's state machine: admits clients, keeps their sessions, notices when they are gone.
+//!
+//! [`Server`] does no I/O and belongs to one thread, which does the handshakes and the timers. The
+//! threads that move frames hold the [`Keys`] of the sessions, by id; they seal and open on their
+//! own and hand this one what is rare: a datagram that is not DATA or has an id they do not know
+//! ([`Server::handle_input`]), and news of one they opened ([`Server::handle_notice`]) if it was
+//! the first under its keys, or the newest and not from the session's address. A flood of HELLO
+//! so fills a queue of this thread's and nothing else.
+//!
+//! A server on one thread may instead give every datagram to [`Server::handle_input`].
+//!
+//! All that an outsider can make grow is bounded: sources share a fixed number of rate limits,
+//! keys to be confirmed have a largest number and live for 5 s, replies are never larger than
+//! what they answer, and nothing is sent to an address that it did not pay for in bytes.
+
+mod event;
+mod hello;
+mod limit;
+mod peer;
+mod session;
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hashbrown::HashMap;
+
+pub use event::{DownReason, RefusedReason, ServerEvent, ServerStats};
+
+use crate::handshake::{CookieJar, CookieKey, MacKey, Random, Secret, public_key, random_array};
+use crate::session::{Frame, Keys, Outbox};
+use crate::timer::Deadlines;
+use crate::wire::{Bye, Datagram, Key, Suites};
+use limit::{Bucket, SourceLimit};
+use peer::Peer;
+
+/// For how long after its start a server answers unknown ids with RESET.
+const RESET_TIME: Duration = Duration::from_secs(120);
+/// RESET: so often, so many at once.
+const RESET_LIMIT: (Duration, u32) = (Duration::from_millis(5), 200);
+/// For how long keys that were closed by BYE say it again.
+const CLOSING_TIME: Duration = Duration::from_secs(10);
+/// How many of those are kept.
+const MAX_CLOSING: usize = 1024;
+
+/// Where a client is: its address, and the server's own address that it spoke to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Path {
+    /// The client's address and port.
+    pub remote: SocketAddr,
+    /// The server's address, where it has more than one.
+    pub local: Option<IpAddr>,
+}
+
+impl From<SocketAddr> for Path {
+    fn from(remote: SocketAddr) -> Self {
+        Self { remote, local: None }
+    }
+}
+
+/// Names a session. A small number, used again after the session's end was polled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionId(pub u32);
+
+/// On what terms a client gets in.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Admission {
+    /// The client's own pre-shared key; without one the network key counts.
+    pub psk: Option<Secret>,
+}
+
+/// Decides who gets in.
+pub trait Clients: Send {
+    /// The terms for the holder of this public key, `None` to refuse.
+    fn admit(&self, client: &Key) -> Option<Admission>;
+}
+
+/// Admits every client key: what keeps strangers out is the network key.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct AnyClient;
+
+impl Clients for AnyClient {
+    fn admit(&self, _: &Key) -> Option<Admission> {
+        Some(Admission::default())
+    }
+}
+
+/// Settings of a [`Server`].
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ServerConfig {
+    /// The server's private key.
+    pub private_key: Secret,
+    /// The key shared by all of the network, if there is one.
+    pub network_key: Option<Secret>,
+    /// The suites to agree to.
+    pub suites: Suites,
+    /// Largest Ethernet frame to take, bytes without FCS.
+    pub max_frame: u16,
+    /// Largest datagram (UDP payload) that the link carries, bytes.
+    pub pmtu: u16,
+    /// After how many seconds without sending clients send KEEPALIVE, at most.
+    pub keepalive: u16,
+    /// The most sessions at a time.
+    pub max_sessions: usize,
+    /// The most clients without a session whose keys wait to be confirmed.
+    pub max_pending: usize,
+    /// HELLO a second from which on clients must show a cookie.
+    pub hello_rate: u32,
+    /// HELLO a second from one source, and so many at once.
+    pub source_rate: (u32, u32),
+    /// How many low bits of an id name a worker.
+    pub worker_bits: u8,
+    /// How many workers there are; each new client gets one at random.
+    pub workers: u32,
+}
+
+impl ServerConfig {
+    /// The defaults: 1,514-byte frames, a 1,500-byte IPv4 link, 4,096 sessions, 200 HELLO a second
+    /// before cookies, one worker.
+    #[must_use]
+    pub fn new(private_key: Secret) -> Self {
+        Self {
+            private_key,
+            network_key: None,
+            suites: Suites::detect(),
+            max_frame: 1514,
+            pmtu: 1472,
+            keepalive: 15,
+            max_sessions: 4096,
+            max_pending: 1024,
+            hello_rate: 200,
+            source_rate: (20, 50),
+            worker_bits: 0,
+            workers: 1,
+        }
+    }
+}
+
+/// What a thread tells of a datagram that it opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Notice {
+    /// The datagram's `receiver_id`.
+    pub local_id: u32,
+    /// Where it came from.
+    pub from: Path,
+    /// Its size in bytes.
+    pub bytes: usize,
+    /// [`Opened::newest`](crate::session::Opened::newest).
+    pub newest: bool,
+}
+
+/// Datagrams to send with one call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Transmit {
+    /// Where they go.
+    pub path: Path,
+    /// Size of each in bytes; the last may be shorter.
+    pub segment: usize,
+}
+
+/// What an id in a datagram's header means.
+#[derive(Debug)]
+enum Id {
+    /// Keys of the peer in this slot.
+    Peer(u32),
+    /// Keys that were closed.
+    Closing(Box<Closing>),
+}
+
+/// Keys that were closed by BYE; what still comes under them gets the BYE again.
+#[derive(Debug)]
+struct Closing {
+    keys: Arc<Keys>,
+    path: Path,
+    reason: Bye,
+    id: SessionId,
+    client: Key,
+    since: Duration,
+    told_at: Duration,
+    alarmed: bool,
+}
+
+/// A session, as [`Server::sessions`] lists it.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct SessionInfo<'a> {
+    /// The session.
+    pub id: SessionId,
+    /// The client's public key.
+    pub client: &'a Key,
+    /// Where the client is.
+    pub path: Path,
+    /// The keys in use.
+    pub keys: &'a Arc<Keys>,
+}
+
+/// A server of many clients.
+pub struct Server {
+    config: ServerConfig,
+    clients: Box<dyn Clients>,
+    random: Box<dyn Random>,
+    mac_to_us: MacKey,
+    cookie_key: CookieKey,
+    cookies: CookieJar,
+    instance: u64,
+    born: Duration,
+    peers: Vec<Option<Peer>>,
+    free: Vec<u32>,
+    by_client: HashMap<Key, u32, foldhash::quality::RandomState>,
+    ids: HashMap<u32, Id, foldhash::quality::RandomState>,
+    /// HELLO with keys that wait to be confirmed, by mac1.
+    hellos: HashMap<[u8; 16], u32, foldhash::quality::RandomState>,
+    /// Peers without a session, oldest first; may name slots that are something else by now.
+    embryos: VecDeque<(u32, Key)>,
+    embryo_count: usize,
+    session_count: usize,
+    closing: VecDeque<(Duration, u32)>,
+    deadlines: Deadlines<u32>,
+    sources: SourceLimit,
+    hello_load: Bucket,
+    loaded_until: Duration,
+    resets: Bucket,
+    told: Bucket,
+    closed: bool,
+    outbox: Outbox<Path>,
+    events: VecDeque<ServerEvent>,
+    stats: ServerStats,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server")
+            .field("sessions", &self.session_count)
+            .field("pending", &self.hellos.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// A server without sessions.
+    #[must_use]
+    pub fn new(
+        config: ServerConfig,
+        clients: Box<dyn Clients>,
+        mut random: Box<dyn Random>,
+        now: Duration,
+    ) -> Self {
+        let public = public_key(&config.private_key);
+        let network_key = config.network_key.as_ref();
+        Self {
+            clients,
+            mac_to_us: MacKey::new(&public, network_key),
+            cookie_key: CookieKey::new(&public, network_key),
+            cookies: CookieJar::new(&mut *random, now),
+            instance: u64::from_ne_bytes(random_array(&mut *random)),
+            born: now,
+            peers: Vec::new(),
+            free: Vec::new(),
+            by_client: HashMap::default(),
+            ids: HashMap::default(),
+            hellos: HashMap::default(),
+            embryos: VecDeque::new(),
+            embryo_count: 0,
+            session_count: 0,
+            closing: VecDeque::new(),
+            deadlines: Deadlines::new(),
+            sources: SourceLimit::new(),
+            hello_load: Bucket::new(),
+            loaded_until: Duration::ZERO,
+            resets: Bucket::new(),
+            told: Bucket::new(),
+            closed: false,
+            outbox: Outbox::new(),
+            events: VecDeque::new(),
+            stats: ServerStats::default(),
+            config,
+            random,
+        }
+    }
+
+    /// Takes a datagram, which is opened in place if it is sealed. Gives the frame it completes and
+    /// the session it came in; that session's events come before the frame.
+    pub fn handle_input(
+        &mut self,
+        now: Duration,
+        wall: u64,
+        from: Path,
+        datagram: &mut [u8],
+    ) -> Option<(SessionId, Frame)> {
+        if self.closed {
+            return None;
+        }
+        match Datagram::parse(datagram) {
+            Ok(Datagram::Sealed(header)) => self.handle_sealed(now, from, &header, datagram),
+            Ok(Datagram::Hello(hello)) => {
+                self.handle_hello(now, wall, from, &hello);
+                None
+            }
+            Ok(_) | Err(_) => {
+                self.stats.malformed += 1;
+                None
+            }
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) has something to do.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Duration> {
+        let closing = self.closing.front().map(|&(until, _)| until);
+        [self.deadlines.next(), closing].into_iter().flatten().min()
+    }
+
+    /// Appends datagrams to `out` that go to one client in one send, at most `max_datagrams`.
+    pub fn poll_transmit(&mut self, max_datagrams: usize, out: &mut Vec<u8>) -> Option<Transmit> {
+        let (path, segment) = self.outbox.pop(max_datagrams, out)?;
+        Some(Transmit { path, segment })
+    }
+
+    /// What happened, oldest first.
+    pub fn poll_event(&mut self) -> Option<ServerEvent> {
+        let event = self.events.pop_front()?;
+        if let ServerEvent::SessionDown { id, .. } = event {
+            self.free.push(id.0);
+        }
+        Some(event)
+    }
+
+    /// The sessions.
+    pub fn sessions(&self) -> impl Iterator<Item = SessionInfo<'_>> {
+        (0..).zip(&self.peers).filter_map(|(slot, peer)| {
+            let peer = peer.as_ref()?;
+            let session = peer.session.as_ref()?;
+            Some(SessionInfo {
+                id: SessionId(slot),
+                client: &peer.client,
+                path: session.path,
+                keys: &session.live.current,
+            })
+        })
+    }
+
+    /// The number of sessions.
+    #[must_use]
+    pub const fn session_count(&self) -> usize {
+        self.session_count
+    }
+
+    /// The number of clients without a session whose keys wait to be confirmed.
+    #[must_use]
+    pub const fn pending_count(&self) -> usize {
+        self.embryo_count
+    }
+
+    /// Counters of the control side.
+    #[must_use]
+    pub const fn stats(&self) -> ServerStats {
+        self.stats
+    }
+
+    /// Ends the session of a client, which gets BYE(removed). It may come back if it is still
+    /// admitted. False if it has none.
+    pub fn remove(&mut self, now: Duration, client: &Key) -> bool {
+        let Some(&slot) = self.by_client.get(client) else { return false };
+        self.end(now, slot, DownReason::Removed, Some(Bye::Removed))
+    }
+
+    /// Replaces the list of clients. Who is not on it any more, or on other terms, is out at once.
+    pub fn set_clients(&mut self, now: Duration, clients: Box<dyn Clients>) {
+        self.clients = clients;
+        let out = |peer: &Peer| self.clients.admit(&peer.client).as_ref() != Some(&peer.grant);
+        let gone: Vec<u32> = (0..)
+            .zip(&self.peers)
+            .filter(|(_, peer)| peer.as_ref().is_some_and(out))
+            .map(|(slot, _)| slot)
+            .collect();
+        for slot in gone {
+            self.end(now, slot, DownReason::Removed, Some(Bye::Removed));
+        }
+    }
+
+    /// Says BYE to all and stops; clients come back at random within `spread`. What is left to
+    /// transmit should still be sent.
+    pub fn close(&mut self, now: Duration, reason: Bye, spread: Duration) {
+        self.closed = true;
+        let spread = u32::try_from(spread.as_millis()).unwrap_or(u32::MAX);
+        for slot in 0..self.peers.len() as u32 {
+            if let Some(session) = self.peer(slot).and_then(|peer| peer.session.as_ref()) {
+                let (keys, path) = (Arc::clone(&session.live.current), session.path);
+                let draw = u32::from_ne_bytes(random_array(&mut *self.random));
+                let retry_ms = draw % spread.saturating_add(1).max(1);
+                self.send_bye(now, &keys, path, reason, retry_ms);
+            }
+            self.end(now, slot, DownReason::Closed, None);
+        }
+        self.ids.clear();
+        self.closing.clear();
+    }
+
+    fn peer(&self, slot: u32) -> Option<&Peer> {
+        self.peers.get(slot as usize)?.as_ref()
+    }
+
+    fn peer_mut(&mut self, slot: u32) -> Option<&mut Peer> {
+        self.peers.get_mut(slot as usize)?.as_mut()
+    }
+
+    /// A peer without keys, in a slot of its own.
+    fn add_peer(&mut self, peer: Peer) -> u32 {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.peers.push(None);
+            self.peers.len() as u32 - 1
+        });
+        self.by_client.insert(peer.client, slot);
+        self.embryos.push_back((slot, peer.client));
+        self.embryo_count += 1;
+        self.peers[slot as usize] = Some(peer);
+        slot
+    }
+
+    /// An id that is not in use, for this worker.
+    fn draw_id(&mut self, worker: u32) -> u32 {
+        let mask = (1_u32 << self.config.worker_bits.min(16)) - 1;
+        loop {
+            let random = u32::from_ne_bytes(random_array(&mut *self.random));
+            let id = random & !mask | worker & mask;
+            if id != 0 && !self.ids.contains_key(&id) {
+                return id;
+            }
+        }
+    }
+
+    fn reschedule(&mut self, now: Duration, slot: u32) {
+        let Some(Some(peer)) = self.peers.get_mut(slot as usize) else { return };
+        // Never in the past, so that one peer cannot hold up the others.
+        let deadline = peer.poll_timeout().map(|at| at.max(now + Duration::from_millis(1)));
+        self.deadlines.set(slot, &mut peer.deadline, deadline);
+    }
+}

@@ -1,0 +1,136 @@
+//! What a server tells its owner.
+
+use std::sync::Arc;
+
+use super::{Path, SessionId};
+use crate::session::Keys;
+use crate::wire::{Bye, Key, Refusal};
+
+/// Why a session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DownReason {
+    /// The client said BYE.
+    Bye(Bye),
+    /// The client was silent for too long.
+    Timeout,
+    /// [`Server::remove`](super::Server::remove) or a new list of clients.
+    Removed,
+    /// [`Server::close`](super::Server::close).
+    Closed,
+}
+
+/// Why a HELLO got no session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RefusedReason {
+    /// mac1 is wrong: the sender has another key of the server, or another network key.
+    WrongKey,
+    /// The Noise message does not open, or what it says does not parse.
+    Handshake,
+    /// The client was told.
+    Told(Refusal),
+}
+
+/// What happened.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum ServerEvent {
+    /// A client confirmed its keys: a session begins.
+    SessionUp {
+        /// The session.
+        id: SessionId,
+        /// The client's public key.
+        client: Key,
+        /// Where the client is.
+        path: Path,
+        /// To seal and open frames with.
+        keys: Arc<Keys>,
+    },
+    /// Keys that may open datagrams of a session but not seal yet. The first datagram they open is
+    /// for [`Server::handle_notice`](super::Server::handle_notice).
+    KeysReady {
+        /// The session.
+        id: SessionId,
+        /// The keys.
+        keys: Arc<Keys>,
+    },
+    /// Seal with these keys from now on.
+    KeysChanged {
+        /// The session.
+        id: SessionId,
+        /// The keys.
+        keys: Arc<Keys>,
+        /// Another instance of the client took the session.
+        replaced: bool,
+    },
+    /// Keys that open nothing any more.
+    KeysDropped {
+        /// The session.
+        id: SessionId,
+        /// The id that datagrams to the server carried.
+        local_id: u32,
+    },
+    /// The client proved that it is at another address.
+    AddressChanged {
+        /// The session.
+        id: SessionId,
+        /// Where the client is now.
+        path: Path,
+    },
+    /// A session is over, with all of its keys. The id is used again once this was polled.
+    SessionDown {
+        /// The session.
+        id: SessionId,
+        /// The client's public key.
+        client: Key,
+        /// Why.
+        reason: DownReason,
+    },
+    /// Two live instances fight for one client key.
+    Duplicate {
+        /// The session.
+        id: SessionId,
+        /// The client's public key.
+        client: Key,
+    },
+    /// A HELLO got no session; told at a limited rate.
+    Refused {
+        /// Where it came from, which anybody can forge.
+        path: Path,
+        /// The client's public key, if the HELLO proved it.
+        client: Option<Key>,
+        /// Why.
+        reason: RefusedReason,
+    },
+}
+
+/// Counters of the control side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct ServerStats {
+    /// Datagrams that do not parse, or are not for a server.
+    pub malformed: u64,
+    /// HELLO with a wrong mac1.
+    pub bad_mac: u64,
+    /// HELLO that came again and got the cached answer.
+    pub repeated: u64,
+    /// HELLO answered with a cookie.
+    pub retries: u64,
+    /// HELLO dropped by a rate limit.
+    pub limited: u64,
+    /// HELLO that failed in the Noise handshake.
+    pub failed: u64,
+    /// HELLO answered with a refusal.
+    pub refused: u64,
+    /// HELLO answered with keys.
+    pub welcomed: u64,
+    /// Sealed datagrams of no known id.
+    pub unknown: u64,
+    /// RESET sent.
+    pub resets: u64,
+    /// Sealed datagrams that failed to open: forged, replayed, or too old.
+    pub rejected: u64,
+    /// Two live instances of one client key.
+    pub duplicates: u64,
+}

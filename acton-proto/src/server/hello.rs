@@ -1,0 +1,262 @@
+//! HELLO in: the checks in their order, the cheap ones first.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::peer::{PENDING_TIME, Peer, Pending};
+use super::{Admission, Id, Path, RefusedReason, Server, ServerEvent, SessionId};
+use crate::handshake::{MacKey, Responder, Secret, random_array};
+use crate::session::{Keys, Link, Role, Setup, Suite};
+use crate::wire::{
+    Caps, Hello, HelloPayload, Key, Refusal, VERSION, WELCOME_LEN, Welcome, WelcomePayload,
+};
+
+/// For how long a server under load stays careful.
+const LOADED_TIME: Duration = Duration::from_secs(5);
+/// How often refused HELLO are told to the owner, and so many at once.
+const TOLD_LIMIT: (Duration, u32) = (Duration::from_millis(100), 20);
+
+impl Server {
+    pub(super) fn handle_hello(&mut self, now: Duration, wall: u64, from: Path, hello: &Hello) {
+        let bytes = hello.encode();
+        if !self.mac_to_us.verify_hello(&bytes) {
+            self.stats.bad_mac += 1;
+            return self.tell(now, from, None, RefusedReason::WrongKey);
+        }
+        // mac2 is zero or right, always: so no bit of a HELLO can be changed.
+        let has_cookie = hello.mac2 != [0; 16]
+            && self.cookies.verify(&bytes, from.remote, &mut *self.random, now);
+        let bad_cookie = hello.mac2 != [0; 16] && !has_cookie;
+        if !bad_cookie && let Some(welcome) = self.cached_welcome(hello) {
+            self.stats.repeated += 1;
+            return self.outbox.push(from, welcome);
+        }
+        let loaded = self.under_load(now);
+        if bad_cookie || loaded && !has_cookie {
+            self.stats.retries += 1;
+            let cookie = self.cookies.bake(from.remote, &mut *self.random, now);
+            let retry =
+                self.cookie_key.seal(&cookie, hello.sender_id, &hello.mac1, &mut *self.random);
+            return self.outbox.push(from, retry.encode().to_vec());
+        }
+        let (rate, burst) = self.config.source_rate;
+        let interval = Duration::from_secs(1) / rate.max(1);
+        if !self.sources.bucket(from.remote.ip()).take(now, interval, burst) {
+            self.stats.limited += 1;
+            return;
+        }
+        let private = &self.config.private_key;
+        let read = Responder::new(private, &hello.noise, &mut *self.random).ok();
+        let read = read.and_then(|r| Some((HelloPayload::parse(r.payload()).ok()?, r)));
+        let Some((payload, responder)) = read else {
+            self.stats.failed += 1;
+            return self.tell(now, from, None, RefusedReason::Handshake);
+        };
+        self.answer(now, wall, from, hello, &payload, responder);
+    }
+
+    fn cached_welcome(&self, hello: &Hello) -> Option<Vec<u8>> {
+        let slot = *self.hellos.get(&hello.mac1)?;
+        let pending = self.peer(slot)?.pending.as_ref()?;
+        Some(pending.welcome.to_vec())
+    }
+
+    fn under_load(&mut self, now: Duration) -> bool {
+        let interval = Duration::from_secs(1) / self.config.hello_rate.max(1);
+        let over = !self.hello_load.take(now, interval, self.config.hello_rate.div_ceil(2));
+        if over || self.embryo_count > self.config.max_pending / 2 {
+            self.loaded_until = now + LOADED_TIME;
+        }
+        now < self.loaded_until
+    }
+
+    /// The client proved its key: keys for it, or a refusal that it can read.
+    fn answer(
+        &mut self,
+        now: Duration,
+        wall: u64,
+        from: Path,
+        hello: &Hello,
+        payload: &HelloPayload,
+        responder: Responder,
+    ) {
+        let client = *responder.client();
+        let grant = self.clients.admit(&client);
+        let slot = self.by_client.get(&client).copied();
+        let known = slot.and_then(|slot| self.peer_mut(slot));
+        if known.is_some_and(|peer| !peer.admits(now, payload.timestamp)) {
+            self.stats.limited += 1;
+            return;
+        }
+        let terms = self.terms(grant.as_ref(), slot, payload);
+        let keepalive = payload.keepalive.clamp(1, self.config.keepalive.max(1));
+        let dead_after = keepalive.saturating_mul(3).saturating_add(5);
+        let answer = WelcomePayload {
+            version: VERSION,
+            suite: terms.map_or(0, Suite::code),
+            refusal: terms.err(),
+            caps: Caps::ALL,
+            max_frame: self.config.max_frame,
+            pmtu: self.config.pmtu,
+            keepalive,
+            dead_after,
+            instance: self.instance,
+            time: wall,
+        };
+        let psk = grant.as_ref().and_then(|grant| grant.psk.as_ref());
+        let psk = psk.or(self.config.network_key.as_ref()).cloned();
+        let psk = psk.unwrap_or(Secret::new([0; 32]));
+        let Ok((noise, split)) = responder.finish(&psk, &answer.encode()) else {
+            self.stats.failed += 1;
+            return self.tell(now, from, Some(client), RefusedReason::Handshake);
+        };
+        let worker = self.worker(slot);
+        let local_id = self.draw_id(worker);
+        let welcome =
+            Welcome { receiver_id: hello.sender_id, sender_id: local_id, noise, mac1: [0; 16] };
+        let mut datagram: [u8; WELCOME_LEN] = welcome.encode();
+        let network_key = self.config.network_key.as_ref();
+        MacKey::new(&client, network_key).sign_welcome(&mut datagram);
+        self.outbox.push(from, datagram.to_vec());
+
+        let (suite, grant) = match (terms, grant) {
+            (Ok(suite), Some(grant)) => (suite, grant),
+            (Err(reason), _) => {
+                self.stats.refused += 1;
+                return self.tell(now, from, Some(client), RefusedReason::Told(reason));
+            }
+            (Ok(_), None) => return,
+        };
+        self.stats.welcomed += 1;
+        let slot = slot.unwrap_or_else(|| self.admit_embryo(now, Peer::new(client, grant)));
+        let setup = Setup {
+            suite,
+            local_id,
+            remote_id: hello.sender_id,
+            caps: payload.caps.common(Caps::ALL),
+            max_frame: payload.max_frame.min(self.config.max_frame),
+            born: now,
+        };
+        let link = self.link(now, slot, payload.instance);
+        let pending = Pending {
+            keys: Arc::new(Keys::new(Role::Server, &split, &setup, link)),
+            path: from,
+            mac1: hello.mac1,
+            welcome: datagram,
+            timestamp: payload.timestamp,
+            instance: payload.instance,
+            max_pmtu: payload.pmtu.min(self.config.pmtu),
+            dead_after: Duration::from_secs(dead_after.into()),
+            until: now + PENDING_TIME,
+        };
+        self.set_pending(now, slot, pending);
+    }
+
+    /// The suite of the session, or why there is none.
+    fn terms(
+        &self,
+        grant: Option<&Admission>,
+        slot: Option<u32>,
+        payload: &HelloPayload,
+    ) -> Result<Suite, Refusal> {
+        let has_session =
+            slot.and_then(|slot| self.peer(slot)).is_some_and(|p| p.session.is_some());
+        if grant.is_none() {
+            return Err(Refusal::NotAuthorised);
+        }
+        // The one version there is: below the lower of both maxima nothing is taken.
+        if !(payload.version_min..=payload.version_max).contains(&VERSION) {
+            return Err(Refusal::Version);
+        }
+        let suite = Suite::choose(self.config.suites.common(payload.suites));
+        let suite = suite.ok_or(Refusal::Suite)?;
+        if !has_session && self.session_count >= self.config.max_sessions {
+            return Err(Refusal::Full);
+        }
+        Ok(suite)
+    }
+
+    /// A session stays with its worker; a new client gets one at random.
+    fn worker(&mut self, slot: Option<u32>) -> u32 {
+        let session = slot.and_then(|slot| self.peer(slot)?.session.as_ref());
+        if let Some(session) = session {
+            return session.live.current.setup().local_id;
+        }
+        u32::from_ne_bytes(random_array(&mut *self.random)) % self.config.workers.max(1)
+    }
+
+    /// The link of the session that the keys would go on with, or one of its own.
+    fn link(&self, now: Duration, slot: u32, instance: u64) -> Arc<Link> {
+        let session = self.peer(slot).and_then(|peer| peer.session.as_ref());
+        match session.filter(|session| session.instance == instance) {
+            Some(session) => Arc::clone(session.live.link()),
+            None => Arc::new(Link::new(now)),
+        }
+    }
+
+    /// Makes room for a client without a session: the one that has waited longest gives way.
+    fn admit_embryo(&mut self, now: Duration, peer: Peer) -> u32 {
+        while self.embryo_count >= self.config.max_pending.max(1) {
+            let Some((slot, client)) = self.embryos.pop_front() else { break };
+            let same = |p: &Peer| p.session.is_none() && p.client == client;
+            if self.peer(slot).is_some_and(same) {
+                self.remove_embryo(slot);
+            }
+        }
+        // Slots that became something else are dropped before they outnumber the others.
+        if self.embryos.len() > 2 * self.config.max_pending.max(1) {
+            let peers = &self.peers;
+            self.embryos.retain(|(slot, client)| {
+                let peer = peers[*slot as usize].as_ref();
+                peer.is_some_and(|p| p.session.is_none() && p.client == *client)
+            });
+        }
+        let slot = self.add_peer(peer);
+        self.reschedule(now, slot);
+        slot
+    }
+
+    fn set_pending(&mut self, now: Duration, slot: u32, pending: Pending) {
+        self.drop_pending(slot);
+        self.ids.insert(pending.keys.setup().local_id, Id::Peer(slot));
+        self.hellos.insert(pending.mac1, slot);
+        let Some(Some(peer)) = self.peers.get_mut(slot as usize) else { return };
+        peer.timestamp = peer.timestamp.max(pending.timestamp);
+        if peer.session.is_some() {
+            let keys = Arc::clone(&pending.keys);
+            self.events.push_back(ServerEvent::KeysReady { id: SessionId(slot), keys });
+        }
+        peer.pending = Some(pending);
+        self.reschedule(now, slot);
+    }
+
+    /// Forgets keys that were not confirmed.
+    pub(super) fn drop_pending(&mut self, slot: u32) {
+        let Some(Some(peer)) = self.peers.get_mut(slot as usize) else { return };
+        let Some(pending) = peer.pending.take() else { return };
+        let local_id = pending.keys.setup().local_id;
+        if peer.session.is_some() {
+            self.events.push_back(ServerEvent::KeysDropped { id: SessionId(slot), local_id });
+        }
+        self.ids.remove(&local_id);
+        self.hellos.remove(&pending.mac1);
+    }
+
+    pub(super) fn remove_embryo(&mut self, slot: u32) {
+        self.drop_pending(slot);
+        let Some(mut peer) = self.peers.get_mut(slot as usize).and_then(Option::take) else {
+            return;
+        };
+        self.deadlines.set(slot, &mut peer.deadline, None);
+        self.by_client.remove(&peer.client);
+        self.embryo_count -= 1;
+        self.free.push(slot);
+    }
+
+    fn tell(&mut self, now: Duration, path: Path, client: Option<Key>, reason: RefusedReason) {
+        let (interval, burst) = TOLD_LIMIT;
+        if self.told.take(now, interval, burst) {
+            self.events.push_back(ServerEvent::Refused { path, client, reason });
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! What the server knows of one client.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::limit::Bucket;
+use super::{Admission, Path};
+use crate::session::{Keys, Live};
+use crate::wire::{ECHO_LEN, Key, WELCOME_LEN};
+
+/// For how long keys wait to be confirmed.
+pub(super) const PENDING_TIME: Duration = Duration::from_secs(5);
+/// How long an ECHO from a new address is waited for, and how often it is asked for.
+const CHALLENGE_TIME: Duration = Duration::from_secs(1);
+const CHALLENGES: u32 = 3;
+/// How often state that other threads change is looked at.
+pub(super) const CHECK_EVERY: Duration = Duration::from_secs(10);
+/// Handshakes of one client: one a second, five at once.
+const HANDSHAKE_INTERVAL: Duration = Duration::from_secs(1);
+const HANDSHAKE_BURST: u32 = 5;
+
+/// Keys that the client has not confirmed yet.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) keys: Arc<Keys>,
+    /// Where the HELLO came from and the WELCOME went.
+    pub(super) path: Path,
+    /// mac1 of the HELLO, by which a repeated one is known.
+    pub(super) mac1: [u8; 16],
+    /// The answer, for a repeated HELLO.
+    pub(super) welcome: [u8; WELCOME_LEN],
+    pub(super) timestamp: u64,
+    pub(super) instance: u64,
+    pub(super) max_pmtu: u16,
+    pub(super) dead_after: Duration,
+    pub(super) until: Duration,
+}
+
+/// A session: keys that the client confirmed.
+#[derive(Debug)]
+pub(super) struct Established {
+    pub(super) live: Live,
+    pub(super) path: Path,
+    pub(super) instance: u64,
+    /// The instance that this one took the session from.
+    pub(super) replaced_instance: Option<u64>,
+    pub(super) dead_after: Duration,
+    pub(super) candidate: Option<Candidate>,
+    pub(super) check_at: Duration,
+}
+
+/// An address that the client seems to have moved to.
+#[derive(Debug)]
+pub(super) struct Candidate {
+    pub(super) path: Path,
+    pub(super) token: u64,
+    /// Authentic bytes that came from there less the bytes that went there.
+    credit: usize,
+    challenges: u32,
+    challenge_at: Duration,
+}
+
+impl Candidate {
+    pub(super) const fn new(path: Path, token: u64) -> Self {
+        Self { path, token, credit: 0, challenges: 0, challenge_at: Duration::ZERO }
+    }
+
+    pub(super) const fn add(&mut self, bytes: usize) {
+        self.credit = self.credit.saturating_add(bytes);
+    }
+
+    /// Whether so many bytes may be sent there; they are, then.
+    pub(super) const fn spend(&mut self, bytes: usize) -> bool {
+        match self.credit.checked_sub(bytes) {
+            Some(rest) => {
+                self.credit = rest;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Whether to ask for an ECHO now; its bytes are spent then.
+    pub(super) fn challenge(&mut self, now: Duration) -> bool {
+        if self.challenges >= CHALLENGES || now < self.challenge_at {
+            return false;
+        }
+        let paid = self.spend(ECHO_LEN);
+        // A first challenge waits for bytes that pay for it, a later one for its time only.
+        if paid || self.challenges > 0 {
+            self.challenges += 1;
+            self.challenge_at = now + CHALLENGE_TIME;
+        }
+        paid
+    }
+
+    /// When the next challenge is due, or the candidate is given up.
+    pub(super) const fn due(&self) -> Option<Duration> {
+        if self.challenges == 0 { None } else { Some(self.challenge_at) }
+    }
+
+    pub(super) fn is_over(&self, now: Duration) -> bool {
+        self.challenges >= CHALLENGES && now >= self.challenge_at
+    }
+}
+
+/// One client key: keys in the making, a session, or both.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) client: Key,
+    /// What admitted the client, to tell whether it still would.
+    pub(super) grant: Admission,
+    pub(super) pending: Option<Pending>,
+    pub(super) session: Option<Established>,
+    /// The newest timestamp that the client proved.
+    pub(super) timestamp: u64,
+    /// Handshakes with a newer timestamp than any before, which no replay is.
+    fresh: Bucket,
+    /// All others.
+    stale: Bucket,
+    pub(super) deadline: Option<Duration>,
+}
+
+impl Peer {
+    pub(super) const fn new(client: Key, grant: Admission) -> Self {
+        Self {
+            client,
+            grant,
+            pending: None,
+            session: None,
+            timestamp: 0,
+            fresh: Bucket::new(),
+            stale: Bucket::new(),
+            deadline: None,
+        }
+    }
+
+    /// Whether a HELLO with this timestamp may cost the rest of a handshake. A timestamp only
+    /// decides against another HELLO of the last five seconds, or against a flood of replays: a
+    /// clock that is wrong locks nobody out.
+    pub(super) fn admits(&mut self, now: Duration, timestamp: u64) -> bool {
+        if self.pending.as_ref().is_some_and(|pending| timestamp <= pending.timestamp) {
+            return false;
+        }
+        let bucket = if timestamp > self.timestamp { &mut self.fresh } else { &mut self.stale };
+        bucket.take(now, HANDSHAKE_INTERVAL, HANDSHAKE_BURST)
+    }
+
+    /// When something here is due.
+    pub(super) fn poll_timeout(&self) -> Option<Duration> {
+        let pending = self.pending.as_ref().map(|pending| pending.until);
+        let session = self.session.as_ref().map(|session| {
+            let dead = session.live.link().last_received() + session.dead_after;
+            let own = session.live.poll_timeout().min(session.check_at).min(dead);
+            session.candidate.as_ref().and_then(Candidate::due).map_or(own, |at| at.min(own))
+        });
+        [pending, session].into_iter().flatten().min()
+    }
+}

@@ -1,0 +1,408 @@
+//! Sealed datagrams in, and the timers of sessions.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::peer::{CHECK_EVERY, Candidate, Established, Peer, Pending};
+use super::{
+    CLOSING_TIME, Closing, DownReason, Id, MAX_CLOSING, Notice, Path, RESET_LIMIT, RESET_TIME,
+    Server, ServerEvent, SessionId,
+};
+use crate::handshake::random_array;
+use crate::session::{Frame, Keys, Live};
+use crate::wire::{Bye, Control, ECHO_LEN, Header, Key, Kind, Reset};
+
+/// How long under closed keys what was on its way is no sign of a live second instance.
+const IN_FLIGHT: Duration = Duration::from_secs(1);
+
+impl Server {
+    pub(super) fn handle_sealed(
+        &mut self,
+        now: Duration,
+        from: Path,
+        header: &Header,
+        datagram: &mut [u8],
+    ) -> Option<(SessionId, Frame)> {
+        let slot = match self.ids.get(&header.receiver_id) {
+            Some(Id::Peer(slot)) => *slot,
+            Some(Id::Closing(_)) => {
+                self.handle_closing(now, header, datagram);
+                return None;
+            }
+            None => {
+                self.handle_unknown(now, from, header);
+                return None;
+            }
+        };
+        let keys = Arc::clone(self.peer(slot)?.keys(header.receiver_id)?);
+        let Ok((opened, frame)) = keys.receive(now, header, datagram) else {
+            self.stats.rejected += 1;
+            return None;
+        };
+        self.handle_opened(
+            now,
+            slot,
+            &Notice {
+                local_id: header.receiver_id,
+                from,
+                bytes: datagram.len(),
+                newest: opened.newest,
+            },
+        );
+        if opened.kind == Kind::Control {
+            match Control::parse(opened.plaintext(datagram)) {
+                Ok(message) => {
+                    self.handle_control(now, slot, &keys, from, message, datagram.len());
+                }
+                Err(_) => self.stats.malformed += 1,
+            }
+            self.reschedule(now, slot);
+        }
+        let session = self.peer(slot)?.session.as_ref();
+        frame.filter(|_| session.is_some()).map(|frame| (SessionId(slot), frame))
+    }
+
+    /// News of a datagram that another thread opened.
+    pub fn handle_notice(&mut self, now: Duration, notice: &Notice) {
+        if let Some(Id::Peer(slot)) = self.ids.get(&notice.local_id) {
+            let slot = *slot;
+            self.handle_opened(now, slot, notice);
+        }
+    }
+
+    /// An authentic datagram: keys may be confirmed by it, and the client may have moved.
+    fn handle_opened(&mut self, now: Duration, slot: u32, notice: &Notice) {
+        let Some(peer) = self.peer_mut(slot) else { return };
+        if let Some(pending) = peer.pending.take_if(|p| p.keys.setup().local_id == notice.local_id)
+        {
+            self.hellos.remove(&pending.mac1);
+            self.confirm(now, slot, pending, notice.from);
+        }
+        let Some(Some(peer)) = self.peers.get_mut(slot as usize) else { return };
+        let Some(session) = &mut peer.session else { return };
+        let current = session.live.current.setup().local_id == notice.local_id;
+        if !notice.newest || !current {
+            return;
+        }
+        if notice.from == session.path {
+            // The client is where it was, whoever sent what seemed to come from elsewhere.
+            session.candidate = None;
+            return;
+        }
+        if session.candidate.as_ref().is_none_or(|candidate| candidate.path != notice.from) {
+            let token = u64::from_ne_bytes(random_array(&mut *self.random));
+            session.candidate = Some(Candidate::new(notice.from, token));
+        }
+        if let Some(candidate) = &mut session.candidate {
+            candidate.add(notice.bytes);
+        }
+        self.challenge(now, slot);
+        self.reschedule(now, slot);
+    }
+
+    /// Asks the candidate address for an ECHO, if that is due and paid for.
+    fn challenge(&mut self, now: Duration, slot: u32) {
+        let Some(Some(peer)) = self.peers.get_mut(slot as usize) else { return };
+        let Some(session) = &mut peer.session else { return };
+        let Some(candidate) = &mut session.candidate else { return };
+        if candidate.challenge(now) {
+            let (path, token) = (candidate.path, candidate.token);
+            let keepalive = Control::Keepalive { token, size: 0 };
+            if let Ok(datagram) = session.live.current.seal_control(now, keepalive) {
+                self.outbox.push(path, datagram);
+            }
+        } else if candidate.is_over(now) {
+            session.candidate = None;
+        }
+    }
+
+    /// The client has the new keys.
+    fn confirm(&mut self, now: Duration, slot: u32, pending: Pending, from: Path) {
+        let Pending { keys, path, instance, max_pmtu, dead_after, .. } = pending;
+        let (id, check_at) = (SessionId(slot), now + CHECK_EVERY);
+        let Some(Some(peer)) = self.peers.get_mut(slot as usize) else { return };
+        let client = peer.client;
+        let fresh = |replaced_instance| Established {
+            live: Live::new(now, Arc::clone(&keys), max_pmtu),
+            path,
+            instance,
+            replaced_instance,
+            dead_after,
+            candidate: None,
+            check_at,
+        };
+        match &mut peer.session {
+            Some(session) if session.instance == instance => {
+                let dropped = session.live.replace(Arc::clone(&keys));
+                session.dead_after = dead_after;
+                self.events.push_back(ServerEvent::KeysChanged { id, keys, replaced: false });
+                // WELCOME came to the HELLO's address, or there would be no confirmation.
+                if from != session.path && path != session.path {
+                    self.move_to(now, slot, path);
+                }
+                if let Some(dropped) = dropped {
+                    self.drop_keys(id, &dropped);
+                }
+            }
+            Some(session) => {
+                let again = session.replaced_instance == Some(instance);
+                let old = std::mem::replace(session, fresh(None));
+                session.replaced_instance = Some(old.instance);
+                self.events.push_back(ServerEvent::KeysChanged { id, keys, replaced: true });
+                if old.path != path {
+                    self.events.push_back(ServerEvent::AddressChanged { id, path });
+                }
+                if again {
+                    self.alarm(id, client);
+                }
+                if let Some(previous) = old.live.previous() {
+                    self.drop_keys(id, previous);
+                }
+                self.drop_keys(id, &old.live.current);
+                self.close_keys(now, id, client, &old.live.current, old.path, Bye::Replaced);
+            }
+            None if self.session_count >= self.config.max_sessions => {
+                self.ids.remove(&keys.setup().local_id);
+                self.remove_embryo(slot);
+                self.close_keys(now, id, client, &keys, path, Bye::Limit);
+                return;
+            }
+            None => {
+                peer.session = Some(fresh(None));
+                self.embryo_count -= 1;
+                self.session_count += 1;
+                self.events.push_back(ServerEvent::SessionUp { id, client, path, keys });
+            }
+        }
+        self.reschedule(now, slot);
+    }
+
+    fn alarm(&mut self, id: SessionId, client: Key) {
+        self.stats.duplicates += 1;
+        self.events.push_back(ServerEvent::Duplicate { id, client });
+    }
+
+    fn drop_keys(&mut self, id: SessionId, keys: &Keys) {
+        let local_id = keys.setup().local_id;
+        self.ids.remove(&local_id);
+        self.events.push_back(ServerEvent::KeysDropped { id, local_id });
+    }
+
+    fn move_to(&mut self, now: Duration, slot: u32, path: Path) {
+        let Some(session) = self.peer_mut(slot).and_then(|peer| peer.session.as_mut()) else {
+            return;
+        };
+        session.path = path;
+        session.candidate = None;
+        session.live.path_changed(now);
+        self.events.push_back(ServerEvent::AddressChanged { id: SessionId(slot), path });
+    }
+
+    fn handle_control(
+        &mut self,
+        now: Duration,
+        slot: u32,
+        keys: &Arc<Keys>,
+        from: Path,
+        message: Control,
+        len: usize,
+    ) {
+        let Some(session) = self.peer_mut(slot).and_then(|peer| peer.session.as_mut()) else {
+            return;
+        };
+        let candidate = session.candidate.as_mut().filter(|candidate| candidate.path == from);
+        match message {
+            Control::Keepalive { token, .. } => {
+                let proven = from == session.path;
+                if proven || candidate.is_some_and(|candidate| candidate.spend(ECHO_LEN)) {
+                    // A datagram is at most 65,507 bytes.
+                    let echo = Control::Echo { token, size: len as u16 };
+                    if let Ok(datagram) = keys.seal_control(now, echo) {
+                        self.outbox.push(from, datagram);
+                    }
+                }
+            }
+            Control::Echo { token, .. } if candidate.is_some_and(|c| c.token == token) => {
+                self.move_to(now, slot, from);
+            }
+            Control::Echo { token, size } => session.live.handle_echo(now, token, size),
+            Control::Bye { reason, .. } => {
+                self.end(now, slot, DownReason::Bye(reason), None);
+            }
+            Control::Rekey => self.stats.malformed += 1,
+        }
+    }
+
+    /// A datagram under keys that were closed: the sender did not hear the BYE.
+    fn handle_closing(&mut self, now: Duration, header: &Header, datagram: &mut [u8]) {
+        let Some(Id::Closing(closing)) = self.ids.get_mut(&header.receiver_id) else { return };
+        if closing.keys.open(now, header, datagram).is_err() {
+            self.stats.rejected += 1;
+            return;
+        }
+        let alarm =
+            closing.reason == Bye::Replaced && !closing.alarmed && now >= closing.since + IN_FLIGHT;
+        closing.alarmed |= alarm;
+        let due = now >= closing.told_at + IN_FLIGHT;
+        if due {
+            closing.told_at = now;
+        }
+        let (keys, path, reason) = (Arc::clone(&closing.keys), closing.path, closing.reason);
+        let (id, client) = (closing.id, closing.client);
+        if due {
+            self.send_bye(now, &keys, path, reason, 0);
+        }
+        if alarm {
+            self.alarm(id, client);
+        }
+    }
+
+    fn handle_unknown(&mut self, now: Duration, from: Path, header: &Header) {
+        self.stats.unknown += 1;
+        let (interval, burst) = RESET_LIMIT;
+        if now < self.born + RESET_TIME && self.resets.take(now, interval, burst) {
+            self.stats.resets += 1;
+            let reset = Reset { receiver_id: header.receiver_id, counter: header.counter };
+            self.outbox.push(from, reset.encode().to_vec());
+        }
+    }
+
+    /// Does what is due. Call it when [`poll_timeout`](Self::poll_timeout) has come; a call too
+    /// early does no harm.
+    pub fn handle_timeout(&mut self, now: Duration) {
+        while let Some((_, id)) = self.closing.pop_front_if(|(until, _)| now >= *until) {
+            self.ids.remove(&id);
+        }
+        while let Some(slot) = self.deadlines.due(now) {
+            self.handle_peer_timeout(now, slot);
+            self.reschedule(now, slot);
+        }
+    }
+
+    fn handle_peer_timeout(&mut self, now: Duration, slot: u32) {
+        let Some(peer) = self.peer(slot) else { return };
+        let has_session = peer.session.is_some();
+        if peer.pending.as_ref().is_some_and(|pending| now >= pending.until) {
+            if !has_session {
+                return self.remove_embryo(slot);
+            }
+            self.drop_pending(slot);
+        }
+        let Some(Some(peer)) = self.peers.get_mut(slot as usize) else { return };
+        let Some(session) = &mut peer.session else { return };
+        if now >= session.live.link().last_received() + session.dead_after {
+            self.end(now, slot, DownReason::Timeout, None);
+            return;
+        }
+        let probe = session.live.probe(now, &mut *self.random);
+        let rekey = now >= session.check_at;
+        if rekey {
+            session.check_at = now + CHECK_EVERY;
+        }
+        let rekey = (rekey && session.live.current.wants_rekey()).then_some(Control::Rekey);
+        for message in [probe, rekey].into_iter().flatten() {
+            if let Ok(datagram) = session.live.current.seal_control(now, message) {
+                self.outbox.push(session.path, datagram);
+            }
+        }
+        if let Some(dropped) = session.live.expire_previous(now) {
+            self.drop_keys(SessionId(slot), &dropped);
+        }
+        self.challenge(now, slot);
+    }
+
+    /// The system refused to send a datagram of `size` bytes (EMSGSIZE, EINVAL) of this session.
+    pub fn handle_too_large(&mut self, now: Duration, id: SessionId, size: u16) {
+        if let Some(session) = self.peer_mut(id.0).and_then(|peer| peer.session.as_mut()) {
+            session.live.handle_too_large(size);
+            self.reschedule(now, id.0);
+        }
+    }
+
+    /// Ends whatever the slot holds. With a reason for BYE the client is told, and told again.
+    /// True if there was a session.
+    pub(super) fn end(
+        &mut self,
+        now: Duration,
+        slot: u32,
+        reason: DownReason,
+        bye: Option<Bye>,
+    ) -> bool {
+        if self.peer(slot).is_some_and(|peer| peer.session.is_none()) {
+            self.remove_embryo(slot);
+            return false;
+        }
+        self.drop_pending(slot);
+        let Some(mut peer) = self.peers.get_mut(slot as usize).and_then(Option::take) else {
+            return false;
+        };
+        let Some(session) = peer.session.take() else { return false };
+        self.deadlines.set(slot, &mut peer.deadline, None);
+        self.by_client.remove(&peer.client);
+        self.session_count -= 1;
+        let id = SessionId(slot);
+        if let Some(previous) = session.live.previous() {
+            self.drop_keys(id, previous);
+        }
+        self.drop_keys(id, &session.live.current);
+        if let Some(bye) = bye {
+            let keys = &session.live.current;
+            self.close_keys(now, id, peer.client, keys, session.path, bye);
+        }
+        self.events.push_back(ServerEvent::SessionDown { id, client: peer.client, reason });
+        true
+    }
+
+    /// Says BYE, and keeps the keys for a while to say it again.
+    fn close_keys(
+        &mut self,
+        now: Duration,
+        id: SessionId,
+        client: Key,
+        keys: &Arc<Keys>,
+        path: Path,
+        reason: Bye,
+    ) {
+        if self.closing.len() >= MAX_CLOSING
+            && let Some((_, oldest)) = self.closing.pop_front()
+        {
+            self.ids.remove(&oldest);
+        }
+        self.send_bye(now, keys, path, reason, 0);
+        let local_id = keys.setup().local_id;
+        let closing = Closing {
+            keys: Arc::clone(keys),
+            path,
+            reason,
+            id,
+            client,
+            since: now,
+            told_at: now,
+            alarmed: false,
+        };
+        self.ids.insert(local_id, Id::Closing(Box::new(closing)));
+        self.closing.push_back((now + CLOSING_TIME, local_id));
+    }
+
+    pub(super) fn send_bye(
+        &mut self,
+        now: Duration,
+        keys: &Keys,
+        path: Path,
+        reason: Bye,
+        retry_ms: u32,
+    ) {
+        if let Ok(datagram) = keys.seal_control(now, Control::Bye { reason, retry_ms }) {
+            self.outbox.push(path, datagram);
+        }
+    }
+}
+
+impl Peer {
+    /// The keys that open datagrams with this id.
+    fn keys(&self, id: u32) -> Option<&Arc<Keys>> {
+        let pending = self.pending.as_ref().map(|pending| &pending.keys);
+        let pending = pending.filter(|keys| keys.setup().local_id == id);
+        pending.or_else(|| self.session.as_ref()?.live.keys(id))
+    }
+}

@@ -1,0 +1,195 @@
+use super::*;
+use crate::wire::Datagram;
+use proptest::prelude::*;
+
+const NOW: Duration = Duration::from_secs(5);
+
+fn pair(suite: Suite) -> (Keys, Keys) {
+    let split = Split { to_server: [1; 32], to_client: [2; 32] };
+    let setup =
+        Setup { suite, local_id: 7, remote_id: 8, caps: Caps::ALL, max_frame: 1514, born: NOW };
+    let back = Setup { local_id: 8, remote_id: 7, ..setup };
+    let link = || Arc::new(Link::new(NOW));
+    (
+        Keys::new(Role::Client, &split, &setup, link()),
+        Keys::new(Role::Server, &split, &back, link()),
+    )
+}
+
+fn header(datagram: &[u8]) -> Header {
+    match Datagram::parse(datagram) {
+        Ok(Datagram::Sealed(header)) => header,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn open(keys: &Keys, now: Duration, datagram: &mut [u8]) -> Result<Opened, OpenError> {
+    let header = header(datagram);
+    keys.open(now, &header, datagram)
+}
+
+#[test]
+fn every_bit_of_a_sealed_datagram_counts() {
+    for suite in [Suite::ChaCha20Poly1305, Suite::Aes256Gcm] {
+        let (client, server) = pair(suite);
+        let mut data = Vec::new();
+        client.seal_frame(NOW, &[3; 40], true, &mut data).unwrap();
+        let control = client.seal_control(NOW, Control::Rekey).unwrap();
+        for good in [data, control] {
+            for bit in 0..good.len() * 8 {
+                let mut bad = good.clone();
+                bad[bit / 8] ^= 1 << (bit % 8);
+                if let Ok(Datagram::Sealed(header)) = Datagram::parse(&bad) {
+                    let result = server.open(NOW, &header, &mut bad);
+                    assert_eq!(result, Err(OpenError::Forged), "bit {bit}");
+                }
+            }
+            let mut bytes = good.clone();
+            let opened = open(&server, NOW, &mut bytes).unwrap();
+            assert_eq!(opened.range(), HEADER_LEN..good.len() - TAG_LEN);
+            assert_eq!(open(&server, NOW, &mut good.clone()), Err(OpenError::Replayed));
+            assert!(open(&client, NOW, &mut good.clone()).is_err(), "reflected");
+        }
+    }
+}
+
+#[test]
+fn the_first_and_the_newest_are_told() {
+    let (client, server) = pair(Suite::Aes256Gcm);
+    let mut sealed = Vec::new();
+    for _ in 0..3 {
+        sealed.push(client.seal_control(NOW, Control::Rekey).unwrap());
+    }
+    assert!(!server.is_confirmed());
+    let mut told = |i: usize| {
+        let opened = open(&server, NOW, &mut sealed[i]).unwrap();
+        (opened.first, opened.newest)
+    };
+    assert_eq!(told(1), (true, true));
+    assert_eq!(told(0), (false, false));
+    assert_eq!(told(2), (false, true));
+    assert!(server.is_confirmed());
+}
+
+#[test]
+fn keys_end_by_age_and_by_count() {
+    let (client, server) = pair(Suite::Aes256Gcm);
+    let mut sealed = client.seal_control(NOW, Control::Rekey).unwrap();
+    let late = NOW + REJECT_AFTER;
+    assert_eq!(open(&server, late, &mut sealed), Err(OpenError::Expired));
+    assert_eq!(client.reserve(late, 1).unwrap_err(), SealError::Expired);
+
+    assert!(!client.wants_rekey());
+    client.reserve(NOW, REKEY_AFTER_PACKETS).unwrap();
+    assert!(client.wants_rekey());
+    let rest = REJECT_AFTER_PACKETS - client.sealed();
+    assert_eq!(client.reserve(NOW, rest + 1).unwrap_err(), SealError::Expired);
+    let used = client.sealed();
+    client.reserve(NOW, rest).unwrap();
+    assert_eq!(client.sealed(), used + rest);
+    assert_eq!(client.reserve(NOW, 1).unwrap_err(), SealError::Expired);
+    assert_eq!(client.reserve(NOW, u64::MAX).unwrap_err(), SealError::Expired);
+}
+
+#[test]
+fn larger_datagrams_count_for_more() {
+    let (mut keys, _) = pair(Suite::Aes256Gcm);
+    keys.setup.max_frame = 9014;
+    assert!(keys.reserve(NOW, REJECT_AFTER_PACKETS / 4).is_err());
+    assert!(keys.reserve(NOW, REJECT_AFTER_PACKETS / 5).is_ok());
+}
+
+#[test]
+fn threads_share_keys_without_using_a_counter_twice() {
+    let (client, server) = pair(Suite::Aes256Gcm);
+    let (threads, each) = (4, 500);
+    let sealed: Vec<Vec<u8>> = std::thread::scope(|scope| {
+        let seal = || {
+            let mut all = Vec::new();
+            for _ in 0..each {
+                let mut out = vec![0; 3 * 100 + 60];
+                client.seal_segments(NOW, &mut out, 100, false).unwrap();
+                all.extend(out.chunks(100).map(<[u8]>::to_vec));
+            }
+            all
+        };
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(seal)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
+    });
+    let mut counters: Vec<u64> = sealed.iter().map(|datagram| header(datagram).counter).collect();
+    counters.sort_unstable();
+    assert!(counters.into_iter().eq(0..threads * each * 4));
+
+    // The same datagrams given to every thread: each is taken once.
+    let taken: usize = std::thread::scope(|scope| {
+        let count = || {
+            let opens = |datagram: &&Vec<u8>| open(&server, NOW, &mut (*datagram).clone()).is_ok();
+            sealed.iter().take(WINDOW_SAFE).filter(opens).count()
+        };
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(count)).collect();
+        workers.into_iter().map(|worker| worker.join().unwrap()).sum()
+    });
+    assert_eq!(taken, WINDOW_SAFE.min(sealed.len()));
+}
+
+/// So few datagrams that none falls out of the window while threads race.
+const WINDOW_SAFE: usize = 1500;
+
+#[test]
+fn layouts_that_cannot_be_are_refused() {
+    let (client, _) = pair(Suite::Aes256Gcm);
+    let seal = |len: usize, stride| client.seal_segments(NOW, &mut vec![0; len], stride, false);
+    assert_eq!(seal(92, 46), Ok(()));
+    for (len, stride) in [(90, 0), (90, 45), (137, 46), (3000, 1201)] {
+        assert_eq!(seal(len, stride), Err(SealError::Layout), "{len} by {stride}");
+    }
+    let mut out = Vec::new();
+    assert_eq!(client.seal_frame(NOW, &[0; 13], false, &mut out), Err(SealError::TooShort));
+    assert_eq!(client.seal_frame(NOW, &[0; 1515], false, &mut out), Err(SealError::TooLong));
+    assert!(out.is_empty());
+    let mut one = client.reserve(NOW, 1).unwrap();
+    assert_eq!(one.seal(Kind::Control, &mut [0; OVERHEAD]), Err(SealError::Layout));
+    assert_eq!(one.seal(Kind::Control, &mut [0; OVERHEAD + 4]), Ok(()));
+    assert_eq!(one.seal(Kind::Control, &mut [0; OVERHEAD + 4]), Err(SealError::Expired));
+}
+
+proptest! {
+    #[test]
+    fn a_frame_of_any_length_gets_through(len in 14..=1514_usize, checksum in any::<bool>(), aes in any::<bool>()) {
+        let (client, server) = pair(if aes { Suite::Aes256Gcm } else { Suite::ChaCha20Poly1305 });
+        let frame: Vec<u8> = (0..len).map(|i| i as u8).collect();
+        let mut out = Vec::new();
+        let segment = client.seal_frame(NOW, &frame, checksum, &mut out).unwrap();
+        let mut got = None;
+        for datagram in out.chunks_mut(segment) {
+            prop_assert!(got.is_none() && datagram.len() <= 1200);
+            let header = header(datagram);
+            let (_, frame) = server.receive(NOW, &header, datagram).unwrap();
+            got = frame.map(|frame| (frame.bytes(datagram).to_vec(), frame.partial_checksum));
+        }
+        prop_assert_eq!(got, Some((frame, checksum)));
+    }
+
+    /// What an authenticated but misbehaving peer sends.
+    #[test]
+    fn frames_that_were_not_agreed_on_are_dropped(
+        len in 1..1600_usize, index in 0..15_u8, last in any::<bool>(), csum in any::<bool>(),
+        caps in 0..4_u32,
+    ) {
+        let (client, mut server) = pair(Suite::Aes256Gcm);
+        server.setup.caps = Caps(caps);
+        let fragment = Fragment { index, last };
+        let mut datagram = vec![0; len + OVERHEAD];
+        let mut batch = client.reserve(NOW, 20).unwrap();
+        for _ in 0..index {
+            batch.counters.next();
+        }
+        batch.seal(Kind::Data { fragment, partial_checksum: csum }, &mut datagram).unwrap();
+        let header = header(&datagram);
+        let (_, frame) = server.receive(NOW, &header, &mut datagram).unwrap();
+        let good = fragment == Fragment::WHOLE
+            && (14..=1514).contains(&len)
+            && (!csum || server.setup.caps.contains(Caps::CSUM));
+        prop_assert_eq!(frame.is_some(), good);
+    }
+}

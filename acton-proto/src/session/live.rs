@@ -1,0 +1,96 @@
+//! The keys of a session in use, and the path they are used on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::path_mtu::PathMtu;
+use super::{KEEP_PREVIOUS, Keys, Link};
+use crate::handshake::{Random, random_array};
+use crate::wire::Control;
+
+/// Keys to seal with, keys that may still open, and the search for the path's MTU.
+#[derive(Debug)]
+pub(crate) struct Live {
+    pub(crate) current: Arc<Keys>,
+    previous: Option<Arc<Keys>>,
+    /// When the previous keys are dropped; set once the current ones are confirmed.
+    previous_until: Option<Duration>,
+    path_mtu: PathMtu,
+    /// The most that both ends' links carry.
+    max_pmtu: u16,
+}
+
+impl Live {
+    pub(crate) fn new(now: Duration, keys: Arc<Keys>, max_pmtu: u16) -> Self {
+        let path_mtu = PathMtu::new(now, max_pmtu);
+        keys.link().set_path_mtu(path_mtu.current());
+        Self { current: keys, previous: None, previous_until: None, path_mtu, max_pmtu }
+    }
+
+    pub(crate) fn link(&self) -> &Arc<Link> {
+        self.current.link()
+    }
+
+    /// Seals with `keys` from now on. Returns keys that were dropped by that.
+    pub(crate) fn replace(&mut self, keys: Arc<Keys>) -> Option<Arc<Keys>> {
+        let old = std::mem::replace(&mut self.current, keys);
+        // The peer may still seal with the last keys that it confirmed, until it has the new ones.
+        if !old.is_confirmed() && self.previous.is_some() {
+            return Some(old);
+        }
+        self.previous_until = None;
+        self.previous.replace(old)
+    }
+
+    /// The keys that open datagrams with this id.
+    pub(crate) fn keys(&self, id: u32) -> Option<&Arc<Keys>> {
+        let all = [Some(&self.current), self.previous.as_ref()];
+        all.into_iter().flatten().find(|keys| keys.setup().local_id == id)
+    }
+
+    pub(crate) fn previous(&self) -> Option<&Arc<Keys>> {
+        self.previous.as_ref()
+    }
+
+    /// Drops the previous keys when it is time; returns what was dropped.
+    pub(crate) fn expire_previous(&mut self, now: Duration) -> Option<Arc<Keys>> {
+        if self.previous.is_some() && self.previous_until.is_none() && self.current.is_confirmed() {
+            self.previous_until = Some(now + KEEP_PREVIOUS);
+        }
+        self.previous_until.take_if(|until| now >= *until)?;
+        self.previous.take()
+    }
+
+    /// When something here is due; what depends on other threads is looked at by the caller's own
+    /// regular check.
+    pub(crate) fn poll_timeout(&self) -> Duration {
+        let path_mtu = self.path_mtu.poll_timeout();
+        self.previous_until.map_or(path_mtu, |until| until.min(path_mtu))
+    }
+
+    /// A probe of the path's MTU, if one is due.
+    pub(crate) fn probe(&mut self, now: Duration, random: &mut dyn Random) -> Option<Control> {
+        let link = Arc::clone(self.current.link());
+        let token = || u64::from_ne_bytes(random_array(random));
+        let probe = self.path_mtu.handle_timeout(now, || link.take_large_sent(), token);
+        link.set_path_mtu(self.path_mtu.current());
+        probe.map(|probe| Control::Keepalive { token: probe.token, size: probe.size })
+    }
+
+    pub(crate) fn handle_echo(&mut self, now: Duration, token: u64, size: u16) {
+        if self.path_mtu.handle_echo(now, token, size) {
+            self.link().set_path_mtu(self.path_mtu.current());
+        }
+    }
+
+    pub(crate) fn handle_too_large(&mut self, size: u16) {
+        self.path_mtu.handle_too_large(size);
+        self.link().set_path_mtu(self.path_mtu.current());
+    }
+
+    /// The path is another: nothing is known of it.
+    pub(crate) fn path_changed(&mut self, now: Duration) {
+        self.path_mtu = PathMtu::new(now, self.max_pmtu);
+        self.link().set_path_mtu(self.path_mtu.current());
+    }
+}

@@ -1,0 +1,59 @@
+//! What two ends with keys do with them.
+//!
+//! [`Keys`] seal and open datagrams in place. They are shared between threads in an
+//! [`Arc`](std::sync::Arc): nothing a datagram needs is behind a lock, but for the replay window,
+//! whose lock is held for a few nanoseconds. [`Link`] is what outlives a rekey: when the peer was
+//! last heard, how large a datagram the path carries, frames in reassembly.
+//!
+//! ```
+//! # use std::{sync::Arc, time::Duration};
+//! # use acton_proto::{handshake::Split, session::{Keys, Link, Role, Setup, Suite}};
+//! # use acton_proto::wire::{Caps, Datagram};
+//! # let split = Split { to_server: [1; 32], to_client: [2; 32] };
+//! # let setup = |local_id, remote_id| Setup { suite: Suite::Aes256Gcm, local_id, remote_id,
+//! #     caps: Caps::ALL, max_frame: 1514, born: Duration::ZERO };
+//! # let keys = |role, a, b| Keys::new(role, &split, &setup(a, b), Arc::new(Link::new(Duration::ZERO)));
+//! let (client, server) = (keys(Role::Client, 1, 2), keys(Role::Server, 2, 1));
+//! let now = Duration::from_secs(1);
+//!
+//! let mut datagrams = Vec::new();
+//! let segment = client.seal_frame(now, &[7; 60], false, &mut datagrams)?;
+//! for datagram in datagrams.chunks_mut(segment) {
+//!     let Ok(Datagram::Sealed(header)) = Datagram::parse(datagram) else { unreachable!() };
+//!     let (_, frame) = server.receive(now, &header, datagram)?;
+//!     assert_eq!(frame.unwrap().bytes(datagram), [7; 60]);
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod fragment;
+mod keys;
+mod link;
+mod live;
+mod outbox;
+mod path_mtu;
+mod replay;
+mod suite;
+
+pub use fragment::REASSEMBLY_SLOTS;
+pub use keys::{Frame, Keys, OpenError, Opened, Reservation, SealError, Setup};
+pub use link::Link;
+pub(crate) use live::Live;
+pub(crate) use outbox::Outbox;
+pub use path_mtu::BASE_PMTU;
+pub use replay::WINDOW;
+pub use suite::{Role, Suite};
+
+use std::time::Duration;
+
+/// For how long the keys before the current ones still open datagrams that were on their way.
+pub const KEEP_PREVIOUS: Duration = Duration::from_secs(10);
+/// Age at which the client makes new keys.
+pub const REKEY_AFTER: Duration = Duration::from_secs(120);
+/// Age at which keys neither seal nor open any more.
+pub const REJECT_AFTER: Duration = Duration::from_secs(180);
+/// Datagrams of up to 2 KiB sealed under one key after which new keys are made.
+pub const REKEY_AFTER_PACKETS: u64 = 1 << 26;
+/// Datagrams of up to 2 KiB after which a key seals no more: 2^28 of 2^7 AES blocks each keep the
+/// chance to tell AES-GCM from random below 2^-57 (RFC 9001, appendix B.1).
+pub const REJECT_AFTER_PACKETS: u64 = 1 << 28;
