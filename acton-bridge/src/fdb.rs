@@ -44,8 +44,8 @@ impl Limits {
             ageing: nanos(config.ageing),
             macs,
             macs_per_leaf: match config.max_macs_per_leaf {
-                0 => macs,
-                limit => limit.min(macs),
+                0 => usize::MAX,
+                limit => limit,
             },
             macs_root: config.max_macs_root.min(MOST_MACS),
             statics: config.max_static.max(config.protected.len()).min(MOST_MACS),
@@ -140,8 +140,8 @@ impl Fdb {
         if let Some(found) = &live {
             self.may_move(found, now)?;
         }
-        // A leaf at its limit can still be heard from an address of its own that has expired: that
-        // one's expiry bounds the time in the mark.
+        // A leaf at its limit is still heard from an address of its own that has expired: the time
+        // in its mark is no later than the first expiry (or, where it has very many, 1 ms away).
         if let Some(mark) = self.find(key::at_limit(leaf)) {
             if now < mark.seen {
                 return Err(DropReason::LeafLimit);

@@ -46,7 +46,7 @@
 //! * Each dropped frame has one [`DropReason`].
 //!
 //! # Threads
-//! Readers take no lock; a refresh of an address's time is one atomic store. Learning, moving and
+//! Readers take no lock; a refresh of an address's time is one atomic exchange. Learning, moving and
 //! removing take one short lock. A flood of forged sources from one leaf costs others nothing:
 //! past its limit the leaf's new sources are refused without the lock.
 //!

@@ -106,8 +106,10 @@ impl Table {
     }
 
     fn bucket(&self, key: u64) -> &AtomicU64 {
+        // The model checker needs to know which keys share a bucket.
+        let hash = if cfg!(loom) { key } else { self.hash.hash_one(key) };
         // The number of buckets is a power of two.
-        &self.buckets[self.hash.hash_one(key) as usize & (self.buckets.len() - 1)]
+        &self.buckets[hash as usize & (self.buckets.len() - 1)]
     }
 
     /// Finds a key beside a writer. `None` if writers changed its bucket so often that no walk
@@ -362,6 +364,31 @@ mod loom_tests {
             table.link(0);
             table.unlink(0);
             table.bind(0, GATEWAY, 11, 0);
+            table.link(0);
+            reader.join().unwrap();
+        });
+    }
+
+    /// A slot from the middle of one chain turns up in another, which changes the first chain's
+    /// version but not its first slot.
+    #[test]
+    fn a_slot_that_leaves_for_another_chain_is_noticed() {
+        model(|| {
+            let table = Arc::new(Table::with_buckets(2, 2));
+            table.bind(0, GATEWAY, 10, 0);
+            table.link(0);
+            table.bind(1, GATEWAY + 2, 30, 0);
+            table.link(1);
+            let reader = {
+                let table = table.clone();
+                thread::spawn(move || {
+                    if let Some(Some(found)) = table.find(GATEWAY) {
+                        assert_eq!(found.owner, 10);
+                    }
+                })
+            };
+            table.unlink(0);
+            table.bind(0, OTHER, 20, 0);
             table.link(0);
             reader.join().unwrap();
         });
