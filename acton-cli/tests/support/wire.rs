@@ -22,6 +22,13 @@ impl Wire {
         wait_until(&format!("{device} is up"), || {
             shell(namespace, &format!("ip -o link show dev {device}")).contains(" state UP ")
         });
+        Self::open_as_it_is(namespace, device)
+    }
+
+    /// The same without the wait, for the TAP of a program that never tells of its carrier: its
+    /// state stays unknown.
+    #[track_caller]
+    pub(crate) fn open_as_it_is(namespace: &Namespace, device: &str) -> Self {
         let socket = namespace
             .run(|| RawSocket::builder(device).promiscuous(true).ignore_outgoing(true).build());
         Self { socket: socket.unwrap() }
