@@ -309,10 +309,15 @@ impl Rig {
         assert_eq!(self.stations[index].frames.last(), Some(&down));
     }
 
-    /// Events that change a session. Keys that are ready to be confirmed change none.
+    /// Events that change a session. Keys that wait to be confirmed and are dropped change none.
     pub(crate) fn changes(&self) -> usize {
         let change = |event: &&ServerEvent| {
-            !matches!(event, ServerEvent::Refused { .. } | ServerEvent::KeysReady { .. })
+            !matches!(
+                event,
+                ServerEvent::Refused { .. }
+                    | ServerEvent::KeysReady { .. }
+                    | ServerEvent::KeysDropped { .. }
+            )
         };
         self.events.iter().filter(change).count()
     }
