@@ -1,0 +1,172 @@
+//! The contenders, a file each, and how one is brought up.
+
+mod acton;
+mod acton_0_1_1;
+mod process;
+mod socat;
+mod veth;
+mod vxlan;
+
+use std::io;
+use std::net::UdpSocket;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use acton_netns::Namespace;
+use acton_tap::Interface;
+
+use crate::Result;
+use crate::world::{Network, OVERLAY, PORT, UdpTable, World};
+use process::Process;
+
+/// Something that joins two hosts by an Ethernet.
+pub(crate) trait Contender {
+    /// Starts both ends; the overlay's devices and addresses may come a little later.
+    fn start(&self, world: &World) -> Result<Vec<Process>>;
+
+    /// The network it makes.
+    fn network(&self) -> Network {
+        OVERLAY
+    }
+}
+
+/// A contender, or why this machine does not have it.
+type Find = fn() -> Result<Box<dyn Contender>>;
+
+/// The name of each, and how it is found, in the order of the table.
+pub(crate) const ALL: [(&str, Find); 5] = [
+    (VETH, veth::find),
+    (VXLAN, vxlan::find),
+    ("acton", acton::find),
+    ("acton-0.1.1", acton_0_1_1::find),
+    ("socat", socat::find),
+];
+
+/// What the others are compared with: the cable itself, and the kernel's own tunnel.
+pub(crate) const VETH: &str = "veth";
+/// See [`VETH`].
+pub(crate) const VXLAN: &str = "vxlan";
+
+/// How long a contender may take to join the two.
+const READY_WAIT: Duration = Duration::from_secs(10);
+/// Between two looks whether it has.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// A contender at work.
+#[derive(Debug)]
+pub(crate) struct Overlay {
+    // Dropped first: programs end before their network does.
+    processes: Vec<Process>,
+    pub(crate) world: World,
+    pub(crate) network: Network,
+}
+
+impl Overlay {
+    /// Builds a world, starts `contender` in it and waits until the two ends reach one another.
+    pub(crate) fn start(contender: &dyn Contender) -> Result<Self> {
+        let world = World::new()?;
+        let processes = contender.start(&world)?;
+        let mut overlay = Self { processes, world, network: contender.network() };
+        match overlay.wait_ready() {
+            Ok(()) => Ok(overlay),
+            Err(error) => {
+                let said: String = overlay.processes.drain(..).map(Process::stop).collect();
+                Err(format!("{error}\n{said}").into())
+            }
+        }
+    }
+
+    /// The contender's programs by process id; none for what lives in the kernel.
+    pub(crate) fn process_ids(&self) -> Vec<u32> {
+        self.processes.iter().map(Process::id).collect()
+    }
+
+    fn wait_ready(&mut self) -> Result<()> {
+        let Network { device, mtu, .. } = self.network;
+        let deadline = Instant::now() + READY_WAIT;
+        for namespace in [&self.world.server, &self.world.client] {
+            let set = || Interface::open(device).and_then(|interface| interface.set_mtu(mtu));
+            while let Err(error) = namespace.run(set) {
+                alive(&mut self.processes)?;
+                if Instant::now() > deadline {
+                    return Err(error.into());
+                }
+                thread::sleep(PAUSE);
+            }
+        }
+        while !self.greet()? {
+            alive(&mut self.processes)?;
+            if Instant::now() > deadline {
+                return Err("the two ends do not reach one another".into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a datagram gets from the client to the server and back.
+    fn greet(&self) -> io::Result<bool> {
+        let Network { server, client, .. } = self.network;
+        // A socket cannot be bound before its address is there.
+        let bind = |namespace: &Namespace, address| {
+            namespace.run(|| {
+                let socket = UdpSocket::bind((address, 0))?;
+                socket.set_read_timeout(Some(PAUSE))?;
+                Ok::<_, io::Error>(socket)
+            })
+        };
+        let (Ok(server), Ok(client)) =
+            (bind(&self.world.server, server), bind(&self.world.client, client))
+        else {
+            thread::sleep(PAUSE);
+            return Ok(false);
+        };
+        let (mut buffer, mut answered) = ([0; 8], false);
+        if client.send_to(b"hello", server.local_addr()?).is_ok()
+            && let Ok((_, from)) = server.recv_from(&mut buffer)
+        {
+            answered = server.send_to(b"hello", from).is_ok() && client.recv(&mut buffer).is_ok();
+        }
+        Ok(answered)
+    }
+}
+
+fn alive(processes: &mut [Process]) -> Result<()> {
+    match processes.iter_mut().find_map(Process::ended) {
+        Some(status) => Err(format!("a program ended too early: {status}").into()),
+        None => Ok(()),
+    }
+}
+
+/// Waits until a program listens on [`PORT`] in the server's namespace.
+fn wait_listening(world: &World, server: &mut Process) -> Result<()> {
+    let mut table = UdpTable::of(&world.server)?;
+    let deadline = Instant::now() + READY_WAIT;
+    while table.drops(PORT)?.is_none() {
+        if let Some(status) = server.ended() {
+            return Err(format!("the server ended: {status}\n{}", server.said()).into());
+        }
+        if Instant::now() > deadline {
+            return Err("the server does not listen".into());
+        }
+        thread::sleep(PAUSE);
+    }
+    Ok(())
+}
+
+/// Runs `ip` (iproute2) inside.
+fn ip(namespace: &Namespace, arguments: &str) -> Result<()> {
+    let output = namespace.output(Command::new("ip").args(arguments.split_whitespace()))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!("ip {arguments}: {}", String::from_utf8_lossy(&output.stderr).trim()).into())
+}
+
+/// Runs a program to see whether it is installed.
+fn installed(program: &str) -> Result<()> {
+    match Command::new(program).arg("-V").output() {
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!("{program}: {error}").into()),
+    }
+}

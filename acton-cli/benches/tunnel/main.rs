@@ -1,0 +1,147 @@
+//! acton against its peers on this machine: one table.
+//!
+//! ```text
+//! cargo bench -p acton-cli --bench tunnel -- --rounds 5 --seconds 2 --only veth,vxlan,acton
+//! ```
+//!
+//! Each contender gets two fresh network namespaces joined by a veth pair ([`world`]), is started
+//! in them ([`contender`]), measured ([`measure`]) and stopped. A round goes over all of them, so
+//! that whatever else the machine does falls on all alike; the table ([`table`]) shows medians over
+//! the rounds. Absolute figures belong to the machine, the ratios travel better.
+//!
+//! Needs root, or user namespaces and a `/dev/net/tun` that is open to all.
+#![forbid(unsafe_code)]
+
+mod contender;
+mod measure;
+mod table;
+mod world;
+
+use std::env;
+use std::error::Error;
+use std::fs::{File, TryLockError};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use clap::builder::PossibleValuesParser;
+
+use contender::{Contender, Overlay};
+use table::Row;
+
+type Failure = Box<dyn Error + Send + Sync>;
+type Result<T> = std::result::Result<T, Failure>;
+
+/// acton, its predecessor and other tunnels side by side: throughput, frame rate, round trips, CPU
+#[derive(Debug, Parser)]
+#[command(name = "tunnel", max_term_width = 100)]
+struct Arguments {
+    /// Rounds over all contenders; the table shows medians
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    rounds: u32,
+
+    /// Seconds that each TCP transfer is measured
+    #[arg(long, default_value = "1", value_parser = seconds)]
+    seconds: Duration,
+
+    /// Contenders to measure; all without it
+    #[arg(long, value_name = "NAMES", value_delimiter = ',',
+          value_parser = PossibleValuesParser::new(contender::ALL.map(|(name, _)| name)))]
+    only: Vec<String>,
+
+    /// What cargo bench adds, and cargo test does not
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn seconds(text: &str) -> std::result::Result<Duration, String> {
+    let seconds = text.parse().ok().filter(|seconds| (0.1..=3_600.0).contains(seconds));
+    seconds.map(Duration::from_secs_f64).ok_or_else(|| "not within 0.1 to 3,600 seconds".to_owned())
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if !arguments.bench {
+        // cargo test --all-targets builds benchmarks and runs them too.
+        println!("not run: cargo bench -p acton-cli --bench tunnel");
+        return ExitCode::SUCCESS;
+    }
+    match compare(&arguments) {
+        Ok(0) => ExitCode::SUCCESS,
+        Ok(failures) => {
+            eprintln!("{failures} measurements failed: see above");
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("{}", chain(&*error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Measures, prints the table, and returns how many measurements failed.
+fn compare(arguments: &Arguments) -> Result<usize> {
+    if !nix::unistd::geteuid().is_root() {
+        // While this process has one thread, as the kernel demands.
+        acton_netns::enter_user_namespace()?;
+    }
+    let _alone = wait_for_others()?;
+    let mut contestants: Vec<(Box<dyn Contender>, Row)> = Vec::new();
+    for (name, find) in contender::ALL {
+        if !arguments.only.is_empty() && !arguments.only.iter().any(|wanted| wanted == name) {
+            continue;
+        }
+        match find() {
+            Ok(contender) => contestants.push((contender, Row::new(name))),
+            Err(error) => eprintln!("{name} is left out: {}", chain(&*error)),
+        }
+    }
+
+    if contestants.is_empty() {
+        return Err("no contender is left to measure".into());
+    }
+    let mut failures = 0;
+    for round in 1..=arguments.rounds {
+        for (contender, row) in &mut contestants {
+            eprintln!("round {round} of {}: {}", arguments.rounds, row.name);
+            let figures = Overlay::start(&**contender)
+                .and_then(|overlay| measure::all(&overlay, arguments.seconds));
+            match figures {
+                Ok(figures) => row.rounds.push(figures),
+                Err(error) => {
+                    failures += 1;
+                    eprintln!("{}: {}", row.name, chain(&*error));
+                }
+            }
+        }
+    }
+    let rows: Vec<_> = contestants.into_iter().map(|(_, row)| row).collect();
+    print!("{}", table::render(&rows, arguments.rounds, arguments.seconds));
+    Ok(failures)
+}
+
+/// Two runs at once would measure one another. The lock goes with the file, so with the process.
+fn wait_for_others() -> Result<File> {
+    let path = env::temp_dir().join("acton-bench.lock");
+    let file = File::create(&path)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            eprintln!("waiting for another benchmark, which holds {}", path.display());
+            file.lock()?;
+        }
+        Err(TryLockError::Error(error)) => return Err(error.into()),
+    }
+    Ok(file)
+}
+
+/// An error and its causes in one line.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,78 @@
+//! What is measured of an overlay, a file each.
+
+mod cpu;
+mod frames;
+mod rtt;
+mod tcp;
+
+use std::time::Duration;
+
+use crate::Result;
+use crate::contender::Overlay;
+
+/// One column of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Quantity {
+    /// TCP payload from client to server, Gbit/s.
+    TcpToServer,
+    /// TCP payload from server to client, Gbit/s.
+    TcpToClient,
+    /// CPU seconds of the tunnel's programs for each 10^9 bytes of TCP payload.
+    Cpu,
+    /// Thousands of 64-byte frames a second that arrive with less than 1 % lost.
+    Frames,
+    /// Thousands of 64-byte frames a second that arrive of as many as can be sent.
+    FramesFlooded,
+    /// Median round trip of a ping, microseconds.
+    Rtt,
+    /// Round trip that 99 % of the pings do not exceed, microseconds.
+    RttTail,
+}
+
+impl Quantity {
+    pub(crate) const ALL: [Self; 7] = [
+        Self::TcpToServer,
+        Self::TcpToClient,
+        Self::Cpu,
+        Self::Frames,
+        Self::FramesFlooded,
+        Self::Rtt,
+        Self::RttTail,
+    ];
+}
+
+/// What one contender showed in one round; a quantity it does not have is `None`.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Figures([Option<f64>; Quantity::ALL.len()]);
+
+impl Figures {
+    pub(crate) fn get(&self, quantity: Quantity) -> Option<f64> {
+        self.0[quantity as usize]
+    }
+
+    fn set(&mut self, quantity: Quantity, value: f64) {
+        self.0[quantity as usize] = Some(value);
+    }
+}
+
+/// Measures everything; each TCP transfer takes `window` and its warm-up.
+pub(crate) fn all(overlay: &Overlay, window: Duration) -> Result<Figures> {
+    let mut figures = Figures::default();
+    let to_server = tcp::measure(overlay, tcp::Direction::ToServer, window)?;
+    let to_client = tcp::measure(overlay, tcp::Direction::ToClient, window)?;
+    figures.set(Quantity::TcpToServer, to_server.gigabits_a_second());
+    figures.set(Quantity::TcpToClient, to_client.gigabits_a_second());
+    if !overlay.process_ids().is_empty() {
+        let spent = (to_server.cpu + to_client.cpu).as_secs_f64();
+        figures.set(Quantity::Cpu, spent / (to_server.gigabytes() + to_client.gigabytes()));
+    }
+
+    let rates = frames::measure(overlay)?;
+    figures.set(Quantity::Frames, rates.lossless / 1e3);
+    figures.set(Quantity::FramesFlooded, rates.flooded / 1e3);
+
+    let rtt = rtt::measure(overlay)?;
+    figures.set(Quantity::Rtt, rtt.median.as_secs_f64() * 1e6);
+    figures.set(Quantity::RttTail, rtt.p99.as_secs_f64() * 1e6);
+    Ok(figures)
+}
