@@ -6,7 +6,8 @@
 //!   10 s, is all it says beside frames. It ends when it hears no KEEPALIVE for 30 s, and at the
 //!   first ICMP error (ECONNREFUSED): it survives a restart of the server only if it sends nothing
 //!   meanwhile.
-//! - Its server never ends a session before 30 s of silence, and lets a frame of a stranger in.
+//! - Its server forgets a client after 30 to 60 s without HELLO or KEEPALIVE, and answers KEEPALIVE
+//!   as it answers HELLO: with the word itself.
 //! - socat answers no HELLO, so our client finds no server in it; only the other way round, named
 //!   by `--peer`, do the two understand each other.
 #![allow(clippy::unwrap_used)] // a test: the panic is the report
