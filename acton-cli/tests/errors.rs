@@ -92,7 +92,7 @@ fn bad_arguments_are_named() {
     for (name, words) in
         [("a-name-of-16-byt", "15 bytes"), ("", "empty"), ("a/b", "a/b"), ("a b", "white space")]
     {
-        refused(&server(&["-t", name]), FAILURE, &[words]);
+        refused(&server(&["-t", name]), USAGE, &[words]);
     }
     refused(&["client", "--plain"], USAGE, &["SERVER"]);
     refused(&["client", "--plain", "192.0.2.1:0"], USAGE, &["192.0.2.1:0"]);

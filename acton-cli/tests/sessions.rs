@@ -28,6 +28,7 @@ testbed::main! {
     a_new_address_behind_a_translator_is_taken_up,
     a_lossy_path_is_survived,
     both_signals_leave_nothing_behind,
+    a_signal_at_the_first_moment_ends_it_cleanly,
     static_peers_need_no_hello,
     the_server_answers_from_the_address_it_was_called_by,
     a_client_whose_own_address_changes_comes_back,
@@ -246,6 +247,13 @@ fn both_signals_leave_nothing_behind() {
         for host in [&world.server, &world.clients[0]] {
             assert_eq!(devices(host), ["lo", "eth0"]);
         }
+    }
+}
+
+fn a_signal_at_the_first_moment_ends_it_cleanly() {
+    let world = World::new(0);
+    for _ in 0..20 {
+        world.serve(&[]).stop();
     }
 }
 

@@ -54,10 +54,9 @@ impl Arguments {
             code: USAGE,
             message: format!("server '{}': {error}", self.server),
         })?;
-        let running = Client::builder(server)
+        let client = Client::builder(server)
             .tap(self.tap.settings(&self.tap_name, self.mac, &self.address))
-            .keepalive(self.keepalive)
-            .start()?;
-        run::until_signal(running)
+            .keepalive(self.keepalive);
+        run::until_signal(|| client.start())
     }
 }

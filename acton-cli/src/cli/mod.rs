@@ -11,6 +11,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use env_logger::Env;
 
+/// Exit code where the machine does not allow what is asked for.
+const FAILURE: u8 = 1;
 /// Exit code where the command line asks for what cannot be, as with unknown options.
 const USAGE: u8 = 2;
 
@@ -68,14 +70,21 @@ impl Failure {
     }
 }
 
-impl<E: std::error::Error> From<E> for Failure {
-    fn from(error: E) -> Self {
+impl Failure {
+    /// Tells of `error` and all that it came from.
+    fn new(code: u8, error: &dyn std::error::Error) -> Self {
         let mut message = error.to_string();
         let mut cause = error.source();
         while let Some(error) = cause {
             message = format!("{message}: {error}");
             cause = error.source();
         }
-        Self { code: 1, message }
+        Self { code, message }
+    }
+}
+
+impl<E: std::error::Error> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::new(FAILURE, &error)
     }
 }

@@ -5,14 +5,19 @@ use std::thread;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
-use super::Failure;
-use crate::Running;
+use super::{FAILURE, Failure, USAGE};
+use crate::{Error, Running};
 
-/// Waits for SIGINT or SIGTERM, says goodbye, and logs the counters; SIGUSR1 logs them at once.
-pub(super) fn until_signal(running: Running) -> Result<(), Failure> {
-    // A hang-up is for those who read their configuration again: nothing to read yet, and no
+/// Runs what `start` starts until SIGINT or SIGTERM, says goodbye, and logs the counters; SIGUSR1
+/// logs them at once.
+pub(super) fn until_signal(start: impl FnOnce() -> Result<Running, Error>) -> Result<(), Failure> {
+    // Before anything is there that a signal could leave behind. A hang-up is for those who read their configuration again: nothing to read yet, and no
     // reason to end a tunnel.
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGUSR1, SIGHUP])?;
+    let running = start().map_err(|error| {
+        let code = if error.is_setting() { USAGE } else { FAILURE };
+        Failure::new(code, &error)
+    })?;
     let (stopper, totals) = (running.stopper(), running.totals_reader());
     thread::Builder::new().name("acton-signals".to_owned()).spawn(move || {
         for signal in signals.forever() {

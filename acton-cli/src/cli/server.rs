@@ -79,12 +79,6 @@ impl Arguments {
             return Err(Failure::no_secure_mode());
         }
         let listen = SocketAddr::new(self.listen, self.port);
-        if self.allow.is_empty() && !self.listen.is_loopback() {
-            log::warn!(
-                "whoever reaches UDP {listen} is on this LAN: plain mode checks nobody; \
-                 --allow CIDR limits the sources"
-            );
-        }
         let mut addresses = self.address;
         if addresses.is_empty()
             && let Ok(text) = env::var("CLIENT_TAP_NETWORK")
@@ -96,7 +90,7 @@ impl Arguments {
             })?;
             addresses.push(address);
         }
-        let running = Server::builder()
+        let server = Server::builder()
             .listen(listen)
             .tap(self.tap.settings(&self.tap_name, self.mac, &addresses))
             .allow(self.allow)
@@ -104,8 +98,7 @@ impl Arguments {
             .keepalive(self.keepalive)
             .mac_ageing(self.mac_ageing)
             .max_sessions(self.max_sessions.into())
-            .macs_per_client(self.macs_per_client)
-            .start()?;
-        run::until_signal(running)
+            .macs_per_client(self.macs_per_client);
+        run::until_signal(|| server.start())
     }
 }

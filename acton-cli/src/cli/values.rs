@@ -65,9 +65,13 @@ pub(super) fn mac(text: &str) -> Result<MacAddr, String> {
 
 /// An interface's address and the length of its subnet's prefix.
 pub(super) fn network(text: &str) -> Result<IpNet, String> {
-    text.parse().map_err(|_| {
+    let net: IpNet = text.parse().map_err(|_| {
         "no IP address with a prefix length; write it as 10.0.0.1/24 or 2001:db8::1/64".to_owned()
-    })
+    })?;
+    if net.addr().is_multicast() {
+        return Err("a multicast address cannot be an interface's own".to_owned());
+    }
+    Ok(net)
 }
 
 /// Seconds, with a fraction where need be.
@@ -88,6 +92,13 @@ mod tests {
         assert!(mac("01:00:5e:00:00:01").is_err());
         assert!(mac("02:00:00:00:00").is_err());
         assert_eq!(mac("02:00:00:00:00:01").unwrap(), MacAddr::new(2, 0, 0, 0, 0, 1));
+    }
+
+    #[test]
+    fn a_group_address_is_refused() {
+        assert!(network("ff02::1/64").is_err());
+        assert!(network("224.0.0.1/24").is_err());
+        assert!(network("10.0.0.1").is_err());
     }
 
     #[test]

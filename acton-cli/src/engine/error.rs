@@ -38,6 +38,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether a setting is wrong whatever the machine.
+    pub fn is_setting(&self) -> bool {
+        matches!(self, Self::Setting(_) | Self::Tap(acton_tap::Error::Name { .. }))
+    }
+
     pub(super) fn system(step: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::System { step, source }
     }

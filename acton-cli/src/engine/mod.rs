@@ -7,16 +7,23 @@
 mod client;
 mod clock;
 mod counters;
+mod dial;
 mod error;
-mod peers;
+mod housekeeping;
+mod launch;
+mod leaves;
+mod name;
+mod plain;
+mod router;
 mod running;
 mod server;
 mod tap;
 mod worker;
 
-pub use client::{Client, ClientBuilder, ServerName};
+pub use client::{Client, ClientBuilder};
 pub use counters::Totals;
 pub use error::Error;
+pub use name::ServerName;
 pub use running::{Running, SessionInfo, Stopper};
 pub use server::{Server, ServerBuilder};
 pub use tap::TapSettings;

@@ -1,5 +1,6 @@
 //! A tunnel that runs: how to watch it, stop it and wait for it.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,12 +8,14 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use acton_bridge::{Bridge, Owner};
 use acton_tap::Stop;
 use pnet_base::MacAddr;
 
 use super::Error;
 use super::clock;
 use super::counters::{Counter, Counters, Totals};
+use super::leaves::{Leaf, LeafId, Leaves, slot};
 use super::worker::{Side, Worker};
 
 /// Messages that wait for the control thread at most. A flood of control words past that is
@@ -141,6 +144,26 @@ pub struct SessionInfo {
 }
 
 pub(super) type SessionsReader = Arc<dyn Fn() -> Vec<SessionInfo> + Send + Sync>;
+
+/// The open sessions of a server and the MACs behind them.
+pub(super) fn read_sessions<L: Leaf>(
+    leaves: &Leaves<L>,
+    bridge: &Bridge<LeafId>,
+    address: impl Fn(&L) -> SocketAddr,
+) -> Vec<SessionInfo> {
+    let mut macs: HashMap<LeafId, Vec<MacAddr>> = HashMap::new();
+    for entry in bridge.entries(clock::now()) {
+        if let Owner::Leaf(id) = entry.owner {
+            macs.entry(id).or_default().push(entry.mac);
+        }
+    }
+    let info = |leaf: &Arc<L>| SessionInfo {
+        number: slot(leaf.id()),
+        address: address(leaf),
+        macs: macs.remove(&leaf.id()).unwrap_or_default(),
+    };
+    leaves.iter().map(info).collect()
+}
 
 /// A tunnel that runs. Dropping it ends the tunnel.
 pub struct Running {

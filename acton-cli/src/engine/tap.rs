@@ -1,5 +1,7 @@
 //! The TAP as the tunnel wants it.
 
+use std::os::fd::AsFd;
+
 use acton_tap::{Interface, Queue, Tap};
 use ipnet::IpNet;
 use pnet_base::MacAddr;
@@ -53,5 +55,26 @@ impl TapSettings {
         }
         interface.up()?;
         Ok((interface, queues))
+    }
+}
+
+/// A TAP's carrier, to follow the session.
+#[derive(Debug)]
+pub(super) struct Carrier {
+    queue: Option<Queue>,
+}
+
+impl Carrier {
+    /// The carrier of the TAP that `queues` belong to.
+    pub(super) fn of(queues: &[Queue]) -> Result<Self, Error> {
+        let duplicate = queues.first().map(|queue| queue.as_fd().try_clone_to_owned());
+        let queue = duplicate.transpose().map_err(Error::system("duplicate the TAP"))?;
+        Ok(Self { queue: queue.map(Queue::from) })
+    }
+
+    pub(super) fn set(&self, carrier: bool) {
+        if let Some(Err(error)) = self.queue.as_ref().map(|queue| queue.set_carrier(carrier)) {
+            log::debug!("{error}");
+        }
     }
 }

@@ -21,26 +21,63 @@ const FRAMES: usize = 64;
 /// Room for one frame: the largest MTU of a TAP (65,521), an Ethernet header and two VLAN tags.
 const FRAME_LEN: usize = 65_552;
 
-/// What distinguishes a server's worker from a client's: who a frame goes to, and whether one
-/// that came may pass.
+/// What distinguishes a server's worker from a client's, and plain mode from the secure one: who a
+/// frame goes to, and what becomes of a datagram.
 pub(super) trait Side {
-    /// Takes note of what changed since the last batch.
-    fn refresh(&mut self);
+    /// Sends `frames` from the TAP, in their order, to those they go to.
+    fn send(&mut self, frames: &mut FrameBatch, now: Duration, out: &mut Output<'_>);
 
-    /// Hands `frames` from the TAP, in their order, to `batch` for those they go to.
-    fn send<'a>(&'a mut self, frames: &'a FrameBatch, now: Duration, batch: &mut SendBatch<'a, '_>);
-
-    /// Whether `datagram` is a frame for the TAP. Anything else is dealt with here.
-    fn accept(
+    /// Deals with a datagram that came from `from` to the local address `to`, which may be changed
+    /// in place; writes the frame in it, if there is one and it may pass.
+    fn receive(
         &mut self,
         from: SocketAddr,
         to: Option<Source>,
-        datagram: &[u8],
+        datagram: &mut [u8],
         now: Duration,
-    ) -> bool;
+        tap: &mut TapWriter<'_>,
+    );
 
     /// Hears what the network said of earlier sends.
     fn network_error(&mut self, error: &io::Error);
+}
+
+/// A worker's way out to UDP.
+pub(super) struct Output<'a> {
+    socket: &'a UdpSocket,
+    buffer: &'a mut SendBuffer,
+    counts: SendCounts,
+}
+
+impl Output<'_> {
+    /// Starts a batch; several one after the other keep their order.
+    pub(super) fn batch<'d>(&mut self) -> SendBatch<'d, '_> {
+        self.buffer.begin(self.socket, &mut self.counts)
+    }
+}
+
+/// A worker's way out to the TAP.
+pub(super) struct TapWriter<'a> {
+    queue: &'a Queue,
+    counters: &'a Counters,
+    gone: Option<io::Error>,
+}
+
+impl TapWriter<'_> {
+    /// Writes one frame, or counts why not.
+    pub(super) fn write(&mut self, frame: &[u8]) {
+        match self.queue.send(frame) {
+            Ok(_) => {
+                self.counters.add(Counter::TapWritten, 1);
+                self.counters.add(Counter::TapWrittenBytes, frame.len() as u64);
+            }
+            Err(error) => match error.raw_os_error() {
+                Some(libc::EBADFD) => self.gone = Some(error),
+                Some(libc::EIO) => self.counters.add(Counter::TapDown, 1),
+                _ => self.counters.add(Counter::TapRefused, 1),
+            },
+        }
+    }
 }
 
 /// Frames read from the TAP, in buffers allocated once.
@@ -119,10 +156,9 @@ impl<S: Side> Worker<S> {
                 (tap, udp)
             };
             let now = clock::now();
-            self.side.refresh();
             if tap_ready {
                 frames.fill(&self.queue).map_err(|error| self.tap_error(error))?;
-                self.forward(&frames, now, &mut buffer);
+                self.forward(&mut frames, now, &mut buffer);
             }
             if udp_ready {
                 self.deliver(&mut received, now)?;
@@ -131,18 +167,17 @@ impl<S: Side> Worker<S> {
     }
 
     /// Sends a batch of frames from the TAP.
-    fn forward(&mut self, frames: &FrameBatch, now: Duration, buffer: &mut SendBuffer) {
+    fn forward(&mut self, frames: &mut FrameBatch, now: Duration, buffer: &mut SendBuffer) {
         if frames.len() == 0 {
             return;
         }
         let bytes: usize = frames.iter().map(<[u8]>::len).sum();
         self.counters.add(Counter::TapRead, frames.len() as u64);
         self.counters.add(Counter::TapReadBytes, bytes as u64);
-        let mut counts = SendCounts::default();
-        let mut batch = buffer.begin(&self.socket, &mut counts);
-        self.side.send(frames, now, &mut batch);
-        batch.finish();
-        self.counters.add_sent(&counts);
+        let counts = SendCounts::default();
+        let mut out = Output { socket: &self.socket, buffer, counts };
+        self.side.send(frames, now, &mut out);
+        self.counters.add_sent(&out.counts);
     }
 
     /// Takes a batch of datagrams and writes the frames among them to the TAP.
@@ -156,33 +191,21 @@ impl<S: Side> Worker<S> {
                 return Ok(());
             }
         };
+        let mut tap = TapWriter { queue: &self.queue, counters: &self.counters, gone: None };
+        let (mut datagrams, mut bytes) = (0, 0);
         for index in 0..messages {
             let Some(mut message) = received.message(index) else { continue };
             let (from, to) = (message.from, message.to);
             for datagram in message.datagrams() {
-                self.counters.add(Counter::UdpReceived, 1);
-                self.counters.add(Counter::UdpReceivedBytes, datagram.len() as u64);
-                if self.side.accept(from, to, datagram, now) {
-                    self.write(datagram)?;
-                }
+                datagrams += 1;
+                bytes += datagram.len() as u64;
+                self.side.receive(from, to, datagram, now, &mut tap);
             }
         }
-        Ok(())
-    }
-
-    fn write(&self, frame: &[u8]) -> Result<(), Error> {
-        match self.queue.send(frame) {
-            Ok(_) => {
-                self.counters.add(Counter::TapWritten, 1);
-                self.counters.add(Counter::TapWrittenBytes, frame.len() as u64);
-            }
-            Err(error) => match error.raw_os_error() {
-                Some(libc::EBADFD) => return Err(self.tap_error(error)),
-                Some(libc::EIO) => self.counters.add(Counter::TapDown, 1),
-                _ => self.counters.add(Counter::TapRefused, 1),
-            },
-        }
-        Ok(())
+        let gone = tap.gone;
+        self.counters.add(Counter::UdpReceived, datagrams);
+        self.counters.add(Counter::UdpReceivedBytes, bytes);
+        gone.map_or(Ok(()), |error| Err(self.tap_error(error)))
     }
 
     fn tap_error(&self, error: io::Error) -> Error {

@@ -13,6 +13,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use acton_netns::{Namespace, Veth, veth};
+use acton_tap::Interface;
 use ipnet::{IpNet, Ipv4Net};
 use pnet_base::MacAddr;
 
@@ -47,6 +48,9 @@ pub enum LabError {
         /// Why.
         source: crate::Error,
     },
+    /// The state of a TAP could not be read.
+    #[error("cannot read the state of a TAP")]
+    Tap(#[from] acton_tap::Error),
     /// A client did not connect.
     #[error("client {_0} did not connect within {wait} s", wait = CONNECT_WAIT.as_secs())]
     NotConnected(u8),
@@ -72,6 +76,7 @@ pub struct Lab {
 struct Node {
     namespace: Namespace,
     running: Running,
+    interface: Interface,
     /// Its address on the tunnel's LAN.
     address: Ipv4Addr,
     mac: MacAddr,
@@ -127,7 +132,8 @@ impl Lab {
     fn wait_connected(&self) -> Result<(), LabError> {
         let deadline = Instant::now() + CONNECT_WAIT;
         for (number, client) in self.numbered() {
-            while client.running.sessions().is_empty() {
+            // The kernel takes a moment to let frames through after the carrier came.
+            while client.running.sessions().is_empty() || !client.interface.is_running()? {
                 if Instant::now() > deadline {
                     return Err(LabError::NotConnected(number));
                 }
@@ -193,14 +199,15 @@ impl Node {
         tap.addresses.push(IpNet::V4(net));
         let failed = |source| LabError::Tunnel { who: who.to_owned(), source };
         // What a thread inside starts stays inside.
-        let (running, mac) = namespace
+        let (running, interface) = namespace
             .run(|| {
                 let running = start(tap)?;
-                let mac = acton_tap::Interface::open(running.tap_name())?.mac()?;
-                Ok((running, mac))
+                let interface = Interface::open(running.tap_name())?;
+                Ok((running, interface))
             })
             .map_err(failed)?;
-        Ok(Self { namespace, running, address, mac })
+        let mac = interface.mac().map_err(|error| failed(error.into()))?;
+        Ok(Self { namespace, running, interface, address, mac })
     }
 }
 

@@ -11,8 +11,9 @@ use pnet_packet::icmp::{IcmpPacket, IcmpTypes, checksum};
 use pnet_packet::ipv4::Ipv4Packet;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-/// How long an answer is waited for.
-const ANSWER_WAIT: Duration = Duration::from_secs(1);
+/// How long an answer is waited for: a frame lost while the kernel still brings a link up costs
+/// an ARP retry of 1 s, and is no loss of the tunnel's.
+const ANSWER_WAIT: Duration = Duration::from_secs(3);
 /// Payload in bytes, as ping(8) sends.
 const PAYLOAD_LEN: usize = 56;
 /// Header of an echo request in bytes.

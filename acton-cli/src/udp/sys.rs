@@ -83,7 +83,7 @@ impl RecvArena {
 
     pub(super) fn message(&mut self, index: usize) -> Option<RawMessage<'_>> {
         let header = self.headers[..self.filled].get(index)?;
-        let control = self.controls[index].bytes.get(..header.msg_hdr.msg_controllen as usize)?;
+        let control = self.controls[index].bytes.get(..header.msg_hdr.msg_controllen)?;
         let slot = &mut self.payload[index * self.slot_len..][..self.slot_len];
         let payload = slot.get_mut(..header.msg_len as usize)?;
         Some(RawMessage { name: self.names[index], control, payload })

@@ -1,0 +1,116 @@
+//! Finds the server's address, again and again, and points the socket at it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+use std::thread;
+
+use parking_lot::Mutex;
+
+use super::ServerName;
+use super::running::Message;
+use crate::udp::{Destination, UdpSocket};
+
+/// A client's server: its name, and the address that the socket talks to now.
+pub(super) struct Dial<M> {
+    server: ServerName,
+    socket: UdpSocket,
+    control: SyncSender<Message<M>>,
+    /// Makes a message to the control thread of what a look-up found.
+    news: fn(io::Result<Vec<SocketAddr>>) -> M,
+    peer: Arc<Mutex<Option<SocketAddr>>>,
+    looking_up: bool,
+}
+
+impl<M: Send + 'static> Dial<M> {
+    pub(super) fn new(
+        server: ServerName,
+        socket: UdpSocket,
+        control: SyncSender<Message<M>>,
+        news: fn(io::Result<Vec<SocketAddr>>) -> M,
+    ) -> Self {
+        Self { server, socket, control, news, peer: Arc::default(), looking_up: false }
+    }
+
+    /// Where the address is kept, for others to read.
+    pub(super) fn peer(&self) -> Arc<Mutex<Option<SocketAddr>>> {
+        Arc::clone(&self.peer)
+    }
+
+    /// Whether the socket points at an address and no look-up is under way: what is said before
+    /// waits.
+    pub(super) fn is_ready(&self) -> bool {
+        !self.looking_up && self.peer.lock().is_some()
+    }
+
+    /// Finds the address anew: it may have changed. `attempt` counts from 1.
+    pub(super) fn connect(&mut self, attempt: u32) {
+        if attempt > 1 {
+            log::debug!("no answer from {}; attempt {attempt}", self.text());
+        }
+        if let Some(address) = self.server.literal() {
+            return self.connect_to(address, attempt == 1);
+        }
+        if self.looking_up {
+            return;
+        }
+        self.looking_up = true;
+        let (name, control, news) = (self.server.clone(), self.control.clone(), self.news);
+        let look_up = move || {
+            let _ = control.send(Message::News(news(name.look_up())));
+        };
+        // A look-up can take many seconds, in which a stop must still be heard.
+        if let Err(error) = thread::Builder::new().name("acton-dns".to_owned()).spawn(look_up) {
+            self.looking_up = false;
+            log::warn!("{}: cannot start a thread to look it up: {error}", self.server);
+        }
+    }
+
+    /// Takes what a look-up found.
+    pub(super) fn looked_up(&mut self, result: io::Result<Vec<SocketAddr>>) {
+        self.looking_up = false;
+        match result {
+            Ok(addresses) => {
+                // The next one each time, so that one that does not answer is passed over.
+                let peer = *self.peer.lock();
+                let last = addresses.iter().position(|&address| Some(address) == peer);
+                let address = addresses[last.map_or(0, |last| (last + 1) % addresses.len())];
+                self.connect_to(address, Some(address) != peer);
+            }
+            Err(error) => log::warn!("{}: {error}; trying again", self.server),
+        }
+    }
+
+    fn connect_to(&mut self, address: SocketAddr, news: bool) {
+        if let Err(error) = self.socket.connect(address) {
+            log::warn!("{address}: {error}; trying again");
+            return;
+        }
+        *self.peer.lock() = Some(address);
+        if news {
+            log::info!("connecting to {}", self.text());
+        }
+    }
+
+    /// Sends one datagram to the server; `false` where the system refuses.
+    pub(super) fn send(&self, payload: &[u8]) -> bool {
+        // The first call may hand over what the network said of an earlier datagram instead of
+        // sending this one.
+        let send = || self.socket.send(&Destination::CONNECTED, payload);
+        let sent = send().or_else(|_| send());
+        if let Err(error) = &sent {
+            log::debug!("{}: {error}", self.text());
+        }
+        sent.is_ok()
+    }
+
+    /// The server's name and address, for the log.
+    pub(super) fn text(&self) -> String {
+        match *self.peer.lock() {
+            Some(peer) if self.server.literal().is_none() => format!("{} ({peer})", self.server),
+            Some(peer) => peer.to_string(),
+            None => self.server.to_string(),
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! What a server's control thread does once a second.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use acton_bridge::{Bridge, DropReason};
+
+use super::counters::Counters;
+use super::leaves::LeafId;
+
+/// How often the bridge's table is swept of aged entries, some at a time.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// Entries looked at in one sweep.
+const SWEEP_BUDGET: usize = 4_096;
+/// Least time between two warnings.
+const WARN_INTERVAL: Duration = Duration::from_secs(60);
+/// Limits worth a warning, and what may be done.
+const LIMITS: [(DropReason, &str); 2] = [
+    (DropReason::LeafLimit, "a client has more MACs than --macs-per-client"),
+    (DropReason::TableFull, "the table of MACs is full"),
+];
+
+/// Sweeps the bridge, and tells of frames lost to its limits.
+pub(super) struct Housekeeping {
+    bridge: Arc<Bridge<LeafId>>,
+    workers: Vec<Arc<Counters>>,
+    /// Drops warned of so far, by [`LIMITS`].
+    told: [u64; LIMITS.len()],
+    warn_at: Duration,
+    due: Duration,
+}
+
+impl Housekeeping {
+    pub(super) fn new(
+        bridge: Arc<Bridge<LeafId>>,
+        workers: Vec<Arc<Counters>>,
+        now: Duration,
+    ) -> Self {
+        Self { bridge, workers, told: [0; _], warn_at: now, due: now + SWEEP_INTERVAL }
+    }
+
+    /// When [`run`](Self::run) has something to do.
+    pub(super) fn due(&self) -> Duration {
+        self.due
+    }
+
+    pub(super) fn run(&mut self, now: Duration) {
+        if now < self.due {
+            return;
+        }
+        self.due = now + SWEEP_INTERVAL;
+        self.bridge.sweep(now, SWEEP_BUDGET);
+        if now < self.warn_at {
+            return;
+        }
+        for ((reason, why), told) in LIMITS.iter().zip(&mut self.told) {
+            let total = self.workers.iter().map(|counters| counters.bridge_drops(*reason)).sum();
+            if total > *told {
+                log::warn!("{} frames dropped: {why}", total - *told);
+                *told = total;
+                self.warn_at = now + WARN_INTERVAL;
+            }
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Starts the threads of a tunnel.
+
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::thread;
+
+use acton_tap::{Interface, Queue, Stop};
+
+use super::Error;
+use super::counters::Counters;
+use super::running::{INBOX_LEN, Message, Outbox, Running, SessionsReader, Stopper, Workers};
+use super::worker::{Side, Worker};
+use crate::udp::UdpSocket;
+
+/// A tunnel in the making: its workers run, its control thread does not yet.
+pub(super) struct Launch<M> {
+    socket: UdpSocket,
+    tap_name: String,
+    sender: SyncSender<Message<M>>,
+    inbox: Receiver<Message<M>>,
+    stop: Stop,
+    workers: Workers,
+    /// The control thread's first, then the workers'.
+    counters: Vec<Arc<Counters>>,
+}
+
+impl<M: Send + 'static> Launch<M> {
+    pub(super) fn new(socket: UdpSocket, interface: &Interface) -> Result<Self, Error> {
+        let (sender, inbox) = mpsc::sync_channel(INBOX_LEN);
+        let stop = Stop::new().map_err(Error::system("make an eventfd"))?;
+        Ok(Self {
+            socket,
+            tap_name: interface.name().to_owned(),
+            sender,
+            inbox,
+            workers: Workers::new(stop.clone()),
+            stop,
+            counters: vec![Arc::new(Counters::new())],
+        })
+    }
+
+    /// The control thread's counters.
+    pub(super) fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.counters[0])
+    }
+
+    /// The workers' counters.
+    pub(super) fn worker_counters(&self) -> Vec<Arc<Counters>> {
+        self.counters[1..].to_vec()
+    }
+
+    /// A handle of the socket for the control thread.
+    pub(super) fn socket(&self) -> Result<UdpSocket, Error> {
+        self.socket.try_clone().map_err(Error::system("duplicate the UDP socket"))
+    }
+
+    /// A way to the control thread.
+    pub(super) fn sender(&self) -> SyncSender<Message<M>> {
+        self.sender.clone()
+    }
+
+    /// Starts a worker on `queue`.
+    pub(super) fn worker<S: Side + Send + 'static>(
+        &mut self,
+        queue: Queue,
+        side: impl FnOnce(Outbox<M>, Arc<Counters>) -> S,
+    ) -> Result<(), Error> {
+        let counters = Arc::new(Counters::new());
+        self.counters.push(Arc::clone(&counters));
+        let outbox = Outbox { sender: self.sender.clone(), counters: Arc::clone(&counters) };
+        let worker = Worker {
+            tap_name: self.tap_name.clone(),
+            queue,
+            socket: self.socket()?,
+            stop: self.stop.clone(),
+            side: side(outbox, Arc::clone(&counters)),
+            counters,
+        };
+        self.workers.spawn(worker, self.sender.clone())
+    }
+
+    /// Starts the control thread, which runs `control` and then ends the workers.
+    pub(super) fn control(
+        self,
+        sessions: SessionsReader,
+        control: impl FnOnce(&Receiver<Message<M>>) -> Result<(), Error> + Send + 'static,
+    ) -> Result<Running, Error> {
+        let local_addr = self.socket.local_addr().map_err(Error::system("read the UDP address"))?;
+        let (inbox, workers) = (self.inbox, self.workers);
+        let thread = thread::Builder::new()
+            .name("acton-control".to_owned())
+            .spawn(move || {
+                let ended = control(&inbox);
+                drop(workers);
+                ended
+            })
+            .map_err(Error::system("start the control thread"))?;
+        Ok(Running {
+            control: Some(thread),
+            stopper: Stopper::new(self.sender),
+            counters: self.counters,
+            sessions,
+            tap_name: self.tap_name,
+            local_addr,
+        })
+    }
+}

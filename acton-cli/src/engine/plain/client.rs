@@ -1,0 +1,198 @@
+//! The client's part in plain mode.
+
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+
+use acton_proto::plain::{self, ClientConfig, ClientEvent, Control, Datagram};
+use acton_tap::{Interface, Queue};
+
+use super::super::counters::{Counter, Counters};
+use super::super::dial::Dial;
+use super::super::launch::Launch;
+use super::super::running::{Message, Outbox, next_message};
+use super::super::tap::Carrier;
+use super::super::worker::{FrameBatch, Output, Side, TapWriter};
+use super::super::{Error, Running, ServerName, SessionInfo, clock};
+use crate::udp::{Destination, Source, UdpSocket};
+
+/// Silence after which the server counts as lost, in keepalive intervals, as in 0.1.1.
+const KEEPALIVES_TO_LOSE: u32 = 3;
+
+/// Starts a client on a TAP and a socket that are ready.
+pub(in super::super) fn start(
+    server: ServerName,
+    keepalive: Duration,
+    interface: &Interface,
+    queues: Vec<Queue>,
+    socket: UdpSocket,
+) -> Result<Running, Error> {
+    let link = Arc::new(Link::default());
+    let mut launch = Launch::new(socket, interface)?;
+    let carrier = Carrier::of(&queues)?;
+    for queue in queues {
+        let link = Arc::clone(&link);
+        launch.worker(queue, |outbox, counters| ClientSide { link, counters, outbox })?;
+    }
+    let mut protocol = ClientConfig::default();
+    protocol.keepalive = keepalive;
+    protocol.dead_after = keepalive * KEEPALIVES_TO_LOSE;
+    // Only timers are spread by it, so that clients of one server do not move in step.
+    let seed = RandomState::new().hash_one(interface.name());
+    let control = ClientControl {
+        machine: plain::Client::new(protocol, seed, clock::now()),
+        dial: Dial::new(server, launch.socket()?, launch.sender(), News::LookedUp),
+        carrier,
+        link: Arc::clone(&link),
+        counters: launch.counters(),
+    };
+    let peer = control.dial.peer();
+    let sessions = Arc::new(move || {
+        let open = peer.lock().filter(|_| link.connected.load(Ordering::Relaxed));
+        let info = |address| SessionInfo { number: 0, address, macs: Vec::new() };
+        open.map(info).into_iter().collect()
+    });
+    launch.control(sessions, move |inbox| control.run(inbox))
+}
+
+/// What the control thread and the workers tell one another.
+#[derive(Default)]
+struct Link {
+    connected: AtomicBool,
+    /// When a frame last came, in nanoseconds of the engine's clock.
+    last_frame: AtomicU64,
+}
+
+/// What a worker passes to the control thread.
+enum News {
+    Control(Control),
+    NetworkError,
+    LookedUp(io::Result<Vec<SocketAddr>>),
+}
+
+/// The client's part of a worker.
+struct ClientSide {
+    link: Arc<Link>,
+    counters: Arc<Counters>,
+    outbox: Outbox<News>,
+}
+
+impl Side for ClientSide {
+    fn send(&mut self, frames: &mut FrameBatch, _: Duration, out: &mut Output<'_>) {
+        if !self.link.connected.load(Ordering::Relaxed) {
+            self.counters.add(Counter::NotConnected, frames.len() as u64);
+            return;
+        }
+        let mut batch = out.batch();
+        for frame in frames.iter() {
+            batch.push(&Destination::CONNECTED, frame);
+        }
+        batch.finish();
+    }
+
+    fn receive(
+        &mut self,
+        _: SocketAddr,
+        _: Option<Source>,
+        datagram: &mut [u8],
+        now: Duration,
+        tap: &mut TapWriter<'_>,
+    ) {
+        match Datagram::parse(datagram) {
+            Ok(Datagram::Frame(frame)) => {
+                self.link.last_frame.store(now.as_nanos() as u64, Ordering::Relaxed);
+                if self.link.connected.load(Ordering::Relaxed) {
+                    tap.write(frame);
+                } else {
+                    self.counters.add(Counter::NoSession, 1);
+                }
+            }
+            Ok(Datagram::Control(control)) => self.outbox.post(News::Control(control)),
+            Err(_) => self.counters.add(Counter::UnknownControl, 1),
+        }
+    }
+
+    fn network_error(&mut self, error: &io::Error) {
+        log::debug!("UDP: {error}");
+        self.outbox.post(News::NetworkError);
+    }
+}
+
+/// The client's control thread: it connects, and connects again.
+struct ClientControl {
+    machine: plain::Client,
+    dial: Dial<News>,
+    carrier: Carrier,
+    link: Arc<Link>,
+    counters: Arc<Counters>,
+}
+
+impl ClientControl {
+    fn run(mut self, inbox: &Receiver<Message<News>>) -> Result<(), Error> {
+        self.settle();
+        let ended = loop {
+            let message = next_message(inbox, self.machine.poll_timeout());
+            let now = clock::now();
+            match message {
+                Some(Message::News(News::Control(control))) => {
+                    self.machine.handle_input(now, &Datagram::Control(control));
+                }
+                Some(Message::News(News::NetworkError)) => self.machine.handle_network_error(now),
+                Some(Message::News(News::LookedUp(result))) => self.dial.looked_up(result),
+                Some(Message::Failed(error)) => break Err(error),
+                Some(Message::Stop) => break Ok(()),
+                None => {}
+            }
+            let last_frame = self.link.last_frame.load(Ordering::Relaxed);
+            self.machine.touch(Duration::from_nanos(last_frame));
+            self.machine.handle_timeout(now);
+            self.settle();
+        };
+        self.machine.close();
+        self.settle();
+        ended
+    }
+
+    fn settle(&mut self) {
+        while let Some(event) = self.machine.poll_event() {
+            match event {
+                ClientEvent::Connecting { attempt } => self.dial.connect(attempt),
+                ClientEvent::Connected { rtt } => {
+                    self.set_connected(true);
+                    let rtt = rtt.map(|rtt| format!(" in {:.1} ms", rtt.as_secs_f64() * 1e3));
+                    log::info!("connected to {}{}", self.dial.text(), rtt.unwrap_or_default());
+                }
+                ClientEvent::Lost { silent_for } => {
+                    self.set_connected(false);
+                    log::warn!(
+                        "lost {}: silent for {:.0} s; connecting again",
+                        self.dial.text(),
+                        silent_for.as_secs_f64()
+                    );
+                }
+                ClientEvent::Closed => {
+                    if self.link.connected.load(Ordering::Relaxed) {
+                        log::info!("said BYE to {}", self.dial.text());
+                    }
+                    self.set_connected(false);
+                }
+                _ => {}
+            }
+        }
+        if self.dial.is_ready()
+            && let Some(control) = self.machine.poll_transmit()
+            && !self.dial.send(control.as_bytes())
+        {
+            self.counters.add(Counter::UdpUnreachable, 1);
+        }
+    }
+
+    fn set_connected(&self, connected: bool) {
+        self.link.connected.store(connected, Ordering::Relaxed);
+        self.carrier.set(connected);
+    }
+}

@@ -1,0 +1,98 @@
+//! Where the frames of a batch from the TAP go.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use acton_bridge::{Bridge, FromLeaf, FromRoot, Learned};
+
+use super::counters::{Counter, Counters};
+use super::leaves::{Leaf, LeafId, Leaves};
+use super::worker::FrameBatch;
+
+/// A worker's way to the bridge: asks it, and counts what it says.
+pub(super) struct Router {
+    bridge: Arc<Bridge<LeafId>>,
+    counters: Arc<Counters>,
+    routes: Vec<Route>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Route {
+    One(LeafId),
+    All,
+    Nowhere,
+}
+
+/// Who gets a run of frames.
+pub(super) enum Target {
+    One(LeafId),
+    All,
+}
+
+impl Router {
+    pub(super) fn new(bridge: Arc<Bridge<LeafId>>, counters: Arc<Counters>) -> Self {
+        Self { bridge, counters, routes: Vec::new() }
+    }
+
+    /// Calls `each` with every run of frames that go the same way, in the frames' order.
+    pub(super) fn route<L: Leaf>(
+        &mut self,
+        frames: &FrameBatch,
+        now: Duration,
+        leaves: &Leaves<L>,
+        mut each: impl FnMut(Target, Range<usize>),
+    ) {
+        self.routes.clear();
+        for frame in frames.iter() {
+            let (verdict, learned) = self.bridge.from_root(frame, now);
+            self.count_move(learned);
+            self.routes.push(match verdict {
+                // A client that has just gone: its MAC is an unknown one now.
+                FromRoot::Leaf(id) if leaves.get(id).is_none() => Route::All,
+                FromRoot::Leaf(id) => Route::One(id),
+                FromRoot::Flood(_) => Route::All,
+                FromRoot::Drop(reason) => {
+                    self.counters.add_bridge_drop(reason);
+                    Route::Nowhere
+                }
+            });
+        }
+        let mut start = 0;
+        while let Some(&route) = self.routes.get(start) {
+            let alike = self.routes[start..].iter().take_while(|&&next| next == route).count();
+            let run = start..start + alike;
+            start = run.end;
+            match route {
+                Route::Nowhere => {}
+                Route::One(id) => each(Target::One(id), run),
+                Route::All => {
+                    self.counters.add(Counter::Flooded, alike as u64);
+                    if leaves.len() == 0 {
+                        self.counters.add(Counter::NoClient, alike as u64);
+                    }
+                    each(Target::All, run);
+                }
+            }
+        }
+    }
+
+    /// Whether a frame from a client may go to the TAP.
+    pub(super) fn admit(&self, leaf: LeafId, frame: &[u8], now: Duration) -> bool {
+        let (verdict, learned) = self.bridge.from_leaf(leaf, frame, now);
+        self.count_move(learned);
+        match verdict {
+            FromLeaf::Root { .. } => true,
+            FromLeaf::Drop(reason) => {
+                self.counters.add_bridge_drop(reason);
+                false
+            }
+        }
+    }
+
+    fn count_move(&self, learned: Learned<LeafId>) {
+        if let Learned::Moved { .. } = learned {
+            self.counters.add(Counter::Moved, 1);
+        }
+    }
+}
