@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::handshake::{Cookie, CookieKey, MacKey, Random, Secret, public_key, random_array};
-use crate::session::{Frame, Keys, Live, Outbox, REJECT_AFTER, REKEY_AFTER};
+use crate::session::{Frame, KeyLog, Keys, Live, Outbox, REJECT_AFTER, REKEY_AFTER};
 use crate::wire::{Bye, Control, Datagram, Header, Key, Kind, Refusal, Suites};
 use handshake::Pending;
 use liveness::Liveness;
@@ -62,6 +62,8 @@ pub struct ClientConfig {
     pub pmtu: u16,
     /// After how many seconds without sending to send KEEPALIVE; the server may lower it.
     pub keepalive: u16,
+    /// For debugging: gets the keys of every handshake.
+    pub key_log: Option<KeyLog>,
 }
 
 impl ClientConfig {
@@ -78,6 +80,7 @@ impl ClientConfig {
             max_frame: 1514,
             pmtu: 1472,
             keepalive: 15,
+            key_log: None,
         }
     }
 

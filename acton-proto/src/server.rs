@@ -29,7 +29,7 @@ use hashbrown::HashMap;
 pub use event::{DownReason, RefusedReason, ServerEvent, ServerStats};
 
 use crate::handshake::{CookieJar, CookieKey, MacKey, Random, Secret, public_key, random_array};
-use crate::session::{Frame, Keys, Outbox};
+use crate::session::{Frame, KeyLog, Keys, Outbox};
 use crate::timer::Deadlines;
 use crate::wire::{Bye, Datagram, Key, Suites};
 use limit::{Bucket, SourceLimit};
@@ -114,6 +114,8 @@ pub struct ServerConfig {
     pub worker_bits: u8,
     /// How many workers there are; each new client gets one at random.
     pub workers: u32,
+    /// For debugging: gets the keys of every handshake.
+    pub key_log: Option<KeyLog>,
 }
 
 impl ServerConfig {
@@ -134,6 +136,7 @@ impl ServerConfig {
             source_rate: (20, 50),
             worker_bits: 0,
             workers: 1,
+            key_log: None,
         }
     }
 }

@@ -144,6 +144,9 @@ impl Client {
         };
         let link = self.live.as_ref().map(|live| Arc::clone(live.link()));
         let link = link.unwrap_or_else(|| Arc::new(Link::new(now)));
+        if let Some(log) = &self.config.key_log {
+            log.log(Role::Client, &setup, &split);
+        }
         let keys = Arc::new(Keys::new(Role::Client, &split, &setup, link));
         self.rekey_at = rekey_time(now, self.random_unit());
         self.attempts = 0;

@@ -273,6 +273,22 @@ mod tests {
         assert!(!jar.verify(&signed, here, &mut random, 6 * MINUTE));
     }
 
+    /// Computed by other code from the same definitions (Python's hashlib).
+    #[test]
+    fn vectors() {
+        let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+        let mut signed = hello();
+        MacKey::new(&[1; 32], Some(&Secret::new([3; 32]))).sign_hello(&mut signed);
+        Cookie([9; 16]).sign_hello(&mut signed);
+        assert_eq!(hex(&signed[HELLO_MAC1..HELLO_MAC2]), "869002c043c3f1e1b7bac8aed80063fd");
+        assert_eq!(hex(&signed[HELLO_MAC2..]), "b5eaba665f2fcbb32104599127a99fc2");
+        let cookie = bake(&[5; 32], "192.0.2.1:7".parse().unwrap());
+        assert_eq!(hex(&cookie.0), "004863a97bc14e1a42c3baf814aea75d");
+        let key = CookieKey::new(&[1; 32], None);
+        let expected = "7ecef537927a8afb1e63a5bc6be88b3f5008a3cb10b6d2157d464a06ae37c270";
+        assert_eq!(hex(&key.0), expected);
+    }
+
     #[test]
     fn a_jar_left_alone_forgets_both_secrets() {
         let mut random = SystemRandom;

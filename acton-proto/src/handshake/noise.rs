@@ -355,7 +355,8 @@ mod tests {
         assert!(made.is_err());
     }
 
-    /// Fixed keys give fixed bytes; docs/PROTOCOL.md has the same vector.
+    /// Fixed keys give fixed bytes: HELLO's and WELCOME's Noise messages, then the split. Other code
+    /// (Python, from the Noise specification) computes the same.
     #[test]
     fn vector() {
         let (client, server) = (Secret::new([0x11; 32]), Secret::new([0x22; 32]));

@@ -137,6 +137,9 @@ impl Server {
             max_frame: payload.max_frame.min(self.config.max_frame),
             born: now,
         };
+        if let Some(log) = &self.config.key_log {
+            log.log(Role::Server, &setup, &split);
+        }
         let link = self.link(now, slot, payload.instance);
         let pending = Pending {
             keys: Arc::new(Keys::new(Role::Server, &split, &setup, link)),

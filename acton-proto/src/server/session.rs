@@ -282,11 +282,18 @@ impl Server {
     fn handle_peer_timeout(&mut self, now: Duration, slot: u32) {
         let Some(peer) = self.peer(slot) else { return };
         let has_session = peer.session.is_some();
-        if peer.pending.as_ref().is_some_and(|pending| now >= pending.until) {
+        if let Some(pending) = peer.pending.as_ref().filter(|pending| now >= pending.until) {
             if !has_session {
                 return self.remove_embryo(slot);
             }
-            self.drop_pending(slot);
+            if pending.keys.is_confirmed() {
+                // A thread opened something under them, and its notice was lost.
+                let (local_id, from) = (pending.keys.setup().local_id, pending.path);
+                let notice = Notice { local_id, from, bytes: 0, newest: false };
+                self.handle_opened(now, slot, &notice);
+            } else {
+                self.drop_pending(slot);
+            }
         }
         let Some(Some(peer)) = self.peers.get_mut(slot as usize) else { return };
         let Some(session) = &mut peer.session else { return };

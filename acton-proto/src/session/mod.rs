@@ -27,6 +27,7 @@
 //! ```
 
 mod fragment;
+mod key_log;
 mod keys;
 mod link;
 mod live;
@@ -36,6 +37,7 @@ mod replay;
 mod suite;
 
 pub use fragment::REASSEMBLY_SLOTS;
+pub use key_log::{KeyLog, KeyLogEntry};
 pub use keys::{Frame, Keys, OpenError, Opened, Reservation, SealError, Setup};
 pub use link::Link;
 pub(crate) use live::Live;

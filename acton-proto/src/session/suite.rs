@@ -147,7 +147,7 @@ mod tests {
         assert_eq!(Suite::choose(Suites(4)), None);
     }
 
-    /// Fixed keys give fixed bytes; docs/PROTOCOL.md has the same vectors.
+    /// Key, iv and a sealed datagram, computed by other code (Python's hashlib and cryptography).
     #[test]
     fn vectors() {
         for (suite, expected) in [
