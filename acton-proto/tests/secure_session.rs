@@ -3,6 +3,7 @@
 mod secure_rig;
 
 use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use acton_proto::client::{ClientEvent, DownReason as ClientDown};
@@ -10,7 +11,7 @@ use acton_proto::handshake::{Secret, public_key};
 use acton_proto::server::{
     Admission, AnyClient, Clients, DownReason, Notice, RefusedReason, ServerEvent,
 };
-use acton_proto::session::{REKEY_AFTER, Suite};
+use acton_proto::session::{KeyLog, REKEY_AFTER, Role, Suite};
 use acton_proto::wire::{Bye, Datagram, Key, Refusal, Suites};
 use secure_rig::{Rig, SECOND, client_config, frame, name, path, secret, server_config};
 
@@ -143,14 +144,13 @@ fn rekeys_lose_no_frame_whatever_is_on_its_way() {
     assert!(!rig.stations[0].events.iter().any(|event| over(&event)));
 }
 
-#[test]
-fn workers_open_and_the_control_thread_hears_of_it() {
-    let mut rig = Rig::connected();
+/// Runs until the client has new keys of which the server's control thread heard nothing, and a
+/// worker opened a frame under them. What the worker has to tell.
+fn opened_by_a_worker(rig: &mut Rig) -> Notice {
     rig.run(REKEY_AFTER - SECOND * 20);
-    // Until the client makes new keys, but nothing under them arrives.
     let ready = loop {
         rig.run(SECOND);
-        let hello = rig.stations[0].client.poll_timeout().unwrap();
+        let hello = rig.stations[0].client.poll_timeout().expect("a client that goes on");
         rig.now = hello.max(rig.now);
         rig.tick();
         for packet in rig.take_all() {
@@ -172,21 +172,83 @@ fn workers_open_and_the_control_thread_hears_of_it() {
     let mut datagram = rig.seal(0, &frame(9, 80)).remove(0).bytes;
     let Ok(Datagram::Sealed(header)) = Datagram::parse(&datagram) else { panic!("sealed") };
     assert_eq!(header.receiver_id, ready.setup().local_id);
-    // What a worker does.
-    let (opened, got) = ready.receive(rig.now, &header, &mut datagram).unwrap();
+    let (opened, got) = ready.receive(rig.now, &header, &mut datagram).expect("authentic");
     assert!(opened.first && opened.newest);
-    assert_eq!(got.unwrap().bytes(&datagram), frame(9, 80));
-    let notice = Notice {
+    assert_eq!(got.expect("a frame").bytes(&datagram), frame(9, 80));
+    Notice {
         local_id: header.receiver_id,
         from: path(1),
         bytes: datagram.len(),
         newest: opened.newest,
-    };
+    }
+}
+
+fn keys_changed(rig: &Rig) -> bool {
+    rig.events.iter().any(|e| matches!(e, ServerEvent::KeysChanged { replaced: false, .. }))
+}
+
+#[test]
+fn workers_open_and_the_control_thread_hears_of_it() {
+    let mut rig = Rig::connected();
+    let notice = opened_by_a_worker(&mut rig);
+    assert!(!keys_changed(&rig));
     rig.server.handle_notice(rig.now, &notice);
-    rig.run(SECOND);
-    let changed = rig.events.iter().any(|e| matches!(e, ServerEvent::KeysChanged { .. }));
-    assert!(changed);
+    rig.tick();
+    assert!(keys_changed(&rig));
     rig.assert_works(0, &key(10));
+}
+
+#[test]
+fn a_notice_that_is_lost_costs_no_session() {
+    let mut rig = Rig::connected();
+    opened_by_a_worker(&mut rig);
+    rig.stations[0].on = false;
+    rig.run(SECOND * 6);
+    assert!(keys_changed(&rig));
+    rig.stations[0].on = true;
+    rig.assert_works(0, &key(10));
+}
+
+#[test]
+fn a_size_that_the_system_refuses_is_not_used_again() {
+    let mut rig = Rig::connected();
+    rig.run(SECOND);
+    let client = rig.stations[0].client.keys().unwrap().clone();
+    let session = rig.server.sessions().next().unwrap();
+    let (id, server) = (session.id, session.keys.clone());
+    assert_eq!((client.link().path_mtu(), server.link().path_mtu()), (1472, 1472));
+    rig.mtu = 1400;
+    rig.stations[0].client.handle_too_large(1472);
+    rig.server.handle_too_large(rig.now, id, 1472);
+    assert_eq!((client.link().path_mtu(), server.link().path_mtu()), (1200, 1200));
+    rig.run(SECOND * 60);
+    for keys in [client, server] {
+        assert!((1384..=1400).contains(&keys.link().path_mtu()), "{}", keys.link().path_mtu());
+    }
+}
+
+#[test]
+fn the_key_log_of_both_ends_tells_the_same() {
+    type Told = Arc<Mutex<Vec<(Role, u32, u32, [u8; 32], [u8; 32])>>>;
+    let told = Told::default();
+    let log = || {
+        let told = told.clone();
+        Some(KeyLog::new(move |entry| {
+            let (setup, split) = (entry.setup, entry.split);
+            let ids = (setup.local_id, setup.remote_id);
+            told.lock().unwrap().push((entry.role, ids.0, ids.1, split.to_server, split.to_client));
+        }))
+    };
+    let (mut ours, mut theirs) = (client_config(10), server_config());
+    (ours.key_log, theirs.key_log) = (log(), log());
+    let mut rig = Rig::new(theirs, Box::new(AnyClient));
+    rig.add(ours, path(1));
+    rig.run(SECOND);
+    let told = told.lock().unwrap();
+    let [(Role::Server, a, b, up, down), (Role::Client, c, d, up2, down2)] = told[..] else {
+        panic!("{told:?}");
+    };
+    assert_eq!((a, b, up, down), (d, c, up2, down2));
 }
 
 #[test]
