@@ -72,6 +72,24 @@ fn the_first_frame_may_confirm_the_keys() {
 }
 
 #[test]
+fn one_hello_is_repeated_for_less_than_the_server_keeps_its_answer() {
+    let mut rig = Rig::new(server_config(), Box::new(AnyClient));
+    rig.mtu = 0;
+    rig.add(client_config(10), path(1));
+    let mut said: HashMap<Vec<u8>, Vec<Duration>> = HashMap::new();
+    for _ in 0..200 {
+        rig.run(SECOND / 10);
+        for packet in rig.wire.drain(..) {
+            said.entry(packet.bytes).or_default().push(rig.now);
+        }
+    }
+    let span = |times: &Vec<Duration>| *times.last().unwrap() - times[0];
+    assert!(said.values().all(|times| span(times) < SECOND * 4));
+    assert!(said.values().any(|times| times.len() >= 3), "repeated before a second handshake");
+    assert!(said.len() >= 4);
+}
+
+#[test]
 fn a_full_frame_crosses_a_small_path_in_pieces() {
     let mut rig = Rig::connected();
     rig.mtu = 1300;

@@ -31,8 +31,7 @@ impl Server {
             self.stats.repeated += 1;
             return self.outbox.push(from, welcome);
         }
-        let loaded = self.under_load(now);
-        if bad_cookie || loaded && !has_cookie {
+        if bad_cookie || self.under_load(now) && !has_cookie {
             self.stats.retries += 1;
             let cookie = self.cookies.bake(from.remote, &mut *self.random, now);
             let retry =
