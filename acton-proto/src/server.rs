@@ -108,7 +108,8 @@ pub struct ServerConfig {
     pub max_pending: usize,
     /// HELLO a second from which on clients must show a cookie.
     pub hello_rate: u32,
-    /// HELLO a second from one source, and so many at once.
+    /// HELLO a second from one source, and so many at once; beyond, a source must show a cookie,
+    /// and one that did is dropped.
     pub source_rate: (u32, u32),
     /// How many low bits of an id name a worker.
     pub worker_bits: u8,
@@ -221,7 +222,9 @@ pub struct Server {
     session_count: usize,
     closing: VecDeque<(Duration, u32)>,
     deadlines: Deadlines<u32>,
+    /// Sources of HELLO without a cookie, which may be forged, and with one.
     sources: SourceLimit,
+    proven_sources: SourceLimit,
     hello_load: Bucket,
     loaded_until: Duration,
     resets: Bucket,
@@ -270,6 +273,7 @@ impl Server {
             closing: VecDeque::new(),
             deadlines: Deadlines::new(),
             sources: SourceLimit::new(),
+            proven_sources: SourceLimit::new(),
             hello_load: Bucket::new(),
             loaded_until: Duration::ZERO,
             resets: Bucket::new(),

@@ -31,16 +31,18 @@ impl Server {
             self.stats.repeated += 1;
             return self.outbox.push(from, welcome);
         }
-        if bad_cookie || self.under_load(now) && !has_cookie {
+        // A source that has not shown a cookie may be forged: over its rate it is asked for one,
+        // so that whoever forges an address does not silence the one who has it.
+        let doubtful =
+            |server: &mut Self| server.under_load(now) || !server.within_rate(now, from, false);
+        if bad_cookie || !has_cookie && doubtful(self) {
             self.stats.retries += 1;
             let cookie = self.cookies.bake(from.remote, &mut *self.random, now);
             let retry =
                 self.cookie_key.seal(&cookie, hello.sender_id, &hello.mac1, &mut *self.random);
             return self.outbox.push(from, retry.encode().to_vec());
         }
-        let (rate, burst) = self.config.source_rate;
-        let interval = Duration::from_secs(1) / rate.max(1);
-        if !self.sources.bucket(from.remote.ip()).take(now, interval, burst) {
+        if has_cookie && !self.within_rate(now, from, true) {
             self.stats.limited += 1;
             return;
         }
@@ -52,6 +54,14 @@ impl Server {
             return self.tell(now, from, None, RefusedReason::Handshake);
         };
         self.answer(now, wall, from, hello, &payload, responder);
+    }
+
+    /// Whether a source keeps to its rate; those that proved their address are counted apart.
+    fn within_rate(&mut self, now: Duration, from: Path, proven: bool) -> bool {
+        let (rate, burst) = self.config.source_rate;
+        let interval = Duration::from_secs(1) / rate.max(1);
+        let sources = if proven { &mut self.proven_sources } else { &mut self.sources };
+        sources.bucket(from.remote.ip()).take(now, interval, burst)
     }
 
     fn cached_welcome(&self, hello: &Hello) -> Option<Vec<u8>> {
