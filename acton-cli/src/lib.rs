@@ -23,6 +23,7 @@
 
 pub mod cli;
 mod engine;
+pub mod keys;
 pub mod lab;
 mod udp;
 
