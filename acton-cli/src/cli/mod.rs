@@ -1,9 +1,15 @@
 //! The `acton` command: arguments and environment to checked settings, a file a subcommand.
 
 mod client;
+mod invite;
+mod join;
+mod keygen;
 mod lab;
+mod pubkey;
+mod revoke;
 mod run;
 mod server;
+mod state;
 mod values;
 
 use std::process::ExitCode;
@@ -29,6 +35,11 @@ enum Command {
     Server(server::Arguments),
     Client(client::Arguments),
     Lab(lab::Arguments),
+    Invite(invite::Arguments),
+    Join(join::Arguments),
+    Revoke(revoke::Arguments),
+    Keygen(keygen::Arguments),
+    Pubkey(pubkey::Arguments),
 }
 
 /// Runs the command that the process was started with.
@@ -43,6 +54,11 @@ pub fn main() -> ExitCode {
         Command::Server(arguments) => arguments.run(),
         Command::Client(arguments) => arguments.run(),
         Command::Lab(arguments) => arguments.run(),
+        Command::Invite(arguments) => arguments.run(),
+        Command::Join(arguments) => arguments.run(),
+        Command::Revoke(arguments) => arguments.run(),
+        Command::Keygen(arguments) => arguments.run(),
+        Command::Pubkey(arguments) => arguments.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

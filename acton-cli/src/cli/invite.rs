@@ -1,0 +1,132 @@
+//! `acton invite`.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use acton_proto::handshake::{Secret, SystemRandom, public_key};
+use acton_proto::wire::Key;
+use clap::Args;
+
+use super::state::{StateOptions, print};
+use super::{Failure, USAGE};
+use crate::ServerName;
+use crate::keys::{
+    ClientList, Invite, KeyError, ListedClient, ServerIdentity, default_address, parse_key,
+};
+
+/// Prints an invite, with which a client joins: a secret
+///
+/// On the host of the server, with the server's state directory. Without --name the invite is for
+/// whoever holds it, and many may use it. With --name it is for one client, which is listed; once
+/// there is a list, only listed clients get in.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    state: StateOptions,
+
+    /// Lists a client of this name, with a key of its own that the invite carries
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+
+    /// Lists this public key, whose private key the client has; see `acton pubkey`
+    #[arg(long, value_name = "PUBLIC_KEY", requires = "name", value_parser = parse_key)]
+    key: Option<Key>,
+
+    /// Gives the client a pre-shared key of its own in place of the network key
+    #[arg(long, requires = "name")]
+    psk: bool,
+
+    /// The server as the client reaches it; this host's own address without it
+    #[arg(long, value_name = "HOST[:PORT]")]
+    host: Option<String>,
+
+    /// UDP port of the server
+    #[arg(short, long, env = "SERVER_LISTEN_PORT", default_value_t = 8080,
+          value_parser = clap::value_parser!(u16).range(1..))]
+    port: u16,
+
+    /// The list of clients; `clients` in the state directory without it
+    #[arg(long, value_name = "FILE")]
+    clients: Option<PathBuf>,
+}
+
+impl Arguments {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let state = self.state.open();
+        let path = state.clients_path(self.clients.as_deref());
+        if self.name.is_none() {
+            refuse_if_listed(&path)?;
+        }
+        let server = self.server()?;
+        let identity = state.server_identity()?;
+        if identity.created {
+            eprintln!("Made the server's keys in {}.", state.directory().display());
+        }
+        let Some(name) = &self.name else {
+            return print(&identity.invite(server).url());
+        };
+        let (invite, client) = self.named_invite(name, &identity, server);
+        let is_new_list = ClientList::add(&path, &client)?;
+        if is_new_list {
+            eprintln!(
+                "{} is new: from now on only the clients that it lists get in, and the network's \
+                 invite alone lets nobody in any more.",
+                path.display()
+            );
+        }
+        print(&invite.url())
+    }
+
+    fn named_invite(
+        &self,
+        name: &str,
+        identity: &ServerIdentity,
+        server: ServerName,
+    ) -> (Invite, ListedClient) {
+        let mut invite = identity.invite(server);
+        let key = self.key.unwrap_or_else(|| {
+            let private = Secret::generate(&mut SystemRandom);
+            let key = public_key(&private);
+            invite.client_key = Some(private);
+            key
+        });
+        let mut client = ListedClient::new(key, name);
+        client.psk = self.psk.then(|| Secret::generate(&mut SystemRandom));
+        invite.psk.clone_from(&client.psk);
+        (invite, client)
+    }
+
+    /// The address for the invite.
+    fn server(&self) -> Result<ServerName, Failure> {
+        let usage = |message| Failure { code: USAGE, message };
+        if let Some(host) = &self.host {
+            return Invite::parse_address(host, self.port)
+                .map_err(|error| usage(format!("--host '{host}': {error}")));
+        }
+        let address = default_address().ok_or_else(|| {
+            usage(
+                "this host has no address for others; say with --host HOST where its clients \
+                   reach it"
+                    .to_owned(),
+            )
+        })?;
+        let server = ServerName::from(SocketAddr::new(address, self.port));
+        eprintln!("The invite is for {server}; --host HOST[:PORT] names another address.");
+        Ok(server)
+    }
+}
+
+/// An invite for everybody lets nobody in where there is a list.
+fn refuse_if_listed(path: &Path) -> Result<(), Failure> {
+    match ClientList::load(path) {
+        Err(KeyError::NoList { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
+        Ok(_) => Err(Failure {
+            code: USAGE,
+            message: format!(
+                "{} lists who may join, so an invite needs a client: acton invite --name NAME",
+                path.display()
+            ),
+        }),
+    }
+}

@@ -1,0 +1,80 @@
+//! `acton join`.
+
+use std::env;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use acton_proto::handshake::public_key;
+use clap::Args;
+use zeroize::Zeroizing;
+
+use super::state::{StateOptions, print, read_text};
+use super::{Failure, USAGE};
+use crate::keys::{INVITE_VARIABLE, Invite, encode_key};
+
+/// Stores an invite, so that `acton client` alone joins
+///
+/// The invite is a secret, and an argument shows in `ps` and in the shell's history: standard
+/// input, a file and the environment do not.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    state: StateOptions,
+
+    /// What `acton invite` printed, or - to read it on standard input; without it the one in the
+    /// environment variable ACTON_INVITE
+    #[arg(value_name = "INVITE|-")]
+    invite: Option<String>,
+
+    /// Reads the invite from this file
+    #[arg(long, value_name = "FILE", conflicts_with = "invite")]
+    file: Option<PathBuf>,
+}
+
+impl Arguments {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let invite: Invite = read(self.file.as_deref(), self.invite)?.parse().map_err(|error| {
+            Failure { code: 1, message: format!("the invite cannot be used: {error}") }
+        })?;
+        let state = self.state.open();
+        let who = match &invite.client_key {
+            Some(key) => {
+                format!("The invite makes this host the client {}", encode_key(&public_key(key)))
+            }
+            None => {
+                let key = encode_key(&public_key(&state.client_key()?));
+                format!("This client's public key, should the server ask for it, is {key}")
+            }
+        };
+        state.store_invite(&invite)?;
+        print(&format!(
+            "Stored the invite of {} in {}; `acton client` joins.\n{who}.",
+            invite.server,
+            state.directory().display()
+        ))
+    }
+}
+
+/// The invite's text, from where the user said.
+fn read(file: Option<&Path>, invite: Option<String>) -> Result<Zeroizing<String>, Failure> {
+    if let Some(path) = file {
+        let from = path.display().to_string();
+        let file = File::open(path).map_err(|error| Failure {
+            code: 1,
+            message: format!("cannot read {from}: {error}"),
+        })?;
+        return read_text(&from, file);
+    }
+    match invite.or_else(|| env::var(INVITE_VARIABLE).ok()) {
+        Some(dash) if dash == "-" => read_text("standard input", io::stdin().lock()),
+        Some(text) if !text.is_empty() => Ok(Zeroizing::new(text)),
+        _ => Err(Failure {
+            code: USAGE,
+            message: format!(
+                "no invite: give the one that `acton invite` printed on the server's host, \
+                 or - for standard input, or --file FILE, or set {INVITE_VARIABLE}"
+            ),
+        }),
+    }
+}

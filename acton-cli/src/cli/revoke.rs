@@ -1,0 +1,39 @@
+//! `acton revoke`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::Failure;
+use super::state::{StateOptions, print};
+use crate::keys::ClientList;
+
+/// Takes a client off the list: a running server ends its session and lets it in no more
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    state: StateOptions,
+
+    /// Name of the client
+    name: String,
+
+    /// The list of clients; `clients` in the state directory without it
+    #[arg(long, value_name = "FILE")]
+    clients: Option<PathBuf>,
+}
+
+impl Arguments {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let path = self.state.open().clients_path(self.clients.as_deref());
+        let left = ClientList::remove(&path, &self.name)?;
+        print(&format!("Took {} off {}; clients left: {left}.", self.name, path.display()))?;
+        if left == 0 {
+            eprintln!(
+                "Nobody gets in now. To let in whoever has the network key, delete {} and start \
+                 the server again.",
+                path.display()
+            );
+        }
+        Ok(())
+    }
+}

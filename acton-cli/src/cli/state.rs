@@ -1,0 +1,46 @@
+//! What the commands about keys have in common.
+
+use std::io::{self, Read, Write};
+use std::path::PathBuf;
+
+use clap::Args;
+use zeroize::Zeroizing;
+
+use super::Failure;
+use crate::keys::{DEFAULT_STATE, State};
+
+/// The most bytes to read of what should be a key or an invite.
+const MAX_INPUT: u64 = 64 << 10;
+
+/// Where keys are kept.
+#[derive(Debug, Args)]
+pub(super) struct StateOptions {
+    /// Directory of keys, invite and list of clients
+    #[arg(long, value_name = "DIR", env = "ACTON_STATE", default_value = DEFAULT_STATE)]
+    state: PathBuf,
+}
+
+impl StateOptions {
+    pub(super) fn open(&self) -> State {
+        State::new(&self.state)
+    }
+}
+
+/// Reads a short text, a secret perhaps, to its end.
+pub(super) fn read_text(from: &str, input: impl Read) -> Result<Zeroizing<String>, Failure> {
+    // Room at once: a string that grows leaves copies of secrets behind.
+    let mut text = Zeroizing::new(String::with_capacity(MAX_INPUT as usize));
+    match input.take(MAX_INPUT).read_to_string(&mut text) {
+        Ok(_) => Ok(text),
+        Err(error) => Err(Failure { code: 1, message: format!("cannot read {from}: {error}") }),
+    }
+}
+
+/// Prints one line of output.
+pub(super) fn print(line: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{line}").and_then(|()| out.flush()).map_err(|error| Failure {
+        code: 1,
+        message: format!("cannot write to standard output: {error}"),
+    })
+}
