@@ -9,7 +9,7 @@
 //!
 //! let mut tap = TapSettings::new("lan0");
 //! tap.addresses.push("10.0.0.1/24".parse()?);
-//! let running = Server::builder().listen("192.0.2.1:8080".parse()?).tap(tap).start()?;
+//! let running = Server::builder().plain().listen("192.0.2.1:8080".parse()?).tap(tap).start()?;
 //!
 //! let stopper = running.stopper(); // ends it from any thread
 //! # stopper.stop();
@@ -28,8 +28,8 @@ pub mod lab;
 mod udp;
 
 pub use engine::{
-    Client, ClientBuilder, Error, Running, Server, ServerBuilder, ServerName, SessionInfo, Stopper,
-    TapSettings, Totals,
+    Client, ClientBuilder, ClientKeys, Error, Running, Server, ServerBuilder, ServerKeys,
+    ServerName, SessionInfo, Stopper, TapSettings, Totals,
 };
 
 /// The examples of README.md, so that they keep compiling.

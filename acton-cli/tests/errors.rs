@@ -16,7 +16,7 @@ use support::{
 };
 
 testbed::main! {
-    without_plain_both_commands_stop,
+    a_client_without_an_invite_is_told_how_to_get_one,
     bad_arguments_are_named,
     a_name_that_does_not_resolve_is_tried_again,
     a_port_in_use_is_named,
@@ -62,9 +62,13 @@ fn refused(arguments: &[&str], code: i32, words: &[&str]) {
 const USAGE: i32 = 2;
 const FAILURE: i32 = 1;
 
-fn without_plain_both_commands_stop() {
-    refused(&["server"], USAGE, &["--plain"]);
-    refused(&["client", "192.0.2.1"], USAGE, &["--plain"]);
+fn a_client_without_an_invite_is_told_how_to_get_one() {
+    let state = "/nonexistent/acton";
+    refused(&["client", "192.0.2.1", "--state", state], FAILURE, &["acton join"]);
+    refused(&["client", "--state", state], FAILURE, &["acton join"]);
+    // Plain mode is never a fallback, and its options never go unnoticed.
+    refused(&["server", "--allow", "10.0.0.0/8"], USAGE, &["--plain"]);
+    refused(&["server", "--plain", "--clients", "list"], USAGE, &["--plain", "--clients"]);
 }
 
 fn bad_arguments_are_named() {

@@ -22,6 +22,7 @@ testbed::main! {
     an_ordinary_user_is_told_what_is_missing: ["setpriv", "unshare"],
     an_ordinary_user_has_a_lab_where_the_device_is_open_to_all:
         ["nsenter", "ping", "setpriv", "unshare"],
+    a_large_lab_works_or_asks_for_more_open_files: ["prlimit"],
 }
 
 const ACTON: &str = env!("CARGO_BIN_EXE_acton");
@@ -225,4 +226,23 @@ fn an_ordinary_user_has_a_lab_where_the_device_is_open_to_all() {
     check_table(&lab.log(), 2);
     try_commands(&lab.log(), AS_NOBODY);
     lab.stop();
+}
+
+/// A client in a lab takes some open files: more than the usual limit has for a large one, whose
+/// check of isolation also sends more than a socket holds.
+fn a_large_lab_works_or_asks_for_more_open_files() {
+    let here = Namespace::new().unwrap();
+    let limited = |limit: &str, clients: &str| {
+        let mut command = Command::new("prlimit");
+        command.arg(format!("--nofile={limit}")).args([ACTON, "lab", "--clients", clients]);
+        Acton::spawn("lab", &here, command.args(["--seconds", "0"])).end()
+    };
+    // What may be raised is raised.
+    let (status, log) = limited("1024:", "160");
+    assert_eq!(status.code(), Some(0), "{log}");
+    check_table(&log, 160);
+    // What may not is named.
+    let (status, log) = limited("64:64", "12");
+    assert_eq!(status.code(), Some(1), "{log}");
+    assert!(log.contains("ulimit -n"), "{log}");
 }

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use crate::handshake::{Cookie, CookieKey, MacKey, Random, Secret, public_key, random_array};
 use crate::session::{Frame, KeyLog, Keys, Live, Outbox, REJECT_AFTER, REKEY_AFTER};
-use crate::wire::{Bye, Control, Datagram, Header, Key, Kind, Refusal, Suites};
+use crate::wire::{Bye, Caps, Control, Datagram, Header, Key, Kind, Refusal, Suites};
 use handshake::Pending;
 use liveness::Liveness;
 
@@ -56,6 +56,8 @@ pub struct ClientConfig {
     pub psk: Option<Secret>,
     /// The suites to offer.
     pub suites: Suites,
+    /// What the owner does with frames; used is what the server does too. Default all.
+    pub caps: Caps,
     /// Largest Ethernet frame to take, bytes without FCS.
     pub max_frame: u16,
     /// Largest datagram (UDP payload) that the link carries, bytes.
@@ -77,6 +79,7 @@ impl ClientConfig {
             network_key: None,
             psk: None,
             suites: Suites::detect(),
+            caps: Caps::ALL,
             max_frame: 1514,
             pmtu: 1472,
             keepalive: 15,

@@ -31,7 +31,7 @@ pub use event::{DownReason, RefusedReason, ServerEvent, ServerStats};
 use crate::handshake::{CookieJar, CookieKey, MacKey, Random, Secret, public_key, random_array};
 use crate::session::{Frame, KeyLog, Keys, Outbox};
 use crate::timer::Deadlines;
-use crate::wire::{Bye, Datagram, Key, Suites};
+use crate::wire::{Bye, Caps, Datagram, Key, Suites};
 use limit::{Bucket, SourceLimit};
 use peer::Peer;
 
@@ -96,6 +96,8 @@ pub struct ServerConfig {
     pub network_key: Option<Secret>,
     /// The suites to agree to.
     pub suites: Suites,
+    /// What the owner does with frames; used is what the client does too. Default all.
+    pub caps: Caps,
     /// Largest Ethernet frame to take, bytes without FCS.
     pub max_frame: u16,
     /// Largest datagram (UDP payload) that the link carries, bytes.
@@ -128,6 +130,7 @@ impl ServerConfig {
             private_key,
             network_key: None,
             suites: Suites::detect(),
+            caps: Caps::ALL,
             max_frame: 1514,
             pmtu: 1472,
             keepalive: 15,

@@ -1,21 +1,40 @@
 //! `acton client`.
 
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
 use ipnet::IpNet;
 use pnet_base::MacAddr;
+use zeroize::Zeroizing;
 
+use super::key_log::KeyLogOption;
+use super::state::{StateOptions, read_text};
 use super::values::{TapOptions, mac, network, seconds};
-use super::{Failure, USAGE, run};
+use super::{FAILURE, Failure, USAGE, run};
 use crate::{Client, ServerName};
 
 /// Joins the LAN of a server, and joins it again for ever
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// The server: a host name or an address, with a port or the one of --port
-    #[arg(value_name = "SERVER[:PORT]", env = "CLIENT_SERVER_ADDRESS")]
-    server: String,
+    /// An invite, or the server: a host name or an address, with a port or the one of --port;
+    /// without it, the server of the invite that was stored by `acton join`
+    #[arg(
+        value_name = "INVITE|SERVER[:PORT]",
+        env = "CLIENT_SERVER_ADDRESS",
+        hide_env_values = true,
+        required_if_eq("plain", "true")
+    )]
+    server: Option<String>,
+
+    /// Reads the invite from this file; - is standard input. ACTON_INVITE may hold it too
+    #[arg(long, value_name = "FILE|-", conflicts_with_all = ["plain", "server"])]
+    invite_file: Option<PathBuf>,
+
+    #[command(flatten)]
+    state: StateOptions,
 
     /// UDP port of the server
     #[arg(short, long, env = "CLIENT_SERVER_PORT", default_value_t = 8080)]
@@ -37,9 +56,12 @@ pub(super) struct Arguments {
     #[arg(long)]
     plain: bool,
 
-    /// Seconds between keepalives; a server silent for three of them is lost
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
-    keepalive: Duration,
+    /// Seconds between keepalives [default: 15, in plain mode 10]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    keepalive: Option<Duration>,
+
+    #[command(flatten)]
+    key_log: KeyLogOption,
 
     #[command(flatten)]
     tap: TapOptions,
@@ -47,16 +69,39 @@ pub(super) struct Arguments {
 
 impl Arguments {
     pub(super) fn run(self) -> Result<(), Failure> {
-        if !self.plain {
-            return Err(Failure::no_secure_mode());
+        let mut client = if self.plain {
+            let target = self.server.as_deref().unwrap_or_default();
+            let server = ServerName::parse(target, self.port).map_err(|error| Failure {
+                code: USAGE,
+                message: format!("server '{target}': {error}"),
+            })?;
+            Client::builder(server).plain()
+        } else {
+            let invite = self.invite_file.as_deref().map(read_invite).transpose()?;
+            let target = invite.as_ref().map(|text| text.trim()).or(self.server.as_deref());
+            let credentials = self.state.open().client_credentials(target, self.port)?;
+            log::info!("joining with {}", credentials.origin);
+            Client::builder(credentials.server.clone()).keys(credentials.into())
+        };
+        if let Some(keepalive) = self.keepalive {
+            client = client.keepalive(keepalive);
         }
-        let server = ServerName::parse(&self.server, self.port).map_err(|error| Failure {
-            code: USAGE,
-            message: format!("server '{}': {error}", self.server),
-        })?;
-        let client = Client::builder(server)
-            .tap(self.tap.settings(&self.tap_name, self.mac, &self.address))
-            .keepalive(self.keepalive);
+        if let Some(log) = self.key_log.open()? {
+            client = client.key_log(log);
+        }
+        let client = client.tap(self.tap.settings(&self.tap_name, self.mac, &self.address));
         run::until_signal(|| client.start())
     }
+}
+
+fn read_invite(path: &Path) -> Result<Zeroizing<String>, Failure> {
+    if path == Path::new("-") {
+        return read_text("standard input", io::stdin().lock());
+    }
+    let from = path.display().to_string();
+    let file = File::open(path).map_err(|error| Failure {
+        code: FAILURE,
+        message: format!("cannot read {from}: {error}"),
+    })?;
+    read_text(&from, file)
 }

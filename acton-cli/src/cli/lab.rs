@@ -1,6 +1,6 @@
 //! `acton lab`.
 
-use std::io::Write;
+use std::io::{self, ErrorKind, Write};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use clap::Args;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::Failure;
+use super::{FAILURE, Failure};
 use crate::lab::{Lab, MAX_CLIENTS};
 
 /// A server and clients on this machine, each in a network namespace of its own
@@ -24,6 +24,10 @@ pub(super) struct Arguments {
           value_parser = clap::value_parser!(u8).range(1..=i64::from(MAX_CLIENTS)))]
     clients: u8,
 
+    /// Run it without keys and without encryption
+    #[arg(long)]
+    plain: bool,
+
     /// Ends by itself after so many seconds
     #[arg(long, value_name = "S")]
     seconds: Option<u64>,
@@ -35,6 +39,11 @@ impl Arguments {
             // While this process has one thread, as the kernel demands.
             acton_netns::enter_user_namespace()?;
         }
+        let lab = Lab::start(self.clients, self.plain)?;
+        let reports = lab.ping()?;
+        let isolation = lab.check_isolation()?;
+        // Until here a signal ends the process at once, which takes the lab down too; from here on
+        // there is somebody to look at it.
         let mut signals = Signals::new([SIGINT, SIGTERM])?;
         let (stop, stopped) = mpsc::channel();
         thread::Builder::new().name("acton-signals".to_owned()).spawn(move || {
@@ -42,32 +51,35 @@ impl Arguments {
                 let _ = stop.send(());
             }
         })?;
-        let lab = Lab::start(self.clients)?;
-        let reports = lab.ping()?;
-        let isolation = lab.check_isolation()?;
-        if stopped.try_recv().is_ok() {
-            return Ok(());
-        }
-        let mut out = std::io::stdout().lock();
-        writeln!(out, "{}", lab.describe(&reports, &isolation))?;
+        let mut out = io::stdout().lock();
+        show(&mut out, &lab.describe(&reports, &isolation))?;
         let lost = reports.iter().filter(|report| report.ping.answered < report.ping.sent).count();
-        if lost > 0 || !isolation.holds() {
-            return Err(Failure {
-                code: 1,
-                message: format!("{lost} clients lost pings, or clients are not isolated"),
-            });
+        let failure = |message| Failure { code: FAILURE, message };
+        if !isolation.holds() {
+            return Err(failure("clients reached one another: see above".to_owned()));
+        }
+        if lost > 0 || !isolation.is_proven() {
+            return Err(failure(format!("frames were lost ({lost} clients lost pings)")));
         }
         match self.seconds {
             Some(0) => return Ok(()),
             Some(seconds) => {
-                writeln!(out, "Ends after {seconds} s, or with Ctrl-C.")?;
+                show(&mut out, &format!("Ends after {seconds} s, or with Ctrl-C."))?;
                 let _ = stopped.recv_timeout(Duration::from_secs(seconds));
             }
             None => {
-                writeln!(out, "Ctrl-C ends it.")?;
+                show(&mut out, "Ctrl-C ends it.")?;
                 let _ = stopped.recv();
             }
         }
         Ok(())
+    }
+}
+
+/// Prints a line; that nobody reads it is no failure.
+fn show(out: &mut impl Write, line: &str) -> io::Result<()> {
+    match writeln!(out, "{line}") {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        result => result,
     }
 }

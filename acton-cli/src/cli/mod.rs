@@ -3,6 +3,7 @@
 mod client;
 mod invite;
 mod join;
+mod key_log;
 mod keygen;
 mod lab;
 mod pubkey;
@@ -12,10 +13,12 @@ mod server;
 mod state;
 mod values;
 
+use std::io;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use env_logger::Env;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 /// Exit code where the machine does not allow what is asked for.
 const FAILURE: u8 = 1;
@@ -50,6 +53,7 @@ pub fn main() -> ExitCode {
     let environment =
         Env::default().filter_or("ACTON_LOG_LEVEL", level).write_style("ACTON_LOG_STYLE");
     env_logger::Builder::from_env(environment).format_target(false).init();
+    raise_open_files();
     let result = match command {
         Command::Server(arguments) => arguments.run(),
         Command::Client(arguments) => arguments.run(),
@@ -69,21 +73,22 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Raises the limit of open files to what this user may have: a lab of many clients needs more than
+/// the usual 1,024.
+fn raise_open_files() {
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+    {
+        log::debug!("limit of open files: {error}");
+    }
+}
+
 /// Why a command ends without success.
 #[derive(Debug)]
 struct Failure {
     code: u8,
     message: String,
-}
-
-impl Failure {
-    /// The secure mode is the default and must not quietly be something else.
-    fn no_secure_mode() -> Self {
-        let message = "the secure mode is not there yet, and acton never falls back by itself; \
-                       --plain runs the tunnel without keys and without encryption, for networks \
-                       you trust";
-        Self { code: USAGE, message: message.to_owned() }
-    }
 }
 
 impl Failure {
@@ -93,6 +98,10 @@ impl Failure {
         let mut cause = error.source();
         while let Some(error) = cause {
             message = format!("{message}: {error}");
+            let code = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error);
+            if matches!(code, Some(libc::EMFILE | libc::ENFILE)) {
+                message.push_str("; raise the limit (ulimit -n) and try again");
+            }
             cause = error.source();
         }
         Self { code, message }

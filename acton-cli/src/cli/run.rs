@@ -9,7 +9,8 @@ use super::{FAILURE, Failure, USAGE};
 use crate::{Error, Running};
 
 /// Runs what `start` starts until SIGINT or SIGTERM, says goodbye, and logs the counters; SIGUSR1
-/// logs them at once.
+/// logs them at once, SIGHUP has the list of
+/// clients read again.
 pub(super) fn until_signal(start: impl FnOnce() -> Result<Running, Error>) -> Result<(), Failure> {
     // Before anything is there that a signal could leave behind. A hang-up is for those who read their configuration again: nothing to read yet, and no
     // reason to end a tunnel.
@@ -23,7 +24,7 @@ pub(super) fn until_signal(start: impl FnOnce() -> Result<Running, Error>) -> Re
         for signal in signals.forever() {
             match signal {
                 SIGUSR1 => log::info!("counters: {}", totals()),
-                SIGHUP => log::info!("hang-up ignored"),
+                SIGHUP => stopper.reload(),
                 _ => stopper.stop(),
             }
         }

@@ -2,15 +2,20 @@
 
 use std::env;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use ipnet::IpNet;
 use pnet_base::MacAddr;
+use zeroize::Zeroizing;
 
+use super::key_log::KeyLogOption;
+use super::state::{StateOptions, print};
 use super::values::{TapOptions, mac, network, seconds};
 use super::{Failure, run};
 use crate::Server;
+use crate::keys::{ServerIdentity, default_address};
 
 /// Owns the LAN's TAP and serves any number of clients
 #[derive(Debug, Args)]
@@ -41,6 +46,13 @@ pub(super) struct Arguments {
     #[arg(short, long, value_name = "IP/N", env = "SERVER_TAP_NETWORK", value_parser = network)]
     address: Vec<IpNet>,
 
+    #[command(flatten)]
+    state: StateOptions,
+
+    /// List of the clients that may join; `clients` in the state directory, where there is one
+    #[arg(long, value_name = "FILE", conflicts_with = "plain")]
+    clients: Option<PathBuf>,
+
     /// Run without keys and without encryption, as acton 0.1.1 did
     #[arg(long)]
     plain: bool,
@@ -54,8 +66,9 @@ pub(super) struct Arguments {
     peer: Vec<SocketAddr>,
 
     /// Seconds between a client's keepalives; one silent for three of them is forgotten
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
-    keepalive: Duration,
+    /// [default: 15, in plain mode 10]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    keepalive: Option<Duration>,
 
     /// Seconds that a MAC is remembered after its last frame
     #[arg(long, value_name = "SECONDS", default_value = "300", value_parser = seconds)]
@@ -70,14 +83,14 @@ pub(super) struct Arguments {
     macs_per_client: usize,
 
     #[command(flatten)]
+    key_log: KeyLogOption,
+
+    #[command(flatten)]
     tap: TapOptions,
 }
 
 impl Arguments {
     pub(super) fn run(self) -> Result<(), Failure> {
-        if !self.plain {
-            return Err(Failure::no_secure_mode());
-        }
         let listen = SocketAddr::new(self.listen, self.port);
         let mut addresses = self.address;
         if addresses.is_empty()
@@ -90,15 +103,52 @@ impl Arguments {
             })?;
             addresses.push(address);
         }
-        let server = Server::builder()
+        let mut server = Server::builder()
             .listen(listen)
             .tap(self.tap.settings(&self.tap_name, self.mac, &addresses))
-            .allow(self.allow)
-            .peers(self.peer)
-            .keepalive(self.keepalive)
             .mac_ageing(self.mac_ageing)
             .max_sessions(self.max_sessions.into())
             .macs_per_client(self.macs_per_client);
+        if let Some(keepalive) = self.keepalive {
+            server = server.keepalive(keepalive);
+        }
+        if self.plain {
+            server = server.plain().allow(self.allow).peers(self.peer);
+        } else {
+            let state = self.state.open();
+            let identity = state.server_identity()?;
+            let clients = state.watch_clients(self.clients.as_deref())?;
+            if identity.created {
+                welcome(&identity, clients.list().is_some(), listen)?;
+            }
+            server = server.keys(identity.into()).clients(clients);
+            if let Some(log) = self.key_log.open()? {
+                server = server.key_log(log);
+            }
+        }
         run::until_signal(|| server.start())
     }
+}
+
+/// Tells at the first start how a client joins.
+fn welcome(identity: &ServerIdentity, listed: bool, listen: SocketAddr) -> Result<(), Failure> {
+    let ip = Some(listen.ip()).filter(|ip| !ip.is_unspecified()).or_else(default_address);
+    let text = match (listed, ip) {
+        (true, _) => Zeroizing::new(
+            "Made this server's keys. `acton invite --name NAME` lets a client join.".to_owned(),
+        ),
+        (false, Some(ip)) => {
+            let invite = identity.invite(SocketAddr::new(ip, listen.port()).into());
+            Zeroizing::new(format!(
+                "Made this server's keys. A client joins with (a secret; `acton invite` prints it \
+                 again):\n  acton client '{}'",
+                invite.url().as_str()
+            ))
+        }
+        (false, None) => Zeroizing::new(
+            "Made this server's keys. `acton invite --host HOST` prints what a client joins with."
+                .to_owned(),
+        ),
+    };
+    print(&text)
 }

@@ -3,7 +3,13 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use super::{Error, Running, ServerName, TapSettings, plain};
+use acton_proto::session::KeyLog;
+
+use super::plain;
+use super::secure::{self, ClientKeys, SecureClient};
+use super::server::{KEEPALIVE_PLAIN, KEEPALIVE_SECURE};
+use super::tap::max_frame;
+use super::{Error, Running, ServerName, TapSettings};
 use crate::udp::UdpSocket;
 
 /// A client of Ethernet over UDP.
@@ -11,22 +17,29 @@ use crate::udp::UdpSocket;
 pub struct Client;
 
 impl Client {
-    /// A client of `server` with a TAP called `client`.
+    /// A client of `server` with a TAP called `client`. It needs [`keys`](ClientBuilder::keys), or
+    /// [`plain`](ClientBuilder::plain) mode.
     pub fn builder(server: ServerName) -> ClientBuilder {
-        ClientBuilder {
-            server,
-            tap: TapSettings::new("client"),
-            keepalive: Duration::from_secs(10),
-        }
+        let tap = TapSettings::new("client");
+        ClientBuilder { server, tap, mode: Mode::Unset, keepalive: None, key_log: None }
     }
 }
 
-/// Settings of a client in plain mode.
+#[derive(Debug, Clone)]
+enum Mode {
+    Unset,
+    Plain,
+    Secure(Box<ClientKeys>),
+}
+
+/// Settings of a client.
 #[derive(Debug, Clone)]
 pub struct ClientBuilder {
     server: ServerName,
     tap: TapSettings,
-    keepalive: Duration,
+    mode: Mode,
+    keepalive: Option<Duration>,
+    key_log: Option<KeyLog>,
 }
 
 impl ClientBuilder {
@@ -37,10 +50,31 @@ impl ClientBuilder {
         self
     }
 
-    /// How often to say KEEPALIVE; a server silent for three times as long is lost.
+    /// Secure mode, with these keys.
+    #[must_use]
+    pub fn keys(mut self, keys: ClientKeys) -> Self {
+        self.mode = Mode::Secure(Box::new(keys));
+        self
+    }
+
+    /// Secure mode: tells the keys of every session, so that a capture can be decoded.
+    #[must_use]
+    pub fn key_log(mut self, log: KeyLog) -> Self {
+        self.key_log = Some(log);
+        self
+    }
+
+    /// Plain mode: no keys, no encryption.
+    #[must_use]
+    pub fn plain(mut self) -> Self {
+        self.mode = Mode::Plain;
+        self
+    }
+
+    /// How often to say KEEPALIVE, unless the server wants it more often.
     #[must_use]
     pub fn keepalive(mut self, interval: Duration) -> Self {
-        self.keepalive = interval;
+        self.keepalive = Some(interval);
         self
     }
 
@@ -49,16 +83,37 @@ impl ClientBuilder {
     /// # Errors
     /// Where the TAP or the socket cannot be made.
     pub fn start(self) -> Result<Running, Error> {
+        let mode = match &self.mode {
+            Mode::Unset => return Err(Error::no_mode()),
+            Mode::Plain => "plain mode: no keys, no encryption",
+            Mode::Secure(_) => "secure mode",
+        };
         let socket = bind()?;
         let (interface, queues) = self.tap.open(1, false)?;
         log::info!(
-            "client of {}, TAP {} ({}, MTU {}), plain mode: no keys, no encryption",
+            "client of {}, TAP {} ({}, MTU {}), {mode}",
             self.server,
             interface.name(),
             interface.mac()?,
             self.tap.mtu
         );
-        plain::start_client(self.server, self.keepalive, &interface, queues, socket)
+        match self.mode {
+            Mode::Unset => Err(Error::no_mode()),
+            Mode::Plain => {
+                let keepalive = self.keepalive.unwrap_or(KEEPALIVE_PLAIN);
+                plain::start_client(self.server, keepalive, &interface, queues, socket)
+            }
+            Mode::Secure(keys) => {
+                let settings = SecureClient {
+                    server: self.server,
+                    keys: *keys,
+                    keepalive: self.keepalive.unwrap_or(KEEPALIVE_SECURE),
+                    max_frame: max_frame(self.tap.mtu),
+                    key_log: self.key_log,
+                };
+                secure::start_client(settings, &interface, queues, socket)
+            }
+        }
     }
 }
 

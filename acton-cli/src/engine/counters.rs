@@ -55,6 +55,14 @@ counters! {
     UdpTooLarge => "drop.udp_too_large",
     /// No route, or a local rule refused it.
     UdpUnreachable => "drop.udp_unreachable",
+    /// A sealed datagram that was changed, or never sealed by the peer.
+    Forged => "drop.forged",
+    /// A sealed datagram that came before, or is older than the replay window.
+    Replayed => "drop.replayed",
+    /// A frame or a datagram for keys that are used up.
+    KeysExpired => "drop.keys_expired",
+    /// A frame longer than the peer takes.
+    FrameTooLong => "drop.frame_too_long",
     /// A frame for a TAP whose link was down.
     TapDown => "drop.tap_down",
     /// A frame that the kernel refused at the TAP.

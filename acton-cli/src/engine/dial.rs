@@ -20,6 +20,9 @@ pub(super) struct Dial<M> {
     /// Makes a message to the control thread of what a look-up found.
     news: fn(io::Result<Vec<SocketAddr>>) -> M,
     peer: Arc<Mutex<Option<SocketAddr>>>,
+    /// Whether the socket is connected to the peer, and so hears what the network says of it; else
+    /// it goes on when this host's own address changes.
+    connected: bool,
     looking_up: bool,
 }
 
@@ -29,8 +32,9 @@ impl<M: Send + 'static> Dial<M> {
         socket: UdpSocket,
         control: SyncSender<Message<M>>,
         news: fn(io::Result<Vec<SocketAddr>>) -> M,
+        connected: bool,
     ) -> Self {
-        Self { server, socket, control, news, peer: Arc::default(), looking_up: false }
+        Self { server, socket, control, news, peer: Arc::default(), connected, looking_up: false }
     }
 
     /// Where the address is kept, for others to read.
@@ -83,7 +87,9 @@ impl<M: Send + 'static> Dial<M> {
     }
 
     fn connect_to(&mut self, address: SocketAddr, news: bool) {
-        if let Err(error) = self.socket.connect(address) {
+        if self.connected
+            && let Err(error) = self.socket.connect(address)
+        {
             log::warn!("{address}: {error}; trying again");
             return;
         }
@@ -97,12 +103,21 @@ impl<M: Send + 'static> Dial<M> {
     pub(super) fn send(&self, payload: &[u8]) -> bool {
         // The first call may hand over what the network said of an earlier datagram instead of
         // sending this one.
-        let send = || self.socket.send(&Destination::CONNECTED, payload);
+        let to = self.destination();
+        let send = || self.socket.send(&to, payload);
         let sent = send().or_else(|_| send());
         if let Err(error) = &sent {
             log::debug!("{}: {error}", self.text());
         }
         sent.is_ok()
+    }
+
+    /// Where datagrams to the server go.
+    pub(super) fn destination(&self) -> Destination {
+        match *self.peer.lock() {
+            Some(peer) if !self.connected => Destination::new(peer, None, self.socket.is_ipv6()),
+            _ => Destination::CONNECTED,
+        }
     }
 
     /// The server's name and address, for the log.

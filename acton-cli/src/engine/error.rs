@@ -25,7 +25,7 @@ pub enum Error {
         name: String,
     },
     /// A system call failed that the tunnel cannot do without.
-    #[error("{step}: {source}")]
+    #[error("cannot {step}")]
     System {
         /// What acton was about to do.
         step: &'static str,
@@ -41,6 +41,10 @@ impl Error {
     /// Whether a setting is wrong whatever the machine.
     pub fn is_setting(&self) -> bool {
         matches!(self, Self::Setting(_) | Self::Tap(acton_tap::Error::Name { .. }))
+    }
+
+    pub(super) fn no_mode() -> Self {
+        Self::Setting("neither keys nor plain mode were chosen".to_owned())
     }
 
     pub(super) fn system(step: &'static str) -> impl FnOnce(io::Error) -> Self {
@@ -62,6 +66,6 @@ fn bind_advice(error: &io::Error) -> String {
              choose another with --port"
                 .to_owned()
         }
-        _ => error.to_string(),
+        _ => "cannot be bound".to_owned(),
     }
 }

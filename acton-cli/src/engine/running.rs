@@ -28,6 +28,8 @@ pub(super) enum Message<M> {
     News(M),
     /// A worker ended by itself, in error.
     Failed(Error),
+    /// The owner wants what can be read again to be read again.
+    Reload,
     /// The owner wants the tunnel to end.
     Stop,
 }
@@ -39,11 +41,13 @@ pub(super) struct Outbox<M> {
 }
 
 impl<M> Outbox<M> {
-    /// Passes on without waiting; what finds no room is counted.
-    pub(super) fn post(&self, news: M) {
-        if let Err(TrySendError::Full(_)) = self.sender.try_send(Message::News(news)) {
+    /// Passes on without waiting; what finds no room is counted. `true` where it was passed on.
+    pub(super) fn post(&self, news: M) -> bool {
+        let posted = self.sender.try_send(Message::News(news));
+        if let Err(TrySendError::Full(_)) = posted {
             self.counters.add(Counter::ControlBusy, 1);
         }
+        posted.is_ok()
     }
 }
 
@@ -107,21 +111,37 @@ impl Drop for Workers {
 /// Ends a running tunnel from any thread.
 #[derive(Clone)]
 pub struct Stopper {
-    stop: Arc<dyn Fn() + Send + Sync>,
+    post: Arc<dyn Fn(Order) + Send + Sync>,
+}
+
+/// What the owner of a tunnel wants.
+enum Order {
+    Stop,
+    Reload,
 }
 
 impl Stopper {
     pub(super) fn new<M: Send + 'static>(control: SyncSender<Message<M>>) -> Self {
         Self {
-            stop: Arc::new(move || {
-                let _ = control.send(Message::Stop);
+            post: Arc::new(move |order| {
+                // A tunnel that has ended needs no orders.
+                let _ = control.send(match order {
+                    Order::Stop => Message::Stop,
+                    Order::Reload => Message::Reload,
+                });
             }),
         }
     }
 
     /// Has the tunnel say goodbye and end. More than once is no harm.
     pub fn stop(&self) {
-        (self.stop)();
+        (self.post)(Order::Stop);
+    }
+
+    /// Has a server read its list of clients again at once; it looks by itself several times a
+    /// second whether that has changed.
+    pub fn reload(&self) {
+        (self.post)(Order::Reload);
     }
 }
 

@@ -5,12 +5,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use acton_bridge::{Bridge, Config, MovePolicy};
+use acton_proto::session::KeyLog;
 use ipnet::IpNet;
 
 use super::leaves::MAX_SESSIONS;
 use super::plain::{self, PlainServer};
+use super::secure::{self, Admitted, SecureServer, ServerKeys};
+use super::tap::max_frame;
 use super::{Error, Running, TapSettings};
+use crate::keys::Watched;
 use crate::udp::UdpSocket;
+
+/// Time between a client's keepalives in plain mode, as in 0.1.1.
+pub(super) const KEEPALIVE_PLAIN: Duration = Duration::from_secs(10);
+/// Time between a client's keepalives in secure mode: below what address translators forget after.
+pub(super) const KEEPALIVE_SECURE: Duration = Duration::from_secs(15);
 
 /// A server of Ethernet over UDP.
 #[derive(Debug)]
@@ -18,29 +27,44 @@ pub struct Server;
 
 impl Server {
     /// A server with a TAP called `server` that listens on UDP port 8080 of every IPv4 address.
+    /// It needs [`keys`](ServerBuilder::keys), or [`plain`](ServerBuilder::plain) mode.
     pub fn builder() -> ServerBuilder {
         ServerBuilder {
             listen: SocketAddr::from(([0, 0, 0, 0], 8080)),
             tap: TapSettings::new("server"),
-            plain: PlainServer {
-                allow: Vec::new(),
-                peers: Vec::new(),
-                keepalive: Duration::from_secs(10),
-                max_sessions: 4_096,
-            },
+            mode: Mode::Unset,
+            allow: Vec::new(),
+            peers: Vec::new(),
+            clients: None,
+            key_log: None,
+            keepalive: None,
+            max_sessions: 4_096,
             mac_ageing: Duration::from_secs(300),
             macs_per_client: 16,
         }
     }
 }
 
-/// Settings of a server in plain mode.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
+enum Mode {
+    Unset,
+    Plain,
+    Secure(Box<ServerKeys>),
+}
+
+/// Settings of a server.
+#[derive(Debug)]
 pub struct ServerBuilder {
     listen: SocketAddr,
     tap: TapSettings,
-    plain: PlainServer,
+    mode: Mode,
+    allow: Vec<IpNet>,
+    peers: Vec<SocketAddr>,
+    clients: Option<Watched>,
+    key_log: Option<KeyLog>,
+    keepalive: Option<Duration>,
     mac_ageing: Duration,
+    max_sessions: usize,
     macs_per_client: usize,
 }
 
@@ -59,24 +83,53 @@ impl ServerBuilder {
         self
     }
 
-    /// Sources that may have a session; with none given, all may.
+    /// Secure mode, with these keys.
+    #[must_use]
+    pub fn keys(mut self, keys: ServerKeys) -> Self {
+        self.mode = Mode::Secure(Box::new(keys));
+        self
+    }
+
+    /// Secure mode: while there is a list, only those on it get in. Without one, all who hold the
+    /// network key do.
+    #[must_use]
+    pub fn clients(mut self, list: Watched) -> Self {
+        self.clients = Some(list);
+        self
+    }
+
+    /// Secure mode: tells the keys of every session, so that a capture can be decoded.
+    #[must_use]
+    pub fn key_log(mut self, log: KeyLog) -> Self {
+        self.key_log = Some(log);
+        self
+    }
+
+    /// Plain mode: no keys, no encryption.
+    #[must_use]
+    pub fn plain(mut self) -> Self {
+        self.mode = Mode::Plain;
+        self
+    }
+
+    /// Plain mode: sources that may have a session; with none given, all may.
     #[must_use]
     pub fn allow(mut self, sources: impl IntoIterator<Item = IpNet>) -> Self {
-        self.plain.allow.extend(sources);
+        self.allow.extend(sources);
         self
     }
 
-    /// Clients that say no HELLO, as socat, with a session that never ends.
+    /// Plain mode: clients that say no HELLO, as socat, with a session that never ends.
     #[must_use]
     pub fn peers(mut self, peers: impl IntoIterator<Item = SocketAddr>) -> Self {
-        self.plain.peers.extend(peers);
+        self.peers.extend(peers);
         self
     }
 
-    /// How often clients say KEEPALIVE; one silent for three times as long is forgotten.
+    /// How often clients say KEEPALIVE; one silent for some three times as long is forgotten.
     #[must_use]
     pub fn keepalive(mut self, interval: Duration) -> Self {
-        self.plain.keepalive = interval;
+        self.keepalive = Some(interval);
         self
     }
 
@@ -90,7 +143,7 @@ impl ServerBuilder {
     /// Clients at one time, at most.
     #[must_use]
     pub fn max_sessions(mut self, sessions: usize) -> Self {
-        self.plain.max_sessions = sessions;
+        self.max_sessions = sessions;
         self
     }
 
@@ -104,11 +157,18 @@ impl ServerBuilder {
     /// Makes the TAP and the socket and starts the server.
     ///
     /// # Errors
-    /// Where the TAP or the socket cannot be made, or a setting is out of range.
+    /// Where the TAP or the socket cannot be made, a setting is out of range, or no mode was
+    /// chosen.
     pub fn start(self) -> Result<Running, Error> {
-        if self.plain.max_sessions + self.plain.peers.len() > MAX_SESSIONS {
+        if self.max_sessions + self.peers.len() > MAX_SESSIONS {
             return Err(Error::Setting(format!("at most {MAX_SESSIONS} sessions")));
         }
+        let (moves, mode) = match &self.mode {
+            Mode::Unset => return Err(Error::no_mode()),
+            // A client of plain mode has no identity that could own a MAC.
+            Mode::Plain => (MovePolicy::FirstFrame, "plain mode: no keys, no encryption"),
+            Mode::Secure(_) => (MovePolicy::guarded(), "secure mode"),
+        };
         // The socket first: where the port is taken, no TAP comes and goes.
         let socket = UdpSocket::bind(self.listen)
             .map_err(|source| Error::Bind { address: self.listen, source })?;
@@ -117,13 +177,15 @@ impl ServerBuilder {
         let config = Config::default()
             .ageing(self.mac_ageing)
             .max_macs_per_leaf(self.macs_per_client)
-            // A client of plain mode has no identity that could own a MAC.
-            .moves(MovePolicy::FirstFrame);
+            .moves(moves);
         let bridge = Arc::new(Bridge::new(config));
         bridge
             .set_own_mac(own_mac)
             .map_err(|error| Error::Setting(format!("MAC {own_mac} of the TAP: {error}")))?;
-        if self.plain.allow.is_empty() && !self.listen.ip().is_loopback() {
+        if matches!(self.mode, Mode::Plain)
+            && self.allow.is_empty()
+            && !self.listen.ip().is_loopback()
+        {
             log::warn!(
                 "whoever reaches UDP {} is on this LAN: plain mode checks nobody; --allow CIDR \
                  limits the sources",
@@ -131,11 +193,33 @@ impl ServerBuilder {
             );
         }
         log::info!(
-            "server on UDP {}, TAP {} ({own_mac}, MTU {}), plain mode: no keys, no encryption",
+            "server on UDP {}, TAP {} ({own_mac}, MTU {}), {mode}",
             self.listen,
             interface.name(),
             self.tap.mtu
         );
-        plain::start_server(self.plain, &interface, queues, socket, bridge)
+        match self.mode {
+            Mode::Unset => Err(Error::no_mode()),
+            Mode::Plain => {
+                let settings = PlainServer {
+                    allow: self.allow,
+                    peers: self.peers,
+                    keepalive: self.keepalive.unwrap_or(KEEPALIVE_PLAIN),
+                    max_sessions: self.max_sessions,
+                };
+                plain::start_server(settings, &interface, queues, socket, bridge)
+            }
+            Mode::Secure(keys) => {
+                let settings = SecureServer {
+                    keys: *keys,
+                    admitted: Admitted::new(self.clients),
+                    keepalive: self.keepalive.unwrap_or(KEEPALIVE_SECURE),
+                    max_sessions: self.max_sessions,
+                    max_frame: max_frame(self.tap.mtu),
+                    key_log: self.key_log,
+                };
+                secure::start_server(settings, &interface, queues, socket, bridge)
+            }
+        }
     }
 }

@@ -7,6 +7,8 @@ use ipnet::IpNet;
 use pnet_base::MacAddr;
 
 use super::Error;
+use super::counters::Counters;
+use super::worker::TapWriter;
 
 /// The TAP of a tunnel's end.
 #[derive(Debug, Clone)]
@@ -58,23 +60,35 @@ impl TapSettings {
     }
 }
 
-/// A TAP's carrier, to follow the session.
-#[derive(Debug)]
-pub(super) struct Carrier {
-    queue: Option<Queue>,
+/// The longest frame, in bytes, that a TAP of this MTU has: behind an Ethernet header and two VLAN
+/// tags.
+pub(super) fn max_frame(mtu: u32) -> u16 {
+    u16::try_from(mtu.saturating_add(14 + 2 * 4)).unwrap_or(u16::MAX)
 }
 
-impl Carrier {
-    /// The carrier of the TAP that `queues` belong to.
-    pub(super) fn of(queues: &[Queue]) -> Result<Self, Error> {
-        let duplicate = queues.first().map(|queue| queue.as_fd().try_clone_to_owned());
-        let queue = duplicate.transpose().map_err(Error::system("duplicate the TAP"))?;
-        Ok(Self { queue: queue.map(Queue::from) })
+/// The control thread's handle of the TAP: its carrier follows the session, and the rare frame that
+/// comes by way of the control thread goes in.
+#[derive(Debug)]
+pub(super) struct TapHandle {
+    queue: Queue,
+}
+
+impl TapHandle {
+    /// A handle of the TAP that `queue` belongs to.
+    pub(super) fn of(queue: &Queue) -> Result<Self, Error> {
+        let duplicate = queue.as_fd().try_clone_to_owned();
+        Ok(Self { queue: duplicate.map_err(Error::system("duplicate the TAP"))?.into() })
     }
 
-    pub(super) fn set(&self, carrier: bool) {
-        if let Some(Err(error)) = self.queue.as_ref().map(|queue| queue.set_carrier(carrier)) {
+    pub(super) fn set_carrier(&self, carrier: bool) {
+        if let Err(error) = self.queue.set_carrier(carrier) {
             log::debug!("{error}");
         }
+    }
+
+    /// Writes one frame, or counts why not.
+    pub(super) fn write(&self, frame: &[u8], counters: &Counters) {
+        // Should the TAP be gone, a worker says so.
+        TapWriter::new(&self.queue, counters).write(frame);
     }
 }

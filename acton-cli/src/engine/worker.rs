@@ -54,6 +54,11 @@ impl Output<'_> {
     pub(super) fn batch<'d>(&mut self) -> SendBatch<'d, '_> {
         self.buffer.begin(self.socket, &mut self.counts)
     }
+
+    /// Destinations (by tag) and sizes of datagrams that were too large for the link.
+    pub(super) fn refused(&mut self) -> impl Iterator<Item = (u32, usize)> {
+        self.buffer.refused()
+    }
 }
 
 /// A worker's way out to the TAP.
@@ -63,7 +68,11 @@ pub(super) struct TapWriter<'a> {
     gone: Option<io::Error>,
 }
 
-impl TapWriter<'_> {
+impl<'a> TapWriter<'a> {
+    pub(super) fn new(queue: &'a Queue, counters: &'a Counters) -> Self {
+        Self { queue, counters, gone: None }
+    }
+
     /// Writes one frame, or counts why not.
     pub(super) fn write(&mut self, frame: &[u8]) {
         match self.queue.send(frame) {
@@ -97,6 +106,10 @@ impl FrameBatch {
 
     pub(super) fn get(&self, index: usize) -> &[u8] {
         &self.buffers[index * FRAME_LEN..][..self.lengths[index]]
+    }
+
+    pub(super) fn get_mut(&mut self, index: usize) -> &mut [u8] {
+        &mut self.buffers[index * FRAME_LEN..][..self.lengths[index]]
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &[u8]> {
@@ -191,7 +204,7 @@ impl<S: Side> Worker<S> {
                 return Ok(());
             }
         };
-        let mut tap = TapWriter { queue: &self.queue, counters: &self.counters, gone: None };
+        let mut tap = TapWriter::new(&self.queue, &self.counters);
         let (mut datagrams, mut bytes) = (0, 0);
         for index in 0..messages {
             let Some(mut message) = received.message(index) else { continue };

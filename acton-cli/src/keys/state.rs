@@ -9,7 +9,7 @@ use acton_proto::wire::Key;
 
 use super::file::{self, ANY_ACCESS, SMALL};
 use super::{INVITE_VARIABLE, Invite, KeyError, Watched, encode_secret, host, parse_secret};
-use crate::ServerName;
+use crate::{ClientKeys, ServerKeys, ServerName};
 
 const SERVER_KEY: &str = "server.key";
 const NETWORK_KEY: &str = "network.key";
@@ -67,6 +67,23 @@ pub struct Credentials {
     pub psk: Option<Secret>,
     /// Where they are from, to tell the user which ones are wrong.
     pub origin: Origin,
+}
+
+impl From<ServerIdentity> for ServerKeys {
+    fn from(identity: ServerIdentity) -> Self {
+        Self { private_key: identity.private_key, network_key: Some(identity.network_key) }
+    }
+}
+
+impl From<Credentials> for ClientKeys {
+    fn from(credentials: Credentials) -> Self {
+        Self {
+            private_key: credentials.private_key,
+            server_key: credentials.server_key,
+            network_key: credentials.network_key,
+            psk: credentials.psk,
+        }
+    }
 }
 
 /// Where credentials are from. Its text fits into a sentence: "the invite in /etc/acton/invite".

@@ -13,6 +13,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use acton_netns::{Namespace, Veth, veth};
+use acton_proto::handshake::{Secret, SystemRandom, public_key};
 use acton_tap::Interface;
 use ipnet::{IpNet, Ipv4Net};
 use pnet_base::MacAddr;
@@ -20,7 +21,7 @@ use pnet_base::MacAddr;
 pub use isolation::Isolation;
 pub use ping::PingResult;
 
-use crate::{Client, Running, Server, ServerName, TapSettings};
+use crate::{Client, ClientKeys, Running, Server, ServerKeys, ServerName, TapSettings};
 
 /// Clients that a lab has at most: what one /24 of its LAN numbers.
 pub const MAX_CLIENTS: u8 = 250;
@@ -100,19 +101,24 @@ pub struct ClientReport {
 
 impl Lab {
     /// Builds namespaces and links and starts a server and `clients` clients, at most
-    /// [`MAX_CLIENTS`], in plain mode.
+    /// [`MAX_CLIENTS`], with fresh keys or in plain mode.
     ///
     /// # Errors
     /// Where the machine does not allow it; what was built is gone again.
-    pub fn start(clients: u8) -> Result<Self, LabError> {
+    pub fn start(clients: u8, plain: bool) -> Result<Self, LabError> {
         let clients = clients.min(MAX_CLIENTS);
+        let keys = (!plain).then(LabKeys::generate);
         let namespace = Namespace::new()?;
         let hosts: Vec<_> = (1..=clients)
             .map(|number| link(&namespace, number).map(|host| (number, host)))
             .collect::<Result<_, _>>()?;
         let server = Node::start("the server", namespace, lan_address(0), |tap| {
             let listen = SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT));
-            Server::builder().listen(listen).tap(tap).start()
+            let server = Server::builder().listen(listen).tap(tap);
+            match &keys {
+                Some(keys) => server.keys(keys.server()).start(),
+                None => server.plain().start(),
+            }
         })?;
         let clients = hosts
             .into_iter()
@@ -120,7 +126,11 @@ impl Lab {
                 let who = format!("client {number}");
                 Node::start(&who, host, lan_address(number), |tap| {
                     let server = SocketAddr::from((underlay(number, 1), PORT));
-                    Client::builder(ServerName::from(server)).tap(tap).start()
+                    let client = Client::builder(ServerName::from(server)).tap(tap);
+                    match &keys {
+                        Some(keys) => client.keys(keys.client()).start(),
+                        None => client.plain().start(),
+                    }
                 })
             })
             .collect::<Result<Vec<_>, _>>()?;
@@ -184,6 +194,33 @@ impl Lab {
     /// Reports and commands to try by hand, as text of a few lines.
     pub fn describe(&self, reports: &[ClientReport], isolation: &Isolation) -> String {
         table::describe(self, reports, isolation)
+    }
+}
+
+/// Keys of one lab, kept nowhere.
+struct LabKeys {
+    server: Secret,
+    network: Secret,
+}
+
+impl LabKeys {
+    fn generate() -> Self {
+        let random = &mut SystemRandom;
+        Self { server: Secret::generate(random), network: Secret::generate(random) }
+    }
+
+    fn server(&self) -> ServerKeys {
+        ServerKeys { private_key: self.server.clone(), network_key: Some(self.network.clone()) }
+    }
+
+    /// A client's, with a private key of its own.
+    fn client(&self) -> ClientKeys {
+        ClientKeys {
+            private_key: Secret::generate(&mut SystemRandom),
+            server_key: public_key(&self.server),
+            network_key: Some(self.network.clone()),
+            psk: None,
+        }
     }
 }
 

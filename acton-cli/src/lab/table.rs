@@ -38,7 +38,11 @@ fn rows(text: &mut String, reports: &[ClientReport]) -> std::fmt::Result {
 
 fn verdict(text: &mut String, isolation: &Isolation) -> std::fmt::Result {
     let Isolation { floods, at_server, direct, at_clients, direct_at_server } = isolation;
-    let word = if isolation.holds() { "isolated" } else { "NOT ISOLATED" };
+    let word = match (isolation.holds(), isolation.is_proven()) {
+        (false, _) => "NOT ISOLATED",
+        (true, false) => "isolated as far as seen (frames to the server were lost)",
+        (true, true) => "isolated",
+    };
     writeln!(
         text,
         "\nClients are {word}: of {floods} frames that clients sent to all or to nobody known, \

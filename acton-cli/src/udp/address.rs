@@ -75,9 +75,27 @@ pub(crate) struct Source {
     interface: u32,
 }
 
+impl Source {
+    /// The local address `ip` of a peer at `remote`.
+    pub(crate) fn of(ip: IpAddr, remote: SocketAddr) -> Self {
+        let interface = match remote {
+            SocketAddr::V6(v6) => v6.scope_id(),
+            SocketAddr::V4(_) => 0,
+        };
+        Self { ip, interface }
+    }
+
+    /// The local address.
+    pub(crate) fn ip(&self) -> IpAddr {
+        self.ip
+    }
+}
+
 /// Where datagrams go, in the kernel's own layout, made once a peer.
 #[derive(Debug, Clone)]
 pub(crate) struct Destination {
+    /// The owner's name for it, to be told of what became of a datagram.
+    pub(super) tag: u32,
     pub(super) name: Name,
     /// 0 for a connected socket.
     pub(super) name_len: u32,
@@ -92,12 +110,17 @@ impl Destination {
         if let Some(source) = source {
             control.push_source(source, ipv6_socket);
         }
-        Self { name, name_len, source: control }
+        Self { tag: 0, name, name_len, source: control }
+    }
+
+    /// The same under a name.
+    pub(crate) fn tagged(self, tag: u32) -> Self {
+        Self { tag, ..self }
     }
 
     /// The peer that the socket is connected to.
     pub(crate) const CONNECTED: Self =
-        Self { name: Name::ZERO, name_len: 0, source: Control::EMPTY };
+        Self { tag: 0, name: Name::ZERO, name_len: 0, source: Control::EMPTY };
 }
 
 /// Room for what a message carries at most: packet info of one family (40 bytes with its

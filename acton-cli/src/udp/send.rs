@@ -45,11 +45,26 @@ pub(crate) struct SendBuffer {
     /// The largest datagram that the kernel still cuts out of a larger send: one that does not
     /// fit the path in one packet is refused. Learnt from refusals; 0 is none at all.
     segment_limit: usize,
+    /// Destinations (by tag) and sizes of datagrams that the system called too large.
+    refused: Vec<(u32, usize)>,
 }
+
+/// Refusals remembered at most; more of them say the same.
+const REFUSED: usize = 64;
 
 impl SendBuffer {
     pub(crate) fn new() -> Self {
-        Self { arena: SendArena::new(MESSAGES, DATAGRAMS), segment_limit: MAX_PAYLOAD }
+        Self {
+            arena: SendArena::new(MESSAGES, DATAGRAMS),
+            segment_limit: MAX_PAYLOAD,
+            refused: Vec::new(),
+        }
+    }
+
+    /// Destinations (by tag) and sizes of datagrams that the system called too large since the
+    /// last call.
+    pub(crate) fn refused(&mut self) -> impl Iterator<Item = (u32, usize)> {
+        self.refused.drain(..)
     }
 
     /// Starts a batch on `socket`; [`SendBatch::finish`] sends what is left in it.
@@ -63,6 +78,7 @@ impl SendBuffer {
             socket,
             counts,
             segment_limit: &mut self.segment_limit,
+            refused: &mut self.refused,
             open: None,
         }
     }
@@ -84,6 +100,7 @@ pub(crate) struct SendBatch<'a, 's> {
     socket: &'s UdpSocket,
     counts: &'s mut SendCounts,
     segment_limit: &'s mut usize,
+    refused: &'s mut Vec<(u32, usize)>,
     open: Option<Open<'a>>,
 }
 
@@ -168,9 +185,16 @@ impl<'a> SendBatch<'a, '_> {
             Refusal::Again => false,
             Refusal::Full if wait_writable(self.socket.as_fd()) => false,
             refusal => {
-                refusal.count(self.counts, datagrams);
+                self.give_up(&refusal, index, datagrams);
                 true
             }
+        }
+    }
+
+    fn give_up(&mut self, refusal: &Refusal, index: usize, datagrams: u64) {
+        refusal.count(self.counts, datagrams);
+        if matches!(refusal, Refusal::TooLarge) && self.refused.len() < REFUSED {
+            self.refused.push(self.messages.first(index));
         }
     }
 
@@ -178,7 +202,7 @@ impl<'a> SendBatch<'a, '_> {
     fn send_cut(&mut self, index: usize, error: &io::Error) {
         self.counts.cut += 1;
         let datagrams = self.messages.datagrams(index);
-        let size = self.messages.bytes(index) / datagrams;
+        let (_, size) = self.messages.first(index);
         // EIO: no checksum offload on the way, so no segmentation of any size.
         let no_offload = error.raw_os_error() == Some(libc::EIO);
         *self.segment_limit = if no_offload { 0 } else { size.saturating_sub(1) };
@@ -194,7 +218,7 @@ impl<'a> SendBatch<'a, '_> {
                     Refusal::Again => {}
                     Refusal::Full if wait_writable(self.socket.as_fd()) => {}
                     refusal => {
-                        refusal.count(self.counts, 1);
+                        self.give_up(&refusal, index, 1);
                         break;
                     }
                 }
@@ -306,6 +330,7 @@ mod tests {
         }
         batch.finish();
         assert_eq!((counts.sent, counts.too_large), (2, 1));
+        assert_eq!(buffer.refused().collect::<Vec<_>>(), [(0, MAX_PAYLOAD + 1)]);
         assert_eq!(receive_all(&b), [vec![1; 10], vec![3; 10]]);
     }
 

@@ -45,6 +45,23 @@ impl UdpSocket {
         Ok(Self { socket, ipv6 })
     }
 
+    /// Has datagrams never be fragmented on their way, whatever the system believes of the path
+    /// (IP_PMTUDISC_PROBE, ip(7)): one larger than the first link is refused, one larger than a
+    /// later link is lost. For protocols that search for the path's MTU themselves.
+    ///
+    /// # Errors
+    /// Those of setsockopt(2).
+    pub(crate) fn forbid_fragments(&self) -> io::Result<()> {
+        let set = |level, option| {
+            super::sys::set_option(self.as_fd(), level, option, libc::IP_PMTUDISC_PROBE)
+        };
+        if self.ipv6 {
+            set(libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER)?;
+        }
+        // IPv4 inside an IPv6 socket goes by the option of IPv4.
+        set(libc::IPPROTO_IP, libc::IP_MTU_DISCOVER)
+    }
+
     /// Talks to `remote` alone from now on, from the local address that routing chooses now, and
     /// learns what the network says of it.
     ///

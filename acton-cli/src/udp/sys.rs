@@ -10,7 +10,7 @@ use std::mem::zeroed;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
-use libc::{c_uint, c_void, iovec, mmsghdr};
+use libc::{c_int, c_uint, c_void, iovec, mmsghdr};
 
 use super::address::{Control, Destination, Name};
 
@@ -181,6 +181,15 @@ impl<'a> Messages<'a, '_> {
         end - start
     }
 
+    /// The tag of message `index`'s destination, and the length of its first datagram.
+    pub(super) fn first(&self, index: usize) -> (u32, usize) {
+        let (start, _) = self.run(index);
+        // SAFETY: the destination came from a reference of lifetime 'a (the invariant of
+        // `Messages`).
+        let tag = unsafe { (*self.arena.plan[index].0).tag };
+        (tag, self.arena.vectors[start].iov_len)
+    }
+
     /// The bytes of message `index`, all datagrams together.
     pub(super) fn bytes(&self, index: usize) -> usize {
         let (start, end) = self.run(index);
@@ -239,6 +248,26 @@ impl<'a> Messages<'a, '_> {
         };
         if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
+}
+
+/// Sets an option whose value is an `int`.
+pub(super) fn set_option(
+    socket: BorrowedFd<'_>,
+    level: c_int,
+    option: c_int,
+    value: c_int,
+) -> io::Result<()> {
+    // SAFETY: `value` is an int whose size is given, and is only read.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            option,
+            (&raw const value).cast(),
+            size_of::<c_int>() as u32,
+        )
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Dissolves the association of a connected UDP socket; a port that bind(2) was not asked for by

@@ -7,8 +7,8 @@ use super::{Client, ClientEvent, HELLO_LIFETIME, HELLO_RETRY, REFUSED_HOLD, reke
 use crate::handshake::{COOKIE_LIFETIME, Initiator, random_array};
 use crate::session::{Keys, Link, Live, Role, Setup, Suite};
 use crate::wire::{
-    Caps, HELLO_LEN, HELLO_MAC1, Hello, HelloPayload, Refusal, Retry, VERSION, WELCOME_LEN,
-    Welcome, WelcomePayload,
+    HELLO_LEN, HELLO_MAC1, Hello, HelloPayload, Refusal, Retry, VERSION, WELCOME_LEN, Welcome,
+    WelcomePayload,
 };
 
 /// A handshake under way.
@@ -61,7 +61,7 @@ impl Client {
             version_min: VERSION,
             version_max: VERSION,
             suites: self.config.suites,
-            caps: Caps::ALL,
+            caps: self.config.caps,
             instance: self.instance,
             timestamp: wall,
             max_frame: self.config.max_frame,
@@ -138,7 +138,7 @@ impl Client {
             suite,
             local_id,
             remote_id: welcome.sender_id,
-            caps: payload.caps.common(Caps::ALL),
+            caps: payload.caps.common(self.config.caps),
             max_frame: payload.max_frame.min(self.config.max_frame),
             born: now,
         };

@@ -8,7 +8,7 @@ use super::{Admission, Id, Path, RefusedReason, Server, ServerEvent, SessionId};
 use crate::handshake::{MacKey, Responder, Secret, random_array};
 use crate::session::{Keys, Link, Role, Setup, Suite};
 use crate::wire::{
-    Caps, Hello, HelloPayload, Key, Refusal, VERSION, WELCOME_LEN, Welcome, WelcomePayload,
+    Hello, HelloPayload, Key, Refusal, VERSION, WELCOME_LEN, Welcome, WelcomePayload,
 };
 
 /// For how long a server under load stays careful.
@@ -104,7 +104,7 @@ impl Server {
             version: VERSION,
             suite: terms.map_or(0, Suite::code),
             refusal: terms.err(),
-            caps: Caps::ALL,
+            caps: self.config.caps,
             max_frame: self.config.max_frame,
             pmtu: self.config.pmtu,
             keepalive,
@@ -142,7 +142,7 @@ impl Server {
             suite,
             local_id,
             remote_id: hello.sender_id,
-            caps: payload.caps.common(Caps::ALL),
+            caps: payload.caps.common(self.config.caps),
             max_frame: payload.max_frame.min(self.config.max_frame),
             born: now,
         };

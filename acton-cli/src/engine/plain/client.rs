@@ -15,7 +15,7 @@ use super::super::counters::{Counter, Counters};
 use super::super::dial::Dial;
 use super::super::launch::Launch;
 use super::super::running::{Message, Outbox, next_message};
-use super::super::tap::Carrier;
+use super::super::tap::TapHandle;
 use super::super::worker::{FrameBatch, Output, Side, TapWriter};
 use super::super::{Error, Running, ServerName, SessionInfo, clock};
 use crate::udp::{Destination, Source, UdpSocket};
@@ -33,7 +33,7 @@ pub(in super::super) fn start(
 ) -> Result<Running, Error> {
     let link = Arc::new(Link::default());
     let mut launch = Launch::new(socket, interface)?;
-    let carrier = Carrier::of(&queues)?;
+    let tap = TapHandle::of(&queues[0])?;
     for queue in queues {
         let link = Arc::clone(&link);
         launch.worker(queue, |outbox, counters| ClientSide { link, counters, outbox })?;
@@ -45,8 +45,8 @@ pub(in super::super) fn start(
     let seed = RandomState::new().hash_one(interface.name());
     let control = ClientControl {
         machine: plain::Client::new(protocol, seed, clock::now()),
-        dial: Dial::new(server, launch.socket()?, launch.sender(), News::LookedUp),
-        carrier,
+        dial: Dial::new(server, launch.socket()?, launch.sender(), News::LookedUp, true),
+        tap,
         link: Arc::clone(&link),
         counters: launch.counters(),
     };
@@ -111,7 +111,9 @@ impl Side for ClientSide {
                     self.counters.add(Counter::NoSession, 1);
                 }
             }
-            Ok(Datagram::Control(control)) => self.outbox.post(News::Control(control)),
+            Ok(Datagram::Control(control)) => {
+                self.outbox.post(News::Control(control));
+            }
             Err(_) => self.counters.add(Counter::UnknownControl, 1),
         }
     }
@@ -126,7 +128,7 @@ impl Side for ClientSide {
 struct ClientControl {
     machine: plain::Client,
     dial: Dial<News>,
-    carrier: Carrier,
+    tap: TapHandle,
     link: Arc<Link>,
     counters: Arc<Counters>,
 }
@@ -143,6 +145,7 @@ impl ClientControl {
                 }
                 Some(Message::News(News::NetworkError)) => self.machine.handle_network_error(now),
                 Some(Message::News(News::LookedUp(result))) => self.dial.looked_up(result),
+                Some(Message::Reload) => {}
                 Some(Message::Failed(error)) => break Err(error),
                 Some(Message::Stop) => break Ok(()),
                 None => {}
@@ -193,6 +196,6 @@ impl ClientControl {
 
     fn set_connected(&self, connected: bool) {
         self.link.connected.store(connected, Ordering::Relaxed);
-        self.carrier.set(connected);
+        self.tap.set_carrier(connected);
     }
 }

@@ -149,7 +149,8 @@ impl Side for ServerSide {
         let frame = match Datagram::parse(datagram) {
             Ok(Datagram::Frame(frame)) => frame,
             Ok(Datagram::Control(control)) => {
-                return self.outbox.post(News { from, to, control });
+                self.outbox.post(News { from, to, control });
+                return;
             }
             Err(_) => return self.counters.add(Counter::UnknownControl, 1),
         };
@@ -186,6 +187,7 @@ impl ServerControl {
             let due = self.machine.poll_timeout().map_or(housekeeping, |due| due.min(housekeeping));
             match next_message(inbox, Some(due)) {
                 Some(Message::News(news)) => self.handle(&news),
+                Some(Message::Reload) => {}
                 Some(Message::Failed(error)) => return Err(error),
                 Some(Message::Stop) => return Ok(()),
                 None => {}

@@ -1,0 +1,333 @@
+//! The client's part in secure mode.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+
+use acton_proto::client::{Client, ClientConfig, ClientEvent, DownReason};
+use acton_proto::handshake::SystemRandom;
+use acton_proto::session::{KeyLog, Keys};
+use acton_proto::wire::{Bye, Header, Refusal};
+use acton_tap::{Interface, Queue};
+use arc_swap::{ArcSwap, Cache};
+
+use super::super::counters::{Counter, Counters};
+use super::super::dial::Dial;
+use super::super::launch::Launch;
+use super::super::running::{Message, Outbox, next_message};
+use super::super::tap::TapHandle;
+use super::super::worker::{FrameBatch, Output, Side, TapWriter};
+use super::super::{Error, Running, ServerName, SessionInfo, clock};
+use super::sealed::{Sealed, clamp};
+use super::{ClientKeys, MAX_RARE, count_open_error, is_data, wall};
+use crate::udp::{Destination, Source, UdpSocket};
+
+/// Settings of a client in secure mode.
+pub(in super::super) struct SecureClient {
+    pub(in super::super) server: ServerName,
+    pub(in super::super) keys: ClientKeys,
+    pub(in super::super) keepalive: Duration,
+    pub(in super::super) max_frame: u16,
+    pub(in super::super) key_log: Option<KeyLog>,
+}
+
+/// Starts a client on a TAP and a socket that are ready.
+pub(in super::super) fn start(
+    settings: SecureClient,
+    interface: &Interface,
+    queues: Vec<Queue>,
+    socket: UdpSocket,
+) -> Result<Running, Error> {
+    socket.forbid_fragments().map_err(Error::system("forbid IP fragments"))?;
+    let link = Arc::new(ArcSwap::from_pointee(Link::default()));
+    let mut launch = Launch::new(socket, interface)?;
+    let tap = TapHandle::of(&queues[0])?;
+    for queue in queues {
+        let link = Cache::new(Arc::clone(&link));
+        launch.worker(queue, |outbox, counters| ClientSide {
+            link,
+            sealed: Sealed::default(),
+            counters,
+            outbox,
+        })?;
+    }
+    let SecureClient { server, keys, keepalive, max_frame, key_log } = settings;
+    let mut config = ClientConfig::new(keys.private_key, keys.server_key);
+    config.network_key = keys.network_key;
+    config.psk = keys.psk;
+    config.keepalive = keepalive.as_secs().clamp(1, u16::MAX.into()) as u16;
+    config.max_frame = max_frame;
+    config.caps = super::CAPS;
+    config.key_log = key_log;
+    let control = ClientControl {
+        machine: Client::new(config, Box::new(SystemRandom), clock::now()),
+        dial: Dial::new(server, launch.socket()?, launch.sender(), News::LookedUp, false),
+        tap,
+        link: Arc::clone(&link),
+        counters: launch.counters(),
+        buffer: Vec::new(),
+    };
+    let peer = control.dial.peer();
+    let sessions = Arc::new(move || {
+        let open = peer.lock().filter(|_| link.load().seal.is_some());
+        let info = |address| SessionInfo { number: 0, address, macs: Vec::new() };
+        open.map(info).into_iter().collect()
+    });
+    launch.control(sessions, move |inbox| control.run(inbox))
+}
+
+/// The session as workers see it: a snapshot that is replaced whole.
+#[derive(Debug, Clone)]
+struct Link {
+    to: Destination,
+    /// The keys to seal with, while there is a session.
+    seal: Option<Arc<Keys>>,
+    /// All keys that open what comes.
+    open: Vec<Arc<Keys>>,
+}
+
+impl Default for Link {
+    fn default() -> Self {
+        Self { to: Destination::CONNECTED, seal: None, open: Vec::new() }
+    }
+}
+
+/// What a worker passes to the control thread.
+enum News {
+    Datagram(Vec<u8>),
+    TooLarge(usize),
+    NetworkError,
+    LookedUp(io::Result<Vec<SocketAddr>>),
+}
+
+/// The client's part of a worker.
+struct ClientSide {
+    link: Cache<Arc<ArcSwap<Link>>, Arc<Link>>,
+    sealed: Sealed,
+    counters: Arc<Counters>,
+    outbox: Outbox<News>,
+}
+
+impl Side for ClientSide {
+    fn send(&mut self, frames: &mut FrameBatch, now: Duration, out: &mut Output<'_>) {
+        let link = self.link.load();
+        let Some(keys) = &link.seal else {
+            return self.counters.add(Counter::NotConnected, frames.len() as u64);
+        };
+        clamp(frames, 0..frames.len(), keys);
+        for frame in frames.iter() {
+            self.sealed.seal(0, keys, frame, now, &self.counters);
+            if self.sealed.is_full() {
+                self.sealed.send(out, |_| Some(&link.to));
+            }
+        }
+        self.sealed.send(out, |_| Some(&link.to));
+        for (_, size) in out.refused() {
+            self.outbox.post(News::TooLarge(size));
+        }
+    }
+
+    fn receive(
+        &mut self,
+        _: SocketAddr,
+        _: Option<Source>,
+        datagram: &mut [u8],
+        now: Duration,
+        tap: &mut TapWriter<'_>,
+    ) {
+        let link = self.link.load();
+        let header = is_data(datagram).then(|| Header::parse(datagram).ok()).flatten();
+        let known = header.and_then(|header| {
+            let keys = link.open.iter().find(|keys| keys.setup().local_id == header.receiver_id);
+            Some((header, keys?))
+        });
+        let Some((header, keys)) = known else {
+            if datagram.len() > MAX_RARE {
+                return self.counters.add(Counter::UnknownControl, 1);
+            }
+            self.outbox.post(News::Datagram(datagram.to_vec()));
+            return;
+        };
+        match keys.receive(now, &header, datagram) {
+            Ok((_, Some(frame))) => tap.write(frame.bytes(datagram)),
+            Ok((_, None)) => {}
+            Err(error) => count_open_error(&self.counters, error),
+        }
+    }
+
+    fn network_error(&mut self, error: &io::Error) {
+        log::debug!("UDP: {error}");
+        self.outbox.post(News::NetworkError);
+    }
+}
+
+/// The client's control thread: it connects, and connects again.
+struct ClientControl {
+    machine: Client,
+    dial: Dial<News>,
+    tap: TapHandle,
+    link: Arc<ArcSwap<Link>>,
+    counters: Arc<Counters>,
+    buffer: Vec<u8>,
+}
+
+impl ClientControl {
+    fn run(mut self, inbox: &Receiver<Message<News>>) -> Result<(), Error> {
+        self.machine.handle_timeout(clock::now(), wall());
+        self.settle();
+        let ended = loop {
+            let message = next_message(inbox, self.machine.poll_timeout());
+            let now = clock::now();
+            match message {
+                Some(Message::News(News::Datagram(mut datagram))) => {
+                    if let Some(frame) = self.machine.handle_input(now, &mut datagram) {
+                        self.tap.write(frame.bytes(&datagram), &self.counters);
+                    }
+                }
+                Some(Message::News(News::TooLarge(size))) => {
+                    self.machine.handle_too_large(size.min(u16::MAX.into()) as u16);
+                }
+                Some(Message::News(News::NetworkError)) => self.machine.handle_network_error(now),
+                Some(Message::News(News::LookedUp(result))) => {
+                    self.dial.looked_up(result);
+                    self.change(|_| {});
+                }
+                Some(Message::Reload) => {}
+                Some(Message::Failed(error)) => break Err(error),
+                Some(Message::Stop) => break Ok(()),
+                None => {}
+            }
+            self.machine.handle_timeout(now, wall());
+            self.settle();
+        };
+        let connected = self.machine.keys().is_some();
+        self.machine.close(clock::now());
+        self.settle();
+        if connected {
+            log::info!("said BYE to {}", self.dial.text());
+        }
+        ended
+    }
+
+    fn settle(&mut self) {
+        while let Some(event) = self.machine.poll_event() {
+            match event {
+                ClientEvent::Connecting { attempt } => {
+                    self.dial.connect(attempt.saturating_add(1));
+                    if attempt == NAGGING_AFTER {
+                        log::warn!(
+                            "no answer from {} so far: is its server running, is UDP let through, \
+                             and is the invite one of this server? Trying on",
+                            self.dial.text()
+                        );
+                    }
+                    self.change(|_| {});
+                }
+                ClientEvent::Connected { keys, server_time } => {
+                    self.warn_of_clock(server_time);
+                    self.change(|link| link.open_and_seal(keys));
+                    self.tap.set_carrier(true);
+                    log::info!("connected to {}", self.dial.text());
+                }
+                ClientEvent::KeysChanged { keys } => self.change(|link| link.open_and_seal(keys)),
+                ClientEvent::KeysDropped { local_id } => self.change(|link| {
+                    link.open.retain(|keys| keys.setup().local_id != local_id);
+                }),
+                ClientEvent::Disconnected { reason, retry_in } => {
+                    self.change(|link| {
+                        link.seal = None;
+                        link.open.clear();
+                    });
+                    self.tap.set_carrier(false);
+                    if reason != DownReason::Closed {
+                        log::warn!(
+                            "lost {}: {}; connecting again {}",
+                            self.dial.text(),
+                            explain(reason),
+                            when(retry_in)
+                        );
+                    }
+                }
+                ClientEvent::Refused { reason } => {
+                    log::warn!("{} refused: {}", self.dial.text(), advice(reason));
+                }
+                _ => {}
+            }
+        }
+        while self.dial.is_ready() {
+            self.buffer.clear();
+            let Some(segment) = self.machine.poll_transmit(1, &mut self.buffer) else { break };
+            for datagram in self.buffer.chunks(segment.max(1)) {
+                if !self.dial.send(datagram) {
+                    self.counters.add(Counter::UdpUnreachable, 1);
+                }
+            }
+        }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Link)) {
+        let mut link = Link::clone(&self.link.load());
+        link.to = self.dial.destination();
+        change(&mut link);
+        self.link.store(Arc::new(link));
+    }
+
+    /// A clock that is far off hides in logs and certificates, so say it here.
+    fn warn_of_clock(&self, server_time: u64) {
+        let off = server_time.abs_diff(wall());
+        if Duration::from_nanos(off) > CLOCK_TOLERANCE {
+            log::warn!(
+                "this host's clock and the server's are {} s apart; acton works all the same",
+                Duration::from_nanos(off).as_secs()
+            );
+        }
+    }
+}
+
+/// HELLO without an answer after which it is worth a line.
+const NAGGING_AFTER: u32 = 5;
+/// Difference of clocks that is worth a line.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(300);
+
+impl Link {
+    fn open_and_seal(&mut self, keys: Arc<Keys>) {
+        self.open.push(Arc::clone(&keys));
+        self.seal = Some(keys);
+    }
+}
+
+fn when(wait: Duration) -> String {
+    if wait.is_zero() { "now".to_owned() } else { format!("in {:.0} s", wait.as_secs_f64().ceil()) }
+}
+
+fn explain(reason: DownReason) -> &'static str {
+    match reason {
+        DownReason::Bye(Bye::Stop) => "the server stopped",
+        DownReason::Bye(Bye::Restart) => "the server restarts",
+        DownReason::Bye(Bye::Replaced) => {
+            "another client with the same key took the session; give each client an invite of its \
+             own (acton invite --name)"
+        }
+        DownReason::Bye(Bye::Removed) => {
+            "this client was removed from the server's list; ask for a new invite"
+        }
+        DownReason::Bye(Bye::Limit) => "the server has no room for more sessions",
+        DownReason::Timeout => "no sign of life",
+        DownReason::Expired => "the keys expired and no new ones could be agreed on",
+        _ => "the session ended",
+    }
+}
+
+fn advice(reason: Refusal) -> &'static str {
+    match reason {
+        Refusal::NotAuthorised => {
+            "this client's key is not on its list; ask for an invite (acton invite --name)"
+        }
+        Refusal::Full => "all of its sessions are taken",
+        Refusal::Version => "it speaks no version that this client does; update the older one",
+        Refusal::Suite => "it knows no cipher suite that this client does; update the older one",
+        _ => "for a reason that this version does not know; update acton",
+    }
+}

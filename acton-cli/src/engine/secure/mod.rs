@@ -1,0 +1,89 @@
+//! acton/1, the secure mode: what a worker and the control thread do at each end.
+
+mod admission;
+mod client;
+mod sealed;
+mod server;
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use acton_proto::handshake::Secret;
+use acton_proto::session::OpenError;
+use acton_proto::wire::{Caps, HEADER_LEN, Key};
+
+pub(super) use admission::Admitted;
+pub(super) use client::{SecureClient, start as start_client};
+pub(super) use server::{SecureServer, start as start_server};
+
+use super::counters::{Counter, Counters};
+
+/// UDP payload that a server takes its link to carry, in bytes: 9,000 less the headers of IPv4 and
+/// UDP. A client on a smaller link says so, and what is in between is searched for by probes.
+const SERVER_PMTU: u16 = 8_972;
+/// The longest datagram that a worker passes to the control thread, in bytes. Handshake messages
+/// and keepalives are shorter; what probes the path is not.
+const MAX_RARE: usize = 65_507;
+
+/// What this engine does with frames. It does not yet hand the kernel partial checksums.
+const CAPS: Caps = Caps::FRAG;
+
+/// A server's keys.
+#[derive(Debug, Clone)]
+pub struct ServerKeys {
+    /// Its private key.
+    pub private_key: Secret,
+    /// The key shared by the network, without which no HELLO is answered.
+    pub network_key: Option<Secret>,
+}
+
+/// A client's keys.
+#[derive(Debug, Clone)]
+pub struct ClientKeys {
+    /// Its private key.
+    pub private_key: Secret,
+    /// The server's public key.
+    pub server_key: Key,
+    /// The key shared by the network.
+    pub network_key: Option<Secret>,
+    /// A pre-shared key of its own.
+    pub psk: Option<Secret>,
+}
+
+/// Nanoseconds since 1970, for what compares clocks of different hosts.
+fn wall() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_nanos() as u64
+}
+
+/// Whether a datagram claims to be DATA, which workers open themselves.
+fn is_data(datagram: &[u8]) -> bool {
+    const DATA: u8 = 0x14;
+    datagram.len() > HEADER_LEN && datagram[0] == DATA
+}
+
+fn count_open_error(counters: &Counters, error: OpenError) {
+    counters.add(
+        match error {
+            OpenError::Forged => Counter::Forged,
+            OpenError::Replayed => Counter::Replayed,
+            _ => Counter::KeysExpired,
+        },
+        1,
+    );
+}
+
+/// The first characters of a public key, enough to tell clients apart in a log.
+struct Short<'a>(&'a Key);
+
+impl fmt::Display for Short<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Ten base64 characters hold 7.5 bytes; hexadecimal would need 15.
+        write!(f, "{}..", &data_encoding::BASE64.encode(&self.0[..9])[..10])
+    }
+}
+
+/// The unspecified address means "any": no reason to insist on it.
+fn specified(ip: IpAddr) -> Option<IpAddr> {
+    Some(ip).filter(|ip| !ip.is_unspecified())
+}

@@ -1,0 +1,469 @@
+//! The server's part in secure mode.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+
+use acton_bridge::{Bridge, Owner};
+use acton_proto::handshake::SystemRandom;
+use acton_proto::server::{
+    DownReason, Notice, Path, RefusedReason, Server, ServerConfig, ServerEvent, SessionId,
+};
+use acton_proto::session::{KeyLog, Keys};
+use acton_proto::wire::{Bye, Header, Key, Refusal};
+use acton_tap::{Interface, Queue};
+use arc_swap::{ArcSwap, Cache};
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+
+use super::super::counters::{Counter, Counters};
+use super::super::housekeeping::Housekeeping;
+use super::super::launch::Launch;
+use super::super::leaves::{Leaf, LeafId, Leaves, Ports, slot};
+use super::super::router::{Router, Target};
+use super::super::running::{
+    INBOX_LEN, Message, Outbox, SessionsReader, next_message, read_sessions,
+};
+use super::super::tap::TapHandle;
+use super::super::worker::{FrameBatch, Output, Side, TapWriter};
+use super::super::{Error, Running, clock};
+use super::admission::Admitted;
+use super::sealed::{Sealed, clamp};
+use super::{MAX_RARE, SERVER_PMTU, ServerKeys, count_open_error, is_data, specified, wall};
+use crate::udp::{Destination, Source, UdpSocket};
+
+/// Type byte of a HELLO.
+const HELLO: u8 = 0x11;
+/// HELLO that may wait for the control thread: half of what may wait at all, so that a flood of
+/// them leaves room for those who have a session.
+const MAX_HELLOS: usize = INBOX_LEN / 2;
+/// Most of a restart's time over which clients come back, by session.
+const RETURN_SPREAD: Duration = Duration::from_millis(2);
+
+/// Settings of a server in secure mode.
+pub(in super::super) struct SecureServer {
+    pub(in super::super) keys: ServerKeys,
+    pub(in super::super) admitted: Admitted,
+    pub(in super::super) keepalive: Duration,
+    pub(in super::super) max_sessions: usize,
+    pub(in super::super) max_frame: u16,
+    pub(in super::super) key_log: Option<KeyLog>,
+}
+
+/// Starts a server on a TAP, a socket and a bridge that are ready.
+pub(in super::super) fn start(
+    settings: SecureServer,
+    interface: &Interface,
+    queues: Vec<Queue>,
+    socket: UdpSocket,
+    bridge: Arc<Bridge<LeafId>>,
+) -> Result<Running, Error> {
+    socket.forbid_fragments().map_err(Error::system("forbid IP fragments"))?;
+    let clients = Arc::new(ArcSwap::from_pointee(Clients::default()));
+    let hellos = Arc::new(AtomicUsize::new(0));
+    let mut launch = Launch::new(socket, interface)?;
+    let tap = TapHandle::of(&queues[0])?;
+    for queue in queues {
+        launch.worker(queue, |outbox, counters| ServerSide {
+            clients: Cache::new(Arc::clone(&clients)),
+            router: Router::new(Arc::clone(&bridge), Arc::clone(&counters)),
+            sealed: Sealed::default(),
+            runs: Vec::new(),
+            hellos: Arc::clone(&hellos),
+            counters,
+            outbox,
+        })?;
+    }
+    let now = clock::now();
+    let mut config = ServerConfig::new(settings.keys.private_key);
+    config.network_key = settings.keys.network_key;
+    config.max_sessions = settings.max_sessions;
+    config.keepalive = settings.keepalive.as_secs().clamp(1, u16::MAX.into()) as u16;
+    config.max_frame = settings.max_frame;
+    config.pmtu = SERVER_PMTU;
+    config.caps = super::CAPS;
+    config.key_log = settings.key_log;
+    let admitted = settings.admitted;
+    let control = ServerControl {
+        machine: Server::new(config, admitted.policy(), Box::new(SystemRandom), now),
+        admitted,
+        socket: launch.socket()?,
+        tap,
+        housekeeping: Housekeeping::new(Arc::clone(&bridge), launch.worker_counters(), now),
+        router: Router::new(Arc::clone(&bridge), launch.counters()),
+        bridge: Arc::clone(&bridge),
+        clients: Arc::clone(&clients),
+        ports: Ports::default(),
+        hellos,
+        counters: launch.counters(),
+        buffer: Vec::new(),
+    };
+    let sessions: SessionsReader = Arc::new(move || {
+        read_sessions(&clients.load().leaves, &bridge, |client| client.path.remote)
+    });
+    launch.control(sessions, move |inbox| control.run(inbox))
+}
+
+/// One client, as workers see it.
+#[derive(Debug, Clone)]
+struct Client {
+    id: LeafId,
+    path: Path,
+    to: Destination,
+    /// The keys to seal with.
+    keys: Arc<Keys>,
+}
+
+impl Leaf for Client {
+    fn id(&self) -> LeafId {
+        self.id
+    }
+}
+
+/// All clients at one moment: a snapshot that is replaced whole, so that a reader never waits.
+#[derive(Debug, Clone, Default)]
+struct Clients {
+    leaves: Leaves<Client>,
+    /// Keys that open, by the id in a datagram's header, and whose they are.
+    opening: HashMap<u32, (LeafId, Arc<Keys>), RandomState>,
+}
+
+/// What a worker passes to the control thread.
+enum News {
+    Datagram { path: Path, bytes: Vec<u8> },
+    Opened(Notice),
+    TooLarge { leaf: LeafId, size: usize },
+}
+
+/// The server's part of a worker.
+struct ServerSide {
+    clients: Cache<Arc<ArcSwap<Clients>>, Arc<Clients>>,
+    router: Router,
+    sealed: Sealed,
+    runs: Vec<(Target, std::ops::Range<usize>)>,
+    /// HELLO that wait for the control thread.
+    hellos: Arc<AtomicUsize>,
+    counters: Arc<Counters>,
+    outbox: Outbox<News>,
+}
+
+impl Side for ServerSide {
+    fn send(&mut self, frames: &mut FrameBatch, now: Duration, out: &mut Output<'_>) {
+        let Self { clients, router, sealed, runs, counters, outbox, .. } = self;
+        let leaves = &clients.load().leaves;
+        runs.clear();
+        router.route(frames, now, leaves, |target, run| runs.push((target, run)));
+        let at = |slot| leaves.in_slot(slot).map(|client| &client.to);
+        for (target, run) in runs.drain(..) {
+            let (one, all) = match target {
+                Target::One(id) => (leaves.get(id), None),
+                Target::All => (None, Some(leaves.iter())),
+            };
+            if let Some(client) = one {
+                clamp(frames, run.clone(), &client.keys);
+            }
+            // A frame for everybody is sealed for each: a key that all share would let any of
+            // them speak as the server.
+            for client in one.into_iter().chain(all.into_iter().flatten()) {
+                for frame in run.clone() {
+                    sealed.seal(slot(client.id), &client.keys, frames.get(frame), now, counters);
+                }
+                if sealed.is_full() {
+                    sealed.send(out, at);
+                }
+            }
+        }
+        sealed.send(out, at);
+        for (leaf, size) in out.refused() {
+            outbox.post(News::TooLarge { leaf, size });
+        }
+    }
+
+    fn receive(
+        &mut self,
+        from: SocketAddr,
+        to: Option<Source>,
+        datagram: &mut [u8],
+        now: Duration,
+        tap: &mut TapWriter<'_>,
+    ) {
+        let path = Path { remote: from, local: to.and_then(|to| specified(to.ip())) };
+        let clients = self.clients.load();
+        let header = is_data(datagram).then(|| Header::parse(datagram).ok()).flatten();
+        let known = header.and_then(|header| {
+            let (leaf, keys) = clients.opening.get(&header.receiver_id)?;
+            Some((header, *leaf, keys))
+        });
+        let Some((header, leaf, keys)) = known else {
+            return post_rare(&self.outbox, &self.hellos, &self.counters, path, datagram);
+        };
+        let (opened, frame) = match keys.receive(now, &header, datagram) {
+            Ok(received) => received,
+            Err(error) => return count_open_error(&self.counters, error),
+        };
+        let client = clients.leaves.get(leaf);
+        let moved = opened.newest && client.is_none_or(|client| client.path != path);
+        if opened.first || moved {
+            self.outbox.post(News::Opened(Notice {
+                local_id: header.receiver_id,
+                from: path,
+                bytes: datagram.len(),
+                newest: opened.newest,
+            }));
+        }
+        if let (Some(_), Some(frame)) = (client, frame) {
+            let frame = frame.bytes(datagram);
+            if self.router.admit(leaf, frame, now) {
+                tap.write(frame);
+            }
+        }
+    }
+
+    fn network_error(&mut self, error: &io::Error) {
+        log::debug!("UDP: {error}");
+    }
+}
+
+/// Passes on what only the control thread can deal with.
+fn post_rare(
+    outbox: &Outbox<News>,
+    hellos: &AtomicUsize,
+    counters: &Counters,
+    path: Path,
+    datagram: &[u8],
+) {
+    if datagram.is_empty() || datagram.len() > MAX_RARE {
+        return counters.add(Counter::UnknownControl, 1);
+    }
+    let hello = datagram[0] == HELLO;
+    if hello && hellos.load(Ordering::Relaxed) >= MAX_HELLOS {
+        return counters.add(Counter::ControlBusy, 1);
+    }
+    if outbox.post(News::Datagram { path, bytes: datagram.to_vec() }) && hello {
+        hellos.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// The server's control thread: it alone opens and ends sessions.
+struct ServerControl {
+    machine: Server,
+    admitted: Admitted,
+    socket: UdpSocket,
+    tap: TapHandle,
+    bridge: Arc<Bridge<LeafId>>,
+    router: Router,
+    clients: Arc<ArcSwap<Clients>>,
+    ports: Ports,
+    hellos: Arc<AtomicUsize>,
+    counters: Arc<Counters>,
+    housekeeping: Housekeeping,
+    buffer: Vec<u8>,
+}
+
+impl ServerControl {
+    fn run(mut self, inbox: &Receiver<Message<News>>) -> Result<(), Error> {
+        let ended = loop {
+            let due = self.housekeeping.due().min(self.admitted.due());
+            let due = self.machine.poll_timeout().map_or(due, |machine| machine.min(due));
+            match next_message(inbox, Some(due)) {
+                Some(Message::News(news)) => self.handle(news),
+                Some(Message::Reload) => {
+                    if let Some(policy) = self.admitted.reload() {
+                        self.machine.set_clients(clock::now(), policy);
+                    }
+                }
+                Some(Message::Failed(error)) => break Err(error),
+                Some(Message::Stop) => break Ok(()),
+                None => {}
+            }
+            let now = clock::now();
+            self.machine.handle_timeout(now);
+            if let Some(policy) = self.admitted.look(now) {
+                self.machine.set_clients(now, policy);
+            }
+            self.settle();
+            self.housekeeping.run(now);
+        };
+        let spread =
+            RETURN_SPREAD * u32::try_from(self.machine.session_count()).unwrap_or(u32::MAX);
+        self.machine.close(clock::now(), Bye::Restart, spread + Duration::from_millis(500));
+        self.settle();
+        ended
+    }
+
+    fn handle(&mut self, news: News) {
+        let now = clock::now();
+        match news {
+            News::Datagram { path, mut bytes } => {
+                if bytes.first() == Some(&HELLO) {
+                    self.hellos.fetch_sub(1, Ordering::Relaxed);
+                }
+                let received = self.machine.handle_input(now, wall(), path, &mut bytes);
+                if let Some((id, frame)) = received {
+                    // The session's beginning is among the events, and comes first.
+                    self.settle();
+                    let leaf = self.ports.current(id.0 as usize);
+                    if self.router.admit(leaf, frame.bytes(&bytes), now) {
+                        self.tap.write(frame.bytes(&bytes), &self.counters);
+                    }
+                }
+            }
+            News::Opened(notice) => self.machine.handle_notice(now, &notice),
+            News::TooLarge { leaf, size } => {
+                let id = SessionId(slot(leaf) as u32);
+                if self.ports.current(slot(leaf)) == leaf {
+                    self.machine.handle_too_large(now, id, size.min(u16::MAX.into()) as u16);
+                }
+            }
+        }
+    }
+
+    /// Makes workers and bridge follow the sessions, then sends what the machine has to say.
+    fn settle(&mut self) {
+        let mut next = None;
+        while let Some(event) = self.machine.poll_event() {
+            let clients = next.get_or_insert_with(|| Clients::clone(&self.clients.load()));
+            self.apply(event, clients);
+        }
+        if let Some(clients) = next {
+            self.clients.store(Arc::new(clients));
+        }
+        loop {
+            self.buffer.clear();
+            let Some(transmit) = self.machine.poll_transmit(1, &mut self.buffer) else { break };
+            let to = self.destination(transmit.path);
+            if let Err(error) = self.socket.send(&to, &self.buffer) {
+                self.counters.add(Counter::UdpUnreachable, 1);
+                log::debug!("{}: {error}", transmit.path.remote);
+            }
+        }
+    }
+
+    fn destination(&self, path: Path) -> Destination {
+        let source = path.local.map(|ip| Source::of(ip, path.remote));
+        Destination::new(path.remote, source, self.socket.is_ipv6())
+    }
+
+    fn apply(&mut self, event: ServerEvent, clients: &mut Clients) {
+        match event {
+            ServerEvent::SessionUp { id, client, path, keys } => {
+                self.session_up(clients, id, &client, path, keys);
+            }
+            ServerEvent::KeysReady { id, keys } => {
+                let leaf = self.ports.current(id.0 as usize);
+                if clients.leaves.get(leaf).is_some() {
+                    clients.opening.insert(keys.setup().local_id, (leaf, keys));
+                }
+            }
+            ServerEvent::KeysChanged { id, keys, replaced } => {
+                let leaf = self.ports.current(id.0 as usize);
+                clients.opening.insert(keys.setup().local_id, (leaf, Arc::clone(&keys)));
+                change(clients, leaf, |client| client.keys = keys);
+                if replaced {
+                    log::info!("session {} goes on with another instance of its client", id.0);
+                }
+            }
+            ServerEvent::KeysDropped { local_id, .. } => {
+                clients.opening.remove(&local_id);
+            }
+            ServerEvent::AddressChanged { id, path } => {
+                let leaf = self.ports.current(id.0 as usize);
+                let to = self.destination(path).tagged(leaf);
+                change(clients, leaf, |client| (client.path, client.to) = (path, to));
+                log::info!("session {} moved to {}", id.0, path.remote);
+            }
+            ServerEvent::SessionDown { id, client, reason } => {
+                let leaf = self.ports.current(id.0 as usize);
+                clients.leaves.remove(slot(leaf));
+                clients.opening.retain(|_, (owner, _)| *owner != leaf);
+                let macs = self.bridge.purge(leaf);
+                log::info!(
+                    "session {} down: {} {}; {macs} MACs forgotten, {} open",
+                    id.0,
+                    self.admitted.name(&client),
+                    ended_by(reason),
+                    clients.leaves.len()
+                );
+            }
+            ServerEvent::Duplicate { id, client } => log::warn!(
+                "session {}: two clients fight for the key of {}; give each an invite of its own \
+                 (acton invite --name)",
+                id.0,
+                self.admitted.name(&client)
+            ),
+            ServerEvent::Refused { path, client, reason } => {
+                let who = client.map(|key| format!(" ({})", self.admitted.name(&key)));
+                log::warn!(
+                    "{}{} got no session: {}",
+                    path.remote,
+                    who.unwrap_or_default(),
+                    refused_by(reason)
+                );
+            }
+            _ => {}
+        }
+    }
+
+    fn session_up(
+        &mut self,
+        clients: &mut Clients,
+        id: SessionId,
+        key: &Key,
+        path: Path,
+        keys: Arc<Keys>,
+    ) {
+        let leaf = self.ports.open(id.0 as usize);
+        let to = self.destination(path).tagged(leaf);
+        clients.opening.insert(keys.setup().local_id, (leaf, Arc::clone(&keys)));
+        clients.leaves.insert(Arc::new(Client { id: leaf, path, to, keys }));
+        for mac in self.admitted.macs(key) {
+            if let Err(error) = self.bridge.add_static(0, mac, Owner::Leaf(leaf)) {
+                log::warn!("{mac} of {}: {error}", self.admitted.name(key));
+            }
+        }
+        log::info!(
+            "session {} up: {} from {}; {} open",
+            id.0,
+            self.admitted.name(key),
+            path.remote,
+            clients.leaves.len()
+        );
+    }
+}
+
+fn change(clients: &mut Clients, leaf: LeafId, change: impl FnOnce(&mut Client)) {
+    if let Some(client) = clients.leaves.get(leaf) {
+        let mut client = Client::clone(client);
+        change(&mut client);
+        clients.leaves.insert(Arc::new(client));
+    }
+}
+
+fn ended_by(reason: DownReason) -> &'static str {
+    match reason {
+        DownReason::Bye(_) => "said BYE",
+        DownReason::Timeout => "has been silent too long",
+        DownReason::Removed => "is not on the list any more",
+        _ => "ended with the server",
+    }
+}
+
+fn refused_by(reason: RefusedReason) -> &'static str {
+    match reason {
+        RefusedReason::WrongKey => {
+            "its HELLO was made for another server or network key; its invite is not of this \
+             server, or an old one"
+        }
+        RefusedReason::Handshake => "its handshake does not open; its invite is damaged or old",
+        RefusedReason::Told(Refusal::NotAuthorised) => {
+            "its key is not on the list; acton invite --name makes it an invite"
+        }
+        RefusedReason::Told(Refusal::Full) => "all sessions are taken (--max-sessions)",
+        RefusedReason::Told(Refusal::Version) => "it speaks no version that this server does",
+        RefusedReason::Told(Refusal::Suite) => "it knows no cipher suite that this server does",
+        _ => "the protocol forbids it",
+    }
+}
