@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::key_log::KeyLogOption;
 use super::state::{StateOptions, read_text};
-use super::values::{TapOptions, mac, network, seconds};
+use super::values::{SuiteOption, TapOptions, mac, network, seconds};
 use super::{FAILURE, Failure, USAGE, run};
 use crate::{Client, ServerName};
 
@@ -60,6 +60,10 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     keepalive: Option<Duration>,
 
+    /// Cipher suite
+    #[arg(long, value_enum, default_value_t = SuiteOption::Auto, conflicts_with = "plain")]
+    suite: SuiteOption,
+
     #[command(flatten)]
     key_log: KeyLogOption,
 
@@ -81,7 +85,9 @@ impl Arguments {
             let target = invite.as_ref().map(|text| text.trim()).or(self.server.as_deref());
             let credentials = self.state.open().client_credentials(target, self.port)?;
             log::info!("joining with {}", credentials.origin);
-            Client::builder(credentials.server.clone()).keys(credentials.into())
+            Client::builder(credentials.server.clone())
+                .keys(credentials.into())
+                .suites(self.suite.into())
         };
         if let Some(keepalive) = self.keepalive {
             client = client.keepalive(keepalive);

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::key_log::KeyLogOption;
 use super::state::{StateOptions, print};
-use super::values::{TapOptions, mac, network, seconds};
+use super::values::{SuiteOption, TapOptions, mac, network, seconds};
 use super::{Failure, run};
 use crate::Server;
 use crate::keys::{ServerIdentity, default_address};
@@ -82,6 +82,15 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 16)]
     macs_per_client: usize,
 
+    /// Threads that move frames
+    #[arg(long, value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u8).range(1..=64))]
+    workers: u8,
+
+    /// Cipher suite
+    #[arg(long, value_enum, default_value_t = SuiteOption::Auto, conflicts_with = "plain")]
+    suite: SuiteOption,
+
     #[command(flatten)]
     key_log: KeyLogOption,
 
@@ -108,7 +117,8 @@ impl Arguments {
             .tap(self.tap.settings(&self.tap_name, self.mac, &addresses))
             .mac_ageing(self.mac_ageing)
             .max_sessions(self.max_sessions.into())
-            .macs_per_client(self.macs_per_client);
+            .macs_per_client(self.macs_per_client)
+            .workers(self.workers.into());
         if let Some(keepalive) = self.keepalive {
             server = server.keepalive(keepalive);
         }
@@ -121,7 +131,7 @@ impl Arguments {
             if identity.created {
                 welcome(&identity, clients.list().is_some(), listen)?;
             }
-            server = server.keys(identity.into()).clients(clients);
+            server = server.keys(identity.into()).clients(clients).suites(self.suite.into());
             if let Some(log) = self.key_log.open()? {
                 server = server.key_log(log);
             }

@@ -3,7 +3,8 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use clap::Args;
+use acton_proto::wire::Suites;
+use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 use pnet_base::MacAddr;
 
@@ -49,6 +50,27 @@ impl TapOptions {
 
 fn is_unset(net: &IpNet) -> bool {
     net.addr().is_unspecified() && net.prefix_len() == 0
+}
+
+/// A cipher suite, by the name that users know it by.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum SuiteOption {
+    /// AES-256-GCM where both processors have instructions for it, else ChaCha20-Poly1305
+    Auto,
+    /// AES-256-GCM
+    Aes,
+    /// ChaCha20-Poly1305
+    Chacha,
+}
+
+impl From<SuiteOption> for Suites {
+    fn from(suite: SuiteOption) -> Self {
+        match suite {
+            SuiteOption::Auto => Self::detect(),
+            SuiteOption::Aes => Self::AES_256_GCM,
+            SuiteOption::Chacha => Self::CHACHA20_POLY1305,
+        }
+    }
 }
 
 /// A MAC that an interface can own.

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use acton_proto::session::KeyLog;
+use acton_proto::wire::Suites;
 
 use super::plain;
 use super::secure::{self, ClientKeys, SecureClient};
@@ -21,7 +22,14 @@ impl Client {
     /// [`plain`](ClientBuilder::plain) mode.
     pub fn builder(server: ServerName) -> ClientBuilder {
         let tap = TapSettings::new("client");
-        ClientBuilder { server, tap, mode: Mode::Unset, keepalive: None, key_log: None }
+        ClientBuilder {
+            server,
+            tap,
+            mode: Mode::Unset,
+            keepalive: None,
+            key_log: None,
+            suites: Suites::detect(),
+        }
     }
 }
 
@@ -40,6 +48,7 @@ pub struct ClientBuilder {
     mode: Mode,
     keepalive: Option<Duration>,
     key_log: Option<KeyLog>,
+    suites: Suites,
 }
 
 impl ClientBuilder {
@@ -54,6 +63,13 @@ impl ClientBuilder {
     #[must_use]
     pub fn keys(mut self, keys: ClientKeys) -> Self {
         self.mode = Mode::Secure(Box::new(keys));
+        self
+    }
+
+    /// Secure mode: the cipher suites to agree to, by default what the processor is good at.
+    #[must_use]
+    pub fn suites(mut self, suites: Suites) -> Self {
+        self.suites = suites;
         self
     }
 
@@ -110,6 +126,7 @@ impl ClientBuilder {
                     keepalive: self.keepalive.unwrap_or(KEEPALIVE_SECURE),
                     max_frame: max_frame(self.tap.mtu),
                     key_log: self.key_log,
+                    suites: self.suites,
                 };
                 secure::start_client(settings, &interface, queues, socket)
             }

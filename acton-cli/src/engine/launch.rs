@@ -14,7 +14,8 @@ use crate::udp::UdpSocket;
 
 /// A tunnel in the making: its workers run, its control thread does not yet.
 pub(super) struct Launch<M> {
-    socket: UdpSocket,
+    /// One a worker; a client's workers share one.
+    sockets: Vec<UdpSocket>,
     tap_name: String,
     sender: SyncSender<Message<M>>,
     inbox: Receiver<Message<M>>,
@@ -25,11 +26,12 @@ pub(super) struct Launch<M> {
 }
 
 impl<M: Send + 'static> Launch<M> {
-    pub(super) fn new(socket: UdpSocket, interface: &Interface) -> Result<Self, Error> {
+    /// A tunnel whose workers take `sockets` in turn.
+    pub(super) fn new(sockets: Vec<UdpSocket>, interface: &Interface) -> Result<Self, Error> {
         let (sender, inbox) = mpsc::sync_channel(INBOX_LEN);
         let stop = Stop::new().map_err(Error::system("make an eventfd"))?;
         Ok(Self {
-            socket,
+            sockets,
             tap_name: interface.name().to_owned(),
             sender,
             inbox,
@@ -51,7 +53,13 @@ impl<M: Send + 'static> Launch<M> {
 
     /// A handle of the socket for the control thread.
     pub(super) fn socket(&self) -> Result<UdpSocket, Error> {
-        self.socket.try_clone().map_err(Error::system("duplicate the UDP socket"))
+        self.socket_of(0)
+    }
+
+    /// A handle of the socket of worker number `worker`.
+    fn socket_of(&self, worker: usize) -> Result<UdpSocket, Error> {
+        let socket = &self.sockets[worker % self.sockets.len()];
+        socket.try_clone().map_err(Error::system("duplicate the UDP socket"))
     }
 
     /// A way to the control thread.
@@ -65,13 +73,14 @@ impl<M: Send + 'static> Launch<M> {
         queue: Queue,
         side: impl FnOnce(Outbox<M>, Arc<Counters>) -> S,
     ) -> Result<(), Error> {
+        let socket = self.socket_of(self.counters.len() - 1)?;
         let counters = Arc::new(Counters::new());
         self.counters.push(Arc::clone(&counters));
         let outbox = Outbox { sender: self.sender.clone(), counters: Arc::clone(&counters) };
         let worker = Worker {
             tap_name: self.tap_name.clone(),
             queue,
-            socket: self.socket()?,
+            socket,
             stop: self.stop.clone(),
             side: side(outbox, Arc::clone(&counters)),
             counters,
@@ -85,7 +94,8 @@ impl<M: Send + 'static> Launch<M> {
         sessions: SessionsReader,
         control: impl FnOnce(&Receiver<Message<M>>) -> Result<(), Error> + Send + 'static,
     ) -> Result<Running, Error> {
-        let local_addr = self.socket.local_addr().map_err(Error::system("read the UDP address"))?;
+        let local_addr =
+            self.sockets[0].local_addr().map_err(Error::system("read the UDP address"))?;
         let (inbox, workers) = (self.inbox, self.workers);
         let thread = thread::Builder::new()
             .name("acton-control".to_owned())

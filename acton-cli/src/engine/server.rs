@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use acton_bridge::{Bridge, Config, MovePolicy};
 use acton_proto::session::KeyLog;
+use acton_proto::wire::Suites;
 use ipnet::IpNet;
 
 use super::leaves::MAX_SESSIONS;
@@ -16,6 +17,8 @@ use super::{Error, Running, TapSettings};
 use crate::keys::Watched;
 use crate::udp::UdpSocket;
 
+/// Workers at most: more would wait for one another in the kernel.
+const MAX_WORKERS: usize = 64;
 /// Time between a client's keepalives in plain mode, as in 0.1.1.
 pub(super) const KEEPALIVE_PLAIN: Duration = Duration::from_secs(10);
 /// Time between a client's keepalives in secure mode: below what address translators forget after.
@@ -37,10 +40,12 @@ impl Server {
             peers: Vec::new(),
             clients: None,
             key_log: None,
+            suites: Suites::detect(),
             keepalive: None,
             max_sessions: 4_096,
             mac_ageing: Duration::from_secs(300),
             macs_per_client: 16,
+            workers: 1,
         }
     }
 }
@@ -62,10 +67,12 @@ pub struct ServerBuilder {
     peers: Vec<SocketAddr>,
     clients: Option<Watched>,
     key_log: Option<KeyLog>,
+    suites: Suites,
     keepalive: Option<Duration>,
     mac_ageing: Duration,
     max_sessions: usize,
     macs_per_client: usize,
+    workers: usize,
 }
 
 impl ServerBuilder {
@@ -95,6 +102,13 @@ impl ServerBuilder {
     #[must_use]
     pub fn clients(mut self, list: Watched) -> Self {
         self.clients = Some(list);
+        self
+    }
+
+    /// Secure mode: the cipher suites to agree to, by default what the processor is good at.
+    #[must_use]
+    pub fn suites(mut self, suites: Suites) -> Self {
+        self.suites = suites;
         self
     }
 
@@ -154,6 +168,13 @@ impl ServerBuilder {
         self
     }
 
+    /// Threads that move frames, each with a TAP queue and a UDP socket of its own: 1 to 64.
+    #[must_use]
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = workers.clamp(1, MAX_WORKERS);
+        self
+    }
+
     /// Makes the TAP and the socket and starts the server.
     ///
     /// # Errors
@@ -170,9 +191,9 @@ impl ServerBuilder {
             Mode::Secure(_) => (MovePolicy::guarded(), "secure mode"),
         };
         // The socket first: where the port is taken, no TAP comes and goes.
-        let socket = UdpSocket::bind(self.listen)
+        let sockets = UdpSocket::bind_group(self.listen, self.workers)
             .map_err(|source| Error::Bind { address: self.listen, source })?;
-        let (interface, queues) = self.tap.open(1, true)?;
+        let (interface, queues) = self.tap.open(self.workers, true)?;
         let own_mac = interface.mac()?;
         let config = Config::default()
             .ageing(self.mac_ageing)
@@ -207,7 +228,7 @@ impl ServerBuilder {
                     keepalive: self.keepalive.unwrap_or(KEEPALIVE_PLAIN),
                     max_sessions: self.max_sessions,
                 };
-                plain::start_server(settings, &interface, queues, socket, bridge)
+                plain::start_server(settings, &interface, queues, sockets, bridge)
             }
             Mode::Secure(keys) => {
                 let settings = SecureServer {
@@ -217,8 +238,9 @@ impl ServerBuilder {
                     max_sessions: self.max_sessions,
                     max_frame: max_frame(self.tap.mtu),
                     key_log: self.key_log,
+                    suites: self.suites,
                 };
-                secure::start_server(settings, &interface, queues, socket, bridge)
+                secure::start_server(settings, &interface, queues, sockets, bridge)
             }
         }
     }

@@ -13,6 +13,9 @@ use super::address::Destination;
 /// lost its core for a moment must not lose.
 const BUFFER_LEN: usize = 4 << 20;
 
+/// Returns the accumulator, linux/bpf_common.h.
+const BPF_A: u32 = 0x10;
+
 /// A non-blocking UDP socket that says to which local address a datagram came and takes merged
 /// datagrams (UDP_GRO).
 #[derive(Debug)]
@@ -27,6 +30,45 @@ impl UdpSocket {
     /// # Errors
     /// Those of socket(2) and bind(2).
     pub(crate) fn bind(local: SocketAddr) -> io::Result<Self> {
+        Self::bind_one(local, false)
+    }
+
+    /// Binds `count` sockets to the same address (SO_REUSEPORT, socket(7)); the kernel gives each
+    /// peer's datagrams to one of them.
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind), also where a program of the same user shares the port already.
+    pub(crate) fn bind_group(local: SocketAddr, count: usize) -> io::Result<Vec<Self>> {
+        let alone = Self::bind_one(local, false)?;
+        if count <= 1 {
+            return Ok(vec![alone]);
+        }
+        // It proved that nobody else has the port, which sharing would not notice.
+        let local = alone.local_addr()?;
+        drop(alone);
+        (0..count).map(|_| Self::bind_one(local, true)).collect()
+    }
+
+    /// Has a datagram for this group of sockets go to the one whose number stands in the low
+    /// `bits` bits of the word at offset 4 of its payload. A number that no socket has leaves the
+    /// choice to the kernel.
+    ///
+    /// # Errors
+    /// Those of setsockopt(2).
+    pub(crate) fn steer_by_word(&self, bits: u8) -> io::Result<()> {
+        let mask = (1 << bits) - 1;
+        super::sys::attach_reuseport_filter(
+            self.as_fd(),
+            &mut [
+                // A = the 32 bits at offset 4; A &= mask; return A
+                super::sys::bpf(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 4),
+                super::sys::bpf(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, mask),
+                super::sys::bpf(libc::BPF_RET | BPF_A, 0),
+            ],
+        )
+    }
+
+    fn bind_one(local: SocketAddr, shared: bool) -> io::Result<Self> {
         let ipv6 = local.is_ipv6();
         let socket = Socket::new(Domain::for_address(local), Type::DGRAM, Some(Protocol::UDP))?;
         socket.set_nonblocking(true)?;
@@ -36,6 +78,7 @@ impl UdpSocket {
         } else {
             setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
         }
+        socket.set_reuse_port(shared)?;
         grow_buffers(&socket);
         // Kernels before 5.0 know no merging; then each datagram comes alone.
         if let Err(error) = setsockopt(&socket, sockopt::UdpGroSegment, &true) {
@@ -127,5 +170,37 @@ fn grow_buffers(socket: &Socket) {
     }
     if setsockopt(socket, sockopt::SndBufForce, &BUFFER_LEN).is_err() {
         let _ = socket.set_send_buffer_size(BUFFER_LEN);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::recv::RecvBatch;
+    use super::*;
+
+    #[test]
+    fn datagrams_go_to_the_socket_that_they_name() {
+        let group = UdpSocket::bind_group("127.0.0.1:0".parse().unwrap(), 3).unwrap();
+        group[0].steer_by_word(2).unwrap();
+        let to = Destination::new(group[0].local_addr().unwrap(), None, false);
+        let mut batch = RecvBatch::new();
+        for (index, socket) in group.iter().enumerate() {
+            // From several sources, which alone would spread over the group.
+            for _ in 0..8 {
+                let sender = UdpSocket::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+                let word = 0xabcd_ef00_u32 | index as u32;
+                sender.send(&to, &[&[0; 4][..], &word.to_be_bytes()].concat()).unwrap();
+                assert_eq!(batch.receive(socket.as_fd()).unwrap(), 1);
+            }
+        }
+    }
+
+    #[test]
+    fn a_port_in_use_is_noticed_by_a_group_too() {
+        let local = "127.0.0.1:0".parse().unwrap();
+        let group = UdpSocket::bind_group(local, 2).unwrap();
+        let taken = group[0].local_addr().unwrap();
+        let error = UdpSocket::bind_group(taken, 2).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     }
 }

@@ -10,7 +10,7 @@ use std::mem::zeroed;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
-use libc::{c_int, c_uint, c_void, iovec, mmsghdr};
+use libc::{c_int, c_uint, c_void, iovec, mmsghdr, sock_filter, sock_fprog};
 
 use super::address::{Control, Destination, Name};
 
@@ -265,6 +265,33 @@ pub(super) fn set_option(
             option,
             (&raw const value).cast(),
             size_of::<c_int>() as u32,
+        )
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// One instruction of classic BPF without a jump.
+pub(super) fn bpf(code: u32, k: u32) -> sock_filter {
+    // The codes of linux/bpf_common.h are 16 bits wide.
+    sock_filter { code: code as u16, jt: 0, jf: 0, k }
+}
+
+/// Has `program`, which sees a datagram's payload, choose among the sockets of the group
+/// (SO_ATTACH_REUSEPORT_CBPF, socket(7)).
+pub(super) fn attach_reuseport_filter(
+    socket: BorrowedFd<'_>,
+    program: &mut [sock_filter],
+) -> io::Result<()> {
+    let program = sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+    // SAFETY: `program` states the number of instructions behind its pointer, which live until the
+    // call returns; the kernel copies them.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_REUSEPORT_CBPF,
+            (&raw const program).cast(),
+            size_of_val(&program) as u32,
         )
     };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }

@@ -32,7 +32,7 @@ pub(in super::super) fn start(
     socket: UdpSocket,
 ) -> Result<Running, Error> {
     let link = Arc::new(Link::default());
-    let mut launch = Launch::new(socket, interface)?;
+    let mut launch = Launch::new(vec![socket], interface)?;
     let tap = TapHandle::of(&queues[0])?;
     for queue in queues {
         let link = Arc::clone(&link);

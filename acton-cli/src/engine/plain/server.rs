@@ -44,11 +44,11 @@ pub(in super::super) fn start(
     settings: PlainServer,
     interface: &Interface,
     queues: Vec<Queue>,
-    socket: UdpSocket,
+    sockets: Vec<UdpSocket>,
     bridge: Arc<Bridge<LeafId>>,
 ) -> Result<Running, Error> {
     let clients = Arc::new(ArcSwap::from_pointee(Clients::default()));
-    let mut launch = Launch::new(socket, interface)?;
+    let mut launch = Launch::new(sockets, interface)?;
     for queue in queues {
         launch.worker(queue, |outbox, counters| ServerSide {
             clients: Cache::new(Arc::clone(&clients)),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use acton_proto::client::{Client, ClientConfig, ClientEvent, DownReason};
 use acton_proto::handshake::SystemRandom;
 use acton_proto::session::{KeyLog, Keys};
-use acton_proto::wire::{Bye, Header, Refusal};
+use acton_proto::wire::{Bye, Header, Refusal, Suites};
 use acton_tap::{Interface, Queue};
 use arc_swap::{ArcSwap, Cache};
 
@@ -31,6 +31,7 @@ pub(in super::super) struct SecureClient {
     pub(in super::super) keepalive: Duration,
     pub(in super::super) max_frame: u16,
     pub(in super::super) key_log: Option<KeyLog>,
+    pub(in super::super) suites: Suites,
 }
 
 /// Starts a client on a TAP and a socket that are ready.
@@ -42,7 +43,7 @@ pub(in super::super) fn start(
 ) -> Result<Running, Error> {
     socket.forbid_fragments().map_err(Error::system("forbid IP fragments"))?;
     let link = Arc::new(ArcSwap::from_pointee(Link::default()));
-    let mut launch = Launch::new(socket, interface)?;
+    let mut launch = Launch::new(vec![socket], interface)?;
     let tap = TapHandle::of(&queues[0])?;
     for queue in queues {
         let link = Cache::new(Arc::clone(&link));
@@ -53,7 +54,7 @@ pub(in super::super) fn start(
             outbox,
         })?;
     }
-    let SecureClient { server, keys, keepalive, max_frame, key_log } = settings;
+    let SecureClient { server, keys, keepalive, max_frame, key_log, suites } = settings;
     let mut config = ClientConfig::new(keys.private_key, keys.server_key);
     config.network_key = keys.network_key;
     config.psk = keys.psk;
@@ -61,6 +62,7 @@ pub(in super::super) fn start(
     config.max_frame = max_frame;
     config.caps = super::CAPS;
     config.key_log = key_log;
+    config.suites = suites;
     let control = ClientControl {
         machine: Client::new(config, Box::new(SystemRandom), clock::now()),
         dial: Dial::new(server, launch.socket()?, launch.sender(), News::LookedUp, false),

@@ -13,7 +13,7 @@ use acton_proto::server::{
     DownReason, Notice, Path, RefusedReason, Server, ServerConfig, ServerEvent, SessionId,
 };
 use acton_proto::session::{KeyLog, Keys};
-use acton_proto::wire::{Bye, Header, Key, Refusal};
+use acton_proto::wire::{Bye, Header, Key, Refusal, Suites};
 use acton_tap::{Interface, Queue};
 use arc_swap::{ArcSwap, Cache};
 use foldhash::fast::RandomState;
@@ -51,6 +51,7 @@ pub(in super::super) struct SecureServer {
     pub(in super::super) max_sessions: usize,
     pub(in super::super) max_frame: u16,
     pub(in super::super) key_log: Option<KeyLog>,
+    pub(in super::super) suites: Suites,
 }
 
 /// Starts a server on a TAP, a socket and a bridge that are ready.
@@ -58,13 +59,21 @@ pub(in super::super) fn start(
     settings: SecureServer,
     interface: &Interface,
     queues: Vec<Queue>,
-    socket: UdpSocket,
+    sockets: Vec<UdpSocket>,
     bridge: Arc<Bridge<LeafId>>,
 ) -> Result<Running, Error> {
-    socket.forbid_fragments().map_err(Error::system("forbid IP fragments"))?;
+    let workers = queues.len() as u32;
+    let worker_bits = workers.next_power_of_two().trailing_zeros() as u8;
+    for socket in &sockets {
+        socket.forbid_fragments().map_err(Error::system("forbid IP fragments"))?;
+    }
+    if workers > 1 {
+        // A session stays with one worker, whatever address it comes from.
+        sockets[0].steer_by_word(worker_bits).map_err(Error::system("steer datagrams"))?;
+    }
     let clients = Arc::new(ArcSwap::from_pointee(Clients::default()));
     let hellos = Arc::new(AtomicUsize::new(0));
-    let mut launch = Launch::new(socket, interface)?;
+    let mut launch = Launch::new(sockets, interface)?;
     let tap = TapHandle::of(&queues[0])?;
     for queue in queues {
         launch.worker(queue, |outbox, counters| ServerSide {
@@ -84,8 +93,10 @@ pub(in super::super) fn start(
     config.keepalive = settings.keepalive.as_secs().clamp(1, u16::MAX.into()) as u16;
     config.max_frame = settings.max_frame;
     config.pmtu = SERVER_PMTU;
+    (config.workers, config.worker_bits) = (workers, worker_bits);
     config.caps = super::CAPS;
     config.key_log = settings.key_log;
+    config.suites = settings.suites;
     let admitted = settings.admitted;
     let control = ServerControl {
         machine: Server::new(config, admitted.policy(), Box::new(SystemRandom), now),
