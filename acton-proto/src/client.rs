@@ -64,6 +64,8 @@ pub struct ClientConfig {
     pub pmtu: u16,
     /// After how many seconds without sending to send KEEPALIVE; the server may lower it.
     pub keepalive: u16,
+    /// The age at which keys are replaced, no more than the default of [`REKEY_AFTER`].
+    pub rekey_after: Duration,
     /// For debugging: gets the keys of every handshake.
     pub key_log: Option<KeyLog>,
 }
@@ -83,6 +85,7 @@ impl ClientConfig {
             max_frame: 1514,
             pmtu: 1472,
             keepalive: 15,
+            rekey_after: REKEY_AFTER,
             key_log: None,
         }
     }
@@ -502,6 +505,7 @@ impl Client {
 }
 
 /// When the client asks for new keys: a little early, never together with all others.
-fn rekey_time(born: Duration, unit: i64) -> Duration {
-    born + liveness::spread(REKEY_AFTER - REKEY_AFTER / 20, 5, unit)
+fn rekey_time(born: Duration, after: Duration, unit: i64) -> Duration {
+    let after = after.min(REKEY_AFTER);
+    born + liveness::spread(after - after / 20, 5, unit)
 }

@@ -60,6 +60,11 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     keepalive: Option<Duration>,
 
+    /// Seconds after which keys are replaced, for tests
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, hide = true,
+          conflicts_with = "plain")]
+    rekey: Option<Duration>,
+
     /// Cipher suite
     #[arg(long, value_enum, default_value_t = SuiteOption::Auto, conflicts_with = "plain")]
     suite: SuiteOption,
@@ -91,6 +96,9 @@ impl Arguments {
         };
         if let Some(keepalive) = self.keepalive {
             client = client.keepalive(keepalive);
+        }
+        if let Some(age) = self.rekey {
+            client = client.rekey_after(age);
         }
         if let Some(log) = self.key_log.open()? {
             client = client.key_log(log);

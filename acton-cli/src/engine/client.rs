@@ -27,6 +27,7 @@ impl Client {
             tap,
             mode: Mode::Unset,
             keepalive: None,
+            rekey_after: None,
             key_log: None,
             suites: Suites::detect(),
         }
@@ -47,6 +48,7 @@ pub struct ClientBuilder {
     tap: TapSettings,
     mode: Mode,
     keepalive: Option<Duration>,
+    rekey_after: Option<Duration>,
     key_log: Option<KeyLog>,
     suites: Suites,
 }
@@ -94,6 +96,13 @@ impl ClientBuilder {
         self
     }
 
+    /// Secure mode: the age at which keys are replaced, where 120 s are too long to wait.
+    #[must_use]
+    pub fn rekey_after(mut self, age: Duration) -> Self {
+        self.rekey_after = Some(age);
+        self
+    }
+
     /// Makes the TAP and the socket and starts the client, which then connects by itself.
     ///
     /// # Errors
@@ -125,6 +134,7 @@ impl ClientBuilder {
                     keys: *keys,
                     keepalive: self.keepalive.unwrap_or(KEEPALIVE_SECURE),
                     max_frame: max_frame(self.tap.mtu),
+                    rekey_after: self.rekey_after,
                     key_log: self.key_log,
                     suites: self.suites,
                 };

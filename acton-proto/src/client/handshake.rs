@@ -148,7 +148,7 @@ impl Client {
             log.log(Role::Client, &setup, &split);
         }
         let keys = Arc::new(Keys::new(Role::Client, &split, &setup, link));
-        self.rekey_at = rekey_time(now, self.random_unit());
+        self.rekey_at = rekey_time(now, self.config.rekey_after, self.random_unit());
         self.attempts = 0;
         self.liveness.keys_changed(now, payload.keepalive.min(self.config.keepalive.max(1)));
         if let Some(live) = &mut self.live {

@@ -30,6 +30,7 @@ pub(in super::super) struct SecureClient {
     pub(in super::super) keys: ClientKeys,
     pub(in super::super) keepalive: Duration,
     pub(in super::super) max_frame: u16,
+    pub(in super::super) rekey_after: Option<Duration>,
     pub(in super::super) key_log: Option<KeyLog>,
     pub(in super::super) suites: Suites,
 }
@@ -54,7 +55,8 @@ pub(in super::super) fn start(
             outbox,
         })?;
     }
-    let SecureClient { server, keys, keepalive, max_frame, key_log, suites } = settings;
+    let SecureClient { server, keys, keepalive, max_frame, rekey_after, key_log, suites } =
+        settings;
     let mut config = ClientConfig::new(keys.private_key, keys.server_key);
     config.network_key = keys.network_key;
     config.psk = keys.psk;
@@ -62,6 +64,9 @@ pub(in super::super) fn start(
     config.max_frame = max_frame;
     config.caps = super::CAPS;
     config.key_log = key_log;
+    if let Some(after) = rekey_after {
+        config.rekey_after = after;
+    }
     config.suites = suites;
     let control = ClientControl {
         machine: Client::new(config, Box::new(SystemRandom), clock::now()),
