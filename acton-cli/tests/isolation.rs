@@ -6,11 +6,11 @@ mod support;
 
 use pnet_base::MacAddr;
 use support::{
-    ROOT_V4, SERVER_MAC, TEST_ETHERTYPE, Wire, World, answers, client_mac, counter, frame, leaf,
-    mac, ping_until_answered,
+    Mode, ROOT_V4, SERVER_MAC, TEST_ETHERTYPE, Wire, World, answers, client_mac, counter, frame,
+    leaf, mac, ping_until_answered,
 };
 
-testbed::main! {
+support::in_both_modes! {
     clients_never_hear_one_another,
     clients_have_no_ip_between_them,
     a_unicast_from_the_server_goes_to_its_client_only,
@@ -38,8 +38,8 @@ fn heard(server: &Wire, clients: &[&Wire], number: u8) -> Vec<Vec<Vec<u8>>> {
     clients.iter().map(test_frames).collect()
 }
 
-fn clients_never_hear_one_another() {
-    let world = World::new(3);
+fn clients_never_hear_one_another(mode: Mode) {
+    let world = World::new(3).speaking(mode);
     let server = world.serve(&[]);
     let _clients = [0, 1, 2].map(|i| world.join(i, &[]));
     let root = world.server_wire();
@@ -82,8 +82,8 @@ fn clients_never_hear_one_another() {
     assert_eq!(counter(&log, "drop.local"), 1, "{log}");
 }
 
-fn clients_have_no_ip_between_them() {
-    let world = World::new(2);
+fn clients_have_no_ip_between_them(mode: Mode) {
+    let world = World::new(2).speaking(mode);
     let _server = world.serve(&[]);
     let _clients = [0, 1].map(|i| world.join(i, &[]));
     for client in &world.clients {
@@ -99,8 +99,8 @@ fn clients_have_no_ip_between_them() {
     assert!(answers(&world.clients[0], ROOT_V4));
 }
 
-fn a_unicast_from_the_server_goes_to_its_client_only() {
-    let world = World::new(3);
+fn a_unicast_from_the_server_goes_to_its_client_only(mode: Mode) {
+    let world = World::new(3).speaking(mode);
     let _server = world.serve(&[]);
     let _clients = [0, 1, 2].map(|i| world.join(i, &[]));
     let root = world.server_wire();
@@ -121,8 +121,8 @@ fn a_unicast_from_the_server_goes_to_its_client_only() {
     }
 }
 
-fn a_broadcast_and_an_unknown_unicast_go_to_all_clients() {
-    let world = World::new(3);
+fn a_broadcast_and_an_unknown_unicast_go_to_all_clients(mode: Mode) {
+    let world = World::new(3).speaking(mode);
     let _server = world.serve(&[]);
     let _clients = [0, 1, 2].map(|i| world.join(i, &[]));
     let root = world.server_wire();
@@ -136,8 +136,8 @@ fn a_broadcast_and_an_unknown_unicast_go_to_all_clients() {
     }
 }
 
-fn forged_sources_are_dropped_and_counted() {
-    let world = World::new(1);
+fn forged_sources_are_dropped_and_counted(mode: Mode) {
+    let world = World::new(1).speaking(mode);
     let server = world.serve(&[]);
     let _client = world.join(0, &[]);
     let (root, leaf) = (world.server_wire(), world.client_wire(0));
@@ -156,8 +156,8 @@ fn forged_sources_are_dropped_and_counted() {
     assert_eq!(counter(&log, "drop.source_protected"), 1, "{log}");
 }
 
-fn what_bridges_do_not_forward_is_dropped_and_counted() {
-    let world = World::new(1);
+fn what_bridges_do_not_forward_is_dropped_and_counted(mode: Mode) {
+    let world = World::new(1).speaking(mode);
     let server = world.serve(&[]);
     let _client = world.join(0, &[]);
     let (root, leaf) = (world.server_wire(), world.client_wire(0));

@@ -10,11 +10,11 @@ use acton_netns::Namespace;
 use pnet_base::MacAddr;
 use socket2::{Domain, Protocol, Socket, Type};
 use support::{
-    CLIENT_MAC, HANG, ROOT_V4, ROOT_V6, SERVER_MAC, TEST_ETHERTYPE, Wire, World, frame, leaf, mac,
-    ping, ping_until_answered, shell, tcp_transfer,
+    CLIENT_MAC, HANG, Mode, ROOT_V4, ROOT_V6, SERVER_MAC, TEST_ETHERTYPE, Wire, World, frame, leaf,
+    mac, ping, ping_until_answered, shell, tcp_transfer,
 };
 
-testbed::main! {
+support::in_both_modes! {
     ping_and_tcp_over_an_ipv4_underlay,
     ping_and_tcp_over_an_ipv6_underlay,
     three_clients_at_once,
@@ -29,8 +29,8 @@ testbed::main! {
     jumbo_frames_over_an_underlay_of_1500,
 }
 
-fn ping_and_tcp_over_an_ipv4_underlay() {
-    let world = World::new(1);
+fn ping_and_tcp_over_an_ipv4_underlay(mode: Mode) {
+    let world = World::new(1).speaking(mode);
     let server = world.serve(&[]);
     let client = world.join(0, &[]);
     everything_works(&world, 0);
@@ -38,8 +38,8 @@ fn ping_and_tcp_over_an_ipv4_underlay() {
     server.stop();
 }
 
-fn ping_and_tcp_over_an_ipv6_underlay() {
-    let world = World::new(2);
+fn ping_and_tcp_over_an_ipv6_underlay(mode: Mode) {
+    let world = World::new(2).speaking(mode);
     let server = world.serve(&["--listen", "::"]);
     let client = world.join_at(0, "[2001:db8::1]:8080", &[]);
     everything_works(&world, 0);
@@ -62,8 +62,8 @@ fn everything_works(world: &World, i: u8) {
     }
 }
 
-fn three_clients_at_once() {
-    let world = World::new(3);
+fn three_clients_at_once(mode: Mode) {
+    let world = World::new(3).speaking(mode);
     let _server = world.serve(&[]);
     let _clients = [0, 1, 2].map(|i| world.join(i, &[]));
     std::thread::scope(|scope| {
@@ -74,8 +74,8 @@ fn three_clients_at_once() {
     });
 }
 
-fn an_arp_request_is_answered() {
-    let world = World::new(1);
+fn an_arp_request_is_answered(mode: Mode) {
+    let world = World::new(1).speaking(mode);
     let _server = world.serve(&[]);
     let _client = world.join(0, &[]);
     let wire = world.client_wire(0);
@@ -112,8 +112,8 @@ fn udp_on(namespace: &Namespace, device: &str, address: SocketAddr) -> UdpSocket
     socket.unwrap()
 }
 
-fn a_dhcp_like_broadcast_reaches_the_server_and_the_answer_the_client() {
-    let world = World::new(2);
+fn a_dhcp_like_broadcast_reaches_the_server_and_the_answer_the_client(mode: Mode) {
+    let world = World::new(2).speaking(mode);
     let _server = world.serve(&[]);
     let _clients = [0, 1].map(|i| world.join(i, &[]));
     let any = |port| SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port);
@@ -131,8 +131,8 @@ fn a_dhcp_like_broadcast_reaches_the_server_and_the_answer_the_client() {
     }
 }
 
-fn multicast_goes_both_ways() {
-    let world = World::new(1);
+fn multicast_goes_both_ways(mode: Mode) {
+    let world = World::new(1).speaking(mode);
     let _server = world.serve(&[]);
     let _client = world.join(0, &[]);
     ping_until_answered(&world.clients[0], ROOT_V6);
@@ -186,8 +186,8 @@ fn both_ways(world: &World, make: impl Fn(MacAddr, MacAddr) -> Vec<Vec<u8>>) {
     sent_as_received(&server, &client, make(MacAddr::broadcast(), SERVER_MAC));
 }
 
-fn vlan_tags_pass_untouched() {
-    let world = World::new(1);
+fn vlan_tags_pass_untouched(mode: Mode) {
+    let world = World::new(1).speaking(mode);
     let _server = world.serve(&[]);
     let _client = world.join(0, &[]);
     both_ways(&world, |to, from| {
@@ -217,8 +217,8 @@ fn vlan_tags_pass_untouched() {
     });
 }
 
-fn other_ethertypes_pass_untouched() {
-    let world = World::new(1);
+fn other_ethertypes_pass_untouched(mode: Mode) {
+    let world = World::new(1).speaking(mode);
     let _server = world.serve(&[]);
     let _client = world.join(0, &[]);
     both_ways(&world, |to, from| {
@@ -230,8 +230,8 @@ fn other_ethertypes_pass_untouched() {
     });
 }
 
-fn frames_of_every_length_arrive_byte_for_byte() {
-    let world = World::new(1);
+fn frames_of_every_length_arrive_byte_for_byte(mode: Mode) {
+    let world = World::new(1).speaking(mode);
     let _server = world.serve(&[]);
     let _client = world.join(0, &[]);
     let (server, client) = (world.server_wire(), world.client_wire(0));
@@ -262,22 +262,22 @@ fn full_packets(world: &World, mtu: usize) {
     }
 }
 
-fn full_size_packets_need_no_larger_underlay() {
-    let world = World::new(1);
+fn full_size_packets_need_no_larger_underlay(mode: Mode) {
+    let world = World::new(1).speaking(mode);
     let _server = world.serve(&[]);
     let _client = world.join(0, &[]);
     full_packets(&world, 1500);
 }
 
-fn jumbo_frames_over_a_jumbo_underlay() {
-    let world = World::with_mtu(1, 9100);
+fn jumbo_frames_over_a_jumbo_underlay(mode: Mode) {
+    let world = World::with_mtu(1, 9100).speaking(mode);
     let _server = world.serve(&["--mtu", "9000"]);
     let _client = world.join(0, &["--mtu", "9000"]);
     full_packets(&world, 9000);
 }
 
-fn jumbo_frames_over_an_underlay_of_1500() {
-    let world = World::new(1);
+fn jumbo_frames_over_an_underlay_of_1500(mode: Mode) {
+    let world = World::new(1).speaking(mode);
     let _server = world.serve(&["--mtu", "9000"]);
     let _client = world.join(0, &["--mtu", "9000"]);
     full_packets(&world, 9000);

@@ -9,10 +9,13 @@
 //! The same hosts have 2001:db8::/64. On the TAPs it is 10.9.0.0/24 and fd09::/64, where the
 //! server is 1 and client i is 10 + i. Nothing sleeps to let something happen: every wait is for
 //! the thing itself, with [`HANG`] as the guard.
+//!
+//! A world speaks plain mode or acton/1; a test of [`in_both_modes!`] runs once in each.
 #![allow(dead_code, unused_imports)] // Each test file takes what it needs.
 #![allow(clippy::unwrap_used)] // a test: the panic is the report
 
 mod impair;
+mod keys;
 mod process;
 mod traffic;
 mod wire;
@@ -26,6 +29,7 @@ use acton_netns::{Namespace, Veth, veth};
 use pnet_base::MacAddr;
 
 pub(crate) use impair::{Impairment, Proxy};
+pub(crate) use keys::KeyRing;
 pub(crate) use process::Acton;
 pub(crate) use traffic::{answers, ping, ping_until_answered, tcp_transfer};
 pub(crate) use wire::{TEST_ETHERTYPE, Wire, frame};
@@ -56,6 +60,8 @@ pub(crate) mod said {
     pub(crate) const BYE: &str = "said BYE";
     /// By a server of a client.
     pub(crate) const EXPIRED: &str = "silent too long";
+    /// By a server in secure mode of a client.
+    pub(crate) const MOVED: &str = "moved to";
 }
 
 /// The MAC addresses of the server's TAP and of client 0's.
@@ -65,16 +71,49 @@ pub(crate) const CLIENT_MAC: MacAddr = client_mac(0);
 /// The UDP port of `acton server` unless told otherwise.
 pub(crate) const PORT: u16 = 8080;
 
+/// What server and clients speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// The wire of acton 0.1.1.
+    Plain,
+    /// acton/1: every world has keys of its own, every client an invite.
+    Secure,
+}
+
+/// Declares `fn main`: tests that are given a mode and run in both, named `plain::` and `secure::`;
+/// behind `plain:` tests of plain mode alone, and what programs they need.
+macro_rules! in_both_modes {
+    (
+        $($both:ident),* $(,)?
+        $(; plain: $($plain:ident),* $(,)?)?
+    ) => {
+        fn main() {
+            use $crate::support::Mode;
+            let test = |name, body| testbed::Test { name, needs: &[], body };
+            testbed::run(&[
+                $(
+                    test(concat!("plain::", stringify!($both)), || $both(Mode::Plain)),
+                    test(concat!("secure::", stringify!($both)), || $both(Mode::Secure)),
+                )*
+                $($(test(concat!("plain::", stringify!($plain)), $plain),)*)?
+            ])
+        }
+    };
+}
+pub(crate) use in_both_modes;
+
 /// The underlay and the hosts on it.
 pub(crate) struct World {
     pub(crate) server: Namespace,
     pub(crate) clients: Vec<Namespace>,
     pub(crate) proxy: Namespace,
-    _switch: Namespace,
+    pub(crate) switch: Namespace,
+    pub(crate) keys: KeyRing,
+    mode: Mode,
 }
 
 impl World {
-    /// A server and `clients` clients on an Ethernet of MTU 1,500.
+    /// A server and `clients` clients on an Ethernet of MTU 1,500, in plain mode.
     pub(crate) fn new(clients: u8) -> Self {
         Self::with_mtu(clients, 1500)
     }
@@ -101,11 +140,19 @@ impl World {
             server: host(1),
             clients: (0..clients).map(|i| host(10 + i)).collect(),
             proxy: host(200),
-            _switch: switch,
+            switch,
+            keys: KeyRing::new(),
+            mode: Mode::Plain,
         }
     }
 
-    /// Starts `acton server --plain` with addresses on its TAP and waits until it listens.
+    /// The same world in another mode.
+    pub(crate) fn speaking(mut self, mode: Mode) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// Starts `acton server` with addresses on its TAP and waits until it listens.
     pub(crate) fn serve(&self, arguments: &[&str]) -> Acton {
         let server = self.start_server(arguments);
         server.wait_for(said::LISTENING);
@@ -114,9 +161,13 @@ impl World {
 
     /// The same without the wait.
     pub(crate) fn start_server(&self, arguments: &[&str]) -> Acton {
-        let mac = SERVER_MAC.to_string();
-        let fixed = ["server", "--plain", "-m", &mac, "-a", "10.9.0.1/24", "-a", "fd09::1/64"];
-        Acton::start("server", &self.server, &[&fixed, arguments].concat())
+        let (mac, state) = (SERVER_MAC.to_string(), self.keys.server_state());
+        let fixed = ["server", "-m", &mac, "-a", "10.9.0.1/24", "-a", "fd09::1/64"];
+        let mode = match self.mode {
+            Mode::Plain => &["--plain"][..],
+            Mode::Secure => &["--state", &state],
+        };
+        Acton::start("server", &self.server, &[&fixed, mode, arguments].concat())
     }
 
     /// Starts client `i` with addresses on its TAP, towards the server's IPv4 address, and waits
@@ -134,15 +185,34 @@ impl World {
 
     /// The same without the wait.
     pub(crate) fn start_client(&self, i: u8, server: &str, arguments: &[&str]) -> Acton {
+        let fixed = self.client_arguments(i, server);
+        let fixed: Vec<_> = fixed.iter().map(String::as_str).collect();
+        self.run_client(i, &[&fixed, arguments].concat())
+    }
+
+    /// Starts client `i` with these arguments and addresses on its TAP.
+    pub(crate) fn run_client(&self, i: u8, arguments: &[&str]) -> Acton {
         let [v4, v6] = leaf(i);
         let (v4, v6) = (format!("{v4}/24"), format!("{v6}/64"));
         let mac = client_mac(i).to_string();
-        let fixed = ["client", server, "--plain", "-m", &mac, "-a", &v4, "-a", &v6];
+        let addresses = ["-m", &mac, "-a", &v4, "-a", &v6];
         Acton::start(
             &format!("client {i}"),
             &self.clients[usize::from(i)],
-            &[&fixed, arguments].concat(),
+            &[arguments, &addresses].concat(),
         )
+    }
+
+    /// What client `i` needs to find `server` and speak to it: in secure mode an invite.
+    pub(crate) fn client_arguments(&self, i: u8, server: &str) -> Vec<String> {
+        let arguments = match self.mode {
+            Mode::Plain => ["client", server, "--plain"].map(str::to_owned).to_vec(),
+            Mode::Secure => {
+                let state = self.keys.client_state(i);
+                vec!["client".into(), self.keys.invite(server), "--state".into(), state]
+            }
+        };
+        arguments
     }
 
     /// A hand on the server's TAP.
