@@ -176,16 +176,10 @@ fn a_client_follows_the_name_to_a_new_address(mode: Mode) {
     ping_until_answered(&world.clients[0], ROOT_V4);
 }
 
-/// A proxy at 192.0.2.200 before the server.
-fn proxy(world: &World, impairment: Impairment, seed: u64) -> Proxy {
-    let server = SocketAddr::new(SERVER_V4, PORT);
-    Proxy::start(&world.proxy, (PROXY_V4, PORT), server, impairment, seed)
-}
-
 fn an_outage_is_noticed_and_survived(mode: Mode) {
     let world = World::new(1).speaking(mode);
     let server = world.serve(&["--keepalive", "1"]);
-    let proxy = proxy(&world, Impairment::default(), 1);
+    let proxy = world.proxy(Impairment::default(), 1);
     let client = world.join_at(0, "192.0.2.200", &["--keepalive", "1"]);
     ping_until_answered(&world.clients[0], ROOT_V4);
     proxy.set(Impairment { loss: 1.0, ..Impairment::default() });
@@ -201,12 +195,12 @@ fn an_outage_is_noticed_and_survived(mode: Mode) {
 fn a_new_address_behind_a_translator_is_taken_up() {
     let world = World::new(1);
     let server = world.serve(&["--keepalive", "1"]);
-    let old = proxy(&world, Impairment::default(), 1);
+    let old = world.proxy(Impairment::default(), 1);
     let client = world.join_at(0, "192.0.2.200", &["--keepalive", "1"]);
     ping_until_answered(&world.clients[0], ROOT_V4);
     // The next one sends to the server from another port.
     old.stop();
-    let _new = proxy(&world, Impairment::default(), 2);
+    let _new = world.proxy(Impairment::default(), 2);
     ping_until_answered(&world.clients[0], ROOT_V4);
     ping_until_answered(&world.server, leaf(0)[0]);
     server.wait_for(said::EXPIRED);
@@ -219,7 +213,7 @@ fn a_lossy_path_is_survived(mode: Mode) {
     let server = world.serve(&[]);
     let bad =
         Impairment { loss: 0.3, duplicate: 0.1, reorder: 0.1, delay: Duration::from_millis(10) };
-    let proxy = proxy(&world, bad, 42);
+    let proxy = world.proxy(bad, 42);
     let client = world.join_at(0, "192.0.2.200", &[]);
     for _ in 0..5 {
         ping_until_answered(&world.clients[0], ROOT_V4);
@@ -358,7 +352,7 @@ fn a_client_whose_link_goes_and_comes_carries_on(mode: Mode) {
 fn two_clients_behind_one_address_are_two_sessions(mode: Mode) {
     let world = World::new(2).speaking(mode);
     let server = world.serve(&[]);
-    let proxy = proxy(&world, Impairment::default(), 1);
+    let proxy = world.proxy(Impairment::default(), 1);
     let clients = [0, 1].map(|i| world.join_at(i, "192.0.2.200", &[]));
     for i in [0, 1] {
         ping_until_answered(&world.clients[usize::from(i)], ROOT_V4);

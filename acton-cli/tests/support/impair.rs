@@ -1,11 +1,11 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
-use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use acton_netns::Namespace;
@@ -20,14 +20,25 @@ pub(crate) struct Impairment {
     pub(crate) duplicate: f64,
     /// The share of datagrams held back by `delay` once more, so that later ones overtake them.
     pub(crate) reorder: f64,
+    /// The share of datagrams in which one bit is turned.
+    pub(crate) flip: f64,
     /// The time every datagram takes.
     pub(crate) delay: Duration,
+}
+
+/// A datagram as it came to the proxy.
+#[derive(Debug, Clone)]
+pub(crate) struct Recorded {
+    pub(crate) to_server: bool,
+    pub(crate) payload: Vec<u8>,
 }
 
 /// A UDP relay in a namespace that impairs what it relays: the server sees each of its clients
 /// as a port of the relay.
 pub(crate) struct Proxy {
     impairment: Arc<Mutex<Impairment>>,
+    record: Arc<Mutex<Vec<Recorded>>>,
+    orders: Sender<Order>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<Counts>>,
 }
@@ -39,6 +50,15 @@ pub(crate) struct Counts {
     pub(crate) lost: u64,
     pub(crate) duplicated: u64,
     pub(crate) reordered: u64,
+    pub(crate) flipped: u64,
+}
+
+/// What the relay's thread is told to do.
+enum Order {
+    /// Stand for every client by another port from now on.
+    Rebind,
+    /// Send these again, the way they went the first time.
+    Replay(Vec<Recorded>),
 }
 
 impl Proxy {
@@ -54,7 +74,11 @@ impl Proxy {
         let stop = Arc::new(AtomicBool::new(false));
         let front = namespace.run(|| UdpSocket::bind((address, port))).unwrap();
         front.set_nonblocking(true).unwrap();
+        let record = Arc::default();
+        let (orders, inbox) = channel();
         let relay = Relay {
+            orders: inbox,
+            record: Arc::clone(&record),
             front,
             server,
             backs: HashMap::new(),
@@ -65,12 +89,28 @@ impl Proxy {
         };
         let stopped = Arc::clone(&stop);
         let thread = namespace.spawn_thread(move || relay.run(&stopped)).unwrap();
-        Self { impairment, stop, thread: Some(thread) }
+        Self { impairment, record, orders, stop, thread: Some(thread) }
     }
 
     /// Changes what happens to the datagrams that arrive from now on.
     pub(crate) fn set(&self, impairment: Impairment) {
         *self.impairment.lock().unwrap() = impairment;
+    }
+
+    /// Every datagram that came so far, in its order.
+    pub(crate) fn recorded(&self) -> Vec<Recorded> {
+        self.record.lock().unwrap().clone()
+    }
+
+    /// Sends datagrams again, between the same two addresses as the first time.
+    pub(crate) fn replay(&self, datagrams: Vec<Recorded>) {
+        self.orders.send(Order::Replay(datagrams)).unwrap();
+    }
+
+    /// Forgets the ports that stood for clients, as a translator does that was switched off and
+    /// on: the server sees every client at another port with its next datagram.
+    pub(crate) fn rebind(&self) {
+        self.orders.send(Order::Rebind).unwrap();
     }
 
     /// Stops relaying.
@@ -88,6 +128,8 @@ impl Drop for Proxy {
 
 /// The state of the relay's thread.
 struct Relay {
+    orders: Receiver<Order>,
+    record: Arc<Mutex<Vec<Recorded>>>,
     front: UdpSocket,
     server: SocketAddr,
     /// A client's address and the socket that stands for it before the server.
@@ -113,8 +155,11 @@ impl Relay {
         let mut buffer = vec![0; 65_536];
         while !stop.load(Ordering::Relaxed) {
             self.wait();
+            while let Ok(order) = self.orders.try_recv() {
+                self.obey(order);
+            }
             while let Ok((length, client)) = self.front.recv_from(&mut buffer) {
-                self.backs.entry(client).or_insert_with(|| back(&self.front, self.server).unwrap());
+                self.backs.entry(client).or_insert_with(|| back_of(&self.front, self.server));
                 self.hold(client, true, &buffer[..length]);
             }
             let clients: Vec<_> = self.backs.keys().copied().collect();
@@ -126,6 +171,24 @@ impl Relay {
             self.release();
         }
         self.counts
+    }
+
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Rebind => self.backs.clear(),
+            Order::Replay(datagrams) => {
+                for (client, back) in &self.backs {
+                    for Recorded { to_server, payload } in &datagrams {
+                        let _ = match to_server {
+                            true => back.send(payload),
+                            false => self.front.send_to(payload, client),
+                        };
+                        // No faster than a receiver's buffer holds.
+                        thread::sleep(Duration::from_micros(20));
+                    }
+                }
+            }
+        }
     }
 
     /// Waits for a datagram, for one that falls due, or a little while.
@@ -143,6 +206,7 @@ impl Relay {
 
     fn hold(&mut self, client: SocketAddr, to_server: bool, payload: &[u8]) {
         let impairment = *self.impairment.lock().unwrap();
+        self.record.lock().unwrap().push(Recorded { to_server, payload: payload.to_vec() });
         if self.random.chance(impairment.loss) {
             self.counts.lost += 1;
             return;
@@ -157,7 +221,12 @@ impl Relay {
             }
             self.counts.relayed += 1;
             let order = self.counts.relayed;
-            let payload = payload.to_vec();
+            let mut payload = payload.to_vec();
+            if !payload.is_empty() && self.random.chance(impairment.flip) {
+                self.counts.flipped += 1;
+                let bit = self.random.next() as usize % (payload.len() * 8);
+                payload[bit / 8] ^= 1 << (bit % 8);
+            }
             self.queue.push(Reverse(Held { due, order, client, to_server, payload }));
         }
     }
@@ -168,7 +237,8 @@ impl Relay {
             let Some(Reverse(held)) = self.queue.pop() else { return };
             // A refusal (ECONNREFUSED) is a datagram lost, as on any network.
             let _ = if held.to_server {
-                self.backs[&held.client].send(&held.payload)
+                let back = self.backs.entry(held.client);
+                back.or_insert_with(|| back_of(&self.front, self.server)).send(&held.payload)
             } else {
                 self.front.send_to(&held.payload, held.client)
             };
@@ -177,22 +247,27 @@ impl Relay {
 }
 
 /// A socket on the relay's own address and a port of its own.
-fn back(front: &UdpSocket, server: SocketAddr) -> io::Result<UdpSocket> {
-    let back = UdpSocket::bind((front.local_addr()?.ip(), 0))?;
-    back.connect(server)?;
-    back.set_nonblocking(true)?;
-    Ok(back)
+fn back_of(front: &UdpSocket, server: SocketAddr) -> UdpSocket {
+    let back = UdpSocket::bind((front.local_addr().unwrap().ip(), 0)).unwrap();
+    back.connect(server).unwrap();
+    back.set_nonblocking(true).unwrap();
+    back
 }
 
 /// splitmix64, so that a seed gives the same fate to the same sequence of datagrams.
 struct Random(u64);
 
 impl Random {
-    fn chance(&mut self, share: f64) -> bool {
+    fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64 <= share && share > 0.0
+        z ^ (z >> 31)
+    }
+
+    fn chance(&mut self, share: f64) -> bool {
+        let drawn = (self.next() >> 11) as f64 / (1_u64 << 53) as f64;
+        drawn <= share && share > 0.0
     }
 }

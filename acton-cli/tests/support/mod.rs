@@ -14,13 +14,15 @@
 #![allow(dead_code, unused_imports)] // Each test file takes what it needs.
 #![allow(clippy::unwrap_used)] // a test: the panic is the report
 
+mod capture;
+mod forge;
 mod impair;
 mod keys;
 mod process;
 mod traffic;
 mod wire;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -28,7 +30,9 @@ use std::time::{Duration, Instant};
 use acton_netns::{Namespace, Veth, veth};
 use pnet_base::MacAddr;
 
-pub(crate) use impair::{Impairment, Proxy};
+pub(crate) use capture::{Capture, Captured};
+pub(crate) use forge::Forger;
+pub(crate) use impair::{Impairment, Proxy, Recorded};
 pub(crate) use keys::KeyRing;
 pub(crate) use process::Acton;
 pub(crate) use traffic::{answers, ping, ping_until_answered, tcp_transfer};
@@ -213,6 +217,20 @@ impl World {
             }
         };
         arguments
+    }
+
+    /// A proxy at 192.0.2.200 before the server.
+    pub(crate) fn proxy(&self, impairment: Impairment, seed: u64) -> Proxy {
+        let server = SocketAddr::new(SERVER_V4, PORT);
+        Proxy::start(&self.proxy, (PROXY_V4, PORT), server, impairment, seed)
+    }
+
+    /// Has every packet cross the underlay by itself, as it would cross a cable, in place of
+    /// packets that a veth passes on merged.
+    pub(crate) fn as_on_a_cable(&self) {
+        for host in self.clients.iter().chain([&self.server, &self.proxy]) {
+            shell(host, "ethtool -K eth0 tso off gso off gro off tx-udp-segmentation off");
+        }
     }
 
     /// A hand on the server's TAP.

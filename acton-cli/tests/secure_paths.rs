@@ -1,0 +1,277 @@
+//! What acton/1 does when the way between client and server changes or is bad, and that nothing
+//! on that way ever needs IP fragments.
+#![allow(clippy::unwrap_used)] // a test: the panic is the report
+
+mod support;
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use pnet_base::MacAddr;
+use support::{
+    Acton, Capture, HANG, Impairment, Mode, PORT, ROOT_V4, SERVER_MAC, TEST_ETHERTYPE, Wire, World,
+    client_mac, counter, frame, leaf, mac, ping, ping_until_answered, said, shell, tcp_transfer,
+    wait_until,
+};
+
+testbed::main! {
+    a_rebound_client_goes_on_within_a_round_trip,
+    a_client_with_a_new_address_goes_on_with_its_session,
+    a_killed_server_is_back_for_its_clients_in_seconds,
+    a_third_lost_each_way_keeps_the_session,
+    a_path_that_shrinks_silently_is_noticed: ["ethtool"],
+    full_frames_need_no_ip_fragments: ["ethtool", "tcpdump"],
+    tcp_is_made_to_fit_one_datagram: ["ethtool", "tcpdump"],
+}
+
+/// The type byte of DATA, and the byte behind it where the frame is not in pieces.
+const DATA: u8 = 0x14;
+const WHOLE: u8 = 0x01;
+
+/// A world of one client that speaks acton/1.
+fn world() -> World {
+    World::new(1).speaking(Mode::Secure)
+}
+
+fn numbered(to: MacAddr, from: MacAddr, number: u32) -> Vec<u8> {
+    let mut payload = vec![0x5a; 60];
+    payload[..4].copy_from_slice(&number.to_be_bytes());
+    frame(to, from, TEST_ETHERTYPE, &payload)
+}
+
+/// Demands that the client has had one session all along.
+#[track_caller]
+fn one_session(client: &Acton, server: &Acton) {
+    let (client, server) = (client.log(), server.log());
+    let lines = |log: &str, text| log.lines().filter(|line| line.contains(text)).count();
+    assert_eq!((lines(&client, said::CONNECTED), lines(&client, said::LOST)), (1, 0), "{client}");
+    assert_eq!((lines(&server, " up: "), lines(&server, " down: ")), (1, 0), "{server}");
+}
+
+fn a_rebound_client_goes_on_within_a_round_trip() {
+    const ONE_WAY: Duration = Duration::from_millis(50);
+    let world = world();
+    let server = world.serve(&[]);
+    let proxy = world.proxy(Impairment { delay: ONE_WAY, ..Impairment::default() }, 1);
+    let client = world.join_at(0, "192.0.2.200", &[]);
+    let (root, leaf) = (world.server_wire(), world.client_wire(0));
+    ping_until_answered(&world.clients[0], ROOT_V4);
+
+    for round in 1..=3 {
+        proxy.rebind();
+        // Its next packet is delivered though it comes from nowhere known.
+        let up = numbered(SERVER_MAC, client_mac(0), 0x8000_0000 | round);
+        leaf.send(&up);
+        root.receive_until(&up);
+        let heard_at = Instant::now();
+        // From now on a round trip may pass: the question whether the client is there, and its
+        // answer; then half of one until what the server sends is there.
+        let down = |number| numbered(client_mac(0), SERVER_MAC, round << 16 | number);
+        let mut sent = Vec::new();
+        let goes_on = loop {
+            sent.push(down(sent.len() as u32));
+            root.send(sent.last().unwrap());
+            match leaf.receive(Duration::from_millis(5)) {
+                Some(frame) if sent.contains(&frame) => break heard_at.elapsed(),
+                _ => assert!(heard_at.elapsed() < HANG, "hung"),
+            }
+        };
+        println!("rebound, round {round}: down again {goes_on:?} after the first packet up");
+        assert!(goes_on < 3 * ONE_WAY + Duration::from_millis(120), "{goes_on:?}");
+        server.wait_for_nth(said::MOVED, round as usize);
+    }
+    one_session(&client, &server);
+}
+
+fn a_client_with_a_new_address_goes_on_with_its_session() {
+    let world = world();
+    let server = world.serve(&[]);
+    let client = world.join(0, &[]);
+    let (root, wire) = (world.server_wire(), world.client_wire(0));
+    ping_until_answered(&world.clients[0], ROOT_V4);
+    for (round, [old, new]) in [["10", "99"], ["99", "98"]].into_iter().enumerate() {
+        shell(
+            &world.clients[0],
+            &format!(
+                "ip address del 192.0.2.{old}/24 dev eth0
+                 ip address add 192.0.2.{new}/24 dev eth0"
+            ),
+        );
+        let start = Instant::now();
+        let up = numbered(SERVER_MAC, client_mac(0), round as u32);
+        wire.send(&up);
+        root.receive_until(&up);
+        server.wait_for(&format!("{} 192.0.2.{new}:", said::MOVED));
+        println!("new address: the server knew it after {:?}", start.elapsed());
+        // Less than any timer of the protocol: the packet itself told it.
+        assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+        ping_until_answered(&world.server, leaf(0)[0]);
+    }
+    one_session(&client, &server);
+}
+
+fn a_killed_server_is_back_for_its_clients_in_seconds() {
+    let world = World::new(2).speaking(Mode::Secure);
+    let server = world.serve(&[]);
+    let clients = [0, 1].map(|i| world.join(i, &[]));
+    for client in &world.clients {
+        ping_until_answered(client, ROOT_V4);
+    }
+    server.kill();
+    let _server = world.serve(&[]);
+    let start = Instant::now();
+    for client in &world.clients {
+        ping_until_answered(client, ROOT_V4);
+    }
+    println!("server restarted: both clients back after {:?}", start.elapsed());
+    // Silence alone would be noticed after 13 s: RESET is what hurries.
+    assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
+    for client in clients {
+        client.stop();
+    }
+}
+
+fn a_third_lost_each_way_keeps_the_session() {
+    let world = world();
+    let server = world.serve(&["--keepalive", "1"]);
+    let bad = Impairment { loss: 0.3, delay: Duration::from_millis(25), ..Impairment::default() };
+    let proxy = world.proxy(bad, 7);
+    let start = Instant::now();
+    let client = world.join_at(0, "192.0.2.200", &["--keepalive", "1"]);
+    println!("30 % loss each way: connected after {:?}", start.elapsed());
+    let mut answered = 0;
+    for _ in 0..60 {
+        answered +=
+            u32::from(ping(&world.clients[0], ROOT_V4, 56, Duration::from_millis(150)).is_ok());
+    }
+    println!("30 % loss each way: {answered} of 60 pings answered");
+    // Half are expected; one in 10,000 runs has fewer than 15.
+    assert!(answered >= 15, "{answered}");
+    assert!(proxy.stop().lost > 15);
+    one_session(&client, &server);
+}
+
+/// Waits until datagrams as large as the underlay carries are in use both ways.
+fn fill_the_path(world: &World, payload: usize) {
+    let capture_of = |from: &Wire, to: &Wire, mac_to, mac_from| {
+        wait_until("frames of a full datagram go unfragmented", || {
+            let capture = Capture::start(&world.server, "eth0", &world.keys);
+            let full = frame(mac_to, mac_from, TEST_ETHERTYPE, &vec![0x77; payload - 32 - 14]);
+            from.send(&full);
+            to.receive_until(&full);
+            let packets = capture.stop();
+            let whole = |udp: &[u8]| udp[..2] == [DATA, WHOLE] && udp.len() == payload;
+            packets.iter().filter_map(|packet| packet.udp(PORT)).any(whole)
+        });
+    };
+    let (root, leaf) = (world.server_wire(), world.client_wire(0));
+    capture_of(&leaf, &root, SERVER_MAC, client_mac(0));
+    capture_of(&root, &leaf, client_mac(0), SERVER_MAC);
+}
+
+fn a_path_that_shrinks_silently_is_noticed() {
+    let world = world();
+    world.as_on_a_cable();
+    let server = world.serve(&[]);
+    let client = world.join(0, &[]);
+    ping_until_answered(&world.clients[0], ROOT_V4);
+    fill_the_path(&world, 1472);
+    // A bridge drops without a word what the next link does not carry.
+    shell(&world.switch, "ip link set port10 mtu 1280");
+    // One that goes in a single datagram, of 1,454 bytes.
+    let refused = ping(&world.clients[0], ROOT_V4, 1_380, Duration::from_millis(300));
+    assert!(refused.is_err(), "the link carries more than it should: {refused:?}");
+    let start = Instant::now();
+    tcp_transfer(&world.clients[0], &world.server, ROOT_V4, 1_000_000);
+    println!("MTU 1,500 -> 1,280: 1 MB up took {:?}", start.elapsed());
+    let start = Instant::now();
+    tcp_transfer(&world.server, &world.clients[0], leaf(0)[0], 1_000_000);
+    println!("MTU 1,500 -> 1,280: 1 MB down took {:?}", start.elapsed());
+    for (from, to) in [(&world.clients[0], ROOT_V4), (&world.server, leaf(0)[0])] {
+        wait_until("full frames pass again", || {
+            ping(from, to, 1_380, Duration::from_millis(500)).is_ok()
+        });
+    }
+    one_session(&client, &server);
+}
+
+/// A host behind the client.
+const BEHIND_CLIENT: MacAddr = mac(0x77);
+
+fn full_frames_need_no_ip_fragments() {
+    let world = world();
+    world.as_on_a_cable();
+    let _server = world.serve(&[]);
+    let capture = Capture::start(&world.server, "eth0", &world.keys);
+    let _client = world.join(0, &[]);
+    let (root, wire) = (world.server_wire(), world.client_wire(0));
+    ping_until_answered(&world.clients[0], ROOT_V4);
+    let ends: [(_, IpAddr); 2] = [(&world.clients[0], ROOT_V4), (&world.server, leaf(0)[0])];
+    for (from, to) in ends {
+        for size in [1_300, 1_398, 1_399, 1_470, 1_471, 1_472] {
+            ping(from, to, size, HANG).unwrap();
+        }
+    }
+    for number in 0..50 {
+        let mut up = numbered(SERVER_MAC, BEHIND_CLIENT, number);
+        up.resize(1514, 1);
+        wire.send(&up);
+        root.receive_until(&up);
+        let mut down = numbered(BEHIND_CLIENT, SERVER_MAC, number);
+        down.resize(1514, 2);
+        root.send(&down);
+        wire.receive_until(&down);
+    }
+    tcp_transfer(&world.clients[0], &world.server, ROOT_V4, 2_000_000);
+    tcp_transfer(&world.server, &world.clients[0], leaf(0)[0], 2_000_000);
+
+    let packets = capture.stop();
+    let tunnel: Vec<_> = packets.iter().filter(|packet| packet.udp(PORT).is_some()).collect();
+    let longest = tunnel.iter().map(|packet| packet.len()).max().unwrap();
+    let pieces = tunnel.iter().filter(|packet| {
+        let udp = packet.udp(PORT).unwrap();
+        udp[0] == DATA && udp[1] != WHOLE
+    });
+    println!(
+        "{} datagrams, {} of them pieces, longest IP packet {longest}",
+        tunnel.len(),
+        pieces.clone().count()
+    );
+    assert!(tunnel.len() > 2_000);
+    // 100 frames of 1,514 bytes and as many pings, in two pieces at least.
+    assert!(pieces.count() >= 200);
+    assert!(longest <= 1_500);
+    assert!(packets.iter().all(|packet| !packet.is_fragment()), "an IP fragment");
+    assert!(tunnel.iter().all(|packet| !packet.may_be_fragmented()), "DF is not set");
+}
+
+fn tcp_is_made_to_fit_one_datagram() {
+    let world = world();
+    world.as_on_a_cable();
+    let server = world.serve(&[]);
+    let client = world.join(0, &[]);
+    ping_until_answered(&world.clients[0], ROOT_V4);
+    fill_the_path(&world, 1472);
+    let outside = Capture::start(&world.server, "eth0", &world.keys);
+    let taps = [(&world.server, "server"), (&world.clients[0], "client")]
+        .map(|(host, device)| Capture::start(host, device, &world.keys));
+    tcp_transfer(&world.clients[0], &world.server, ROOT_V4, 1_000_000);
+    tcp_transfer(&world.server, &world.clients[0], leaf(0)[0], 1_000_000);
+    let outside = outside.stop();
+    let data = || outside.iter().filter_map(|packet| packet.udp(PORT)).filter(|udp| udp[0] == DATA);
+    assert!(data().count() > 1_000);
+    assert_eq!(data().filter(|udp| udp[1] != WHOLE).count(), 0, "a segment in pieces");
+    assert_eq!(data().map(<[u8]>::len).max(), Some(1472));
+    // 1,472 less 32 of acton, 14 of Ethernet, 20 of IPv4 and 20 of TCP. Each end sees what it
+    // sent as it was, and what came as the other end was made to say it.
+    for capture in taps {
+        let mut seen: Vec<_> =
+            capture.stop().iter().filter_map(|packet| packet.mss_of_syn()).collect();
+        seen.sort_unstable();
+        assert_eq!(seen, [1386, 1386, 1460, 1460]);
+    }
+    let logs = [client.stop(), server.stop()];
+    for log in logs {
+        assert_eq!(counter(&log, "drop.udp_too_large"), 0, "{log}");
+    }
+}
