@@ -1,0 +1,291 @@
+#!/usr/bin/env python3
+"""A second decoder of acton/1 and its plain mode, written from docs/PROTOCOL.md.
+
+It shares nothing with acton but that document; check_vectors.py beside it runs it on the test
+vectors. It needs Python 3.9 and the package `cryptography`.
+
+    acton_decode.py FILE.pcap           one line a datagram of a capture (pcap, Ethernet)
+        --port N             UDP port of the server, 8080 unless told
+        --key-log FILE       what `acton --key-log` wrote: opens what these keys seal
+        --public KEY         public key of the server or a client, to check mac1; more than once
+        --network-key KEY    the network key that goes with it
+        --plain              the capture is of plain mode
+        --frames             writes each Ethernet frame in hexadecimal
+
+KEY is hexadecimal or base64. The last line counts what was seen. The exit code is 0 if nothing was
+wrong, 1 if something was.
+"""
+import argparse, base64, collections, hashlib, ipaddress, struct, sys
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
+
+AEAD = {1: ChaCha20Poly1305, 2: AESGCM}
+ZERO = bytes(32)
+WINDOW = 8192
+
+
+class Wrong(Exception):
+    """What the specification forbids."""
+
+
+def need(condition, why):
+    if not condition:
+        raise Wrong(why)
+
+
+def blake2s(*parts, size=32, key=b""):
+    return hashlib.blake2s(b"".join(parts), digest_size=size, key=key).digest()
+
+
+def mac1_key(recipient, network_key):
+    return blake2s(b"acton1 mac1", recipient, network_key)
+
+
+def data_key(split, suite):
+    """The AEAD key and the iv of one direction."""
+    return (blake2s(b"acton1 key", bytes([suite]), key=split),
+            blake2s(b"acton1 iv", bytes([suite]), key=split)[:12])
+
+
+Datagram = collections.namedtuple("Datagram", "type fields")
+LENGTHS = {0x11: ("HELLO", 168), 0x12: ("WELCOME", 108), 0x13: ("RETRY", 64), 0x18: ("RESET", 16)}
+
+
+def parse(data):
+    need(data, "length")
+    name, length = LENGTHS.get(data[0], (None, None))
+    if name:
+        need(len(data) == length, "length")
+        need(data[1:4] == bytes(3), "reserved")
+        first = int.from_bytes(data[4:8], "big")
+        need(first, "zero-id")
+        if name == "HELLO":
+            return Datagram(name, {"sender": first, "noise": data[8:136], "mac1": data[136:152],
+                                   "mac2": data[152:]})
+        if name == "WELCOME":
+            second = int.from_bytes(data[8:12], "big")
+            need(second, "zero-id")
+            return Datagram(name, {"receiver": first, "sender": second, "noise": data[12:92],
+                                   "mac1": data[92:]})
+        if name == "RETRY":
+            return Datagram(name, {"receiver": first, "nonce": data[8:32], "cookie": data[32:]})
+        return Datagram(name, {"receiver": first, "counter": int.from_bytes(data[8:], "big")})
+    need(data[0] in (0x14, 0x15), "type")
+    name = "DATA" if data[0] == 0x14 else "CONTROL"
+    need(len(data) >= 4, "length")
+    index, last, csum = data[1] >> 4, data[1] & 1, data[2] & 1
+    if name == "DATA":
+        need(not data[1] & 0x0E and not data[2] & 0xFE and not data[3], "reserved")
+        need(index < 15 or last, "value")
+    else:
+        need(data[1:4] == bytes(3), "reserved")
+    need((33 if name == "DATA" else 36) <= len(data) <= 65507, "length")
+    receiver, counter = struct.unpack(">IQ", data[4:16])
+    need(receiver, "zero-id")
+    need(counter >= index, "value")
+    return Datagram(name, {"receiver": receiver, "counter": counter, "index": index,
+                           "last": last, "csum": csum})
+
+
+def parse_control(text):
+    need(len(text) >= 4, "length")
+    message, zero, arg = struct.unpack(">BBH", text[:4])
+    body = text[4:]
+    need(not zero, "reserved")
+    if message == 1:
+        need(len(body) >= 8, "length")
+        need(not any(body[8:]), "reserved")
+        need(len(text) + 32 == arg if arg else len(body) == 8, "length")
+        return f"KEEPALIVE token={body[:8].hex()} size={arg}"
+    length = {2: 8, 3: 4, 4: 0}.get(message)
+    need(length is not None, "type")
+    need(message != 4 or not arg, "reserved")
+    need(len(body) == length, "length")
+    if message == 2:
+        return f"ECHO token={body.hex()} size={arg}"
+    if message == 3:
+        reason = {1: "stop", 2: "restart", 3: "replaced", 4: "removed", 5: "limit"}.get(arg, arg)
+        return f"BYE reason={reason} retry_ms={int.from_bytes(body, 'big')}"
+    return "REKEY"
+
+
+def parse_hello_payload(text):
+    low, high = text[:2]
+    need(text[30:] == bytes(2), "reserved")
+    need(0 < low <= high, "value")
+
+
+def parse_welcome_payload(text):
+    version, suite, zero, refusal = text[:4]
+    need(not zero, "reserved")
+    need(refusal or version and suite, "value")
+
+
+class Direction:
+    """What comes under one key: opens it, keeps the replay window, puts pieces together."""
+
+    def __init__(self, suite, split, max_frame=65507):
+        key, self.iv = data_key(split, suite)
+        self.aead, self.max_frame = AEAD[suite](key), max_frame
+        self.next, self.seen, self.pieces = 0, set(), {}
+
+    def open(self, data, counter):
+        nonce = bytes(a ^ b for a, b in zip(self.iv, bytes(4) + counter.to_bytes(8, "big")))
+        return self.aead.decrypt(nonce, data[16:], data[:16])
+
+    def note(self, counter):
+        if counter + WINDOW < self.next or counter in self.seen:
+            return "drop"
+        self.seen.add(counter)
+        verdict = "newest" if counter >= self.next else "late"
+        self.next = max(self.next, counter + 1)
+        return verdict
+
+    def frame(self, fields, text):
+        """The frame that a DATA completes, if it does."""
+        base = fields["counter"] - fields["index"]
+        pieces = self.pieces.setdefault(base, {})
+        pieces[fields["index"]] = (text, fields["last"])
+        last = [index for index, (_, last) in pieces.items() if last]
+        if not last or len(pieces) <= last[0]:
+            return None
+        whole = b"".join(pieces[i][0] for i in range(last[0] + 1))
+        del self.pieces[base]
+        return whole if 14 <= len(whole) <= self.max_frame else None
+
+
+def plain(data):
+    if data in (b"HELLO", b"KEEPALIVE", b"BYE"):
+        return "control"
+    return "frame" if 14 <= len(data) <= 65507 else "drop"
+
+
+# --- A capture ------------------------------------------------------------------------------------
+
+def read_pcap(path):
+    """The Ethernet frames of a pcap file (draft-ietf-opsawg-pcap)."""
+    data = open(path, "rb").read()
+    order = {0xA1B2C3D4: ">", 0xA1B23C4D: ">"}.get(struct.unpack(">I", data[:4])[0], "<")
+    need(struct.unpack(order + "I", data[20:24])[0] == 1, "not Ethernet")
+    at = 24
+    while at < len(data):
+        _, _, length, _ = struct.unpack(order + "4I", data[at:at + 16])
+        yield data[at + 16:at + 16 + length]
+        at += 16 + length
+
+
+def read_udp(frame):
+    """Source, destination, payload; None if it is no UDP, "fragment" if IP cut it."""
+    kind = int.from_bytes(frame[12:14], "big")
+    if kind == 0x0800 and frame[23] == 17:
+        if int.from_bytes(frame[20:22], "big") & 0x3FFF:
+            return "fragment"
+        at, source, target = 14 + (frame[14] & 15) * 4, frame[26:30], frame[30:34]
+    elif kind == 0x86DD and frame[20] in (17, 44):
+        if frame[20] == 44:
+            return "fragment"
+        at, source, target = 54, frame[22:38], frame[38:54]
+    else:
+        return None
+    ports = struct.unpack(">HHH", frame[at:at + 6])
+    end = lambda ip, port: (str(ipaddress.ip_address(ip)), port)
+    return end(source, ports[0]), end(target, ports[1]), frame[at + 8:at + ports[2]]
+
+
+def read_key(text):
+    key = bytes.fromhex(text) if len(text) == 64 else base64.b64decode(text + "=" * (-len(text) % 4))
+    need(len(key) == 32, "a key has 32 bytes")
+    return key
+
+
+def read_key_log(path):
+    """The directions of a key log, by the id that datagrams carry there."""
+    keys = collections.defaultdict(dict)
+    for line in open(path, encoding="ascii"):
+        words = line.split()
+        need(words[:1] == ["acton/1"], "not a key log of acton/1")
+        role, entry = words[1], dict(word.split("=", 1) for word in words[2:])
+        ends = {"server": "local", "client": "remote"} if role == "server" else {
+            "server": "remote", "client": "local"}
+        for end, field in ends.items():
+            split = bytes.fromhex(entry["to_" + end])
+            # Both ends may log: the same direction twice is one.
+            keys[int(entry[field], 16)].setdefault(split, Direction(int(entry["suite"]), split))
+    return keys
+
+
+class Decoder:
+    def __init__(self, options):
+        self.options, self.counts = options, collections.Counter()
+        self.keys = read_key_log(options.key_log) if options.key_log else {}
+        network = read_key(options.network_key) if options.network_key else ZERO
+        self.mac1_keys = [mac1_key(read_key(text), network) for text in options.public]
+
+    def sealed(self, kind, fields, data):
+        for keys in self.keys.get(fields["receiver"], {}).values():
+            try:
+                text = keys.open(data, fields["counter"])
+            except InvalidTag:
+                continue
+            self.counts["opened"] += 1
+            verdict = keys.note(fields["counter"])
+            said = " replayed" if verdict == "drop" else ""
+            if kind == "CONTROL":
+                return said + " " + parse_control(text)
+            frame = keys.frame(fields, text) if verdict != "drop" else None
+            return said + (self.ethernet(frame) if frame else "")
+        need(fields["receiver"] not in self.keys, "forged")
+        self.counts["sealed"] += 1
+        return ""
+
+    def ethernet(self, frame):
+        self.counts["frames"] += 1
+        return " frame=" + (frame.hex() if self.options.frames else f"{len(frame)}")
+
+    def describe(self, data):
+        if self.options.plain:
+            verdict = plain(data)
+            need(verdict != "drop", "neither control nor a frame")
+            self.counts["plain-" + verdict] += 1
+            return data.decode() if verdict == "control" else "FRAME" + self.ethernet(data)
+        kind, fields = parse(data)
+        self.counts[kind] += 1
+        text = kind + "".join(f" {name}={value}" for name, value in fields.items()
+                              if isinstance(value, int))
+        if "mac1" in fields and self.mac1_keys:
+            at = {"HELLO": 136, "WELCOME": 92}[kind]
+            tags = [blake2s(data[:at], size=16, key=key) for key in self.mac1_keys]
+            need(fields["mac1"] in tags, "mac1")
+            self.counts["mac1"] += 1
+            text += " mac1=right"
+        return text + (self.sealed(kind, fields, data) if kind in ("DATA", "CONTROL") else "")
+
+    def run(self):
+        for number, frame in enumerate(read_pcap(self.options.capture), 1):
+            udp = read_udp(frame)
+            if udp == "fragment":
+                self.counts["ip-fragment"] += 1
+            if udp in (None, "fragment") or self.options.port not in (udp[0][1], udp[1][1]):
+                continue
+            source, target, data = udp
+            try:
+                text = self.describe(data)
+            except Wrong as why:
+                self.counts["wrong"] += 1
+                text = f"WRONG {why}: {data[:32].hex()} ({len(data)} bytes)"
+            print(number, f"{source[0]}:{source[1]}", f"{target[0]}:{target[1]}", text)
+        print("total", *(f"{name}={count}" for name, count in sorted(self.counts.items())))
+        return 1 if self.counts["wrong"] else 0
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(formatter_class=argparse.RawDescriptionHelpFormatter,
+                                     description=__doc__)
+    parser.add_argument("capture")
+    parser.add_argument("--port", type=int, default=8080)
+    parser.add_argument("--key-log")
+    parser.add_argument("--public", action="append", default=[])
+    parser.add_argument("--network-key")
+    parser.add_argument("--plain", action="store_true")
+    parser.add_argument("--frames", action="store_true")
+    sys.exit(Decoder(parser.parse_args()).run())
