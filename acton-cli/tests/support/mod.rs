@@ -11,7 +11,7 @@
 //! the thing itself, with [`HANG`] as the guard.
 //!
 //! A world speaks plain mode or acton/1; a test of [`in_both_modes!`] runs once in each.
-#![allow(dead_code, unused_imports)] // Each test file takes what it needs.
+#![allow(dead_code, unused_imports, unused_macros)] // Each test file takes what it needs.
 #![allow(clippy::unwrap_used)] // a test: the panic is the report
 
 mod capture;
