@@ -6,7 +6,9 @@
 
 mod vectors_rig;
 
+use std::fs;
 use std::net::SocketAddr;
+use std::path::Path;
 
 use acton_proto::handshake::{
     CookieJar, CookieKey, Initiator, MacKey, Responder, Secret, public_key,
@@ -556,4 +558,24 @@ fn plain_mode() {
         vectors.bytes(verdict, payload);
     }
     vectors.check("plain.txt");
+}
+
+/// The specification says which test shows what. Those tests are there.
+#[test]
+fn tests_that_the_specification_names_exist() {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let text = fs::read_to_string(repository.join("docs/PROTOCOL.md")).expect("it is there");
+    let named = text.split('`').filter_map(|code| code.split_once("::"));
+    let folders = ["acton-proto/tests", "acton-cli/tests", "acton-proto/src", "acton-cli/src"];
+    let mut count = 0;
+    for (file, function) in named.filter(|(_, function)| *function != "function") {
+        let paths = folders.map(|folder| repository.join(folder).join(format!("{file}.rs")));
+        let found = paths.iter().find(|path| path.exists());
+        let found = found.unwrap_or_else(|| panic!("no file {file}.rs"));
+        let code = fs::read_to_string(found).expect("it can be read");
+        let there = function == "*" || code.contains(&format!("fn {function}("));
+        assert!(there, "no test {file}::{function}");
+        count += 1;
+    }
+    assert!(count > 30, "{count}");
 }
