@@ -209,14 +209,13 @@ impl World {
 
     /// What client `i` needs to find `server` and speak to it: in secure mode an invite.
     pub(crate) fn client_arguments(&self, i: u8, server: &str) -> Vec<String> {
-        let arguments = match self.mode {
+        match self.mode {
             Mode::Plain => ["client", server, "--plain"].map(str::to_owned).to_vec(),
             Mode::Secure => {
                 let state = self.keys.client_state(i);
                 vec!["client".into(), self.keys.invite(server), "--state".into(), state]
             }
-        };
-        arguments
+        }
     }
 
     /// A proxy at 192.0.2.200 before the server.

@@ -1,0 +1,249 @@
+//! How clients get in, how they are kept out, and what both sides say about it.
+#![allow(clippy::unwrap_used)] // a test: the panic is the report
+
+mod support;
+
+use std::fs;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use support::{
+    Acton, Mode, ROOT_V4, SERVER_MAC, TEST_ETHERTYPE, Wire, World, answers, client_mac, frame,
+    leaf, ping_until_answered, said,
+};
+
+testbed::main! {
+    an_invite_comes_by_every_way,
+    the_servers_own_host_needs_no_invite,
+    only_listed_clients_get_in_once_there_is_a_list,
+    a_list_may_be_anywhere_and_is_read_again_on_sighup,
+    a_removed_client_is_out_within_a_second_and_others_do_not_notice,
+    a_full_server_says_so,
+    the_last_of_two_clients_with_one_key_wins,
+}
+
+const ACTON: &str = env!("CARGO_BIN_EXE_acton");
+
+fn world(clients: u8) -> World {
+    World::new(clients).speaking(Mode::Secure)
+}
+
+/// The lines of a log that contain `text`.
+fn lines<'a>(log: &'a str, text: &str) -> Vec<&'a str> {
+    log.lines().filter(|line| line.contains(text)).collect()
+}
+
+/// What a client is told, and its server says, where keys do not fit.
+mod told {
+    pub(crate) const REMOVED: &str =
+        "this client was removed from the server's list; ask for a new invite";
+    pub(crate) const TAKEN_OFF: &str = "is not on the list any more";
+    pub(crate) const NOT_LISTED: &str = "this client's key is not on its list; ask for an invite";
+    pub(crate) const NO_SUCH_KEY: &str = "its key is not on the list; acton invite --name";
+}
+
+fn an_invite_comes_by_every_way() {
+    let world = world(4);
+    let _server = world.serve(&[]);
+    let url = world.keys.invite("192.0.2.1");
+    let file = world.keys.path("downloaded");
+    fs::write(&file, format!("{url}\n")).unwrap();
+    let file = file.to_str().unwrap();
+    world.keys.acton("client-3", &["join", "--file", file]);
+    let ways = [
+        format!("exec {ACTON} client --invite-file {file}"),
+        format!("exec {ACTON} client --invite-file - < {file}"),
+        format!("ACTON_INVITE=$(cat {file}) exec {ACTON} client"),
+        format!("exec {ACTON} client"),
+    ];
+    for (i, way) in ways.iter().enumerate() {
+        let script = format!("{way} -a {}/24", leaf(i as u8)[0]);
+        let mut command = Command::new("sh");
+        command.args(["-ec", &script]).env("ACTON_STATE", world.keys.client_state(i as u8));
+        let client = Acton::spawn("client", &world.clients[i], &mut command);
+        client.wait_for(said::CONNECTED);
+        ping_until_answered(&world.clients[i], ROOT_V4);
+        let shown = fs::read(format!("/proc/{}/cmdline", client.id())).unwrap();
+        let shown = String::from_utf8_lossy(&shown).into_owned();
+        assert!(shown.contains("client") && !shown.contains("acton://"), "{shown}");
+        assert!(!client.stop().contains("acton://"));
+    }
+}
+
+fn the_servers_own_host_needs_no_invite() {
+    let world = world(0);
+    support::shell(&world.server, "ip link set lo up");
+    let _server = world.serve(&[]);
+    let state = world.keys.server_state();
+    let arguments = ["client", "127.0.0.1", "--state", &state];
+    let client = Acton::start("client", &world.server, &arguments);
+    client.wait_for(said::CONNECTED);
+    let (root, leaf) = (world.server_wire(), Wire::open(&world.server, "client"));
+    let hello = frame(SERVER_MAC, client_mac(0), TEST_ETHERTYPE, b"from my own host");
+    leaf.send(&hello);
+    root.receive_until(&hello);
+    client.stop();
+}
+
+/// Starts client `i` with an invite.
+fn start(world: &World, i: u8, invite: &str) -> Acton {
+    let state = world.keys.client_state(i);
+    world.run_client(i, &["client", invite, "--state", &state])
+}
+
+fn only_listed_clients_get_in_once_there_is_a_list() {
+    let world = world(2);
+    let server = world.serve(&[]);
+    // In with the network's invite, until there is a list that it is not on.
+    let early = world.join(1, &[]);
+    ping_until_answered(&world.clients[1], ROOT_V4);
+    let invite = world.keys.named_invite("laptop", &[]);
+    early.wait_for(told::REMOVED);
+    server.wait_for(told::TAKEN_OFF);
+    let laptop = start(&world, 0, &invite);
+    laptop.wait_for(said::CONNECTED);
+    server.wait_for("up: laptop from 192.0.2.10:");
+    ping_until_answered(&world.clients[0], ROOT_V4);
+    drop(early);
+    let again = world.start_client(1, "192.0.2.1", &[]);
+    again.wait_for(told::NOT_LISTED);
+    server.wait_for(told::NO_SUCH_KEY);
+    assert!(!answers(&world.clients[1], ROOT_V4));
+    assert!(answers(&world.clients[0], ROOT_V4));
+    let log = again.stop();
+    assert_eq!(lines(&log, told::NOT_LISTED).len(), 1, "{log}");
+    assert!(!log.contains(said::CONNECTED), "{log}");
+    let log = server.stop();
+    assert_eq!(lines(&log, told::NO_SUCH_KEY).len(), 1, "{log}");
+    laptop.stop();
+}
+
+fn a_list_may_be_anywhere_and_is_read_again_on_sighup() {
+    let world = world(2);
+    let list = world.keys.path("members");
+    let list = list.to_str().unwrap();
+    let invites = ["a", "b"].map(|name| world.keys.named_invite(name, &["--clients", list]));
+    let server = world.serve(&["--clients", list]);
+    let clients = [0, 1].map(|i| start(&world, i, &invites[usize::from(i)]));
+    for client in &clients {
+        client.wait_for(said::CONNECTED);
+    }
+    // A list with a mistake changes nothing.
+    let text = fs::read_to_string(list).unwrap();
+    fs::write(list, format!("{text}and a mistake\n")).unwrap();
+    server.signal(Signal::SIGHUP);
+    server.wait_for("stays as it was");
+    let log = server.log();
+    assert!(lines(&log, "stays as it was")[0].contains(list), "{log}");
+    assert!(answers(&world.clients[1], ROOT_V4));
+    let without_b = text.lines().filter(|line| !line.contains(" b")).collect::<Vec<_>>();
+    fs::write(list, format!("{}\n", without_b.join("\n"))).unwrap();
+    let start = Instant::now();
+    server.signal(Signal::SIGHUP);
+    clients[1].wait_for(told::REMOVED);
+    println!("SIGHUP: out after {:?}", start.elapsed());
+    assert!(answers(&world.clients[0], ROOT_V4));
+    assert!(!clients[0].log().contains(said::LOST));
+}
+
+fn a_removed_client_is_out_within_a_second_and_others_do_not_notice() {
+    let world = world(2);
+    let invites = ["doomed", "other"].map(|name| world.keys.named_invite(name, &[]));
+    let server = world.serve(&[]);
+    let clients = [0, 1].map(|i| start(&world, i, &invites[usize::from(i)]));
+    for (client, host) in clients.iter().zip(&world.clients) {
+        client.wait_for(said::CONNECTED);
+        ping_until_answered(host, ROOT_V4);
+    }
+    let root = world.server_wire();
+    let [doomed, other] = [0, 1].map(|i| world.client_wire(i));
+    let numbered = |client, number: u32| {
+        frame(SERVER_MAC, client_mac(client), TEST_ETHERTYPE, &number.to_be_bytes().repeat(15))
+    };
+    // Both send all the time, and the server's side notes when it heard which of them.
+    let begin = Instant::now();
+    let (revoked, last_doomed, heard_other) = thread::scope(|scope| {
+        let revoke = scope.spawn(|| {
+            thread::sleep(Duration::from_millis(500));
+            world.keys.acton("server", &["revoke", "doomed"]);
+            begin.elapsed()
+        });
+        scope.spawn(|| {
+            for number in 0..250 {
+                doomed.send(&numbered(0, number));
+                other.send(&numbered(1, number));
+                thread::sleep(Duration::from_millis(10));
+            }
+        });
+        let (mut last_doomed, mut heard_other) = (Duration::ZERO, 0);
+        let last = numbered(1, 249);
+        while let Some(frame) = root.receive(support::HANG) {
+            if frame[12..14] == TEST_ETHERTYPE.to_be_bytes() {
+                match frame[6..12] == client_mac(0).octets() {
+                    true => last_doomed = begin.elapsed(),
+                    false => heard_other += 1,
+                }
+            }
+            if frame == last {
+                break;
+            }
+        }
+        (revoke.join().unwrap(), last_doomed, heard_other)
+    });
+    println!("revoked at {revoked:?}; last frame of the removed client at {last_doomed:?}");
+    assert_eq!(heard_other, 250);
+    assert!(last_doomed > Duration::from_millis(400));
+    // A second, and something for a busy machine.
+    assert!(last_doomed < revoked + Duration::from_millis(1_300));
+    clients[0].wait_for(told::REMOVED);
+    server.wait_for(told::TAKEN_OFF);
+    assert!(!answers(&world.clients[0], ROOT_V4));
+    let [_, other] = clients;
+    let log = other.stop();
+    assert_eq!(lines(&log, said::CONNECTED).len(), 1, "{log}");
+    assert!(!log.contains(said::LOST), "{log}");
+}
+
+fn a_full_server_says_so() {
+    let world = world(2);
+    let server = world.serve(&["--max-sessions", "1"]);
+    let first = world.join(0, &[]);
+    let late = world.start_client(1, "192.0.2.1", &[]);
+    late.wait_for("all of its sessions are taken");
+    server.wait_for("--max-sessions");
+    assert!(answers(&world.clients[0], ROOT_V4));
+    first.stop();
+    late.stop();
+}
+
+fn the_last_of_two_clients_with_one_key_wins() {
+    let world = world(2);
+    let invite = world.keys.named_invite("twin", &[]);
+    let server = world.serve(&[]);
+    let first = start(&world, 0, &invite);
+    first.wait_for(said::CONNECTED);
+    ping_until_answered(&world.clients[0], ROOT_V4);
+    let second = start(&world, 1, &invite);
+    second.wait_for(said::CONNECTED);
+    first.wait_for("another client with the same key took the session");
+    server.wait_for("goes on with another instance");
+    ping_until_answered(&world.clients[1], ROOT_V4);
+    ping_until_answered(&world.server, leaf(1)[0]);
+
+    let log = first.log();
+    let line = lines(&log, "another client with the same key")[0];
+    let wait: u64 = line.split_once("again in ").unwrap().1.trim_end_matches(" s").parse().unwrap();
+    assert!((30..=90).contains(&wait), "{line}");
+    assert!(line.contains("acton invite --name"), "{line}");
+    // It holds off: no fight for the session in the next seconds.
+    thread::sleep(Duration::from_secs(3));
+    assert!(answers(&world.clients[1], ROOT_V4));
+    assert!(!answers(&world.clients[0], ROOT_V4));
+    let log = second.stop();
+    assert!(!log.contains(said::LOST), "{log}");
+    let log = server.stop();
+    assert_eq!(lines(&log, "goes on with another instance").len(), 1, "{log}");
+    assert_eq!(lines(&log, " up: ").len(), 1, "{log}");
+}
