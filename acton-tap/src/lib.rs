@@ -38,7 +38,8 @@
 //! # Super-frames
 //! With [`Builder::vnet_header`] every frame is preceded by a [`VnetHeader`] of 10 bytes, and with
 //! [`Builder::offloads`] the kernel hands over TCP and UDP payloads of up to 64 KiB in one frame,
-//! unsegmented and without checksums. [`Tap::offloads`] says which of them the kernel granted.
+//! unsegmented and without checksums. [`Tap::offloads`] says which of them the kernel granted, and
+//! [`offload`] cuts such super-frames and makes them.
 #![deny(unsafe_code)]
 
 mod builder;
@@ -46,6 +47,7 @@ mod error;
 mod interface;
 mod name;
 mod netlink;
+pub mod offload;
 mod queue;
 #[allow(unsafe_code, reason = "the system calls that have no safe wrapper")]
 mod sys;
