@@ -11,9 +11,9 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use pnet_base::MacAddr;
 use support::{
-    Acton, HANG, Impairment, Mode, PORT, PROXY_V4, Proxy, ROOT_V4, SERVER_MAC, SERVER_V4,
-    SERVER_V6, TEST_ETHERTYPE, Wire, World, answers, frame, leaf, mac, ping_until_answered, said,
-    shell, tcp_transfer, wait_until,
+    Acton, HANG, Impairment, Mode, PORT, ROOT_V4, SERVER_MAC, SERVER_V4, SERVER_V6, TEST_ETHERTYPE,
+    Wire, World, answers, frame, leaf, mac, ping_until_answered, said, shell, tcp_transfer,
+    wait_until,
 };
 
 support::in_both_modes! {
@@ -211,8 +211,13 @@ fn a_new_address_behind_a_translator_is_taken_up() {
 fn a_lossy_path_is_survived(mode: Mode) {
     let world = World::new(1).speaking(mode);
     let server = world.serve(&[]);
-    let bad =
-        Impairment { loss: 0.3, duplicate: 0.1, reorder: 0.1, delay: Duration::from_millis(10) };
+    let bad = Impairment {
+        loss: 0.3,
+        duplicate: 0.1,
+        reorder: 0.1,
+        flip: 0.0,
+        delay: Duration::from_millis(10),
+    };
     let proxy = world.proxy(bad, 42);
     let client = world.join_at(0, "192.0.2.200", &[]);
     for _ in 0..5 {
