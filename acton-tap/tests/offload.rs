@@ -198,6 +198,23 @@ fn only_granted_super_frames_are_made() {
 }
 
 #[test]
+fn what_is_passed_goes_behind_what_was_pushed() {
+    let frames: Vec<_> = Packet::new(false, true, 60).run(3).iter().map(Packet::partial).collect();
+    let mut coalescer = Coalescer::new(Offloads::all());
+    let mut written = Vec::new();
+    let mut batch = coalescer.batch(|super_frame| written.push(Written::of(super_frame)));
+    frames[..2].iter().for_each(|frame| batch.push(frame, Trust::Partial).unwrap());
+    batch.pass(&frames[2].clone(), Trust::Partial).unwrap();
+    assert_eq!(batch.pass(&[0; 60], Trust::Partial), Err(NotPartial));
+    batch.push(&frames[0], Trust::Partial).unwrap();
+    drop(batch);
+    assert_eq!(written.iter().map(|one| one.frames).collect::<Vec<_>>(), [2, 1, 1]);
+    let checksum = Checksum::Partial { start: 34, offset: 6 };
+    let header = VnetHeader { checksum, ..VnetHeader::default() };
+    assert_eq!((written[1].header, &written[1].frame), (header, &frames[2]));
+}
+
+#[test]
 fn members_are_the_frames_as_they_came() {
     let frames: Vec<_> = Packet::new(false, true, 60).run(3).iter().map(Packet::partial).collect();
     let mut coalescer = Coalescer::new(Offloads::all());
@@ -360,31 +377,40 @@ proptest! {
 
     #[test]
     fn any_bytes_are_survived(
-        mut frame in prop_oneof![
-            prop::collection::vec(any::<u8>(), 0..200),
-            packet().prop_map(|packet| packet.frame()),
+        (header, mut frame) in prop_oneof![
+            (any::<[u8; VnetHeader::LEN]>(), prop::collection::vec(any::<u8>(), 0..200)),
+            (packet(), 0..200_usize, 1..99_u16).prop_map(|(packet, length, size)| {
+                let payload = offload_frames::content(length, 1);
+                let (header, frame) = Packet { payload, ..packet }.super_frame(size);
+                (header.encode(), frame)
+            }),
         ],
-        header in any::<[u8; VnetHeader::LEN]>(),
-        noise in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+        noise in prop::collection::vec((0..80_usize, any::<u8>()), 0..3),
+        cut in 0..300_usize,
         fill in prop::sample::select(vec![Fill::Full, Fill::Partial]),
-        max_frame in 0..2000_usize,
+        max_frame in prop_oneof![Just(1514), 0..200_usize],
     ) {
+        frame.truncate(cut);
         for (at, byte) in noise {
-            if let Some(to) = frame.len().checked_sub(1).map(|_| at.index(frame.len())) {
-                frame[to] = byte;
+            if let Some(to) = frame.get_mut(at) {
+                *to = byte;
             }
         }
         if let Ok(header) = VnetHeader::decode(&header)
             && let Ok(mut segments) = Segments::new(&header, &frame, max_frame, fill)
         {
             let mut head = [0; MAX_HEAD];
-            let mut left = segments.len();
-            while segments.next_in(&mut head).is_some() {
+            let (mut left, mut bytes) = (segments.len(), 0);
+            while let Some(segment) = segments.next_in(&mut head) {
+                bytes += segment.payload.len();
                 left -= 1;
             }
             prop_assert_eq!(left, 0);
+            prop_assert!(bytes <= frame.len() && bytes + MAX_HEAD >= frame.len());
         }
-        let written = coalesce([&frame, &frame], Trust::Verify);
-        prop_assert_eq!(written.iter().map(|one| one.frames).sum::<usize>(), 2);
+        for trust in [Trust::Verify, Trust::Vouched] {
+            let written = coalesce([&frame, &frame], trust);
+            prop_assert_eq!(written.iter().map(|one| one.frames).sum::<usize>(), 2);
+        }
     }
 }

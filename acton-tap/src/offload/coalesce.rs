@@ -491,3 +491,32 @@ fn is_right(frame: &[u8], trust: Trust, layout: &Layout) -> bool {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_share_an_allocation() {
+        // UDP over IPv6 without a payload's worth of care: only headers are looked at.
+        let mut frame = [0; 14 + 40 + 8 + 10];
+        frame[12..14].copy_from_slice(&[0x86, 0xdd]);
+        frame[14] = 0x60;
+        frame[18..21].copy_from_slice(&[0, 18, 17]);
+        frame[58..62].copy_from_slice(&[0, 18, 1, 1]);
+        let mut coalescer = Coalescer::new(Offloads::all());
+        let mut allocations = Vec::new();
+        for _ in 0..3 {
+            let mut frames = 0;
+            let mut batch = coalescer.batch(|super_frame| frames += super_frame.frames());
+            for _ in 0..63 {
+                batch.push(&frame, Trust::Vouched).unwrap();
+            }
+            drop(batch);
+            assert_eq!(frames, 63);
+            allocations.push((coalescer.entries.as_ptr(), coalescer.entries.capacity()));
+        }
+        assert!(allocations[0].1 >= 63);
+        assert_eq!(allocations, [allocations[0]; 3]);
+    }
+}
