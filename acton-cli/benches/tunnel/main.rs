@@ -1,33 +1,38 @@
-//! acton against its peers on this machine: one table.
+//! acton against its peers on this machine.
 //!
 //! ```text
-//! cargo bench -p acton-cli --bench tunnel -- --rounds 5 --seconds 2 --only veth,vxlan,acton
+//! acton-cli/benches/peers.sh                                       # installs the peers
+//! cargo bench -p acton-cli --bench tunnel -- --only veth,vxlan,acton --underlay wire
+//! cargo bench -p acton-cli --bench tunnel -- --write docs          # all of docs/BENCHMARKS.md
 //! ```
 //!
 //! Each contender gets two fresh network namespaces joined by a veth pair ([`world`]), is started
-//! in them ([`contender`]), measured ([`measure`]) and stopped. A round goes over all of them, so
-//! that whatever else the machine does falls on all alike; the table ([`table`]) shows medians over
-//! the rounds. Absolute figures belong to the machine, the ratios travel better.
+//! in them ([`contender`]), measured ([`measure`]) and stopped, with the offloads of the veth on and
+//! off. A round goes over all of them, so that whatever else the machine does falls on all alike;
+//! the tables ([`report`]) show medians over the rounds. Absolute figures belong to the machine, the
+//! ratios travel better.
 //!
 //! Needs root, or user namespaces and a `/dev/net/tun` that is open to all.
 #![forbid(unsafe_code)]
 
 mod contender;
 mod measure;
-mod table;
+mod report;
 mod world;
 
 use std::env;
 use std::error::Error;
 use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
 use clap::builder::PossibleValuesParser;
 
-use contender::{Contender, Overlay};
-use table::Row;
+use contender::Overlay;
+use report::{Conditions, Report, Row};
+use world::Underlay;
 
 type Failure = Box<dyn Error + Send + Sync>;
 type Result<T> = std::result::Result<T, Failure>;
@@ -48,6 +53,16 @@ struct Arguments {
     #[arg(long, value_name = "NAMES", value_delimiter = ',',
           value_parser = PossibleValuesParser::new(contender::ALL.map(|(name, _)| name)))]
     only: Vec<String>,
+
+    /// What crosses the cable: super-frames as they are, or packets of the MTU's size; both without
+    /// it
+    #[arg(long, value_enum, value_delimiter = ',')]
+    underlay: Vec<Underlay>,
+
+    /// Folder, as seen from the workspace, for benchmarks.json and benchmarks.svg, and whose
+    /// BENCHMARKS.md takes the tables
+    #[arg(long, value_name = "FOLDER")]
+    write: Option<PathBuf>,
 
     /// What cargo bench adds, and cargo test does not
     #[arg(long, hide = true)]
@@ -86,38 +101,57 @@ fn compare(arguments: &Arguments) -> Result<usize> {
         acton_netns::enter_user_namespace()?;
     }
     let _alone = wait_for_others()?;
-    let mut contestants: Vec<(Box<dyn Contender>, Row)> = Vec::new();
+    let conditions = Conditions::now(arguments.rounds, arguments.seconds);
+    let mut underlays = Underlay::ALL.to_vec();
+    underlays.retain(|underlay| {
+        (arguments.underlay.is_empty() || arguments.underlay.contains(underlay))
+            && is_there(underlay.name(), underlay.find()).is_some()
+    });
+    let mut contestants = Vec::new();
     for (name, find) in contender::ALL {
         if !arguments.only.is_empty() && !arguments.only.iter().any(|wanted| wanted == name) {
             continue;
         }
-        match find() {
-            Ok(contender) => contestants.push((contender, Row::new(name))),
-            Err(error) => eprintln!("{name} is left out: {}", chain(&*error)),
-        }
+        let Some(contender) = is_there(name, find(name)) else { continue };
+        let rows: Vec<_> = underlays.iter().map(|&underlay| Row::new(name, underlay)).collect();
+        contestants.push((contender, rows));
     }
-
     if contestants.is_empty() {
         return Err("no contender is left to measure".into());
     }
+
     let mut failures = 0;
     for round in 1..=arguments.rounds {
-        for (contender, row) in &mut contestants {
-            eprintln!("round {round} of {}: {}", arguments.rounds, row.name);
-            let figures = Overlay::start(&**contender)
-                .and_then(|overlay| measure::all(&overlay, arguments.seconds));
-            match figures {
-                Ok(figures) => row.rounds.push(figures),
-                Err(error) => {
-                    failures += 1;
-                    eprintln!("{}: {}", row.name, chain(&*error));
+        for (contender, rows) in &mut contestants {
+            for row in rows {
+                let (name, underlay) = (row.name, row.underlay.name());
+                eprintln!("round {round} of {}: {name}, {underlay}", arguments.rounds);
+                let figures = Overlay::start(&**contender, row.underlay)
+                    .and_then(|overlay| measure::all(&overlay, arguments.seconds));
+                match figures {
+                    Ok(figures) => row.rounds.push(figures),
+                    Err(error) => {
+                        failures += 1;
+                        eprintln!("{name}, {underlay}: {}", chain(&*error));
+                    }
                 }
             }
         }
     }
-    let rows: Vec<_> = contestants.into_iter().map(|(_, row)| row).collect();
-    print!("{}", table::render(&rows, arguments.rounds, arguments.seconds));
+    let rows = contestants.into_iter().flat_map(|(_, rows)| rows).collect();
+    let report = Report { conditions, rows };
+    print!("{}", report::text(&report));
+    if let Some(folder) = &arguments.write {
+        // cargo runs a benchmark in its package's folder.
+        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        report.write(&workspace.join(folder))?;
+    }
     Ok(failures)
+}
+
+/// What was found; what was not gets a line that says why.
+fn is_there<T>(name: &str, found: Result<T>) -> Option<T> {
+    found.inspect_err(|error| eprintln!("{name} is left out: {}", chain(&**error))).ok()
 }
 
 /// Two runs at once would measure one another. The lock goes with the file, so with the process.

@@ -3,6 +3,9 @@
 use std::fs;
 use std::io::{self, ErrorKind, Read, Seek};
 use std::net::Ipv4Addr;
+use std::process::{Command, Stdio};
+
+use clap::ValueEnum;
 
 use acton_netns::{Namespace, Veth, veth};
 
@@ -43,7 +46,7 @@ pub(crate) const UNDERLAY: Network = Network {
 };
 
 /// What a tunnel makes of it. The same MTU for all, low enough that no tunnel's headers make a
-/// packet too large for the underlay.
+/// packet too large for the underlay: the largest are n2n's.
 pub(crate) const OVERLAY: Network = Network {
     device: "overlay",
     server: Ipv4Addr::new(10, 9, 0, 1),
@@ -53,6 +56,49 @@ pub(crate) const OVERLAY: Network = Network {
 
 /// UDP port of whatever tunnel is measured, on the underlay.
 pub(crate) const PORT: u16 = 8080;
+
+/// What crosses the cable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Underlay {
+    /// Super-frames cross whole, as veth passes them from kernel to kernel: a ceiling.
+    Through,
+    /// Packets of the MTU's size cross, cut by the sender's kernel and merged by the receiver's:
+    /// a network card without segmentation offloads.
+    Wire,
+}
+
+impl Underlay {
+    pub(crate) const ALL: [Self; 2] = [Self::Through, Self::Wire];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Through => "through",
+            Self::Wire => "wire",
+        }
+    }
+
+    /// Whether this machine has it.
+    pub(crate) fn find(self) -> Result<()> {
+        match self {
+            Self::Through => Ok(()),
+            Self::Wire => installed("ethtool", "--version"),
+        }
+    }
+
+    /// Sets a veth's offloads.
+    fn set(self, namespace: &Namespace, device: &str) -> Result<()> {
+        match self {
+            // What a veth is made with.
+            Self::Through => Ok(()),
+            Self::Wire => run(namespace, &format!("ethtool -K {device} {WIRE}")),
+        }
+    }
+}
+
+/// Features (ethtool(8)) of a veth without segmentation offloads; GRO has the receiver's kernel
+/// merge what arrives, as a network card's driver does.
+const WIRE: &str = "tso off tx-udp-segmentation off tx-udp_tnl-segmentation off \
+                    tx-udp_tnl-csum-segmentation off gro on";
 
 /// The server's host and the client's.
 #[derive(Debug)]
@@ -64,16 +110,39 @@ pub(crate) struct World {
 impl World {
     /// Two namespaces, a veth pair, and addresses on it; gone with everything in them when this
     /// value and the programs inside are.
-    pub(crate) fn new() -> Result<Self> {
+    pub(crate) fn new(underlay: Underlay) -> Result<Self> {
         let world = Self { server: Namespace::new()?, client: Namespace::new()? };
         let Network { device, server, client, mtu } = UNDERLAY;
         for namespace in [&world.server, &world.client] {
             namespace.run(silence_ipv6)?;
         }
         veth(&world.server, device, &world.client, device, &Veth::new().mtu(mtu))?;
+        for namespace in [&world.server, &world.client] {
+            underlay.set(namespace, device)?;
+        }
         world.server.add_address(device, server.into(), Network::PREFIX)?;
         world.client.add_address(device, client.into(), Network::PREFIX)?;
         Ok(world)
+    }
+}
+
+/// Runs a command line, of words without quotes, inside and to its end.
+pub(crate) fn run(namespace: &Namespace, command: &str) -> Result<()> {
+    let mut words = command.split_whitespace();
+    let mut program = Command::new(words.next().unwrap_or_default());
+    let output =
+        namespace.output(program.args(words)).map_err(|error| format!("{command}: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!("{command}: {}", String::from_utf8_lossy(&output.stderr).trim()).into())
+}
+
+/// Runs a program, with an option that has it end at once, to see whether it is installed.
+pub(crate) fn installed(program: &str, option: &str) -> Result<()> {
+    match Command::new(program).arg(option).stdin(Stdio::null()).output() {
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!("{program}: {error}").into()),
     }
 }
 

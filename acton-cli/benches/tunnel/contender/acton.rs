@@ -1,37 +1,96 @@
-//! acton as it is in this tree, in plain mode.
+//! acton as it is in this tree.
 
 use std::process::Command;
+use std::thread::available_parallelism;
 
-use super::{Contender, Process, wait_listening};
+use super::{Contender, Process, Scratch, output, wait_listening};
 use crate::Result;
 use crate::world::{Network, OVERLAY, PORT, UNDERLAY, World};
 
-struct Plain;
-
-pub(super) fn find() -> Result<Box<dyn Contender>> {
-    Ok(Box::new(Plain))
+/// A way to run it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Variant {
+    plain: bool,
+    mtu: u32,
+    /// A server's worker for each core, rather than one; the client has one.
+    a_worker_a_core: bool,
+    suite: Option<&'static str>,
 }
 
-impl Contender for Plain {
+/// With the suite that both ends like best on this machine.
+pub(super) const SECURE: Variant =
+    Variant { plain: false, mtu: OVERLAY.mtu, a_worker_a_core: false, suite: None };
+pub(super) const WORKERS: Variant = Variant { a_worker_a_core: true, ..SECURE };
+pub(super) const CHACHA: Variant = Variant { suite: Some("chacha"), ..SECURE };
+/// Its own default, as a LAN's: its datagrams would be too large for the underlay, so it has TCP
+/// send smaller segments and cuts other large frames in two.
+pub(super) const DEFAULT_MTU: Variant = Variant { mtu: 1_500, ..SECURE };
+pub(super) const PLAIN: Variant = Variant { plain: true, ..SECURE };
+pub(super) const PLAIN_WORKERS: Variant = Variant { plain: true, ..WORKERS };
+
+struct Acton {
+    variant: Variant,
+    /// State directories of both ends.
+    scratch: Scratch,
+    invite: String,
+}
+
+pub(super) fn find(name: &str, variant: Variant) -> Result<Box<dyn Contender>> {
+    let scratch = Scratch::new(name)?;
+    let host = format!("{}:{PORT}", UNDERLAY.server);
+    let invite =
+        output(acton().args(["invite", "--host", &host, "--state"]).arg(scratch.path("server")))?;
+    Ok(Box::new(Acton { variant, scratch, invite: invite.trim().to_owned() }))
+}
+
+impl Contender for Acton {
     fn start(&self, world: &World) -> Result<Vec<Process>> {
-        let port = PORT.to_string();
-        let allow = format!("{}/{}", UNDERLAY.client, Network::PREFIX);
-        let mut command = acton("server", &OVERLAY.server_net());
-        command.args(["--port", &port, "--plain", "--allow", &allow]);
+        let mut command = self.end("server", &OVERLAY.server_net());
+        command.args(["--port", &PORT.to_string()]);
+        let workers = if self.variant.a_worker_a_core { available_parallelism()?.get() } else { 1 };
+        command.args(["--workers", &workers.to_string()]);
+        if self.variant.plain {
+            let allow = format!("{}/{}", UNDERLAY.client, Network::PREFIX);
+            command.args(["--allow", &allow]);
+        }
         let mut server = Process::start(&world.server, &mut command)?;
         wait_listening(world, &mut server)?;
 
-        let mut command = acton("client", &OVERLAY.client_net());
-        command.args(["--port", &port, "--plain", &UNDERLAY.server.to_string()]);
+        let mut command = self.end("client", &OVERLAY.client_net());
+        if self.variant.plain {
+            command.arg(format!("{}:{PORT}", UNDERLAY.server));
+        } else {
+            command.env("ACTON_INVITE", &self.invite);
+        }
         let client = Process::start(&world.client, &mut command)?;
         Ok(vec![server, client])
     }
+
+    fn network(&self) -> Network {
+        Network { mtu: self.variant.mtu, ..OVERLAY }
+    }
 }
 
-/// The program with what server and client are told alike.
-fn acton(subcommand: &str, net: &str) -> Command {
+impl Acton {
+    /// The program with what server and client are told alike.
+    fn end(&self, subcommand: &str, net: &str) -> Command {
+        let mut command = acton();
+        command.args([subcommand, "--tap-name", OVERLAY.device, "--address", net]);
+        command.args(["--mtu", &self.variant.mtu.to_string()]);
+        if let Some(suite) = self.variant.suite {
+            command.args(["--suite", suite]);
+        }
+        if self.variant.plain {
+            command.arg("--plain");
+        } else {
+            command.arg("--state").arg(self.scratch.path(subcommand));
+        }
+        command
+    }
+}
+
+fn acton() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_acton"));
     command.env("ACTON_LOG_LEVEL", "warn");
-    command.args([subcommand, "--tap-name", OVERLAY.device, "--address", net]);
     command
 }

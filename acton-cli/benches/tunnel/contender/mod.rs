@@ -2,14 +2,22 @@
 
 mod acton;
 mod acton_0_1_1;
+mod fastd;
+mod n2n;
+mod openvpn;
 mod process;
+mod quicktun;
+mod scratch;
 mod socat;
+mod tinc;
 mod veth;
+mod vpncloud;
+mod vtun;
 mod vxlan;
 
 use std::io;
 use std::net::UdpSocket;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,13 +25,19 @@ use acton_netns::Namespace;
 use acton_tap::Interface;
 
 use crate::Result;
-use crate::world::{Network, OVERLAY, PORT, UdpTable, World};
+use crate::world::{Network, OVERLAY, PORT, UdpTable, Underlay, World, run};
 use process::Process;
+use scratch::Scratch;
 
 /// Something that joins two hosts by an Ethernet.
 pub(crate) trait Contender {
     /// Starts both ends; the overlay's devices and addresses may come a little later.
     fn start(&self, world: &World) -> Result<Vec<Process>>;
+
+    /// How long it takes, once it has joined the two, to find the way that it stays with.
+    fn settle(&self) -> Duration {
+        Duration::ZERO
+    }
 
     /// The network it makes.
     fn network(&self) -> Network {
@@ -31,16 +45,34 @@ pub(crate) trait Contender {
     }
 }
 
-/// A contender, or why this machine does not have it.
-type Find = fn() -> Result<Box<dyn Contender>>;
+/// A contender, told its name, or why this machine does not have it.
+type Find = fn(&str) -> Result<Box<dyn Contender>>;
 
 /// The name of each, and how it is found, in the order of the table.
-pub(crate) const ALL: [(&str, Find); 5] = [
-    (VETH, veth::find),
-    (VXLAN, vxlan::find),
-    ("acton", acton::find),
-    ("acton-0.1.1", acton_0_1_1::find),
-    ("socat", socat::find),
+pub(crate) const ALL: [(&str, Find); 23] = [
+    (VETH, |_| veth::find()),
+    (VXLAN, |_| vxlan::find()),
+    ("acton", |name| acton::find(name, acton::SECURE)),
+    ("acton-workers", |name| acton::find(name, acton::WORKERS)),
+    ("acton-chacha", |name| acton::find(name, acton::CHACHA)),
+    ("acton-mtu-1500", |name| acton::find(name, acton::DEFAULT_MTU)),
+    ("acton-plain", |name| acton::find(name, acton::PLAIN)),
+    ("acton-plain-workers", |name| acton::find(name, acton::PLAIN_WORKERS)),
+    ("acton-0.1.1", |_| acton_0_1_1::find()),
+    ("socat", |_| socat::find()),
+    ("quicktun-raw", |_| quicktun::find("raw")),
+    ("quicktun-nacl", |_| quicktun::find("nacltai")),
+    ("openvpn-none", |name| openvpn::find(name, "none")),
+    ("openvpn-aes-256-gcm", |name| openvpn::find(name, "AES-256-GCM")),
+    ("fastd-null", |name| fastd::find(name, "null")),
+    ("fastd-aes-128-gcm", |name| fastd::find(name, "aes128-gcm")),
+    ("tinc-none", |name| tinc::find(name, tinc::NONE)),
+    ("tinc-aes-256-cbc", |name| tinc::find(name, tinc::AES)),
+    ("vtun", vtun::find),
+    ("n2n", |_| n2n::find()),
+    ("vpncloud-plain", |_| vpncloud::find("plain")),
+    ("vpncloud-aes-128", |_| vpncloud::find("aes128")),
+    ("vpncloud-aes-256", |_| vpncloud::find("aes256")),
 ];
 
 /// What the others are compared with: the cable itself, and the kernel's own tunnel.
@@ -64,12 +96,15 @@ pub(crate) struct Overlay {
 
 impl Overlay {
     /// Builds a world, starts `contender` in it and waits until the two ends reach one another.
-    pub(crate) fn start(contender: &dyn Contender) -> Result<Self> {
-        let world = World::new()?;
+    pub(crate) fn start(contender: &dyn Contender, underlay: Underlay) -> Result<Self> {
+        let world = World::new(underlay)?;
         let processes = contender.start(&world)?;
         let mut overlay = Self { processes, world, network: contender.network() };
         match overlay.wait_ready() {
-            Ok(()) => Ok(overlay),
+            Ok(()) => {
+                thread::sleep(contender.settle());
+                Ok(overlay)
+            }
             Err(error) => {
                 let said: String = overlay.processes.drain(..).map(Process::stop).collect();
                 Err(format!("{error}\n{said}").into())
@@ -77,8 +112,8 @@ impl Overlay {
         }
     }
 
-    /// The contender's programs by process id; none for what lives in the kernel.
-    pub(crate) fn process_ids(&self) -> Vec<u32> {
+    /// The contender's programs by process group; none for what lives in the kernel.
+    pub(crate) fn process_groups(&self) -> Vec<u32> {
         self.processes.iter().map(Process::id).collect()
     }
 
@@ -154,19 +189,22 @@ fn wait_listening(world: &World, server: &mut Process) -> Result<()> {
     Ok(())
 }
 
-/// Runs `ip` (iproute2) inside.
-fn ip(namespace: &Namespace, arguments: &str) -> Result<()> {
-    let output = namespace.output(Command::new("ip").args(arguments.split_whitespace()))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    Err(format!("ip {arguments}: {}", String::from_utf8_lossy(&output.stderr).trim()).into())
+/// Makes a persistent TAP with its address, for a program that attaches to it.
+fn tap(namespace: &Namespace, net: &str) -> Result<()> {
+    let device = OVERLAY.device;
+    run(namespace, &format!("ip tuntap add dev {device} mode tap"))?;
+    run(namespace, &format!("ip address add {net} dev {device}"))?;
+    run(namespace, &format!("ip link set {device} mtu {} up", OVERLAY.mtu))
 }
 
-/// Runs a program to see whether it is installed.
-fn installed(program: &str) -> Result<()> {
-    match Command::new(program).arg("-V").output() {
-        Ok(_) => Ok(()),
-        Err(error) => Err(format!("{program}: {error}").into()),
+/// Runs a program to its end, in no namespace of its own, and returns its standard output.
+fn output(command: &mut Command) -> Result<String> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output =
+        command.stdin(Stdio::null()).output().map_err(|error| format!("{program}: {error}"))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("{program}: {}: {}", output.status, said.trim()).into());
     }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

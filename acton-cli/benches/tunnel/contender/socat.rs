@@ -5,14 +5,14 @@ use std::process::Command;
 
 use acton_netns::Namespace;
 
-use super::{Contender, Process, installed};
+use super::{Contender, Process};
 use crate::Result;
-use crate::world::{OVERLAY, PORT, UNDERLAY, World};
+use crate::world::{OVERLAY, PORT, UNDERLAY, World, installed};
 
 struct Socat;
 
 pub(super) fn find() -> Result<Box<dyn Contender>> {
-    installed("socat")?;
+    installed("socat", "-V")?;
     Ok(Box::new(Socat))
 }
 

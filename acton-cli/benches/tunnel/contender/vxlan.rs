@@ -4,14 +4,14 @@ use std::net::Ipv4Addr;
 
 use acton_netns::Namespace;
 
-use super::{Contender, Process, installed, ip};
+use super::{Contender, Process};
 use crate::Result;
-use crate::world::{OVERLAY, PORT, UNDERLAY, World};
+use crate::world::{OVERLAY, PORT, UNDERLAY, World, installed, run};
 
 struct Vxlan;
 
 pub(super) fn find() -> Result<Box<dyn Contender>> {
-    installed("ip")?;
+    installed("ip", "-V")?;
     Ok(Box::new(Vxlan))
 }
 
@@ -26,7 +26,7 @@ impl Contender for Vxlan {
 fn end(namespace: &Namespace, local: Ipv4Addr, remote: Ipv4Addr, net: &str) -> Result<()> {
     let device = OVERLAY.device;
     let vxlan = format!("type vxlan id 42 local {local} remote {remote} dstport {PORT}");
-    ip(namespace, &format!("link add {device} {vxlan}"))?;
-    ip(namespace, &format!("address add {net} dev {device}"))?;
-    ip(namespace, &format!("link set {device} up"))
+    run(namespace, &format!("ip link add {device} {vxlan}"))?;
+    run(namespace, &format!("ip address add {net} dev {device}"))?;
+    run(namespace, &format!("ip link set {device} up"))
 }

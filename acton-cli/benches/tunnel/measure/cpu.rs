@@ -1,31 +1,50 @@
 //! Processor time of programs.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use nix::unistd::{SysconfVar, sysconf};
 
 use crate::Result;
 
-/// User and system time of all threads of the processes so far, in steps of a clock tick (10 ms
-/// as a rule).
-pub(super) fn spent(processes: &[u32]) -> Result<Duration> {
+/// User and system time so far of the processes of these groups, all their threads, in steps of a
+/// clock tick (10 ms as a rule).
+pub(super) fn spent(groups: &[u32]) -> Result<Duration> {
+    if groups.is_empty() {
+        return Ok(Duration::ZERO);
+    }
     let ticks_a_second = sysconf(SysconfVar::CLK_TCK)?.unwrap_or(100);
-    let mut ticks = 0;
-    for id in processes {
+    let (mut ticks, mut seen) = (0, Vec::new());
+    for entry in fs::read_dir("/proc")? {
+        let name = entry?.file_name();
+        let Some(id) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
         let path = format!("/proc/{id}/stat");
-        let stat = fs::read_to_string(&path)
-            .map_err(|error| format!("a program of the tunnel is gone: {path}: {error}"))?;
-        ticks += used(&stat).ok_or_else(|| format!("{path}: unexpected content"))?;
+        let stat = match fs::read_to_string(&path) {
+            Ok(stat) => stat,
+            // A process may end between a look at the list and one at itself.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ESRCH)) => continue,
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            Err(error) => return Err(format!("{path}: {error}").into()),
+        };
+        let (group, used) = used(&stat).ok_or_else(|| format!("{path}: unexpected content"))?;
+        if groups.contains(&group) {
+            seen.push(group);
+            ticks += used;
+        }
+    }
+    if let Some(group) = groups.iter().find(|group| !seen.contains(group)) {
+        return Err(format!("a program of the tunnel is gone, process {group}").into());
     }
     Ok(Duration::from_secs_f64(ticks as f64 / ticks_a_second as f64))
 }
 
-/// utime and stime, fields 14 and 15 of proc_pid_stat(5). The second field is the program's name
-/// in parentheses, which may hold anything.
-fn used(stat: &str) -> Option<u64> {
+/// The process group, and utime and stime added up: fields 5, 14 and 15 of proc_pid_stat(5). The
+/// second field is the program's name in parentheses, which may hold anything.
+fn used(stat: &str) -> Option<(u32, u64)> {
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-    let user: u64 = fields.nth(14 - 3)?.parse().ok()?;
+    let group = fields.nth(5 - 3)?.parse().ok()?;
+    let user: u64 = fields.nth(14 - 6)?.parse().ok()?;
     let system: u64 = fields.next()?.parse().ok()?;
-    Some(user + system)
+    Some((group, user + system))
 }

@@ -7,17 +7,23 @@ mod tcp;
 
 use std::time::Duration;
 
+use tcp::Direction;
+
 use crate::Result;
 use crate::contender::Overlay;
 
 /// One column of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Quantity {
-    /// TCP payload from client to server, Gbit/s.
+    /// TCP payload of one stream from client to server, Gbit/s.
     TcpToServer,
-    /// TCP payload from server to client, Gbit/s.
+    /// TCP payload of one stream from server to client, Gbit/s.
     TcpToClient,
-    /// CPU seconds of the tunnel's programs for each 10^9 bytes of TCP payload.
+    /// TCP payload of several streams from client to server, Gbit/s.
+    StreamsToServer,
+    /// TCP payload of several streams from server to client, Gbit/s.
+    StreamsToClient,
+    /// CPU seconds of the tunnel's programs for each 10^9 bytes of TCP payload of one stream.
     Cpu,
     /// Thousands of 64-byte frames a second that arrive with less than 1 % lost.
     Frames,
@@ -27,19 +33,30 @@ pub(crate) enum Quantity {
     Rtt,
     /// Round trip that 99 % of the pings do not exceed, microseconds.
     RttTail,
+    /// Median round trip of a ping beside one TCP stream from client to server, microseconds.
+    RttLoaded,
+    /// Round trip that 99 % of those do not exceed, microseconds.
+    RttLoadedTail,
 }
 
 impl Quantity {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::TcpToServer,
         Self::TcpToClient,
+        Self::StreamsToServer,
+        Self::StreamsToClient,
         Self::Cpu,
         Self::Frames,
         Self::FramesFlooded,
         Self::Rtt,
         Self::RttTail,
+        Self::RttLoaded,
+        Self::RttLoadedTail,
     ];
 }
+
+/// TCP streams at once, where there are several.
+pub(crate) const STREAMS: usize = 4;
 
 /// What one contender showed in one round; a quantity it does not have is `None`.
 #[derive(Debug, Clone, Default)]
@@ -58,21 +75,32 @@ impl Figures {
 /// Measures everything; each TCP transfer takes `window` and its warm-up.
 pub(crate) fn all(overlay: &Overlay, window: Duration) -> Result<Figures> {
     let mut figures = Figures::default();
-    let to_server = tcp::measure(overlay, tcp::Direction::ToServer, window)?;
-    let to_client = tcp::measure(overlay, tcp::Direction::ToClient, window)?;
+    let to_server = tcp::measure(overlay, Direction::ToServer, 1, window)?;
+    let to_client = tcp::measure(overlay, Direction::ToClient, 1, window)?;
     figures.set(Quantity::TcpToServer, to_server.gigabits_a_second());
     figures.set(Quantity::TcpToClient, to_client.gigabits_a_second());
-    if !overlay.process_ids().is_empty() {
+    if !overlay.process_groups().is_empty() {
         let spent = (to_server.cpu + to_client.cpu).as_secs_f64();
         figures.set(Quantity::Cpu, spent / (to_server.gigabytes() + to_client.gigabytes()));
+    }
+    for (quantity, direction) in [
+        (Quantity::StreamsToServer, Direction::ToServer),
+        (Quantity::StreamsToClient, Direction::ToClient),
+    ] {
+        let carried = tcp::measure(overlay, direction, STREAMS, window)?;
+        figures.set(quantity, carried.gigabits_a_second());
     }
 
     let rates = frames::measure(overlay)?;
     figures.set(Quantity::Frames, rates.lossless / 1e3);
     figures.set(Quantity::FramesFlooded, rates.flooded / 1e3);
 
-    let rtt = rtt::measure(overlay)?;
-    figures.set(Quantity::Rtt, rtt.median.as_secs_f64() * 1e6);
-    figures.set(Quantity::RttTail, rtt.p99.as_secs_f64() * 1e6);
+    let idle = rtt::measure(overlay, rtt::IDLE)?;
+    figures.set(Quantity::Rtt, idle.median.as_secs_f64() * 1e6);
+    figures.set(Quantity::RttTail, idle.p99.as_secs_f64() * 1e6);
+    let loaded =
+        tcp::under_load(overlay, Direction::ToServer, 1, |_| rtt::measure(overlay, rtt::LOADED))?;
+    figures.set(Quantity::RttLoaded, loaded.median.as_secs_f64() * 1e6);
+    figures.set(Quantity::RttLoadedTail, loaded.p99.as_secs_f64() * 1e6);
     Ok(figures)
 }

@@ -1,5 +1,5 @@
-//! Pings of an idle tunnel (ICMP echo, RFC 792): the other end's kernel answers, so that only the
-//! tunnel's own wake-ups are in the figure.
+//! Pings (ICMP echo, RFC 792): the other end's kernel answers. Of an idle tunnel, only its own
+//! wake-ups are in the figure; under a load, the queues in it.
 
 use std::io::{self, ErrorKind, Read};
 use std::net::SocketAddrV4;
@@ -18,11 +18,24 @@ use crate::contender::Overlay;
 
 /// Pings before the ones that count.
 const WARM_UP: u16 = 20;
-const PINGS: u16 = 400;
-/// Between an answer and the next ping: everything has gone to sleep again.
-const PAUSE: Duration = Duration::from_millis(1);
-/// How long an answer is waited for.
+/// How long an answer is waited for; a ping that is lost counts as one that took so long.
 const ANSWER_WAIT: Duration = Duration::from_secs(1);
+/// So many lost pings, and the tunnel does not work.
+const LOST: usize = 10;
+
+/// How a tunnel is pinged.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pings {
+    count: u16,
+    /// Between an answer and the next ping.
+    pause: Duration,
+}
+
+/// Everything has gone to sleep again before the next ping.
+pub(super) const IDLE: Pings = Pings { count: 400, pause: Duration::from_millis(1) };
+/// Spread out, to see queues as they fill and empty.
+pub(super) const LOADED: Pings = Pings { count: 150, pause: Duration::from_millis(4) };
+
 /// Header and payload of an echo request in bytes, as ping(8) sends it.
 const REQUEST: usize = 8 + 56;
 
@@ -32,7 +45,7 @@ pub(super) struct Rtt {
     pub(super) p99: Duration,
 }
 
-pub(super) fn measure(overlay: &Overlay) -> Result<Rtt> {
+pub(super) fn measure(overlay: &Overlay, pings: Pings) -> Result<Rtt> {
     let server = SockAddr::from(SocketAddrV4::new(overlay.network.server, 0));
     let socket = overlay.world.client.run(|| {
         let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4))?;
@@ -40,11 +53,20 @@ pub(super) fn measure(overlay: &Overlay) -> Result<Rtt> {
         socket.set_read_timeout(Some(ANSWER_WAIT))?;
         Ok::<_, io::Error>(socket)
     })?;
-    let mut times = Vec::new();
-    for sequence in 0..WARM_UP + PINGS {
-        thread::sleep(PAUSE);
-        let time = ping(&socket, sequence)
-            .map_err(|error| format!("ping {sequence} on an idle tunnel: {error}"))?;
+    let (mut times, mut lost) = (Vec::new(), 0);
+    for sequence in 0..WARM_UP + pings.count {
+        thread::sleep(pings.pause);
+        let time = match ping(&socket, sequence) {
+            Ok(time) => time,
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                lost += 1;
+                if lost == LOST {
+                    return Err(format!("{LOST} of {sequence} pings were lost").into());
+                }
+                ANSWER_WAIT
+            }
+            Err(error) => return Err(format!("ping {sequence}: {error}").into()),
+        };
         if sequence >= WARM_UP {
             times.push(time);
         }

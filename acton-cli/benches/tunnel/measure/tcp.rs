@@ -1,4 +1,4 @@
-//! One TCP stream, as fast as it goes.
+//! TCP streams, as fast as they go.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -42,38 +42,61 @@ impl Carried {
     }
 }
 
-/// Sends for [`WARM_UP`] and `window`, and counts what is received in `window`.
+/// Counts for `window` what so many streams carry at once.
 pub(super) fn measure(
     overlay: &Overlay,
     direction: Direction,
+    streams: usize,
     window: Duration,
 ) -> Result<Carried> {
-    let (server, client) = connect(overlay)?;
-    let (sender, receiver) = match direction {
-        Direction::ToServer => (client, server),
-        Direction::ToClient => (server, client),
-    };
-    sender.set_write_timeout(Some(STALLED))?;
-    receiver.set_read_timeout(Some(STALLED))?;
-    let processes = overlay.process_ids();
-    let (received, stop) = (AtomicU64::new(0), AtomicBool::new(false));
-    let carried = thread::scope(|scope| {
-        let sending = scope.spawn(|| send(&sender, &stop));
-        let receiving = scope.spawn(|| receive(&receiver, &received, &stop));
-        thread::sleep(WARM_UP);
-        let carried = count(window, &received, &processes);
-        stop.store(true, Ordering::Relaxed);
-        // What is still on its way is of no interest, and a slow tunnel holds seconds of it.
-        let _ = receiver.shutdown(Shutdown::Both);
-        let _ = sender.shutdown(Shutdown::Both);
-        sending.join().expect("the sender does not panic")?;
-        receiving.join().expect("the receiver does not panic")?;
-        carried
-    })?;
+    let processes = overlay.process_groups();
+    let carried =
+        under_load(overlay, direction, streams, |received| count(window, received, &processes))?;
     if carried.bytes == 0 {
         return Err("no TCP payload came through".into());
     }
     Ok(carried)
+}
+
+/// Runs `body` while so many streams send as fast as they can, for [`WARM_UP`] before; `body` is
+/// lent the counter of the bytes received.
+pub(super) fn under_load<T>(
+    overlay: &Overlay,
+    direction: Direction,
+    streams: usize,
+    body: impl FnOnce(&AtomicU64) -> Result<T>,
+) -> Result<T> {
+    let mut pairs = Vec::new();
+    for _ in 0..streams {
+        let (server, client) = connect(overlay)?;
+        let (sender, receiver) = match direction {
+            Direction::ToServer => (client, server),
+            Direction::ToClient => (server, client),
+        };
+        sender.set_write_timeout(Some(STALLED))?;
+        receiver.set_read_timeout(Some(STALLED))?;
+        pairs.push((sender, receiver));
+    }
+    let (received, stop) = (AtomicU64::new(0), AtomicBool::new(false));
+    thread::scope(|scope| {
+        let mut transfers = Vec::new();
+        for (sender, receiver) in &pairs {
+            transfers.push(scope.spawn(|| send(sender, &stop)));
+            transfers.push(scope.spawn(|| receive(receiver, &received, &stop)));
+        }
+        thread::sleep(WARM_UP);
+        let outcome = body(&received);
+        stop.store(true, Ordering::Relaxed);
+        // What is still on its way is of no interest, and a slow tunnel holds seconds of it.
+        for (sender, receiver) in &pairs {
+            let _ = receiver.shutdown(Shutdown::Both);
+            let _ = sender.shutdown(Shutdown::Both);
+        }
+        for transfer in transfers {
+            transfer.join().expect("a transfer does not panic")?;
+        }
+        outcome
+    })
 }
 
 /// A connection from client to server; each socket stays in the namespace it was made in.

@@ -1,0 +1,171 @@
+//! What a run showed, and the forms it is told in, a file each.
+
+mod chart;
+mod document;
+mod json;
+mod table;
+
+use std::fs;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use crate::measure::{Figures, Quantity};
+use crate::world::Underlay;
+use crate::{Failure, Result};
+
+pub(crate) use table::render as text;
+
+/// One contender on one underlay.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) name: &'static str,
+    pub(crate) underlay: Underlay,
+    pub(crate) rounds: Vec<Figures>,
+}
+
+impl Row {
+    pub(crate) fn new(name: &'static str, underlay: Underlay) -> Self {
+        Self { name, underlay, rounds: Vec::new() }
+    }
+
+    /// The median over the rounds; of an even number of them, the mean of the two in the middle.
+    fn median(&self, quantity: Quantity) -> Option<f64> {
+        let figures = self.rounds.iter().filter_map(|round| round.get(quantity));
+        let mut figures: Vec<_> = figures.collect();
+        figures.sort_by(f64::total_cmp);
+        let last = figures.len().checked_sub(1)?;
+        Some((figures[last / 2] + figures[last.div_ceil(2)]) / 2.0)
+    }
+}
+
+/// A whole run.
+#[derive(Debug)]
+pub(crate) struct Report {
+    pub(crate) conditions: Conditions,
+    pub(crate) rows: Vec<Row>,
+}
+
+impl Report {
+    /// The rows of one underlay that have figures.
+    fn on(&self, underlay: Underlay) -> impl Iterator<Item = &Row> {
+        self.rows.iter().filter(move |row| row.underlay == underlay && !row.rounds.is_empty())
+    }
+
+    /// Writes `benchmarks.json` and `benchmarks.svg` into a folder, and the tables into its
+    /// `BENCHMARKS.md`.
+    pub(crate) fn write(&self, folder: &Path) -> Result<()> {
+        let keep = |name: &str, text: String| {
+            let path = folder.join(name);
+            fs::write(&path, text)
+                .map_err(|error| Failure::from(format!("{}: {error}", path.display())))
+        };
+        keep("benchmarks.json", json::render(self))?;
+        keep("benchmarks.svg", chart::render(self))?;
+        let path = folder.join("BENCHMARKS.md");
+        let old =
+            fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        keep("BENCHMARKS.md", document::replace_figures(&old, self)?)
+    }
+}
+
+/// Load average of a machine that does something else too.
+const BUSY: f64 = 0.5;
+
+/// What the figures were taken on.
+#[derive(Debug)]
+pub(crate) struct Conditions {
+    rounds: u32,
+    window: Duration,
+    kernel: String,
+    processor: String,
+    cores: usize,
+    /// Processes that wanted to run, a mean over the minute before the run (proc_loadavg(5)).
+    load_before: f64,
+}
+
+impl Conditions {
+    pub(crate) fn now(rounds: u32, window: Duration) -> Self {
+        let kernel = nix::sys::utsname::uname()
+            .map_or_else(|_| "?".to_owned(), |name| name.release().to_string_lossy().into_owned());
+        let processors = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let model = processors.lines().find(|line| line.starts_with("model name"));
+        let processor = model.and_then(|line| line.split_once(": ")).map_or("?", |(_, name)| name);
+        let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+        Self {
+            rounds,
+            window,
+            kernel,
+            processor: processor.to_owned(),
+            cores: thread::available_parallelism().map_or(0, usize::from),
+            load_before: load.split(' ').next().and_then(|load| load.parse().ok()).unwrap_or(0.0),
+        }
+    }
+
+    /// In one sentence.
+    fn sentence(&self) -> String {
+        // A release's suffix is its builder's.
+        let kernel = self.kernel.split('-').next().unwrap_or_default();
+        let Self { rounds, processor, cores, load_before, .. } = self;
+        let median =
+            if *rounds == 1 { "one round".into() } else { format!("medians of {rounds} rounds") };
+        let seconds = self.window.as_secs_f64();
+        let warning = if *load_before > BUSY {
+            ": other programs ran, trust no small difference"
+        } else {
+            ""
+        };
+        format!(
+            "{cores} cores of {processor}, Linux {kernel}; {median}, {seconds} s a TCP transfer; load \
+             average before the run {load_before}{warning}."
+        )
+    }
+}
+
+impl Quantity {
+    /// Two lines above a column: what it is, and in which unit.
+    fn heading(self) -> [&'static str; 2] {
+        match self {
+            Self::TcpToServer => ["TCP up", "Gbit/s"],
+            Self::TcpToClient => ["TCP down", "Gbit/s"],
+            Self::StreamsToServer => ["4 up", "Gbit/s"],
+            Self::StreamsToClient => ["4 down", "Gbit/s"],
+            Self::Cpu => ["CPU", "s/GB"],
+            Self::Frames => ["whole", "k/s"],
+            Self::FramesFlooded => ["flood", "k/s"],
+            Self::Rtt => ["idle", "us"],
+            Self::RttTail => ["99 %", "us"],
+            Self::RttLoaded => ["loaded", "us"],
+            Self::RttLoadedTail => ["99 %", "us"],
+        }
+    }
+
+    fn decimals(self) -> usize {
+        match self {
+            Self::TcpToServer
+            | Self::TcpToClient
+            | Self::StreamsToServer
+            | Self::StreamsToClient
+            | Self::Cpu => 2,
+            Self::Frames | Self::FramesFlooded => 1,
+            Self::Rtt | Self::RttTail | Self::RttLoaded | Self::RttLoadedTail => 0,
+        }
+    }
+
+    /// The key in JSON, with the unit.
+    fn key(self) -> &'static str {
+        match self {
+            Self::TcpToServer => "tcp_up_gbit_s",
+            Self::TcpToClient => "tcp_down_gbit_s",
+            Self::StreamsToServer => "tcp_4_up_gbit_s",
+            Self::StreamsToClient => "tcp_4_down_gbit_s",
+            Self::Cpu => "cpu_s_per_gb",
+            Self::Frames => "frames_whole_k_s",
+            Self::FramesFlooded => "frames_flood_k_s",
+            Self::Rtt => "rtt_idle_us",
+            Self::RttTail => "rtt_idle_p99_us",
+            Self::RttLoaded => "rtt_loaded_us",
+            Self::RttLoadedTail => "rtt_loaded_p99_us",
+        }
+    }
+}
