@@ -5,11 +5,17 @@
 //! what a client sends goes to the server's TAP and to no other client.
 //!
 //! ```no_run
+//! use acton_cli::keys::State;
 //! use acton_cli::{Server, TapSettings};
 //!
 //! let mut tap = TapSettings::new("lan0");
 //! tap.addresses.push("10.0.0.1/24".parse()?);
-//! let running = Server::builder().plain().listen("192.0.2.1:8080".parse()?).tap(tap).start()?;
+//! let identity = State::new("/etc/acton").server_identity()?;
+//! let running = Server::builder()
+//!     .listen("192.0.2.1:8080".parse()?)
+//!     .keys(identity.into())
+//!     .tap(tap)
+//!     .start()?;
 //!
 //! let stopper = running.stopper(); // ends it from any thread
 //! # stopper.stop();

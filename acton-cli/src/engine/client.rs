@@ -114,19 +114,19 @@ impl ClientBuilder {
             Mode::Secure(_) => "secure mode",
         };
         let socket = bind()?;
-        let (interface, queues) = self.tap.open(1, false)?;
+        let tap = self.tap.open(1, false)?;
         log::info!(
             "client of {}, TAP {} ({}, MTU {}), {mode}",
             self.server,
-            interface.name(),
-            interface.mac()?,
+            tap.interface.name(),
+            tap.interface.mac()?,
             self.tap.mtu
         );
         match self.mode {
             Mode::Unset => Err(Error::no_mode()),
             Mode::Plain => {
                 let keepalive = self.keepalive.unwrap_or(KEEPALIVE_PLAIN);
-                plain::start_client(self.server, keepalive, &interface, queues, socket)
+                plain::start_client(self.server, keepalive, tap, socket)
             }
             Mode::Secure(keys) => {
                 let settings = SecureClient {
@@ -138,7 +138,7 @@ impl ClientBuilder {
                     key_log: self.key_log,
                     suites: self.suites,
                 };
-                secure::start_client(settings, &interface, queues, socket)
+                secure::start_client(settings, tap, socket)
             }
         }
     }

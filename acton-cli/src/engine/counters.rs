@@ -21,14 +21,19 @@ macro_rules! counters {
 }
 
 counters! {
-    TapRead => "tap.read.frames",
+    /// Reads: frames and super-frames.
+    TapReads => "tap.reads",
     TapReadBytes => "tap.read.bytes",
+    /// Writes: frames and super-frames.
+    TapWrites => "tap.writes",
     TapWritten => "tap.written.frames",
     TapWrittenBytes => "tap.written.bytes",
     UdpSent => "udp.sent.datagrams",
     UdpSentBytes => "udp.sent.bytes",
     UdpReceived => "udp.received.datagrams",
     UdpReceivedBytes => "udp.received.bytes",
+    /// Super-frames that the kernel refused; their frames were written one by one.
+    SuperFrameRefused => "tap.super_frame_refused",
     /// Frames that went to every client, each counted once.
     Flooded => "bridge.flooded",
     /// MACs that moved to where they were seen last.
@@ -63,6 +68,10 @@ counters! {
     KeysExpired => "drop.keys_expired",
     /// A frame longer than the peer takes.
     FrameTooLong => "drop.frame_too_long",
+    /// A super-frame from the TAP that cannot be cut.
+    BadSuperFrame => "drop.bad_super_frame",
+    /// A frame said to have a partial checksum that has none.
+    NoChecksum => "drop.no_checksum",
     /// A frame for a TAP whose link was down.
     TapDown => "drop.tap_down",
     /// A frame that the kernel refused at the TAP.

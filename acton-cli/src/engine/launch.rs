@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread;
 
-use acton_tap::{Interface, Queue, Stop};
+use acton_tap::{Offloads, Queue, Stop};
 
 use super::Error;
 use super::counters::Counters;
 use super::running::{INBOX_LEN, Message, Outbox, Running, SessionsReader, Stopper, Workers};
+use super::tap::OpenTap;
 use super::worker::{Side, Worker};
 use crate::udp::UdpSocket;
 
@@ -17,6 +18,7 @@ pub(super) struct Launch<M> {
     /// One a worker; a client's workers share one.
     sockets: Vec<UdpSocket>,
     tap_name: String,
+    offloads: Offloads,
     sender: SyncSender<Message<M>>,
     inbox: Receiver<Message<M>>,
     stop: Stop,
@@ -27,12 +29,13 @@ pub(super) struct Launch<M> {
 
 impl<M: Send + 'static> Launch<M> {
     /// A tunnel whose workers take `sockets` in turn.
-    pub(super) fn new(sockets: Vec<UdpSocket>, interface: &Interface) -> Result<Self, Error> {
+    pub(super) fn new(sockets: Vec<UdpSocket>, tap: &OpenTap) -> Result<Self, Error> {
         let (sender, inbox) = mpsc::sync_channel(INBOX_LEN);
         let stop = Stop::new().map_err(Error::system("make an eventfd"))?;
         Ok(Self {
             sockets,
-            tap_name: interface.name().to_owned(),
+            tap_name: tap.interface.name().to_owned(),
+            offloads: tap.offloads,
             sender,
             inbox,
             workers: Workers::new(stop.clone()),
@@ -80,6 +83,7 @@ impl<M: Send + 'static> Launch<M> {
         let worker = Worker {
             tap_name: self.tap_name.clone(),
             queue,
+            offloads: self.offloads,
             socket,
             stop: self.stop.clone(),
             side: side(outbox, Arc::clone(&counters)),
@@ -101,6 +105,8 @@ impl<M: Send + 'static> Launch<M> {
             .name("acton-control".to_owned())
             .spawn(move || {
                 let ended = control(&inbox);
+                // First the inbox: a worker that fails now must not wait for room in it.
+                drop(inbox);
                 drop(workers);
                 ended
             })

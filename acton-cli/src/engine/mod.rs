@@ -7,6 +7,7 @@
 mod client;
 mod clock;
 mod counters;
+mod cut;
 mod dial;
 mod error;
 mod housekeeping;

@@ -17,12 +17,13 @@ const NOP: u8 = 1;
 const MSS: u8 = 2;
 
 /// Lowers the MSS option of a TCP SYN so that the segments it allows make frames of `max_frame`
-/// bytes at most, behind up to two VLAN tags. Anything else stays as it is.
-pub(super) fn clamp(frame: &mut [u8], max_frame: usize) {
-    let _ = try_clamp(frame, max_frame);
+/// bytes at most, behind up to two VLAN tags. Anything else stays as it is. A `partial` checksum is
+/// not of the option, and is left to be filled in.
+pub(super) fn clamp(frame: &mut [u8], max_frame: usize, partial: bool) {
+    let _ = try_clamp(frame, max_frame, partial);
 }
 
-fn try_clamp(frame: &mut [u8], max_frame: usize) -> Option<()> {
+fn try_clamp(frame: &mut [u8], max_frame: usize, partial: bool) -> Option<()> {
     let mut network = ETHERNET;
     let mut kind = ethertype(frame, network)?;
     for _ in 0..2 {
@@ -53,12 +54,15 @@ fn try_clamp(frame: &mut [u8], max_frame: usize) -> Option<()> {
     if offered <= limit {
         return None;
     }
+    tcp[at..at + 2].copy_from_slice(&limit.to_be_bytes());
+    if partial {
+        return Some(());
+    }
     let sum = u16::from_be_bytes([tcp[16], tcp[17]]);
     // The option may stand at an odd offset, where its bytes fall into two words of the sum.
     let swap = |value: u16| if at.is_multiple_of(2) { value } else { value.swap_bytes() };
     let sum = updated(sum, swap(offered), swap(limit));
     tcp[16..18].copy_from_slice(&sum.to_be_bytes());
-    tcp[at..at + 2].copy_from_slice(&limit.to_be_bytes());
     Some(())
 }
 
@@ -154,7 +158,7 @@ mod tests {
             tags in 0_usize..3, ipv6: bool, pad in 0_usize..20, mss: u16, max_frame in 200_usize..2_000,
         ) {
             let (mut frame, start) = syn(tags, ipv6, pad, mss);
-            clamp(&mut frame, max_frame);
+            clamp(&mut frame, max_frame, false);
             let tcp = &frame[start..];
             prop_assert_eq!(read_mss(tcp), mss.min((max_frame - start - TCP) as u16));
             prop_assert_eq!(sum(tcp, ipv6), u16::from_be_bytes([tcp[16], tcp[17]]));
@@ -163,7 +167,7 @@ mod tests {
         #[test]
         fn anything_else_stays_as_it_is(mut frame in proptest::collection::vec(any::<u8>(), 0..200)) {
             let before = frame.clone();
-            clamp(&mut frame, 65_535 + 200);
+            clamp(&mut frame, 65_535 + 200, false);
             prop_assert_eq!(frame, before);
         }
     }
@@ -173,7 +177,7 @@ mod tests {
         let (mut frame, start) = syn(0, false, 0, 1_460);
         frame[start + 13] = 0x10;
         let before = frame.clone();
-        clamp(&mut frame, 600);
+        clamp(&mut frame, 600, false);
         assert_eq!(frame, before);
     }
 }

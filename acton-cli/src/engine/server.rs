@@ -193,8 +193,8 @@ impl ServerBuilder {
         // The socket first: where the port is taken, no TAP comes and goes.
         let sockets = UdpSocket::bind_group(self.listen, self.workers)
             .map_err(|source| Error::Bind { address: self.listen, source })?;
-        let (interface, queues) = self.tap.open(self.workers, true)?;
-        let own_mac = interface.mac()?;
+        let tap = self.tap.open(self.workers, true)?;
+        let own_mac = tap.interface.mac()?;
         let config = Config::default()
             .ageing(self.mac_ageing)
             .max_macs_per_leaf(self.macs_per_client)
@@ -216,7 +216,7 @@ impl ServerBuilder {
         log::info!(
             "server on UDP {}, TAP {} ({own_mac}, MTU {}), {mode}",
             self.listen,
-            interface.name(),
+            tap.interface.name(),
             self.tap.mtu
         );
         match self.mode {
@@ -228,7 +228,7 @@ impl ServerBuilder {
                     keepalive: self.keepalive.unwrap_or(KEEPALIVE_PLAIN),
                     max_sessions: self.max_sessions,
                 };
-                plain::start_server(settings, &interface, queues, sockets, bridge)
+                plain::start_server(settings, tap, sockets, bridge)
             }
             Mode::Secure(keys) => {
                 let settings = SecureServer {
@@ -240,7 +240,7 @@ impl ServerBuilder {
                     key_log: self.key_log,
                     suites: self.suites,
                 };
-                secure::start_server(settings, &interface, queues, sockets, bridge)
+                secure::start_server(settings, tap, sockets, bridge)
             }
         }
     }

@@ -2,7 +2,8 @@
 
 use std::os::fd::AsFd;
 
-use acton_tap::{Interface, Queue, Tap};
+use acton_tap::offload::Trust;
+use acton_tap::{Interface, Offloads, Queue, Tap};
 use ipnet::IpNet;
 use pnet_base::MacAddr;
 
@@ -33,17 +34,16 @@ impl TapSettings {
     }
 
     /// Makes the TAP and brings it up. Without a `carrier` it says "no cable" until told.
-    pub(super) fn open(
-        &self,
-        queues: usize,
-        carrier: bool,
-    ) -> Result<(Interface, Vec<Queue>), Error> {
+    pub(super) fn open(&self, queues: usize, carrier: bool) -> Result<OpenTap, Error> {
         let tap = Tap::builder()
             .name(&self.name)
             .queues(queues)
             .nonblocking(true)
+            .vnet_header(true)
+            .offloads(Offloads::all())
             .carrier(carrier)
             .build()?;
+        let offloads = tap.offloads();
         let (interface, queues) = tap.into_parts();
         if let Some(mac) = self.mac {
             interface.set_mac(mac)?;
@@ -56,8 +56,16 @@ impl TapSettings {
             interface.join_bridge(bridge)?;
         }
         interface.up()?;
-        Ok((interface, queues))
+        Ok(OpenTap { interface, queues, offloads })
     }
+}
+
+/// A TAP that is up.
+pub(super) struct OpenTap {
+    pub(super) interface: Interface,
+    pub(super) queues: Vec<Queue>,
+    /// What the kernel grants.
+    pub(super) offloads: Offloads,
 }
 
 /// The longest frame, in bytes, that a TAP of this MTU has: behind an Ethernet header and two VLAN
@@ -87,8 +95,8 @@ impl TapHandle {
     }
 
     /// Writes one frame, or counts why not.
-    pub(super) fn write(&self, frame: &[u8], counters: &Counters) {
+    pub(super) fn write(&self, frame: &[u8], trust: Trust, counters: &Counters) {
         // Should the TAP be gone, a worker says so.
-        TapWriter::new(&self.queue, counters).write(frame);
+        TapWriter::new(&self.queue, counters).write_one(frame, trust);
     }
 }

@@ -1,12 +1,13 @@
 //! The loop of one worker: a TAP queue, a UDP socket, and the way of a frame between them.
 
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use acton_tap::{Queue, Stop};
+use acton_tap::offload::{Batch, Coalescer, SuperFrame, Trust, partial_checksum};
+use acton_tap::{Checksum, Offloads, Queue, Stop, VnetHeader};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -18,8 +19,12 @@ use crate::udp::{RecvBatch, SendBatch, SendBuffer, SendCounts, Source, UdpSocket
 /// Frames taken from the TAP before they are sent: enough that the send call is a small part of
 /// the cost, few enough that the other direction is not kept waiting.
 const FRAMES: usize = 64;
-/// Room for one frame: the largest MTU of a TAP (65,521), an Ethernet header and two VLAN tags.
-const FRAME_LEN: usize = 65_552;
+/// Bytes after which no further frame is taken: super-frames of 64 KiB fill a core's cache long
+/// before there are 64 of them.
+const FILL_LEN: usize = 256 << 10;
+/// Room for one read: the vnet header, and the largest super-frame: what IPv6's length says (65,535
+/// bytes) behind Ethernet, two VLAN tags and the IPv6 header.
+const SLOT_LEN: usize = 65_664;
 
 /// What distinguishes a server's worker from a client's, and plain mode from the secure one: who a
 /// frame goes to, and what becomes of a datagram.
@@ -29,13 +34,13 @@ pub(super) trait Side {
 
     /// Deals with a datagram that came from `from` to the local address `to`, which may be changed
     /// in place; writes the frame in it, if there is one and it may pass.
-    fn receive(
+    fn receive<'f>(
         &mut self,
         from: SocketAddr,
         to: Option<Source>,
-        datagram: &mut [u8],
+        datagram: &'f mut [u8],
         now: Duration,
-        tap: &mut TapWriter<'_>,
+        tap: &mut impl TapSink<'f>,
     );
 
     /// Hears what the network said of earlier sends.
@@ -62,54 +67,122 @@ impl Output<'_> {
 }
 
 /// A worker's way out to the TAP.
+pub(super) trait TapSink<'f> {
+    /// Has one frame written, joined to others where the kernel takes that.
+    fn write(&mut self, frame: &'f [u8], trust: Trust);
+
+    /// Writes a frame that does not stay, after all that came before it.
+    fn write_now(&mut self, frame: &[u8], trust: Trust);
+}
+
+/// Writes super-frames and frames to a TAP, and counts.
 pub(super) struct TapWriter<'a> {
     queue: &'a Queue,
     counters: &'a Counters,
     gone: Option<io::Error>,
+    /// Whether the kernel refused a super-frame.
+    refused: bool,
 }
 
 impl<'a> TapWriter<'a> {
     pub(super) fn new(queue: &'a Queue, counters: &'a Counters) -> Self {
-        Self { queue, counters, gone: None }
+        Self { queue, counters, gone: None, refused: false }
     }
 
-    /// Writes one frame, or counts why not.
-    pub(super) fn write(&mut self, frame: &[u8]) {
-        match self.queue.send(frame) {
-            Ok(_) => {
-                self.counters.add(Counter::TapWritten, 1);
-                self.counters.add(Counter::TapWrittenBytes, frame.len() as u64);
+    /// Writes what the coalescer made.
+    fn write_joined(&mut self, joined: &SuperFrame<'_>) {
+        match self.queue.send_vectored(joined.pieces()) {
+            Ok(bytes) => self.count(joined.frames(), bytes - VnetHeader::LEN),
+            // A kernel that takes no super-frame of this kind gets its frames.
+            Err(error) if joined.frames() > 1 && error.raw_os_error() == Some(libc::EINVAL) => {
+                self.refused = true;
+                self.counters.add(Counter::SuperFrameRefused, 1);
+                joined.members().for_each(|(header, frame)| self.write_with(&header, frame));
             }
-            Err(error) => match error.raw_os_error() {
-                Some(libc::EBADFD) => self.gone = Some(error),
-                Some(libc::EIO) => self.counters.add(Counter::TapDown, 1),
-                _ => self.counters.add(Counter::TapRefused, 1),
+            Err(error) => self.fail(error, joined.frames()),
+        }
+    }
+
+    /// Writes one frame.
+    pub(super) fn write_one(&mut self, frame: &[u8], trust: Trust) {
+        let checksum = match trust {
+            Trust::Partial => match partial_checksum(frame) {
+                Some(checksum) => checksum,
+                None => return self.counters.add(Counter::NoChecksum, 1),
             },
+            _ => Checksum::Unverified,
+        };
+        self.write_with(&VnetHeader { checksum, ..VnetHeader::default() }, frame);
+    }
+
+    fn write_with(&mut self, header: &VnetHeader, frame: &[u8]) {
+        match self.queue.send_vectored(&[IoSlice::new(&header.encode()), IoSlice::new(frame)]) {
+            Ok(_) => self.count(1, frame.len()),
+            Err(error) => self.fail(error, 1),
+        }
+    }
+
+    fn count(&self, frames: usize, bytes: usize) {
+        self.counters.add(Counter::TapWrites, 1);
+        self.counters.add(Counter::TapWritten, frames as u64);
+        self.counters.add(Counter::TapWrittenBytes, bytes as u64);
+    }
+
+    fn fail(&mut self, error: io::Error, frames: usize) {
+        match error.raw_os_error() {
+            Some(libc::EBADFD) => self.gone = Some(error),
+            Some(libc::EIO) => self.counters.add(Counter::TapDown, frames as u64),
+            _ => self.counters.add(Counter::TapRefused, frames as u64),
         }
     }
 }
 
-/// Frames read from the TAP, in buffers allocated once.
+/// A batch of frames on their way to the TAP by way of a coalescer.
+struct Joining<'c, 'f, S: FnMut(&SuperFrame<'_>)> {
+    batch: Batch<'c, 'f, S>,
+    counters: &'c Counters,
+}
+
+impl<'f, S: FnMut(&SuperFrame<'_>)> TapSink<'f> for Joining<'_, 'f, S> {
+    fn write(&mut self, frame: &'f [u8], trust: Trust) {
+        if self.batch.push(frame, trust).is_err() {
+            self.counters.add(Counter::NoChecksum, 1);
+        }
+    }
+
+    fn write_now(&mut self, frame: &[u8], trust: Trust) {
+        if self.batch.pass(frame, trust).is_err() {
+            self.counters.add(Counter::NoChecksum, 1);
+        }
+    }
+}
+
+/// Frames and super-frames read from the TAP, in buffers allocated once.
 pub(super) struct FrameBatch {
     buffers: Vec<u8>,
-    lengths: Vec<usize>,
+    frames: Vec<(VnetHeader, usize)>,
 }
 
 impl FrameBatch {
     fn new() -> Self {
-        Self { buffers: vec![0; FRAMES * FRAME_LEN], lengths: Vec::with_capacity(FRAMES) }
+        Self { buffers: vec![0; FRAMES * SLOT_LEN], frames: Vec::with_capacity(FRAMES) }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.lengths.len()
+        self.frames.len()
+    }
+
+    /// What the kernel says of frame `index`.
+    pub(super) fn header(&self, index: usize) -> &VnetHeader {
+        &self.frames[index].0
     }
 
     pub(super) fn get(&self, index: usize) -> &[u8] {
-        &self.buffers[index * FRAME_LEN..][..self.lengths[index]]
+        &self.buffers[index * SLOT_LEN + VnetHeader::LEN..][..self.frames[index].1]
     }
 
     pub(super) fn get_mut(&mut self, index: usize) -> &mut [u8] {
-        &mut self.buffers[index * FRAME_LEN..][..self.lengths[index]]
+        &mut self.buffers[index * SLOT_LEN + VnetHeader::LEN..][..self.frames[index].1]
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &[u8]> {
@@ -117,16 +190,27 @@ impl FrameBatch {
     }
 
     /// Reads what waits in the queue, at most what the batch holds.
-    fn fill(&mut self, queue: &Queue) -> io::Result<()> {
-        self.lengths.clear();
-        for buffer in self.buffers.chunks_exact_mut(FRAME_LEN) {
-            match queue.recv(buffer) {
-                Ok(length) => self.lengths.push(length),
+    fn fill(&mut self, queue: &Queue, counters: &Counters) -> io::Result<()> {
+        self.frames.clear();
+        let (mut reads, mut bytes) = (0, 0);
+        while self.frames.len() < FRAMES && bytes < FILL_LEN {
+            let slot = &mut self.buffers[self.frames.len() * SLOT_LEN..][..SLOT_LEN];
+            let length = match queue.recv(slot) {
+                Ok(length) => length,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error),
+            };
+            reads += 1;
+            bytes += length;
+            let header = slot.first_chunk().map(VnetHeader::decode);
+            match (header, length.checked_sub(VnetHeader::LEN)) {
+                (Some(Ok(header)), Some(length)) => self.frames.push((header, length)),
+                _ => counters.add(Counter::BadSuperFrame, 1),
             }
         }
+        counters.add(Counter::TapReads, reads);
+        counters.add(Counter::TapReadBytes, (bytes - reads as usize * VnetHeader::LEN) as u64);
         Ok(())
     }
 }
@@ -135,6 +219,8 @@ impl FrameBatch {
 pub(super) struct Worker<S> {
     pub(super) tap_name: String,
     pub(super) queue: Queue,
+    /// What the kernel grants on the TAP.
+    pub(super) offloads: Offloads,
     pub(super) socket: UdpSocket,
     pub(super) stop: Stop,
     pub(super) counters: Arc<Counters>,
@@ -150,6 +236,7 @@ impl<S: Side> Worker<S> {
         let mut frames = FrameBatch::new();
         let mut received = RecvBatch::new();
         let mut buffer = SendBuffer::new();
+        let mut coalescer = Coalescer::new(self.offloads);
         loop {
             let (tap_ready, udp_ready) = {
                 let mut fds = [
@@ -170,11 +257,12 @@ impl<S: Side> Worker<S> {
             };
             let now = clock::now();
             if tap_ready {
-                frames.fill(&self.queue).map_err(|error| self.tap_error(error))?;
+                let filled = frames.fill(&self.queue, &self.counters);
+                filled.map_err(|error| self.tap_error(error))?;
                 self.forward(&mut frames, now, &mut buffer);
             }
             if udp_ready {
-                self.deliver(&mut received, now)?;
+                self.deliver(&mut received, now, &mut coalescer)?;
             }
         }
     }
@@ -184,9 +272,6 @@ impl<S: Side> Worker<S> {
         if frames.len() == 0 {
             return;
         }
-        let bytes: usize = frames.iter().map(<[u8]>::len).sum();
-        self.counters.add(Counter::TapRead, frames.len() as u64);
-        self.counters.add(Counter::TapReadBytes, bytes as u64);
         let counts = SendCounts::default();
         let mut out = Output { socket: &self.socket, buffer, counts };
         self.side.send(frames, now, &mut out);
@@ -194,20 +279,23 @@ impl<S: Side> Worker<S> {
     }
 
     /// Takes a batch of datagrams and writes the frames among them to the TAP.
-    fn deliver(&mut self, received: &mut RecvBatch, now: Duration) -> Result<(), Error> {
-        let messages = match received.receive(self.socket.as_fd()) {
-            Ok(messages) => messages,
-            Err(error) => {
-                if !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) {
-                    self.side.network_error(&error);
-                }
-                return Ok(());
+    fn deliver(
+        &mut self,
+        received: &mut RecvBatch,
+        now: Duration,
+        coalescer: &mut Coalescer,
+    ) -> Result<(), Error> {
+        if let Err(error) = received.receive(self.socket.as_fd()) {
+            if !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) {
+                self.side.network_error(&error);
             }
-        };
-        let mut tap = TapWriter::new(&self.queue, &self.counters);
+            return Ok(());
+        }
+        let mut writer = TapWriter::new(&self.queue, &self.counters);
+        let batch = coalescer.batch(|joined| writer.write_joined(joined));
+        let mut tap = Joining { batch, counters: &self.counters };
         let (mut datagrams, mut bytes) = (0, 0);
-        for index in 0..messages {
-            let Some(mut message) = received.message(index) else { continue };
+        for message in received.messages() {
             let (from, to) = (message.from, message.to);
             for datagram in message.datagrams() {
                 datagrams += 1;
@@ -215,7 +303,12 @@ impl<S: Side> Worker<S> {
                 self.side.receive(from, to, datagram, now, &mut tap);
             }
         }
-        let gone = tap.gone;
+        drop(tap);
+        let TapWriter { gone, refused, .. } = writer;
+        if refused {
+            log::warn!("TAP {}: the kernel takes no super-frames; going on without", self.tap_name);
+            coalescer.set_offloads(Offloads::none());
+        }
         self.counters.add(Counter::UdpReceived, datagrams);
         self.counters.add(Counter::UdpReceivedBytes, bytes);
         gone.map_or(Ok(()), |error| Err(self.tap_error(error)))

@@ -29,9 +29,9 @@ pub(crate) struct Received<'a> {
     segment: usize,
 }
 
-impl Received<'_> {
+impl<'a> Received<'a> {
     /// The datagrams in the order of their arrival.
-    pub(crate) fn datagrams(&mut self) -> impl Iterator<Item = &mut [u8]> {
+    pub(crate) fn datagrams(self) -> impl Iterator<Item = &'a mut [u8]> {
         // An empty datagram is one datagram, which chunks() would leave out.
         let empty = self.payload.is_empty().then_some(<&mut [u8]>::default());
         empty.into_iter().chain(self.payload.chunks_mut(self.segment))
@@ -52,12 +52,14 @@ impl RecvBatch {
         self.arena.receive(socket)
     }
 
-    /// Message `index` of the last [`receive`](Self::receive); `None` past the last, and for one
-    /// whose sender is of no family we know.
-    pub(crate) fn message(&mut self, index: usize) -> Option<Received<'_>> {
-        let message = self.arena.message(index)?;
-        let (to, segment) = Control::decode(message.control);
-        let segment = segment.unwrap_or(message.payload.len()).max(1);
-        Some(Received { from: message.name.decode()?, to, payload: message.payload, segment })
+    /// The messages of the last [`receive`](Self::receive), each apart from the others, so that
+    /// one may be read while the next is changed. One whose sender is of no family we know is
+    /// left out.
+    pub(crate) fn messages(&mut self) -> impl Iterator<Item = Received<'_>> {
+        self.arena.messages().filter_map(|message| {
+            let (to, segment) = Control::decode(message.control);
+            let segment = segment.unwrap_or(message.payload.len()).max(1);
+            Some(Received { from: message.name.decode()?, to, payload: message.payload, segment })
+        })
     }
 }

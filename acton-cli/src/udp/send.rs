@@ -16,8 +16,8 @@ use super::sys::{Messages, SendArena};
 const MESSAGES: usize = 64;
 /// Datagrams a message holds at most: UDP_MAX_SEGMENTS of linux/udp.h before 6.9 (128 since).
 const SEGMENTS: usize = 64;
-/// Datagrams a batch holds at most.
-const DATAGRAMS: usize = 1_024;
+/// Parts of datagrams that a batch holds at most: two to each segment of a full message is 128.
+const PARTS: usize = 2_048;
 /// How long a full send buffer is waited for, in milliseconds: the driver frees it in
 /// microseconds or is stuck, and then the frames behind are better dropped than late.
 const FULL_WAIT_MS: u8 = 5;
@@ -55,7 +55,7 @@ const REFUSED: usize = 64;
 impl SendBuffer {
     pub(crate) fn new() -> Self {
         Self {
-            arena: SendArena::new(MESSAGES, DATAGRAMS),
+            arena: SendArena::new(MESSAGES, PARTS),
             segment_limit: MAX_PAYLOAD,
             refused: Vec::new(),
         }
@@ -87,6 +87,7 @@ impl SendBuffer {
 /// The message that the next datagram may join.
 struct Open<'a> {
     to: &'a Destination,
+    parts: usize,
     /// Length of its datagrams; only the last may be shorter.
     size: usize,
     bytes: usize,
@@ -107,31 +108,38 @@ pub(crate) struct SendBatch<'a, 's> {
 impl<'a> SendBatch<'a, '_> {
     /// Adds one datagram; a full batch is sent first.
     pub(crate) fn push(&mut self, to: &'a Destination, payload: &'a [u8]) {
+        self.push_parts(to, [payload]);
+    }
+
+    /// Adds one datagram that is the parts one after the other; a full batch is sent first.
+    pub(crate) fn push_parts<const N: usize>(&mut self, to: &'a Destination, parts: [&'a [u8]; N]) {
         let limit = *self.segment_limit;
+        let len = parts.iter().map(|part| part.len()).sum();
         if let Some(open) = &mut self.open
             && ptr::eq(open.to, to)
-            && payload.len() <= open.size
+            && open.parts == N
+            && len <= open.size
             && open.size <= limit
-            && !payload.is_empty()
+            && len > 0
             && open.datagrams < SEGMENTS
-            && open.bytes + payload.len() <= MAX_PAYLOAD
-            && self.messages.has_room(1)
+            && open.bytes + len <= MAX_PAYLOAD
+            && self.messages.has_room(N)
         {
-            self.messages.add(payload);
-            open.bytes += payload.len();
+            parts.iter().for_each(|part| self.messages.add(part));
+            open.bytes += len;
             open.datagrams += 1;
-            if payload.len() < open.size {
+            if len < open.size {
                 self.close();
             }
             return;
         }
         self.close();
-        if self.messages.is_full() || !self.messages.has_room(1) {
+        if self.messages.is_full() || !self.messages.has_room(N) {
             self.flush();
         }
-        self.messages.open(to);
-        self.messages.add(payload);
-        self.open = Some(Open { to, size: payload.len(), bytes: payload.len(), datagrams: 1 });
+        self.messages.open(to, N);
+        parts.iter().for_each(|part| self.messages.add(part));
+        self.open = Some(Open { to, parts: N, size: len, bytes: len, datagrams: 1 });
     }
 
     /// Sends what is left.
@@ -280,8 +288,8 @@ mod tests {
         let mut batch = RecvBatch::new();
         let mut all = Vec::new();
         while let Ok(messages) = batch.receive(socket.as_fd()) {
-            for index in 0..messages {
-                let mut message = batch.message(index).unwrap();
+            assert_eq!(batch.messages().count(), messages);
+            for message in batch.messages() {
                 all.extend(message.datagrams().map(|datagram| datagram.to_vec()));
             }
         }
@@ -303,6 +311,23 @@ mod tests {
         assert_eq!(counts.sent, lengths.len() as u64);
         assert_eq!(counts.bytes, lengths.iter().sum::<usize>() as u64);
         assert_eq!(receive_all(&b), payloads);
+    }
+
+    #[test]
+    fn datagrams_in_parts_arrive_whole() {
+        let (a, b, to) = pair();
+        let (mut buffer, mut counts) = (SendBuffer::new(), SendCounts::default());
+        let mut batch = buffer.begin(&a, &mut counts);
+        batch.push_parts(&to, [b"abc", b"defg"]);
+        batch.push_parts(&to, [b"hij", b"klmn"]);
+        batch.push_parts(&to, [b"o", b"p"]);
+        batch.push(&to, b"q");
+        batch.close();
+        batch.send_cut(0, &io::Error::from_raw_os_error(libc::EMSGSIZE));
+        batch.flush();
+        batch.finish();
+        let all: [&[u8]; 7] = [b"abcdefg", b"hijklmn", b"op", b"abcdefg", b"hijklmn", b"op", b"q"];
+        assert_eq!(receive_all(&b), all);
     }
 
     #[test]

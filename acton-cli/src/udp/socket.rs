@@ -150,7 +150,7 @@ impl UdpSocket {
     pub(crate) fn send(&self, to: &Destination, payload: &[u8]) -> io::Result<()> {
         let mut arena = super::sys::SendArena::new(1, 1);
         let mut message = arena.begin();
-        message.open(to);
+        message.open(to, 1);
         message.add(payload);
         message.send(self.as_fd(), 0).map(drop)
     }

@@ -81,12 +81,16 @@ impl RecvArena {
         Ok(self.filled)
     }
 
-    pub(super) fn message(&mut self, index: usize) -> Option<RawMessage<'_>> {
-        let header = self.headers[..self.filled].get(index)?;
-        let control = self.controls[index].bytes.get(..header.msg_hdr.msg_controllen)?;
-        let slot = &mut self.payload[index * self.slot_len..][..self.slot_len];
-        let payload = slot.get_mut(..header.msg_len as usize)?;
-        Some(RawMessage { name: self.names[index], control, payload })
+    /// The messages that were received, each with a payload of its own.
+    pub(super) fn messages(&mut self) -> impl Iterator<Item = RawMessage<'_>> {
+        let slots = self.payload.chunks_exact_mut(self.slot_len);
+        let names = self.names.iter().zip(&self.controls);
+        let filled = self.headers[..self.filled].iter().zip(names).zip(slots);
+        filled.filter_map(|((header, (name, control)), slot)| {
+            let control = control.bytes.get(..header.msg_hdr.msg_controllen)?;
+            let payload = slot.get_mut(..header.msg_len as usize)?;
+            Some(RawMessage { name: *name, control, payload })
+        })
     }
 }
 
@@ -95,9 +99,17 @@ pub(super) struct SendArena {
     headers: Vec<mmsghdr>,
     controls: Vec<Control>,
     vectors: Vec<iovec>,
-    /// Each message's destination, and the end of its run in `vectors`.
-    plan: Vec<(*const Destination, usize)>,
+    plan: Vec<Plan>,
     messages: usize,
+}
+
+/// What a message is made of.
+struct Plan {
+    to: *const Destination,
+    /// The end of its run in `vectors`.
+    end: usize,
+    /// Vectors of each of its datagrams.
+    parts: usize,
 }
 
 impl SendArena {
@@ -147,19 +159,20 @@ impl<'a> Messages<'a, '_> {
         self.arena.plan.clear();
     }
 
-    /// Opens a message to `to`; what is added until the next one is its payload.
-    pub(super) fn open(&mut self, to: &'a Destination) {
+    /// Opens a message to `to`, whose datagrams have `parts` parts each; what is added until the
+    /// next one is its payload.
+    pub(super) fn open(&mut self, to: &'a Destination, parts: usize) {
         let index = self.len();
         self.arena.controls[index] = to.source;
-        self.arena.plan.push((to, self.arena.vectors.len()));
+        self.arena.plan.push(Plan { to, end: self.arena.vectors.len(), parts });
     }
 
-    /// Adds one datagram's bytes to the message opened last.
-    pub(super) fn add(&mut self, payload: &'a [u8]) {
-        let base = payload.as_ptr().cast_mut().cast::<c_void>();
-        self.arena.vectors.push(iovec { iov_base: base, iov_len: payload.len() });
-        if let Some((_, end)) = self.arena.plan.last_mut() {
-            *end = self.arena.vectors.len();
+    /// Adds one part of a datagram to the message opened last.
+    pub(super) fn add(&mut self, part: &'a [u8]) {
+        let base = part.as_ptr().cast_mut().cast::<c_void>();
+        self.arena.vectors.push(iovec { iov_base: base, iov_len: part.len() });
+        if let Some(plan) = self.arena.plan.last_mut() {
+            plan.end = self.arena.vectors.len();
         }
     }
 
@@ -171,23 +184,25 @@ impl<'a> Messages<'a, '_> {
     }
 
     fn run(&self, index: usize) -> (usize, usize) {
-        let start = index.checked_sub(1).map_or(0, |before| self.arena.plan[before].1);
-        (start, self.arena.plan[index].1)
+        let start = index.checked_sub(1).map_or(0, |before| self.arena.plan[before].end);
+        (start, self.arena.plan[index].end)
     }
 
     /// How many datagrams message `index` holds.
     pub(super) fn datagrams(&self, index: usize) -> usize {
         let (start, end) = self.run(index);
-        end - start
+        (end - start) / self.arena.plan[index].parts
     }
 
     /// The tag of message `index`'s destination, and the length of its first datagram.
     pub(super) fn first(&self, index: usize) -> (u32, usize) {
         let (start, _) = self.run(index);
+        let Plan { to, parts, .. } = self.arena.plan[index];
         // SAFETY: the destination came from a reference of lifetime 'a (the invariant of
         // `Messages`).
-        let tag = unsafe { (*self.arena.plan[index].0).tag };
-        (tag, self.arena.vectors[start].iov_len)
+        let tag = unsafe { (*to).tag };
+        let first = &self.arena.vectors[start..start + parts];
+        (tag, first.iter().map(|vector| vector.iov_len).sum())
     }
 
     /// The bytes of message `index`, all datagrams together.
@@ -206,7 +221,7 @@ impl<'a> Messages<'a, '_> {
             let vectors = &mut arena.vectors[start..end];
             // SAFETY: the destination came from a reference of lifetime 'a (the invariant of
             // `Messages`).
-            unsafe { header(&mut arena.headers[index], arena.plan[index].0, vectors, control) };
+            unsafe { header(&mut arena.headers[index], arena.plan[index].to, vectors, control) };
         }
         let headers = &mut self.arena.headers[first..self.arena.plan.len()];
         // SAFETY: the loop above made each of these headers point at a destination and payloads
@@ -232,8 +247,8 @@ impl<'a> Messages<'a, '_> {
     ) -> io::Result<()> {
         let (start, _) = self.run(index);
         let arena = &mut *self.arena;
-        let to = arena.plan[index].0;
-        let vector = &mut arena.vectors[start + datagram..=start + datagram];
+        let Plan { to, parts, .. } = arena.plan[index];
+        let vector = &mut arena.vectors[start + datagram * parts..][..parts];
         // SAFETY: `to` came from a reference of lifetime 'a (the invariant of `Messages`).
         let control = unsafe { (*to).source };
         // SAFETY: as above.

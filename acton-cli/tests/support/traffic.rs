@@ -50,7 +50,7 @@ pub(crate) fn answers(from: &Namespace, to: IpAddr) -> bool {
 #[track_caller]
 pub(crate) fn ping_until_answered(from: &Namespace, to: IpAddr) {
     wait_until(&format!("{to} answers a ping"), || {
-        ping(from, to, 56, Duration::from_millis(200)).is_ok()
+        ping(from, to, 56, Duration::from_secs(1)).is_ok()
     });
 }
 

@@ -351,6 +351,34 @@ impl Keys {
         Ok(piece + OVERHEAD)
     }
 
+    /// As [`seal_frame`](Self::seal_frame), of a frame that is `parts` one after the other, as
+    /// segmentation leaves it.
+    ///
+    /// # Errors
+    /// [`SealError`]; nothing was appended then.
+    pub fn seal_parts<const N: usize>(
+        &self,
+        now: Duration,
+        parts: [&[u8]; N],
+        partial_checksum: bool,
+        out: &mut Vec<u8>,
+    ) -> Result<usize, SealError> {
+        let len: usize = parts.iter().map(|part| part.len()).sum();
+        let fits = len + OVERHEAD <= usize::from(self.link.path_mtu());
+        if !fits || !(MIN_FRAME..=usize::from(self.setup.max_frame)).contains(&len) {
+            // Pieces of it are cut across the parts: rare enough for a copy.
+            return self.seal_frame(now, &parts.concat(), partial_checksum, out);
+        }
+        let mut batch = self.reserve(now, 1)?;
+        let start = out.len();
+        out.extend_from_slice(&[0; HEADER_LEN]);
+        parts.iter().for_each(|part| out.extend_from_slice(part));
+        out.extend_from_slice(&[0; TAG_LEN]);
+        let kind = Kind::Data { fragment: Fragment::WHOLE, partial_checksum };
+        batch.seal(kind, &mut out[start..])?;
+        Ok(len + OVERHEAD)
+    }
+
     /// A sealed control message.
     pub(crate) fn seal_control(
         &self,

@@ -9,14 +9,15 @@ use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use acton_proto::plain::{self, ClientConfig, ClientEvent, Control, Datagram};
-use acton_tap::{Interface, Queue};
+use acton_tap::offload::Trust;
 
 use super::super::counters::{Counter, Counters};
+use super::super::cut::Cut;
 use super::super::dial::Dial;
 use super::super::launch::Launch;
 use super::super::running::{Message, Outbox, next_message};
-use super::super::tap::TapHandle;
-use super::super::worker::{FrameBatch, Output, Side, TapWriter};
+use super::super::tap::{OpenTap, TapHandle};
+use super::super::worker::{FrameBatch, Output, Side, TapSink};
 use super::super::{Error, Running, ServerName, SessionInfo, clock};
 use crate::udp::{Destination, Source, UdpSocket};
 
@@ -27,26 +28,30 @@ const KEEPALIVES_TO_LOSE: u32 = 3;
 pub(in super::super) fn start(
     server: ServerName,
     keepalive: Duration,
-    interface: &Interface,
-    queues: Vec<Queue>,
+    tap: OpenTap,
     socket: UdpSocket,
 ) -> Result<Running, Error> {
     let link = Arc::new(Link::default());
-    let mut launch = Launch::new(vec![socket], interface)?;
-    let tap = TapHandle::of(&queues[0])?;
-    for queue in queues {
+    let mut launch = Launch::new(vec![socket], &tap)?;
+    let handle = TapHandle::of(&tap.queues[0])?;
+    for queue in tap.queues {
         let link = Arc::clone(&link);
-        launch.worker(queue, |outbox, counters| ClientSide { link, counters, outbox })?;
+        launch.worker(queue, |outbox, counters| ClientSide {
+            link,
+            cut: Cut::default(),
+            counters,
+            outbox,
+        })?;
     }
     let mut protocol = ClientConfig::default();
     protocol.keepalive = keepalive;
     protocol.dead_after = keepalive * KEEPALIVES_TO_LOSE;
     // Only timers are spread by it, so that clients of one server do not move in step.
-    let seed = RandomState::new().hash_one(interface.name());
+    let seed = RandomState::new().hash_one(tap.interface.name());
     let control = ClientControl {
         machine: plain::Client::new(protocol, seed, clock::now()),
         dial: Dial::new(server, launch.socket()?, launch.sender(), News::LookedUp, true),
-        tap,
+        tap: handle,
         link: Arc::clone(&link),
         counters: launch.counters(),
     };
@@ -77,6 +82,7 @@ enum News {
 /// The client's part of a worker.
 struct ClientSide {
     link: Arc<Link>,
+    cut: Cut,
     counters: Arc<Counters>,
     outbox: Outbox<News>,
 }
@@ -87,26 +93,27 @@ impl Side for ClientSide {
             self.counters.add(Counter::NotConnected, frames.len() as u64);
             return;
         }
+        self.cut.fill(frames, &self.counters);
         let mut batch = out.batch();
-        for frame in frames.iter() {
-            batch.push(&Destination::CONNECTED, frame);
+        for parts in self.cut.parts(frames, 0..frames.len()) {
+            batch.push_parts(&Destination::CONNECTED, parts);
         }
         batch.finish();
     }
 
-    fn receive(
+    fn receive<'f>(
         &mut self,
         _: SocketAddr,
         _: Option<Source>,
-        datagram: &mut [u8],
+        datagram: &'f mut [u8],
         now: Duration,
-        tap: &mut TapWriter<'_>,
+        tap: &mut impl TapSink<'f>,
     ) {
         match Datagram::parse(datagram) {
             Ok(Datagram::Frame(frame)) => {
                 self.link.last_frame.store(now.as_nanos() as u64, Ordering::Relaxed);
                 if self.link.connected.load(Ordering::Relaxed) {
-                    tap.write(frame);
+                    tap.write(frame, Trust::Verify);
                 } else {
                     self.counters.add(Counter::NoSession, 1);
                 }

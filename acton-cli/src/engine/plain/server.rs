@@ -11,19 +11,21 @@ use acton_bridge::Bridge;
 use acton_proto::plain::{
     self, Control, Datagram, DownReason, Origin, ServerConfig, ServerEvent, SessionId,
 };
-use acton_tap::{Interface, Queue};
+use acton_tap::offload::Trust;
 use arc_swap::{ArcSwap, Cache};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use ipnet::IpNet;
 
 use super::super::counters::{Counter, Counters};
+use super::super::cut::Cut;
 use super::super::housekeeping::Housekeeping;
 use super::super::launch::Launch;
 use super::super::leaves::{Leaf, LeafId, Leaves, Ports, slot};
 use super::super::router::{Router, Target};
 use super::super::running::{Message, Outbox, SessionsReader, next_message, read_sessions};
-use super::super::worker::{FrameBatch, Output, Side, TapWriter};
+use super::super::tap::OpenTap;
+use super::super::worker::{FrameBatch, Output, Side, TapSink};
 use super::super::{Error, Running, clock};
 use crate::udp::{Destination, Source, UdpSocket};
 
@@ -42,16 +44,16 @@ pub(in super::super) struct PlainServer {
 /// Starts a server on a TAP, a socket and a bridge that are ready.
 pub(in super::super) fn start(
     settings: PlainServer,
-    interface: &Interface,
-    queues: Vec<Queue>,
+    tap: OpenTap,
     sockets: Vec<UdpSocket>,
     bridge: Arc<Bridge<LeafId>>,
 ) -> Result<Running, Error> {
     let clients = Arc::new(ArcSwap::from_pointee(Clients::default()));
-    let mut launch = Launch::new(sockets, interface)?;
-    for queue in queues {
+    let mut launch = Launch::new(sockets, &tap)?;
+    for queue in tap.queues {
         launch.worker(queue, |outbox, counters| ServerSide {
             clients: Cache::new(Arc::clone(&clients)),
+            cut: Cut::default(),
             router: Router::new(Arc::clone(&bridge), Arc::clone(&counters)),
             counters,
             outbox,
@@ -113,6 +115,7 @@ struct News {
 /// The server's part of a worker.
 struct ServerSide {
     clients: Cache<Arc<ArcSwap<Clients>>, Arc<Clients>>,
+    cut: Cut,
     router: Router,
     counters: Arc<Counters>,
     outbox: Outbox<News>,
@@ -121,6 +124,8 @@ struct ServerSide {
 impl Side for ServerSide {
     fn send(&mut self, frames: &mut FrameBatch, now: Duration, out: &mut Output<'_>) {
         let clients = self.clients.load();
+        self.cut.fill(frames, &self.counters);
+        let (cut, frames) = (&self.cut, &*frames);
         let mut batch = out.batch();
         self.router.route(frames, now, &clients.leaves, |target, run| {
             // What goes to everybody goes out client by client, so that each gets the run in one
@@ -130,21 +135,21 @@ impl Side for ServerSide {
                 Target::All => (None, Some(clients.leaves.iter())),
             };
             for client in one.into_iter().chain(all.into_iter().flatten()) {
-                for frame in run.clone() {
-                    batch.push(&client.to, frames.get(frame));
+                for parts in cut.parts(frames, run.clone()) {
+                    batch.push_parts(&client.to, parts);
                 }
             }
         });
         batch.finish();
     }
 
-    fn receive(
+    fn receive<'f>(
         &mut self,
         from: SocketAddr,
         to: Option<Source>,
-        datagram: &mut [u8],
+        datagram: &'f mut [u8],
         now: Duration,
-        tap: &mut TapWriter<'_>,
+        tap: &mut impl TapSink<'f>,
     ) {
         let frame = match Datagram::parse(datagram) {
             Ok(Datagram::Frame(frame)) => frame,
@@ -159,7 +164,7 @@ impl Side for ServerSide {
         };
         client.last_frame.store(now.as_nanos() as u64, Ordering::Relaxed);
         if self.router.admit(client.id, frame, now) {
-            tap.write(frame);
+            tap.write(frame, Trust::Verify);
         }
     }
 

@@ -10,18 +10,17 @@ use acton_proto::client::{Client, ClientConfig, ClientEvent, DownReason};
 use acton_proto::handshake::SystemRandom;
 use acton_proto::session::{KeyLog, Keys};
 use acton_proto::wire::{Bye, Header, Refusal, Suites};
-use acton_tap::{Interface, Queue};
 use arc_swap::{ArcSwap, Cache};
 
 use super::super::counters::{Counter, Counters};
 use super::super::dial::Dial;
 use super::super::launch::Launch;
 use super::super::running::{Message, Outbox, next_message};
-use super::super::tap::TapHandle;
-use super::super::worker::{FrameBatch, Output, Side, TapWriter};
+use super::super::tap::{OpenTap, TapHandle};
+use super::super::worker::{FrameBatch, Output, Side, TapSink};
 use super::super::{Error, Running, ServerName, SessionInfo, clock};
 use super::sealed::{Sealed, clamp};
-use super::{ClientKeys, MAX_RARE, count_open_error, is_data, wall};
+use super::{ClientKeys, MAX_RARE, count_open_error, deliver, is_data, trust, wall};
 use crate::udp::{Destination, Source, UdpSocket};
 
 /// Settings of a client in secure mode.
@@ -38,15 +37,14 @@ pub(in super::super) struct SecureClient {
 /// Starts a client on a TAP and a socket that are ready.
 pub(in super::super) fn start(
     settings: SecureClient,
-    interface: &Interface,
-    queues: Vec<Queue>,
+    tap: OpenTap,
     socket: UdpSocket,
 ) -> Result<Running, Error> {
     socket.forbid_fragments().map_err(Error::system("forbid IP fragments"))?;
     let link = Arc::new(ArcSwap::from_pointee(Link::default()));
-    let mut launch = Launch::new(vec![socket], interface)?;
-    let tap = TapHandle::of(&queues[0])?;
-    for queue in queues {
+    let mut launch = Launch::new(vec![socket], &tap)?;
+    let handle = TapHandle::of(&tap.queues[0])?;
+    for queue in tap.queues {
         let link = Cache::new(Arc::clone(&link));
         launch.worker(queue, |outbox, counters| ClientSide {
             link,
@@ -71,7 +69,7 @@ pub(in super::super) fn start(
     let control = ClientControl {
         machine: Client::new(config, Box::new(SystemRandom), clock::now()),
         dial: Dial::new(server, launch.socket()?, launch.sender(), News::LookedUp, false),
-        tap,
+        tap: handle,
         link: Arc::clone(&link),
         counters: launch.counters(),
         buffer: Vec::new(),
@@ -124,8 +122,8 @@ impl Side for ClientSide {
             return self.counters.add(Counter::NotConnected, frames.len() as u64);
         };
         clamp(frames, 0..frames.len(), keys);
-        for frame in frames.iter() {
-            self.sealed.seal(0, keys, frame, now, &self.counters);
+        for index in 0..frames.len() {
+            self.sealed.seal(0, keys, frames, index, now, &self.counters);
             if self.sealed.is_full() {
                 self.sealed.send(out, |_| Some(&link.to));
             }
@@ -136,13 +134,13 @@ impl Side for ClientSide {
         }
     }
 
-    fn receive(
+    fn receive<'f>(
         &mut self,
         _: SocketAddr,
         _: Option<Source>,
-        datagram: &mut [u8],
+        datagram: &'f mut [u8],
         now: Duration,
-        tap: &mut TapWriter<'_>,
+        tap: &mut impl TapSink<'f>,
     ) {
         let link = self.link.load();
         let header = is_data(datagram).then(|| Header::parse(datagram).ok()).flatten();
@@ -158,7 +156,7 @@ impl Side for ClientSide {
             return;
         };
         match keys.receive(now, &header, datagram) {
-            Ok((_, Some(frame))) => tap.write(frame.bytes(datagram)),
+            Ok((_, Some(frame))) => deliver(&frame, datagram, tap),
             Ok((_, None)) => {}
             Err(error) => count_open_error(&self.counters, error),
         }
@@ -190,7 +188,7 @@ impl ClientControl {
             match message {
                 Some(Message::News(News::Datagram(mut datagram))) => {
                     if let Some(frame) = self.machine.handle_input(now, &mut datagram) {
-                        self.tap.write(frame.bytes(&datagram), &self.counters);
+                        self.tap.write(frame.bytes(&datagram), trust(&frame), &self.counters);
                     }
                 }
                 Some(Message::News(News::TooLarge(size))) => {

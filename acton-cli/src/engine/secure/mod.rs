@@ -10,14 +10,16 @@ use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use acton_proto::handshake::Secret;
-use acton_proto::session::OpenError;
+use acton_proto::session::{Frame, OpenError};
 use acton_proto::wire::{Caps, HEADER_LEN, Key};
+use acton_tap::offload::Trust;
 
 pub(super) use admission::Admitted;
 pub(super) use client::{SecureClient, start as start_client};
 pub(super) use server::{SecureServer, start as start_server};
 
 use super::counters::{Counter, Counters};
+use super::worker::TapSink;
 
 /// UDP payload that a server takes its link to carry, in bytes: 9,000 less the headers of IPv4 and
 /// UDP. A client on a smaller link says so, and what is in between is searched for by probes.
@@ -26,8 +28,8 @@ const SERVER_PMTU: u16 = 8_972;
 /// and keepalives are shorter; what probes the path is not.
 const MAX_RARE: usize = 65_507;
 
-/// What this engine does with frames. It does not yet hand the kernel partial checksums.
-const CAPS: Caps = Caps::FRAG;
+/// What this engine does with frames.
+const CAPS: Caps = Caps::ALL;
 
 /// A server's keys.
 #[derive(Debug, Clone)]
@@ -60,6 +62,19 @@ fn wall() -> u64 {
 fn is_data(datagram: &[u8]) -> bool {
     const DATA: u8 = 0x14;
     datagram.len() > HEADER_LEN && datagram[0] == DATA
+}
+
+/// What is known of the checksum of a frame that was sealed by the peer.
+fn trust(frame: &Frame) -> Trust {
+    if frame.partial_checksum { Trust::Partial } else { Trust::Verify }
+}
+
+/// Writes a frame that was opened, from where it lies.
+fn deliver<'f>(frame: &Frame, datagram: &'f [u8], tap: &mut impl TapSink<'f>) {
+    match frame.range() {
+        Some(range) => tap.write(&datagram[range], trust(frame)),
+        None => tap.write_now(frame.bytes(datagram), trust(frame)),
+    }
 }
 
 fn count_open_error(counters: &Counters, error: OpenError) {

@@ -4,7 +4,9 @@ use std::ops::Range;
 use std::time::Duration;
 
 use acton_proto::session::{Keys, SealError};
-use acton_proto::wire::OVERHEAD;
+use acton_proto::wire::{Caps, OVERHEAD};
+use acton_tap::Checksum;
+use acton_tap::offload::{Fill, MAX_HEAD, Segments};
 
 use super::super::counters::{Counter, Counters};
 use super::super::mss;
@@ -23,20 +25,38 @@ pub(super) struct Sealed {
 }
 
 impl Sealed {
-    /// Seals `frame` for receiver number `to`.
+    /// Seals frame `index` of `frames` for receiver number `to`, a super-frame as the frames it
+    /// stands for.
     pub(super) fn seal(
         &mut self,
         to: usize,
         keys: &Keys,
-        frame: &[u8],
+        frames: &FrameBatch,
+        index: usize,
         now: Duration,
         counters: &Counters,
     ) {
-        let start = self.bytes.len();
-        match keys.seal_frame(now, frame, false, &mut self.bytes) {
-            Ok(segment) => self.runs.push((to, start..self.bytes.len(), segment)),
-            Err(SealError::Expired) => counters.add(Counter::KeysExpired, 1),
-            Err(_) => counters.add(Counter::FrameTooLong, 1),
+        let partial = keys.setup().caps.contains(Caps::CSUM);
+        let fill = if partial { Fill::Partial } else { Fill::Full };
+        let max_frame = usize::from(keys.link().path_mtu()).saturating_sub(OVERHEAD);
+        let frame = frames.get(index);
+        let mut segments = match Segments::new(frames.header(index), frame, max_frame, fill) {
+            Ok(segments) => segments,
+            Err(error) => {
+                log::debug!("super-frame from the TAP: {error}");
+                return counters.add(Counter::BadSuperFrame, 1);
+            }
+        };
+        let partial = matches!(segments.checksum(), Checksum::Partial { .. });
+        let mut head = [0; MAX_HEAD];
+        while let Some(segment) = segments.next_in(&mut head) {
+            let start = self.bytes.len();
+            let parts = [segment.head, segment.payload];
+            match keys.seal_parts(now, parts, partial, &mut self.bytes) {
+                Ok(size) => self.runs.push((to, start..self.bytes.len(), size)),
+                Err(SealError::Expired) => counters.add(Counter::KeysExpired, 1),
+                Err(_) => counters.add(Counter::FrameTooLong, 1),
+            }
         }
     }
 
@@ -69,6 +89,7 @@ impl Sealed {
 pub(super) fn clamp(frames: &mut FrameBatch, run: Range<usize>, keys: &Keys) {
     let max_frame = usize::from(keys.link().path_mtu()).saturating_sub(OVERHEAD);
     for index in run {
-        mss::clamp(frames.get_mut(index), max_frame);
+        let partial = matches!(frames.header(index).checksum, Checksum::Partial { .. });
+        mss::clamp(frames.get_mut(index), max_frame, partial);
     }
 }

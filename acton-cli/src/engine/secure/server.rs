@@ -14,7 +14,6 @@ use acton_proto::server::{
 };
 use acton_proto::session::{KeyLog, Keys};
 use acton_proto::wire::{Bye, Header, Key, Refusal, Suites};
-use acton_tap::{Interface, Queue};
 use arc_swap::{ArcSwap, Cache};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -27,12 +26,14 @@ use super::super::router::{Router, Target};
 use super::super::running::{
     INBOX_LEN, Message, Outbox, SessionsReader, next_message, read_sessions,
 };
-use super::super::tap::TapHandle;
-use super::super::worker::{FrameBatch, Output, Side, TapWriter};
+use super::super::tap::{OpenTap, TapHandle};
+use super::super::worker::{FrameBatch, Output, Side, TapSink};
 use super::super::{Error, Running, clock};
 use super::admission::Admitted;
 use super::sealed::{Sealed, clamp};
-use super::{MAX_RARE, SERVER_PMTU, ServerKeys, count_open_error, is_data, specified, wall};
+use super::{
+    MAX_RARE, SERVER_PMTU, ServerKeys, count_open_error, deliver, is_data, specified, trust, wall,
+};
 use crate::udp::{Destination, Source, UdpSocket};
 
 /// Type byte of a HELLO.
@@ -57,12 +58,11 @@ pub(in super::super) struct SecureServer {
 /// Starts a server on a TAP, a socket and a bridge that are ready.
 pub(in super::super) fn start(
     settings: SecureServer,
-    interface: &Interface,
-    queues: Vec<Queue>,
+    tap: OpenTap,
     sockets: Vec<UdpSocket>,
     bridge: Arc<Bridge<LeafId>>,
 ) -> Result<Running, Error> {
-    let workers = queues.len() as u32;
+    let workers = tap.queues.len() as u32;
     let worker_bits = workers.next_power_of_two().trailing_zeros() as u8;
     for socket in &sockets {
         socket.forbid_fragments().map_err(Error::system("forbid IP fragments"))?;
@@ -73,9 +73,9 @@ pub(in super::super) fn start(
     }
     let clients = Arc::new(ArcSwap::from_pointee(Clients::default()));
     let hellos = Arc::new(AtomicUsize::new(0));
-    let mut launch = Launch::new(sockets, interface)?;
-    let tap = TapHandle::of(&queues[0])?;
-    for queue in queues {
+    let mut launch = Launch::new(sockets, &tap)?;
+    let handle = TapHandle::of(&tap.queues[0])?;
+    for queue in tap.queues {
         launch.worker(queue, |outbox, counters| ServerSide {
             clients: Cache::new(Arc::clone(&clients)),
             router: Router::new(Arc::clone(&bridge), Arc::clone(&counters)),
@@ -102,7 +102,7 @@ pub(in super::super) fn start(
         machine: Server::new(config, admitted.policy(), Box::new(SystemRandom), now),
         admitted,
         socket: launch.socket()?,
-        tap,
+        tap: handle,
         housekeeping: Housekeeping::new(Arc::clone(&bridge), launch.worker_counters(), now),
         router: Router::new(Arc::clone(&bridge), launch.counters()),
         bridge: Arc::clone(&bridge),
@@ -180,7 +180,7 @@ impl Side for ServerSide {
             // them speak as the server.
             for client in one.into_iter().chain(all.into_iter().flatten()) {
                 for frame in run.clone() {
-                    sealed.seal(slot(client.id), &client.keys, frames.get(frame), now, counters);
+                    sealed.seal(slot(client.id), &client.keys, frames, frame, now, counters);
                 }
                 if sealed.is_full() {
                     sealed.send(out, at);
@@ -193,13 +193,13 @@ impl Side for ServerSide {
         }
     }
 
-    fn receive(
+    fn receive<'f>(
         &mut self,
         from: SocketAddr,
         to: Option<Source>,
-        datagram: &mut [u8],
+        datagram: &'f mut [u8],
         now: Duration,
-        tap: &mut TapWriter<'_>,
+        tap: &mut impl TapSink<'f>,
     ) {
         let path = Path { remote: from, local: to.and_then(|to| specified(to.ip())) };
         let clients = self.clients.load();
@@ -225,11 +225,10 @@ impl Side for ServerSide {
                 newest: opened.newest,
             }));
         }
-        if let (Some(_), Some(frame)) = (client, frame) {
-            let frame = frame.bytes(datagram);
-            if self.router.admit(leaf, frame, now) {
-                tap.write(frame);
-            }
+        if let (Some(_), Some(frame)) = (client, frame)
+            && self.router.admit(leaf, frame.bytes(datagram), now)
+        {
+            deliver(&frame, datagram, tap);
         }
     }
 
@@ -318,7 +317,7 @@ impl ServerControl {
                     self.settle();
                     let leaf = self.ports.current(id.0 as usize);
                     if self.router.admit(leaf, frame.bytes(&bytes), now) {
-                        self.tap.write(frame.bytes(&bytes), &self.counters);
+                        self.tap.write(frame.bytes(&bytes), trust(&frame), &self.counters);
                     }
                 }
             }
