@@ -4,7 +4,8 @@
 use std::num::NonZeroU16;
 
 use acton_tap::offload::{
-    Coalescer, Fill, MAX_HEAD, Malformed, NotPartial, Segments, SuperFrame, Trust, partial_checksum,
+    Coalescer, Fill, MAX_HEAD, Malformed, NotPartial, Segments, Sum, SuperFrame, Trust,
+    partial_checksum,
 };
 use acton_tap::{Checksum, Gso, GsoKind, Offloads, VnetHeader};
 use offload_frames::any::{flow, packet};
@@ -133,10 +134,13 @@ fn only_what_can_be_partial_is_taken_as_partial() {
     drop(batch);
     assert_eq!(written, 4);
     // Extension headers do not hide it.
-    let extended = Packet::new(true, false, 9).with(|packet| {
-        packet.ip_options = vec![6, 1, 1, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-    });
-    assert_eq!(partial_checksum(&extended.partial()), Some(extended.partial_checksum()));
+    for kind in [0, 43, 60] {
+        let extended = Packet::new(true, false, 9).with(|packet| {
+            packet.extension = kind;
+            packet.ip_options = vec![6, 1, 1, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        });
+        assert_eq!(partial_checksum(&extended.partial()), Some(extended.partial_checksum()));
+    }
 }
 
 #[test]
@@ -149,6 +153,9 @@ fn trust_decides_what_is_verified() {
     assert_eq!(coalesce(&spoiled, Trust::Verify).len(), 3);
     assert_eq!(coalesce(&spoiled, Trust::Vouched).len(), 1, "its checksum is not looked at");
     assert_eq!(coalesce(&partial, Trust::Verify).len(), 3, "no partial checksum is right");
+    let mut without = [Packet::new(true, true, 100).frame(), Packet::new(true, true, 100).frame()];
+    without[1][60..62].fill(0);
+    assert_eq!(coalesce(&without, Trust::Vouched).len(), 2, "it has no checksum");
     let whole = coalesce(&intact, Trust::Verify);
     assert_eq!(whole.len(), 1);
     assert_eq!(coalesce(&partial, Trust::Partial), whole);
@@ -170,6 +177,26 @@ fn flows_grow_side_by_side_and_keep_their_order() {
     let frames_in: Vec<_> = written.iter().map(|one| one.frames).collect();
     assert_eq!(frames_in, [1, 2, 1, 1, 1, 1, 1, 1, 1, 1]);
     assert_eq!((&written[0].frame, &written[9].frame), (&frames[0], &frames[8]));
+
+    // Ports alone make no flow: MAC addresses, VLAN and IP addresses do too.
+    for changed in [0, 6, 14, 16 + 4 + 12, 16 + 4 + 16] {
+        let run = flow(1)
+            .into_iter()
+            .map(|packet| packet.with(|packet| packet.tags = vec![(0x8100, 7)]).frame());
+        let frames: Vec<_> = run
+            .flat_map(|frame| {
+                let mut other = frame.clone();
+                other[changed] ^= 4;
+                let ip = &mut other[18..38];
+                ip[10..12].fill(0);
+                let checksum = Sum::of(ip).checksum();
+                ip[10..12].copy_from_slice(&checksum);
+                [frame, other]
+            })
+            .collect();
+        let written = coalesce(&frames, Trust::Vouched);
+        assert_eq!(written.iter().map(|one| one.frames).collect::<Vec<_>>(), [4, 4], "{changed}");
+    }
 
     // Nothing overtakes what is neither TCP nor UDP.
     let arp = [vec![0xff; 12], vec![8, 6], vec![0; 46]].concat();
@@ -251,6 +278,24 @@ fn frames_that_are_no_super_frames_are_completed() {
     assert_eq!(whole, [frame.clone()]);
     assert_eq!(segment(&VnetHeader::default(), &frame, 60, Fill::Full), [frame]);
     assert_eq!(segment(&VnetHeader::default(), &[], 60, Fill::Full), [vec![]]);
+}
+
+/// A checksum of zero means that there is none (RFC 768): the other zero is sent.
+#[test]
+fn udp_s_checksum_is_never_zero() {
+    let mut packet = Packet::new(true, true, 2);
+    packet.payload = vec![0; 2];
+    packet.payload = packet.frame()[60..62].to_vec();
+    let header = VnetHeader { checksum: packet.partial_checksum(), ..VnetHeader::default() };
+    let alone = segment(&header, &packet.partial(), 1514, Fill::Full);
+    // The same datagram twice in a super-frame.
+    let payload = [&packet.payload[..], &packet.payload].concat();
+    let (header, frame) = Packet { payload, ..packet.clone() }.super_frame(2);
+    let cut = segment(&header, &frame, 1514, Fill::Full);
+    for frame in alone.iter().chain(&cut) {
+        assert_eq!(frame[60..62], [0xff, 0xff]);
+        assert_eq!(*frame, packet.frame());
+    }
 }
 
 #[test]

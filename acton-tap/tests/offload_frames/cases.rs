@@ -216,6 +216,7 @@ fn ipv4(first: &Packet) -> Vec<Case> {
         Case::new("ip_id_df0_fixed", ids(0, &[8, 8]), &[100, 100]).kernel(&[200]).unseen(),
         Case::new("ip_id_df1_inc_fixed", ids(0x4000, &[8, 9, 9]), &[200, 100]),
         Case::new("ip_id_df1_fixed_inc", ids(0x4000, &[8, 8, 9]), &[200, 100]).unseen(),
+        Case::new("ids go back", ids(0x4000, &[8, 9, 8]), &[200, 100]),
         Case::new("ids wrap", ids(0, &[0xffff, 0]), &[200]),
         Case::new("ids leap", ids(0x4000, &[8, 10]), &[100, 100]),
         Case::new("df of the second", two(first, |packet| packet.fragment = 0), &[100, 100]),
