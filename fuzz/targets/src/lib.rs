@@ -1,0 +1,55 @@
+//! What acton's fuzzers run: a function for each parser and state machine, from any bytes.
+//!
+//! A function panics where what it calls breaks a promise, and else says whether the bytes came
+//! past the first door: whether they parsed, or whether frames went through. The fuzzers of
+//! `fuzz/fuzz_targets` call one function each; the tests run all of them over the inputs in
+//! `fuzz/corpus`.
+//!
+//! ```
+//! let (name, run) = fuzz_targets::TARGETS[0];
+//! assert_eq!(name, "plain_codec");
+//! assert!(run(b"HELLO"));
+//! assert!(!run(b"HOWDY"));
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod bridge;
+mod filter;
+mod input;
+mod keys;
+mod plain;
+mod secure;
+mod session;
+mod vnet;
+mod wire;
+
+pub use bridge::bridge;
+pub use filter::filter;
+pub use keys::{client_list, invite, key_text, server_name};
+pub use plain::{plain_codec, plain_session};
+pub use secure::secure;
+pub use session::session;
+pub use vnet::vnet;
+pub use wire::{control, payload, wire};
+
+/// A function that runs on any bytes.
+pub type Target = fn(&[u8]) -> bool;
+
+/// All of them, by the names of their fuzzers and their directories in `fuzz/corpus`.
+pub const TARGETS: &[(&str, Target)] = &[
+    ("plain_codec", plain_codec),
+    ("plain_session", plain_session),
+    ("wire", wire),
+    ("payload", payload),
+    ("control", control),
+    ("session", session),
+    ("secure", secure),
+    ("bridge", bridge),
+    ("vnet", vnet),
+    ("filter", filter),
+    ("server_name", server_name),
+    ("key_text", key_text),
+    ("invite", invite),
+    ("client_list", client_list),
+];
