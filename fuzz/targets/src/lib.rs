@@ -18,6 +18,7 @@ mod bridge;
 mod filter;
 mod input;
 mod keys;
+mod offload;
 mod plain;
 mod secure;
 mod session;
@@ -27,6 +28,7 @@ mod wire;
 pub use bridge::bridge;
 pub use filter::filter;
 pub use keys::{client_list, invite, key_text, server_name};
+pub use offload::{coalesce, segment};
 pub use plain::{plain_codec, plain_session};
 pub use secure::secure;
 pub use session::session;
@@ -47,6 +49,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("secure", secure),
     ("bridge", bridge),
     ("vnet", vnet),
+    ("segment", segment),
+    ("coalesce", coalesce),
     ("filter", filter),
     ("server_name", server_name),
     ("key_text", key_text),
