@@ -4,24 +4,33 @@
 mod support;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use acton_cli::ServerName;
+use acton_cli::keys::{ServerIdentity, State};
+use acton_proto::handshake::{Secret, SystemRandom};
 use nix::sys::signal::Signal;
+use pnet_base::MacAddr;
 use support::{
-    Acton, Mode, ROOT_V4, SERVER_MAC, TEST_ETHERTYPE, Wire, World, answers, client_mac, frame,
-    leaf, ping_until_answered, said,
+    Acton, Mode, ROOT_V4, SERVER_MAC, TEST_ETHERTYPE, Wire, World, answers, client_mac, counter,
+    frame, leaf, mac, ping_until_answered, said,
 };
 
 testbed::main! {
+    the_first_start_prints_the_command_that_joins,
     an_invite_comes_by_every_way,
     the_servers_own_host_needs_no_invite,
     only_listed_clients_get_in_once_there_is_a_list,
     a_list_may_be_anywhere_and_is_read_again_on_sighup,
     a_removed_client_is_out_within_a_second_and_others_do_not_notice,
+    a_wrong_invite_is_told_on_both_sides,
+    a_psk_of_the_clients_own_is_needed_where_listed,
     a_full_server_says_so,
     the_last_of_two_clients_with_one_key_wins,
+    a_listed_mac_is_its_clients_alone,
 }
 
 const ACTON: &str = env!("CARGO_BIN_EXE_acton");
@@ -42,6 +51,34 @@ mod told {
     pub(crate) const TAKEN_OFF: &str = "is not on the list any more";
     pub(crate) const NOT_LISTED: &str = "this client's key is not on its list; ask for an invite";
     pub(crate) const NO_SUCH_KEY: &str = "its key is not on the list; acton invite --name";
+    pub(crate) const NO_ANSWER: &str = "is the invite one of this server?";
+    pub(crate) const WRONG_KEY: &str =
+        "was made for another server or network key; its invite is not of this server";
+}
+
+fn the_first_start_prints_the_command_that_joins() {
+    let world = world(1);
+    let server = world.serve(&[]);
+    server.wait_for("acton client '");
+    let log = server.log();
+    let words = lines(&log, "acton client '")[0].split('\'').collect::<Vec<_>>();
+    let [_, url, _] = words[..] else { panic!("{words:?}") };
+    // The default is to listen on IPv4 alone.
+    assert!(url.starts_with("acton://192.0.2.1:8080/#"), "{url}");
+    let state = world.keys.client_state(0);
+    let client = world.run_client(0, &["client", url, "--state", &state]);
+    client.wait_for(said::CONNECTED);
+    ping_until_answered(&world.clients[0], ROOT_V4);
+    for file in ["server.key", "network.key"] {
+        let mode = fs::metadata(world.keys.path("server").join(file)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{file}");
+    }
+    // Later ones keep the secret to themselves, and the client needs nothing new.
+    server.stop();
+    let server = world.serve(&[]);
+    client.wait_for_nth(said::CONNECTED, 2);
+    assert!(!server.log().contains("acton://"), "{}", server.log());
+    assert!(!client.stop().contains("acton://"));
 }
 
 fn an_invite_comes_by_every_way() {
@@ -206,6 +243,55 @@ fn a_removed_client_is_out_within_a_second_and_others_do_not_notice() {
     assert!(!log.contains(said::LOST), "{log}");
 }
 
+fn a_wrong_invite_is_told_on_both_sides() {
+    let world = world(3);
+    // Of the server as it was before it got new keys.
+    let stale = world.keys.invite("192.0.2.1");
+    fs::remove_dir_all(world.keys.path("server")).unwrap();
+    let server = world.serve(&[]);
+    let address = || ServerName::parse("192.0.2.1", 8080).unwrap();
+    let identity = world.keys.server();
+    let stranger = State::new(world.keys.path("stranger")).server_identity().unwrap();
+    let mut wrong_network = identity.invite(address());
+    wrong_network.network_key = Some(Secret::generate(&mut SystemRandom));
+    let mut wrong_server = ServerIdentity::invite(&stranger, address());
+    wrong_server.network_key = Some(identity.network_key);
+    let invites = [stale, wrong_network.url().to_string(), wrong_server.url().to_string()];
+    let clients: Vec<_> = (0..3).map(|i| start(&world, i, &invites[usize::from(i)])).collect();
+    for (i, client) in clients.iter().enumerate() {
+        client.wait_for(told::NO_ANSWER);
+        let who = format!("192.0.2.{}:", 10 + i);
+        let log = server.log();
+        assert!(lines(&log, told::WRONG_KEY).iter().any(|line| line.contains(&who)), "{log}");
+    }
+    for client in clients {
+        let log = client.stop();
+        assert_eq!(lines(&log, told::NO_ANSWER).len(), 1, "{log}");
+        assert!(!log.contains(said::CONNECTED), "{log}");
+    }
+    // Somebody is told, not flooded: three clients said HELLO every second for six.
+    let log = server.stop();
+    println!("{} lines of wrong keys", lines(&log, told::WRONG_KEY).len());
+    assert!(lines(&log, told::WRONG_KEY).len() <= 6, "{log}");
+}
+
+fn a_psk_of_the_clients_own_is_needed_where_listed() {
+    let world = world(2);
+    let invite = world.keys.named_invite("member", &["--psk"]);
+    let server = world.serve(&[]);
+    let client = start(&world, 0, &invite);
+    client.wait_for(said::CONNECTED);
+    ping_until_answered(&world.clients[0], ROOT_V4);
+    client.stop();
+    // The same key, but not the secret that goes with it.
+    let mut without: acton_cli::keys::Invite = invite.parse().unwrap();
+    without.psk = None;
+    let client = start(&world, 1, &without.url());
+    client.wait_for("psk");
+    assert!(!client.log().contains(said::CONNECTED));
+    server.wait_for("psk");
+}
+
 fn a_full_server_says_so() {
     let world = world(2);
     let server = world.serve(&["--max-sessions", "1"]);
@@ -246,4 +332,49 @@ fn the_last_of_two_clients_with_one_key_wins() {
     let log = server.stop();
     assert_eq!(lines(&log, "goes on with another instance").len(), 1, "{log}");
     assert_eq!(lines(&log, " up: ").len(), 1, "{log}");
+}
+
+/// A host that belongs behind client "owner".
+const PRINTER: MacAddr = mac(0x50);
+
+fn a_listed_mac_is_its_clients_alone() {
+    let world = world(2);
+    let invites = ["owner", "thief"].map(|name| world.keys.named_invite(name, &[]));
+    let list = world.keys.path("server").join("clients");
+    let text = fs::read_to_string(&list).unwrap();
+    fs::write(&list, text.replace(" owner", &format!(" owner mac={PRINTER}"))).unwrap();
+    let server = world.serve(&[]);
+    let thief = start(&world, 1, &invites[1]);
+    thief.wait_for(said::CONNECTED);
+    let root = world.server_wire();
+    let test = |to, from, number: u8| frame(to, from, TEST_ETHERTYPE, &[number; 60]);
+    let (forged, honest) =
+        (test(SERVER_MAC, PRINTER, 1), |number| test(SERVER_MAC, client_mac(1), number));
+    let stealing = world.client_wire(1);
+    let steal = |number| {
+        stealing.send(&forged);
+        stealing.send(&honest(number));
+        let before = root.receive_until(&honest(number));
+        assert!(!before.contains(&forged), "{number}: {before:02x?}");
+    };
+    // Also while its owner is not there.
+    steal(2);
+    let owner = start(&world, 0, &invites[0]);
+    owner.wait_for(said::CONNECTED);
+    steal(3);
+    // Nobody was heard from there, and yet it is known where it is.
+    let owning = world.client_wire(0);
+    let down = test(PRINTER, SERVER_MAC, 4);
+    let last = test(MacAddr::broadcast(), SERVER_MAC, 5);
+    root.send(&down);
+    root.send(&last);
+    assert!(!stealing.receive_until(&last).contains(&down));
+    owning.receive_until(&down);
+    let up = test(SERVER_MAC, PRINTER, 6);
+    owning.send(&up);
+    root.receive_until(&up);
+    let log = server.stop();
+    // Protected while the owner is away, its own from the server's word on that it is there.
+    let dropped = ["drop.source_protected", "drop.source_static"].map(|name| counter(&log, name));
+    assert_eq!(dropped.iter().sum::<u64>(), 2, "{log}");
 }

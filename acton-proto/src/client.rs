@@ -144,6 +144,9 @@ pub enum ClientEvent {
         /// How long the client stays away.
         retry_in: Duration,
     },
+    /// An answer came that does not open: most likely the pre-shared keys of the two ends differ.
+    /// The client goes on trying.
+    Unreadable,
     /// The server knows the client's key and gives it no session; the client goes on trying.
     Refused {
         /// Why.

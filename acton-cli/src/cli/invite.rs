@@ -103,7 +103,7 @@ impl Arguments {
             return Invite::parse_address(host, self.port)
                 .map_err(|error| usage(format!("--host '{host}': {error}")));
         }
-        let address = default_address().ok_or_else(|| {
+        let address = default_address(true).ok_or_else(|| {
             usage(
                 "this host has no address for others; say with --host HOST where its clients \
                    reach it"

@@ -9,11 +9,9 @@ use super::{FAILURE, Failure, USAGE};
 use crate::{Error, Running};
 
 /// Runs what `start` starts until SIGINT or SIGTERM, says goodbye, and logs the counters; SIGUSR1
-/// logs them at once, SIGHUP has the list of
-/// clients read again.
+/// logs them at once, SIGHUP has the list of clients read again.
 pub(super) fn until_signal(start: impl FnOnce() -> Result<Running, Error>) -> Result<(), Failure> {
-    // Before anything is there that a signal could leave behind. A hang-up is for those who read their configuration again: nothing to read yet, and no
-    // reason to end a tunnel.
+    // Before anything is there that a signal could leave behind.
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGUSR1, SIGHUP])?;
     let running = start().map_err(|error| {
         let code = if error.is_setting() { USAGE } else { FAILURE };

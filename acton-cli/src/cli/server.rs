@@ -142,7 +142,9 @@ impl Arguments {
 
 /// Tells at the first start how a client joins.
 fn welcome(identity: &ServerIdentity, listed: bool, listen: SocketAddr) -> Result<(), Failure> {
-    let ip = Some(listen.ip()).filter(|ip| !ip.is_unspecified()).or_else(default_address);
+    let ip = Some(listen.ip())
+        .filter(|ip| !ip.is_unspecified())
+        .or_else(|| default_address(listen.is_ipv6()));
     let text = match (listed, ip) {
         (true, _) => Zeroizing::new(
             "Made this server's keys. `acton invite --name NAME` lets a client join.".to_owned(),

@@ -34,6 +34,8 @@ counters! {
     UdpReceivedBytes => "udp.received.bytes",
     /// Super-frames that the kernel refused; their frames were written one by one.
     SuperFrameRefused => "tap.super_frame_refused",
+    /// Pieces of frames that waited for the rest, or whose rest never came.
+    Pieces => "session.pieces",
     /// Frames that went to every client, each counted once.
     Flooded => "bridge.flooded",
     /// MACs that moved to where they were seen last.
@@ -66,6 +68,9 @@ counters! {
     Replayed => "drop.replayed",
     /// A frame or a datagram for keys that are used up.
     KeysExpired => "drop.keys_expired",
+    /// An authentic frame that the peer should not have sent: too short, too long, or by a
+    /// capability that was not agreed on.
+    BadFrame => "drop.bad_frame",
     /// A frame longer than the peer takes.
     FrameTooLong => "drop.frame_too_long",
     /// A super-frame from the TAP that cannot be cut.

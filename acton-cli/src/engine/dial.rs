@@ -99,24 +99,23 @@ impl<M: Send + 'static> Dial<M> {
         }
     }
 
-    /// Sends one datagram to the server; `false` where the system refuses.
-    pub(super) fn send(&self, payload: &[u8]) -> bool {
+    /// Sends one datagram to the server.
+    ///
+    /// # Errors
+    /// Those of sendmsg(2).
+    pub(super) fn send(&self, payload: &[u8]) -> io::Result<()> {
         // The first call may hand over what the network said of an earlier datagram instead of
         // sending this one.
         let to = self.destination();
         let send = || self.socket.send(&to, payload);
-        let sent = send().or_else(|_| send());
-        if let Err(error) = &sent {
-            log::debug!("{}: {error}", self.text());
-        }
-        sent.is_ok()
+        send().or_else(|_| send()).inspect_err(|error| log::debug!("{}: {error}", self.text()))
     }
 
     /// Where datagrams to the server go.
     pub(super) fn destination(&self) -> Destination {
         match *self.peer.lock() {
             Some(peer) if !self.connected => Destination::new(peer, None, self.socket.is_ipv6()),
-            _ => Destination::CONNECTED,
+            _ => Destination::connected(),
         }
     }
 

@@ -32,6 +32,9 @@ pub enum Error {
         /// What the kernel said.
         source: io::Error,
     },
+    /// A worker thread panicked, which is a fault of acton's own.
+    #[error("a worker thread panicked, a fault in acton: please report what it printed")]
+    WorkerPanicked,
     /// A setting is out of its range.
     #[error("{0}")]
     Setting(String),

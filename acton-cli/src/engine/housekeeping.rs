@@ -28,6 +28,8 @@ pub(super) struct Housekeeping {
     told: [u64; LIMITS.len()],
     warn_at: Duration,
     due: Duration,
+    /// Clients that have gone since the last time, and those that had gone before.
+    gone: [Vec<LeafId>; 2],
 }
 
 impl Housekeeping {
@@ -36,7 +38,21 @@ impl Housekeeping {
         workers: Vec<Arc<Counters>>,
         now: Duration,
     ) -> Self {
-        Self { bridge, workers, told: [0; _], warn_at: now, due: now + SWEEP_INTERVAL }
+        Self {
+            bridge,
+            workers,
+            told: [0; _],
+            warn_at: now,
+            due: now + SWEEP_INTERVAL,
+            gone: Default::default(),
+        }
+    }
+
+    /// Forgets the MACs of a client that has gone, and says how many those were. Workers no longer
+    /// see it; what one of them was still at may bring a MAC back, which goes a moment later.
+    pub(super) fn purge(&mut self, leaf: LeafId) -> usize {
+        self.gone[0].push(leaf);
+        self.bridge.purge(leaf)
     }
 
     /// When [`run`](Self::run) has something to do.
@@ -49,6 +65,10 @@ impl Housekeeping {
             return;
         }
         self.due = now + SWEEP_INTERVAL;
+        for leaf in self.gone[1].drain(..) {
+            self.bridge.purge(leaf);
+        }
+        self.gone.swap(0, 1);
         self.bridge.sweep(now, SWEEP_BUDGET);
         if now < self.warn_at {
             return;

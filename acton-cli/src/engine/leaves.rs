@@ -7,8 +7,9 @@ use std::sync::Arc;
 /// next one in its slot.
 pub(super) type LeafId = u32;
 
-/// Sessions a server can hold at most, by the layout of [`LeafId`].
-pub(super) const MAX_SESSIONS: usize = 1 << 16;
+/// Sessions a server can hold at most, by the layout of [`LeafId`]: the protocol gives slots also
+/// to as many as 1,024 clients that have none yet.
+pub(super) const MAX_SESSIONS: usize = (1 << 16) - 1_024;
 
 pub(super) fn slot(id: LeafId) -> usize {
     (id & 0xffff) as usize

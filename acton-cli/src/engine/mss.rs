@@ -43,8 +43,8 @@ fn try_clamp(frame: &mut [u8], max_frame: usize, partial: bool) -> Option<()> {
         0x86dd => (*frame.get(network + 6)? == PROTOCOL_TCP).then_some(network + 40)?,
         _ => return None,
     };
-    let tcp = frame.get_mut(transport..)?;
-    let header_len = usize::from(*tcp.get(12)? >> 4) * 4;
+    let tcp = frame.get_mut(transport..).filter(|tcp| tcp.len() >= TCP)?;
+    let header_len = usize::from(tcp[12] >> 4) * 4;
     if tcp[13] & SYN == 0 || header_len < TCP {
         return None;
     }
@@ -169,6 +169,17 @@ mod tests {
             let before = frame.clone();
             clamp(&mut frame, 65_535 + 200, false);
             prop_assert_eq!(frame, before);
+        }
+    }
+
+    #[test]
+    fn a_frame_that_ends_anywhere_is_no_matter() {
+        for (tags, ipv6) in [(0, false), (0, true), (1, false), (2, true)] {
+            let (whole, _) = syn(tags, ipv6, 3, 1_460);
+            for len in 0..whole.len() {
+                clamp(&mut whole[..len].to_vec(), 600, false);
+                clamp(&mut whole[..len].to_vec(), 600, true);
+            }
         }
     }
 

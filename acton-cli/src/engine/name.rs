@@ -31,7 +31,7 @@ impl ServerName {
                         None => return Err(format!("'{rest}' after ']' is no :PORT")),
                     }
                 }
-                None => match text.rsplit_once(':') {
+                None => match text.split_once(':') {
                     Some((host, port)) => (host, Some(port)),
                     None => (text, None),
                 },
@@ -93,7 +93,9 @@ mod tests {
             let name = ServerName { host: host.to_owned(), port };
             assert_eq!(ServerName::parse(text, 8080), Ok(name), "{text}");
         }
-        for text in ["", ":1", "a:b", "a:65536", "a:0", "[::1", "[::1]x", "[a]:1", "a b"] {
+        for text in
+            ["", ":1", "a:b", "a:65536", "a:0", "[::1", "[::1]x", "[a]:1", "a b", "6a:553:6"]
+        {
             assert!(ServerName::parse(text, 8080).is_err(), "{text:?}");
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError};
 use std::thread::{self, JoinHandle};
@@ -87,7 +88,9 @@ impl Workers {
         let thread = thread::Builder::new()
             .name(name)
             .spawn(move || {
-                if let Err(error) = worker.run() {
+                // A tunnel that goes on without one of its workers would be a lie.
+                let ended = panic::catch_unwind(AssertUnwindSafe(|| worker.run()));
+                if let Err(error) = ended.unwrap_or(Err(Error::WorkerPanicked)) {
                     // A control thread that is gone needs no news.
                     let _ = control.send(Message::Failed(error));
                 }
@@ -102,7 +105,7 @@ impl Drop for Workers {
     fn drop(&mut self) {
         self.stop.stop();
         for thread in self.threads.drain(..) {
-            // A panic was printed by its own thread; there is nothing left to tell.
+            // What it failed with, it has told.
             let _ = thread.join();
         }
     }
@@ -238,7 +241,7 @@ impl Running {
 
     fn join(&mut self) -> Result<(), Error> {
         let Some(control) = self.control.take() else { return Ok(()) };
-        control.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        control.join().unwrap_or_else(|panic| panic::resume_unwind(panic))
     }
 }
 

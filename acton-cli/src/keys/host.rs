@@ -15,15 +15,15 @@ const ELSEWHERE: [IpAddr; 2] = [
     IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
 ];
 
-/// The address at which other hosts most likely reach this one: the source address towards the
-/// default route, else the first of any interface; IPv4 before IPv6. `None` if this host has only
-/// loopback and link-local addresses.
+/// The address at which other hosts most likely reach a server that listens on IPv4, on IPv6 where
+/// `ipv6` says so: the source address towards the default route, else the first of any interface;
+/// any of IPv4 before IPv6. `None` if this host has only loopback and link-local addresses.
 #[must_use]
-pub fn default_address() -> Option<IpAddr> {
+pub fn default_address(ipv6: bool) -> Option<IpAddr> {
     let routed = ELSEWHERE.iter().filter_map(|&elsewhere| source_towards(elsewhere));
-    let mut of_interfaces: Vec<_> = own_addresses();
-    of_interfaces.sort_by_key(IpAddr::is_ipv6); // stable: the order of interfaces stays
-    routed.chain(of_interfaces).find(|&address| is_for_others(address))
+    let mut addresses: Vec<_> = routed.chain(own_addresses()).collect();
+    addresses.sort_by_key(IpAddr::is_ipv6); // stable: what is routed stays first
+    addresses.into_iter().find(|&address| is_for_others(address) && (ipv6 || address.is_ipv4()))
 }
 
 /// Whether a server's name can only be this host's.
@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn the_default_address_is_of_this_host_and_for_others() {
-        if let Some(address) = default_address() {
+        if let Some(address) = default_address(true) {
             assert!(is_this_host(&SocketAddr::new(address, 8080).into()), "{address}");
             assert!(is_for_others(address), "{address}");
         }

@@ -32,7 +32,9 @@ pub fn encode_secret(secret: &Secret) -> Zeroizing<String> {
 /// # Errors
 /// Where `text` is anything else than base64 of 32 bytes.
 pub fn parse_key(text: &str) -> Result<Key, KeyTextError> {
-    let encoding = if text.len() == PADDED_LEN { BASE64 } else { BASE64_NOPAD };
+    // Padding stands at the end alone: within, it would give one key several texts.
+    let padded = text.strip_suffix('=').filter(|_| text.len() == PADDED_LEN);
+    let (text, encoding) = (padded.unwrap_or(text), BASE64_NOPAD);
     let mut decoded = [0; DECODED_LEN];
     let needed = encoding.decode_len(text.len()).map_err(|_| KeyTextError)?;
     let room = decoded.get_mut(..needed).ok_or(KeyTextError)?;

@@ -1,6 +1,7 @@
 //! Socket addresses and source selection as the kernel reads and writes them, in safe code.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Length of `struct sockaddr_in` in bytes, ip(7).
 const SOCKADDR_IN_LEN: usize = 16;
@@ -92,8 +93,11 @@ impl Source {
 }
 
 /// Where datagrams go, in the kernel's own layout, made once a peer.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Destination {
+    /// The largest datagram that the kernel still cuts out of a larger send to there: one that
+    /// does not fit the path in one packet is refused. Learnt from refusals; 0 is none at all.
+    segment_limit: AtomicUsize,
     /// The owner's name for it, to be told of what became of a datagram.
     pub(super) tag: u32,
     pub(super) name: Name,
@@ -110,17 +114,44 @@ impl Destination {
         if let Some(source) = source {
             control.push_source(source, ipv6_socket);
         }
-        Self { tag: 0, name, name_len, source: control }
+        Self { name, name_len, source: control, ..Self::connected() }
+    }
+
+    /// The peer that the socket is connected to.
+    pub(crate) const fn connected() -> Self {
+        Self {
+            segment_limit: AtomicUsize::new(usize::MAX),
+            tag: 0,
+            name: Name::ZERO,
+            name_len: 0,
+            source: Control::EMPTY,
+        }
+    }
+
+    pub(super) fn segment_limit(&self) -> usize {
+        self.segment_limit.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn limit_segments(&self, limit: usize) {
+        self.segment_limit.fetch_min(limit, Ordering::Relaxed);
     }
 
     /// The same under a name.
     pub(crate) fn tagged(self, tag: u32) -> Self {
         Self { tag, ..self }
     }
+}
 
-    /// The peer that the socket is connected to.
-    pub(crate) const CONNECTED: Self =
-        Self { tag: 0, name: Name::ZERO, name_len: 0, source: Control::EMPTY };
+impl Clone for Destination {
+    fn clone(&self) -> Self {
+        Self {
+            segment_limit: AtomicUsize::new(self.segment_limit()),
+            tag: self.tag,
+            name: self.name,
+            name_len: self.name_len,
+            source: self.source,
+        }
+    }
 }
 
 /// Room for what a message carries at most: packet info of one family (40 bytes with its

@@ -42,23 +42,18 @@ pub(crate) struct SendCounts {
 /// Headers for outgoing datagrams, allocated once.
 pub(crate) struct SendBuffer {
     arena: SendArena,
-    /// The largest datagram that the kernel still cuts out of a larger send: one that does not
-    /// fit the path in one packet is refused. Learnt from refusals; 0 is none at all.
-    segment_limit: usize,
     /// Destinations (by tag) and sizes of datagrams that the system called too large.
     refused: Vec<(u32, usize)>,
 }
 
+/// How often a datagram is tried again that finds no room.
+const FULL_RETRIES: u32 = 4;
 /// Refusals remembered at most; more of them say the same.
 const REFUSED: usize = 64;
 
 impl SendBuffer {
     pub(crate) fn new() -> Self {
-        Self {
-            arena: SendArena::new(MESSAGES, PARTS),
-            segment_limit: MAX_PAYLOAD,
-            refused: Vec::new(),
-        }
+        Self { arena: SendArena::new(MESSAGES, PARTS), refused: Vec::new() }
     }
 
     /// Destinations (by tag) and sizes of datagrams that the system called too large since the
@@ -77,7 +72,6 @@ impl SendBuffer {
             messages: self.arena.begin(),
             socket,
             counts,
-            segment_limit: &mut self.segment_limit,
             refused: &mut self.refused,
             open: None,
         }
@@ -100,7 +94,6 @@ pub(crate) struct SendBatch<'a, 's> {
     messages: Messages<'a, 's>,
     socket: &'s UdpSocket,
     counts: &'s mut SendCounts,
-    segment_limit: &'s mut usize,
     refused: &'s mut Vec<(u32, usize)>,
     open: Option<Open<'a>>,
 }
@@ -113,13 +106,12 @@ impl<'a> SendBatch<'a, '_> {
 
     /// Adds one datagram that is the parts one after the other; a full batch is sent first.
     pub(crate) fn push_parts<const N: usize>(&mut self, to: &'a Destination, parts: [&'a [u8]; N]) {
-        let limit = *self.segment_limit;
         let len = parts.iter().map(|part| part.len()).sum();
         if let Some(open) = &mut self.open
             && ptr::eq(open.to, to)
             && open.parts == N
             && len <= open.size
-            && open.size <= limit
+            && open.size <= to.segment_limit()
             && len > 0
             && open.datagrams < SEGMENTS
             && open.bytes + len <= MAX_PAYLOAD
@@ -159,111 +151,110 @@ impl<'a> SendBatch<'a, '_> {
 
     fn flush(&mut self) {
         let mut next = 0;
+        // Refusals of message `next` so far.
+        let mut refusals = 0;
         while next < self.messages.len() {
-            match self.messages.send(self.socket.as_fd(), next) {
+            let done = match self.messages.send(self.socket.as_fd(), next) {
                 Ok(sent) => {
                     for index in next..next + sent {
                         self.counts.sent += self.messages.datagrams(index) as u64;
                         self.counts.bytes += self.messages.bytes(index) as u64;
                     }
-                    next += sent;
+                    sent
                 }
                 Err(error) => {
-                    if self.settle(next, &error) {
-                        next += 1;
-                    }
+                    refusals += 1;
+                    usize::from(self.settle(next, &error, refusals))
                 }
+            };
+            if done > 0 {
+                refusals = 0;
             }
+            next += done;
         }
         self.messages.clear();
     }
 
-    /// Deals with the refusal of message `index`; `true` where that message is done with.
-    fn settle(&mut self, index: usize, error: &io::Error) -> bool {
+    /// Deals with a refusal of message `index`; `true` where that message is done with.
+    fn settle(&mut self, index: usize, error: &io::Error, refusals: u32) -> bool {
+        if self.try_again(error, refusals) {
+            return false;
+        }
         let datagrams = self.messages.datagrams(index) as u64;
-        let refused_segmentation = matches!(
-            error.raw_os_error(),
-            Some(libc::EIO | libc::EINVAL | libc::EMSGSIZE | libc::EOPNOTSUPP)
-        );
-        if datagrams > 1 && refused_segmentation {
+        if datagrams > 1 && refuses_segmentation(error) {
             self.send_cut(index, error);
-            return true;
+        } else {
+            self.give_up(error, index, datagrams);
         }
-        match classify(error) {
-            Refusal::Again => false,
-            Refusal::Full if wait_writable(self.socket.as_fd()) => false,
-            refusal => {
-                self.give_up(&refusal, index, datagrams);
-                true
+        true
+    }
+
+    /// Whether to send again what was refused so often.
+    fn try_again(&self, error: &io::Error, refusals: u32) -> bool {
+        if is_full(error) {
+            return refusals <= FULL_RETRIES && wait_writable(self.socket.as_fd());
+        }
+        // The first error may be what the network said of an earlier datagram.
+        refusals == 1 || error.kind() == ErrorKind::Interrupted
+    }
+
+    fn give_up(&mut self, error: &io::Error, index: usize, datagrams: u64) {
+        match error.raw_os_error() {
+            _ if is_full(error) => self.counts.full += datagrams,
+            Some(libc::EMSGSIZE) => {
+                self.counts.too_large += datagrams;
+                if self.refused.len() < REFUSED {
+                    self.refused.push(self.messages.first(index));
+                }
             }
+            _ => self.counts.unreachable += datagrams,
         }
     }
 
-    fn give_up(&mut self, refusal: &Refusal, index: usize, datagrams: u64) {
-        refusal.count(self.counts, datagrams);
-        if matches!(refusal, Refusal::TooLarge) && self.refused.len() < REFUSED {
-            self.refused.push(self.messages.first(index));
-        }
-    }
-
-    /// Sends message `index` datagram by datagram and remembers what the kernel refused.
+    /// Sends message `index` datagram by datagram. Where these get through, it was the
+    /// segmentation that the kernel refused, and larger ones are not tried again to there.
     fn send_cut(&mut self, index: usize, error: &io::Error) {
         self.counts.cut += 1;
         let datagrams = self.messages.datagrams(index);
         let (_, size) = self.messages.first(index);
-        // EIO: no checksum offload on the way, so no segmentation of any size.
-        let no_offload = error.raw_os_error() == Some(libc::EIO);
-        *self.segment_limit = if no_offload { 0 } else { size.saturating_sub(1) };
         log::debug!("UDP segmentation of {datagrams} datagrams refused: {error}; sent one by one");
         for datagram in 0..datagrams {
+            let mut refusals = 0;
             loop {
-                let Err(error) = self.messages.send_alone(self.socket.as_fd(), index, datagram)
-                else {
-                    self.counts.sent += 1;
-                    break;
-                };
-                match classify(&error) {
-                    Refusal::Again => {}
-                    Refusal::Full if wait_writable(self.socket.as_fd()) => {}
-                    refusal => {
-                        self.give_up(&refusal, index, 1);
+                match self.messages.send_alone(self.socket.as_fd(), index, datagram) {
+                    Ok(sent) => {
+                        self.counts.sent += 1;
+                        self.counts.bytes += sent as u64;
+                        if sent == size {
+                            // EIO: no checksum offload on the way, so no segmentation of any size.
+                            let none = error.raw_os_error() == Some(libc::EIO);
+                            let limit = if none { 0 } else { size.saturating_sub(1) };
+                            self.messages.destination(index).limit_segments(limit);
+                        }
                         break;
+                    }
+                    Err(error) => {
+                        refusals += 1;
+                        if !self.try_again(&error, refusals) {
+                            self.give_up(&error, index, 1);
+                            break;
+                        }
                     }
                 }
             }
         }
-        self.counts.bytes += self.messages.bytes(index) as u64;
     }
 }
 
-enum Refusal {
-    /// Not about this message: an interruption, or what the network said of an earlier one.
-    Again,
-    Full,
-    TooLarge,
-    Unreachable,
+fn refuses_segmentation(error: &io::Error) -> bool {
+    let code = error.raw_os_error();
+    matches!(code, Some(libc::EIO | libc::EINVAL | libc::EMSGSIZE | libc::EOPNOTSUPP))
 }
 
-impl Refusal {
-    fn count(&self, counts: &mut SendCounts, datagrams: u64) {
-        match self {
-            Self::Again | Self::Full => counts.full += datagrams,
-            Self::TooLarge => counts.too_large += datagrams,
-            Self::Unreachable => counts.unreachable += datagrams,
-        }
-    }
-}
-
-fn classify(error: &io::Error) -> Refusal {
-    match error.kind() {
-        ErrorKind::Interrupted | ErrorKind::ConnectionRefused => Refusal::Again,
-        ErrorKind::WouldBlock => Refusal::Full,
-        _ => match error.raw_os_error() {
-            Some(libc::ENOBUFS | libc::ENOMEM) => Refusal::Full,
-            Some(libc::EMSGSIZE) => Refusal::TooLarge,
-            _ => Refusal::Unreachable,
-        },
-    }
+/// Whether the system has no room at the moment.
+fn is_full(error: &io::Error) -> bool {
+    error.kind() == ErrorKind::WouldBlock
+        || matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::ENOMEM))
 }
 
 fn wait_writable(socket: BorrowedFd<'_>) -> bool {
@@ -374,7 +365,7 @@ mod tests {
         batch.messages.clear();
         batch.finish();
         assert_eq!((counts.sent, counts.cut), (2, 1));
-        assert_eq!(buffer.segment_limit, 29_999);
+        assert_eq!(to.segment_limit(), 29_999);
         assert_eq!(receive_all(&b), payloads);
     }
 }

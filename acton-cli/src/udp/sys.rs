@@ -194,15 +194,18 @@ impl<'a> Messages<'a, '_> {
         (end - start) / self.arena.plan[index].parts
     }
 
+    /// Where message `index` goes.
+    pub(super) fn destination(&self, index: usize) -> &'a Destination {
+        // SAFETY: the destination came from a reference of lifetime 'a (the invariant of
+        // `Messages`).
+        unsafe { &*self.arena.plan[index].to }
+    }
+
     /// The tag of message `index`'s destination, and the length of its first datagram.
     pub(super) fn first(&self, index: usize) -> (u32, usize) {
         let (start, _) = self.run(index);
-        let Plan { to, parts, .. } = self.arena.plan[index];
-        // SAFETY: the destination came from a reference of lifetime 'a (the invariant of
-        // `Messages`).
-        let tag = unsafe { (*to).tag };
-        let first = &self.arena.vectors[start..start + parts];
-        (tag, first.iter().map(|vector| vector.iov_len).sum())
+        let first = &self.arena.vectors[start..start + self.arena.plan[index].parts];
+        (self.destination(index).tag, first.iter().map(|vector| vector.iov_len).sum())
     }
 
     /// The bytes of message `index`, all datagrams together.
@@ -244,7 +247,7 @@ impl<'a> Messages<'a, '_> {
         socket: BorrowedFd<'_>,
         index: usize,
         datagram: usize,
-    ) -> io::Result<()> {
+    ) -> io::Result<usize> {
         let (start, _) = self.run(index);
         let arena = &mut *self.arena;
         let Plan { to, parts, .. } = arena.plan[index];
@@ -261,7 +264,7 @@ impl<'a> Messages<'a, '_> {
                 libc::MSG_DONTWAIT,
             )
         };
-        if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+        usize::try_from(sent).map_err(|_| io::Error::last_os_error())
     }
 }
 

@@ -19,6 +19,8 @@ pub(super) struct Pending {
     /// The HELLO, with mac1.
     hello: [u8; HELLO_LEN],
     made: Duration,
+    /// Whether an answer came that does not open.
+    unreadable: bool,
 }
 
 impl Pending {
@@ -79,7 +81,7 @@ impl Client {
         let local_id = self.draw_id();
         let mut hello = Hello { sender_id: local_id, noise, mac1: [0; 16], mac2: [0; 16] }.encode();
         self.mac_to_server.sign_hello(&mut hello);
-        Some(Pending { initiator, local_id, hello, made: now })
+        Some(Pending { initiator, local_id, hello, made: now, unreadable: false })
     }
 
     /// An id that is not in use.
@@ -118,6 +120,10 @@ impl Client {
         };
         let Ok((payload, split)) = pending.initiator.finish(&welcome.noise) else {
             self.stats.rejected += 1;
+            // Told once a HELLO: anyone who has the network key can make such an answer.
+            if !std::mem::replace(&mut pending.unreadable, true) {
+                self.events.push_back(ClientEvent::Unreadable);
+            }
             return;
         };
         let local_id = pending.local_id;

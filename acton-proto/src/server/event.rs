@@ -28,6 +28,9 @@ pub enum RefusedReason {
     WrongKey,
     /// The Noise message does not open, or what it says does not parse.
     Handshake,
+    /// The client did not confirm its keys: most likely the pre-shared keys of the two ends differ,
+    /// or the answer was lost.
+    Unconfirmed,
     /// The client was told.
     Told(Refusal),
 }

@@ -265,7 +265,13 @@ impl Server {
         self.free.push(slot);
     }
 
-    fn tell(&mut self, now: Duration, path: Path, client: Option<Key>, reason: RefusedReason) {
+    pub(super) fn tell(
+        &mut self,
+        now: Duration,
+        path: Path,
+        client: Option<Key>,
+        reason: RefusedReason,
+    ) {
         let (interval, burst) = TOLD_LIMIT;
         if self.told.take(now, interval, burst) {
             self.events.push_back(ServerEvent::Refused { path, client, reason });

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::peer::{CHECK_EVERY, Candidate, Established, Peer, Pending};
 use super::{
     CLOSING_TIME, Closing, DownReason, Id, MAX_CLOSING, Notice, Path, RESET_LIMIT, RESET_TIME,
-    Server, ServerEvent, SessionId,
+    RefusedReason, Server, ServerEvent, SessionId,
 };
 use crate::handshake::random_array;
 use crate::session::{Frame, Keys, Live};
@@ -284,7 +284,12 @@ impl Server {
         let has_session = peer.session.is_some();
         if let Some(pending) = peer.pending.as_ref().filter(|pending| now >= pending.until) {
             if !has_session {
-                return self.remove_embryo(slot);
+                let told = peer.pending.as_ref().map(|pending| (pending.path, peer.client));
+                self.remove_embryo(slot);
+                if let Some((path, client)) = told {
+                    self.tell(now, path, Some(client), RefusedReason::Unconfirmed);
+                }
+                return;
             }
             if pending.keys.is_confirmed() {
                 // A thread opened something under them, and its notice was lost.

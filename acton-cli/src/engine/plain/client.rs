@@ -38,6 +38,7 @@ pub(in super::super) fn start(
         let link = Arc::clone(&link);
         launch.worker(queue, |outbox, counters| ClientSide {
             link,
+            server: Destination::connected(),
             cut: Cut::default(),
             counters,
             outbox,
@@ -82,6 +83,7 @@ enum News {
 /// The client's part of a worker.
 struct ClientSide {
     link: Arc<Link>,
+    server: Destination,
     cut: Cut,
     counters: Arc<Counters>,
     outbox: Outbox<News>,
@@ -96,7 +98,7 @@ impl Side for ClientSide {
         self.cut.fill(frames, &self.counters);
         let mut batch = out.batch();
         for parts in self.cut.parts(frames, 0..frames.len()) {
-            batch.push_parts(&Destination::CONNECTED, parts);
+            batch.push_parts(&self.server, parts);
         }
         batch.finish();
     }
@@ -195,7 +197,7 @@ impl ClientControl {
         }
         if self.dial.is_ready()
             && let Some(control) = self.machine.poll_transmit()
-            && !self.dial.send(control.as_bytes())
+            && self.dial.send(control.as_bytes()).is_err()
         {
             self.counters.add(Counter::UdpUnreachable, 1);
         }

@@ -67,7 +67,6 @@ pub(in super::super) fn start(
         machine: plain::Server::new(protocol, now),
         socket: launch.socket()?,
         housekeeping: Housekeeping::new(Arc::clone(&bridge), launch.worker_counters(), now),
-        bridge: Arc::clone(&bridge),
         clients: Arc::clone(&clients),
         allow: settings.allow,
         ports: Ports::default(),
@@ -177,7 +176,6 @@ impl Side for ServerSide {
 struct ServerControl {
     machine: plain::Server<SocketAddr>,
     socket: UdpSocket,
-    bridge: Arc<Bridge<LeafId>>,
     clients: Arc<ArcSwap<Clients>>,
     allow: Vec<IpNet>,
     ports: Ports,
@@ -280,7 +278,7 @@ impl ServerControl {
             clients.leaves.remove(slot(id));
             clients.by_address.remove(&address);
         });
-        let macs = self.bridge.purge(id);
+        let macs = self.housekeeping.purge(id);
         let reason = match reason {
             DownReason::Bye => "said BYE",
             _ => "has been silent too long",

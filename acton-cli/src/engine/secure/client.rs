@@ -20,7 +20,10 @@ use super::super::tap::{OpenTap, TapHandle};
 use super::super::worker::{FrameBatch, Output, Side, TapSink};
 use super::super::{Error, Running, ServerName, SessionInfo, clock};
 use super::sealed::{Sealed, clamp};
-use super::{ClientKeys, MAX_RARE, count_open_error, deliver, is_data, trust, wall};
+use super::{
+    ClientKeys, MAX_RARE, count_no_frame, count_open_error, deliver, is_data, is_too_large, trust,
+    wall,
+};
 use crate::udp::{Destination, Source, UdpSocket};
 
 /// Settings of a client in secure mode.
@@ -73,6 +76,7 @@ pub(in super::super) fn start(
         link: Arc::clone(&link),
         counters: launch.counters(),
         buffer: Vec::new(),
+        waiting: Vec::new(),
     };
     let peer = control.dial.peer();
     let sessions = Arc::new(move || {
@@ -95,7 +99,7 @@ struct Link {
 
 impl Default for Link {
     fn default() -> Self {
-        Self { to: Destination::CONNECTED, seal: None, open: Vec::new() }
+        Self { to: Destination::connected(), seal: None, open: Vec::new() }
     }
 }
 
@@ -157,7 +161,7 @@ impl Side for ClientSide {
         };
         match keys.receive(now, &header, datagram) {
             Ok((_, Some(frame))) => deliver(&frame, datagram, tap),
-            Ok((_, None)) => {}
+            Ok((opened, None)) => count_no_frame(&self.counters, &opened),
             Err(error) => count_open_error(&self.counters, error),
         }
     }
@@ -176,6 +180,18 @@ struct ClientControl {
     link: Arc<ArcSwap<Link>>,
     counters: Arc<Counters>,
     buffer: Vec<u8>,
+    /// What is to be said as soon as the server's address is known.
+    waiting: Vec<u8>,
+}
+
+fn send(dial: &Dial<News>, machine: &mut Client, counters: &Counters, datagram: &[u8]) {
+    let Err(error) = dial.send(datagram) else { return };
+    if is_too_large(&error) {
+        // A probe of the path that not even the first link takes.
+        machine.handle_too_large(datagram.len().min(u16::MAX.into()) as u16);
+    } else {
+        counters.add(Counter::UdpUnreachable, 1);
+    }
 }
 
 impl ClientControl {
@@ -255,20 +271,33 @@ impl ClientControl {
                         );
                     }
                 }
+                ClientEvent::Unreadable => log::warn!(
+                    "the answer of {} does not open: the psk (network key) of this client is not \
+                     the one that the server has for it; ask for a new invite",
+                    self.dial.text()
+                ),
                 ClientEvent::Refused { reason } => {
                     log::warn!("{} refused: {}", self.dial.text(), advice(reason));
                 }
                 _ => {}
             }
         }
-        while self.dial.is_ready() {
+        loop {
             self.buffer.clear();
             let Some(segment) = self.machine.poll_transmit(1, &mut self.buffer) else { break };
             for datagram in self.buffer.chunks(segment.max(1)) {
-                if !self.dial.send(datagram) {
-                    self.counters.add(Counter::UdpUnreachable, 1);
+                if self.dial.is_ready() {
+                    send(&self.dial, &mut self.machine, &self.counters, datagram);
+                } else {
+                    // The newest HELLO waits for the address; older ones would be stale.
+                    self.waiting.clear();
+                    self.waiting.extend_from_slice(datagram);
                 }
             }
+        }
+        if self.dial.is_ready() && !self.waiting.is_empty() {
+            send(&self.dial, &mut self.machine, &self.counters, &self.waiting);
+            self.waiting.clear();
         }
     }
 

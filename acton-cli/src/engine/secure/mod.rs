@@ -6,12 +6,13 @@ mod sealed;
 mod server;
 
 use std::fmt;
+use std::io;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use acton_proto::handshake::Secret;
-use acton_proto::session::{Frame, OpenError};
-use acton_proto::wire::{Caps, HEADER_LEN, Key};
+use acton_proto::session::{Frame, OpenError, Opened};
+use acton_proto::wire::{Caps, Fragment, HEADER_LEN, Key, Kind};
 use acton_tap::offload::Trust;
 
 pub(super) use admission::Admitted;
@@ -74,6 +75,20 @@ fn deliver<'f>(frame: &Frame, datagram: &'f [u8], tap: &mut impl TapSink<'f>) {
     match frame.range() {
         Some(range) => tap.write(&datagram[range], trust(frame)),
         None => tap.write_now(frame.bytes(datagram), trust(frame)),
+    }
+}
+
+/// Whether a datagram was refused for its size.
+fn is_too_large(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMSGSIZE | libc::EINVAL))
+}
+
+/// Counts a datagram that carried no frame to write: a piece of one, or one that the peer should
+/// not have sent.
+fn count_no_frame(counters: &Counters, opened: &Opened) {
+    if let Kind::Data { fragment, .. } = opened.kind {
+        let whole = fragment == Fragment::WHOLE;
+        counters.add(if whole { Counter::BadFrame } else { Counter::Pieces }, 1);
     }
 }
 

@@ -1,22 +1,25 @@
 //! The server's part in secure mode.
 
-use std::io;
-use std::net::SocketAddr;
+use std::collections::HashSet;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
+use std::{io, mem};
 
 use acton_bridge::{Bridge, Owner};
 use acton_proto::handshake::SystemRandom;
 use acton_proto::server::{
-    DownReason, Notice, Path, RefusedReason, Server, ServerConfig, ServerEvent, SessionId,
+    Clients as Policy, DownReason, Notice, Path, RefusedReason, Server, ServerConfig, ServerEvent,
+    SessionId,
 };
 use acton_proto::session::{KeyLog, Keys};
-use acton_proto::wire::{Bye, Header, Key, Refusal, Suites};
+use acton_proto::wire::{Bye, Datagram, Header, Key, Refusal, Suites};
 use arc_swap::{ArcSwap, Cache};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
+use pnet_base::MacAddr;
 
 use super::super::counters::{Counter, Counters};
 use super::super::housekeeping::Housekeeping;
@@ -32,15 +35,20 @@ use super::super::{Error, Running, clock};
 use super::admission::Admitted;
 use super::sealed::{Sealed, clamp};
 use super::{
-    MAX_RARE, SERVER_PMTU, ServerKeys, count_open_error, deliver, is_data, specified, trust, wall,
+    SERVER_PMTU, ServerKeys, count_no_frame, count_open_error, deliver, is_data, is_too_large,
+    specified, trust, wall,
 };
 use crate::udp::{Destination, Source, UdpSocket};
 
-/// Type byte of a HELLO.
-const HELLO: u8 = 0x11;
-/// HELLO that may wait for the control thread: half of what may wait at all, so that a flood of
-/// them leaves room for those who have a session.
-const MAX_HELLOS: usize = INBOX_LEN / 2;
+/// Datagrams of no session that may wait for the control thread: half of what may wait at all, so
+/// that a flood of them leaves room for those who have one.
+const MAX_STRANGERS: usize = INBOX_LEN / 2;
+/// Least time between two lines of the log on why one source got no session, and how many sources
+/// have a line in that time.
+const TELL_INTERVAL: Duration = Duration::from_secs(60);
+const MAX_TOLD: usize = 64;
+/// Least time between two notices of the same kind from one worker.
+const NOTICE_INTERVAL: Duration = Duration::from_millis(5);
 /// Most of a restart's time over which clients come back, by session.
 const RETURN_SPREAD: Duration = Duration::from_millis(2);
 
@@ -72,7 +80,7 @@ pub(in super::super) fn start(
         sockets[0].steer_by_word(worker_bits).map_err(Error::system("steer datagrams"))?;
     }
     let clients = Arc::new(ArcSwap::from_pointee(Clients::default()));
-    let hellos = Arc::new(AtomicUsize::new(0));
+    let strangers = Strangers::default();
     let mut launch = Launch::new(sockets, &tap)?;
     let handle = TapHandle::of(&tap.queues[0])?;
     for queue in tap.queues {
@@ -81,7 +89,8 @@ pub(in super::super) fn start(
             router: Router::new(Arc::clone(&bridge), Arc::clone(&counters)),
             sealed: Sealed::default(),
             runs: Vec::new(),
-            hellos: Arc::clone(&hellos),
+            strangers: strangers.clone(),
+            noticed: Noticed::default(),
             counters,
             outbox,
         })?;
@@ -98,7 +107,7 @@ pub(in super::super) fn start(
     config.key_log = settings.key_log;
     config.suites = settings.suites;
     let admitted = settings.admitted;
-    let control = ServerControl {
+    let mut control = ServerControl {
         machine: Server::new(config, admitted.policy(), Box::new(SystemRandom), now),
         admitted,
         socket: launch.socket()?,
@@ -108,10 +117,15 @@ pub(in super::super) fn start(
         bridge: Arc::clone(&bridge),
         clients: Arc::clone(&clients),
         ports: Ports::default(),
-        hellos,
+        strangers,
         counters: launch.counters(),
+        gone: Vec::new(),
+        told: Told::default(),
+        reserved: HashSet::new(),
+        macs_move: false,
         buffer: Vec::new(),
     };
+    control.reserve_macs();
     let sessions: SessionsReader = Arc::new(move || {
         read_sessions(&clients.load().leaves, &bridge, |client| client.path.remote)
     });
@@ -122,6 +136,8 @@ pub(in super::super) fn start(
 #[derive(Debug, Clone)]
 struct Client {
     id: LeafId,
+    /// What operators call it.
+    name: Arc<str>,
     path: Path,
     to: Destination,
     /// The keys to seal with.
@@ -144,7 +160,7 @@ struct Clients {
 
 /// What a worker passes to the control thread.
 enum News {
-    Datagram { path: Path, bytes: Vec<u8> },
+    Datagram { path: Path, stranger: bool, bytes: Vec<u8> },
     Opened(Notice),
     TooLarge { leaf: LeafId, size: usize },
 }
@@ -155,8 +171,8 @@ struct ServerSide {
     router: Router,
     sealed: Sealed,
     runs: Vec<(Target, std::ops::Range<usize>)>,
-    /// HELLO that wait for the control thread.
-    hellos: Arc<AtomicUsize>,
+    strangers: Strangers,
+    noticed: Noticed,
     counters: Arc<Counters>,
     outbox: Outbox<News>,
 }
@@ -201,34 +217,45 @@ impl Side for ServerSide {
         now: Duration,
         tap: &mut impl TapSink<'f>,
     ) {
+        let Self { clients, router, strangers, noticed, counters, outbox, .. } = self;
         let path = Path { remote: from, local: to.and_then(|to| specified(to.ip())) };
-        let clients = self.clients.load();
+        let clients = clients.load();
         let header = is_data(datagram).then(|| Header::parse(datagram).ok()).flatten();
         let known = header.and_then(|header| {
             let (leaf, keys) = clients.opening.get(&header.receiver_id)?;
             Some((header, *leaf, keys))
         });
         let Some((header, leaf, keys)) = known else {
-            return post_rare(&self.outbox, &self.hellos, &self.counters, path, datagram);
+            let stranger = match Datagram::parse(datagram) {
+                Ok(Datagram::Hello(_)) => true,
+                Ok(Datagram::Sealed(header)) => !clients.opening.contains_key(&header.receiver_id),
+                _ => return counters.add(Counter::UnknownControl, 1),
+            };
+            let news = || News::Datagram { path, stranger, bytes: datagram.to_vec() };
+            return strangers.post(outbox, counters, stranger, news);
         };
         let (opened, frame) = match keys.receive(now, &header, datagram) {
             Ok(received) => received,
-            Err(error) => return count_open_error(&self.counters, error),
+            Err(error) => return count_open_error(counters, error),
         };
         let client = clients.leaves.get(leaf);
         let moved = opened.newest && client.is_none_or(|client| client.path != path);
-        if opened.first || moved {
-            self.outbox.post(News::Opened(Notice {
+        if opened.first || moved && noticed.is_news(header.receiver_id, path, now) {
+            outbox.post(News::Opened(Notice {
                 local_id: header.receiver_id,
                 from: path,
                 bytes: datagram.len(),
                 newest: opened.newest,
             }));
         }
-        if let (Some(_), Some(frame)) = (client, frame)
-            && self.router.admit(leaf, frame.bytes(datagram), now)
-        {
-            deliver(&frame, datagram, tap);
+        match (client, frame) {
+            (Some(_), Some(frame)) => {
+                if router.admit(leaf, frame.bytes(datagram), now) {
+                    deliver(&frame, datagram, tap);
+                }
+            }
+            (None, Some(_)) => counters.add(Counter::NoSession, 1),
+            (_, None) => count_no_frame(counters, &opened),
         }
     }
 
@@ -237,23 +264,79 @@ impl Side for ServerSide {
     }
 }
 
-/// Passes on what only the control thread can deal with.
-fn post_rare(
-    outbox: &Outbox<News>,
-    hellos: &AtomicUsize,
-    counters: &Counters,
-    path: Path,
-    datagram: &[u8],
-) {
-    if datagram.is_empty() || datagram.len() > MAX_RARE {
-        return counters.add(Counter::UnknownControl, 1);
+/// Counts the datagrams of no session that wait for the control thread.
+#[derive(Debug, Clone, Default)]
+struct Strangers {
+    waiting: Arc<AtomicUsize>,
+}
+
+impl Strangers {
+    /// Passes on what only the control thread can deal with, of strangers only so much.
+    fn post(
+        &self,
+        outbox: &Outbox<News>,
+        counters: &Counters,
+        stranger: bool,
+        news: impl FnOnce() -> News,
+    ) {
+        if !stranger {
+            outbox.post(news());
+            return;
+        }
+        if self.waiting.fetch_add(1, Ordering::Relaxed) >= MAX_STRANGERS {
+            self.done();
+            return counters.add(Counter::ControlBusy, 1);
+        }
+        if !outbox.post(news()) {
+            self.done();
+        }
     }
-    let hello = datagram[0] == HELLO;
-    if hello && hellos.load(Ordering::Relaxed) >= MAX_HELLOS {
-        return counters.add(Counter::ControlBusy, 1);
+
+    /// One of them waits no more.
+    fn done(&self) {
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
     }
-    if outbox.post(News::Datagram { path, bytes: datagram.to_vec() }) && hello {
-        hellos.fetch_add(1, Ordering::Relaxed);
+}
+
+/// What the control thread was told last of where a session's newest datagram came from.
+#[derive(Debug, Default)]
+struct Noticed {
+    last: Option<(u32, Path)>,
+    at: Duration,
+}
+
+impl Noticed {
+    /// Whether it should hear that the newest datagram of `id` came by `path`: while it finds out,
+    /// once in a while is enough.
+    fn is_news(&mut self, id: u32, path: Path, now: Duration) -> bool {
+        if self.last == Some((id, path)) && now < self.at + NOTICE_INTERVAL {
+            return false;
+        }
+        *self = Self { last: Some((id, path)), at: now };
+        true
+    }
+}
+
+/// Whom the log has told of of late, so that one client's mistake does not fill it.
+#[derive(Debug, Default)]
+struct Told {
+    sources: HashMap<IpAddr, Duration, RandomState>,
+}
+
+impl Told {
+    /// Whether a line on `source` is due.
+    fn is_due(&mut self, source: IpAddr, now: Duration) -> bool {
+        if self.sources.len() >= MAX_TOLD {
+            self.sources.retain(|_, told| now < *told + TELL_INTERVAL);
+        }
+        let known = self.sources.get(&source);
+        let due = known.is_none_or(|told| now >= *told + TELL_INTERVAL);
+        // Sources can be forged: past so many the log stays silent for a while.
+        let due = due && self.sources.len() < MAX_TOLD;
+        if due {
+            self.sources.insert(source, now);
+        }
+        due
     }
 }
 
@@ -267,9 +350,16 @@ struct ServerControl {
     router: Router,
     clients: Arc<ArcSwap<Clients>>,
     ports: Ports,
-    hellos: Arc<AtomicUsize>,
+    strangers: Strangers,
     counters: Arc<Counters>,
     housekeeping: Housekeeping,
+    /// Clients that have gone, until workers see it.
+    gone: Vec<(Arc<Client>, DownReason)>,
+    told: Told,
+    /// MACs of listed clients that are away, which nobody else may use.
+    reserved: HashSet<MacAddr>,
+    /// Whether a session came or went while listed clients have MACs of their own.
+    macs_move: bool,
     buffer: Vec<u8>,
 }
 
@@ -282,7 +372,7 @@ impl ServerControl {
                 Some(Message::News(news)) => self.handle(news),
                 Some(Message::Reload) => {
                     if let Some(policy) = self.admitted.reload() {
-                        self.machine.set_clients(clock::now(), policy);
+                        self.follow_list(policy);
                     }
                 }
                 Some(Message::Failed(error)) => break Err(error),
@@ -292,7 +382,7 @@ impl ServerControl {
             let now = clock::now();
             self.machine.handle_timeout(now);
             if let Some(policy) = self.admitted.look(now) {
-                self.machine.set_clients(now, policy);
+                self.follow_list(policy);
             }
             self.settle();
             self.housekeeping.run(now);
@@ -304,12 +394,47 @@ impl ServerControl {
         ended
     }
 
+    fn follow_list(&mut self, policy: Box<dyn Policy>) {
+        self.machine.set_clients(clock::now(), policy);
+        self.settle();
+        self.reserve_macs();
+    }
+
+    /// Keeps the MACs of listed clients for them: they are static entries of those who are here,
+    /// and nobody's while they are away.
+    fn reserve_macs(&mut self) {
+        let mut present = HashMap::<_, _, RandomState>::default();
+        for session in self.machine.sessions() {
+            present.insert(*session.client, self.ports.current(session.id.0 as usize));
+        }
+        let mut reserved = HashSet::new();
+        for (key, mac) in self.admitted.all_macs() {
+            let kept = match present.get(&key) {
+                Some(&leaf) => {
+                    self.bridge.unprotect(mac);
+                    self.bridge.add_static(0, mac, Owner::Leaf(leaf))
+                }
+                None => {
+                    reserved.insert(mac);
+                    self.bridge.protect(mac)
+                }
+            };
+            if let Err(error) = kept {
+                log::warn!("{mac} of {}: {error}", self.admitted.name(&key));
+            }
+        }
+        for mac in self.reserved.difference(&reserved) {
+            self.bridge.unprotect(*mac);
+        }
+        self.reserved = reserved;
+    }
+
     fn handle(&mut self, news: News) {
         let now = clock::now();
         match news {
-            News::Datagram { path, mut bytes } => {
-                if bytes.first() == Some(&HELLO) {
-                    self.hellos.fetch_sub(1, Ordering::Relaxed);
+            News::Datagram { path, stranger, mut bytes } => {
+                if stranger {
+                    self.strangers.done();
                 }
                 let received = self.machine.handle_input(now, wall(), path, &mut bytes);
                 if let Some((id, frame)) = received {
@@ -339,16 +464,43 @@ impl ServerControl {
             self.apply(event, clients);
         }
         if let Some(clients) = next {
+            let sessions = clients.leaves.len();
             self.clients.store(Arc::new(clients));
+            let macs_move = mem::take(&mut self.macs_move);
+            // Only now, when no worker learns from them any more.
+            for (client, reason) in self.gone.drain(..) {
+                let macs = self.housekeeping.purge(client.id);
+                log::info!(
+                    "session {} down: {} {}; {macs} MACs forgotten, {sessions} open",
+                    slot(client.id),
+                    client.name,
+                    ended_by(reason)
+                );
+            }
+            if macs_move {
+                self.reserve_macs();
+            }
         }
         loop {
             self.buffer.clear();
             let Some(transmit) = self.machine.poll_transmit(1, &mut self.buffer) else { break };
             let to = self.destination(transmit.path);
-            if let Err(error) = self.socket.send(&to, &self.buffer) {
+            let Err(error) = self.socket.send(&to, &self.buffer) else { continue };
+            log::debug!("{}: {error}", transmit.path.remote);
+            if is_too_large(&error) {
+                self.too_large(transmit.path, self.buffer.len());
+            } else {
                 self.counters.add(Counter::UdpUnreachable, 1);
-                log::debug!("{}: {error}", transmit.path.remote);
             }
+        }
+    }
+
+    /// A probe of the path that not even the first link takes: rare, so the client may be searched.
+    fn too_large(&mut self, path: Path, size: usize) {
+        let clients = self.clients.load();
+        if let Some(client) = clients.leaves.iter().find(|client| client.path == path) {
+            let id = SessionId(slot(client.id) as u32);
+            self.machine.handle_too_large(clock::now(), id, size.min(u16::MAX.into()) as u16);
         }
     }
 
@@ -385,18 +537,12 @@ impl ServerControl {
                 change(clients, leaf, |client| (client.path, client.to) = (path, to));
                 log::info!("session {} moved to {}", id.0, path.remote);
             }
-            ServerEvent::SessionDown { id, client, reason } => {
+            ServerEvent::SessionDown { id, reason, .. } => {
                 let leaf = self.ports.current(id.0 as usize);
-                clients.leaves.remove(slot(leaf));
-                clients.opening.retain(|_, (owner, _)| *owner != leaf);
-                let macs = self.bridge.purge(leaf);
-                log::info!(
-                    "session {} down: {} {}; {macs} MACs forgotten, {} open",
-                    id.0,
-                    self.admitted.name(&client),
-                    ended_by(reason),
-                    clients.leaves.len()
-                );
+                self.macs_move |= self.admitted.has_macs();
+                if let Some(client) = clients.leaves.remove(slot(leaf)) {
+                    self.gone.push((client, reason));
+                }
             }
             ServerEvent::Duplicate { id, client } => log::warn!(
                 "session {}: two clients fight for the key of {}; give each an invite of its own \
@@ -405,6 +551,9 @@ impl ServerControl {
                 self.admitted.name(&client)
             ),
             ServerEvent::Refused { path, client, reason } => {
+                if !self.told.is_due(path.remote.ip(), clock::now()) {
+                    return;
+                }
                 let who = client.map(|key| format!(" ({})", self.admitted.name(&key)));
                 log::warn!(
                     "{}{} got no session: {}",
@@ -428,12 +577,9 @@ impl ServerControl {
         let leaf = self.ports.open(id.0 as usize);
         let to = self.destination(path).tagged(leaf);
         clients.opening.insert(keys.setup().local_id, (leaf, Arc::clone(&keys)));
-        clients.leaves.insert(Arc::new(Client { id: leaf, path, to, keys }));
-        for mac in self.admitted.macs(key) {
-            if let Err(error) = self.bridge.add_static(0, mac, Owner::Leaf(leaf)) {
-                log::warn!("{mac} of {}: {error}", self.admitted.name(key));
-            }
-        }
+        self.macs_move |= self.admitted.has_macs();
+        let name = self.admitted.name(key).into();
+        clients.leaves.insert(Arc::new(Client { id: leaf, name, path, to, keys }));
         log::info!(
             "session {} up: {} from {}; {} open",
             id.0,
@@ -468,6 +614,9 @@ fn refused_by(reason: RefusedReason) -> &'static str {
              server, or an old one"
         }
         RefusedReason::Handshake => "its handshake does not open; its invite is damaged or old",
+        RefusedReason::Unconfirmed => {
+            "it did not confirm its keys: its psk is not the one listed, or the answer was lost"
+        }
         RefusedReason::Told(Refusal::NotAuthorised) => {
             "its key is not on the list; acton invite --name makes it an invite"
         }
