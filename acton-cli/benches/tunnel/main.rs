@@ -7,10 +7,10 @@
 //! ```
 //!
 //! Each contender gets two fresh network namespaces joined by a veth pair ([`world`]), is started
-//! in them ([`contender`]), measured ([`measure`]) and stopped, with the offloads of the veth on and
-//! off. A round goes over all of them, so that whatever else the machine does falls on all alike;
-//! the tables ([`report`]) show medians over the rounds. Absolute figures belong to the machine, the
-//! ratios travel better.
+//! in them ([`contender`]), measured ([`measure`]) and stopped, with the offloads of the veth on
+//! and off. A round goes over all of them, so that whatever else the machine does falls on all
+//! alike; the tables ([`report`]) show medians over the rounds. Absolute figures belong to the
+//! machine, the ratios travel better.
 //!
 //! Needs root, or user namespaces and a `/dev/net/tun` that is open to all.
 #![forbid(unsafe_code)]
@@ -69,6 +69,9 @@ struct Arguments {
     bench: bool,
 }
 
+/// How long is looked, before each round, what others do to the processors.
+const LOOK: Duration = Duration::from_secs(2);
+
 fn seconds(text: &str) -> std::result::Result<Duration, String> {
     let seconds = text.parse().ok().filter(|seconds| (0.1..=3_600.0).contains(seconds));
     seconds.map(Duration::from_secs_f64).ok_or_else(|| "not within 0.1 to 3,600 seconds".to_owned())
@@ -101,7 +104,6 @@ fn compare(arguments: &Arguments) -> Result<usize> {
         acton_netns::enter_user_namespace()?;
     }
     let _alone = wait_for_others()?;
-    let conditions = Conditions::now(arguments.rounds, arguments.seconds);
     let mut underlays = Underlay::ALL.to_vec();
     underlays.retain(|underlay| {
         (arguments.underlay.is_empty() || arguments.underlay.contains(underlay))
@@ -120,8 +122,9 @@ fn compare(arguments: &Arguments) -> Result<usize> {
         return Err("no contender is left to measure".into());
     }
 
-    let mut failures = 0;
+    let (mut failures, mut others) = (0, Vec::new());
     for round in 1..=arguments.rounds {
+        others.push(measure::busy(LOOK)?);
         for (contender, rows) in &mut contestants {
             for row in rows {
                 let (name, underlay) = (row.name, row.underlay.name());
@@ -139,6 +142,7 @@ fn compare(arguments: &Arguments) -> Result<usize> {
         }
     }
     let rows = contestants.into_iter().flat_map(|(_, rows)| rows).collect();
+    let conditions = Conditions::new(arguments.rounds, arguments.seconds, &others);
     let report = Report { conditions, rows };
     print!("{}", report::text(&report));
     if let Some(folder) = &arguments.write {

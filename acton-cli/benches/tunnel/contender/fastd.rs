@@ -5,7 +5,7 @@ use std::process::Command;
 
 use acton_netns::Namespace;
 
-use super::{Contender, Process, Scratch, output, tap};
+use super::{Contender, Process, Scratch, output, tap, wait_listening};
 use crate::Result;
 use crate::world::{OVERLAY, PORT, UNDERLAY, World, installed};
 
@@ -32,11 +32,15 @@ impl Contender for Fastd {
     fn start(&self, world: &World) -> Result<Vec<Process>> {
         tap(&world.server, &OVERLAY.server_net())?;
         tap(&world.client, &OVERLAY.client_net())?;
-        let (server, client) = (UNDERLAY.server, UNDERLAY.client);
-        Ok(vec![
-            self.end(&world.server, "server", server, client, &self.server, &self.client)?,
-            self.end(&world.client, "client", client, server, &self.client, &self.server)?,
-        ])
+        // One waits for the other: handshakes that cross leave them with keys that differ.
+        let peer = format!("key \"{}\";", self.client.public);
+        let mut server =
+            self.end(&world.server, "server", UNDERLAY.server, &self.server.secret, &peer)?;
+        wait_listening(world, &mut server)?;
+        let peer = format!("key \"{}\"; remote {}:{PORT};", self.server.public, UNDERLAY.server);
+        let client =
+            self.end(&world.client, "client", UNDERLAY.client, &self.client.secret, &peer)?;
+        Ok(vec![server, client])
     }
 }
 
@@ -46,15 +50,14 @@ impl Fastd {
         namespace: &Namespace,
         name: &str,
         local: Ipv4Addr,
-        remote: Ipv4Addr,
-        own: &Keys,
-        other: &Keys,
+        secret: &str,
+        peer: &str,
     ) -> Result<Process> {
         let settings = format!(
             "mode tap;\ninterface \"{}\";\npersist interface yes;\nmethod \"{}\";\nmtu {};\n\
-             bind {local}:{PORT};\nsecret \"{}\";\n\
-             peer \"other\" {{ key \"{}\"; remote {remote}:{PORT}; }}\n",
-            OVERLAY.device, self.method, OVERLAY.mtu, own.secret, other.public,
+             bind {local}:{PORT};\nsecret \"{secret}\";\n\
+             peer \"other\" {{ {peer} }}\n",
+            OVERLAY.device, self.method, OVERLAY.mtu,
         );
         let path = self.scratch.write(&format!("{name}.conf"), &settings)?;
         let mut command = Command::new("fastd");

@@ -1,4 +1,5 @@
-//! n2n, which does not run without Twofish: two edges, and a supernode beside the server that introduces them.
+//! n2n, which does not run without Twofish: two edges, and beside the server a supernode that
+//! introduces them.
 
 use std::net::Ipv4Addr;
 use std::process::Command;

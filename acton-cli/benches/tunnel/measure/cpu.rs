@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
+use std::thread;
 use std::time::Duration;
 
 use nix::unistd::{SysconfVar, sysconf};
@@ -37,6 +38,25 @@ pub(super) fn spent(groups: &[u32]) -> Result<Duration> {
         return Err(format!("a program of the tunnel is gone, process {group}").into());
     }
     Ok(Duration::from_secs_f64(ticks as f64 / ticks_a_second as f64))
+}
+
+/// Share of all processors' time that anything took in `window`, 0 to 1.
+pub(crate) fn busy(window: Duration) -> Result<f64> {
+    let (idle_before, before) = idle_and_all()?;
+    thread::sleep(window);
+    let (idle_after, after) = idle_and_all()?;
+    Ok(1.0 - (idle_after - idle_before) as f64 / (after - before).max(1) as f64)
+}
+
+/// Ticks so far that all processors were idle, and all their ticks (proc_stat(5)).
+fn idle_and_all() -> Result<(u64, u64)> {
+    let stat = fs::read_to_string("/proc/stat")?;
+    let line = stat.lines().next().unwrap_or_default();
+    // user, nice, system, idle, iowait, irq, softirq, steal; what follows is counted in user too.
+    let ticks = line.split_whitespace().skip(1).take(8).map(str::parse);
+    let ticks: Vec<u64> = ticks.collect::<std::result::Result<_, _>>()?;
+    let idle = ticks.get(3..5).ok_or("/proc/stat: unexpected content")?.iter().sum();
+    Ok((idle, ticks.iter().sum()))
 }
 
 /// The process group, and utime and stime added up: fields 5, 14 and 15 of proc_pid_stat(5). The

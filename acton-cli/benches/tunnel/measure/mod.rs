@@ -7,6 +7,7 @@ mod tcp;
 
 use std::time::Duration;
 
+pub(crate) use cpu::busy;
 use tcp::Direction;
 
 use crate::Result;

@@ -11,7 +11,7 @@ use crate::world::Underlay;
 const PANELS: [(Quantity, &str, f64, usize); 3] = [
     (Quantity::TcpToServer, "TCP, one stream, Gbit/s", 1.0, 2),
     (Quantity::Frames, "64-byte frames, thousands a second", 1.0, 0),
-    (Quantity::RttLoaded, "ping beside a bulk transfer, ms (shorter is better)", 1e-3, 2),
+    (Quantity::RttLoaded, "ping beside a transfer, ms (less is better)", 1e-3, 2),
 ];
 
 // Pixels.

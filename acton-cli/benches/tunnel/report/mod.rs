@@ -69,8 +69,9 @@ impl Report {
     }
 }
 
-/// Load average of a machine that does something else too.
-const BUSY: f64 = 0.5;
+/// Share of the processors that others may take before the figures are of them rather than of
+/// the contenders.
+const BUSY: f64 = 0.05;
 
 /// What the figures were taken on.
 #[derive(Debug)]
@@ -80,25 +81,25 @@ pub(crate) struct Conditions {
     kernel: String,
     processor: String,
     cores: usize,
-    /// Processes that wanted to run, a mean over the minute before the run (proc_loadavg(5)).
-    load_before: f64,
+    /// Share of the processors' time that others took before each round, the mean.
+    others: f64,
 }
 
 impl Conditions {
-    pub(crate) fn now(rounds: u32, window: Duration) -> Self {
+    /// `others`: the share of the processors' time that others took, 0 to 1, before each round.
+    pub(crate) fn new(rounds: u32, window: Duration, others: &[f64]) -> Self {
         let kernel = nix::sys::utsname::uname()
             .map_or_else(|_| "?".to_owned(), |name| name.release().to_string_lossy().into_owned());
         let processors = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let model = processors.lines().find(|line| line.starts_with("model name"));
         let processor = model.and_then(|line| line.split_once(": ")).map_or("?", |(_, name)| name);
-        let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
         Self {
             rounds,
             window,
             kernel,
             processor: processor.to_owned(),
             cores: thread::available_parallelism().map_or(0, usize::from),
-            load_before: load.split(' ').next().and_then(|load| load.parse().ok()).unwrap_or(0.0),
+            others: others.iter().sum::<f64>() / others.len().max(1) as f64,
         }
     }
 
@@ -106,18 +107,15 @@ impl Conditions {
     fn sentence(&self) -> String {
         // A release's suffix is its builder's.
         let kernel = self.kernel.split('-').next().unwrap_or_default();
-        let Self { rounds, processor, cores, load_before, .. } = self;
+        let Self { rounds, processor, cores, others, .. } = self;
         let median =
             if *rounds == 1 { "one round".into() } else { format!("medians of {rounds} rounds") };
         let seconds = self.window.as_secs_f64();
-        let warning = if *load_before > BUSY {
-            ": other programs ran, trust no small difference"
-        } else {
-            ""
-        };
+        let warning = if *others > BUSY { ": too much to rely on the figures" } else { "" };
         format!(
-            "{cores} cores of {processor}, Linux {kernel}; {median}, {seconds} s a TCP transfer; load \
-             average before the run {load_before}{warning}."
+            "{cores} cores of {processor}, Linux {kernel}; {median}, {seconds} s a TCP transfer; \
+             other programs took {:.0} % of the processors{warning}.",
+            others * 100.0
         )
     }
 }
