@@ -290,7 +290,7 @@ fn bad_link(rng: &mut Rng) -> Link {
 
 #[test]
 fn whatever_happens_the_tunnel_comes_back() {
-    for_seeds(300, |seed| {
+    for_seeds(2_000, |seed| {
         let mut rng = Rng::new(seed);
         let clients = 3_u8;
         let mut sim = network(seed, clients, bad_link(&mut rng), SECOND * 2);
@@ -341,7 +341,7 @@ fn whatever_happens_the_tunnel_comes_back() {
 
 #[test]
 fn nobody_notices_what_happens_to_others() {
-    for_seeds(60, |seed| {
+    for_seeds(200, |seed| {
         let mut rng = Rng::new(seed);
         let mut sim = network(seed, 3, Link::CLEAN, SECOND / 2);
         for victim in 2..=3 {
