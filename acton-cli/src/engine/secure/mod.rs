@@ -2,6 +2,7 @@
 
 mod admission;
 mod client;
+mod limits;
 mod sealed;
 mod server;
 

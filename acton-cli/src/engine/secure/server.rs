@@ -1,9 +1,8 @@
 //! The server's part in secure mode.
 
 use std::collections::HashSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 use std::{io, mem};
@@ -26,13 +25,12 @@ use super::super::housekeeping::Housekeeping;
 use super::super::launch::Launch;
 use super::super::leaves::{Leaf, LeafId, Leaves, Ports, slot};
 use super::super::router::{Router, Target};
-use super::super::running::{
-    INBOX_LEN, Message, Outbox, SessionsReader, next_message, read_sessions,
-};
+use super::super::running::{Message, Outbox, SessionsReader, next_message, read_sessions};
 use super::super::tap::{OpenTap, TapHandle};
 use super::super::worker::{FrameBatch, Output, Side, TapSink};
 use super::super::{Error, Running, clock};
 use super::admission::Admitted;
+use super::limits::{Noticed, Strangers, Told};
 use super::sealed::{Sealed, clamp};
 use super::{
     SERVER_PMTU, ServerKeys, count_no_frame, count_open_error, deliver, is_data, is_too_large,
@@ -40,15 +38,6 @@ use super::{
 };
 use crate::udp::{Destination, Source, UdpSocket};
 
-/// Datagrams of no session that may wait for the control thread: half of what may wait at all, so
-/// that a flood of them leaves room for those who have one.
-const MAX_STRANGERS: usize = INBOX_LEN / 2;
-/// Least time between two lines of the log on why one source got no session, and how many sources
-/// have a line in that time.
-const TELL_INTERVAL: Duration = Duration::from_secs(60);
-const MAX_TOLD: usize = 64;
-/// Least time between two notices of the same kind from one worker.
-const NOTICE_INTERVAL: Duration = Duration::from_millis(5);
 /// Most of a restart's time over which clients come back, by session.
 const RETURN_SPREAD: Duration = Duration::from_millis(2);
 
@@ -261,82 +250,6 @@ impl Side for ServerSide {
 
     fn network_error(&mut self, error: &io::Error) {
         log::debug!("UDP: {error}");
-    }
-}
-
-/// Counts the datagrams of no session that wait for the control thread.
-#[derive(Debug, Clone, Default)]
-struct Strangers {
-    waiting: Arc<AtomicUsize>,
-}
-
-impl Strangers {
-    /// Passes on what only the control thread can deal with, of strangers only so much.
-    fn post(
-        &self,
-        outbox: &Outbox<News>,
-        counters: &Counters,
-        stranger: bool,
-        news: impl FnOnce() -> News,
-    ) {
-        if !stranger {
-            outbox.post(news());
-            return;
-        }
-        if self.waiting.fetch_add(1, Ordering::Relaxed) >= MAX_STRANGERS {
-            self.done();
-            return counters.add(Counter::ControlBusy, 1);
-        }
-        if !outbox.post(news()) {
-            self.done();
-        }
-    }
-
-    /// One of them waits no more.
-    fn done(&self) {
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// What the control thread was told last of where a session's newest datagram came from.
-#[derive(Debug, Default)]
-struct Noticed {
-    last: Option<(u32, Path)>,
-    at: Duration,
-}
-
-impl Noticed {
-    /// Whether it should hear that the newest datagram of `id` came by `path`: while it finds out,
-    /// once in a while is enough.
-    fn is_news(&mut self, id: u32, path: Path, now: Duration) -> bool {
-        if self.last == Some((id, path)) && now < self.at + NOTICE_INTERVAL {
-            return false;
-        }
-        *self = Self { last: Some((id, path)), at: now };
-        true
-    }
-}
-
-/// Whom the log has told of of late, so that one client's mistake does not fill it.
-#[derive(Debug, Default)]
-struct Told {
-    sources: HashMap<IpAddr, Duration, RandomState>,
-}
-
-impl Told {
-    /// Whether a line on `source` is due.
-    fn is_due(&mut self, source: IpAddr, now: Duration) -> bool {
-        if self.sources.len() >= MAX_TOLD {
-            self.sources.retain(|_, told| now < *told + TELL_INTERVAL);
-        }
-        let known = self.sources.get(&source);
-        let due = known.is_none_or(|told| now >= *told + TELL_INTERVAL);
-        // Sources can be forged: past so many the log stays silent for a while.
-        let due = due && self.sources.len() < MAX_TOLD;
-        if due {
-            self.sources.insert(source, now);
-        }
-        due
     }
 }
 
