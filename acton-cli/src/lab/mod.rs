@@ -68,8 +68,9 @@ pub enum LabError {
 /// A server and its clients, running.
 #[derive(Debug)]
 pub struct Lab {
-    server: Node,
+    // Dropped first, so that they say goodbye to a server that is still there.
     clients: Vec<Node>,
+    server: Node,
 }
 
 /// One end of the tunnel in its namespace.
