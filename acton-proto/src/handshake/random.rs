@@ -1,5 +1,7 @@
 //! Where randomness comes from.
 
+use ring::rand::{self, SecureRandom};
+
 /// A source of random bytes. Ephemeral keys, ids and cookies are drawn from it, so in production it
 /// is [`SystemRandom`]; a test gives a seeded one to be repeatable.
 ///
@@ -9,13 +11,14 @@ pub trait Random: Send {
     fn fill(&mut self, dest: &mut [u8]);
 }
 
-/// The operating system's generator, through AWS-LC.
+/// The operating system's generator, getrandom(2).
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemRandom;
 
 impl Random for SystemRandom {
     fn fill(&mut self, dest: &mut [u8]) {
-        aws_lc_rs::rand::fill(dest).expect("RAND_bytes of AWS-LC returns 1 or aborts");
+        let filled = rand::SystemRandom::new().fill(dest);
+        filled.expect("getrandom(2) fails on kernels before 3.17 alone");
     }
 }
 

@@ -1,8 +1,8 @@
 //! The two cipher suites, as keys for one direction.
 
-use aws_lc_rs::aead::{self, Aad, LessSafeKey, Nonce, UnboundKey};
 use blake2::Blake2sMac256;
 use blake2::digest::{FixedOutput, KeyInit, Mac};
+use ring::aead::{self, Aad, LessSafeKey, Nonce, UnboundKey};
 use zeroize::Zeroizing;
 
 use crate::wire::{HEADER_LEN, Suites, TAG_LEN};
