@@ -9,6 +9,9 @@ use super::sys::RecvArena;
 
 /// Messages a call takes at most: past this the system call is a small part of the cost.
 const MESSAGES: usize = 32;
+/// Bytes that a call should take at most: what a core's cache holds until they are dealt with, and
+/// the other direction can wait for. Two messages of merged datagrams; small ones come by the dozen.
+const BYTES: usize = 128 << 10;
 /// Room for one message: UDP_GRO hands over up to 64 KiB of merged datagrams at once.
 const SLOT_LEN: usize = 65_536;
 
@@ -17,6 +20,8 @@ const SLOT_LEN: usize = 65_536;
 /// [`receive`]: Self::receive
 pub(crate) struct RecvBatch {
     arena: RecvArena,
+    /// Messages to take next time, by the size of the last ones.
+    most: usize,
 }
 
 /// One message: a datagram, or several of one sender merged by the kernel.
@@ -40,7 +45,7 @@ impl<'a> Received<'a> {
 
 impl RecvBatch {
     pub(crate) fn new() -> Self {
-        Self { arena: RecvArena::new(MESSAGES, SLOT_LEN) }
+        Self { arena: RecvArena::new(MESSAGES, SLOT_LEN), most: MESSAGES }
     }
 
     /// Takes what has arrived, without waiting, and returns how many messages that is.
@@ -49,7 +54,10 @@ impl RecvBatch {
     /// Those of recvmmsg(2): `WouldBlock` where nothing has arrived; on a connected socket also
     /// what the network reported of earlier sends, e.g. `ConnectionRefused`.
     pub(crate) fn receive(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
-        self.arena.receive(socket)
+        let received = self.arena.receive(socket, self.most)?;
+        let mean = self.arena.bytes() / received.max(1);
+        self.most = (BYTES / mean.max(1)).clamp(1, MESSAGES);
+        Ok(received)
     }
 
     /// The messages of the last [`receive`](Self::receive), each apart from the others, so that

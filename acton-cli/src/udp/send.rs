@@ -81,14 +81,13 @@ impl SendBuffer {
 /// The message that the next datagram may join.
 struct Open<'a> {
     to: &'a Destination,
-    parts: usize,
     /// Length of its datagrams; only the last may be shorter.
     size: usize,
     bytes: usize,
     datagrams: usize,
 }
 
-/// A batch being filled. Datagrams leave in the order of [`push`](Self::push): one joins only the
+/// A batch being filled. Datagrams leave in the order in which they were added: one joins only the
 /// newest message, and only where that goes to the same destination.
 pub(crate) struct SendBatch<'a, 's> {
     messages: Messages<'a, 's>,
@@ -99,39 +98,66 @@ pub(crate) struct SendBatch<'a, 's> {
 }
 
 impl<'a> SendBatch<'a, '_> {
-    /// Adds one datagram; a full batch is sent first.
-    pub(crate) fn push(&mut self, to: &'a Destination, payload: &'a [u8]) {
-        self.push_parts(to, [payload]);
-    }
-
     /// Adds one datagram that is the parts one after the other; a full batch is sent first.
     pub(crate) fn push_parts<const N: usize>(&mut self, to: &'a Destination, parts: [&'a [u8]; N]) {
         let len = parts.iter().map(|part| part.len()).sum();
-        if let Some(open) = &mut self.open
+        self.make_room(to, len, N);
+        parts.iter().for_each(|part| self.messages.add(part));
+        self.added(len);
+    }
+
+    /// Adds the datagrams that `run` is one after the other, of `size` bytes each, the last maybe
+    /// less; a full batch is sent first.
+    pub(crate) fn push_run(&mut self, to: &'a Destination, run: &'a [u8], size: usize) {
+        let mut rest = run;
+        while !rest.is_empty() {
+            let next = size.min(rest.len());
+            self.make_room(to, next, 1);
+            let more = match &self.open {
+                Some(open) if next == open.size && next <= to.segment_limit() => {
+                    let fit = (MAX_PAYLOAD - open.bytes.min(MAX_PAYLOAD)) / next;
+                    fit.min(SEGMENTS - open.datagrams).max(1) * next
+                }
+                _ => next,
+            };
+            let (part, behind) = rest.split_at(more.min(rest.len()));
+            self.messages.add(part);
+            self.added(part.len());
+            rest = behind;
+        }
+    }
+
+    /// Opens a message that takes a datagram of `len` bytes in `parts` parts, unless the one that is
+    /// open does.
+    fn make_room(&mut self, to: &'a Destination, len: usize, parts: usize) {
+        if let Some(open) = &self.open
             && ptr::eq(open.to, to)
-            && open.parts == N
             && len <= open.size
             && open.size <= to.segment_limit()
             && len > 0
             && open.datagrams < SEGMENTS
             && open.bytes + len <= MAX_PAYLOAD
-            && self.messages.has_room(N)
+            && self.messages.has_room(parts)
         {
-            parts.iter().for_each(|part| self.messages.add(part));
-            open.bytes += len;
-            open.datagrams += 1;
-            if len < open.size {
-                self.close();
-            }
             return;
         }
         self.close();
-        if self.messages.is_full() || !self.messages.has_room(N) {
+        if self.messages.is_full() || !self.messages.has_room(parts) {
             self.flush();
         }
-        self.messages.open(to, N);
-        parts.iter().for_each(|part| self.messages.add(part));
-        self.open = Some(Open { to, parts: N, size: len, bytes: len, datagrams: 1 });
+        self.messages.open(to, len);
+        self.open = Some(Open { to, size: len, bytes: 0, datagrams: 0 });
+    }
+
+    /// Notes that the open message got `bytes` more: whole datagrams of its size, and maybe a
+    /// shorter one, which is its last.
+    fn added(&mut self, bytes: usize) {
+        let Some(open) = &mut self.open else { return };
+        open.bytes += bytes;
+        open.datagrams += bytes.div_ceil(open.size.max(1)).max(1);
+        if open.bytes < open.datagrams * open.size {
+            self.close();
+        }
     }
 
     /// Sends what is left.
@@ -296,7 +322,7 @@ mod tests {
         let (mut buffer, mut counts) = (SendBuffer::new(), SendCounts::default());
         let mut batch = buffer.begin(&a, &mut counts);
         for payload in &payloads {
-            batch.push(&to, payload);
+            batch.push_parts(&to, [payload]);
         }
         batch.finish();
         assert_eq!(counts.sent, lengths.len() as u64);
@@ -312,7 +338,7 @@ mod tests {
         batch.push_parts(&to, [b"abc", b"defg"]);
         batch.push_parts(&to, [b"hij", b"klmn"]);
         batch.push_parts(&to, [b"o", b"p"]);
-        batch.push(&to, b"q");
+        batch.push_parts(&to, [b"q"]);
         batch.close();
         batch.send_cut(0, &io::Error::from_raw_os_error(libc::EMSGSIZE));
         batch.flush();
@@ -322,13 +348,51 @@ mod tests {
     }
 
     #[test]
+    fn runs_arrive_as_their_datagrams() {
+        let (a, b, to) = pair();
+        let bytes: Vec<u8> = (0..200_000_u32).map(|i| (i % 251) as u8).collect();
+        let (mut buffer, mut counts) = (SendBuffer::new(), SendCounts::default());
+        let mut batch = buffer.begin(&a, &mut counts);
+        // Single ones, more than a message holds by number and by bytes, and remainders.
+        let runs = [(100, 100), (64, 64 * 150), (1_446, 1_446 * 96 + 7), (1_446, 9), (5, 3)];
+        let mut expected = Vec::new();
+        for (size, len) in runs {
+            batch.push_run(&to, &bytes[..len], size);
+            batch.push_parts(&to, [&bytes[..3], &bytes[7..9]]);
+            expected.extend(bytes[..len].chunks(size).map(<[u8]>::to_vec));
+            expected.push([&bytes[..3], &bytes[7..9]].concat());
+        }
+        batch.finish();
+        assert_eq!(counts.sent, expected.len() as u64);
+        assert_eq!(counts.bytes, expected.iter().map(Vec::len).sum::<usize>() as u64);
+        assert!(receive_all(&b) == expected);
+    }
+
+    #[test]
+    fn a_refused_run_is_cut_at_its_datagrams() {
+        let (a, b, to) = pair();
+        let bytes: Vec<u8> = (0..=250).collect();
+        let (mut buffer, mut counts) = (SendBuffer::new(), SendCounts::default());
+        let mut batch = buffer.begin(&a, &mut counts);
+        batch.push_run(&to, &bytes[..100], 20);
+        batch.push_parts(&to, [&bytes[100..113], &bytes[113..120]]);
+        batch.push_run(&to, &bytes[120..130], 20);
+        batch.send_cut(0, &io::Error::from_raw_os_error(libc::EIO));
+        batch.messages.clear();
+        batch.finish();
+        assert_eq!((counts.sent, counts.cut, to.segment_limit()), (7, 1, 0));
+        let expected: Vec<_> = bytes[..130].chunks(20).map(<[u8]>::to_vec).collect();
+        assert_eq!(receive_all(&b), expected);
+    }
+
+    #[test]
     fn more_than_a_batch_holds_is_sent_in_several() {
         let (a, b, to) = pair();
         let payloads: Vec<Vec<u8>> = (0..300_u16).map(|i| i.to_be_bytes().to_vec()).collect();
         let (mut buffer, mut counts) = (SendBuffer::new(), SendCounts::default());
         let mut batch = buffer.begin(&a, &mut counts);
         for payload in &payloads {
-            batch.push(&to, payload);
+            batch.push_parts(&to, [payload]);
         }
         batch.finish();
         assert_eq!(counts.sent, 300);
@@ -342,7 +406,7 @@ mod tests {
         let (mut buffer, mut counts) = (SendBuffer::new(), SendCounts::default());
         let mut batch = buffer.begin(&a, &mut counts);
         for payload in &payloads {
-            batch.push(&to, payload);
+            batch.push_parts(&to, [payload]);
         }
         batch.finish();
         assert_eq!((counts.sent, counts.too_large), (2, 1));
@@ -358,8 +422,8 @@ mod tests {
         let payloads = vec![vec![5; 30_000]; 2];
         let (mut buffer, mut counts) = (SendBuffer::new(), SendCounts::default());
         let mut batch = buffer.begin(&a, &mut counts);
-        batch.push(&to, &payloads[0]);
-        batch.push(&to, &payloads[1]);
+        batch.push_parts(&to, [&payloads[0]]);
+        batch.push_parts(&to, [&payloads[1]]);
         batch.close();
         batch.send_cut(0, &io::Error::from_raw_os_error(libc::EMSGSIZE));
         batch.messages.clear();

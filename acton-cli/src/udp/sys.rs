@@ -7,6 +7,7 @@
 use std::io;
 use std::marker::PhantomData;
 use std::mem::zeroed;
+use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
@@ -47,12 +48,14 @@ impl RecvArena {
         }
     }
 
-    pub(super) fn receive(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
+    /// Takes at most `most` messages that wait, and returns how many.
+    pub(super) fn receive(&mut self, socket: BorrowedFd<'_>, most: usize) -> io::Result<usize> {
         self.filled = 0;
+        let most = most.min(self.headers.len());
         let slots = self.payload.chunks_exact_mut(self.slot_len);
         let names = self.names.iter_mut().zip(&mut self.controls);
         for (((header, vector), (name, control)), slot) in
-            self.headers.iter_mut().zip(&mut self.vectors).zip(names).zip(slots)
+            self.headers[..most].iter_mut().zip(&mut self.vectors).zip(names).zip(slots)
         {
             vector.iov_base = slot.as_mut_ptr().cast();
             vector.iov_len = slot.len();
@@ -65,20 +68,25 @@ impl RecvArena {
             message.msg_controllen = Control::CAPACITY as _;
             message.msg_flags = 0;
         }
-        // SAFETY: the headers are `headers.len()` initialised ones; each points at a name, an
-        // iovec, a control buffer and a payload slot of its own, whose lengths it states, all
-        // owned by `self`, which is borrowed mutably until the call returns.
+        // SAFETY: the loop above initialised `most` headers; each points at a name, an iovec, a
+        // control buffer and a payload slot of its own, whose lengths it states, all owned by
+        // `self`, which is borrowed mutably until the call returns.
         let received = unsafe {
             libc::recvmmsg(
                 socket.as_raw_fd(),
                 self.headers.as_mut_ptr(),
-                self.headers.len() as c_uint,
+                most as c_uint,
                 libc::MSG_DONTWAIT,
                 ptr::null_mut(),
             )
         };
         self.filled = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
         Ok(self.filled)
+    }
+
+    /// Bytes of payload in the messages that were received.
+    pub(super) fn bytes(&self) -> usize {
+        self.headers[..self.filled].iter().map(|header| header.msg_len as usize).sum()
     }
 
     /// The messages that were received, each with a payload of its own.
@@ -108,8 +116,9 @@ struct Plan {
     to: *const Destination,
     /// The end of its run in `vectors`.
     end: usize,
-    /// Vectors of each of its datagrams.
-    parts: usize,
+    /// Bytes of all its datagrams, and of each of them; the last may be shorter.
+    bytes: usize,
+    size: usize,
 }
 
 impl SendArena {
@@ -159,20 +168,21 @@ impl<'a> Messages<'a, '_> {
         self.arena.plan.clear();
     }
 
-    /// Opens a message to `to`, whose datagrams have `parts` parts each; what is added until the
-    /// next one is its payload.
-    pub(super) fn open(&mut self, to: &'a Destination, parts: usize) {
+    /// Opens a message to `to`, whose datagrams have `size` bytes each, the last maybe less; what is
+    /// added until the next one is its payload.
+    pub(super) fn open(&mut self, to: &'a Destination, size: usize) {
         let index = self.len();
         self.arena.controls[index] = to.source;
-        self.arena.plan.push(Plan { to, end: self.arena.vectors.len(), parts });
+        self.arena.plan.push(Plan { to, end: self.arena.vectors.len(), bytes: 0, size });
     }
 
-    /// Adds one part of a datagram to the message opened last.
+    /// Adds bytes to the message opened last: a part of a datagram, or several datagrams.
     pub(super) fn add(&mut self, part: &'a [u8]) {
         let base = part.as_ptr().cast_mut().cast::<c_void>();
         self.arena.vectors.push(iovec { iov_base: base, iov_len: part.len() });
         if let Some(plan) = self.arena.plan.last_mut() {
             plan.end = self.arena.vectors.len();
+            plan.bytes += part.len();
         }
     }
 
@@ -183,15 +193,16 @@ impl<'a> Messages<'a, '_> {
         }
     }
 
-    fn run(&self, index: usize) -> (usize, usize) {
+    fn run(&self, index: usize) -> Range<usize> {
         let start = index.checked_sub(1).map_or(0, |before| self.arena.plan[before].end);
-        (start, self.arena.plan[index].end)
+        start..self.arena.plan[index].end
     }
 
     /// How many datagrams message `index` holds.
     pub(super) fn datagrams(&self, index: usize) -> usize {
-        let (start, end) = self.run(index);
-        (end - start) / self.arena.plan[index].parts
+        let Plan { bytes, size, .. } = self.arena.plan[index];
+        // An empty message is one empty datagram.
+        bytes.div_ceil(size.max(1)).max(1)
     }
 
     /// Where message `index` goes.
@@ -203,25 +214,22 @@ impl<'a> Messages<'a, '_> {
 
     /// The tag of message `index`'s destination, and the length of its first datagram.
     pub(super) fn first(&self, index: usize) -> (u32, usize) {
-        let (start, _) = self.run(index);
-        let first = &self.arena.vectors[start..start + self.arena.plan[index].parts];
-        (self.destination(index).tag, first.iter().map(|vector| vector.iov_len).sum())
+        (self.destination(index).tag, self.arena.plan[index].size)
     }
 
     /// The bytes of message `index`, all datagrams together.
     pub(super) fn bytes(&self, index: usize) -> usize {
-        let (start, end) = self.run(index);
-        self.arena.vectors[start..end].iter().map(|vector| vector.iov_len).sum()
+        self.arena.plan[index].bytes
     }
 
     /// Sends the messages from `first` on, without waiting, and returns how many the kernel
     /// took: at least one.
     pub(super) fn send(&mut self, socket: BorrowedFd<'_>, first: usize) -> io::Result<usize> {
         for index in first..self.len() {
-            let (start, end) = self.run(index);
+            let run = self.run(index);
             let arena = &mut *self.arena;
             let control = &arena.controls[index];
-            let vectors = &mut arena.vectors[start..end];
+            let vectors = &mut arena.vectors[run];
             // SAFETY: the destination came from a reference of lifetime 'a (the invariant of
             // `Messages`).
             unsafe { header(&mut arena.headers[index], arena.plan[index].to, vectors, control) };
@@ -248,15 +256,16 @@ impl<'a> Messages<'a, '_> {
         index: usize,
         datagram: usize,
     ) -> io::Result<usize> {
-        let (start, _) = self.run(index);
+        let run = self.run(index);
         let arena = &mut *self.arena;
-        let Plan { to, parts, .. } = arena.plan[index];
-        let vector = &mut arena.vectors[start + datagram * parts..][..parts];
+        let Plan { to, bytes, size, .. } = arena.plan[index];
+        let start = datagram * size;
+        let mut vectors = part_of(&arena.vectors[run], start..bytes.min(start + size));
         // SAFETY: `to` came from a reference of lifetime 'a (the invariant of `Messages`).
         let control = unsafe { (*to).source };
         // SAFETY: as above.
-        unsafe { header(&mut arena.headers[index], to, vector, &control) };
-        // SAFETY: as in `send`; `control` lives until the call returns.
+        unsafe { header(&mut arena.headers[index], to, &mut vectors, &control) };
+        // SAFETY: as in `send`; `control` and `vectors` live until the call returns.
         let sent = unsafe {
             libc::sendmsg(
                 socket.as_raw_fd(),
@@ -266,6 +275,19 @@ impl<'a> Messages<'a, '_> {
         };
         usize::try_from(sent).map_err(|_| io::Error::last_os_error())
     }
+}
+
+/// The vectors of the bytes in `range` of all that `vectors` point at.
+fn part_of(vectors: &[iovec], range: Range<usize>) -> Vec<iovec> {
+    let mut before = 0;
+    let parts = vectors.iter().filter_map(|vector| {
+        let start = range.start.clamp(before, before + vector.iov_len) - before;
+        let end = range.end.clamp(before, before + vector.iov_len) - before;
+        before += vector.iov_len;
+        let base = vector.iov_base.cast::<u8>().wrapping_add(start).cast();
+        (start < end).then(|| iovec { iov_base: base, iov_len: end - start })
+    });
+    parts.collect()
 }
 
 /// Sets an option whose value is an `int`.

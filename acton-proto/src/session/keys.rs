@@ -20,7 +20,7 @@ const FORGERY_LIMIT: u64 = 1 << 36;
 /// The datagram size in bytes that the packet limits are made for.
 const LIMIT_DATAGRAM: usize = 2048;
 /// The least Ethernet frame that is carried: two addresses and a type.
-const MIN_FRAME: usize = 14;
+pub const MIN_FRAME: usize = 14;
 
 /// Why nothing was sealed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -194,6 +194,29 @@ impl Reservation<'_> {
         if self.keys.seal.seal(counter, datagram) { Ok(()) } else { Err(SealError::Layout) }
     }
 
+    /// Appends a whole frame that is `parts` one after the other to `out`, sealed under the next
+    /// counter.
+    ///
+    /// # Errors
+    /// As of [`seal`](Self::seal); nothing was appended then.
+    pub fn seal_parts<const N: usize>(
+        &mut self,
+        parts: [&[u8]; N],
+        partial_checksum: bool,
+        out: &mut Vec<u8>,
+    ) -> Result<(), SealError> {
+        let start = out.len();
+        out.extend_from_slice(&[0; HEADER_LEN]);
+        parts.iter().for_each(|part| out.extend_from_slice(part));
+        out.extend_from_slice(&[0; TAG_LEN]);
+        let kind = Kind::Data { fragment: Fragment::WHOLE, partial_checksum };
+        let sealed = self.seal(kind, &mut out[start..]);
+        if sealed.is_err() {
+            out.truncate(start);
+        }
+        sealed
+    }
+
     /// How many datagrams may still be sealed.
     #[must_use]
     pub const fn len(&self) -> u64 {
@@ -351,32 +374,11 @@ impl Keys {
         Ok(piece + OVERHEAD)
     }
 
-    /// As [`seal_frame`](Self::seal_frame), of a frame that is `parts` one after the other, as
-    /// segmentation leaves it.
-    ///
-    /// # Errors
-    /// [`SealError`]; nothing was appended then.
-    pub fn seal_parts<const N: usize>(
-        &self,
-        now: Duration,
-        parts: [&[u8]; N],
-        partial_checksum: bool,
-        out: &mut Vec<u8>,
-    ) -> Result<usize, SealError> {
-        let len: usize = parts.iter().map(|part| part.len()).sum();
-        let fits = len + OVERHEAD <= usize::from(self.link.path_mtu());
-        if !fits || !(MIN_FRAME..=usize::from(self.setup.max_frame)).contains(&len) {
-            // Pieces of it are cut across the parts: rare enough for a copy.
-            return self.seal_frame(now, &parts.concat(), partial_checksum, out);
-        }
-        let mut batch = self.reserve(now, 1)?;
-        let start = out.len();
-        out.extend_from_slice(&[0; HEADER_LEN]);
-        parts.iter().for_each(|part| out.extend_from_slice(part));
-        out.extend_from_slice(&[0; TAG_LEN]);
-        let kind = Kind::Data { fragment: Fragment::WHOLE, partial_checksum };
-        batch.seal(kind, &mut out[start..])?;
-        Ok(len + OVERHEAD)
+    /// The longest frame that goes into one datagram, in bytes: what both the path and the peer take.
+    #[must_use]
+    pub fn max_whole(&self) -> usize {
+        let fits = usize::from(self.link.path_mtu()).saturating_sub(OVERHEAD);
+        fits.min(usize::from(self.setup.max_frame))
     }
 
     /// A sealed control message.

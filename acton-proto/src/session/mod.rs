@@ -38,7 +38,7 @@ mod suite;
 
 pub use fragment::REASSEMBLY_SLOTS;
 pub use key_log::{KeyLog, KeyLogEntry};
-pub use keys::{Frame, Keys, OpenError, Opened, Reservation, SealError, Setup};
+pub use keys::{Frame, Keys, MIN_FRAME, OpenError, Opened, Reservation, SealError, Setup};
 pub use link::Link;
 pub(crate) use live::Live;
 pub(crate) use outbox::Outbox;

@@ -3,10 +3,10 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use acton_proto::session::{Keys, SealError};
+use acton_proto::session::{Keys, MIN_FRAME, SealError};
 use acton_proto::wire::{Caps, OVERHEAD};
 use acton_tap::Checksum;
-use acton_tap::offload::{Fill, MAX_HEAD, Segments};
+use acton_tap::offload::{Fill, MAX_HEAD, Segment, Segments};
 
 use super::super::counters::{Counter, Counters};
 use super::super::mss;
@@ -20,8 +20,15 @@ const CHUNK: usize = 512 << 10;
 #[derive(Debug, Default)]
 pub(super) struct Sealed {
     bytes: Vec<u8>,
-    /// Who gets which bytes, and the size of the datagrams in them.
-    runs: Vec<(usize, Range<usize>, usize)>,
+    runs: Vec<Run>,
+}
+
+/// Datagrams of one size to one receiver, the last maybe shorter.
+#[derive(Debug)]
+struct Run {
+    to: usize,
+    bytes: Range<usize>,
+    size: usize,
 }
 
 impl Sealed {
@@ -38,8 +45,8 @@ impl Sealed {
     ) {
         let partial = keys.setup().caps.contains(Caps::CSUM);
         let fill = if partial { Fill::Partial } else { Fill::Full };
-        let max_frame = usize::from(keys.link().path_mtu()).saturating_sub(OVERHEAD);
         let frame = frames.get(index);
+        let max_frame = usize::from(keys.link().path_mtu()).saturating_sub(OVERHEAD);
         let mut segments = match Segments::new(frames.header(index), frame, max_frame, fill) {
             Ok(segments) => segments,
             Err(error) => {
@@ -48,15 +55,39 @@ impl Sealed {
             }
         };
         let partial = matches!(segments.checksum(), Checksum::Partial { .. });
+        let (start, longest) = (self.bytes.len(), segments.frame_len());
         let mut head = [0; MAX_HEAD];
-        while let Some(segment) = segments.next_in(&mut head) {
+        if (MIN_FRAME..=keys.max_whole()).contains(&longest) {
+            let count = segments.len() as u64;
+            let Ok(mut reserved) = keys.reserve(now, count) else {
+                return counters.add(Counter::KeysExpired, count);
+            };
+            while let Some(Segment { head, payload }) = segments.next_in(&mut head) {
+                if reserved.seal_parts([head, payload], partial, &mut self.bytes).is_err() {
+                    counters.add(Counter::FrameTooLong, 1);
+                }
+            }
+            return self.add_run(to, start, longest + OVERHEAD);
+        }
+        // Each in pieces: rare enough for one copy more.
+        while let Some(Segment { head, payload }) = segments.next_in(&mut head) {
             let start = self.bytes.len();
-            let parts = [segment.head, segment.payload];
-            match keys.seal_parts(now, parts, partial, &mut self.bytes) {
-                Ok(size) => self.runs.push((to, start..self.bytes.len(), size)),
+            match keys.seal_frame(now, &[head, payload].concat(), partial, &mut self.bytes) {
+                Ok(size) => self.add_run(to, start, size),
                 Err(SealError::Expired) => counters.add(Counter::KeysExpired, 1),
                 Err(_) => counters.add(Counter::FrameTooLong, 1),
             }
+        }
+    }
+
+    /// Notes that the bytes from `start` on are datagrams of `size` bytes for receiver number `to`.
+    fn add_run(&mut self, to: usize, start: usize, size: usize) {
+        let bytes = start..self.bytes.len();
+        match self.runs.last_mut() {
+            Some(last) if (last.to, last.size) == (to, size) && last.bytes.len() % size == 0 => {
+                last.bytes.end = bytes.end;
+            }
+            _ => self.runs.push(Run { to, bytes, size }),
         }
     }
 
@@ -72,11 +103,9 @@ impl Sealed {
         destination: impl Fn(usize) -> Option<&'d Destination>,
     ) {
         let mut batch = out.batch();
-        for (to, range, segment) in &self.runs {
-            if let Some(to) = destination(*to) {
-                for datagram in self.bytes[range.clone()].chunks(*segment) {
-                    batch.push(to, datagram);
-                }
+        for run in &self.runs {
+            if let Some(to) = destination(run.to) {
+                batch.push_run(to, &self.bytes[run.bytes.clone()], run.size);
             }
         }
         batch.finish();
