@@ -7,6 +7,7 @@ mod support;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use acton_netns::{Veth, veth};
 use pnet_base::MacAddr;
 use support::{
     Acton, Capture, HANG, Impairment, Mode, PORT, ROOT_V4, SERVER_MAC, TEST_ETHERTYPE, Wire, World,
@@ -20,6 +21,7 @@ testbed::main! {
     a_killed_server_is_back_for_its_clients_in_seconds,
     a_third_lost_each_way_keeps_the_session,
     a_path_that_shrinks_silently_is_noticed: ["ethtool"],
+    a_router_that_says_how_much_it_carries_is_heard: ["ethtool"],
     full_frames_need_no_ip_fragments: ["ethtool", "tcpdump"],
     tcp_is_made_to_fit_one_datagram: ["ethtool", "tcpdump"],
 }
@@ -193,6 +195,39 @@ fn a_path_that_shrinks_silently_is_noticed() {
             ping(from, to, 1_380, Duration::from_millis(500)).is_ok()
         });
     }
+    one_session(&client, &server);
+}
+
+fn a_router_that_says_how_much_it_carries_is_heard() {
+    let world = world();
+    // The client is behind the host that is the proxy elsewhere, which routes here.
+    let (far, router) = (&world.clients[0], &world.proxy);
+    veth(far, "far", router, "near", &Veth::new()).unwrap();
+    shell(
+        far,
+        "ip link set eth0 down
+         ip address add 198.51.100.10/24 dev far
+         ip route add default via 198.51.100.1
+         ethtool -K far tso off gso off gro off tx-udp-segmentation off",
+    );
+    shell(router, "ip address add 198.51.100.1/24 dev near; sysctl -qw net.ipv4.ip_forward=1");
+    shell(&world.server, "ip route add 198.51.100.0/24 via 192.0.2.200");
+    world.as_on_a_cable();
+    let server = world.serve(&[]);
+    let client = world.join(0, &[]);
+    ping_until_answered(far, ROOT_V4);
+    fill_the_path(&world, 1472);
+    shell(
+        router,
+        "ip route replace 192.0.2.0/24 dev eth0 src 192.0.2.200 mtu lock 1300
+         ip route replace 198.51.100.0/24 dev near src 198.51.100.1 mtu lock 1300",
+    );
+    // Datagrams of 1,454 bytes. What is too large for the router is lost, once each way; without
+    // its word it would be seconds until the silence is noticed.
+    let waits = Duration::from_millis(300);
+    let lost = (0..).take_while(|_| ping(far, ROOT_V4, 1_380, waits).is_err()).count();
+    println!("MTU 1,500 -> 1,300, announced: {lost} pings lost");
+    assert!(lost <= 6, "{lost}");
     one_session(&client, &server);
 }
 

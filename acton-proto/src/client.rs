@@ -437,6 +437,14 @@ impl Client {
         }
     }
 
+    /// A router reported that the path carries datagrams of `size` bytes only. Anybody can forge
+    /// that: see [`Server::handle_path_hint`](crate::server::Server::handle_path_hint).
+    pub fn handle_path_hint(&mut self, now: Duration, size: u16) {
+        if let Some(live) = &mut self.live {
+            live.handle_hint(now, size, &mut *self.random);
+        }
+    }
+
     /// Says BYE and stops. What is left to transmit should still be sent.
     pub fn close(&mut self, now: Duration) {
         if let Some(keys) = self.keys().cloned() {

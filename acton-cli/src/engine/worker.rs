@@ -1,6 +1,7 @@
 //! The loop of one worker: a TAP queue, a UDP socket, and the way of a frame between them.
 
 use std::io::{self, ErrorKind, IoSlice};
+use std::iter;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -23,6 +24,8 @@ const FRAMES: usize = 64;
 /// transfer: several would leave the core's cache before they are sent, and keep the other direction
 /// waiting.
 const FILL_LEN: usize = 64 << 10;
+/// Reports of the network that are taken at a time, for anybody can forge them.
+const REPORTS: usize = 32;
 /// Room for one read: the vnet header, and the largest super-frame: what IPv6's length says (65,535
 /// bytes) behind Ethernet, two VLAN tags and the IPv6 header.
 const SLOT_LEN: usize = 65_664;
@@ -44,8 +47,11 @@ pub(super) trait Side {
         tap: &mut impl TapSink<'f>,
     );
 
-    /// Hears what the network said of earlier sends.
+    /// Hears that the network could not deliver what was sent earlier.
     fn network_error(&mut self, error: &io::Error);
+
+    /// Hears how large datagrams to `to` may be, by the word of a router.
+    fn path_hint(&mut self, _to: SocketAddr, _max_payload: usize, _now: Duration) {}
 }
 
 /// A worker's way out to UDP.
@@ -239,7 +245,7 @@ impl<S: Side> Worker<S> {
         let mut buffer = SendBuffer::new();
         let mut coalescer = Coalescer::new(self.offloads);
         loop {
-            let (tap_ready, udp_ready) = {
+            let (tap_ready, udp_ready, reported) = {
                 let mut fds = [
                     PollFd::new(self.queue.as_fd(), PollFlags::POLLIN),
                     PollFd::new(self.socket.as_fd(), PollFlags::POLLIN),
@@ -250,13 +256,18 @@ impl<S: Side> Worker<S> {
                     Err(Errno::EINTR) => continue,
                     Err(errno) => return Err(Error::system("poll")(errno.into())),
                 }
+                let reports = |flags: PollFlags| flags.contains(PollFlags::POLLERR);
+                let reported = fds[1].revents().is_some_and(reports);
                 let [tap, udp, stop] = fds.map(|fd| fd.any() == Some(true));
                 if stop {
                     return Ok(());
                 }
-                (tap, udp)
+                (tap, udp, reported)
             };
             let now = clock::now();
+            if reported {
+                self.take_reports(now);
+            }
             if tap_ready {
                 let filled = frames.fill(&self.queue, &self.counters);
                 filled.map_err(|error| self.tap_error(error))?;
@@ -277,6 +288,16 @@ impl<S: Side> Worker<S> {
         let mut out = Output { socket: &self.socket, buffer, counts };
         self.side.send(frames, now, &mut out);
         self.counters.add_sent(&out.counts);
+    }
+
+    /// Takes what the network says of earlier datagrams.
+    fn take_reports(&mut self, now: Duration) {
+        for report in iter::from_fn(|| self.socket.take_report()).take(REPORTS) {
+            match report.max_payload {
+                Some((to, max_payload)) => self.side.path_hint(to, max_payload, now),
+                None => self.side.network_error(&report.error),
+            }
+        }
     }
 
     /// Takes a batch of datagrams and writes the frames among them to the TAP.

@@ -216,17 +216,8 @@ impl Control {
     /// The local address and the segment size (of merged datagrams) that came with a message.
     pub(super) fn decode(bytes: &[u8]) -> (Option<Source>, Option<usize>) {
         let (mut source, mut segment) = (None, None);
-        let mut rest = bytes;
-        while let Some(length) = array(rest, 0).map(usize::from_ne_bytes) {
-            if length < CMSG_HEADER_LEN || length > rest.len() {
-                break;
-            }
-            let (Some(level), Some(kind)) = (array(rest, CMSG_ALIGN), array(rest, CMSG_ALIGN + 4))
-            else {
-                break;
-            };
-            let data = &rest[CMSG_HEADER_LEN..length];
-            match (i32::from_ne_bytes(level), i32::from_ne_bytes(kind)) {
+        for (level, kind, data) in control_messages(bytes) {
+            match (level, kind) {
                 (libc::IPPROTO_IP, libc::IP_PKTINFO) => source = Source::from_pktinfo(data),
                 (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => source = Source::from_pktinfo6(data),
                 (libc::SOL_UDP, libc::UDP_GRO) => {
@@ -234,10 +225,35 @@ impl Control {
                 }
                 _ => {}
             }
-            rest = rest.get(length.next_multiple_of(CMSG_ALIGN)..).unwrap_or_default();
         }
         (source, segment.filter(|&size| size > 0))
     }
+
+    /// The error number and the MTU (0 for none) in a message of the error queue.
+    pub(super) fn decode_error(&self) -> Option<(i32, u32)> {
+        control_messages(&self.bytes[..self.len]).find_map(|(level, kind, data)| {
+            // struct sock_extended_err of linux/errqueue.h: errno, four bytes, info.
+            let error = matches!(
+                (level, kind),
+                (libc::IPPROTO_IP, libc::IP_RECVERR) | (libc::IPPROTO_IPV6, libc::IPV6_RECVERR)
+            );
+            let error = error.then(|| Some((array(data, 0)?, array(data, 8)?))).flatten()?;
+            Some((i32::from_ne_bytes(error.0), u32::from_ne_bytes(error.1)))
+        })
+    }
+}
+
+/// The control messages in `bytes`: level, type and data of each.
+fn control_messages(bytes: &[u8]) -> impl Iterator<Item = (i32, i32, &[u8])> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        let length = array(rest, 0).map(usize::from_ne_bytes)?;
+        let message = rest.get(..length).filter(|message| message.len() >= CMSG_HEADER_LEN)?;
+        let level = i32::from_ne_bytes(array(message, CMSG_ALIGN)?);
+        let kind = i32::from_ne_bytes(array(message, CMSG_ALIGN + 4)?);
+        rest = rest.get(length.next_multiple_of(CMSG_ALIGN)..).unwrap_or_default();
+        Some((level, kind, &message[CMSG_HEADER_LEN..]))
+    })
 }
 
 impl Source {
@@ -302,6 +318,10 @@ mod tests {
         #[test]
         fn any_control_bytes_decode_to_something(bytes in proptest::collection::vec(any::<u8>(), 0..96)) {
             Control::decode(&bytes);
+            let mut control = Control::EMPTY;
+            control.bytes[..bytes.len()].copy_from_slice(&bytes);
+            control.len = bytes.len();
+            control.decode_error();
         }
     }
 }

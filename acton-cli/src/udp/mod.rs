@@ -15,6 +15,10 @@ pub(crate) use recv::RecvBatch;
 pub(crate) use send::{SendBatch, SendBuffer, SendCounts};
 pub(crate) use socket::UdpSocket;
 
+/// Errors of a send after which it counts as refused: the ones before may be what the network said of
+/// earlier datagrams, which anybody can forge at any rate, and which is told to one call each.
+const REFUSALS: u32 = 4;
+
 /// The largest UDP payload over IPv4 without jumbograms, in bytes: 65,535 less the IPv4 header
 /// (20) and the UDP header (8).
 pub(crate) const MAX_PAYLOAD: usize = 65_507;

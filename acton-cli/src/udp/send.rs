@@ -7,10 +7,10 @@ use std::ptr;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::MAX_PAYLOAD;
 use super::address::Destination;
 use super::socket::UdpSocket;
 use super::sys::{Messages, SendArena};
+use super::{MAX_PAYLOAD, REFUSALS};
 
 /// Messages a call takes at most.
 const MESSAGES: usize = 64;
@@ -220,8 +220,7 @@ impl<'a> SendBatch<'a, '_> {
         if is_full(error) {
             return refusals <= FULL_RETRIES && wait_writable(self.socket.as_fd());
         }
-        // The first error may be what the network said of an earlier datagram.
-        refusals == 1 || error.kind() == ErrorKind::Interrupted
+        refusals < REFUSALS || error.kind() == ErrorKind::Interrupted
     }
 
     fn give_up(&mut self, error: &io::Error, index: usize, datagrams: u64) {

@@ -105,6 +105,33 @@ impl UdpSocket {
         set(libc::IPPROTO_IP, libc::IP_MTU_DISCOVER)
     }
 
+    /// Has the kernel keep what the network says of datagrams (IP_RECVERR, ip(7)) for
+    /// [`take_report`](Self::take_report), also where the socket is not connected. It then must be
+    /// taken: until it is, poll(2) reports an error.
+    ///
+    /// # Errors
+    /// Those of setsockopt(2).
+    pub(crate) fn keep_reports(&self) -> io::Result<()> {
+        let set = |level, option| super::sys::set_option(self.as_fd(), level, option, 1);
+        if self.ipv6 {
+            set(libc::IPPROTO_IPV6, libc::IPV6_RECVERR)?;
+        }
+        // What is said of IPv4 inside an IPv6 socket goes by the option of IPv4.
+        set(libc::IPPROTO_IP, libc::IP_RECVERR)
+    }
+
+    /// What the network said of an earlier datagram, the oldest first; `None` where it said nothing
+    /// more.
+    pub(crate) fn take_report(&self) -> Option<Report> {
+        let (name, control) = super::sys::receive_error(self.as_fd()).ok()?;
+        let (errno, mtu) = control.decode_error().unwrap_or_default();
+        let max_payload = name.decode().filter(|_| errno == libc::EMSGSIZE).and_then(|to| {
+            let headers = if to.is_ipv4() { 20 + 8 } else { 40 + 8 };
+            Some((to, (mtu as usize).checked_sub(headers)?))
+        });
+        Some(Report { error: io::Error::from_raw_os_error(errno), max_payload })
+    }
+
     /// Talks to `remote` alone from now on, from the local address that routing chooses now, and
     /// learns what the network says of it.
     ///
@@ -152,8 +179,29 @@ impl UdpSocket {
         let mut message = arena.begin();
         message.open(to, 1);
         message.add(payload);
-        message.send(self.as_fd(), 0).map(drop)
+        let mut refusals = 0;
+        loop {
+            match message.send(self.as_fd(), 0) {
+                Ok(_) => return Ok(()),
+                Err(error) => {
+                    refusals += 1;
+                    if refusals == super::REFUSALS || error.kind() == io::ErrorKind::WouldBlock {
+                        return Err(error);
+                    }
+                }
+            }
+        }
     }
+}
+
+/// What the network said of a datagram, by an ICMP message that anybody may have forged; or the
+/// system, of one too large for the first link.
+#[derive(Debug)]
+pub(crate) struct Report {
+    /// What became of it.
+    pub(crate) error: io::Error,
+    /// Of one that was too large: where it went, and the largest payload that gets there, in bytes.
+    pub(crate) max_payload: Option<(SocketAddr, usize)>,
 }
 
 impl AsFd for UdpSocket {
@@ -192,6 +240,32 @@ mod tests {
                 sender.send(&to, &[&[0; 4][..], &word.to_be_bytes()].concat()).unwrap();
                 assert_eq!(batch.receive(socket.as_fd()).unwrap(), 1);
             }
+        }
+    }
+
+    #[test]
+    fn what_the_network_says_is_kept_and_in_nobodys_way() {
+        for local in ["127.0.0.1:0", "[::]:0"] {
+            let socket = UdpSocket::bind(local.parse().unwrap()).unwrap();
+            socket.forbid_fragments().unwrap();
+            socket.keep_reports().unwrap();
+            let gone = UdpSocket::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+            let closed = gone.local_addr().unwrap();
+            drop(gone);
+            let here = UdpSocket::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+            let to = |address| Destination::new(address, None, socket.is_ipv6());
+            assert!(socket.take_report().is_none());
+            // Loopback says at once that nobody listens, and the next send does not suffer.
+            socket.send(&to(closed), b"to nobody").unwrap();
+            socket.send(&to(here.local_addr().unwrap()), b"to somebody").unwrap();
+            assert_eq!(RecvBatch::new().receive(here.as_fd()).unwrap(), 1);
+            let report = socket.take_report().unwrap();
+            assert_eq!(report.error.kind(), io::ErrorKind::ConnectionRefused);
+            assert_eq!(report.max_payload, None);
+            assert!(socket.take_report().is_none());
+            // The system itself says what the first link takes: 65,536 bytes on loopback.
+            let huge = vec![0; crate::udp::MAX_PAYLOAD + 1];
+            assert!(socket.send(&to(closed), &huge).is_err());
         }
     }
 

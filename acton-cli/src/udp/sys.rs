@@ -102,6 +102,27 @@ impl RecvArena {
     }
 }
 
+/// One message of the error queue (IP_RECVERR, ip(7)): where the datagram went that it is about, and
+/// what is said of it.
+pub(super) fn receive_error(socket: BorrowedFd<'_>) -> io::Result<(Name, Control)> {
+    let (mut name, mut control) = (Name::ZERO, Control::EMPTY);
+    // SAFETY: msghdr is integers and raw pointers, for which all zero bits are a value.
+    let mut message: libc::msghdr = unsafe { zeroed() };
+    message.msg_name = name.0.as_mut_ptr().cast();
+    message.msg_namelen = name.0.len() as u32;
+    message.msg_control = control.bytes.as_mut_ptr().cast();
+    message.msg_controllen = Control::CAPACITY as _;
+    let flags = libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT;
+    // SAFETY: `message` points at a name and a control buffer, whose lengths it states, that live
+    // until the call returns, and at no payload.
+    let received = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, flags) };
+    if received < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    control.len = (message.msg_controllen as usize).min(Control::CAPACITY);
+    Ok((name, control))
+}
+
 /// Memory for a batch of messages to send, lent to one [`Messages`] at a time.
 pub(super) struct SendArena {
     headers: Vec<mmsghdr>,

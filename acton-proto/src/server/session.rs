@@ -331,6 +331,17 @@ impl Server {
         }
     }
 
+    /// A router reported that the path of this session carries datagrams of `size` bytes only (ICMP
+    /// of RFC 1191 and RFC 8201). Anybody can forge that, so it counts only until a probe of the
+    /// size in use is answered, never for less than what every path carries, and once in 5 s.
+    pub fn handle_path_hint(&mut self, now: Duration, id: SessionId, size: u16) {
+        let Some(Some(peer)) = self.peers.get_mut(id.0 as usize) else { return };
+        let Some(session) = &mut peer.session else { return };
+        if session.live.handle_hint(now, size, &mut *self.random) {
+            self.reschedule(now, id.0);
+        }
+    }
+
     /// Ends whatever the slot holds. With a reason for BYE the client is told, and told again.
     /// True if there was a session.
     pub(super) fn end(

@@ -88,6 +88,19 @@ impl Live {
         self.link().set_path_mtu(self.path_mtu.current());
     }
 
+    /// A router says how large the path's datagrams may be. True if something is due now.
+    pub(crate) fn handle_hint(
+        &mut self,
+        now: Duration,
+        size: u16,
+        random: &mut dyn Random,
+    ) -> bool {
+        let token = || u64::from_ne_bytes(random_array(random));
+        let taken = self.path_mtu.handle_hint(now, size, token);
+        self.link().set_path_mtu(self.path_mtu.current());
+        taken
+    }
+
     /// The path is another: nothing is known of it.
     pub(crate) fn path_changed(&mut self, now: Duration) {
         self.path_mtu = PathMtu::new(now, self.max_pmtu);

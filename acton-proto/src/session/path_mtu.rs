@@ -19,6 +19,8 @@ const CONFIRM_TIME: Duration = Duration::from_secs(1);
 /// Confirming probes without an answer before the path counts as a black hole. One more than of a
 /// search, for a false alarm costs throughput: 7 % at 30 % loss each way, 2 in a million at 2 %.
 const CONFIRMS: u8 = 4;
+/// How often an unproven message may lower the size for as long as it takes to prove it wrong.
+const HINT_EVERY: Duration = Duration::from_secs(5);
 /// The search ends when it is this close, in bytes.
 const CLOSE_ENOUGH: u16 = 16;
 
@@ -53,6 +55,8 @@ pub(crate) struct PathMtu {
     state: State,
     raise_at: Duration,
     confirm_at: Duration,
+    /// No hint is taken before this.
+    hint_at: Duration,
 }
 
 impl PathMtu {
@@ -66,6 +70,7 @@ impl PathMtu {
             state: State::Step,
             raise_at: now + RAISE_AFTER,
             confirm_at: now + CONFIRM_EVERY,
+            hint_at: now,
         }
     }
 
@@ -151,6 +156,26 @@ impl PathMtu {
         self.state = State::Step;
     }
 
+    /// A router says that the path carries datagrams of `size` bytes only (ICMP), which anybody can
+    /// forge: until an answer to a probe of the size in use shows that it was, which takes a round
+    /// trip, `size` is used. True if it was taken; the probe is then due.
+    pub(crate) fn handle_hint(
+        &mut self,
+        now: Duration,
+        size: u16,
+        token: impl FnOnce() -> u64,
+    ) -> bool {
+        let size = size.max(BASE_PMTU);
+        if now < self.hint_at || size >= self.current {
+            return false;
+        }
+        self.hint_at = now + HINT_EVERY;
+        let probe = Probe { token: token(), size: self.current };
+        self.state = State::Search { probe, sent: 0, until: now };
+        self.current = size;
+        true
+    }
+
     fn fall_back(&mut self, too_large: u16) {
         self.current = BASE_PMTU.min(self.max);
         self.too_large = too_large;
@@ -205,6 +230,30 @@ mod tests {
     }
 
     #[test]
+    fn a_true_hint_is_followed_and_a_false_one_costs_a_round_trip() {
+        let rtt = Duration::from_millis(50);
+        for (mtu, kept) in [(1300, 1300), (1500, 1472)] {
+            let mut path = PathMtu::new(Duration::ZERO, 1472);
+            run(&mut path, Duration::ZERO, MINUTE, 1500, true);
+            assert!(path.handle_hint(MINUTE, 1300, || 99));
+            assert_eq!((path.current(), path.poll_timeout()), (1300, MINUTE));
+            assert!(!path.handle_hint(MINUTE + rtt, 1250, || 98), "one at a time");
+            let probe = path.handle_timeout(MINUTE, || false, || 0).unwrap();
+            assert_eq!(probe, Probe { token: 99, size: 1472 });
+            if probe.size <= mtu {
+                assert!(path.handle_echo(MINUTE + rtt, probe.token, probe.size));
+            }
+            run(&mut path, MINUTE + rtt, MINUTE, mtu, true);
+            assert_eq!(path.current(), kept);
+        }
+        let mut path = PathMtu::new(Duration::ZERO, 1472);
+        run(&mut path, Duration::ZERO, MINUTE, 1500, true);
+        assert!(path.handle_hint(MINUTE, 0, || 0));
+        assert_eq!(path.current(), BASE_PMTU, "nothing less is believed");
+        assert!(!path.handle_hint(2 * MINUTE, 1472, || 0), "nothing larger");
+    }
+
+    #[test]
     fn a_black_hole_is_noticed_within_nine_seconds_of_use() {
         let mut path = PathMtu::new(Duration::ZERO, 1472);
         run(&mut path, Duration::ZERO, MINUTE, 1500, true);
@@ -254,7 +303,7 @@ mod tests {
         #[test]
         fn whatever_comes_the_size_stays_in_bounds(
             max in 0..=u16::MAX,
-            steps in proptest::collection::vec((0..4_u8, any::<u16>(), 0..5_000_u64), 0..200),
+            steps in proptest::collection::vec((0..5_u8, any::<u16>(), 0..5_000_u64), 0..200),
         ) {
             let mut path = PathMtu::new(Duration::ZERO, max);
             let (mut now, mut last) = (Duration::ZERO, Probe { token: 0, size: 0 });
@@ -264,6 +313,7 @@ mod tests {
                     0 => path.handle_too_large(size),
                     1 => { path.handle_echo(now, last.token, last.size); }
                     2 => { path.handle_echo(now, 7, size); }
+                    3 => { path.handle_hint(now, size, || 7); }
                     _ => if let Some(probe) = path.handle_timeout(now, || true, || 7) {
                         prop_assert!(probe.size <= max);
                         last = probe;

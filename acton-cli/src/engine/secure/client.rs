@@ -19,10 +19,11 @@ use super::super::running::{Message, Outbox, next_message};
 use super::super::tap::{OpenTap, TapHandle};
 use super::super::worker::{FrameBatch, Output, Side, TapSink};
 use super::super::{Error, Running, ServerName, SessionInfo, clock};
+use super::limits::Rarely;
 use super::sealed::{Sealed, clamp};
 use super::{
-    ClientKeys, MAX_RARE, count_no_frame, count_open_error, deliver, is_data, is_too_large, trust,
-    wall,
+    ClientKeys, MAX_RARE, count_no_frame, count_open_error, datagram_size, deliver, is_data,
+    is_too_large, trust, wall,
 };
 use crate::udp::{Destination, Source, UdpSocket};
 
@@ -44,6 +45,7 @@ pub(in super::super) fn start(
     socket: UdpSocket,
 ) -> Result<Running, Error> {
     socket.forbid_fragments().map_err(Error::system("forbid IP fragments"))?;
+    socket.keep_reports().map_err(Error::system("hear of the path's MTU"))?;
     let link = Arc::new(ArcSwap::from_pointee(Link::default()));
     let mut launch = Launch::new(vec![socket], &tap)?;
     let handle = TapHandle::of(&tap.queues[0])?;
@@ -52,6 +54,7 @@ pub(in super::super) fn start(
         launch.worker(queue, |outbox, counters| ClientSide {
             link,
             sealed: Sealed::default(),
+            hinted: Rarely::default(),
             counters,
             outbox,
         })?;
@@ -107,6 +110,7 @@ impl Default for Link {
 enum News {
     Datagram(Vec<u8>),
     TooLarge(usize),
+    PathHint(usize),
     NetworkError,
     LookedUp(io::Result<Vec<SocketAddr>>),
 }
@@ -115,6 +119,7 @@ enum News {
 struct ClientSide {
     link: Cache<Arc<ArcSwap<Link>>, Arc<Link>>,
     sealed: Sealed,
+    hinted: Rarely,
     counters: Arc<Counters>,
     outbox: Outbox<News>,
 }
@@ -167,8 +172,14 @@ impl Side for ClientSide {
     }
 
     fn network_error(&mut self, error: &io::Error) {
-        log::debug!("UDP: {error}");
+        log::trace!("UDP: {error}");
         self.outbox.post(News::NetworkError);
+    }
+
+    fn path_hint(&mut self, _: SocketAddr, max_payload: usize, now: Duration) {
+        if self.hinted.is_due(now) {
+            self.outbox.post(News::PathHint(max_payload));
+        }
     }
 }
 
@@ -188,7 +199,7 @@ fn send(dial: &Dial<News>, machine: &mut Client, counters: &Counters, datagram: 
     let Err(error) = dial.send(datagram) else { return };
     if is_too_large(&error) {
         // A probe of the path that not even the first link takes.
-        machine.handle_too_large(datagram.len().min(u16::MAX.into()) as u16);
+        machine.handle_too_large(datagram_size(datagram.len()));
     } else {
         counters.add(Counter::UdpUnreachable, 1);
     }
@@ -208,7 +219,10 @@ impl ClientControl {
                     }
                 }
                 Some(Message::News(News::TooLarge(size))) => {
-                    self.machine.handle_too_large(size.min(u16::MAX.into()) as u16);
+                    self.machine.handle_too_large(datagram_size(size));
+                }
+                Some(Message::News(News::PathHint(size))) => {
+                    self.machine.handle_path_hint(now, datagram_size(size));
                 }
                 Some(Message::News(News::NetworkError)) => self.machine.handle_network_error(now),
                 Some(Message::News(News::LookedUp(result))) => {

@@ -84,6 +84,11 @@ fn is_too_large(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMSGSIZE | libc::EINVAL))
 }
 
+/// A size as the protocol has it; no datagram is larger.
+fn datagram_size(bytes: usize) -> u16 {
+    u16::try_from(bytes).unwrap_or(u16::MAX)
+}
+
 /// Counts a datagram that carried no frame to write: a piece of one, or one that the peer should
 /// not have sent.
 fn count_no_frame(counters: &Counters, opened: &Opened) {

@@ -30,11 +30,11 @@ use super::super::tap::{OpenTap, TapHandle};
 use super::super::worker::{FrameBatch, Output, Side, TapSink};
 use super::super::{Error, Running, clock};
 use super::admission::Admitted;
-use super::limits::{Noticed, Strangers, Told};
+use super::limits::{Noticed, Rarely, Strangers, Told};
 use super::sealed::{Sealed, clamp};
 use super::{
-    SERVER_PMTU, ServerKeys, count_no_frame, count_open_error, deliver, is_data, is_too_large,
-    specified, trust, wall,
+    SERVER_PMTU, ServerKeys, count_no_frame, count_open_error, datagram_size, deliver, is_data,
+    is_too_large, specified, trust, wall,
 };
 use crate::udp::{Destination, Source, UdpSocket};
 
@@ -63,6 +63,7 @@ pub(in super::super) fn start(
     let worker_bits = workers.next_power_of_two().trailing_zeros() as u8;
     for socket in &sockets {
         socket.forbid_fragments().map_err(Error::system("forbid IP fragments"))?;
+        socket.keep_reports().map_err(Error::system("hear of the path's MTU"))?;
     }
     if workers > 1 {
         // A session stays with one worker, whatever address it comes from.
@@ -80,6 +81,7 @@ pub(in super::super) fn start(
             runs: Vec::new(),
             strangers: strangers.clone(),
             noticed: Noticed::default(),
+            hinted: Rarely::default(),
             counters,
             outbox,
         })?;
@@ -152,6 +154,7 @@ enum News {
     Datagram { path: Path, stranger: bool, bytes: Vec<u8> },
     Opened(Notice),
     TooLarge { leaf: LeafId, size: usize },
+    PathHint { to: SocketAddr, size: usize },
 }
 
 /// The server's part of a worker.
@@ -162,6 +165,7 @@ struct ServerSide {
     runs: Vec<(Target, std::ops::Range<usize>)>,
     strangers: Strangers,
     noticed: Noticed,
+    hinted: Rarely,
     counters: Arc<Counters>,
     outbox: Outbox<News>,
 }
@@ -249,7 +253,13 @@ impl Side for ServerSide {
     }
 
     fn network_error(&mut self, error: &io::Error) {
-        log::debug!("UDP: {error}");
+        log::trace!("UDP: {error}");
+    }
+
+    fn path_hint(&mut self, to: SocketAddr, max_payload: usize, now: Duration) {
+        if self.hinted.is_due(now) {
+            self.outbox.post(News::PathHint { to, size: max_payload });
+        }
     }
 }
 
@@ -360,10 +370,15 @@ impl ServerControl {
                 }
             }
             News::Opened(notice) => self.machine.handle_notice(now, &notice),
+            News::PathHint { to, size } => {
+                if let Some(id) = self.session_at(|path| path.remote == to) {
+                    self.machine.handle_path_hint(now, id, datagram_size(size));
+                }
+            }
             News::TooLarge { leaf, size } => {
                 let id = SessionId(slot(leaf) as u32);
                 if self.ports.current(slot(leaf)) == leaf {
-                    self.machine.handle_too_large(now, id, size.min(u16::MAX.into()) as u16);
+                    self.machine.handle_too_large(now, id, datagram_size(size));
                 }
             }
         }
@@ -408,13 +423,18 @@ impl ServerControl {
         }
     }
 
-    /// A probe of the path that not even the first link takes: rare, so the client may be searched.
+    /// A probe of the path that not even the first link takes.
     fn too_large(&mut self, path: Path, size: usize) {
-        let clients = self.clients.load();
-        if let Some(client) = clients.leaves.iter().find(|client| client.path == path) {
-            let id = SessionId(slot(client.id) as u32);
-            self.machine.handle_too_large(clock::now(), id, size.min(u16::MAX.into()) as u16);
+        if let Some(id) = self.session_at(|other| other == path) {
+            self.machine.handle_too_large(clock::now(), id, datagram_size(size));
         }
+    }
+
+    /// The session on a path. Asked for rarely, so the clients may be searched.
+    fn session_at(&self, is_it: impl Fn(Path) -> bool) -> Option<SessionId> {
+        let clients = self.clients.load();
+        let client = clients.leaves.iter().find(|client| is_it(client.path))?;
+        Some(SessionId(slot(client.id) as u32))
     }
 
     fn destination(&self, path: Path) -> Destination {
