@@ -3,6 +3,7 @@
 mod acton;
 mod acton_0_1_1;
 mod fastd;
+mod frame_loop;
 mod n2n;
 mod openvpn;
 mod process;
@@ -26,6 +27,7 @@ use acton_tap::Interface;
 
 use crate::Result;
 use crate::world::{Network, OVERLAY, PORT, UdpTable, Underlay, World, run};
+pub(crate) use frame_loop::End as LoopEnd;
 use process::Process;
 use scratch::Scratch;
 
@@ -49,7 +51,7 @@ pub(crate) trait Contender {
 type Find = fn(&str) -> Result<Box<dyn Contender>>;
 
 /// The name of each, and how it is found, in the order of the table.
-pub(crate) const ALL: [(&str, Find); 23] = [
+pub(crate) const ALL: [(&str, Find); 24] = [
     (VETH, |_| veth::find()),
     (VXLAN, |_| vxlan::find()),
     ("acton", |name| acton::find(name, acton::SECURE)),
@@ -58,6 +60,7 @@ pub(crate) const ALL: [(&str, Find); 23] = [
     ("acton-mtu-1500", |name| acton::find(name, acton::DEFAULT_MTU)),
     ("acton-plain", |name| acton::find(name, acton::PLAIN)),
     ("acton-plain-workers", |name| acton::find(name, acton::PLAIN_WORKERS)),
+    (LOOP, |_| frame_loop::find()),
     ("acton-0.1.1", |_| acton_0_1_1::find()),
     ("socat", |_| socat::find()),
     ("quicktun-raw", |_| quicktun::find("raw")),
@@ -79,6 +82,8 @@ pub(crate) const ALL: [(&str, Find); 23] = [
 pub(crate) const VETH: &str = "veth";
 /// See [`VETH`].
 pub(crate) const VXLAN: &str = "vxlan";
+/// The plainest tunnel of a user program.
+pub(crate) const LOOP: &str = "loop";
 
 /// How long a contender may take to join the two.
 const READY_WAIT: Duration = Duration::from_secs(10);
