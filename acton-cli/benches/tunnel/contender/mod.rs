@@ -61,7 +61,7 @@ pub(crate) const ALL: [(&str, Find); 24] = [
     ("acton-plain", |name| acton::find(name, acton::PLAIN)),
     ("acton-plain-workers", |name| acton::find(name, acton::PLAIN_WORKERS)),
     (LOOP, |_| frame_loop::find()),
-    ("acton-0.1.1", |_| acton_0_1_1::find()),
+    (PREDECESSOR, |_| acton_0_1_1::find()),
     ("socat", |_| socat::find()),
     ("quicktun-raw", |_| quicktun::find("raw")),
     ("quicktun-nacl", |_| quicktun::find("nacltai")),
@@ -82,6 +82,8 @@ pub(crate) const ALL: [(&str, Find); 24] = [
 pub(crate) const VETH: &str = "veth";
 /// See [`VETH`].
 pub(crate) const VXLAN: &str = "vxlan";
+/// What acton was before.
+pub(crate) const PREDECESSOR: &str = "acton-0.1.1";
 /// The plainest tunnel of a user program.
 pub(crate) const LOOP: &str = "loop";
 
