@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 mod contender;
+mod instructions;
 mod measure;
 mod report;
 mod world;
@@ -31,6 +32,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Parser, ValueEnum};
 
 use contender::{LoopEnd, Overlay};
+use instructions::Case;
 use measure::Group;
 use report::{Conditions, Report, Row};
 use world::Underlay;
@@ -73,6 +75,13 @@ struct Arguments {
     #[arg(long, hide = true)]
     bench: bool,
 
+    /// Instead: instructions in user space for a frame, counted by valgrind
+    #[arg(long, conflicts_with_all = ["only", "underlay", "figures", "rounds", "seconds"])]
+    instructions: bool,
+
+    #[command(flatten)]
+    case: Case,
+
     #[command(flatten)]
     loop_end: LoopEnd,
 }
@@ -87,7 +96,7 @@ fn seconds(text: &str) -> std::result::Result<Duration, String> {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    if let Some(result) = arguments.loop_end.run() {
+    if let Some(result) = arguments.case.run().or_else(|| arguments.loop_end.run()) {
         return ended(result);
     }
     if !arguments.bench {
@@ -95,7 +104,8 @@ fn main() -> ExitCode {
         println!("not run: cargo bench -p acton-cli --bench tunnel");
         return ExitCode::SUCCESS;
     }
-    match compare(&arguments) {
+    let outcome = if arguments.instructions { count(&arguments) } else { compare(&arguments) };
+    match outcome {
         Ok(0) => ExitCode::SUCCESS,
         Ok(failures) => {
             eprintln!("{failures} measurements failed: see above");
@@ -113,6 +123,19 @@ fn ended(result: Result<()>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Counts instructions, prints the table; what fails ends it.
+fn count(arguments: &Arguments) -> Result<usize> {
+    prepare()?;
+    let _alone = wait_for_others()?;
+    if let Some(table) = instructions::table()? {
+        print!("{table}");
+        if let Some(folder) = &arguments.write {
+            report::write_instructions(&workspace(folder), &table)?;
+        }
+    }
+    Ok(0)
 }
 
 /// Gets what an ordinary user lacks.

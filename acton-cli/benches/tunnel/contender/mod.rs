@@ -28,7 +28,7 @@ use acton_tap::Interface;
 use crate::Result;
 use crate::world::{Network, OVERLAY, PORT, UdpTable, Underlay, World, run};
 pub(crate) use frame_loop::End as LoopEnd;
-use process::Process;
+pub(crate) use process::Process;
 use scratch::Scratch;
 
 /// Something that joins two hosts by an Ethernet.
@@ -78,6 +78,12 @@ pub(crate) const ALL: [(&str, Find); 24] = [
     ("vpncloud-aes-256", |_| vpncloud::find("aes256")),
 ];
 
+/// acton, in plain mode or not, one end of it (as its subcommand is called) under callgrind.
+pub(crate) fn acton_under_callgrind(plain: bool, end: &'static str) -> Result<Box<dyn Contender>> {
+    let variant = if plain { acton::PLAIN } else { acton::SECURE };
+    acton::find("acton-callgrind", variant.under_callgrind(end))
+}
+
 /// What the others are compared with: the cable itself, and the kernel's own tunnel.
 pub(crate) const VETH: &str = "veth";
 /// See [`VETH`].
@@ -112,16 +118,23 @@ impl Overlay {
                 thread::sleep(contender.settle());
                 Ok(overlay)
             }
-            Err(error) => {
-                let said: String = overlay.processes.drain(..).map(Process::stop).collect();
-                Err(format!("{error}\n{said}").into())
-            }
+            Err(error) => Err(format!("{error}\n{}", overlay.stop()).into()),
         }
     }
 
     /// The contender's programs by process group; none for what lives in the kernel.
     pub(crate) fn process_groups(&self) -> Vec<u32> {
         self.processes.iter().map(Process::id).collect()
+    }
+
+    /// The contender's programs.
+    pub(crate) fn processes(&self) -> &[Process] {
+        &self.processes
+    }
+
+    /// Ends the contender's programs and returns what they said.
+    pub(crate) fn stop(mut self) -> String {
+        self.processes.drain(..).map(Process::stop).collect()
     }
 
     fn wait_ready(&mut self) -> Result<()> {
@@ -205,7 +218,7 @@ fn tap(namespace: &Namespace, net: &str) -> Result<()> {
 }
 
 /// Runs a program to its end, in no namespace of its own, and returns its standard output.
-fn output(command: &mut Command) -> Result<String> {
+pub(crate) fn output(command: &mut Command) -> Result<String> {
     let program = command.get_program().to_string_lossy().into_owned();
     let output =
         command.stdin(Stdio::null()).output().map_err(|error| format!("{program}: {error}"))?;

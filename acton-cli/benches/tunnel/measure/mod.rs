@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 
 pub(crate) use cpu::busy;
+pub(crate) use frames::Lane;
 use tcp::Direction;
 
 use crate::Result;

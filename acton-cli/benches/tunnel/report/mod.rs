@@ -15,6 +15,7 @@ use crate::measure::{Figures, Quantity};
 use crate::world::Underlay;
 use crate::{Failure, Result};
 
+use document::Part;
 pub(crate) use table::render as text;
 
 /// One contender on one underlay.
@@ -97,11 +98,13 @@ impl Report {
         };
         keep("benchmarks.json", json::render(self))?;
         keep("benchmarks.svg", chart::render(self))?;
-        let path = folder.join("BENCHMARKS.md");
-        let old =
-            fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-        keep("BENCHMARKS.md", document::replace_figures(&old, self)?)
+        document::replace(folder, Part::Figures, &table::render(self))
     }
+}
+
+/// Writes the table of instructions into a folder's `BENCHMARKS.md`.
+pub(crate) fn write_instructions(folder: &Path, table: &str) -> Result<()> {
+    document::replace(folder, Part::Instructions, table)
 }
 
 /// Share of the processors that others may take before the figures are of them rather than of
