@@ -1,17 +1,22 @@
-//! What a frame costs the bridge, in nanoseconds: `cargo bench -p acton-bridge`.
+//! What a frame costs the bridge: `cargo bench -p acton-bridge --bench fdb`.
 //!
 //! The table holds 50,000 addresses of 5,000 leaves; frames come in random order, so that caches
-//! miss as they would. Prints the median of nine runs.
+//! miss as they would.
 
-use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use acton_bridge::{Bridge, Config};
+use divan::counter::ItemsCount;
+use divan::{Bencher, black_box};
+
+fn main() {
+    divan::main();
+}
 
 const LEAVES: u32 = 5_000;
 const MACS: u32 = 10;
-const FRAMES: usize = 200_000;
-const RUNS: usize = 9;
+/// Frames of one measurement.
+const BATCH: u32 = 1_000;
 
 type Frame = [u8; 14];
 
@@ -39,71 +44,84 @@ fn full() -> Bridge<u32> {
 }
 
 /// Leaves in an order without a pattern (xorshift).
-fn random_leaves() -> Vec<u32> {
+fn random_leaves() -> impl FnMut() -> u32 {
     let mut state = 0x9e37_79b9_u32;
-    let mut next = || {
+    move || {
         state ^= state << 13;
         state ^= state >> 17;
         state ^= state << 5;
-        state
-    };
-    (0..FRAMES).map(|_| next() % LEAVES).collect()
+        state % LEAVES
+    }
 }
 
-fn report(name: &str, setup: impl Fn() -> Bridge<u32>, run: impl Fn(&Bridge<u32>, u64, u32)) {
-    let leaves = random_leaves();
-    let mut nanos: Vec<f64> = (0..RUNS)
-        .map(|_| {
-            let bridge = setup();
-            let start = Instant::now();
-            for (n, &leaf) in leaves.iter().enumerate() {
-                run(&bridge, n as u64, leaf);
-            }
-            start.elapsed().as_nanos() as f64 / FRAMES as f64
-        })
-        .collect();
-    nanos.sort_by(f64::total_cmp);
-    println!("{name:<44} {:>6.1} ns a frame", nanos[RUNS / 2]);
+/// Times frames on the full table, [`BATCH`] a round; `frame` is told a frame's number and a leaf.
+fn each(bencher: Bencher<'_, '_>, frame: impl Fn(&Bridge<u32>, u64, u32)) {
+    let (bridge, mut leaf, mut n) = (full(), random_leaves(), 0);
+    bencher.counter(ItemsCount::new(BATCH)).bench_local(|| {
+        for _ in 0..BATCH {
+            n += 1;
+            frame(&bridge, n, leaf());
+        }
+    });
 }
 
-fn main() {
-    let at = Duration::from_nanos;
-    report("root to a known leaf, time stands", full, |bridge, _, leaf| {
-        let _ = black_box(bridge.from_root(&frame(mac(leaf, 3), u32::MAX), at(1)));
+#[divan::bench]
+fn root_to_a_known_leaf(bencher: Bencher<'_, '_>) {
+    each(bencher, |bridge, _, leaf| {
+        let _ = black_box(bridge.from_root(&frame(mac(leaf, 3), u32::MAX), Duration::ZERO));
     });
-    report("leaf to the root, time stands", full, |bridge, _, leaf| {
-        let _ = black_box(bridge.from_leaf(leaf, &frame(u32::MAX, mac(leaf, 3)), at(0)));
+}
+
+#[divan::bench]
+fn leaf_to_the_root(bencher: Bencher<'_, '_>) {
+    each(bencher, |bridge, _, leaf| {
+        let frame = frame(u32::MAX, mac(leaf, 3));
+        let _ = black_box(bridge.from_leaf(leaf, &frame, Duration::ZERO));
     });
-    report("leaf to the root, each frame a refresh", full, |bridge, n, leaf| {
-        let _ = black_box(bridge.from_leaf(leaf, &frame(u32::MAX, mac(leaf, 3)), at(n)));
+}
+
+#[divan::bench]
+fn leaf_to_the_root_each_a_refresh(bencher: Bencher<'_, '_>) {
+    each(bencher, |bridge, n, leaf| {
+        let frame = frame(u32::MAX, mac(leaf, 3));
+        let _ = black_box(bridge.from_leaf(leaf, &frame, Duration::from_nanos(n)));
     });
-    report(
-        "leaf's new address, learned",
-        || Bridge::new(Config::default().max_macs(1 << 20).max_macs_per_leaf(0)),
-        |bridge, n, leaf| {
-            let _ = black_box(bridge.from_leaf(leaf, &frame(u32::MAX, n as u32), at(n)));
-        },
-    );
-    report(
-        "leaf's new address, past its limit",
-        || {
-            let bridge = full();
-            (MACS..16).for_each(|n| {
-                let _ = bridge.from_leaf(7, &frame(u32::MAX, (1 << 24) + n), at(0));
-            });
-            bridge
-        },
-        |bridge, n, _| {
-            let _ = black_box(bridge.from_leaf(7, &frame(u32::MAX, (1 << 25) + n as u32), at(n)));
-        },
-    );
-    report("address of another leaf, held", full, |bridge, n, leaf| {
-        let _ = black_box(bridge.from_leaf(LEAVES, &frame(u32::MAX, mac(leaf, 3)), at(n)));
+}
+
+#[divan::bench]
+fn learn(bencher: Bencher<'_, '_>) {
+    let empty = || Bridge::<u32>::new(Config::default().max_macs_per_leaf(0));
+    bencher.counter(ItemsCount::new(BATCH)).with_inputs(empty).bench_local_values(|bridge| {
+        for n in 0..BATCH {
+            let _ = black_box(bridge.from_leaf(1, &frame(u32::MAX, n), Duration::ZERO));
+        }
+        bridge
     });
-    report("purge of a leaf with 10 addresses, and back", full, |bridge, _, leaf| {
+}
+
+/// A flood of forged addresses, which costs the others nothing.
+#[divan::bench]
+fn new_address_past_the_limit(bencher: Bencher<'_, '_>) {
+    each(bencher, |bridge, n, _| {
+        let frame = frame(u32::MAX, (1 << 24) + (n as u32 & 0xff_ffff));
+        let _ = black_box(bridge.from_leaf(7, &frame, Duration::from_nanos(n)));
+    });
+}
+
+#[divan::bench]
+fn address_of_another_leaf(bencher: Bencher<'_, '_>) {
+    each(bencher, |bridge, n, leaf| {
+        let frame = frame(u32::MAX, mac(leaf, 3));
+        let _ = black_box(bridge.from_leaf(LEAVES, &frame, Duration::from_nanos(n)));
+    });
+}
+
+#[divan::bench]
+fn purge_of_10_addresses_and_back(bencher: Bencher<'_, '_>) {
+    each(bencher, |bridge, _, leaf| {
         black_box(bridge.purge(leaf));
         for n in 0..MACS {
-            let _ = bridge.from_leaf(leaf, &frame(u32::MAX, mac(leaf, n)), at(0));
+            let _ = bridge.from_leaf(leaf, &frame(u32::MAX, mac(leaf, n)), Duration::ZERO);
         }
     });
 }

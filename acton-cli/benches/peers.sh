@@ -17,8 +17,9 @@ if [[ ! -e $policy ]]; then
     chmod +x "$policy"
 fi
 apt-get update -q >/dev/null
-# Besides the peers: what sets the underlay up, and what makes OpenVPN's certificates.
-for package in iproute2 ethtool openssl socat quicktun openvpn fastd tinc vtun n2n; do
+# Besides the peers: what sets the underlay up, what makes OpenVPN's certificates, and what counts
+# instructions.
+for package in iproute2 ethtool openssl valgrind socat quicktun openvpn fastd tinc vtun n2n; do
     apt-get install -qy --no-install-recommends "$package" >/dev/null ||
         echo "not installed: $package" >&2
 done

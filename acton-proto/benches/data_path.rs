@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use acton_proto::handshake::{Initiator, Responder, Secret, Split, SystemRandom, public_key};
+use acton_proto::plain;
 use acton_proto::session::{Keys, Link, Role, Setup, Suite};
 use acton_proto::wire::{Caps, Datagram, Fragment, Header, Kind, OVERHEAD};
 use divan::counter::{BytesCount, ItemsCount};
@@ -98,6 +99,19 @@ fn parse_header(bencher: Bencher<'_, '_>) {
     client.seal_frame(NOW, &[0; 68], false, &mut sealed).expect("fresh keys");
     datagram.copy_from_slice(&sealed);
     bencher.bench_local(|| Header::parse(black_box(&datagram)));
+}
+
+#[divan::bench]
+fn write_header(bencher: Bencher<'_, '_>) {
+    let kind = Kind::Data { fragment: Fragment::WHOLE, partial_checksum: true };
+    let header = Header { kind, receiver_id: 1, counter: 1 };
+    bencher.bench_local(|| black_box(&header).encode());
+}
+
+#[divan::bench]
+fn parse_plain(bencher: Bencher<'_, '_>) {
+    let payload = [0; 60];
+    bencher.bench_local(|| plain::Datagram::parse(black_box(&payload)).is_ok());
 }
 
 #[divan::bench]

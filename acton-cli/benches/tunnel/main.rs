@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 mod contender;
+mod instructions;
 mod measure;
 mod report;
 mod world;
@@ -27,10 +28,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
 use clap::builder::PossibleValuesParser;
+use clap::{Parser, ValueEnum};
 
-use contender::Overlay;
+use contender::{LoopEnd, Overlay};
+use instructions::Case;
+use measure::Group;
 use report::{Conditions, Report, Row};
 use world::Underlay;
 
@@ -59,6 +62,10 @@ struct Arguments {
     #[arg(long, value_enum, value_delimiter = ',')]
     underlay: Vec<Underlay>,
 
+    /// What is measured; everything without it
+    #[arg(long, value_enum, value_delimiter = ',')]
+    figures: Vec<Group>,
+
     /// Folder, as seen from the workspace, for benchmarks.json and benchmarks.svg, and whose
     /// BENCHMARKS.md takes the tables
     #[arg(long, value_name = "FOLDER")]
@@ -67,9 +74,19 @@ struct Arguments {
     /// What cargo bench adds, and cargo test does not
     #[arg(long, hide = true)]
     bench: bool,
+
+    /// Instead: instructions in user space for a frame, counted by valgrind
+    #[arg(long, conflicts_with_all = ["only", "underlay", "figures", "rounds", "seconds"])]
+    instructions: bool,
+
+    #[command(flatten)]
+    case: Case,
+
+    #[command(flatten)]
+    loop_end: LoopEnd,
 }
 
-/// How long is looked, before each round, what others do to the processors.
+/// How long is looked, once all contenders run and before they are measured, what others do to the processors.
 const LOOK: Duration = Duration::from_secs(2);
 
 fn seconds(text: &str) -> std::result::Result<Duration, String> {
@@ -79,17 +96,28 @@ fn seconds(text: &str) -> std::result::Result<Duration, String> {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if let Some(result) = arguments.case.run().or_else(|| arguments.loop_end.run()) {
+        return ended(result);
+    }
     if !arguments.bench {
         // cargo test --all-targets builds benchmarks and runs them too.
         println!("not run: cargo bench -p acton-cli --bench tunnel");
         return ExitCode::SUCCESS;
     }
-    match compare(&arguments) {
+    let outcome = if arguments.instructions { count(&arguments) } else { compare(&arguments) };
+    match outcome {
         Ok(0) => ExitCode::SUCCESS,
         Ok(failures) => {
             eprintln!("{failures} measurements failed: see above");
             ExitCode::FAILURE
         }
+        Err(error) => ended(Err(error)),
+    }
+}
+
+fn ended(result: Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{}", chain(&*error));
             ExitCode::FAILURE
@@ -97,12 +125,36 @@ fn main() -> ExitCode {
     }
 }
 
-/// Measures, prints the table, and returns how many measurements failed.
-fn compare(arguments: &Arguments) -> Result<usize> {
+/// Counts instructions, prints the table; what fails ends it.
+fn count(arguments: &Arguments) -> Result<usize> {
+    prepare()?;
+    let _alone = wait_for_others()?;
+    if let Some(table) = instructions::table()? {
+        print!("{table}");
+        if let Some(folder) = &arguments.write {
+            report::write_instructions(&workspace(folder), &table)?;
+        }
+    }
+    Ok(0)
+}
+
+/// Gets what an ordinary user lacks.
+fn prepare() -> Result<()> {
     if !nix::unistd::geteuid().is_root() {
         // While this process has one thread, as the kernel demands.
         acton_netns::enter_user_namespace()?;
     }
+    Ok(())
+}
+
+/// A folder as seen from the workspace; cargo runs a benchmark in its package's.
+fn workspace(folder: &Path) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(folder)
+}
+
+/// Measures, prints the table, and returns how many measurements failed.
+fn compare(arguments: &Arguments) -> Result<usize> {
+    prepare()?;
     let _alone = wait_for_others()?;
     let mut underlays = Underlay::ALL.to_vec();
     underlays.retain(|underlay| {
@@ -122,21 +174,36 @@ fn compare(arguments: &Arguments) -> Result<usize> {
         return Err("no contender is left to measure".into());
     }
 
+    let groups: &[Group] = match &arguments.figures[..] {
+        [] => Group::value_variants(),
+        some => some,
+    };
     let (mut failures, mut others) = (0, Vec::new());
+    let mut failed = |name: &str, underlay: Underlay, error: &Failure| {
+        failures += 1;
+        eprintln!("{name}, {}: {}", underlay.name(), chain(&**error));
+    };
     for round in 1..=arguments.rounds {
-        others.push(measure::busy(LOOK)?);
-        for (contender, rows) in &mut contestants {
-            for row in rows {
-                let (name, underlay) = (row.name, row.underlay.name());
-                eprintln!("round {round} of {}: {name}, {underlay}", arguments.rounds);
-                let figures = Overlay::start(&**contender, row.underlay)
-                    .and_then(|overlay| measure::all(&overlay, arguments.seconds));
+        for &underlay in &underlays {
+            eprintln!("round {round} of {}, {}", arguments.rounds, underlay.name());
+            let (mut running, mut overlays) = (Vec::new(), Vec::new());
+            for (contender, rows) in &mut contestants {
+                let row = rows.iter_mut().find(|row| row.underlay == underlay);
+                let row = row.expect("a row for each underlay");
+                match Overlay::start(&**contender, underlay) {
+                    Ok(overlay) => {
+                        overlays.push((row.name, overlay));
+                        running.push(row);
+                    }
+                    Err(error) => failed(row.name, underlay, &error),
+                }
+            }
+            others.push(measure::busy(LOOK)?);
+            let figures = measure::all(&overlays, groups, arguments.seconds);
+            for (row, figures) in running.into_iter().zip(figures) {
                 match figures {
                     Ok(figures) => row.rounds.push(figures),
-                    Err(error) => {
-                        failures += 1;
-                        eprintln!("{name}, {underlay}: {}", chain(&*error));
-                    }
+                    Err(error) => failed(row.name, underlay, &error),
                 }
             }
         }
@@ -146,9 +213,7 @@ fn compare(arguments: &Arguments) -> Result<usize> {
     let report = Report { conditions, rows };
     print!("{}", report::text(&report));
     if let Some(folder) = &arguments.write {
-        // cargo runs a benchmark in its package's folder.
-        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        report.write(&workspace.join(folder))?;
+        report.write(&workspace(folder))?;
     }
     Ok(failures)
 }

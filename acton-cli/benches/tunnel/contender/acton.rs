@@ -3,6 +3,8 @@
 use std::process::Command;
 use std::thread::available_parallelism;
 
+use crate::instructions::callgrind;
+
 use super::{Contender, Process, Scratch, output, wait_listening};
 use crate::Result;
 use crate::world::{Network, OVERLAY, PORT, UNDERLAY, World};
@@ -15,11 +17,24 @@ pub(super) struct Variant {
     /// A server's worker for each core, rather than one; the client has one.
     a_worker_a_core: bool,
     suite: Option<&'static str>,
+    /// The end, by its subcommand, that runs under callgrind.
+    callgrind: Option<&'static str>,
+}
+
+impl Variant {
+    pub(super) const fn under_callgrind(self, end: &'static str) -> Self {
+        Self { callgrind: Some(end), ..self }
+    }
 }
 
 /// With the suite that both ends like best on this machine.
-pub(super) const SECURE: Variant =
-    Variant { plain: false, mtu: OVERLAY.mtu, a_worker_a_core: false, suite: None };
+pub(super) const SECURE: Variant = Variant {
+    plain: false,
+    mtu: OVERLAY.mtu,
+    a_worker_a_core: false,
+    suite: None,
+    callgrind: None,
+};
 pub(super) const WORKERS: Variant = Variant { a_worker_a_core: true, ..SECURE };
 pub(super) const CHACHA: Variant = Variant { suite: Some("chacha"), ..SECURE };
 /// Its own default, as a LAN's: its datagrams would be too large for the underlay, so it has TCP
@@ -74,7 +89,14 @@ impl Contender for Acton {
 impl Acton {
     /// The program with what server and client are told alike.
     fn end(&self, subcommand: &str, net: &str) -> Command {
-        let mut command = acton();
+        let mut command = match self.variant.callgrind {
+            Some(end) if end == subcommand => {
+                let mut command = quiet(callgrind(&["--instr-atstart=no"]));
+                command.arg(PROGRAM);
+                command
+            }
+            _ => acton(),
+        };
         command.args([subcommand, "--tap-name", OVERLAY.device, "--address", net]);
         command.args(["--mtu", &self.variant.mtu.to_string()]);
         if let Some(suite) = self.variant.suite {
@@ -89,8 +111,13 @@ impl Acton {
     }
 }
 
+const PROGRAM: &str = env!("CARGO_BIN_EXE_acton");
+
 fn acton() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_acton"));
+    quiet(Command::new(PROGRAM))
+}
+
+fn quiet(mut command: Command) -> Command {
     command.env("ACTON_LOG_LEVEL", "warn");
     command
 }

@@ -3,6 +3,7 @@
 mod acton;
 mod acton_0_1_1;
 mod fastd;
+mod frame_loop;
 mod n2n;
 mod openvpn;
 mod process;
@@ -26,7 +27,8 @@ use acton_tap::Interface;
 
 use crate::Result;
 use crate::world::{Network, OVERLAY, PORT, UdpTable, Underlay, World, run};
-use process::Process;
+pub(crate) use frame_loop::End as LoopEnd;
+pub(crate) use process::Process;
 use scratch::Scratch;
 
 /// Something that joins two hosts by an Ethernet.
@@ -49,7 +51,7 @@ pub(crate) trait Contender {
 type Find = fn(&str) -> Result<Box<dyn Contender>>;
 
 /// The name of each, and how it is found, in the order of the table.
-pub(crate) const ALL: [(&str, Find); 23] = [
+pub(crate) const ALL: [(&str, Find); 24] = [
     (VETH, |_| veth::find()),
     (VXLAN, |_| vxlan::find()),
     ("acton", |name| acton::find(name, acton::SECURE)),
@@ -58,7 +60,8 @@ pub(crate) const ALL: [(&str, Find); 23] = [
     ("acton-mtu-1500", |name| acton::find(name, acton::DEFAULT_MTU)),
     ("acton-plain", |name| acton::find(name, acton::PLAIN)),
     ("acton-plain-workers", |name| acton::find(name, acton::PLAIN_WORKERS)),
-    ("acton-0.1.1", |_| acton_0_1_1::find()),
+    (LOOP, |_| frame_loop::find()),
+    (PREDECESSOR, |_| acton_0_1_1::find()),
     ("socat", |_| socat::find()),
     ("quicktun-raw", |_| quicktun::find("raw")),
     ("quicktun-nacl", |_| quicktun::find("nacltai")),
@@ -75,10 +78,20 @@ pub(crate) const ALL: [(&str, Find); 23] = [
     ("vpncloud-aes-256", |_| vpncloud::find("aes256")),
 ];
 
+/// acton, in plain mode or not, one end of it (as its subcommand is called) under callgrind.
+pub(crate) fn acton_under_callgrind(plain: bool, end: &'static str) -> Result<Box<dyn Contender>> {
+    let variant = if plain { acton::PLAIN } else { acton::SECURE };
+    acton::find("acton-callgrind", variant.under_callgrind(end))
+}
+
 /// What the others are compared with: the cable itself, and the kernel's own tunnel.
 pub(crate) const VETH: &str = "veth";
 /// See [`VETH`].
 pub(crate) const VXLAN: &str = "vxlan";
+/// What acton was before.
+pub(crate) const PREDECESSOR: &str = "acton-0.1.1";
+/// The plainest tunnel of a user program.
+pub(crate) const LOOP: &str = "loop";
 
 /// How long a contender may take to join the two.
 const READY_WAIT: Duration = Duration::from_secs(10);
@@ -105,16 +118,23 @@ impl Overlay {
                 thread::sleep(contender.settle());
                 Ok(overlay)
             }
-            Err(error) => {
-                let said: String = overlay.processes.drain(..).map(Process::stop).collect();
-                Err(format!("{error}\n{said}").into())
-            }
+            Err(error) => Err(format!("{error}\n{}", overlay.stop()).into()),
         }
     }
 
     /// The contender's programs by process group; none for what lives in the kernel.
     pub(crate) fn process_groups(&self) -> Vec<u32> {
         self.processes.iter().map(Process::id).collect()
+    }
+
+    /// The contender's programs.
+    pub(crate) fn processes(&self) -> &[Process] {
+        &self.processes
+    }
+
+    /// Ends the contender's programs and returns what they said.
+    pub(crate) fn stop(mut self) -> String {
+        self.processes.drain(..).map(Process::stop).collect()
     }
 
     fn wait_ready(&mut self) -> Result<()> {
@@ -198,7 +218,7 @@ fn tap(namespace: &Namespace, net: &str) -> Result<()> {
 }
 
 /// Runs a program to its end, in no namespace of its own, and returns its standard output.
-fn output(command: &mut Command) -> Result<String> {
+pub(crate) fn output(command: &mut Command) -> Result<String> {
     let program = command.get_program().to_string_lossy().into_owned();
     let output =
         command.stdin(Stdio::null()).output().map_err(|error| format!("{program}: {error}"))?;

@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 use crate::Result;
 
 /// How long a program may take to end.
-const STOP_WAIT: Duration = Duration::from_secs(3);
+const STOP_WAIT: Duration = Duration::from_secs(10);
 
 /// A running program and those that it starts; told to end when dropped.
 #[derive(Debug)]
@@ -42,6 +42,15 @@ impl Process {
         self.child.id()
     }
 
+    /// Sends a signal to all of its group.
+    pub(crate) fn signal(&self, signal: Signal) -> nix::Result<()> {
+        killpg(self.group(), signal)
+    }
+
+    fn group(&self) -> Pid {
+        Pid::from_raw(self.id().try_into().expect("a process id is a positive i32"))
+    }
+
     /// How it ended, if it has.
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
@@ -62,7 +71,7 @@ impl Process {
     }
 
     fn end(&mut self) {
-        let group = Pid::from_raw(self.id().try_into().expect("a process id is a positive i32"));
+        let group = self.group();
         for signal in [Signal::SIGTERM, Signal::SIGKILL] {
             let _ = killpg(group, signal);
             let deadline = Instant::now() + STOP_WAIT;

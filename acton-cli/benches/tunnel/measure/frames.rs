@@ -18,6 +18,7 @@ use pnet_packet::ethernet::{EtherTypes, MutableEthernetPacket};
 use pnet_packet::ip::IpNextHeaderProtocols;
 use pnet_packet::ipv4::{self, Ipv4Flags, MutableIpv4Packet};
 use pnet_packet::udp::{self, MutableUdpPacket};
+use socket2::SockRef;
 
 use crate::Result;
 use crate::contender::Overlay;
@@ -87,7 +88,7 @@ impl Trial {
 }
 
 /// A way for frames from the client's device to a counter at the server.
-struct Lane {
+pub(crate) struct Lane {
     socket: RawSocket,
     frame: [u8; FRAME],
     /// Its drop counter is what arrived.
@@ -96,7 +97,7 @@ struct Lane {
 }
 
 impl Lane {
-    fn new(overlay: &Overlay) -> Result<Self> {
+    pub(crate) fn new(overlay: &Overlay) -> Result<Self> {
         let Network { device, server, .. } = overlay.network;
         let mac = || Interface::open(device)?.mac();
         let world = &overlay.world;
@@ -105,7 +106,19 @@ impl Lane {
         let socket = RawSocket::builder(device).ignore_outgoing(true).filter(Filter::ethertype(0));
         let socket = world.client.run(|| socket.build())?;
         let sink = world.server.run(|| UdpSocket::bind((server, DISCARD)))?;
+        // As small as it gets: what still finds room is not counted.
+        SockRef::from(&sink).set_recv_buffer_size(0)?;
         Ok(Self { socket, frame, _sink: sink, table: UdpTable::of(&world.server)? })
+    }
+
+    /// The frames that arrived so far (modulo 2^32), but for the first few.
+    pub(crate) fn arrived(&mut self) -> Result<u32> {
+        Ok(self.table.drops(DISCARD)?.ok_or("the counting socket is gone")?)
+    }
+
+    /// Sends so many frames at once.
+    pub(crate) fn send(&self, count: usize) -> io::Result<()> {
+        self.socket.send_batch(&vec![&self.frame[..]; count]).map(drop)
     }
 
     /// Lowers the rate from what a flood delivered until all of it arrives, raises it until some

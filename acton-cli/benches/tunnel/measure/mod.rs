@@ -7,7 +7,10 @@ mod tcp;
 
 use std::time::Duration;
 
+use clap::ValueEnum;
+
 pub(crate) use cpu::busy;
+pub(crate) use frames::Lane;
 use tcp::Direction;
 
 use crate::Result;
@@ -73,9 +76,68 @@ impl Figures {
     }
 }
 
-/// Measures everything; each TCP transfer takes `window` and its warm-up.
-pub(crate) fn all(overlay: &Overlay, window: Duration) -> Result<Figures> {
+/// What can be measured apart from the rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Group {
+    /// TCP throughput and processor time
+    Tcp,
+    /// 64-byte frames a second
+    Frames,
+    /// Round trips beside a TCP stream
+    Loaded,
+    /// Round trips of an idle tunnel
+    Idle,
+}
+
+/// Measures `groups` of overlays that run side by side, each while the others are idle; each TCP
+/// transfer takes `window` and its warm-up.
+pub(crate) fn all(
+    overlays: &[(&str, Overlay)],
+    groups: &[Group],
+    window: Duration,
+) -> Vec<Result<Figures>> {
+    let loaded = |(name, overlay): &(&str, Overlay)| {
+        eprintln!("  {name}");
+        one(overlay, groups, window)
+    };
+    let mut results: Vec<_> = overlays.iter().map(loaded).collect();
+    if groups.contains(&Group::Idle) {
+        eprintln!("  idle round trips of all");
+        let times = rtt::idle(overlays.iter().map(|(_, overlay)| overlay));
+        for (result, rtt) in results.iter_mut().zip(times) {
+            match (&mut *result, rtt) {
+                (Ok(figures), Ok(rtt)) => {
+                    figures.set(Quantity::Rtt, rtt.median.as_secs_f64() * 1e6);
+                    figures.set(Quantity::RttTail, rtt.p99.as_secs_f64() * 1e6);
+                }
+                (Ok(_), Err(error)) => *result = Err(error),
+                (Err(_), _) => {}
+            }
+        }
+    }
+    results
+}
+
+/// All but the idle round trips.
+fn one(overlay: &Overlay, groups: &[Group], window: Duration) -> Result<Figures> {
     let mut figures = Figures::default();
+    if groups.contains(&Group::Tcp) {
+        transfers(overlay, window, &mut figures)?;
+    }
+    if groups.contains(&Group::Frames) {
+        let rates = frames::measure(overlay)?;
+        figures.set(Quantity::Frames, rates.lossless / 1e3);
+        figures.set(Quantity::FramesFlooded, rates.flooded / 1e3);
+    }
+    if groups.contains(&Group::Loaded) {
+        let loaded = tcp::under_load(overlay, Direction::ToServer, 1, |_| rtt::loaded(overlay))?;
+        figures.set(Quantity::RttLoaded, loaded.median.as_secs_f64() * 1e6);
+        figures.set(Quantity::RttLoadedTail, loaded.p99.as_secs_f64() * 1e6);
+    }
+    Ok(figures)
+}
+
+fn transfers(overlay: &Overlay, window: Duration, figures: &mut Figures) -> Result<()> {
     let to_server = tcp::measure(overlay, Direction::ToServer, 1, window)?;
     let to_client = tcp::measure(overlay, Direction::ToClient, 1, window)?;
     figures.set(Quantity::TcpToServer, to_server.gigabits_a_second());
@@ -91,17 +153,5 @@ pub(crate) fn all(overlay: &Overlay, window: Duration) -> Result<Figures> {
         let carried = tcp::measure(overlay, direction, STREAMS, window)?;
         figures.set(quantity, carried.gigabits_a_second());
     }
-
-    let rates = frames::measure(overlay)?;
-    figures.set(Quantity::Frames, rates.lossless / 1e3);
-    figures.set(Quantity::FramesFlooded, rates.flooded / 1e3);
-
-    let idle = rtt::measure(overlay, rtt::IDLE)?;
-    figures.set(Quantity::Rtt, idle.median.as_secs_f64() * 1e6);
-    figures.set(Quantity::RttTail, idle.p99.as_secs_f64() * 1e6);
-    let loaded =
-        tcp::under_load(overlay, Direction::ToServer, 1, |_| rtt::measure(overlay, rtt::LOADED))?;
-    figures.set(Quantity::RttLoaded, loaded.median.as_secs_f64() * 1e6);
-    figures.set(Quantity::RttLoadedTail, loaded.p99.as_secs_f64() * 1e6);
-    Ok(figures)
+    Ok(())
 }

@@ -7,25 +7,27 @@ use crate::contender;
 use crate::measure::Quantity;
 use crate::world::Underlay;
 
-/// What is charted, side by side, and the factor from the table's unit to the chart's.
-const PANELS: [(Quantity, &str, f64, usize); 3] = [
-    (Quantity::TcpToServer, "TCP, one stream, Gbit/s", 1.0, 2),
-    (Quantity::Frames, "64-byte frames, thousands a second", 1.0, 0),
-    (Quantity::RttLoaded, "ping beside a transfer, ms (less is better)", 1e-3, 2),
+/// What is charted, side by side, and the decimals of its figures.
+const PANELS: [(Quantity, &str, usize); 4] = [
+    (Quantity::TcpToServer, "TCP, one stream, Gbit/s", 2),
+    (Quantity::Frames, "64-byte frames, thousands/s", 0),
+    (Quantity::Rtt, "ping, idle, us (less is better)", 0),
+    (Quantity::RttLoaded, "ping beside TCP, us (less is better)", 0),
 ];
 
 // Pixels.
-const NAMES: usize = 160;
-const PANEL: usize = 270;
-/// What the figure takes behind the longest bar.
-const FIGURE: usize = 44;
-const HEAD: usize = 64;
+const NAMES: usize = 140;
+const PANEL: usize = 225;
+/// What the figure takes behind the longest bar, and the gap to the next panel.
+const FIGURE: usize = 46;
+const HEAD: usize = 66;
 const BAR: usize = 9;
 const ROW: usize = 2 * BAR + 8;
 
 const STYLE: &str = "\
 text{font:11px system-ui,sans-serif;fill:#57606a}.title{font-weight:600}.figure{font-size:9px}
-.through{fill:#7fa7d9}.wire{fill:#2f6fb5}.own{font-weight:700}
+.through{fill:#a9b8c8}.wire{fill:#6e8096}.own .through{fill:#7fa7d9}.own .wire{fill:#2f6fb5}
+.own .name{font-weight:700}.band{fill:#8080801a}
 @media(prefers-color-scheme:dark){text{fill:#a8b1bb}}";
 
 /// A row for each contender, a bar in it for each underlay.
@@ -42,16 +44,12 @@ pub(super) fn render(report: &Report) -> String {
          <style>{STYLE}</style>\n"
     );
     legend(&mut svg);
-    for (index, name) in names.iter().enumerate() {
-        let class = if name.starts_with("acton") { " class=\"own\"" } else { "" };
-        let (x, y) = (NAMES - 8, HEAD + index * ROW + BAR + 4);
-        line(
-            &mut svg,
-            &format!("<text{class} x=\"{x}\" y=\"{y}\" text-anchor=\"end\">{name}</text>"),
-        );
+    for (column, (_, title, _)) in PANELS.into_iter().enumerate() {
+        let x = NAMES + column * PANEL;
+        line(&mut svg, &format!("<text class=\"title\" x=\"{x}\" y=\"50\">{title}</text>"));
     }
-    for (column, panel) in PANELS.into_iter().enumerate() {
-        draw(&mut svg, report, &names, NAMES + column * PANEL, panel);
+    for (index, name) in names.iter().enumerate() {
+        row(&mut svg, report, name, index);
     }
     svg + "</svg>\n"
 }
@@ -62,7 +60,7 @@ fn legend(svg: &mut String) {
         (Underlay::Wire, "MTU-size packets cross"),
     ];
     for (index, (underlay, meaning)) in meanings.into_iter().enumerate() {
-        let (class, x) = (underlay.name(), NAMES + index * 220);
+        let (class, x) = (underlay.name(), NAMES + index * PANEL);
         line(
             svg,
             &format!("<rect class=\"{class}\" x=\"{x}\" y=\"10\" width=\"18\" height=\"{BAR}\"/>"),
@@ -71,41 +69,44 @@ fn legend(svg: &mut String) {
     }
 }
 
-fn draw(
-    svg: &mut String,
-    report: &Report,
-    names: &[&str],
-    left: usize,
-    (quantity, title, factor, decimals): (Quantity, &str, f64, usize),
-) {
-    line(svg, &format!("<text class=\"title\" x=\"{left}\" y=\"48\">{title}</text>"));
-    let largest = report.rows.iter().filter_map(|row| row.median(quantity)).fold(0.0, f64::max);
-    for (index, name) in names.iter().enumerate() {
+/// A contender's name, and its bars in each panel; every other row has a shade behind it.
+fn row(svg: &mut String, report: &Report, name: &str, index: usize) {
+    let top = HEAD + index * ROW;
+    let own = name.starts_with("acton") && name != contender::PREDECESSOR;
+    let class = if own { " class=\"own\"" } else { "" };
+    line(svg, &format!("<g{class}>"));
+    if index.is_multiple_of(2) {
+        let (y, width) = (top - 4, NAMES + PANELS.len() * PANEL);
+        line(svg, &format!("<rect class=\"band\" y=\"{y}\" width=\"{width}\" height=\"{ROW}\"/>"));
+    }
+    let (x, y) = (NAMES - 8, top + BAR + 4);
+    line(
+        svg,
+        &format!("<text class=\"name\" x=\"{x}\" y=\"{y}\" text-anchor=\"end\">{name}</text>"),
+    );
+    for (column, (quantity, _, decimals)) in PANELS.into_iter().enumerate() {
+        let left = NAMES + column * PANEL;
+        let largest = report.rows.iter().filter_map(|row| row.median(quantity)).fold(0.0, f64::max);
         for (bar, underlay) in Underlay::ALL.into_iter().enumerate() {
             let Some(value) = median(report, name, underlay, quantity) else { continue };
-            let y = HEAD + index * ROW + bar * BAR;
             // Half a pixel shows that there is something.
             let length = ((PANEL - FIGURE) as f64 * value / largest).max(0.5);
-            let class = underlay.name();
+            let (class, y, height) = (underlay.name(), top + bar * BAR, BAR - 1);
             line(
                 svg,
                 &format!(
                     "<rect class=\"{class}\" x=\"{left}\" y=\"{y}\" width=\"{length:.1}\" \
-                     height=\"{}\"/>",
-                    BAR - 1
+                     height=\"{height}\"/>"
                 ),
             );
-            let x = left as f64 + length + 3.0;
-            let value = value * factor;
+            let (x, y) = (left as f64 + length + 3.0, y + height);
             line(
                 svg,
-                &format!(
-                    "<text class=\"figure\" x=\"{x:.1}\" y=\"{}\">{value:.decimals$}</text>",
-                    y + BAR - 1
-                ),
+                &format!("<text class=\"figure\" x=\"{x:.1}\" y=\"{y}\">{value:.decimals$}</text>"),
             );
         }
     }
+    line(svg, "</g>");
 }
 
 fn has(report: &Report, name: &str, underlay: Underlay) -> bool {

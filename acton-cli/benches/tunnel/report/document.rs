@@ -1,18 +1,42 @@
 //! The figures within a document whose text is written by hand.
 
-use super::{Report, table};
-use crate::Result;
+use std::path::Path;
+use std::{fs, io};
 
-/// What stands before and after the figures, so that the next run finds them.
-const BEGIN: &str = "<!-- figures of the last run: do not edit -->\n";
-const END: &str = "<!-- end of the figures -->\n";
+use crate::{Failure, Result};
 
-/// The document with this run's figures in place of those between the marks.
-pub(super) fn replace_figures(document: &str, report: &Report) -> Result<String> {
-    let parts = document.split_once(BEGIN);
-    let parts = parts.and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
+/// What a run puts into the document.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Part {
+    Figures,
+    Instructions,
+}
+
+impl Part {
+    /// What stands before and after it, so that the next run finds it.
+    fn marks(self) -> [&'static str; 2] {
+        match self {
+            Self::Figures => {
+                ["<!-- figures of the last run: do not edit -->\n", "<!-- end of the figures -->\n"]
+            }
+            Self::Instructions => [
+                "<!-- instructions of the last run: do not edit -->\n",
+                "<!-- end of the instructions -->\n",
+            ],
+        }
+    }
+}
+
+/// Writes this run's `text` in place of that between the marks in a folder's `BENCHMARKS.md`.
+pub(super) fn replace(folder: &Path, part: Part, text: &str) -> Result<()> {
+    let path = folder.join("BENCHMARKS.md");
+    let failed = |error: io::Error| Failure::from(format!("{}: {error}", path.display()));
+    let document = fs::read_to_string(&path).map_err(failed)?;
+    let [begin, end] = part.marks();
+    let parts = document.split_once(begin);
+    let parts = parts.and_then(|(before, rest)| Some((before, rest.split_once(end)?.1)));
     let (before, after) = parts.ok_or_else(|| {
-        format!("the document has no place for figures: {:?} and {:?}", BEGIN.trim(), END.trim())
+        format!("{} has no place between {:?} and {:?}", path.display(), begin.trim(), end.trim())
     })?;
-    Ok(format!("{before}{BEGIN}\n{}\n{END}{after}", table::render(report)))
+    fs::write(&path, format!("{before}{begin}\n{text}\n{end}{after}")).map_err(failed)
 }

@@ -19,14 +19,16 @@ pub(super) fn render(report: &Report) -> String {
 
 fn result(row: &Row) -> String {
     let medians = figures(|quantity| row.median(quantity));
+    let least = figures(|quantity| Some(row.range(quantity)?.0));
+    let most = figures(|quantity| Some(row.range(quantity)?.1));
     let rounds: Vec<_> = row
         .rounds
         .iter()
         .map(|round| format!("        {}", figures(|quantity| round.get(quantity))))
         .collect();
     format!(
-        "    {{\n      \"contender\": {}, \"underlay\": {},\n      \"median\": {medians},\n      \
-         \"rounds\": [\n{}\n      ]\n    }}",
+        "    {{\n      \"contender\": {}, \"underlay\": {},\n      \"median\": {medians},\n      \"min\": {least},\n      \
+         \"max\": {most},\n      \"rounds\": [\n{}\n      ]\n    }}",
         string(row.name),
         string(row.underlay.name()),
         rounds.join(",\n")

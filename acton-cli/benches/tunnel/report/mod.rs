@@ -10,10 +10,12 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
+use crate::contender::{LOOP, VXLAN};
 use crate::measure::{Figures, Quantity};
 use crate::world::Underlay;
 use crate::{Failure, Result};
 
+use document::Part;
 pub(crate) use table::render as text;
 
 /// One contender on one underlay.
@@ -29,13 +31,31 @@ impl Row {
         Self { name, underlay, rounds: Vec::new() }
     }
 
-    /// The median over the rounds; of an even number of them, the mean of the two in the middle.
-    fn median(&self, quantity: Quantity) -> Option<f64> {
+    /// The figures of the rounds, sorted.
+    fn sorted(&self, quantity: Quantity) -> Vec<f64> {
         let figures = self.rounds.iter().filter_map(|round| round.get(quantity));
         let mut figures: Vec<_> = figures.collect();
         figures.sort_by(f64::total_cmp);
+        figures
+    }
+
+    /// The median over the rounds; of an even number of them, the mean of the two in the middle.
+    fn median(&self, quantity: Quantity) -> Option<f64> {
+        let figures = self.sorted(quantity);
         let last = figures.len().checked_sub(1)?;
         Some((figures[last / 2] + figures[last.div_ceil(2)]) / 2.0)
+    }
+
+    /// The smallest and the largest of the rounds.
+    fn range(&self, quantity: Quantity) -> Option<(f64, f64)> {
+        let figures = self.sorted(quantity);
+        Some((*figures.first()?, *figures.last()?))
+    }
+
+    /// How far the rounds are from their median at most, as a share of it.
+    fn spread(&self, quantity: Quantity) -> Option<f64> {
+        let (median, (least, most)) = (self.median(quantity)?, self.range(quantity)?);
+        Some(f64::max(median - least, most - median) / median)
     }
 }
 
@@ -52,6 +72,22 @@ impl Report {
         self.rows.iter().filter(move |row| row.underlay == underlay && !row.rounds.is_empty())
     }
 
+    /// How much the rounds differ, where there are several.
+    fn spread_sentence(&self) -> Option<String> {
+        let rows = self.rows.iter().filter(|row| row.rounds.len() > 1);
+        let spreads = rows
+            .flat_map(|row| Quantity::ALL.into_iter().filter_map(|quantity| row.spread(quantity)));
+        let mut spreads: Vec<_> = spreads.collect();
+        spreads.sort_by(f64::total_cmp);
+        let share = |of: usize| spreads.get(spreads.len() * of / 10).map(|spread| spread * 100.0);
+        Some(format!(
+            "Half of the figures stay within {:.0} % of their median in all rounds, nine in ten \
+             within {:.0} %.",
+            share(5)?,
+            share(9)?
+        ))
+    }
+
     /// Writes `benchmarks.json` and `benchmarks.svg` into a folder, and the tables into its
     /// `BENCHMARKS.md`.
     pub(crate) fn write(&self, folder: &Path) -> Result<()> {
@@ -62,11 +98,13 @@ impl Report {
         };
         keep("benchmarks.json", json::render(self))?;
         keep("benchmarks.svg", chart::render(self))?;
-        let path = folder.join("BENCHMARKS.md");
-        let old =
-            fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-        keep("BENCHMARKS.md", document::replace_figures(&old, self)?)
+        document::replace(folder, Part::Figures, &table::render(self))
     }
+}
+
+/// Writes the table of instructions into a folder's `BENCHMARKS.md`.
+pub(crate) fn write_instructions(folder: &Path, table: &str) -> Result<()> {
+    document::replace(folder, Part::Instructions, table)
 }
 
 /// Share of the processors that others may take before the figures are of them rather than of
@@ -135,6 +173,20 @@ impl Quantity {
             Self::RttTail => ["99 %", "us"],
             Self::RttLoaded => ["loaded", "us"],
             Self::RttLoadedTail => ["99 %", "us"],
+        }
+    }
+
+    /// Whose figure it is compared with: that of the kernel's tunnel, and where a user program's
+    /// wake-ups and system calls are the cost, that of the plainest one.
+    fn baseline(self) -> Option<&'static str> {
+        match self {
+            Self::TcpToServer
+            | Self::TcpToClient
+            | Self::StreamsToServer
+            | Self::StreamsToClient
+            | Self::Frames => Some(VXLAN),
+            Self::Cpu | Self::Rtt | Self::RttLoaded => Some(LOOP),
+            Self::FramesFlooded | Self::RttTail | Self::RttLoadedTail => None,
         }
     }
 
