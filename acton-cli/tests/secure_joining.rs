@@ -31,6 +31,7 @@ testbed::main! {
     a_full_server_says_so,
     the_last_of_two_clients_with_one_key_wins,
     a_listed_mac_is_its_clients_alone,
+    a_listed_limit_of_macs_is_kept_and_followed,
 }
 
 const ACTON: &str = env!("CARGO_BIN_EXE_acton");
@@ -377,4 +378,45 @@ fn a_listed_mac_is_its_clients_alone() {
     // Protected while the owner is away, its own from the server's word on that it is there.
     let dropped = ["drop.source_protected", "drop.source_static"].map(|name| counter(&log, name));
     assert_eq!(dropped.iter().sum::<u64>(), 2, "{log}");
+}
+
+fn a_listed_limit_of_macs_is_kept_and_followed() {
+    let world = world(2);
+    let invites = ["few", "many"].map(|name| world.keys.named_invite(name, &[]));
+    let list = world.keys.path("server").join("clients");
+    let text = fs::read_to_string(&list).unwrap();
+    let limited = |limit| text.replace(" few", &format!(" few max-macs={limit}"));
+    fs::write(&list, limited(2)).unwrap();
+    let server = world.serve(&["--macs-per-client", "3"]);
+    let clients = [0, 1].map(|i| start(&world, i, &invites[usize::from(i)]));
+    clients.iter().for_each(|client| client.wait_for(said::CONNECTED));
+    let (root, few, many) = (world.server_wire(), world.client_wire(0), world.client_wire(1));
+    // Host 0 is the client itself, the others are behind it.
+    let says = |client: u8, host: u8| {
+        let from = if host == 0 { client_mac(client) } else { mac(0x60 + 0x10 * client + host) };
+        frame(SERVER_MAC, from, TEST_ETHERTYPE, &[host; 60])
+    };
+    let hears = |wire: &Wire, client, host| {
+        wire.send(&says(client, host));
+        wire.send(&says(client, 0));
+        root.receive_until(&says(client, 0)).contains(&says(client, host))
+    };
+    let heard = |wire, client| [0, 1, 2, 3].map(|host| host == 0 || hears(wire, client, host));
+    assert_eq!(heard(&few, 0), [true, true, false, false]);
+    assert_eq!(heard(&many, 1), [true, true, true, false]);
+    server.wait_for("more MACs than it may");
+    // The list counts as it is now.
+    fs::write(&list, limited(0)).unwrap();
+    server.signal(Signal::SIGHUP);
+    support::wait_until("the limit is off", || hears(&few, 0, 3));
+    assert_eq!(heard(&few, 0), [true, true, true, true]);
+    assert_eq!(heard(&many, 1), [true, true, true, false]);
+    fs::write(&list, text.replace(" many", " many max-macs=4")).unwrap();
+    server.signal(Signal::SIGHUP);
+    support::wait_until("the limit is higher", || hears(&many, 1, 3));
+    for client in clients {
+        assert!(!client.stop().contains(said::LOST));
+    }
+    let log = server.stop();
+    assert!(counter(&log, "drop.leaf_limit") >= 3, "{log}");
 }

@@ -161,7 +161,8 @@ impl ServerBuilder {
         self
     }
 
-    /// MACs behind one client, at most; 0 for no limit. Frames from further ones are dropped.
+    /// MACs behind one client, at most, where the list of clients does not say otherwise; 0 for no
+    /// limit. Frames from further ones are dropped.
     #[must_use]
     pub fn macs_per_client(mut self, macs: usize) -> Self {
         self.macs_per_client = macs;

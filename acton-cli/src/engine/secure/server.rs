@@ -310,6 +310,10 @@ impl ServerControl {
     fn follow_list(&mut self, policy: Box<dyn Policy>) {
         self.machine.set_clients(clock::now(), policy);
         self.settle();
+        for session in self.machine.sessions() {
+            let leaf = self.ports.current(session.id.0 as usize);
+            self.bridge.set_leaf_limit(leaf, self.admitted.max_macs(session.client));
+        }
         self.reserve_macs();
     }
 
@@ -490,6 +494,7 @@ impl ServerControl {
         let leaf = self.ports.open(id.0 as usize);
         let to = self.destination(path).tagged(leaf);
         clients.opening.insert(keys.setup().local_id, (leaf, Arc::clone(&keys)));
+        self.bridge.set_leaf_limit(leaf, self.admitted.max_macs(key));
         self.macs_move |= self.admitted.has_macs();
         let name = self.admitted.name(key).into();
         clients.leaves.insert(Arc::new(Client { id: leaf, name, path, to, keys }));
