@@ -134,6 +134,7 @@ impl Server {
         match &mut peer.session {
             Some(session) if session.instance == instance => {
                 let dropped = session.live.replace(Arc::clone(&keys));
+                session.live.set_max_pmtu(now, max_pmtu);
                 session.dead_after = dead_after;
                 self.events.push_back(ServerEvent::KeysChanged { id, keys, replaced: false });
                 // WELCOME came to the HELLO's address, or there would be no confirmation.
