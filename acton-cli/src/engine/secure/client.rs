@@ -9,12 +9,14 @@ use std::time::Duration;
 use acton_proto::client::{Client, ClientConfig, ClientEvent, DownReason};
 use acton_proto::handshake::SystemRandom;
 use acton_proto::session::{KeyLog, Keys};
-use acton_proto::wire::{Bye, Header, Refusal, Suites};
+use acton_proto::wire::{Bye, Header, OVERHEAD, Refusal, Suites};
 use arc_swap::{ArcSwap, Cache};
 
 use super::super::counters::{Counter, Counters};
 use super::super::dial::Dial;
 use super::super::launch::Launch;
+use super::super::network::NetworkWatch;
+use super::super::route::Route;
 use super::super::running::{Message, Outbox, next_message};
 use super::super::tap::{OpenTap, TapHandle};
 use super::super::worker::{FrameBatch, Output, Side, TapSink};
@@ -69,8 +71,27 @@ pub(in super::super) fn start(
         config.rekey_after = after;
     }
     config.suites = suites;
+    let max_pmtu = max_frame.saturating_add(OVERHEAD as u16);
+    // A name's address is not known yet.
+    let route = server.literal().and_then(route_to);
+    if let Some(route) = &route {
+        config.pmtu = route.pmtu.min(max_pmtu);
+    }
+    let sender = launch.sender();
+    let watch =
+        NetworkWatch::start(move || sender.try_send(Message::News(News::NetworkChanged)).is_ok());
     let control = ClientControl {
         machine: Client::new(config, Box::new(SystemRandom), clock::now()),
+        route,
+        max_pmtu,
+        _watch: watch
+            .inspect_err(|error| {
+                log::warn!(
+                    "cannot watch this host's network ({error}): after a change of address the \
+                     server finds this client only once it sends something"
+                );
+            })
+            .ok(),
         dial: Dial::new(server, launch.socket()?, launch.sender(), News::LookedUp, false),
         tap: handle,
         link: Arc::clone(&link),
@@ -108,6 +129,7 @@ enum News {
     Datagram(Vec<u8>),
     TooLarge(usize),
     NetworkError,
+    NetworkChanged,
     LookedUp(io::Result<Vec<SocketAddr>>),
 }
 
@@ -176,6 +198,11 @@ impl Side for ClientSide {
 struct ClientControl {
     machine: Client,
     dial: Dial<News>,
+    /// How datagrams go to the server now, where that is known.
+    route: Option<Route>,
+    /// The longest datagram that there is a use for, in bytes: the largest frame's.
+    max_pmtu: u16,
+    _watch: Option<NetworkWatch>,
     tap: TapHandle,
     link: Arc<ArcSwap<Link>>,
     counters: Arc<Counters>,
@@ -211,8 +238,10 @@ impl ClientControl {
                     self.machine.handle_too_large(size.min(u16::MAX.into()) as u16);
                 }
                 Some(Message::News(News::NetworkError)) => self.machine.handle_network_error(now),
+                Some(Message::News(News::NetworkChanged)) => self.network_changed(now),
                 Some(Message::News(News::LookedUp(result))) => {
                     self.dial.looked_up(result);
+                    self.follow_route(now);
                     self.change(|_| {});
                 }
                 Some(Message::Reload) => {}
@@ -230,6 +259,29 @@ impl ClientControl {
             log::info!("said BYE to {}", self.dial.text());
         }
         ended
+    }
+
+    /// This host's network is another: the server must hear from where to reach this client.
+    fn network_changed(&mut self, now: Duration) {
+        let known = self.dial.peer_address().is_some();
+        if !known || self.follow_route(now) {
+            if self.machine.keys().is_some() {
+                log::info!("this host's way to {} changed; telling it", self.dial.text());
+            }
+            self.machine.handle_network_change(now);
+        }
+    }
+
+    /// Looks how datagrams go to the server now; whether by another way than before.
+    fn follow_route(&mut self, now: Duration) -> bool {
+        let route = self.dial.peer_address().and_then(route_to);
+        if route == self.route {
+            return false;
+        }
+        self.route = route;
+        let Some(route) = &self.route else { return false };
+        self.machine.set_pmtu(now, wall(), route.pmtu.min(self.max_pmtu));
+        true
     }
 
     fn settle(&mut self) {
@@ -286,11 +338,12 @@ impl ClientControl {
             self.buffer.clear();
             let Some(segment) = self.machine.poll_transmit(1, &mut self.buffer) else { break };
             for datagram in self.buffer.chunks(segment.max(1)) {
-                if self.dial.is_ready() {
+                // The newest HELLO waits for the address; older ones would be stale.
+                self.waiting.clear();
+                // What belongs to a session goes where that is, also while a name is looked up.
+                if self.dial.is_ready() || self.machine.keys().is_some() {
                     send(&self.dial, &mut self.machine, &self.counters, datagram);
                 } else {
-                    // The newest HELLO waits for the address; older ones would be stale.
-                    self.waiting.clear();
                     self.waiting.extend_from_slice(datagram);
                 }
             }
@@ -318,6 +371,11 @@ impl ClientControl {
             );
         }
     }
+}
+
+/// `None` where no route leads there, which sending will tell too.
+fn route_to(server: SocketAddr) -> Option<Route> {
+    Route::to(server).inspect_err(|error| log::debug!("no route to {server}: {error}")).ok()
 }
 
 /// HELLO without an answer after which it is worth a line.
