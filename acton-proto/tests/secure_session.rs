@@ -13,7 +13,7 @@ use acton_proto::server::{
 };
 use acton_proto::session::{KeyLog, REKEY_AFTER, Role, Suite};
 use acton_proto::wire::{Bye, Datagram, Key, Refusal, Suites};
-use secure_rig::{Rig, SECOND, client_config, frame, name, path, secret, server_config};
+use secure_rig::{Rig, SECOND, WALL, client_config, frame, name, path, secret, server_config};
 
 fn key(n: u8) -> Key {
     public_key(&secret(n))
@@ -42,7 +42,8 @@ fn the_first_datagrams_of_a_session_are_few() {
     let rig = Rig::connected();
     let names: Vec<_> = rig.wire.iter().map(|packet| name(&packet.bytes)).collect();
     assert_eq!(names[..3], ["HELLO", "WELCOME", "CONTROL"]);
-    assert!(matches!(rig.events[..], [ServerEvent::SessionUp { .. }]));
+    let [ServerEvent::SessionUp { client_time, .. }] = rig.events[..] else { panic!() };
+    assert!((WALL..=rig.wall()).contains(&client_time), "{client_time}");
     let events = &rig.stations[0].events;
     assert!(matches!(
         events[..],

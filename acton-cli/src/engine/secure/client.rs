@@ -299,10 +299,12 @@ impl ClientControl {
                     self.change(|_| {});
                 }
                 ClientEvent::Connected { keys, server_time } => {
-                    self.warn_of_clock(server_time);
                     self.change(|link| link.open_and_seal(keys));
                     self.tap.set_carrier(true);
                     log::info!("connected to {}", self.dial.text());
+                    if let Some(trouble) = clock::trouble(wall(), server_time) {
+                        log::warn!("{}: {trouble}", self.dial.text());
+                    }
                 }
                 ClientEvent::KeysChanged { keys } => self.change(|link| link.open_and_seal(keys)),
                 ClientEvent::KeysDropped { local_id } => self.change(|link| {
@@ -360,17 +362,6 @@ impl ClientControl {
         change(&mut link);
         self.link.store(Arc::new(link));
     }
-
-    /// A clock that is far off hides in logs and certificates, so say it here.
-    fn warn_of_clock(&self, server_time: u64) {
-        let off = server_time.abs_diff(wall());
-        if Duration::from_nanos(off) > CLOCK_TOLERANCE {
-            log::warn!(
-                "this host's clock and the server's are {} s apart; acton works all the same",
-                Duration::from_nanos(off).as_secs()
-            );
-        }
-    }
 }
 
 /// `None` where no route leads there, which sending will tell too.
@@ -380,8 +371,6 @@ fn route_to(server: SocketAddr) -> Option<Route> {
 
 /// HELLO without an answer after which it is worth a line.
 const NAGGING_AFTER: u32 = 5;
-/// Difference of clocks that is worth a line.
-const CLOCK_TOLERANCE: Duration = Duration::from_secs(300);
 
 impl Link {
     fn open_and_seal(&mut self, keys: Arc<Keys>) {
@@ -417,9 +406,12 @@ fn advice(reason: Refusal) -> &'static str {
         Refusal::NotAuthorised => {
             "this client's key is not on its list; ask for an invite (acton invite --name)"
         }
-        Refusal::Full => "all of its sessions are taken",
+        Refusal::Full => "all of its sessions are taken; its --max-sessions allows more",
         Refusal::Version => "it speaks no version that this client does; update the older one",
-        Refusal::Suite => "it knows no cipher suite that this client does; update the older one",
+        Refusal::Suite => {
+            "it takes no cipher suite that this client does; look at --suite on both, or update \
+             the older one"
+        }
         _ => "for a reason that this version does not know; update acton",
     }
 }

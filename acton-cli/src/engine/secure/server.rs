@@ -428,8 +428,9 @@ impl ServerControl {
 
     fn apply(&mut self, event: ServerEvent, clients: &mut Clients) {
         match event {
-            ServerEvent::SessionUp { id, client, path, keys } => {
+            ServerEvent::SessionUp { id, client, path, keys, client_time } => {
                 self.session_up(clients, id, &client, path, keys);
+                self.warn_of_clock(&client, path, client_time);
             }
             ServerEvent::KeysReady { id, keys } => {
                 let leaf = self.ports.current(id.0 as usize);
@@ -480,6 +481,14 @@ impl ServerControl {
                 );
             }
             _ => {}
+        }
+    }
+
+    fn warn_of_clock(&mut self, client: &Key, path: Path, client_time: u64) {
+        if let Some(trouble) = clock::trouble(wall(), client_time)
+            && self.told.is_due(path.remote.ip(), clock::now())
+        {
+            log::warn!("{} ({}): {trouble}", path.remote, self.admitted.name(client));
         }
     }
 
@@ -539,8 +548,13 @@ fn refused_by(reason: RefusedReason) -> &'static str {
             "its key is not on the list; acton invite --name makes it an invite"
         }
         RefusedReason::Told(Refusal::Full) => "all sessions are taken (--max-sessions)",
-        RefusedReason::Told(Refusal::Version) => "it speaks no version that this server does",
-        RefusedReason::Told(Refusal::Suite) => "it knows no cipher suite that this server does",
+        RefusedReason::Told(Refusal::Version) => {
+            "it speaks no version that this server does; update the older one"
+        }
+        RefusedReason::Told(Refusal::Suite) => {
+            "it takes no cipher suite that this server does; look at --suite on both, or update \
+             the older one"
+        }
         _ => "the protocol forbids it",
     }
 }
