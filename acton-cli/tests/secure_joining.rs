@@ -30,6 +30,7 @@ testbed::main! {
     a_psk_of_the_clients_own_is_needed_where_listed,
     a_full_server_says_so,
     the_last_of_two_clients_with_one_key_wins,
+    two_machines_with_one_key_raise_an_alarm,
     a_listed_mac_is_its_clients_alone,
     a_listed_limit_of_macs_is_kept_and_followed,
 }
@@ -333,6 +334,32 @@ fn the_last_of_two_clients_with_one_key_wins() {
     let log = server.stop();
     assert_eq!(lines(&log, "goes on with another instance").len(), 1, "{log}");
     assert_eq!(lines(&log, " up: ").len(), 1, "{log}");
+}
+
+fn two_machines_with_one_key_raise_an_alarm() {
+    let world = world(2);
+    let invite = world.keys.named_invite("twin", &[]);
+    let server = world.serve(&[]);
+    let first = start(&world, 0, &invite);
+    first.wait_for(said::CONNECTED);
+    ping_until_answered(&world.clients[0], ROOT_V4);
+    // It does not hear that it has been replaced, and so goes on as if it had not been.
+    support::shell(&world.server, "ip route add blackhole 192.0.2.10/32");
+    let second = start(&world, 1, &invite);
+    second.wait_for(said::CONNECTED);
+    let alarm = "two clients fight for the key of twin; give each an invite of its own";
+    let wire = world.client_wire(0);
+    let up = frame(SERVER_MAC, client_mac(0), TEST_ETHERTYPE, &[1; 60]);
+    let count = |text| lines(&server.log(), text).len();
+    support::wait_until("the server raises an alarm", || {
+        wire.send(&up);
+        count(alarm) == 1
+    });
+    ping_until_answered(&world.clients[1], ROOT_V4);
+    (0..10).for_each(|_| wire.send(&up));
+    assert!(answers(&world.clients[1], ROOT_V4));
+    assert_eq!(count(alarm), 1, "{}", server.log());
+    assert!(!second.stop().contains(said::LOST));
 }
 
 /// A host that belongs behind client "owner".
