@@ -16,6 +16,7 @@ mod leaves;
 mod mss;
 mod name;
 mod network;
+mod owned_macs;
 mod plain;
 mod route;
 mod router;

@@ -90,15 +90,15 @@ impl Admitted {
         self.listed(key)?.max_macs
     }
 
+    /// The MACs that are always this client's own.
+    pub(super) fn macs(&self, key: &Key) -> &[MacAddr] {
+        self.listed(key).map_or(&[], |client| &client.macs)
+    }
+
     /// Every MAC that is always one listed client's own.
     pub(super) fn all_macs(&self) -> impl Iterator<Item = (Key, MacAddr)> {
         let clients = self.list.iter().flat_map(|list| list.iter());
         clients.flat_map(|client| client.macs.iter().map(|&mac| (client.key, mac)))
-    }
-
-    /// Whether there is any.
-    pub(super) fn has_macs(&self) -> bool {
-        self.all_macs().next().is_some()
     }
 }
 
