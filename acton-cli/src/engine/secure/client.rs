@@ -9,7 +9,7 @@ use std::time::Duration;
 use acton_proto::client::{Client, ClientConfig, ClientEvent, DownReason};
 use acton_proto::handshake::SystemRandom;
 use acton_proto::session::{KeyLog, Keys};
-use acton_proto::wire::{Bye, Header, OVERHEAD, Refusal, Suites};
+use acton_proto::wire::{Bye, Datagram, Header, OVERHEAD, Refusal, Suites};
 use arc_swap::{ArcSwap, Cache};
 
 use super::super::counters::{Counter, Counters};
@@ -21,6 +21,7 @@ use super::super::running::{Message, Outbox, next_message};
 use super::super::tap::{OpenTap, TapHandle};
 use super::super::worker::{FrameBatch, Output, Side, TapSink};
 use super::super::{Error, Running, ServerName, SessionInfo, clock};
+use super::limits::Strangers;
 use super::sealed::{Sealed, clamp};
 use super::{
     ClientKeys, MAX_RARE, count_no_frame, count_open_error, deliver, is_data, is_too_large, trust,
@@ -47,6 +48,7 @@ pub(in super::super) fn start(
 ) -> Result<Running, Error> {
     socket.forbid_fragments().map_err(Error::system("forbid IP fragments"))?;
     let link = Arc::new(ArcSwap::from_pointee(Link::default()));
+    let strangers = Strangers::default();
     let mut launch = Launch::new(vec![socket], &tap)?;
     let handle = TapHandle::of(&tap.queues[0])?;
     for queue in tap.queues {
@@ -54,6 +56,7 @@ pub(in super::super) fn start(
         launch.worker(queue, |outbox, counters| ClientSide {
             link,
             sealed: Sealed::default(),
+            strangers: strangers.clone(),
             counters,
             outbox,
         })?;
@@ -95,6 +98,7 @@ pub(in super::super) fn start(
         dial: Dial::new(server, launch.socket()?, launch.sender(), News::LookedUp, false),
         tap: handle,
         link: Arc::clone(&link),
+        strangers,
         counters: launch.counters(),
         buffer: Vec::new(),
         waiting: Vec::new(),
@@ -126,7 +130,7 @@ impl Default for Link {
 
 /// What a worker passes to the control thread.
 enum News {
-    Datagram(Vec<u8>),
+    Datagram { stranger: bool, bytes: Vec<u8> },
     TooLarge(usize),
     NetworkError,
     NetworkChanged,
@@ -137,6 +141,7 @@ enum News {
 struct ClientSide {
     link: Cache<Arc<ArcSwap<Link>>, Arc<Link>>,
     sealed: Sealed,
+    strangers: Strangers,
     counters: Arc<Counters>,
     outbox: Outbox<News>,
 }
@@ -170,16 +175,21 @@ impl Side for ClientSide {
     ) {
         let link = self.link.load();
         let header = is_data(datagram).then(|| Header::parse(datagram).ok()).flatten();
-        let known = header.and_then(|header| {
-            let keys = link.open.iter().find(|keys| keys.setup().local_id == header.receiver_id);
-            Some((header, keys?))
-        });
+        let known = header.and_then(|header| Some((header, link.opening(header.receiver_id)?)));
         let Some((header, keys)) = known else {
             if datagram.len() > MAX_RARE {
                 return self.counters.add(Counter::UnknownControl, 1);
             }
-            self.outbox.post(News::Datagram(datagram.to_vec()));
-            return;
+            // A handshake may be anybody's, and so may keys that are not known here.
+            let stranger = match Datagram::parse(datagram) {
+                Ok(Datagram::Sealed(header)) => link.opening(header.receiver_id).is_none(),
+                Ok(Datagram::Hello(_)) | Err(_) => {
+                    return self.counters.add(Counter::UnknownControl, 1);
+                }
+                Ok(_) => true,
+            };
+            let news = || News::Datagram { stranger, bytes: datagram.to_vec() };
+            return self.strangers.post(&self.outbox, &self.counters, stranger, news);
         };
         match keys.receive(now, &header, datagram) {
             Ok((_, Some(frame))) => deliver(&frame, datagram, tap),
@@ -205,6 +215,7 @@ struct ClientControl {
     _watch: Option<NetworkWatch>,
     tap: TapHandle,
     link: Arc<ArcSwap<Link>>,
+    strangers: Strangers,
     counters: Arc<Counters>,
     buffer: Vec<u8>,
     /// What is to be said as soon as the server's address is known.
@@ -229,7 +240,10 @@ impl ClientControl {
             let message = next_message(inbox, self.machine.poll_timeout());
             let now = clock::now();
             match message {
-                Some(Message::News(News::Datagram(mut datagram))) => {
+                Some(Message::News(News::Datagram { stranger, bytes: mut datagram })) => {
+                    if stranger {
+                        self.strangers.done();
+                    }
                     if let Some(frame) = self.machine.handle_input(now, &mut datagram) {
                         self.tap.write(frame.bytes(&datagram), trust(&frame), &self.counters);
                     }
@@ -373,6 +387,11 @@ fn route_to(server: SocketAddr) -> Option<Route> {
 const NAGGING_AFTER: u32 = 5;
 
 impl Link {
+    /// The keys that open datagrams with this id.
+    fn opening(&self, id: u32) -> Option<&Arc<Keys>> {
+        self.open.iter().find(|keys| keys.setup().local_id == id)
+    }
+
     fn open_and_seal(&mut self, keys: Arc<Keys>) {
         self.open.push(Arc::clone(&keys));
         self.seal = Some(keys);
