@@ -6,7 +6,7 @@ use std::time::Duration;
 use pnet_base::MacAddr;
 
 use crate::config::Config;
-use crate::fdb::{Fdb, nanos};
+use crate::fdb::{Fdb, leaf_limit, nanos};
 use crate::frame::{Address, Header};
 use crate::key;
 use crate::port::{Owner, Port};
@@ -177,8 +177,17 @@ impl<P: Port> Bridge<P> {
         vlan < key::VLANS && self.fdb.write().remove_static(vlan, Address::new(mac))
     }
 
-    /// Forgets all addresses of a leaf, static ones too, in time proportional to their number;
-    /// gives that number. For a leaf that is gone: nothing of it comes in any more.
+    /// Limits the learned addresses of one leaf to `max_macs`, 0 for no limit, in place of
+    /// [`Config::max_macs_per_leaf`], which counts again with `None`. Addresses that are too many
+    /// already stay until they age out, but no new one is learned before. Lasts until
+    /// [`purge`](Self::purge).
+    pub fn set_leaf_limit(&self, leaf: P, max_macs: Option<usize>) {
+        self.fdb.write().set_leaf_limit(leaf.to_bits(), max_macs.map(leaf_limit));
+    }
+
+    /// Forgets all addresses of a leaf, static ones too, and its own limit, in time proportional
+    /// to their number; gives that number. For a leaf that is gone: nothing of it comes in any
+    /// more.
     pub fn purge(&self, leaf: P) -> usize {
         self.fdb.purge(leaf.to_bits())
     }

@@ -18,6 +18,9 @@ use crate::writer::{State, Writer};
 
 /// Slots that one hold of the lock removes or examines at most, save for rare commands.
 pub(crate) const BATCH: usize = 64;
+/// Leaves that can be marked as at a limit of their own, whatever the limit of the others. Readers
+/// of further ones take the lock to hear it.
+const MARKS: usize = 4_096;
 
 /// When an address may move to a leaf; times in nanoseconds.
 #[derive(Debug, Clone, Copy)]
@@ -32,6 +35,8 @@ pub(crate) struct Limits {
     pub(crate) ageing: u64,
     pub(crate) macs: usize,
     pub(crate) macs_per_leaf: usize,
+    /// Leaves that are marked as at their limit, at most.
+    pub(crate) marks: usize,
     pub(crate) macs_root: usize,
     pub(crate) statics: usize,
     pub(crate) moves: Moves,
@@ -40,13 +45,13 @@ pub(crate) struct Limits {
 impl Limits {
     fn new(config: &Config) -> Self {
         let macs = config.max_macs.clamp(1, MOST_MACS);
+        let macs_per_leaf = leaf_limit(config.max_macs_per_leaf);
         Self {
             ageing: nanos(config.ageing),
             macs,
-            macs_per_leaf: match config.max_macs_per_leaf {
-                0 => usize::MAX,
-                limit => limit,
-            },
+            macs_per_leaf,
+            // All that can be at the common limit, and some at limits of their own.
+            marks: ((macs + 1) / macs_per_leaf).max(MARKS.min(macs + 1)),
             macs_root: config.max_macs_root.min(MOST_MACS),
             statics: config.max_static.max(config.protected.len()).min(MOST_MACS),
             moves: match config.moves {
@@ -59,9 +64,9 @@ impl Limits {
     }
 
     /// The slots that suffice at all times: one for each address and protection, one more for an
-    /// address on the move, which has two, and one for each leaf that can be at its limit.
+    /// address on the move, which has two, and one for each mark.
     fn slots(&self) -> usize {
-        self.macs + self.macs_root + self.statics + 1 + (self.macs + 1) / self.macs_per_leaf
+        self.macs + self.macs_root + self.statics + 1 + self.marks
     }
 }
 
@@ -183,7 +188,7 @@ impl Fdb {
         }
     }
 
-    /// Removes all that belongs to a leaf, a batch at a time so that nobody waits for long.
+    /// Removes all that belongs to a leaf, its limit last, a batch at a time so that nobody waits for long.
     pub(crate) fn purge(&self, leaf: u32) -> usize {
         let mut left = self.write().leaf_entries(leaf);
         let mut purged = 0;
@@ -195,6 +200,7 @@ impl Fdb {
             left -= removed;
             purged += removed;
         }
+        self.write().set_leaf_limit(leaf, None);
         purged
     }
 
@@ -222,6 +228,11 @@ impl Fdb {
             (found.index == index).then_some((key, found))
         })
     }
+}
+
+/// A limit of a leaf's addresses as it counts: 0 is none.
+pub(crate) fn leaf_limit(macs: usize) -> usize {
+    if macs == 0 { usize::MAX } else { macs }
 }
 
 /// A time as nanoseconds: 584 years until it saturates.

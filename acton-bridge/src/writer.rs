@@ -61,6 +61,10 @@ struct Leaf {
 pub(crate) struct State {
     slots: Slots,
     leaves: HashMap<u32, Leaf, RandomState>,
+    /// Of the leaves that have a limit of their own.
+    limits: HashMap<u32, usize, RandomState>,
+    /// Leaves that are marked as at their limit.
+    marks: usize,
     root: List,
     /// Learned from leaves, learned from the root, static or protected.
     macs: usize,
@@ -186,19 +190,29 @@ impl<'a> Writer<'a> {
 
     /// Room for one more address of a leaf: below its limit, or once what expired is removed.
     fn leaf_has_room(&mut self, leaf: u32, now: u64) -> bool {
-        let limit = self.fdb.limits.macs_per_leaf;
-        let Some(entry) = self.state.leaves.get(&leaf).filter(|entry| entry.learned >= limit)
-        else {
-            return true;
-        };
-        let (entries, mark) = (entry.entries, entry.mark);
+        let Some(entries) = self.at_limit(leaf).map(|entry| entry.entries) else { return true };
         let swept = self.sweep_list(entries, Owner::Leaf(leaf), now);
-        if swept.removed == 0
-            && let Some(mark) = mark
-        {
+        let Some(entry) = self.at_limit(leaf) else { return true };
+        if let Some(mark) = entry.mark {
             self.fdb.table.set_seen(mark, swept.quiet_until);
         }
-        swept.removed > 0
+        false
+    }
+
+    /// The leaf, where it may not learn one more address.
+    fn at_limit(&self, leaf: u32) -> Option<&Leaf> {
+        let own = self.state.limits.get(&leaf).copied();
+        let limit = own.unwrap_or(self.fdb.limits.macs_per_leaf);
+        self.state.leaves.get(&leaf).filter(|entry| entry.learned >= limit)
+    }
+
+    /// Gives a leaf a limit of its own, or the common one again.
+    pub(crate) fn set_leaf_limit(&mut self, leaf: u32, limit: Option<usize>) {
+        match limit {
+            Some(limit) => self.state.limits.insert(leaf, limit),
+            None => self.state.limits.remove(&leaf),
+        };
+        self.update_mark(leaf);
     }
 
     fn leaves_have_room(&mut self, now: u64) -> bool {
@@ -415,25 +429,41 @@ impl<'a> Writer<'a> {
                 leaf.entries.push(&mut state.slots, index);
                 leaf.learned += usize::from(learned);
                 state.macs += usize::from(learned);
-                let reached = leaf.learned >= self.fdb.limits.macs_per_leaf;
-                if reached && leaf.mark.is_none() {
-                    self.mark(port);
-                }
+                self.update_mark(port);
             }
         }
         Some(index)
     }
 
-    /// Says to readers that a leaf is at its limit. Its time is 0 until a frame is refused.
-    fn mark(&mut self, port: u32) {
-        if let Some(index) = self.take_slot() {
-            self.fdb.table.bind(index, key::at_limit(port), 0, 0);
-            self.fdb.table.link(index);
-            self.state.slots.cold[index as usize] = Cold { linked: true, ..Cold::default() };
-            if let Some(leaf) = self.state.leaves.get_mut(&port) {
-                leaf.mark = Some(index);
+    /// Says to readers whether a leaf is at its limit.
+    fn update_mark(&mut self, port: u32) {
+        let Some(mark) = self.state.leaves.get(&port).map(|leaf| leaf.mark) else { return };
+        let mark = match (mark, self.at_limit(port).is_some()) {
+            (None, true) => self.add_mark(port),
+            (Some(mark), false) => {
+                self.state.marks -= 1;
+                self.free_slot(mark);
+                None
             }
+            _ => return,
+        };
+        if let Some(leaf) = self.state.leaves.get_mut(&port) {
+            leaf.mark = mark;
         }
+    }
+
+    /// A mark's time is 0 until a frame is refused. `None` where there are as many as can be.
+    fn add_mark(&mut self, port: u32) -> Option<u32> {
+        if self.state.marks >= self.fdb.limits.marks {
+            return None;
+        }
+        let index = self.take_slot()?;
+        self.fdb.table.bind(index, key::at_limit(port), 0, 0);
+        self.fdb.table.link(index);
+        let state = &mut *self.state;
+        state.slots.cold[index as usize] = Cold { linked: true, ..Cold::default() };
+        state.marks += 1;
+        Some(index)
     }
 
     fn take_slot(&mut self) -> Option<u32> {
@@ -479,13 +509,10 @@ impl<'a> Writer<'a> {
                 let Some(leaf) = state.leaves.get_mut(&port) else { return };
                 leaf.entries.remove(&mut state.slots, index);
                 leaf.learned -= usize::from(learned);
-                let below = leaf.learned < self.fdb.limits.macs_per_leaf;
-                let mark = leaf.mark.take_if(|_| below);
-                if leaf.entries.len() == 0 {
-                    state.leaves.remove(&port);
-                }
-                if let Some(mark) = mark {
-                    self.free_slot(mark);
+                let is_empty = leaf.entries.len() == 0;
+                self.update_mark(port);
+                if is_empty {
+                    self.state.leaves.remove(&port);
                 }
             }
         }

@@ -33,6 +33,8 @@ struct Model {
     known: BTreeMap<(u16, MacAddr), Known>,
     listed: BTreeSet<MacAddr>,
     own: Option<MacAddr>,
+    /// Of leaves that have one of their own.
+    leaf_limits: BTreeMap<u32, usize>,
     first_frame: bool,
     freeze_after: u32,
     forward_reserved: bool,
@@ -216,7 +218,8 @@ impl Model {
                 }
             }
         }
-        if self.learned(|owner| owner == me) >= self.max_macs_per_leaf {
+        let limit = self.leaf_limits.get(&leaf).copied().unwrap_or(self.max_macs_per_leaf);
+        if limit != 0 && self.learned(|owner| owner == me) >= limit {
             return Err(DropReason::LeafLimit);
         }
         let from_leaf = known.is_some_and(|known| known.owner != Owner::Root);
@@ -301,6 +304,7 @@ enum Op {
     Leaf(u32, Frame),
     Wait(Duration),
     Purge(u32),
+    Limit(u32, Option<usize>),
     Sweep(usize),
     AddStatic(u16, MacAddr, Option<u32>),
     RemoveStatic(u16, MacAddr),
@@ -369,6 +373,7 @@ fn op() -> impl Strategy<Value = Op> {
         30 => (leaf(), frame()).prop_map(|(leaf, frame)| Op::Leaf(leaf, frame)),
         10 => wait().prop_map(Op::Wait),
         1 => leaf().prop_map(Op::Purge),
+        1 => (leaf(), prop::option::of(0..4usize)).prop_map(|(leaf, max)| Op::Limit(leaf, max)),
         1 => (0..40usize).prop_map(Op::Sweep),
         1 => (vlan(), station(), prop::option::of(leaf()))
             .prop_map(|(vlan, mac, leaf)| Op::AddStatic(vlan, mac, leaf)),
@@ -404,6 +409,7 @@ fn model(config: &Config) -> Model {
         known: BTreeMap::new(),
         listed: BTreeSet::new(),
         own: None,
+        leaf_limits: BTreeMap::new(),
         first_frame: config.moves == MovePolicy::FirstFrame,
         freeze_after: match config.moves {
             MovePolicy::Guarded { freeze_after, .. } => freeze_after,
@@ -411,10 +417,7 @@ fn model(config: &Config) -> Model {
         },
         forward_reserved: config.forward_reserved,
         max_macs: config.max_macs,
-        max_macs_per_leaf: match config.max_macs_per_leaf {
-            0 => usize::MAX,
-            limit => limit,
-        },
+        max_macs_per_leaf: config.max_macs_per_leaf,
         max_macs_root: config.max_macs_root,
         max_static: config.max_static,
     }
@@ -436,9 +439,17 @@ fn same_verdicts(config: Config, ops: Vec<Op>) -> Result<(), TestCaseError> {
             Op::Wait(time) => now += time,
             Op::Purge(leaf) => {
                 model.known.retain(|_, known| known.owner != Owner::Leaf(leaf));
+                model.leaf_limits.remove(&leaf);
                 let before = bridge.leaf_len(leaf);
                 prop_assert_eq!(bridge.purge(leaf), before);
                 prop_assert_eq!(bridge.leaf_len(leaf), 0);
+            }
+            Op::Limit(leaf, limit) => {
+                bridge.set_leaf_limit(leaf, limit);
+                match limit {
+                    Some(limit) => model.leaf_limits.insert(leaf, limit),
+                    None => model.leaf_limits.remove(&leaf),
+                };
             }
             Op::Sweep(budget) => {
                 prop_assert!(bridge.sweep(now, budget) <= budget);

@@ -472,6 +472,60 @@ fn a_leaf_at_its_limit_keeps_what_it_has() {
 }
 
 #[test]
+fn a_leaf_may_have_a_limit_of_its_own() {
+    let mut test = Test::new(Config::default().max_macs_per_leaf(3));
+    test.bridge.set_leaf_limit(A, Some(1));
+    test.hear(A, mac(1));
+    assert_eq!(test.refuse(A, mac(2)), DropReason::LeafLimit);
+    (1_001..1_004).for_each(|n| assert_eq!(test.hear(B, mac(n)), Learned::New));
+    assert_eq!(test.refuse(B, mac(1_004)), DropReason::LeafLimit);
+    // More is allowed at once, and 0 is no limit.
+    test.bridge.set_leaf_limit(A, Some(2));
+    test.hear(A, mac(2));
+    assert_eq!(test.refuse(A, mac(3)), DropReason::LeafLimit);
+    test.bridge.set_leaf_limit(A, Some(0));
+    test.wait(secs(100));
+    (3..103).for_each(|n| assert_eq!(test.hear(A, mac(n)), Learned::New));
+    // Less counts for new ones alone, until as many have expired as are too many.
+    test.bridge.set_leaf_limit(A, Some(2));
+    assert_eq!(test.refuse(A, mac(200)), DropReason::LeafLimit);
+    (1..103).for_each(|n| assert_eq!(test.hear(A, mac(n)), Learned::Nothing));
+    test.wait(secs(299));
+    (1..3).for_each(|n| assert_eq!(test.hear(A, mac(n)), Learned::Nothing));
+    test.wait(secs(1));
+    assert_eq!(test.refuse(A, mac(200)), DropReason::LeafLimit);
+    test.wait(secs(299));
+    assert_eq!(test.hear(A, mac(200)), Learned::New);
+    // It goes with the leaf, or for the common one.
+    test.bridge.purge(A);
+    (0..3).for_each(|n| assert_eq!(test.hear(A, mac(n)), Learned::New));
+    assert_eq!(test.refuse(A, mac(3)), DropReason::LeafLimit);
+    test.bridge.set_leaf_limit(A, Some(4));
+    test.hear(A, mac(3));
+    test.bridge.set_leaf_limit(A, None);
+    assert_eq!(test.refuse(A, mac(4)), DropReason::LeafLimit);
+}
+
+#[test]
+fn any_number_of_leaves_may_have_limits_of_their_own() {
+    const LEAVES: u32 = 10_000;
+    let test = Test::new(Config::default().max_macs_per_leaf(0));
+    for leaf in 0..LEAVES {
+        test.bridge.set_leaf_limit(leaf, Some(1));
+        test.hear(leaf, mac(leaf));
+    }
+    for leaf in 0..LEAVES {
+        assert_eq!(test.refuse(leaf, mac(LEAVES + leaf)), DropReason::LeafLimit);
+        test.bridge.purge(leaf);
+    }
+    // None of them holds on to a place in the table.
+    for n in 0..65_536 {
+        test.hear(A, mac(n));
+    }
+    assert_eq!(test.refuse(A, mac(65_536)), DropReason::TableFull);
+}
+
+#[test]
 fn static_entries_do_not_use_up_a_leaf() {
     let test = Test::new(Config::default().max_macs_per_leaf(1));
     (10..20).for_each(|n| test.bridge.add_static(0, mac(n), Owner::Leaf(A)).unwrap());

@@ -30,7 +30,9 @@ testbed::main! {
     a_psk_of_the_clients_own_is_needed_where_listed,
     a_full_server_says_so,
     the_last_of_two_clients_with_one_key_wins,
+    two_machines_with_one_key_raise_an_alarm,
     a_listed_mac_is_its_clients_alone,
+    a_listed_limit_of_macs_is_kept_and_followed,
 }
 
 const ACTON: &str = env!("CARGO_BIN_EXE_acton");
@@ -334,6 +336,32 @@ fn the_last_of_two_clients_with_one_key_wins() {
     assert_eq!(lines(&log, " up: ").len(), 1, "{log}");
 }
 
+fn two_machines_with_one_key_raise_an_alarm() {
+    let world = world(2);
+    let invite = world.keys.named_invite("twin", &[]);
+    let server = world.serve(&[]);
+    let first = start(&world, 0, &invite);
+    first.wait_for(said::CONNECTED);
+    ping_until_answered(&world.clients[0], ROOT_V4);
+    // It does not hear that it has been replaced, and so goes on as if it had not been.
+    support::shell(&world.server, "ip route add blackhole 192.0.2.10/32");
+    let second = start(&world, 1, &invite);
+    second.wait_for(said::CONNECTED);
+    let alarm = "two clients fight for the key of twin; give each an invite of its own";
+    let wire = world.client_wire(0);
+    let up = frame(SERVER_MAC, client_mac(0), TEST_ETHERTYPE, &[1; 60]);
+    let count = |text| lines(&server.log(), text).len();
+    support::wait_until("the server raises an alarm", || {
+        wire.send(&up);
+        count(alarm) == 1
+    });
+    ping_until_answered(&world.clients[1], ROOT_V4);
+    (0..10).for_each(|_| wire.send(&up));
+    assert!(answers(&world.clients[1], ROOT_V4));
+    assert_eq!(count(alarm), 1, "{}", server.log());
+    assert!(!second.stop().contains(said::LOST));
+}
+
 /// A host that belongs behind client "owner".
 const PRINTER: MacAddr = mac(0x50);
 
@@ -377,4 +405,45 @@ fn a_listed_mac_is_its_clients_alone() {
     // Protected while the owner is away, its own from the server's word on that it is there.
     let dropped = ["drop.source_protected", "drop.source_static"].map(|name| counter(&log, name));
     assert_eq!(dropped.iter().sum::<u64>(), 2, "{log}");
+}
+
+fn a_listed_limit_of_macs_is_kept_and_followed() {
+    let world = world(2);
+    let invites = ["few", "many"].map(|name| world.keys.named_invite(name, &[]));
+    let list = world.keys.path("server").join("clients");
+    let text = fs::read_to_string(&list).unwrap();
+    let limited = |limit| text.replace(" few", &format!(" few max-macs={limit}"));
+    fs::write(&list, limited(2)).unwrap();
+    let server = world.serve(&["--macs-per-client", "3"]);
+    let clients = [0, 1].map(|i| start(&world, i, &invites[usize::from(i)]));
+    clients.iter().for_each(|client| client.wait_for(said::CONNECTED));
+    let (root, few, many) = (world.server_wire(), world.client_wire(0), world.client_wire(1));
+    // Host 0 is the client itself, the others are behind it.
+    let says = |client: u8, host: u8| {
+        let from = if host == 0 { client_mac(client) } else { mac(0x60 + 0x10 * client + host) };
+        frame(SERVER_MAC, from, TEST_ETHERTYPE, &[host; 60])
+    };
+    let hears = |wire: &Wire, client, host| {
+        wire.send(&says(client, host));
+        wire.send(&says(client, 0));
+        root.receive_until(&says(client, 0)).contains(&says(client, host))
+    };
+    let heard = |wire, client| [0, 1, 2, 3].map(|host| host == 0 || hears(wire, client, host));
+    assert_eq!(heard(&few, 0), [true, true, false, false]);
+    assert_eq!(heard(&many, 1), [true, true, true, false]);
+    server.wait_for("more MACs than it may");
+    // The list counts as it is now.
+    fs::write(&list, limited(0)).unwrap();
+    server.signal(Signal::SIGHUP);
+    support::wait_until("the limit is off", || hears(&few, 0, 3));
+    assert_eq!(heard(&few, 0), [true, true, true, true]);
+    assert_eq!(heard(&many, 1), [true, true, true, false]);
+    fs::write(&list, text.replace(" many", " many max-macs=4")).unwrap();
+    server.signal(Signal::SIGHUP);
+    support::wait_until("the limit is higher", || hears(&many, 1, 3));
+    for client in clients {
+        assert!(!client.stop().contains(said::LOST));
+    }
+    let log = server.stop();
+    assert!(counter(&log, "drop.leaf_limit") >= 3, "{log}");
 }

@@ -7,7 +7,7 @@ mod support;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use acton_netns::{Veth, veth};
+use acton_netns::{Namespace, Veth, veth};
 use pnet_base::MacAddr;
 use support::{
     Acton, Capture, HANG, Impairment, Mode, PORT, ROOT_V4, SERVER_MAC, TEST_ETHERTYPE, Wire, World,
@@ -18,10 +18,15 @@ use support::{
 testbed::main! {
     a_rebound_client_goes_on_within_a_round_trip,
     a_client_with_a_new_address_goes_on_with_its_session,
+    a_silent_client_tells_of_a_new_address_by_itself,
+    a_silent_client_tells_of_a_new_way_by_itself,
     a_killed_server_is_back_for_its_clients_in_seconds,
     a_third_lost_each_way_keeps_the_session,
     a_path_that_shrinks_silently_is_noticed: ["ethtool"],
     a_router_that_says_how_much_it_carries_is_heard: ["ethtool"],
+    a_jumbo_link_is_used: ["ethtool", "tcpdump"],
+    a_link_of_another_mtu_is_followed: ["ethtool", "tcpdump"],
+    a_small_link_costs_no_frame: ["ethtool", "tcpdump"],
     full_frames_need_no_ip_fragments: ["ethtool", "tcpdump"],
     tcp_is_made_to_fit_one_datagram: ["ethtool", "tcpdump"],
 }
@@ -86,6 +91,16 @@ fn a_rebound_client_goes_on_within_a_round_trip() {
     one_session(&client, &server);
 }
 
+fn change_address(world: &World, old: &str, new: &str) {
+    shell(
+        &world.clients[0],
+        &format!(
+            "ip address del 192.0.2.{old}/24 dev eth0
+             ip address add 192.0.2.{new}/24 dev eth0"
+        ),
+    );
+}
+
 fn a_client_with_a_new_address_goes_on_with_its_session() {
     let world = world();
     let server = world.serve(&[]);
@@ -93,13 +108,7 @@ fn a_client_with_a_new_address_goes_on_with_its_session() {
     let (root, wire) = (world.server_wire(), world.client_wire(0));
     ping_until_answered(&world.clients[0], ROOT_V4);
     for (round, [old, new]) in [["10", "99"], ["99", "98"]].into_iter().enumerate() {
-        shell(
-            &world.clients[0],
-            &format!(
-                "ip address del 192.0.2.{old}/24 dev eth0
-                 ip address add 192.0.2.{new}/24 dev eth0"
-            ),
-        );
+        change_address(&world, old, new);
         let start = Instant::now();
         let up = numbered(SERVER_MAC, client_mac(0), round as u32);
         wire.send(&up);
@@ -110,6 +119,85 @@ fn a_client_with_a_new_address_goes_on_with_its_session() {
         assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
         ping_until_answered(&world.server, leaf(0)[0]);
     }
+    one_session(&client, &server);
+}
+
+/// A client that says nothing by itself for an hour, and its server.
+fn silent(world: &World) -> (Acton, Acton) {
+    let server = world.serve(&["--keepalive", "3600"]);
+    let client = world.join(0, &["--keepalive", "3600"]);
+    ping_until_answered(&world.clients[0], ROOT_V4);
+    // The kernel has its own reasons to send: IPv6 looks for routers, and tells of groups.
+    shell(&world.clients[0], "echo 1 > /proc/sys/net/ipv6/conf/client/disable_ipv6");
+    (server, client)
+}
+
+/// Demands that frames from the LAN reach the client, who has sent none of its own.
+fn reaches_the_silent(root: &Wire, wire: &Wire, number: u32) {
+    let down = numbered(client_mac(0), SERVER_MAC, number);
+    root.send(&down);
+    wire.receive_until(&down);
+    while let Some(frame) = root.receive(Duration::ZERO) {
+        assert_ne!(frame[6..12], client_mac(0).octets(), "the client sent {frame:02x?}");
+    }
+}
+
+fn a_silent_client_tells_of_a_new_address_by_itself() {
+    let world = world();
+    let (server, client) = silent(&world);
+    let (root, wire) = (world.server_wire(), world.client_wire(0));
+    let move_to = |old, new| change_address(&world, old, new);
+    for (round, [old, new]) in [["10", "99"], ["99", "98"]].into_iter().enumerate() {
+        let start = Instant::now();
+        move_to(old, new);
+        server.wait_for(&format!("{} 192.0.2.{new}:", said::MOVED));
+        println!("new address: the server knew it after {:?}", start.elapsed());
+        reaches_the_silent(&root, &wire, round as u32);
+    }
+    // What has nothing to do with the server is none of its business.
+    shell(
+        &world.clients[0],
+        "ip link add other type veth peer name peer
+         ip address add 198.51.100.1/24 dev other
+         ip link set other up
+         ip route add 203.0.113.0/24 dev other",
+    );
+    move_to("98", "97");
+    server.wait_for(&format!("{} 192.0.2.97:", said::MOVED));
+    reaches_the_silent(&root, &wire, 99);
+    let told = client.log().lines().filter(|line| line.contains(said::CHANGED)).count();
+    assert_eq!(told, 3, "{}", client.log());
+    one_session(&client, &server);
+}
+
+fn a_silent_client_tells_of_a_new_way_by_itself() {
+    let world = world();
+    // Two ways lead to the server, and each shows it another address.
+    let second = Namespace::new().unwrap();
+    veth(&world.clients[0], "eth1", &second, "left", &Veth::new()).unwrap();
+    veth(&world.server, "eth1", &second, "right", &Veth::new()).unwrap();
+    shell(&world.clients[0], "ip address add 198.51.100.2/24 dev eth1");
+    shell(
+        &second,
+        "ip address add 198.51.100.1/24 dev left
+         ip address add 203.0.113.1/24 dev right
+         ip route add 192.0.2.1/32 via 203.0.113.2
+         echo 1 > /proc/sys/net/ipv4/ip_forward",
+    );
+    shell(
+        &world.server,
+        "ip address add 203.0.113.2/24 dev eth1
+         ip route add 198.51.100.0/24 via 203.0.113.1",
+    );
+    let (server, client) = silent(&world);
+    let (root, wire) = (world.server_wire(), world.client_wire(0));
+    shell(&world.clients[0], "ip route add 192.0.2.1/32 via 198.51.100.1");
+    server.wait_for(&format!("{} 198.51.100.2:", said::MOVED));
+    reaches_the_silent(&root, &wire, 1);
+    // The link goes away, and with it the route.
+    shell(&world.clients[0], "ip link set eth1 down");
+    server.wait_for(&format!("{} 192.0.2.10:", said::MOVED));
+    reaches_the_silent(&root, &wire, 2);
     one_session(&client, &server);
 }
 
@@ -229,6 +317,72 @@ fn a_router_that_says_how_much_it_carries_is_heard() {
     println!("MTU 1,500 -> 1,300, announced: {lost} pings lost");
     assert!(lost <= 6, "{lost}");
     one_session(&client, &server);
+}
+
+fn a_jumbo_link_is_used() {
+    let world = World::with_mtu(1, 9_000).speaking(Mode::Secure);
+    world.as_on_a_cable();
+    let server = world.serve(&["-l", "::", "--mtu", "9000"]);
+    for (address, payload) in [("192.0.2.1", 8_972), ("2001:db8::1", 8_952)] {
+        let client = world.join_at(0, address, &["--mtu", "9000"]);
+        fill_the_path(&world, payload);
+        client.stop();
+    }
+    let log = server.stop();
+    assert_eq!(counter(&log, "drop.udp_too_large"), 0, "{log}");
+}
+
+fn a_link_of_another_mtu_is_followed() {
+    let world = world();
+    world.as_on_a_cable();
+    let server = world.serve(&["--mtu", "9000"]);
+    let client = world.join(0, &["--mtu", "9000"]);
+    fill_the_path(&world, 1_472);
+    // The client's own link last, for that is what it looks at.
+    shell(&world.switch, "for port in lan port1 port10; do ip link set $port mtu 9000; done");
+    for host in [&world.server, &world.clients[0]] {
+        shell(host, "ip link set eth0 mtu 9000");
+    }
+    fill_the_path(&world, 8_972);
+    // What is on its way may be lost, as where a cable is pulled.
+    shell(&world.clients[0], "ip link set eth0 mtu 1400");
+    client.wait_for_nth(said::CHANGED, 2);
+    fill_the_path(&world, 1_372);
+    one_session(&client, &server);
+}
+
+fn a_small_link_costs_no_frame() {
+    let world = world();
+    world.as_on_a_cable();
+    shell(&world.clients[0], "ip link set eth0 mtu 1400");
+    let server = world.serve(&[]);
+    let client = world.join(0, &[]);
+    let (root, leaf) = (world.server_wire(), world.client_wire(0));
+    let full = |to, from, number| {
+        let mut frame = numbered(to, from, number);
+        frame.resize(1_514, 3);
+        frame
+    };
+    // From the first frame on, while the search goes on, and until it has found what there is.
+    let mut number = 0;
+    let both_ways = |number: &mut u32| {
+        for _ in 0..50 {
+            *number += 1;
+            let up = full(SERVER_MAC, client_mac(0), *number);
+            leaf.send(&up);
+            let down = full(client_mac(0), SERVER_MAC, *number);
+            root.send(&down);
+            root.receive_until(&up);
+            leaf.receive_until(&down);
+        }
+    };
+    both_ways(&mut number);
+    fill_the_path(&world, 1_372);
+    both_ways(&mut number);
+    one_session(&client, &server);
+    for log in [client.stop(), server.stop()] {
+        assert_eq!(counter(&log, "drop.udp_too_large"), 0, "{log}");
+    }
 }
 
 /// A host behind the client.

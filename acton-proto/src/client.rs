@@ -430,6 +430,19 @@ impl Client {
         }
     }
 
+    /// The link that leads to the server carries datagrams of `pmtu` bytes now. A HELLO under way
+    /// is made anew to say so; with a session the server hears it by a rekey.
+    pub fn set_pmtu(&mut self, now: Duration, wall: u64, pmtu: u16) {
+        if std::mem::replace(&mut self.config.pmtu, pmtu) == pmtu || self.closed {
+            return;
+        }
+        if let Some(live) = &mut self.live {
+            live.limit_pmtu(now, pmtu);
+            self.rekey(now);
+        }
+        self.renew_hello(now, wall);
+    }
+
     /// The system refused to send a datagram of `size` bytes (EMSGSIZE, EINVAL).
     pub fn handle_too_large(&mut self, size: u16) {
         if let Some(live) = &mut self.live {

@@ -13,7 +13,7 @@ use acton_proto::server::{
 };
 use acton_proto::session::{KeyLog, REKEY_AFTER, Role, Suite};
 use acton_proto::wire::{Bye, Datagram, Key, Refusal, Suites};
-use secure_rig::{Rig, SECOND, client_config, frame, name, path, secret, server_config};
+use secure_rig::{Rig, SECOND, WALL, client_config, frame, name, path, secret, server_config};
 
 fn key(n: u8) -> Key {
     public_key(&secret(n))
@@ -42,7 +42,8 @@ fn the_first_datagrams_of_a_session_are_few() {
     let rig = Rig::connected();
     let names: Vec<_> = rig.wire.iter().map(|packet| name(&packet.bytes)).collect();
     assert_eq!(names[..3], ["HELLO", "WELCOME", "CONTROL"]);
-    assert!(matches!(rig.events[..], [ServerEvent::SessionUp { .. }]));
+    let [ServerEvent::SessionUp { client_time, .. }] = rig.events[..] else { panic!() };
+    assert!((WALL..=rig.wall()).contains(&client_time), "{client_time}");
     let events = &rig.stations[0].events;
     assert!(matches!(
         events[..],
@@ -243,6 +244,50 @@ fn a_size_that_the_system_refuses_is_not_used_again() {
     for keys in [client, server] {
         assert!((1384..=1400).contains(&keys.link().path_mtu()), "{}", keys.link().path_mtu());
     }
+}
+
+#[test]
+fn a_client_whose_link_is_another_says_so() {
+    let mut server = server_config();
+    server.pmtu = 8972;
+    let mut rig = Rig::new(server, Box::new(AnyClient));
+    let client = rig.add(client_config(10), path(1));
+    let set = |rig: &mut Rig, pmtu| {
+        let (now, wall) = (rig.now, rig.wall());
+        rig.stations[client].client.set_pmtu(now, wall, pmtu);
+    };
+    let sizes = |rig: &Rig| {
+        let client = rig.stations[client].client.keys().unwrap().link().path_mtu();
+        let server = rig.server.sessions().next().unwrap().keys.link().path_mtu();
+        (client, server)
+    };
+    // The server's address is known only now, and with it the link: the HELLO that waited for it
+    // goes anew.
+    rig.tick();
+    assert_eq!(rig.take_client(client).len(), 1);
+    set(&mut rig, 1452);
+    rig.run(SECOND);
+    assert_eq!(sizes(&rig), (1452, 1452));
+    let hellos = |rig: &Rig| rig.wire.iter().filter(|p| name(&p.bytes) == "HELLO").count();
+    let before = hellos(&rig);
+    set(&mut rig, 1452);
+    rig.run(SECOND);
+    assert_eq!(hellos(&rig), before);
+    // Jumbo frames, and back: both ends follow, and the session goes on.
+    set(&mut rig, 8972);
+    rig.run(SECOND);
+    assert_eq!(sizes(&rig), (8972, 8972));
+    rig.mtu = 1372;
+    set(&mut rig, 1372);
+    assert!(sizes(&rig).0 <= 1372);
+    rig.run(SECOND);
+    assert_eq!(sizes(&rig), (1372, 1372));
+    rig.assert_works(client, &key(10));
+    assert_eq!(hellos(&rig), before + 2);
+    let of_sessions = |event: &&ServerEvent| {
+        matches!(event, ServerEvent::SessionUp { .. } | ServerEvent::SessionDown { .. })
+    };
+    assert_eq!(rig.events.iter().filter(of_sessions).count(), 1);
 }
 
 #[test]

@@ -78,7 +78,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 4_096)]
     max_sessions: u16,
 
-    /// MACs behind one client, at most; 0 for no limit
+    /// MACs behind one client, at most, where the list of clients has no max-macs= for it; 0 for
+    /// no limit
     #[arg(long, value_name = "N", default_value_t = 16)]
     macs_per_client: usize,
 

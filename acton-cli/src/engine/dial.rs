@@ -42,6 +42,11 @@ impl<M: Send + 'static> Dial<M> {
         Arc::clone(&self.peer)
     }
 
+    /// The address, where it is known.
+    pub(super) fn peer_address(&self) -> Option<SocketAddr> {
+        *self.peer.lock()
+    }
+
     /// Whether the socket points at an address and no look-up is under way: what is said before
     /// waits.
     pub(super) fn is_ready(&self) -> bool {

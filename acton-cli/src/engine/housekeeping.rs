@@ -16,7 +16,10 @@ const SWEEP_BUDGET: usize = 4_096;
 const WARN_INTERVAL: Duration = Duration::from_secs(60);
 /// Limits worth a warning, and what may be done.
 const LIMITS: [(DropReason, &str); 2] = [
-    (DropReason::LeafLimit, "a client has more MACs than --macs-per-client"),
+    (
+        DropReason::LeafLimit,
+        "a client has more MACs than it may (--macs-per-client, or max-macs= in the list)",
+    ),
     (DropReason::TableFull, "the table of MACs is full"),
 ];
 

@@ -161,7 +161,8 @@ impl ServerBuilder {
         self
     }
 
-    /// MACs behind one client, at most; 0 for no limit. Frames from further ones are dropped.
+    /// MACs behind one client, at most, where the list of clients does not say otherwise; 0 for no
+    /// limit. Frames from further ones are dropped.
     #[must_use]
     pub fn macs_per_client(mut self, macs: usize) -> Self {
         self.macs_per_client = macs;
@@ -195,8 +196,14 @@ impl ServerBuilder {
             .map_err(|source| Error::Bind { address: self.listen, source })?;
         let tap = self.tap.open(self.workers, true)?;
         let own_mac = tap.interface.mac()?;
-        let config = Config::default()
+        let listed = self.clients.as_ref().and_then(Watched::list);
+        let owned: usize = listed.iter().flat_map(|list| list.iter()).map(|c| c.macs.len()).sum();
+        let config = Config::default();
+        // Each has an entry at all times; a list may become longer.
+        let max_static = config.max_static + 2 * owned;
+        let config = config
             .ageing(self.mac_ageing)
+            .max_static(max_static)
             .max_macs_per_leaf(self.macs_per_client)
             .moves(moves);
         let bridge = Arc::new(Bridge::new(config));

@@ -59,9 +59,11 @@ impl ClientList {
     /// # Errors
     /// Where the file is not there, has an error, lists no such client, or cannot be written.
     pub fn remove(path: &Path, name: &str) -> Result<usize, KeyError> {
+        let no_list = || KeyError::NoList { path: path.to_owned() };
+        // Without the file there may be no directory to lock.
+        clients::read(path)?.ok_or_else(no_list)?;
         let _lock = file::lock_beside(path)?;
-        let contents =
-            clients::read(path)?.ok_or_else(|| KeyError::NoList { path: path.to_owned() })?;
+        let contents = clients::read(path)?.ok_or_else(no_list)?;
         let list = Self::parse(path, &contents)?;
         if list.find(name).is_none() {
             return Err(KeyError::UnknownClient { path: path.to_owned(), name: name.to_owned() });
@@ -113,7 +115,9 @@ mod tests {
     fn the_first_client_makes_the_list_and_the_last_leaves_it() {
         let directory = Directory::new();
         let path = directory.join("clients");
-        assert!(matches!(ClientList::remove(&path, "client-1"), Err(KeyError::NoList { .. })));
+        for none in [&path, &directory.join("nowhere/clients")] {
+            assert!(matches!(ClientList::remove(none, "client-1"), Err(KeyError::NoList { .. })));
+        }
         assert!(ClientList::add(&path, &client(1)).unwrap());
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         assert_eq!(ClientList::remove(&path, "client-1").unwrap(), 0);

@@ -15,7 +15,7 @@ pub(crate) struct Capture<'n> {
     file: PathBuf,
 }
 
-/// An IPv4 packet of a capture, from its header on.
+/// An IP packet of a capture, from its header on.
 #[derive(Debug, Clone)]
 pub(crate) struct Captured(Vec<u8>);
 
@@ -36,7 +36,7 @@ impl<'n> Capture<'n> {
         Self { namespace, device, tcpdump, file }
     }
 
-    /// The IPv4 packets so far; none was lost.
+    /// The IP packets so far; none was lost.
     #[track_caller]
     pub(crate) fn stop(self) -> Vec<Captured> {
         // What tcpdump has not read when it is told to end is lost, so it must have read the last.
@@ -63,7 +63,7 @@ fn read(file: &[u8]) -> Vec<Captured> {
         let length = word(&rest[8..]) as usize;
         assert_eq!(length, word(&rest[12..]) as usize, "cut short");
         let frame = &rest[16..][..length];
-        if frame[12..14] == [8, 0] {
+        if matches!(frame[12..14], [0x08, 0x00] | [0x86, 0xdd]) {
             packets.push(Captured(frame[14..].to_vec()));
         }
         rest = &rest[16 + length..];
@@ -72,21 +72,31 @@ fn read(file: &[u8]) -> Vec<Captured> {
 }
 
 impl Captured {
-    /// The length in the IPv4 header, bytes.
+    fn is_ipv6(&self) -> bool {
+        self.0[0] >> 4 == 6
+    }
+
+    fn word(&self, at: usize) -> u16 {
+        u16::from_be_bytes([self.0[at], self.0[at + 1]])
+    }
+
+    /// The length by its header, bytes.
     pub(crate) fn len(&self) -> usize {
-        usize::from(u16::from_be_bytes([self.0[2], self.0[3]]))
+        usize::from(if self.is_ipv6() { 40 + self.word(4) } else { self.word(2) })
     }
 
     pub(crate) fn may_be_fragmented(&self) -> bool {
-        self.0[6] & 0x40 == 0
+        !self.is_ipv6() && self.0[6] & 0x40 == 0
     }
 
     pub(crate) fn is_fragment(&self) -> bool {
-        u16::from_be_bytes([self.0[6], self.0[7]]) & 0x3fff != 0
+        if self.is_ipv6() { self.0[6] == 44 } else { self.word(6) & 0x3fff != 0 }
     }
 
     fn protocol(&self, number: u8) -> Option<&[u8]> {
-        (self.0[9] == number).then(|| &self.0[usize::from(self.0[0] & 0xf) * 4..self.len()])
+        let (protocol, header) =
+            if self.is_ipv6() { (self.0[6], 40) } else { (self.0[9], (self.0[0] & 0xf) * 4) };
+        (protocol == number).then(|| &self.0[header.into()..self.len()])
     }
 
     /// The payload of UDP from or to this port.

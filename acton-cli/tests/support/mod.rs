@@ -66,6 +66,8 @@ pub(crate) mod said {
     pub(crate) const EXPIRED: &str = "silent too long";
     /// By a server in secure mode of a client.
     pub(crate) const MOVED: &str = "moved to";
+    /// By a client in secure mode, when its own network is another.
+    pub(crate) const CHANGED: &str = "this host's way to";
 }
 
 /// The MAC addresses of the server's TAP and of client 0's.

@@ -46,6 +46,14 @@ impl Client {
         self.transmit_hello(now);
     }
 
+    /// Has a HELLO under way say what the settings are now.
+    pub(super) fn renew_hello(&mut self, now: Duration, wall: u64) {
+        if self.pending.is_some() {
+            self.pending = self.make_hello(now, wall);
+            self.transmit_hello(now);
+        }
+    }
+
     fn transmit_hello(&mut self, now: Duration) {
         let Some(pending) = &self.pending else { return };
         let mut hello = pending.hello;
@@ -157,14 +165,15 @@ impl Client {
         self.rekey_at = rekey_time(now, self.config.rekey_after, self.random_unit());
         self.attempts = 0;
         self.liveness.keys_changed(now, payload.keepalive.min(self.config.keepalive.max(1)));
+        let max_pmtu = payload.pmtu.min(self.config.pmtu);
         if let Some(live) = &mut self.live {
+            live.set_max_pmtu(now, max_pmtu);
             if let Some(dropped) = live.replace(Arc::clone(&keys)) {
                 let local_id = dropped.setup().local_id;
                 self.events.push_back(ClientEvent::KeysDropped { local_id });
             }
             self.events.push_back(ClientEvent::KeysChanged { keys });
         } else {
-            let max_pmtu = payload.pmtu.min(self.config.pmtu);
             self.live = Some(Live::new(now, Arc::clone(&keys), max_pmtu));
             self.up_since = now;
             self.events.push_back(ClientEvent::Connected { keys, server_time: payload.time });

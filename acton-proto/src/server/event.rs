@@ -49,6 +49,8 @@ pub enum ServerEvent {
         path: Path,
         /// To seal and open frames with.
         keys: Arc<Keys>,
+        /// The client's wall clock when it asked, nanoseconds since 1970.
+        client_time: u64,
     },
     /// Keys that may open datagrams of a session but not seal yet. The first datagram they open is
     /// for [`Server::handle_notice`](super::Server::handle_notice).

@@ -118,7 +118,7 @@ impl Server {
 
     /// The client has the new keys.
     fn confirm(&mut self, now: Duration, slot: u32, pending: Pending, from: Path) {
-        let Pending { keys, path, instance, max_pmtu, dead_after, .. } = pending;
+        let Pending { keys, path, instance, max_pmtu, dead_after, timestamp, .. } = pending;
         let (id, check_at) = (SessionId(slot), now + CHECK_EVERY);
         let Some(Some(peer)) = self.peers.get_mut(slot as usize) else { return };
         let client = peer.client;
@@ -134,6 +134,7 @@ impl Server {
         match &mut peer.session {
             Some(session) if session.instance == instance => {
                 let dropped = session.live.replace(Arc::clone(&keys));
+                session.live.set_max_pmtu(now, max_pmtu);
                 session.dead_after = dead_after;
                 self.events.push_back(ServerEvent::KeysChanged { id, keys, replaced: false });
                 // WELCOME came to the HELLO's address, or there would be no confirmation.
@@ -171,7 +172,14 @@ impl Server {
                 peer.session = Some(fresh(None));
                 self.embryo_count -= 1;
                 self.session_count += 1;
-                self.events.push_back(ServerEvent::SessionUp { id, client, path, keys });
+                let client_time = timestamp;
+                self.events.push_back(ServerEvent::SessionUp {
+                    id,
+                    client,
+                    path,
+                    keys,
+                    client_time,
+                });
             }
         }
         self.reschedule(now, slot);

@@ -101,6 +101,19 @@ impl Live {
         taken
     }
 
+    /// What the links of both ends carry may be another now.
+    pub(crate) fn set_max_pmtu(&mut self, now: Duration, max_pmtu: u16) {
+        if max_pmtu != self.max_pmtu {
+            self.max_pmtu = max_pmtu;
+            self.path_changed(now);
+        }
+    }
+
+    /// This end's link carries no more than `pmtu`; that it carries more, the peer must hear first.
+    pub(crate) fn limit_pmtu(&mut self, now: Duration, pmtu: u16) {
+        self.set_max_pmtu(now, pmtu.min(self.max_pmtu));
+    }
+
     /// The path is another: nothing is known of it.
     pub(crate) fn path_changed(&mut self, now: Duration) {
         self.path_mtu = PathMtu::new(now, self.max_pmtu);

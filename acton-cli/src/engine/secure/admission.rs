@@ -26,7 +26,6 @@ impl Admitted {
     /// Whoever holds the network key; as soon as `watched` has a list, those on it.
     pub(in super::super) fn new(watched: Option<Watched>) -> Self {
         let list = watched.as_ref().and_then(Watched::list).cloned();
-        list.iter().for_each(|list| warn_of_limits(list));
         Self { list, watched, due: Duration::ZERO }
     }
 
@@ -72,7 +71,6 @@ impl Admitted {
     fn replace(&mut self, list: Option<Arc<ClientList>>) -> Option<Box<dyn Clients>> {
         if let Some(list) = &list {
             log::info!("read the list of clients again: {} on it", list.len());
-            warn_of_limits(list);
         }
         self.list = list;
         Some(self.policy())
@@ -87,15 +85,20 @@ impl Admitted {
         self.listed(key).map_or_else(|| Short(key).to_string(), |client| client.name.clone())
     }
 
+    /// How many MACs may be behind a client, where the list says so; 0 for any number.
+    pub(super) fn max_macs(&self, key: &Key) -> Option<usize> {
+        self.listed(key)?.max_macs
+    }
+
+    /// The MACs that are always this client's own.
+    pub(super) fn macs(&self, key: &Key) -> &[MacAddr] {
+        self.listed(key).map_or(&[], |client| &client.macs)
+    }
+
     /// Every MAC that is always one listed client's own.
     pub(super) fn all_macs(&self) -> impl Iterator<Item = (Key, MacAddr)> {
         let clients = self.list.iter().flat_map(|list| list.iter());
         clients.flat_map(|client| client.macs.iter().map(|&mac| (client.key, mac)))
-    }
-
-    /// Whether there is any.
-    pub(super) fn has_macs(&self) -> bool {
-        self.all_macs().next().is_some()
     }
 }
 
@@ -104,15 +107,5 @@ struct Listed(Arc<ClientList>);
 impl Clients for Listed {
     fn admit(&self, client: &Key) -> Option<Admission> {
         self.0.get(client).map(|client| Admission { psk: client.psk.clone() })
-    }
-}
-
-/// A limit that is not kept must not look as if it were.
-fn warn_of_limits(list: &ClientList) {
-    for client in list.iter().filter(|client| client.max_macs.is_some()) {
-        log::warn!(
-            "max-macs of {} is not applied in this version; --macs-per-client holds for all",
-            client.name
-        );
     }
 }

@@ -9,17 +9,19 @@ use std::time::Duration;
 use acton_proto::client::{Client, ClientConfig, ClientEvent, DownReason};
 use acton_proto::handshake::SystemRandom;
 use acton_proto::session::{KeyLog, Keys};
-use acton_proto::wire::{Bye, Header, Refusal, Suites};
+use acton_proto::wire::{Bye, Datagram, Header, OVERHEAD, Refusal, Suites};
 use arc_swap::{ArcSwap, Cache};
 
 use super::super::counters::{Counter, Counters};
 use super::super::dial::Dial;
 use super::super::launch::Launch;
+use super::super::network::NetworkWatch;
+use super::super::route::Route;
 use super::super::running::{Message, Outbox, next_message};
 use super::super::tap::{OpenTap, TapHandle};
 use super::super::worker::{FrameBatch, Output, Side, TapSink};
 use super::super::{Error, Running, ServerName, SessionInfo, clock};
-use super::limits::Rarely;
+use super::limits::{Rarely, Strangers};
 use super::sealed::{Sealed, clamp};
 use super::{
     ClientKeys, MAX_RARE, count_no_frame, count_open_error, datagram_size, deliver, is_data,
@@ -47,6 +49,7 @@ pub(in super::super) fn start(
     socket.forbid_fragments().map_err(Error::system("forbid IP fragments"))?;
     socket.keep_reports().map_err(Error::system("hear of the path's MTU"))?;
     let link = Arc::new(ArcSwap::from_pointee(Link::default()));
+    let strangers = Strangers::default();
     let mut launch = Launch::new(vec![socket], &tap)?;
     let handle = TapHandle::of(&tap.queues[0])?;
     for queue in tap.queues {
@@ -55,6 +58,7 @@ pub(in super::super) fn start(
             link,
             sealed: Sealed::default(),
             hinted: Rarely::default(),
+            strangers: strangers.clone(),
             counters,
             outbox,
         })?;
@@ -72,11 +76,31 @@ pub(in super::super) fn start(
         config.rekey_after = after;
     }
     config.suites = suites;
+    let max_pmtu = max_frame.saturating_add(OVERHEAD as u16);
+    // A name's address is not known yet.
+    let route = server.literal().and_then(route_to);
+    if let Some(route) = &route {
+        config.pmtu = route.pmtu.min(max_pmtu);
+    }
+    let sender = launch.sender();
+    let watch =
+        NetworkWatch::start(move || sender.try_send(Message::News(News::NetworkChanged)).is_ok());
     let control = ClientControl {
         machine: Client::new(config, Box::new(SystemRandom), clock::now()),
+        route,
+        max_pmtu,
+        _watch: watch
+            .inspect_err(|error| {
+                log::warn!(
+                    "cannot watch this host's network ({error}): after a change of address the \
+                     server finds this client only once it sends something"
+                );
+            })
+            .ok(),
         dial: Dial::new(server, launch.socket()?, launch.sender(), News::LookedUp, false),
         tap: handle,
         link: Arc::clone(&link),
+        strangers,
         counters: launch.counters(),
         buffer: Vec::new(),
         waiting: Vec::new(),
@@ -108,10 +132,11 @@ impl Default for Link {
 
 /// What a worker passes to the control thread.
 enum News {
-    Datagram(Vec<u8>),
+    Datagram { stranger: bool, bytes: Vec<u8> },
     TooLarge(usize),
     PathHint(usize),
     NetworkError,
+    NetworkChanged,
     LookedUp(io::Result<Vec<SocketAddr>>),
 }
 
@@ -120,6 +145,7 @@ struct ClientSide {
     link: Cache<Arc<ArcSwap<Link>>, Arc<Link>>,
     sealed: Sealed,
     hinted: Rarely,
+    strangers: Strangers,
     counters: Arc<Counters>,
     outbox: Outbox<News>,
 }
@@ -153,16 +179,21 @@ impl Side for ClientSide {
     ) {
         let link = self.link.load();
         let header = is_data(datagram).then(|| Header::parse(datagram).ok()).flatten();
-        let known = header.and_then(|header| {
-            let keys = link.open.iter().find(|keys| keys.setup().local_id == header.receiver_id);
-            Some((header, keys?))
-        });
+        let known = header.and_then(|header| Some((header, link.opening(header.receiver_id)?)));
         let Some((header, keys)) = known else {
             if datagram.len() > MAX_RARE {
                 return self.counters.add(Counter::UnknownControl, 1);
             }
-            self.outbox.post(News::Datagram(datagram.to_vec()));
-            return;
+            // A handshake may be anybody's, and so may keys that are not known here.
+            let stranger = match Datagram::parse(datagram) {
+                Ok(Datagram::Sealed(header)) => link.opening(header.receiver_id).is_none(),
+                Ok(Datagram::Hello(_)) | Err(_) => {
+                    return self.counters.add(Counter::UnknownControl, 1);
+                }
+                Ok(_) => true,
+            };
+            let news = || News::Datagram { stranger, bytes: datagram.to_vec() };
+            return self.strangers.post(&self.outbox, &self.counters, stranger, news);
         };
         match keys.receive(now, &header, datagram) {
             Ok((_, Some(frame))) => deliver(&frame, datagram, tap),
@@ -187,8 +218,14 @@ impl Side for ClientSide {
 struct ClientControl {
     machine: Client,
     dial: Dial<News>,
+    /// How datagrams go to the server now, where that is known.
+    route: Option<Route>,
+    /// The longest datagram that there is a use for, in bytes: the largest frame's.
+    max_pmtu: u16,
+    _watch: Option<NetworkWatch>,
     tap: TapHandle,
     link: Arc<ArcSwap<Link>>,
+    strangers: Strangers,
     counters: Arc<Counters>,
     buffer: Vec<u8>,
     /// What is to be said as soon as the server's address is known.
@@ -213,7 +250,10 @@ impl ClientControl {
             let message = next_message(inbox, self.machine.poll_timeout());
             let now = clock::now();
             match message {
-                Some(Message::News(News::Datagram(mut datagram))) => {
+                Some(Message::News(News::Datagram { stranger, bytes: mut datagram })) => {
+                    if stranger {
+                        self.strangers.done();
+                    }
                     if let Some(frame) = self.machine.handle_input(now, &mut datagram) {
                         self.tap.write(frame.bytes(&datagram), trust(&frame), &self.counters);
                     }
@@ -225,8 +265,10 @@ impl ClientControl {
                     self.machine.handle_path_hint(now, datagram_size(size));
                 }
                 Some(Message::News(News::NetworkError)) => self.machine.handle_network_error(now),
+                Some(Message::News(News::NetworkChanged)) => self.network_changed(now),
                 Some(Message::News(News::LookedUp(result))) => {
                     self.dial.looked_up(result);
+                    self.follow_route(now);
                     self.change(|_| {});
                 }
                 Some(Message::Reload) => {}
@@ -246,6 +288,29 @@ impl ClientControl {
         ended
     }
 
+    /// This host's network is another: the server must hear from where to reach this client.
+    fn network_changed(&mut self, now: Duration) {
+        let known = self.dial.peer_address().is_some();
+        if !known || self.follow_route(now) {
+            if self.machine.keys().is_some() {
+                log::info!("this host's way to {} changed; telling it", self.dial.text());
+            }
+            self.machine.handle_network_change(now);
+        }
+    }
+
+    /// Looks how datagrams go to the server now; whether by another way than before.
+    fn follow_route(&mut self, now: Duration) -> bool {
+        let route = self.dial.peer_address().and_then(route_to);
+        if route == self.route {
+            return false;
+        }
+        self.route = route;
+        let Some(route) = &self.route else { return false };
+        self.machine.set_pmtu(now, wall(), route.pmtu.min(self.max_pmtu));
+        true
+    }
+
     fn settle(&mut self) {
         while let Some(event) = self.machine.poll_event() {
             match event {
@@ -261,10 +326,12 @@ impl ClientControl {
                     self.change(|_| {});
                 }
                 ClientEvent::Connected { keys, server_time } => {
-                    self.warn_of_clock(server_time);
                     self.change(|link| link.open_and_seal(keys));
                     self.tap.set_carrier(true);
                     log::info!("connected to {}", self.dial.text());
+                    if let Some(trouble) = clock::trouble(wall(), server_time) {
+                        log::warn!("{}: {trouble}", self.dial.text());
+                    }
                 }
                 ClientEvent::KeysChanged { keys } => self.change(|link| link.open_and_seal(keys)),
                 ClientEvent::KeysDropped { local_id } => self.change(|link| {
@@ -300,11 +367,12 @@ impl ClientControl {
             self.buffer.clear();
             let Some(segment) = self.machine.poll_transmit(1, &mut self.buffer) else { break };
             for datagram in self.buffer.chunks(segment.max(1)) {
-                if self.dial.is_ready() {
+                // The newest HELLO waits for the address; older ones would be stale.
+                self.waiting.clear();
+                // What belongs to a session goes where that is, also while a name is looked up.
+                if self.dial.is_ready() || self.machine.keys().is_some() {
                     send(&self.dial, &mut self.machine, &self.counters, datagram);
                 } else {
-                    // The newest HELLO waits for the address; older ones would be stale.
-                    self.waiting.clear();
                     self.waiting.extend_from_slice(datagram);
                 }
             }
@@ -321,25 +389,22 @@ impl ClientControl {
         change(&mut link);
         self.link.store(Arc::new(link));
     }
+}
 
-    /// A clock that is far off hides in logs and certificates, so say it here.
-    fn warn_of_clock(&self, server_time: u64) {
-        let off = server_time.abs_diff(wall());
-        if Duration::from_nanos(off) > CLOCK_TOLERANCE {
-            log::warn!(
-                "this host's clock and the server's are {} s apart; acton works all the same",
-                Duration::from_nanos(off).as_secs()
-            );
-        }
-    }
+/// `None` where no route leads there, which sending will tell too.
+fn route_to(server: SocketAddr) -> Option<Route> {
+    Route::to(server).inspect_err(|error| log::debug!("no route to {server}: {error}")).ok()
 }
 
 /// HELLO without an answer after which it is worth a line.
 const NAGGING_AFTER: u32 = 5;
-/// Difference of clocks that is worth a line.
-const CLOCK_TOLERANCE: Duration = Duration::from_secs(300);
 
 impl Link {
+    /// The keys that open datagrams with this id.
+    fn opening(&self, id: u32) -> Option<&Arc<Keys>> {
+        self.open.iter().find(|keys| keys.setup().local_id == id)
+    }
+
     fn open_and_seal(&mut self, keys: Arc<Keys>) {
         self.open.push(Arc::clone(&keys));
         self.seal = Some(keys);
@@ -373,9 +438,12 @@ fn advice(reason: Refusal) -> &'static str {
         Refusal::NotAuthorised => {
             "this client's key is not on its list; ask for an invite (acton invite --name)"
         }
-        Refusal::Full => "all of its sessions are taken",
+        Refusal::Full => "all of its sessions are taken; its --max-sessions allows more",
         Refusal::Version => "it speaks no version that this client does; update the older one",
-        Refusal::Suite => "it knows no cipher suite that this client does; update the older one",
+        Refusal::Suite => {
+            "it takes no cipher suite that this client does; look at --suite on both, or update \
+             the older one"
+        }
         _ => "for a reason that this version does not know; update acton",
     }
 }

@@ -1,13 +1,12 @@
 //! The server's part in secure mode.
 
-use std::collections::HashSet;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
-use std::{io, mem};
 
-use acton_bridge::{Bridge, Owner};
+use acton_bridge::Bridge;
 use acton_proto::handshake::SystemRandom;
 use acton_proto::server::{
     Clients as Policy, DownReason, Notice, Path, RefusedReason, Server, ServerConfig, ServerEvent,
@@ -18,12 +17,12 @@ use acton_proto::wire::{Bye, Datagram, Header, Key, Refusal, Suites};
 use arc_swap::{ArcSwap, Cache};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use pnet_base::MacAddr;
 
 use super::super::counters::{Counter, Counters};
 use super::super::housekeeping::Housekeeping;
 use super::super::launch::Launch;
 use super::super::leaves::{Leaf, LeafId, Leaves, Ports, slot};
+use super::super::owned_macs::{OwnedMacs, why};
 use super::super::router::{Router, Target};
 use super::super::running::{Message, Outbox, SessionsReader, next_message, read_sessions};
 use super::super::tap::{OpenTap, TapHandle};
@@ -40,6 +39,8 @@ use crate::udp::{Destination, Source, UdpSocket};
 
 /// Most of a restart's time over which clients come back, by session.
 const RETURN_SPREAD: Duration = Duration::from_millis(2);
+/// Lines on MACs that cannot be kept, where a list is read.
+const MAX_MACS_TOLD: usize = 5;
 
 /// Settings of a server in secure mode.
 pub(in super::super) struct SecureServer {
@@ -112,11 +113,11 @@ pub(in super::super) fn start(
         counters: launch.counters(),
         gone: Vec::new(),
         told: Told::default(),
-        reserved: HashSet::new(),
-        macs_move: false,
+        macs: OwnedMacs::new(Arc::clone(&bridge)),
+        moved: Vec::new(),
         buffer: Vec::new(),
     };
-    control.reserve_macs();
+    control.keep_macs();
     let sessions: SessionsReader = Arc::new(move || {
         read_sessions(&clients.load().leaves, &bridge, |client| client.path.remote)
     });
@@ -279,10 +280,9 @@ struct ServerControl {
     /// Clients that have gone, until workers see it.
     gone: Vec<(Arc<Client>, DownReason)>,
     told: Told,
-    /// MACs of listed clients that are away, which nobody else may use.
-    reserved: HashSet<MacAddr>,
-    /// Whether a session came or went while listed clients have MACs of their own.
-    macs_move: bool,
+    macs: OwnedMacs,
+    /// Clients that came, to which port, and that went, oldest first.
+    moved: Vec<(Key, Option<LeafId>)>,
     buffer: Vec<u8>,
 }
 
@@ -320,36 +320,29 @@ impl ServerControl {
     fn follow_list(&mut self, policy: Box<dyn Policy>) {
         self.machine.set_clients(clock::now(), policy);
         self.settle();
-        self.reserve_macs();
+        for session in self.machine.sessions() {
+            let leaf = self.ports.current(session.id.0 as usize);
+            self.bridge.set_leaf_limit(leaf, self.admitted.max_macs(session.client));
+        }
+        self.keep_macs();
     }
 
-    /// Keeps the MACs of listed clients for them: they are static entries of those who are here,
-    /// and nobody's while they are away.
-    fn reserve_macs(&mut self) {
+    /// Keeps the MACs of the list for its clients.
+    fn keep_macs(&mut self) {
         let mut present = HashMap::<_, _, RandomState>::default();
         for session in self.machine.sessions() {
             present.insert(*session.client, self.ports.current(session.id.0 as usize));
         }
-        let mut reserved = HashSet::new();
-        for (key, mac) in self.admitted.all_macs() {
-            let kept = match present.get(&key) {
-                Some(&leaf) => {
-                    self.bridge.unprotect(mac);
-                    self.bridge.add_static(0, mac, Owner::Leaf(leaf))
-                }
-                None => {
-                    reserved.insert(mac);
-                    self.bridge.protect(mac)
-                }
-            };
-            if let Err(error) = kept {
-                log::warn!("{mac} of {}: {error}", self.admitted.name(&key));
+        let macs = self.admitted.all_macs();
+        let kept = self.macs.keep_all(macs.map(|(key, mac)| (mac, present.get(&key).copied())));
+        if let Err(failed) = kept {
+            for (mac, error) in failed.iter().take(MAX_MACS_TOLD) {
+                log::warn!("mac={mac} of the list is not kept for its client: {}", why(*error));
+            }
+            if failed.len() > MAX_MACS_TOLD {
+                log::warn!("{} more of the list are not kept", failed.len() - MAX_MACS_TOLD);
             }
         }
-        for mac in self.reserved.difference(&reserved) {
-            self.bridge.unprotect(*mac);
-        }
-        self.reserved = reserved;
     }
 
     fn handle(&mut self, news: News) {
@@ -394,7 +387,6 @@ impl ServerControl {
         if let Some(clients) = next {
             let sessions = clients.leaves.len();
             self.clients.store(Arc::new(clients));
-            let macs_move = mem::take(&mut self.macs_move);
             // Only now, when no worker learns from them any more.
             for (client, reason) in self.gone.drain(..) {
                 let macs = self.housekeeping.purge(client.id);
@@ -405,8 +397,13 @@ impl ServerControl {
                     ended_by(reason)
                 );
             }
-            if macs_move {
-                self.reserve_macs();
+            for (key, leaf) in self.moved.drain(..) {
+                for &mac in self.admitted.macs(&key) {
+                    if let Err(error) = self.macs.keep(mac, leaf) {
+                        let name = self.admitted.name(&key);
+                        log::warn!("mac={mac} is not kept for {name}: {}", why(error));
+                    }
+                }
             }
         }
         loop {
@@ -444,8 +441,9 @@ impl ServerControl {
 
     fn apply(&mut self, event: ServerEvent, clients: &mut Clients) {
         match event {
-            ServerEvent::SessionUp { id, client, path, keys } => {
+            ServerEvent::SessionUp { id, client, path, keys, client_time } => {
                 self.session_up(clients, id, &client, path, keys);
+                self.warn_of_clock(&client, path, client_time);
             }
             ServerEvent::KeysReady { id, keys } => {
                 let leaf = self.ports.current(id.0 as usize);
@@ -470,9 +468,9 @@ impl ServerControl {
                 change(clients, leaf, |client| (client.path, client.to) = (path, to));
                 log::info!("session {} moved to {}", id.0, path.remote);
             }
-            ServerEvent::SessionDown { id, reason, .. } => {
+            ServerEvent::SessionDown { id, client, reason } => {
                 let leaf = self.ports.current(id.0 as usize);
-                self.macs_move |= self.admitted.has_macs();
+                self.moved.push((client, None));
                 if let Some(client) = clients.leaves.remove(slot(leaf)) {
                     self.gone.push((client, reason));
                 }
@@ -499,6 +497,14 @@ impl ServerControl {
         }
     }
 
+    fn warn_of_clock(&mut self, client: &Key, path: Path, client_time: u64) {
+        if let Some(trouble) = clock::trouble(wall(), client_time)
+            && self.told.is_due(path.remote.ip(), clock::now())
+        {
+            log::warn!("{} ({}): {trouble}", path.remote, self.admitted.name(client));
+        }
+    }
+
     fn session_up(
         &mut self,
         clients: &mut Clients,
@@ -510,7 +516,8 @@ impl ServerControl {
         let leaf = self.ports.open(id.0 as usize);
         let to = self.destination(path).tagged(leaf);
         clients.opening.insert(keys.setup().local_id, (leaf, Arc::clone(&keys)));
-        self.macs_move |= self.admitted.has_macs();
+        self.bridge.set_leaf_limit(leaf, self.admitted.max_macs(key));
+        self.moved.push((*key, Some(leaf)));
         let name = self.admitted.name(key).into();
         clients.leaves.insert(Arc::new(Client { id: leaf, name, path, to, keys }));
         log::info!(
@@ -554,8 +561,13 @@ fn refused_by(reason: RefusedReason) -> &'static str {
             "its key is not on the list; acton invite --name makes it an invite"
         }
         RefusedReason::Told(Refusal::Full) => "all sessions are taken (--max-sessions)",
-        RefusedReason::Told(Refusal::Version) => "it speaks no version that this server does",
-        RefusedReason::Told(Refusal::Suite) => "it knows no cipher suite that this server does",
+        RefusedReason::Told(Refusal::Version) => {
+            "it speaks no version that this server does; update the older one"
+        }
+        RefusedReason::Told(Refusal::Suite) => {
+            "it takes no cipher suite that this server does; look at --suite on both, or update \
+             the older one"
+        }
         _ => "the protocol forbids it",
     }
 }

@@ -1,0 +1,121 @@
+//! MACs that belong to listed clients, whether these are here or not.
+
+use std::sync::Arc;
+
+use acton_bridge::{Bridge, Owner, StaticError};
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use pnet_base::MacAddr;
+
+use super::leaves::LeafId;
+
+/// Keeps MACs for their clients: static entries of those who are here, and nobody's while they are
+/// away.
+#[derive(Debug)]
+pub(super) struct OwnedMacs {
+    bridge: Arc<Bridge<LeafId>>,
+    kept: HashMap<MacAddr, Option<LeafId>, RandomState>,
+}
+
+impl OwnedMacs {
+    pub(super) fn new(bridge: Arc<Bridge<LeafId>>) -> Self {
+        Self { bridge, kept: HashMap::default() }
+    }
+
+    /// Keeps a MAC for its client, whose port is `leaf` if it is here.
+    ///
+    /// # Errors
+    /// Where the bridge has a rule or no room for it.
+    pub(super) fn keep(&mut self, mac: MacAddr, leaf: Option<LeafId>) -> Result<(), StaticError> {
+        self.kept.insert(mac, leaf);
+        match leaf {
+            Some(leaf) => {
+                self.bridge.unprotect(mac);
+                self.bridge.add_static(0, mac, Owner::Leaf(leaf))
+            }
+            None => self.bridge.protect(mac),
+        }
+    }
+
+    /// Keeps these and no others.
+    ///
+    /// # Errors
+    /// Each of those that cannot be kept, and why.
+    pub(super) fn keep_all(
+        &mut self,
+        macs: impl IntoIterator<Item = (MacAddr, Option<LeafId>)>,
+    ) -> Result<(), Vec<(MacAddr, StaticError)>> {
+        let macs: HashMap<_, _, RandomState> = macs.into_iter().collect();
+        // First what goes, so that what comes finds room.
+        for (mac, _) in self.kept.extract_if(|mac, _| !macs.contains_key(mac)) {
+            self.bridge.unprotect(mac);
+            self.bridge.remove_static(0, mac);
+        }
+        let mut failed = Vec::new();
+        for (mac, leaf) in macs {
+            failed.extend(self.keep(mac, leaf).err().map(|error| (mac, error)));
+        }
+        if failed.is_empty() { Ok(()) } else { Err(failed) }
+    }
+}
+
+/// Why a MAC cannot be kept, and what may be done.
+pub(super) fn why(error: StaticError) -> String {
+    match error {
+        StaticError::Protected(_) => "it is that of the server's own TAP".to_owned(),
+        StaticError::Full { .. } => {
+            "the list has far more of them than when the server started; start it again".to_owned()
+        }
+        error => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use acton_bridge::{Config, DropReason, FromLeaf};
+
+    use super::*;
+
+    const PRINTER: MacAddr = MacAddr(2, 0, 0, 0, 0, 9);
+    const OWNER: LeafId = 1;
+    const THIEF: LeafId = 2;
+
+    #[test]
+    fn a_mac_is_its_clients_for_as_long_as_the_list_says() {
+        let bridge = Arc::new(Bridge::new(Config::default()));
+        let mut macs = OwnedMacs::new(Arc::clone(&bridge));
+        let try_it = |leaf| {
+            let frame = [&[0xff; 6][..], &PRINTER.octets(), &[0x88, 0xb5]].concat();
+            match bridge.from_leaf(leaf, &frame, Duration::from_secs(1)).0 {
+                FromLeaf::Drop(reason) => Some(reason),
+                FromLeaf::Root { .. } => None,
+            }
+        };
+        macs.keep_all([(PRINTER, None)]).unwrap();
+        assert_eq!(try_it(THIEF), Some(DropReason::SourceProtected));
+        macs.keep(PRINTER, Some(OWNER)).unwrap();
+        assert_eq!((try_it(THIEF), try_it(OWNER)), (Some(DropReason::SourceStatic), None));
+        bridge.purge(OWNER);
+        macs.keep(PRINTER, None).unwrap();
+        assert_eq!(try_it(THIEF), Some(DropReason::SourceProtected));
+        // Off the list it is anybody's, whether its client is away or here.
+        macs.keep_all([]).unwrap();
+        assert_eq!(try_it(THIEF), None);
+        macs.keep_all([(PRINTER, Some(OWNER))]).unwrap();
+        assert_eq!(try_it(THIEF), Some(DropReason::SourceStatic));
+        macs.keep_all([]).unwrap();
+        assert_eq!(try_it(THIEF), None);
+    }
+
+    #[test]
+    fn what_cannot_be_kept_is_told() {
+        let bridge = Arc::new(Bridge::new(Config::default().max_static(1)));
+        let mut macs = OwnedMacs::new(bridge);
+        let other = MacAddr(2, 0, 0, 0, 0, 8);
+        let failed = macs.keep_all([(PRINTER, None), (other, None)]).unwrap_err();
+        assert!(matches!(failed[..], [(_, StaticError::Full { limit: 1 })]), "{failed:?}");
+        macs.keep_all([(other, None)]).unwrap();
+    }
+}
