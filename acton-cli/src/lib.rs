@@ -34,8 +34,8 @@ pub mod lab;
 mod udp;
 
 pub use engine::{
-    Client, ClientBuilder, ClientKeys, Error, Running, Server, ServerBuilder, ServerKeys,
-    ServerName, SessionInfo, Stopper, TapSettings, Totals,
+    Client, ClientBuilder, ClientKeys, Error, Running, Scheduling, Server, ServerBuilder,
+    ServerKeys, ServerName, SessionInfo, Stopper, TapSettings, Totals,
 };
 
 /// The examples of README.md, so that they keep compiling.

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::key_log::KeyLogOption;
 use super::state::{StateOptions, read_text};
-use super::values::{SuiteOption, TapOptions, mac, network, seconds};
+use super::values::{SchedulingOptions, SuiteOption, TapOptions, mac, network, seconds};
 use super::{FAILURE, Failure, USAGE, run};
 use crate::{Client, ServerName};
 
@@ -74,6 +74,9 @@ pub(super) struct Arguments {
 
     #[command(flatten)]
     tap: TapOptions,
+
+    #[command(flatten)]
+    scheduling: SchedulingOptions,
 }
 
 impl Arguments {
@@ -103,7 +106,9 @@ impl Arguments {
         if let Some(log) = self.key_log.open()? {
             client = client.key_log(log);
         }
-        let client = client.tap(self.tap.settings(&self.tap_name, self.mac, &self.address));
+        let client = client
+            .tap(self.tap.settings(&self.tap_name, self.mac, &self.address))
+            .scheduling(self.scheduling.into());
         run::until_signal(|| client.start())
     }
 }

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::key_log::KeyLogOption;
 use super::state::{StateOptions, print};
-use super::values::{SuiteOption, TapOptions, mac, network, seconds};
+use super::values::{SchedulingOptions, SuiteOption, TapOptions, mac, network, seconds};
 use super::{Failure, run};
 use crate::Server;
 use crate::keys::{ServerIdentity, default_address};
@@ -97,6 +97,9 @@ pub(super) struct Arguments {
 
     #[command(flatten)]
     tap: TapOptions,
+
+    #[command(flatten)]
+    scheduling: SchedulingOptions,
 }
 
 impl Arguments {
@@ -119,7 +122,8 @@ impl Arguments {
             .mac_ageing(self.mac_ageing)
             .max_sessions(self.max_sessions.into())
             .macs_per_client(self.macs_per_client)
-            .workers(self.workers.into());
+            .workers(self.workers.into())
+            .scheduling(self.scheduling.into());
         if let Some(keepalive) = self.keepalive {
             server = server.keepalive(keepalive);
         }

@@ -8,13 +8,15 @@ use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 use pnet_base::MacAddr;
 
-use crate::TapSettings;
 use crate::udp::MAX_PAYLOAD;
+use crate::{Scheduling, TapSettings};
 
 /// Least MTU of an interface that carries IPv4, in bytes (RFC 791).
 const MIN_MTU: u32 = 68;
 /// Largest frame in one datagram, less the Ethernet header of 14 bytes.
 const MAX_MTU: u32 = MAX_PAYLOAD as u32 - 14;
+/// Microseconds of busy polling at most; a second of it is for ever.
+const MAX_BUSY_POLL: u32 = 1_000_000;
 /// Seconds that an interval may have.
 const INTERVAL: RangeInclusive<f64> = 0.1..=86_400.0;
 
@@ -29,6 +31,29 @@ pub(super) struct TapOptions {
     /// Linux bridge that the TAP joins
     #[arg(long, value_name = "NAME")]
     bridge: Option<String>,
+}
+
+/// Options of the threads that server and client share.
+#[derive(Debug, Args)]
+pub(super) struct SchedulingOptions {
+    /// Microseconds to look for the next frame before sleeping: a shorter round trip, a busier
+    /// processor
+    #[arg(long, value_name = "MICROSECONDS", default_value_t = 0,
+          value_parser = clap::value_parser!(u32).range(..=i64::from(MAX_BUSY_POLL)))]
+    busy_poll: u32,
+
+    /// Keep each thread that moves frames on a processor of its own
+    #[arg(long)]
+    pin: bool,
+}
+
+impl From<SchedulingOptions> for Scheduling {
+    fn from(options: SchedulingOptions) -> Self {
+        let mut scheduling = Self::default();
+        scheduling.busy_poll = Duration::from_micros(options.busy_poll.into());
+        scheduling.pin = options.pin;
+        scheduling
+    }
 }
 
 impl TapOptions {

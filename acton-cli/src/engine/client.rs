@@ -10,7 +10,7 @@ use super::plain;
 use super::secure::{self, ClientKeys, SecureClient};
 use super::server::{KEEPALIVE_PLAIN, KEEPALIVE_SECURE};
 use super::tap::max_frame;
-use super::{Error, Running, ServerName, TapSettings};
+use super::{Error, Running, Scheduling, ServerName, TapSettings};
 use crate::udp::UdpSocket;
 
 /// A client of Ethernet over UDP.
@@ -30,6 +30,7 @@ impl Client {
             rekey_after: None,
             key_log: None,
             suites: Suites::detect(),
+            scheduling: Scheduling::default(),
         }
     }
 }
@@ -51,6 +52,7 @@ pub struct ClientBuilder {
     rekey_after: Option<Duration>,
     key_log: Option<KeyLog>,
     suites: Suites,
+    scheduling: Scheduling,
 }
 
 impl ClientBuilder {
@@ -103,6 +105,13 @@ impl ClientBuilder {
         self
     }
 
+    /// How the threads that move frames use processors.
+    #[must_use]
+    pub fn scheduling(mut self, scheduling: Scheduling) -> Self {
+        self.scheduling = scheduling;
+        self
+    }
+
     /// Makes the TAP and the socket and starts the client, which then connects by itself.
     ///
     /// # Errors
@@ -126,7 +135,7 @@ impl ClientBuilder {
             Mode::Unset => Err(Error::no_mode()),
             Mode::Plain => {
                 let keepalive = self.keepalive.unwrap_or(KEEPALIVE_PLAIN);
-                plain::start_client(self.server, keepalive, tap, socket)
+                plain::start_client(self.server, keepalive, tap, socket, self.scheduling)
             }
             Mode::Secure(keys) => {
                 let settings = SecureClient {
@@ -138,7 +147,7 @@ impl ClientBuilder {
                     key_log: self.key_log,
                     suites: self.suites,
                 };
-                secure::start_client(settings, tap, socket)
+                secure::start_client(settings, tap, socket, self.scheduling)
             }
         }
     }

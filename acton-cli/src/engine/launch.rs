@@ -9,6 +9,7 @@ use acton_tap::{Offloads, Queue, Stop};
 use super::Error;
 use super::counters::Counters;
 use super::running::{INBOX_LEN, Message, Outbox, Running, SessionsReader, Stopper, Workers};
+use super::scheduling::Scheduling;
 use super::tap::OpenTap;
 use super::worker::{Side, Worker};
 use crate::udp::UdpSocket;
@@ -19,6 +20,7 @@ pub(super) struct Launch<M> {
     sockets: Vec<UdpSocket>,
     tap_name: String,
     offloads: Offloads,
+    scheduling: Scheduling,
     sender: SyncSender<Message<M>>,
     inbox: Receiver<Message<M>>,
     stop: Stop,
@@ -29,13 +31,18 @@ pub(super) struct Launch<M> {
 
 impl<M: Send + 'static> Launch<M> {
     /// A tunnel whose workers take `sockets` in turn.
-    pub(super) fn new(sockets: Vec<UdpSocket>, tap: &OpenTap) -> Result<Self, Error> {
+    pub(super) fn new(
+        sockets: Vec<UdpSocket>,
+        tap: &OpenTap,
+        scheduling: Scheduling,
+    ) -> Result<Self, Error> {
         let (sender, inbox) = mpsc::sync_channel(INBOX_LEN);
         let stop = Stop::new().map_err(Error::system("make an eventfd"))?;
         Ok(Self {
             sockets,
             tap_name: tap.interface.name().to_owned(),
             offloads: tap.offloads,
+            scheduling,
             sender,
             inbox,
             workers: Workers::new(stop.clone()),
@@ -84,6 +91,7 @@ impl<M: Send + 'static> Launch<M> {
             tap_name: self.tap_name.clone(),
             queue,
             offloads: self.offloads,
+            scheduling: self.scheduling,
             socket,
             stop: self.stop.clone(),
             side: side(outbox, Arc::clone(&counters)),

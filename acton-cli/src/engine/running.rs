@@ -17,6 +17,7 @@ use super::Error;
 use super::clock;
 use super::counters::{Counter, Counters, Totals};
 use super::leaves::{Leaf, LeafId, Leaves, slot};
+use super::scheduling::pin_to_processor;
 use super::worker::{Side, Worker};
 
 /// Messages that wait for the control thread at most. A flood of control words past that is
@@ -84,10 +85,16 @@ impl Workers {
         worker: Worker<S>,
         control: SyncSender<Message<M>>,
     ) -> Result<(), Error> {
-        let name = format!("acton-worker-{}", self.threads.len());
+        let number = self.threads.len();
+        let name = format!("acton-worker-{number}");
         let thread = thread::Builder::new()
             .name(name)
             .spawn(move || {
+                if worker.scheduling.pin
+                    && let Err(error) = pin_to_processor(number)
+                {
+                    log::warn!("worker {number} is not pinned to a processor: {error}");
+                }
                 // A tunnel that goes on without one of its workers would be a lie.
                 let ended = panic::catch_unwind(AssertUnwindSafe(|| worker.run()));
                 if let Err(error) = ended.unwrap_or(Err(Error::WorkerPanicked)) {

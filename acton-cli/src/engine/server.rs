@@ -13,7 +13,7 @@ use super::leaves::MAX_SESSIONS;
 use super::plain::{self, PlainServer};
 use super::secure::{self, Admitted, SecureServer, ServerKeys};
 use super::tap::max_frame;
-use super::{Error, Running, TapSettings};
+use super::{Error, Running, Scheduling, TapSettings};
 use crate::keys::Watched;
 use crate::udp::UdpSocket;
 
@@ -41,6 +41,7 @@ impl Server {
             clients: None,
             key_log: None,
             suites: Suites::detect(),
+            scheduling: Scheduling::default(),
             keepalive: None,
             max_sessions: 4_096,
             mac_ageing: Duration::from_secs(300),
@@ -68,6 +69,7 @@ pub struct ServerBuilder {
     clients: Option<Watched>,
     key_log: Option<KeyLog>,
     suites: Suites,
+    scheduling: Scheduling,
     keepalive: Option<Duration>,
     mac_ageing: Duration,
     max_sessions: usize,
@@ -176,6 +178,13 @@ impl ServerBuilder {
         self
     }
 
+    /// How the threads that move frames use processors.
+    #[must_use]
+    pub fn scheduling(mut self, scheduling: Scheduling) -> Self {
+        self.scheduling = scheduling;
+        self
+    }
+
     /// Makes the TAP and the socket and starts the server.
     ///
     /// # Errors
@@ -235,7 +244,7 @@ impl ServerBuilder {
                     keepalive: self.keepalive.unwrap_or(KEEPALIVE_PLAIN),
                     max_sessions: self.max_sessions,
                 };
-                plain::start_server(settings, tap, sockets, bridge)
+                plain::start_server(settings, tap, sockets, bridge, self.scheduling)
             }
             Mode::Secure(keys) => {
                 let settings = SecureServer {
@@ -247,7 +256,7 @@ impl ServerBuilder {
                     key_log: self.key_log,
                     suites: self.suites,
                 };
-                secure::start_server(settings, tap, sockets, bridge)
+                secure::start_server(settings, tap, sockets, bridge, self.scheduling)
             }
         }
     }

@@ -15,6 +15,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::Error;
 use super::clock;
 use super::counters::{Counter, Counters};
+use super::scheduling::Scheduling;
 use crate::udp::{RecvBatch, SendBatch, SendBuffer, SendCounts, Source, UdpSocket};
 
 /// Frames taken from the TAP before they are sent: enough that the send call is a small part of
@@ -222,12 +223,22 @@ impl FrameBatch {
     }
 }
 
+/// What a worker has to do.
+struct Ready {
+    tap: bool,
+    udp: bool,
+    /// The network said something of earlier datagrams.
+    reports: bool,
+    stop: bool,
+}
+
 /// One worker's belongings.
 pub(super) struct Worker<S> {
     pub(super) tap_name: String,
     pub(super) queue: Queue,
     /// What the kernel grants on the TAP.
     pub(super) offloads: Offloads,
+    pub(super) scheduling: Scheduling,
     pub(super) socket: UdpSocket,
     pub(super) stop: Stop,
     pub(super) counters: Arc<Counters>,
@@ -245,37 +256,46 @@ impl<S: Side> Worker<S> {
         let mut buffer = SendBuffer::new();
         let mut coalescer = Coalescer::new(self.offloads);
         loop {
-            let (tap_ready, udp_ready, reported) = {
-                let mut fds = [
-                    PollFd::new(self.queue.as_fd(), PollFlags::POLLIN),
-                    PollFd::new(self.socket.as_fd(), PollFlags::POLLIN),
-                    PollFd::new(self.stop.as_fd(), PollFlags::POLLIN),
-                ];
-                match poll(&mut fds, PollTimeout::NONE) {
-                    Ok(_) => {}
-                    Err(Errno::EINTR) => continue,
-                    Err(errno) => return Err(Error::system("poll")(errno.into())),
-                }
-                let reports = |flags: PollFlags| flags.contains(PollFlags::POLLERR);
-                let reported = fds[1].revents().is_some_and(reports);
-                let [tap, udp, stop] = fds.map(|fd| fd.any() == Some(true));
-                if stop {
-                    return Ok(());
-                }
-                (tap, udp, reported)
-            };
+            let ready = self.wait()?;
+            if ready.stop {
+                return Ok(());
+            }
             let now = clock::now();
-            if reported {
+            if ready.reports {
                 self.take_reports(now);
             }
-            if tap_ready {
+            if ready.tap {
                 let filled = frames.fill(&self.queue, &self.counters);
                 filled.map_err(|error| self.tap_error(error))?;
                 self.forward(&mut frames, now, &mut buffer);
             }
-            if udp_ready {
+            if ready.udp {
                 self.deliver(&mut received, now, &mut coalescer)?;
             }
+        }
+    }
+
+    /// Waits until there is something to do.
+    fn wait(&self) -> Result<Ready, Error> {
+        let busy_poll = self.scheduling.busy_poll;
+        let sleep_at = (!busy_poll.is_zero()).then(|| clock::now() + busy_poll);
+        loop {
+            let mut fds = [
+                PollFd::new(self.queue.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.socket.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.stop.as_fd(), PollFlags::POLLIN),
+            ];
+            let looks = sleep_at.is_some_and(|at| clock::now() < at);
+            let timeout = if looks { PollTimeout::ZERO } else { PollTimeout::NONE };
+            match poll(&mut fds, timeout) {
+                Ok(0) | Err(Errno::EINTR) => continue,
+                Ok(_) => {}
+                Err(errno) => return Err(Error::system("poll")(errno.into())),
+            }
+            let reports = |flags: PollFlags| flags.contains(PollFlags::POLLERR);
+            let reports = fds[1].revents().is_some_and(reports);
+            let [tap, udp, stop] = fds.map(|fd| fd.any() == Some(true));
+            return Ok(Ready { tap, udp, reports, stop });
         }
     }
 

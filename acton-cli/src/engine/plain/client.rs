@@ -16,6 +16,7 @@ use super::super::cut::Cut;
 use super::super::dial::Dial;
 use super::super::launch::Launch;
 use super::super::running::{Message, Outbox, next_message};
+use super::super::scheduling::Scheduling;
 use super::super::tap::{OpenTap, TapHandle};
 use super::super::worker::{FrameBatch, Output, Side, TapSink};
 use super::super::{Error, Running, ServerName, SessionInfo, clock};
@@ -30,9 +31,10 @@ pub(in super::super) fn start(
     keepalive: Duration,
     tap: OpenTap,
     socket: UdpSocket,
+    scheduling: Scheduling,
 ) -> Result<Running, Error> {
     let link = Arc::new(Link::default());
-    let mut launch = Launch::new(vec![socket], &tap)?;
+    let mut launch = Launch::new(vec![socket], &tap, scheduling)?;
     let handle = TapHandle::of(&tap.queues[0])?;
     for queue in tap.queues {
         let link = Arc::clone(&link);

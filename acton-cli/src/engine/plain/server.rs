@@ -24,6 +24,7 @@ use super::super::launch::Launch;
 use super::super::leaves::{Leaf, LeafId, Leaves, Ports, slot};
 use super::super::router::{Router, Target};
 use super::super::running::{Message, Outbox, SessionsReader, next_message, read_sessions};
+use super::super::scheduling::Scheduling;
 use super::super::tap::OpenTap;
 use super::super::worker::{FrameBatch, Output, Side, TapSink};
 use super::super::{Error, Running, clock};
@@ -47,9 +48,10 @@ pub(in super::super) fn start(
     tap: OpenTap,
     sockets: Vec<UdpSocket>,
     bridge: Arc<Bridge<LeafId>>,
+    scheduling: Scheduling,
 ) -> Result<Running, Error> {
     let clients = Arc::new(ArcSwap::from_pointee(Clients::default()));
-    let mut launch = Launch::new(sockets, &tap)?;
+    let mut launch = Launch::new(sockets, &tap, scheduling)?;
     for queue in tap.queues {
         launch.worker(queue, |outbox, counters| ServerSide {
             clients: Cache::new(Arc::clone(&clients)),

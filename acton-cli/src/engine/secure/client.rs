@@ -18,6 +18,7 @@ use super::super::launch::Launch;
 use super::super::network::NetworkWatch;
 use super::super::route::Route;
 use super::super::running::{Message, Outbox, next_message};
+use super::super::scheduling::Scheduling;
 use super::super::tap::{OpenTap, TapHandle};
 use super::super::worker::{FrameBatch, Output, Side, TapSink};
 use super::super::{Error, Running, ServerName, SessionInfo, clock};
@@ -45,12 +46,13 @@ pub(in super::super) fn start(
     settings: SecureClient,
     tap: OpenTap,
     socket: UdpSocket,
+    scheduling: Scheduling,
 ) -> Result<Running, Error> {
     socket.forbid_fragments().map_err(Error::system("forbid IP fragments"))?;
     socket.keep_reports().map_err(Error::system("hear of the path's MTU"))?;
     let link = Arc::new(ArcSwap::from_pointee(Link::default()));
     let strangers = Strangers::default();
-    let mut launch = Launch::new(vec![socket], &tap)?;
+    let mut launch = Launch::new(vec![socket], &tap, scheduling)?;
     let handle = TapHandle::of(&tap.queues[0])?;
     for queue in tap.queues {
         let link = Cache::new(Arc::clone(&link));

@@ -25,6 +25,7 @@ use super::super::leaves::{Leaf, LeafId, Leaves, Ports, slot};
 use super::super::owned_macs::{OwnedMacs, why};
 use super::super::router::{Router, Target};
 use super::super::running::{Message, Outbox, SessionsReader, next_message, read_sessions};
+use super::super::scheduling::Scheduling;
 use super::super::tap::{OpenTap, TapHandle};
 use super::super::worker::{FrameBatch, Output, Side, TapSink};
 use super::super::{Error, Running, clock};
@@ -59,6 +60,7 @@ pub(in super::super) fn start(
     tap: OpenTap,
     sockets: Vec<UdpSocket>,
     bridge: Arc<Bridge<LeafId>>,
+    scheduling: Scheduling,
 ) -> Result<Running, Error> {
     let workers = tap.queues.len() as u32;
     let worker_bits = workers.next_power_of_two().trailing_zeros() as u8;
@@ -72,7 +74,7 @@ pub(in super::super) fn start(
     }
     let clients = Arc::new(ArcSwap::from_pointee(Clients::default()));
     let strangers = Strangers::default();
-    let mut launch = Launch::new(sockets, &tap)?;
+    let mut launch = Launch::new(sockets, &tap, scheduling)?;
     let handle = TapHandle::of(&tap.queues[0])?;
     for queue in tap.queues {
         launch.worker(queue, |outbox, counters| ServerSide {
