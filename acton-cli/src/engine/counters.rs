@@ -40,6 +40,8 @@ counters! {
     Flooded => "bridge.flooded",
     /// MACs that moved to where they were seen last.
     Moved => "bridge.moved",
+    /// Packets that were given the mark of congestion that their datagram met.
+    EcnMarked => "ecn.marked",
     /// Sends whose segmentation the kernel refused; their datagrams went one by one.
     SegmentationRefused => "udp.segmentation_refused",
     /// A frame from an address that has no session.
@@ -73,6 +75,8 @@ counters! {
     BadFrame => "drop.bad_frame",
     /// A frame longer than the peer takes.
     FrameTooLong => "drop.frame_too_long",
+    /// A packet that knows no ECN in a datagram that met congestion (RFC 6040).
+    EcnUnmarkable => "drop.ecn_unmarkable",
     /// A super-frame from the TAP that cannot be cut.
     BadSuperFrame => "drop.bad_super_frame",
     /// A frame said to have a partial checksum that has none.

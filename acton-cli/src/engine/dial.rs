@@ -109,11 +109,8 @@ impl<M: Send + 'static> Dial<M> {
     /// # Errors
     /// Those of sendmsg(2).
     pub(super) fn send(&self, payload: &[u8]) -> io::Result<()> {
-        // The first call may hand over what the network said of an earlier datagram instead of
-        // sending this one.
-        let to = self.destination();
-        let send = || self.socket.send(&to, payload);
-        send().or_else(|_| send()).inspect_err(|error| log::debug!("{}: {error}", self.text()))
+        let sent = self.socket.send(&self.destination(), payload);
+        sent.inspect_err(|error| log::debug!("{}: {error}", self.text()))
     }
 
     /// Where datagrams to the server go.

@@ -1,10 +1,8 @@
 //! Clamps the TCP maximum segment size in SYNs (RFC 9293, section 3.7.1), so that TCP inside the
 //! tunnel never makes a frame that needs more than one datagram.
 
-/// Bytes of an Ethernet header.
-const ETHERNET: usize = 14;
-/// Bytes of a VLAN tag.
-const TAG: usize = 4;
+use super::inner::{Inner, updated};
+
 /// Bytes of a TCP header without options.
 const TCP: usize = 20;
 /// The TCP protocol number.
@@ -24,24 +22,15 @@ pub(super) fn clamp(frame: &mut [u8], max_frame: usize, partial: bool) {
 }
 
 fn try_clamp(frame: &mut [u8], max_frame: usize, partial: bool) -> Option<()> {
-    let mut network = ETHERNET;
-    let mut kind = ethertype(frame, network)?;
-    for _ in 0..2 {
-        if matches!(kind, 0x8100 | 0x88a8) {
-            network += TAG;
-            kind = ethertype(frame, network)?;
-        }
-    }
-    let transport = match kind {
-        0x0800 => {
-            let header = frame.get(network..network + 20)?;
+    let transport = match Inner::of(frame)? {
+        Inner::V4(at) => {
+            let header = frame.get(at..at + 20)?;
             let fragment_offset = u16::from_be_bytes([header[6], header[7]]) & 0x1fff;
             let is_tcp = header[0] >> 4 == 4 && header[9] == PROTOCOL_TCP && fragment_offset == 0;
-            is_tcp.then(|| network + usize::from(header[0] & 0x0f) * 4)?
+            is_tcp.then(|| at + usize::from(header[0] & 0x0f) * 4)?
         }
         // A SYN behind extension headers is rare enough to be left to FRAG.
-        0x86dd => (*frame.get(network + 6)? == PROTOCOL_TCP).then_some(network + 40)?,
-        _ => return None,
+        Inner::V6(at) => (*frame.get(at + 6)? == PROTOCOL_TCP).then_some(at + 40)?,
     };
     let tcp = frame.get_mut(transport..).filter(|tcp| tcp.len() >= TCP)?;
     let header_len = usize::from(tcp[12] >> 4) * 4;
@@ -66,11 +55,6 @@ fn try_clamp(frame: &mut [u8], max_frame: usize, partial: bool) -> Option<()> {
     Some(())
 }
 
-/// The EtherType that stands before the header at `end`.
-fn ethertype(frame: &[u8], end: usize) -> Option<u16> {
-    Some(u16::from_be_bytes(frame.get(end - 2..end)?.try_into().ok()?))
-}
-
 /// Where the value of the MSS option stands among `options`.
 fn find_mss(options: &[u8]) -> Option<usize> {
     let mut at = 0;
@@ -84,15 +68,6 @@ fn find_mss(options: &[u8]) -> Option<usize> {
             _ => at += usize::from(*options.get(at + 1)?).max(2),
         }
     }
-}
-
-/// The checksum after a word changed (RFC 1624, equation 3).
-fn updated(sum: u16, old: u16, new: u16) -> u16 {
-    let mut folded = u32::from(!sum) + u32::from(!old) + u32::from(new);
-    while folded > 0xffff {
-        folded = (folded & 0xffff) + (folded >> 16);
-    }
-    !(folded as u16)
 }
 
 #[cfg(test)]

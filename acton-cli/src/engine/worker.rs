@@ -37,12 +37,11 @@ pub(super) trait Side {
     /// Sends `frames` from the TAP, in their order, to those they go to.
     fn send(&mut self, frames: &mut FrameBatch, now: Duration, out: &mut Output<'_>);
 
-    /// Deals with a datagram that came from `from` to the local address `to`, which may be changed
-    /// in place; writes the frame in it, if there is one and it may pass.
+    /// Deals with a datagram, which may be changed in place; writes the frame in it, if there is one
+    /// and it may pass.
     fn receive<'f>(
         &mut self,
-        from: SocketAddr,
-        to: Option<Source>,
+        arrival: &Arrival,
         datagram: &'f mut [u8],
         now: Duration,
         tap: &mut impl TapSink<'f>,
@@ -53,6 +52,15 @@ pub(super) trait Side {
 
     /// Hears how large datagrams to `to` may be, by the word of a router.
     fn path_hint(&mut self, _to: SocketAddr, _max_payload: usize, _now: Duration) {}
+}
+
+/// How a datagram came.
+pub(super) struct Arrival {
+    pub(super) from: SocketAddr,
+    /// The local address that it came to.
+    pub(super) to: Option<Source>,
+    /// The ECN field of its IP header.
+    pub(super) ecn: u8,
 }
 
 /// A worker's way out to UDP.
@@ -338,11 +346,11 @@ impl<S: Side> Worker<S> {
         let mut tap = Joining { batch, counters: &self.counters };
         let (mut datagrams, mut bytes) = (0, 0);
         for message in received.messages() {
-            let (from, to) = (message.from, message.to);
+            let arrival = Arrival { from: message.from, to: message.to, ecn: message.ecn };
             for datagram in message.datagrams() {
                 datagrams += 1;
                 bytes += datagram.len() as u64;
-                self.side.receive(from, to, datagram, now, &mut tap);
+                self.side.receive(&arrival, datagram, now, &mut tap);
             }
         }
         drop(tap);

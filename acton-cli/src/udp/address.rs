@@ -100,6 +100,7 @@ pub(crate) struct Destination {
     segment_limit: AtomicUsize,
     /// The owner's name for it, to be told of what became of a datagram.
     pub(super) tag: u32,
+    ipv4: bool,
     pub(super) name: Name,
     /// 0 for a connected socket.
     pub(super) name_len: u32,
@@ -114,7 +115,8 @@ impl Destination {
         if let Some(source) = source {
             control.push_source(source, ipv6_socket);
         }
-        Self { name, name_len, source: control, ..Self::connected() }
+        let ipv4 = remote.is_ipv4();
+        Self { name, name_len, ipv4, source: control, ..Self::connected() }
     }
 
     /// The peer that the socket is connected to.
@@ -122,10 +124,20 @@ impl Destination {
         Self {
             segment_limit: AtomicUsize::new(usize::MAX),
             tag: 0,
+            ipv4: false,
             name: Name::ZERO,
             name_len: 0,
             source: Control::EMPTY,
         }
+    }
+
+    /// The control messages of a datagram to there that bears `ecn`.
+    pub(super) fn control(&self, ecn: u8) -> Control {
+        let mut control = self.source;
+        if ecn != 0 {
+            control.push_ecn(ecn, self.ipv4);
+        }
+        control
     }
 
     pub(super) fn segment_limit(&self) -> usize {
@@ -147,6 +159,7 @@ impl Clone for Destination {
         Self {
             segment_limit: AtomicUsize::new(self.segment_limit()),
             tag: self.tag,
+            ipv4: self.ipv4,
             name: self.name,
             name_len: self.name_len,
             source: self.source,
@@ -155,7 +168,7 @@ impl Clone for Destination {
 }
 
 /// Room for what a message carries at most: packet info of one family (40 bytes with its
-/// header) and a segment size (24).
+/// header), a segment size and an ECN field (24 each).
 const CONTROL_CAPACITY: usize = 96;
 
 /// The control messages of one datagram, cmsg(3).
@@ -213,20 +226,38 @@ impl Control {
         self.push(libc::SOL_UDP, libc::UDP_SEGMENT, &size.to_ne_bytes());
     }
 
-    /// The local address and the segment size (of merged datagrams) that came with a message.
-    pub(super) fn decode(bytes: &[u8]) -> (Option<Source>, Option<usize>) {
-        let (mut source, mut segment) = (None, None);
+    /// Has the datagram bear `ecn`, the two bits of RFC 3168; with DSCP 0.
+    fn push_ecn(&mut self, ecn: u8, ipv4: bool) {
+        let (level, kind) = match ipv4 {
+            true => (libc::IPPROTO_IP, libc::IP_TOS),
+            false => (libc::IPPROTO_IPV6, libc::IPV6_TCLASS),
+        };
+        self.push(level, kind, &i32::from(ecn).to_ne_bytes());
+    }
+
+    /// What came with a message.
+    pub(super) fn decode(bytes: &[u8]) -> Ancillary {
+        let mut found = Ancillary::default();
         for (level, kind, data) in control_messages(bytes) {
             match (level, kind) {
-                (libc::IPPROTO_IP, libc::IP_PKTINFO) => source = Source::from_pktinfo(data),
-                (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => source = Source::from_pktinfo6(data),
+                (libc::IPPROTO_IP, libc::IP_PKTINFO) => found.to = Source::from_pktinfo(data),
+                (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => found.to = Source::from_pktinfo6(data),
                 (libc::SOL_UDP, libc::UDP_GRO) => {
-                    segment = array(data, 0).map(|size| i32::from_ne_bytes(size) as usize);
+                    let size = array(data, 0).map(|size| i32::from_ne_bytes(size) as usize);
+                    found.segment = size.filter(|&size| size > 0);
+                }
+                // A byte of IPv4, an int of IPv6.
+                (libc::IPPROTO_IP, libc::IP_TOS) => {
+                    found.ecn = data.first().map_or(0, |tos| tos & 3);
+                }
+                (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => {
+                    found.ecn =
+                        array(data, 0).map_or(0, |class| i32::from_ne_bytes(class) as u8 & 3);
                 }
                 _ => {}
             }
         }
-        (source, segment.filter(|&size| size > 0))
+        found
     }
 
     /// The error number and the MTU (0 for none) in a message of the error queue.
@@ -241,6 +272,17 @@ impl Control {
             Some((i32::from_ne_bytes(error.0), u32::from_ne_bytes(error.1)))
         })
     }
+}
+
+/// What the kernel tells of a received message.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Ancillary {
+    /// The local address that it came to.
+    pub(super) to: Option<Source>,
+    /// The size of each of its datagrams, where it is several merged ones.
+    pub(super) segment: Option<usize>,
+    /// The ECN field of the IP header, RFC 3168.
+    pub(super) ecn: u8,
 }
 
 /// The control messages in `bytes`: level, type and data of each.
@@ -307,11 +349,14 @@ mod tests {
             let mut control = Control::EMPTY;
             control.push_source(source, ipv6_socket);
             control.push_segment_size(1_400);
-            assert_eq!(Control::decode(&control.bytes[..control.len]).0, Some(source));
+            control.push_ecn(2, !ipv6_socket);
+            let read = Control::decode(&control.bytes[..control.len]);
+            assert_eq!((read.to, read.ecn), (Some(source), 2));
         }
         let mut merged = Control::EMPTY;
         merged.push(libc::SOL_UDP, libc::UDP_GRO, &1_400_i32.to_ne_bytes());
-        assert_eq!(Control::decode(&merged.bytes[..merged.len]), (None, Some(1_400)));
+        let read = Control::decode(&merged.bytes[..merged.len]);
+        assert_eq!(read, Ancillary { segment: Some(1_400), ..Ancillary::default() });
     }
 
     proptest! {

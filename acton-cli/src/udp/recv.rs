@@ -12,6 +12,8 @@ const MESSAGES: usize = 32;
 /// Bytes that a call should take at most: what a core's cache holds until they are dealt with, and
 /// the other direction can wait for. Two messages of merged datagrams; small ones come by the dozen.
 const BYTES: usize = 128 << 10;
+/// Messages that a call has room for where the last one took one or none: room is not free.
+const FEW: usize = 4;
 /// Room for one message: UDP_GRO hands over up to 64 KiB of merged datagrams at once.
 const SLOT_LEN: usize = 65_536;
 
@@ -20,7 +22,7 @@ const SLOT_LEN: usize = 65_536;
 /// [`receive`]: Self::receive
 pub(crate) struct RecvBatch {
     arena: RecvArena,
-    /// Messages to take next time, by the size of the last ones.
+    /// Messages to take next time, by the number and the size of the last ones.
     most: usize,
 }
 
@@ -30,6 +32,8 @@ pub(crate) struct Received<'a> {
     pub(crate) from: SocketAddr,
     /// The address it was sent to, where the socket asks for it.
     pub(crate) to: Option<Source>,
+    /// The ECN field that all its datagrams bear, the two bits of RFC 3168.
+    pub(crate) ecn: u8,
     payload: &'a mut [u8],
     segment: usize,
 }
@@ -45,7 +49,7 @@ impl<'a> Received<'a> {
 
 impl RecvBatch {
     pub(crate) fn new() -> Self {
-        Self { arena: RecvArena::new(MESSAGES, SLOT_LEN), most: MESSAGES }
+        Self { arena: RecvArena::new(MESSAGES, SLOT_LEN), most: FEW }
     }
 
     /// Takes what has arrived, without waiting, and returns how many messages that is.
@@ -56,7 +60,8 @@ impl RecvBatch {
     pub(crate) fn receive(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
         let received = self.arena.receive(socket, self.most)?;
         let mean = self.arena.bytes() / received.max(1);
-        self.most = (BYTES / mean.max(1)).clamp(1, MESSAGES);
+        let more = (2 * received).clamp(FEW, MESSAGES);
+        self.most = (BYTES / mean.max(1)).clamp(1, more);
         Ok(received)
     }
 
@@ -65,9 +70,15 @@ impl RecvBatch {
     /// left out.
     pub(crate) fn messages(&mut self) -> impl Iterator<Item = Received<'_>> {
         self.arena.messages().filter_map(|message| {
-            let (to, segment) = Control::decode(message.control);
-            let segment = segment.unwrap_or(message.payload.len()).max(1);
-            Some(Received { from: message.name.decode()?, to, payload: message.payload, segment })
+            let found = Control::decode(message.control);
+            let segment = found.segment.unwrap_or(message.payload.len()).max(1);
+            Some(Received {
+                from: message.name.decode()?,
+                to: found.to,
+                ecn: found.ecn,
+                payload: message.payload,
+                segment,
+            })
         })
     }
 }

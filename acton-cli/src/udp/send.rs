@@ -81,6 +81,7 @@ impl SendBuffer {
 /// The message that the next datagram may join.
 struct Open<'a> {
     to: &'a Destination,
+    ecn: u8,
     /// Length of its datagrams; only the last may be shorter.
     size: usize,
     bytes: usize,
@@ -101,18 +102,18 @@ impl<'a> SendBatch<'a, '_> {
     /// Adds one datagram that is the parts one after the other; a full batch is sent first.
     pub(crate) fn push_parts<const N: usize>(&mut self, to: &'a Destination, parts: [&'a [u8]; N]) {
         let len = parts.iter().map(|part| part.len()).sum();
-        self.make_room(to, len, N);
+        self.make_room(to, 0, len, N);
         parts.iter().for_each(|part| self.messages.add(part));
         self.added(len);
     }
 
     /// Adds the datagrams that `run` is one after the other, of `size` bytes each, the last maybe
-    /// less; a full batch is sent first.
-    pub(crate) fn push_run(&mut self, to: &'a Destination, run: &'a [u8], size: usize) {
+    /// less; a full batch is sent first. They bear `ecn`, the two bits of RFC 3168.
+    pub(crate) fn push_run(&mut self, to: &'a Destination, ecn: u8, run: &'a [u8], size: usize) {
         let mut rest = run;
         while !rest.is_empty() {
             let next = size.min(rest.len());
-            self.make_room(to, next, 1);
+            self.make_room(to, ecn, next, 1);
             let more = match &self.open {
                 Some(open) if next == open.size && next <= to.segment_limit() => {
                     let fit = (MAX_PAYLOAD - open.bytes.min(MAX_PAYLOAD)) / next;
@@ -129,9 +130,10 @@ impl<'a> SendBatch<'a, '_> {
 
     /// Opens a message that takes a datagram of `len` bytes in `parts` parts, unless the one that is
     /// open does.
-    fn make_room(&mut self, to: &'a Destination, len: usize, parts: usize) {
+    fn make_room(&mut self, to: &'a Destination, ecn: u8, len: usize, parts: usize) {
         if let Some(open) = &self.open
             && ptr::eq(open.to, to)
+            && open.ecn == ecn
             && len <= open.size
             && open.size <= to.segment_limit()
             && len > 0
@@ -145,8 +147,8 @@ impl<'a> SendBatch<'a, '_> {
         if self.messages.is_full() || !self.messages.has_room(parts) {
             self.flush();
         }
-        self.messages.open(to, len);
-        self.open = Some(Open { to, size: len, bytes: 0, datagrams: 0 });
+        self.messages.open(to, len, ecn);
+        self.open = Some(Open { to, ecn, size: len, bytes: 0, datagrams: 0 });
     }
 
     /// Notes that the open message got `bytes` more: whole datagrams of its size, and maybe a
@@ -356,7 +358,7 @@ mod tests {
         let runs = [(100, 100), (64, 64 * 150), (1_446, 1_446 * 96 + 7), (1_446, 9), (5, 3)];
         let mut expected = Vec::new();
         for (size, len) in runs {
-            batch.push_run(&to, &bytes[..len], size);
+            batch.push_run(&to, 0, &bytes[..len], size);
             batch.push_parts(&to, [&bytes[..3], &bytes[7..9]]);
             expected.extend(bytes[..len].chunks(size).map(<[u8]>::to_vec));
             expected.push([&bytes[..3], &bytes[7..9]].concat());
@@ -368,14 +370,56 @@ mod tests {
     }
 
     #[test]
+    fn the_ecn_field_arrives_and_parts_messages() {
+        for (local, peer) in
+            [("127.0.0.1:0", "127.0.0.1:0"), ("[::1]:0", "[::1]:0"), ("[::]:0", "127.0.0.1:0")]
+        {
+            let a = UdpSocket::bind(local.parse().unwrap()).unwrap();
+            let b = UdpSocket::bind(peer.parse().unwrap()).unwrap();
+            let mut there = b.local_addr().unwrap();
+            if peer == "[::]:0" {
+                there.set_ip([127, 0, 0, 1].into());
+            }
+            let to = Destination::new(there, None, a.is_ipv6());
+            let (mut buffer, mut counts) = (SendBuffer::new(), SendCounts::default());
+            let mut batch = buffer.begin(&a, &mut counts);
+            let sent: [(u8, &[u8]); 6] = [
+                (0, &[1; 40]),
+                (2, &[2; 40]),
+                (2, &[3; 40]),
+                (3, &[4; 20]),
+                (1, &[5; 10]),
+                (1, &[6; 3]),
+            ];
+            for (ecn, run) in sent {
+                batch.push_run(&to, ecn, run, 20);
+            }
+            batch.finish();
+            let (mut received, mut seen) = (RecvBatch::new(), Vec::new());
+            while received.receive(b.as_fd()).is_ok() {
+                for message in received.messages() {
+                    let ecn = message.ecn;
+                    seen.extend(message.datagrams().map(|datagram| (ecn, datagram.to_vec())));
+                }
+            }
+            let each = |(ecn, run): &(u8, &[u8])| {
+                let ecn = *ecn;
+                run.chunks(20).map(move |part| (ecn, part.to_vec())).collect::<Vec<_>>()
+            };
+            let expected: Vec<_> = sent.iter().flat_map(each).collect();
+            assert_eq!(seen, expected, "{local} to {peer}");
+        }
+    }
+
+    #[test]
     fn a_refused_run_is_cut_at_its_datagrams() {
         let (a, b, to) = pair();
         let bytes: Vec<u8> = (0..=250).collect();
         let (mut buffer, mut counts) = (SendBuffer::new(), SendCounts::default());
         let mut batch = buffer.begin(&a, &mut counts);
-        batch.push_run(&to, &bytes[..100], 20);
+        batch.push_run(&to, 0, &bytes[..100], 20);
         batch.push_parts(&to, [&bytes[100..113], &bytes[113..120]]);
-        batch.push_run(&to, &bytes[120..130], 20);
+        batch.push_run(&to, 0, &bytes[120..130], 20);
         batch.send_cut(0, &io::Error::from_raw_os_error(libc::EIO));
         batch.messages.clear();
         batch.finish();

@@ -75,9 +75,12 @@ impl UdpSocket {
         if ipv6 {
             socket.set_only_v6(local.ip() != IpAddr::from([0_u16; 8]))?;
             setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
+            socket.set_recv_tclass_v6(true)?;
         } else {
             setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
         }
+        // Also of IPv4 inside an IPv6 socket.
+        socket.set_recv_tos_v4(true)?;
         socket.set_reuse_port(shared)?;
         grow_buffers(&socket);
         // Kernels before 5.0 know no merging; then each datagram comes alone.
@@ -177,7 +180,7 @@ impl UdpSocket {
     pub(crate) fn send(&self, to: &Destination, payload: &[u8]) -> io::Result<()> {
         let mut arena = super::sys::SendArena::new(1, 1);
         let mut message = arena.begin();
-        message.open(to, 1);
+        message.open(to, payload.len(), 0);
         message.add(payload);
         let mut refusals = 0;
         loop {

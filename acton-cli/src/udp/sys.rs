@@ -140,6 +140,7 @@ struct Plan {
     /// Bytes of all its datagrams, and of each of them; the last may be shorter.
     bytes: usize,
     size: usize,
+    ecn: u8,
 }
 
 impl SendArena {
@@ -190,11 +191,11 @@ impl<'a> Messages<'a, '_> {
     }
 
     /// Opens a message to `to`, whose datagrams have `size` bytes each, the last maybe less; what is
-    /// added until the next one is its payload.
-    pub(super) fn open(&mut self, to: &'a Destination, size: usize) {
+    /// added until the next one is its payload. They bear `ecn`.
+    pub(super) fn open(&mut self, to: &'a Destination, size: usize, ecn: u8) {
         let index = self.len();
-        self.arena.controls[index] = to.source;
-        self.arena.plan.push(Plan { to, end: self.arena.vectors.len(), bytes: 0, size });
+        self.arena.controls[index] = to.control(ecn);
+        self.arena.plan.push(Plan { to, end: self.arena.vectors.len(), bytes: 0, size, ecn });
     }
 
     /// Adds bytes to the message opened last: a part of a datagram, or several datagrams.
@@ -279,11 +280,11 @@ impl<'a> Messages<'a, '_> {
     ) -> io::Result<usize> {
         let run = self.run(index);
         let arena = &mut *self.arena;
-        let Plan { to, bytes, size, .. } = arena.plan[index];
+        let Plan { to, bytes, size, ecn, .. } = arena.plan[index];
         let start = datagram * size;
         let mut vectors = part_of(&arena.vectors[run], start..bytes.min(start + size));
         // SAFETY: `to` came from a reference of lifetime 'a (the invariant of `Messages`).
-        let control = unsafe { (*to).source };
+        let control = unsafe { (*to).control(ecn) };
         // SAFETY: as above.
         unsafe { header(&mut arena.headers[index], to, &mut vectors, &control) };
         // SAFETY: as in `send`; `control` and `vectors` live until the call returns.

@@ -93,6 +93,12 @@ impl Captured {
         if self.is_ipv6() { self.0[6] == 44 } else { self.word(6) & 0x3fff != 0 }
     }
 
+    /// The ECN field.
+    pub(crate) fn ecn(&self) -> u8 {
+        let [first, second] = [self.0[0], self.0[1]];
+        if self.is_ipv6() { (first << 4 | second >> 4) & 3 } else { second & 3 }
+    }
+
     fn protocol(&self, number: u8) -> Option<&[u8]> {
         let (protocol, header) =
             if self.is_ipv6() { (self.0[6], 40) } else { (self.0[9], (self.0[0] & 0xf) * 4) };

@@ -167,6 +167,17 @@ impl Frame {
             FrameBytes::Reassembled(bytes) => bytes,
         }
     }
+
+    /// The same to be changed, as by a mark that the datagram got on its way.
+    ///
+    /// # Panics
+    /// If `datagram` is shorter than the one that was opened.
+    pub fn bytes_mut<'a>(&'a mut self, datagram: &'a mut [u8]) -> &'a mut [u8] {
+        match &mut self.bytes {
+            FrameBytes::InPlace(range) => &mut datagram[range.clone()],
+            FrameBytes::Reassembled(bytes) => bytes,
+        }
+    }
 }
 
 /// Counters that belong to one caller. Each seals one datagram, and none seals two: dropping a

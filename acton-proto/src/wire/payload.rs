@@ -57,6 +57,9 @@ impl Caps {
     pub const FRAG: Self = Self(1);
     /// Takes frames whose inner checksum is partial.
     pub const CSUM: Self = Self(2);
+    /// Bears the ECN field of the packet inside on its datagrams, and passes on a mark that they get
+    /// (RFC 6040). It is for the owner of the sockets to do so.
+    pub const ECN: Self = Self(1 << 4);
     /// What this crate implements.
     pub const ALL: Self = Self(Self::FRAG.0 | Self::CSUM.0);
 
@@ -64,6 +67,12 @@ impl Caps {
     #[must_use]
     pub const fn common(self, other: Self) -> Self {
         Self(self.0 & other.0)
+    }
+
+    /// What either names.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
     }
 
     /// Whether all of `other` is in `self`.

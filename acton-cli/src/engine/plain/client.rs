@@ -18,9 +18,9 @@ use super::super::launch::Launch;
 use super::super::running::{Message, Outbox, next_message};
 use super::super::scheduling::Scheduling;
 use super::super::tap::{OpenTap, TapHandle};
-use super::super::worker::{FrameBatch, Output, Side, TapSink};
+use super::super::worker::{Arrival, FrameBatch, Output, Side, TapSink};
 use super::super::{Error, Running, ServerName, SessionInfo, clock};
-use crate::udp::{Destination, Source, UdpSocket};
+use crate::udp::{Destination, UdpSocket};
 
 /// Silence after which the server counts as lost, in keepalive intervals, as in 0.1.1.
 const KEEPALIVES_TO_LOSE: u32 = 3;
@@ -107,8 +107,7 @@ impl Side for ClientSide {
 
     fn receive<'f>(
         &mut self,
-        _: SocketAddr,
-        _: Option<Source>,
+        _: &Arrival,
         datagram: &'f mut [u8],
         now: Duration,
         tap: &mut impl TapSink<'f>,

@@ -26,7 +26,7 @@ use super::super::router::{Router, Target};
 use super::super::running::{Message, Outbox, SessionsReader, next_message, read_sessions};
 use super::super::scheduling::Scheduling;
 use super::super::tap::OpenTap;
-use super::super::worker::{FrameBatch, Output, Side, TapSink};
+use super::super::worker::{Arrival, FrameBatch, Output, Side, TapSink};
 use super::super::{Error, Running, clock};
 use crate::udp::{Destination, Source, UdpSocket};
 
@@ -146,12 +146,12 @@ impl Side for ServerSide {
 
     fn receive<'f>(
         &mut self,
-        from: SocketAddr,
-        to: Option<Source>,
+        arrival: &Arrival,
         datagram: &'f mut [u8],
         now: Duration,
         tap: &mut impl TapSink<'f>,
     ) {
+        let &Arrival { from, to, .. } = arrival;
         let frame = match Datagram::parse(datagram) {
             Ok(Datagram::Frame(frame)) => frame,
             Ok(Datagram::Control(control)) => {

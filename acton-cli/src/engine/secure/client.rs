@@ -20,15 +20,15 @@ use super::super::route::Route;
 use super::super::running::{Message, Outbox, next_message};
 use super::super::scheduling::Scheduling;
 use super::super::tap::{OpenTap, TapHandle};
-use super::super::worker::{FrameBatch, Output, Side, TapSink};
+use super::super::worker::{Arrival, FrameBatch, Output, Side, TapSink};
 use super::super::{Error, Running, ServerName, SessionInfo, clock};
 use super::limits::{Rarely, Strangers};
 use super::sealed::{Sealed, clamp};
 use super::{
     ClientKeys, MAX_RARE, count_no_frame, count_open_error, datagram_size, deliver, is_data,
-    is_too_large, trust, wall,
+    is_too_large, pass_mark, trust, wall,
 };
-use crate::udp::{Destination, Source, UdpSocket};
+use crate::udp::{Destination, UdpSocket};
 
 /// Settings of a client in secure mode.
 pub(in super::super) struct SecureClient {
@@ -173,8 +173,7 @@ impl Side for ClientSide {
 
     fn receive<'f>(
         &mut self,
-        _: SocketAddr,
-        _: Option<Source>,
+        arrival: &Arrival,
         datagram: &'f mut [u8],
         now: Duration,
         tap: &mut impl TapSink<'f>,
@@ -198,7 +197,11 @@ impl Side for ClientSide {
             return self.strangers.post(&self.outbox, &self.counters, stranger, news);
         };
         match keys.receive(now, &header, datagram) {
-            Ok((_, Some(frame))) => deliver(&frame, datagram, tap),
+            Ok((_, Some(mut frame))) => {
+                if pass_mark(arrival, keys, &mut frame, datagram, &self.counters) {
+                    deliver(&frame, datagram, tap);
+                }
+            }
             Ok((opened, None)) => count_no_frame(&self.counters, &opened),
             Err(error) => count_open_error(&self.counters, error),
         }

@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use acton_proto::handshake::Secret;
-use acton_proto::session::{Frame, OpenError, Opened};
+use acton_proto::session::{Frame, Keys, OpenError, Opened};
 use acton_proto::wire::{Caps, Fragment, HEADER_LEN, Key, Kind};
 use acton_tap::offload::Trust;
 
@@ -21,7 +21,8 @@ pub(super) use client::{SecureClient, start as start_client};
 pub(super) use server::{SecureServer, start as start_server};
 
 use super::counters::{Counter, Counters};
-use super::worker::TapSink;
+use super::ecn;
+use super::worker::{Arrival, TapSink};
 
 /// UDP payload that a server takes its link to carry, in bytes: 9,000 less the headers of IPv4 and
 /// UDP. A client on a smaller link says so, and what is in between is searched for by probes.
@@ -31,7 +32,7 @@ const SERVER_PMTU: u16 = 8_972;
 const MAX_RARE: usize = 65_507;
 
 /// What this engine does with frames.
-const CAPS: Caps = Caps::ALL;
+const CAPS: Caps = Caps::ALL.union(Caps::ECN);
 
 /// A server's keys.
 #[derive(Debug, Clone)]
@@ -77,6 +78,23 @@ fn deliver<'f>(frame: &Frame, datagram: &'f [u8], tap: &mut impl TapSink<'f>) {
         Some(range) => tap.write(&datagram[range], trust(frame)),
         None => tap.write_now(frame.bytes(datagram), trust(frame)),
     }
+}
+
+/// Passes on to a frame what its datagram met on its way. False where the frame must be dropped for
+/// it, which is counted.
+fn pass_mark(
+    arrival: &Arrival,
+    keys: &Keys,
+    frame: &mut Frame,
+    datagram: &mut [u8],
+    counters: &Counters,
+) -> bool {
+    if arrival.ecn != ecn::CE || !keys.setup().caps.contains(Caps::ECN) {
+        return true;
+    }
+    let marked = ecn::mark(frame.bytes_mut(datagram));
+    counters.add(if marked.is_ok() { Counter::EcnMarked } else { Counter::EcnUnmarkable }, 1);
+    marked.is_ok()
 }
 
 /// Whether a datagram was refused for its size.

@@ -9,8 +9,8 @@ use acton_tap::Checksum;
 use acton_tap::offload::{Fill, MAX_HEAD, Segment, Segments};
 
 use super::super::counters::{Counter, Counters};
-use super::super::mss;
 use super::super::worker::{FrameBatch, Output};
+use super::super::{ecn, mss};
 use crate::udp::Destination;
 
 /// Bytes that are sealed before they are sent: as much as stays in a core's cache.
@@ -27,6 +27,7 @@ pub(super) struct Sealed {
 #[derive(Debug)]
 struct Run {
     to: usize,
+    ecn: u8,
     bytes: Range<usize>,
     size: usize,
 }
@@ -46,6 +47,7 @@ impl Sealed {
         let partial = keys.setup().caps.contains(Caps::CSUM);
         let fill = if partial { Fill::Partial } else { Fill::Full };
         let frame = frames.get(index);
+        let ecn = if keys.setup().caps.contains(Caps::ECN) { ecn::of(frame) } else { ecn::NOT_ECT };
         let max_frame = usize::from(keys.link().path_mtu()).saturating_sub(OVERHEAD);
         let mut segments = match Segments::new(frames.header(index), frame, max_frame, fill) {
             Ok(segments) => segments,
@@ -67,13 +69,13 @@ impl Sealed {
                     counters.add(Counter::FrameTooLong, 1);
                 }
             }
-            return self.add_run(to, start, longest + OVERHEAD);
+            return self.add_run(to, ecn, start, longest + OVERHEAD);
         }
         // Each in pieces: rare enough for one copy more.
         while let Some(Segment { head, payload }) = segments.next_in(&mut head) {
             let start = self.bytes.len();
             match keys.seal_frame(now, &[head, payload].concat(), partial, &mut self.bytes) {
-                Ok(size) => self.add_run(to, start, size),
+                Ok(size) => self.add_run(to, ecn, start, size),
                 Err(SealError::Expired) => counters.add(Counter::KeysExpired, 1),
                 Err(_) => counters.add(Counter::FrameTooLong, 1),
             }
@@ -81,13 +83,16 @@ impl Sealed {
     }
 
     /// Notes that the bytes from `start` on are datagrams of `size` bytes for receiver number `to`.
-    fn add_run(&mut self, to: usize, start: usize, size: usize) {
+    fn add_run(&mut self, to: usize, ecn: u8, start: usize, size: usize) {
         let bytes = start..self.bytes.len();
         match self.runs.last_mut() {
-            Some(last) if (last.to, last.size) == (to, size) && last.bytes.len() % size == 0 => {
+            Some(last)
+                if (last.to, last.ecn, last.size) == (to, ecn, size)
+                    && last.bytes.len() % size == 0 =>
+            {
                 last.bytes.end = bytes.end;
             }
-            _ => self.runs.push(Run { to, bytes, size }),
+            _ => self.runs.push(Run { to, ecn, bytes, size }),
         }
     }
 
@@ -105,7 +110,7 @@ impl Sealed {
         let mut batch = out.batch();
         for run in &self.runs {
             if let Some(to) = destination(run.to) {
-                batch.push_run(to, &self.bytes[run.bytes.clone()], run.size);
+                batch.push_run(to, run.ecn, &self.bytes[run.bytes.clone()], run.size);
             }
         }
         batch.finish();

@@ -27,14 +27,14 @@ use super::super::router::{Router, Target};
 use super::super::running::{Message, Outbox, SessionsReader, next_message, read_sessions};
 use super::super::scheduling::Scheduling;
 use super::super::tap::{OpenTap, TapHandle};
-use super::super::worker::{FrameBatch, Output, Side, TapSink};
+use super::super::worker::{Arrival, FrameBatch, Output, Side, TapSink};
 use super::super::{Error, Running, clock};
 use super::admission::Admitted;
 use super::limits::{Noticed, Rarely, Strangers, Told};
 use super::sealed::{Sealed, clamp};
 use super::{
     SERVER_PMTU, ServerKeys, count_no_frame, count_open_error, datagram_size, deliver, is_data,
-    is_too_large, specified, trust, wall,
+    is_too_large, pass_mark, specified, trust, wall,
 };
 use crate::udp::{Destination, Source, UdpSocket};
 
@@ -207,14 +207,14 @@ impl Side for ServerSide {
 
     fn receive<'f>(
         &mut self,
-        from: SocketAddr,
-        to: Option<Source>,
+        arrival: &Arrival,
         datagram: &'f mut [u8],
         now: Duration,
         tap: &mut impl TapSink<'f>,
     ) {
         let Self { clients, router, strangers, noticed, counters, outbox, .. } = self;
-        let path = Path { remote: from, local: to.and_then(|to| specified(to.ip())) };
+        let local = arrival.to.and_then(|to| specified(to.ip()));
+        let path = Path { remote: arrival.from, local };
         let clients = clients.load();
         let header = is_data(datagram).then(|| Header::parse(datagram).ok()).flatten();
         let known = header.and_then(|header| {
@@ -245,8 +245,10 @@ impl Side for ServerSide {
             }));
         }
         match (client, frame) {
-            (Some(_), Some(frame)) => {
-                if router.admit(leaf, frame.bytes(datagram), now) {
+            (Some(_), Some(mut frame)) => {
+                if router.admit(leaf, frame.bytes(datagram), now)
+                    && pass_mark(arrival, keys, &mut frame, datagram, counters)
+                {
                     deliver(&frame, datagram, tap);
                 }
             }
