@@ -5,7 +5,7 @@ use std::process::Command;
 
 use acton_netns::Namespace;
 
-use super::{Contender, Process};
+use super::{Contender, Process, wait_listening};
 use crate::Result;
 use crate::world::{OVERLAY, PORT, UNDERLAY, World, installed};
 
@@ -18,10 +18,12 @@ pub(super) fn find() -> Result<Box<dyn Contender>> {
 
 impl Contender for Socat {
     fn start(&self, world: &World) -> Result<Vec<Process>> {
-        Ok(vec![
-            end(&world.server, UNDERLAY.server, UNDERLAY.client, &OVERLAY.server_net())?,
-            end(&world.client, UNDERLAY.client, UNDERLAY.server, &OVERLAY.client_net())?,
-        ])
+        let (local, remote) = (UNDERLAY.server, UNDERLAY.client);
+        let mut server = end(&world.server, local, remote, &OVERLAY.server_net())?;
+        // It ends when its first datagram is refused.
+        wait_listening(world, &mut server)?;
+        let client = end(&world.client, remote, local, &OVERLAY.client_net())?;
+        Ok(vec![server, client])
     }
 }
 
