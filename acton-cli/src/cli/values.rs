@@ -49,10 +49,7 @@ pub(super) struct SchedulingOptions {
 
 impl From<SchedulingOptions> for Scheduling {
     fn from(options: SchedulingOptions) -> Self {
-        let mut scheduling = Self::default();
-        scheduling.busy_poll = Duration::from_micros(options.busy_poll.into());
-        scheduling.pin = options.pin;
-        scheduling
+        Self { busy_poll: Duration::from_micros(options.busy_poll.into()), pin: options.pin }
     }
 }
 
