@@ -108,7 +108,9 @@ impl<P: Port> Bridge<P> {
                 Some(Owner::Leaf(port)) if port == leaf => FromLeaf::Drop(DropReason::Local),
                 Some(Owner::Leaf(_)) => FromLeaf::Drop(DropReason::LeafToLeaf),
                 // Protected addresses are at the root, heard of or not.
-                None if self.fdb.is_protected(destination) => FromLeaf::Root { bum: None },
+                None if self.fdb.protection(destination) == Some(Owner::Root) => {
+                    FromLeaf::Root { bum: None }
+                }
                 None => FromLeaf::Root { bum: Some(BumKind::Unknown) },
             },
         };
@@ -142,8 +144,17 @@ impl<P: Port> Bridge<P> {
         self.fdb.write().protect(Address::new(mac))
     }
 
-    /// Undoes [`protect`](Self::protect); true if the address was protected. The server's own
-    /// address stays so.
+    /// Keeps all leaves but one from sending from an address, on every VLAN, and takes it from
+    /// those that have it. In place of [`protect`](Self::protect), or of another leaf.
+    ///
+    /// # Errors
+    /// [`StaticError::Full`]; [`StaticError::Protected`] for the server's own address.
+    pub fn reserve(&self, mac: MacAddr, leaf: P) -> Result<(), StaticError> {
+        self.fdb.write().reserve(Address::new(mac), leaf.to_bits())
+    }
+
+    /// Undoes [`protect`](Self::protect) and [`reserve`](Self::reserve); true if there was
+    /// something to undo. The server's own address stays protected.
     pub fn unprotect(&self, mac: MacAddr) -> bool {
         self.fdb.write().unprotect(Address::new(mac))
     }
@@ -187,7 +198,7 @@ impl<P: Port> Bridge<P> {
 
     /// Forgets all addresses of a leaf, static ones too, and its own limit, in time proportional
     /// to their number; gives that number. For a leaf that is gone: nothing of it comes in any
-    /// more.
+    /// more. What is [reserved](Self::reserve) for it nobody gets by that.
     pub fn purge(&self, leaf: P) -> usize {
         self.fdb.purge(leaf.to_bits())
     }

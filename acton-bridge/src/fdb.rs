@@ -114,8 +114,9 @@ impl Fdb {
         self.find_live(key, now).map(|found| key::owner(found.owner))
     }
 
-    pub(crate) fn is_protected(&self, key: u64) -> bool {
-        self.find(key::protection_of(key)).is_some()
+    /// Who alone may send from an address, if not everybody: the root, or one leaf.
+    pub(crate) fn protection(&self, key: u64) -> Option<Owner<u32>> {
+        self.find(key::protection_of(key)).map(|found| key::owner(found.owner))
     }
 
     pub(crate) fn is_live(&self, found: &Found, now: u64) -> bool {
@@ -139,7 +140,7 @@ impl Fdb {
             self.table.refresh(found, now);
             return Ok(Learned::Nothing);
         }
-        if self.is_protected(key) {
+        if self.protection(key).is_some_and(|owner| owner != Owner::Leaf(leaf)) {
             return Err(DropReason::SourceProtected);
         }
         if let Some(found) = &live {

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use foldhash::quality::RandomState;
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 use parking_lot::MutexGuard;
 
 use crate::fdb::{BATCH, Fdb, Moves};
@@ -73,7 +73,8 @@ pub(crate) struct State {
     /// The slot the next sweep starts at.
     hand: u32,
     own: Option<u64>,
-    protected: HashSet<u64, RandomState>,
+    /// Addresses that the root alone may send from, or one leaf.
+    protected: HashMap<u64, Owner<u32>, RandomState>,
 }
 
 /// The one writer: the state, locked.
@@ -110,7 +111,7 @@ impl<'a> Writer<'a> {
             self.fdb.table.refresh(old, now);
             return Ok(Learned::Nothing);
         }
-        if self.fdb.table.find_quiet(key::protection_of(key)).is_some() {
+        if self.protection(key::protection_of(key)).is_some_and(|only| only != owner) {
             return Err(DropReason::SourceProtected);
         }
         if let Some(old) = &old {
@@ -307,8 +308,8 @@ impl<'a> Writer<'a> {
         owner: Owner<u32>,
     ) -> Result<(), StaticError> {
         let key = key::mac(vlan, address);
-        let protected = self.fdb.table.find_quiet(key::protected(address)).is_some();
-        if protected && owner != Owner::Root {
+        let protection = self.protection(key::protected(address));
+        if owner != Owner::Root && protection.is_some_and(|only| only != owner) {
             return Err(StaticError::Protected(address.mac()));
         }
         let old = self.fdb.table.find_quiet(key);
@@ -328,14 +329,28 @@ impl<'a> Writer<'a> {
         found.inspect(|found| self.remove(found.index)).is_some()
     }
 
+    /// Who alone may send from the address of a protection's key.
+    fn protection(&self, key: u64) -> Option<Owner<u32>> {
+        self.fdb.table.find_quiet(key).map(|found| key::owner(found.owner))
+    }
+
     pub(crate) fn protect(&mut self, address: Address) -> Result<(), StaticError> {
-        self.bar(address)?;
-        self.state.protected.insert(address.0);
+        self.bar(address, Owner::Root)?;
+        self.state.protected.insert(address.0, Owner::Root);
+        Ok(())
+    }
+
+    pub(crate) fn reserve(&mut self, address: Address, leaf: u32) -> Result<(), StaticError> {
+        if self.state.own == Some(address.0) {
+            return Err(StaticError::Protected(address.mac()));
+        }
+        self.bar(address, Owner::Leaf(leaf))?;
+        self.state.protected.insert(address.0, Owner::Leaf(leaf));
         Ok(())
     }
 
     pub(crate) fn unprotect(&mut self, address: Address) -> bool {
-        let removed = self.state.protected.remove(&address.0);
+        let removed = self.state.protected.remove(&address.0).is_some();
         self.unbar(address);
         removed
     }
@@ -345,26 +360,31 @@ impl<'a> Writer<'a> {
         if let Some(old) = self.state.own.take() {
             self.unbar(Address(old));
         }
-        self.bar(address)?;
+        self.bar(address, Owner::Root)?;
         self.state.own = Some(address.0);
         Ok(())
     }
 
-    /// Keeps leaves from an address, and takes it from those that have it.
-    fn bar(&mut self, address: Address) -> Result<(), StaticError> {
+    /// Keeps leaves but `owner` from an address, and takes it from those that have it.
+    fn bar(&mut self, address: Address, owner: Owner<u32>) -> Result<(), StaticError> {
         // The bridge takes neither as a source from anybody.
         if address.is_group() || address.is_zero() {
             return Ok(());
         }
         let key = key::protected(address);
-        if self.fdb.table.find_quiet(key).is_some() {
-            return Ok(());
+        let old = self.fdb.table.find_quiet(key);
+        match &old {
+            Some(old) if key::owner(old.owner) == owner => return Ok(()),
+            Some(_) => {}
+            None => self.static_room()?,
         }
-        self.static_room()?;
-        self.add(key, key::owner_word(Owner::Root) | key::STATIC, 0, 0, History::default());
+        self.add(key, key::owner_word(owner) | key::STATIC, 0, 0, History::default());
+        if let Some(old) = old {
+            self.remove(old.index);
+        }
         for vlan in 0..key::VLANS {
             if let Some(found) = self.fdb.table.find_quiet(key::mac(vlan, address))
-                && key::owner(found.owner) != Owner::Root
+                && ![Owner::Root, owner].contains(&key::owner(found.owner))
             {
                 self.remove(found.index);
             }
@@ -372,11 +392,15 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
+    /// Lets go of an address, but for what else keeps it.
     fn unbar(&mut self, address: Address) {
-        if self.state.own == Some(address.0) || self.state.protected.contains(&address.0) {
+        if self.state.own == Some(address.0) {
             return;
         }
-        if let Some(found) = self.fdb.table.find_quiet(key::protected(address)) {
+        if let Some(&owner) = self.state.protected.get(&address.0) {
+            // It has a place, so there is room.
+            let _ = self.bar(address, owner);
+        } else if let Some(found) = self.fdb.table.find_quiet(key::protected(address)) {
             self.remove(found.index);
         }
     }

@@ -31,7 +31,8 @@ struct Known {
 /// The rules in the plainest words: one map, scanned whenever something is to be counted.
 struct Model {
     known: BTreeMap<(u16, MacAddr), Known>,
-    listed: BTreeSet<MacAddr>,
+    /// Who alone may send from these.
+    listed: BTreeMap<MacAddr, Owner<u32>>,
     own: Option<MacAddr>,
     /// Of leaves that have one of their own.
     leaf_limits: BTreeMap<u32, usize>,
@@ -56,8 +57,8 @@ impl Model {
         self.known.get(&key).map(|known| known.owner)
     }
 
-    fn protected(&self, mac: MacAddr) -> bool {
-        self.own == Some(mac) || self.listed.contains(&mac)
+    fn protection(&self, mac: MacAddr) -> Option<Owner<u32>> {
+        if self.own == Some(mac) { Some(Owner::Root) } else { self.listed.get(&mac).copied() }
     }
 
     fn learned(&self, which: impl Fn(Owner<u32>) -> bool) -> usize {
@@ -65,7 +66,7 @@ impl Model {
     }
 
     fn statics(&self) -> usize {
-        let mut protected = self.listed.clone();
+        let mut protected: BTreeSet<_> = self.listed.keys().copied().collect();
         protected.extend(self.own);
         protected.len() + self.known.values().filter(|known| known.fixed).count()
     }
@@ -186,7 +187,7 @@ impl Model {
                 Some(Owner::Leaf(other)) if other == leaf => FromLeaf::Drop(DropReason::Local),
                 Some(Owner::Leaf(_)) => FromLeaf::Drop(DropReason::LeafToLeaf),
                 Some(Owner::Root) => FromLeaf::Root { bum: None },
-                None if self.protected(to.1) => FromLeaf::Root { bum: None },
+                None if self.protection(to.1) == Some(Owner::Root) => FromLeaf::Root { bum: None },
                 None => FromLeaf::Root { bum: Some(BumKind::Unknown) },
             },
         };
@@ -201,7 +202,7 @@ impl Model {
             known.seen = now;
             return Ok(Learned::Nothing);
         }
-        if self.protected(key.1) {
+        if self.protection(key.1).is_some_and(|only| only != me) {
             return Err(DropReason::SourceProtected);
         }
         let known = self.known.get(&key);
@@ -230,7 +231,7 @@ impl Model {
     }
 
     fn add_static(&mut self, key: Key, owner: Owner<u32>) -> Result<(), StaticError> {
-        if self.protected(key.1) && owner != Owner::Root {
+        if owner != Owner::Root && self.protection(key.1).is_some_and(|only| only != owner) {
             return Err(StaticError::Protected(key.1));
         }
         let replaced = self.known.get(&key).is_some_and(|known| known.fixed);
@@ -258,23 +259,33 @@ impl Model {
         fixed
     }
 
-    fn bar(&mut self, mac: MacAddr) -> Result<(), StaticError> {
-        if !self.protected(mac) && self.statics() >= self.max_static {
+    fn bar(&mut self, mac: MacAddr, owner: Owner<u32>) -> Result<(), StaticError> {
+        if self.protection(mac).is_none() && self.statics() >= self.max_static {
             return Err(StaticError::Full { limit: self.max_static });
         }
-        self.known.retain(|key, known| key.1 != mac || known.owner == Owner::Root);
+        let stays = [Owner::Root, owner];
+        self.known.retain(|key, known| key.1 != mac || stays.contains(&known.owner));
         Ok(())
     }
 
     fn protect(&mut self, mac: MacAddr) -> Result<(), StaticError> {
-        self.bar(mac)?;
-        self.listed.insert(mac);
+        self.bar(mac, Owner::Root)?;
+        self.listed.insert(mac, Owner::Root);
+        Ok(())
+    }
+
+    fn reserve(&mut self, mac: MacAddr, leaf: u32) -> Result<(), StaticError> {
+        if self.own == Some(mac) {
+            return Err(StaticError::Protected(mac));
+        }
+        self.bar(mac, Owner::Leaf(leaf))?;
+        self.listed.insert(mac, Owner::Leaf(leaf));
         Ok(())
     }
 
     fn set_own(&mut self, mac: MacAddr) -> Result<(), StaticError> {
         self.own = None;
-        self.bar(mac)?;
+        self.bar(mac, Owner::Root)?;
         self.own = Some(mac);
         Ok(())
     }
@@ -309,6 +320,7 @@ enum Op {
     AddStatic(u16, MacAddr, Option<u32>),
     RemoveStatic(u16, MacAddr),
     Protect(MacAddr),
+    Reserve(MacAddr, u32),
     Unprotect(MacAddr),
     SetOwn(MacAddr),
 }
@@ -379,6 +391,7 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(vlan, mac, leaf)| Op::AddStatic(vlan, mac, leaf)),
         1 => (vlan(), station()).prop_map(|(vlan, mac)| Op::RemoveStatic(vlan, mac)),
         1 => station().prop_map(Op::Protect),
+        1 => (station(), leaf()).prop_map(|(mac, leaf)| Op::Reserve(mac, leaf)),
         1 => station().prop_map(Op::Unprotect),
         1 => station().prop_map(Op::SetOwn),
     ]
@@ -407,7 +420,7 @@ fn config() -> impl Strategy<Value = Config> {
 fn model(config: &Config) -> Model {
     Model {
         known: BTreeMap::new(),
-        listed: BTreeSet::new(),
+        listed: BTreeMap::new(),
         own: None,
         leaf_limits: BTreeMap::new(),
         first_frame: config.moves == MovePolicy::FirstFrame,
@@ -465,8 +478,11 @@ fn same_verdicts(config: Config, ops: Vec<Op>) -> Result<(), TestCaseError> {
                 prop_assert_eq!(bridge.remove_static(vlan, mac), expected);
             }
             Op::Protect(mac) => prop_assert_eq!(bridge.protect(mac), model.protect(mac)),
+            Op::Reserve(mac, leaf) => {
+                prop_assert_eq!(bridge.reserve(mac, leaf), model.reserve(mac, leaf));
+            }
             Op::Unprotect(mac) => {
-                prop_assert_eq!(bridge.unprotect(mac), model.listed.remove(&mac));
+                prop_assert_eq!(bridge.unprotect(mac), model.listed.remove(&mac).is_some());
             }
             Op::SetOwn(mac) => prop_assert_eq!(bridge.set_own_mac(mac), model.set_own(mac)),
         }

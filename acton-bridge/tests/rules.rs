@@ -429,6 +429,40 @@ fn static_entries_that_make_no_sense_are_refused() {
 }
 
 #[test]
+fn a_reserved_address_is_one_leafs_on_every_vlan() {
+    let test = Test::new(Config::default());
+    let tagged_from =
+        |leaf, vlan| test.bridge.from_leaf(leaf, &tagged(vlan, BROADCAST, mac(1)), test.now).0;
+    test.hear(B, mac(1));
+    test.bridge.reserve(mac(1), A).unwrap();
+    assert_eq!(test.owner(mac(1)), None, "it is taken from whom it does not belong to");
+    assert_eq!(test.refuse(B, mac(1)), DropReason::SourceProtected);
+    assert_eq!(tagged_from(B, 7), FromLeaf::Drop(DropReason::SourceProtected));
+    assert_eq!(
+        test.bridge.add_static(0, mac(1), Owner::Leaf(B)),
+        Err(StaticError::Protected(mac(1)))
+    );
+    assert_eq!(test.bridge.add_static(0, mac(1), Owner::Leaf(A)), Ok(()));
+    assert!(matches!(tagged_from(A, 7), FromLeaf::Root { .. }));
+    // It is another's, or nobody's, and then anybody's.
+    test.bridge.reserve(mac(1), B).unwrap();
+    assert_eq!(test.refuse(A, mac(1)), DropReason::SourceProtected);
+    test.hear(B, mac(1));
+    test.bridge.protect(mac(1)).unwrap();
+    assert_eq!(test.refuse(B, mac(1)), DropReason::SourceProtected);
+    assert!(test.bridge.unprotect(mac(1)));
+    test.hear(A, mac(1));
+    // The server's own cannot be had, but what was reserved before is so again.
+    test.bridge.reserve(mac(2), A).unwrap();
+    test.bridge.set_own_mac(mac(2)).unwrap();
+    assert_eq!(test.refuse(A, mac(2)), DropReason::SourceProtected);
+    assert_eq!(test.bridge.reserve(mac(2), A), Err(StaticError::Protected(mac(2))));
+    test.bridge.set_own_mac(mac(3)).unwrap();
+    test.hear(A, mac(2));
+    assert_eq!(test.refuse(B, mac(2)), DropReason::SourceProtected);
+}
+
+#[test]
 fn a_purge_takes_all_of_one_leaf_and_nothing_else() {
     let test = Test::new(Config::default().max_macs_per_leaf(0));
     for n in 0..200 {

@@ -9,8 +9,8 @@ use pnet_base::MacAddr;
 
 use super::leaves::LeafId;
 
-/// Keeps MACs for their clients: static entries of those who are here, and nobody's while they are
-/// away.
+/// Keeps MACs for their clients, on every VLAN: those who are here alone may send from them, and
+/// are known to have them untagged; while they are away nobody may.
 #[derive(Debug)]
 pub(super) struct OwnedMacs {
     bridge: Arc<Bridge<LeafId>>,
@@ -30,7 +30,7 @@ impl OwnedMacs {
         self.kept.insert(mac, leaf);
         match leaf {
             Some(leaf) => {
-                self.bridge.unprotect(mac);
+                self.bridge.reserve(mac, leaf)?;
                 self.bridge.add_static(0, mac, Owner::Leaf(leaf))
             }
             None => self.bridge.protect(mac),
@@ -86,25 +86,30 @@ mod tests {
     fn a_mac_is_its_clients_for_as_long_as_the_list_says() {
         let bridge = Arc::new(Bridge::new(Config::default()));
         let mut macs = OwnedMacs::new(Arc::clone(&bridge));
-        let try_it = |leaf| {
-            let frame = [&[0xff; 6][..], &PRINTER.octets(), &[0x88, 0xb5]].concat();
+        let send = |leaf, rest: &[u8]| {
+            let frame = [&[0xff; 6][..], &PRINTER.octets(), rest].concat();
             match bridge.from_leaf(leaf, &frame, Duration::from_secs(1)).0 {
                 FromLeaf::Drop(reason) => Some(reason),
                 FromLeaf::Root { .. } => None,
             }
         };
+        let try_it = |leaf| send(leaf, &[0x88, 0xb5]);
+        let try_vlan = |leaf| send(leaf, &[0x81, 0x00, 0, 7, 0x88, 0xb5]);
         macs.keep_all([(PRINTER, None)]).unwrap();
         assert_eq!(try_it(THIEF), Some(DropReason::SourceProtected));
         macs.keep(PRINTER, Some(OWNER)).unwrap();
-        assert_eq!((try_it(THIEF), try_it(OWNER)), (Some(DropReason::SourceStatic), None));
+        for send in [&try_it as &dyn Fn(_) -> _, &try_vlan] {
+            assert_eq!((send(THIEF), send(OWNER)), (Some(DropReason::SourceProtected), None));
+        }
         bridge.purge(OWNER);
         macs.keep(PRINTER, None).unwrap();
         assert_eq!(try_it(THIEF), Some(DropReason::SourceProtected));
         // Off the list it is anybody's, whether its client is away or here.
         macs.keep_all([]).unwrap();
         assert_eq!(try_it(THIEF), None);
+        bridge.purge(THIEF);
         macs.keep_all([(PRINTER, Some(OWNER))]).unwrap();
-        assert_eq!(try_it(THIEF), Some(DropReason::SourceStatic));
+        assert_eq!(try_it(THIEF), Some(DropReason::SourceProtected));
         macs.keep_all([]).unwrap();
         assert_eq!(try_it(THIEF), None);
     }

@@ -208,8 +208,8 @@ impl ServerBuilder {
         let listed = self.clients.as_ref().and_then(Watched::list);
         let owned: usize = listed.iter().flat_map(|list| list.iter()).map(|c| c.macs.len()).sum();
         let config = Config::default();
-        // Each has an entry at all times; a list may become longer.
-        let max_static = config.max_static + 2 * owned;
+        // Each takes two places while its client is here, and a list may become longer.
+        let max_static = config.max_static + 4 * owned;
         let config = config
             .ageing(self.mac_ageing)
             .max_static(max_static)

@@ -21,6 +21,8 @@ pub(crate) struct Captured(Vec<u8>);
 
 /// Local Experimental EtherType 2 (IEEE 802): marks the end of a capture.
 const LAST: u16 = 0x88b6;
+/// Where it is looked for: other packets, and jumbo frames, may come behind it.
+const LAST_BYTES: usize = 1 << 18;
 
 impl<'n> Capture<'n> {
     #[track_caller]
@@ -44,7 +46,7 @@ impl<'n> Capture<'n> {
         Wire::open_as_it_is(self.namespace, self.device).send(&last);
         wait_until("tcpdump has seen the last frame", || {
             let file = fs::read(&self.file).unwrap();
-            file.windows(last.len()).rev().take(4_096).any(|window| window == last)
+            file.windows(last.len()).rev().take(LAST_BYTES).any(|window| window == last)
         });
         self.tcpdump.signal(Signal::SIGINT);
         let (_, log) = self.tcpdump.end();
