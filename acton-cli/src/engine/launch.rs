@@ -112,11 +112,11 @@ impl<M: Send + 'static> Launch<M> {
         let thread = thread::Builder::new()
             .name("acton-control".to_owned())
             .spawn(move || {
-                let ended = control(&inbox);
-                // First the inbox: a worker that fails now must not wait for room in it.
-                drop(inbox);
-                drop(workers);
-                ended
+                // The inbox goes first, also in a panic: a worker that fails then must not wait for
+                // room in it while it is waited for.
+                let _workers = workers;
+                let inbox = inbox;
+                control(&inbox)
             })
             .map_err(Error::system("start the control thread"))?;
         Ok(Running {

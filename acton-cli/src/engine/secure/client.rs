@@ -25,8 +25,8 @@ use super::super::{Error, Running, ServerName, SessionInfo, clock};
 use super::limits::{Rarely, Strangers};
 use super::sealed::{Sealed, clamp};
 use super::{
-    ClientKeys, MAX_RARE, count_no_frame, count_open_error, datagram_size, deliver, is_data,
-    is_too_large, pass_mark, trust, wall,
+    ClientKeys, count_no_frame, count_open_error, datagram_size, deliver, is_data, is_too_large,
+    pass_mark, trust, wall,
 };
 use crate::udp::{Destination, UdpSocket};
 
@@ -182,9 +182,6 @@ impl Side for ClientSide {
         let header = is_data(datagram).then(|| Header::parse(datagram).ok()).flatten();
         let known = header.and_then(|header| Some((header, link.opening(header.receiver_id)?)));
         let Some((header, keys)) = known else {
-            if datagram.len() > MAX_RARE {
-                return self.counters.add(Counter::UnknownControl, 1);
-            }
             // A handshake may be anybody's, and so may keys that are not known here.
             let stranger = match Datagram::parse(datagram) {
                 Ok(Datagram::Sealed(header)) => link.opening(header.receiver_id).is_none(),

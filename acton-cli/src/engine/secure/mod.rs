@@ -27,9 +27,6 @@ use super::worker::{Arrival, TapSink};
 /// UDP payload that a server takes its link to carry, in bytes: 9,000 less the headers of IPv4 and
 /// UDP. A client on a smaller link says so, and what is in between is searched for by probes.
 const SERVER_PMTU: u16 = 8_972;
-/// The longest datagram that a worker passes to the control thread, in bytes. Handshake messages
-/// and keepalives are shorter; what probes the path is not.
-const MAX_RARE: usize = 65_507;
 
 /// What this engine does with frames.
 const CAPS: Caps = Caps::ALL.union(Caps::ECN);
