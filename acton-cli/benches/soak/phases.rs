@@ -82,8 +82,8 @@ impl fmt::Display for Summary {
 }
 
 /// Drops that a path explains: what came before the session or behind its end, and full buffers.
-const EXPLAINED: [&str; 4] =
-    ["drop.not_connected", "drop.no_client", "drop.udp_full", "drop.tap_down"];
+const EXPLAINED: [&str; 5] =
+    ["drop.not_connected", "drop.no_client", "drop.no_session", "drop.udp_full", "drop.tap_down"];
 /// By delayed datagrams: later than the replay window is long.
 const EXPLAINED_BY_DELAY: &str = "drop.replayed";
 
