@@ -81,7 +81,13 @@ fn gro_joins_as_the_kernel_does() {
             segment(&super_frame.header, &super_frame.frame, 1 << 16, Fill::Full)
         });
         if case.seen {
-            assert!(cut.eq(case.frames), "{}", case.name);
+            // Flows, which their source ports tell, may pass each other.
+            let port = case.packets[0].transport();
+            let [cut, came] = [cut.collect(), case.frames].map(|mut frames: Vec<_>| {
+                frames.sort_by_key(|frame| [frame[port], frame[port + 1]]);
+                frames
+            });
+            assert!(cut == came, "{}", case.name);
         }
     }
 }

@@ -86,22 +86,30 @@ pub(crate) enum Mode {
     Secure,
 }
 
-/// Declares `fn main`: tests that are given a mode and run in both, named `plain::` and `secure::`;
-/// behind `plain:` tests of plain mode alone, and what programs they need.
+/// Declares `fn main`: tests that are given a mode and run in both, named `plain::` and `secure::`,
+/// and what programs they need; behind `plain:` tests of plain mode alone.
 macro_rules! in_both_modes {
     (
-        $($both:ident),* $(,)?
+        $($both:ident $(: [$($program:literal),* $(,)?])?),* $(,)?
         $(; plain: $($plain:ident),* $(,)?)?
     ) => {
         fn main() {
             use $crate::support::Mode;
-            let test = |name, body| testbed::Test { name, needs: &[], body };
+            let test = |name, needs, body| testbed::Test { name, needs, body };
             testbed::run(&[
                 $(
-                    test(concat!("plain::", stringify!($both)), || $both(Mode::Plain)),
-                    test(concat!("secure::", stringify!($both)), || $both(Mode::Secure)),
+                    test(
+                        concat!("plain::", stringify!($both)),
+                        &[$($($program),*)?],
+                        || $both(Mode::Plain),
+                    ),
+                    test(
+                        concat!("secure::", stringify!($both)),
+                        &[$($($program),*)?],
+                        || $both(Mode::Secure),
+                    ),
                 )*
-                $($(test(concat!("plain::", stringify!($plain)), $plain),)*)?
+                $($(test(concat!("plain::", stringify!($plain)), &[], $plain),)*)?
             ])
         }
     };

@@ -13,8 +13,8 @@ pub(crate) struct Case {
     pub(crate) expected: Vec<usize>,
     /// Where the kernel joins what [`Coalescer`](acton_tap::offload::Coalescer) does not.
     pub(crate) kernel: Option<Vec<usize>>,
-    /// Whether a TAP shows what the kernel joined: it takes no super-frame with equal IPv4 ids, nor
-    /// one of 65,536 bytes or more.
+    /// Whether the test's TAP shows what the kernel joined: it takes no super-frame with equal IPv4
+    /// ids, nor one of 65,536 bytes or more.
     pub(crate) seen: bool,
 }
 
@@ -92,6 +92,12 @@ fn both(first: &Packet) -> Vec<Case> {
     if first.udp && first.v6 {
         spoiled = spoiled.kernel(&[100, 200]);
     }
+    let tagged = first.clone().with(|packet| packet.tags = vec![(0x8100, 7)]);
+    // As many flows as are joined side by side.
+    let flow = |flow| first.clone().with(|packet| packet.ports.0 += flow).run(2);
+    let flows: Vec<_> = (0..8).map(flow).collect();
+    let capacity =
+        (0..2).flat_map(|turn| flows.iter().map(move |flow| flow[turn].clone())).collect();
     vec![
         Case::new("data_same", first.run(2), &[200]),
         Case::new("data_lrg_sml", vec![first.clone(), first.next_with(50)], &[150]),
@@ -113,6 +119,10 @@ fn both(first: &Packet) -> Vec<Case> {
         Case::new("ip_tos", two(first, |packet| packet.tos = 0x40), &[100, 100]),
         Case::new("ip_ttl", two(first, |packet| packet.ttl = 7), &[100, 100]),
         Case::new("another flow", two(first, |packet| packet.ports.0 += 1), &[100, 100]),
+        Case::new("capacity", capacity, &[200; 8]),
+        // Only a kernel with 802.1Q joins these.
+        Case::new("vlan_same", tagged.run(2), &[200]).unseen(),
+        Case::new("vlan_diff", two(&tagged, |packet| packet.tags[0].1 = 8), &[100, 100]).unseen(),
         Case::new("large_max", with_rest(rest), &[most, rest]),
         Case::new("large_rem", with_rest(rest + 1), &large_rem).unseen(),
     ]
@@ -247,6 +257,7 @@ fn ipv6(first: &Packet) -> Vec<Case> {
         Case::new("ip_v6ext_same", extended(60, 0), &[100, 100]).kernel(&[200]),
         Case::new("ip_v6ext_diff", extended(60, 1), &[100, 100]),
         Case::new("hop-by-hop", extended(0, 1), &[100, 100]),
+        Case::new("hop-by-hop, the same", extended(0, 0), &[100, 100]).kernel(&[200]),
         Case::new("flow label", two(first, |packet| packet.flow_label += 1), &[100, 100]),
     ]
 }
