@@ -83,10 +83,9 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 16)]
     macs_per_client: usize,
 
-    /// Threads that move frames
-    #[arg(long, value_name = "N", default_value_t = 1,
-          value_parser = clap::value_parser!(u8).range(1..=64))]
-    workers: u8,
+    /// Threads that move frames; one for each processor without it
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
+    workers: Option<u8>,
 
     /// Cipher suite
     #[arg(long, value_enum, default_value_t = SuiteOption::Auto, conflicts_with = "plain")]
@@ -122,8 +121,10 @@ impl Arguments {
             .mac_ageing(self.mac_ageing)
             .max_sessions(self.max_sessions.into())
             .macs_per_client(self.macs_per_client)
-            .workers(self.workers.into())
             .scheduling(self.scheduling.into());
+        if let Some(workers) = self.workers {
+            server = server.workers(workers.into());
+        }
         if let Some(keepalive) = self.keepalive {
             server = server.keepalive(keepalive);
         }

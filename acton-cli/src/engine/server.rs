@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use acton_bridge::{Bridge, Config, MovePolicy};
@@ -46,7 +47,7 @@ impl Server {
             max_sessions: 4_096,
             mac_ageing: Duration::from_secs(300),
             macs_per_client: 16,
-            workers: 1,
+            workers: thread::available_parallelism().map_or(1, usize::from).min(MAX_WORKERS),
         }
     }
 }
@@ -171,7 +172,9 @@ impl ServerBuilder {
         self
     }
 
-    /// Threads that move frames, each with a TAP queue and a UDP socket of its own: 1 to 64.
+    /// Threads that move frames, each with a TAP queue and a UDP socket of its own: 1 to 64, by
+    /// default one for each processor. What a client sends stays with one of them, and what goes to
+    /// it keeps its order flow by flow.
     #[must_use]
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = workers.clamp(1, MAX_WORKERS);

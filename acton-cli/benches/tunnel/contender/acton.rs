@@ -1,7 +1,6 @@
 //! acton as it is in this tree.
 
 use std::process::Command;
-use std::thread::available_parallelism;
 
 use crate::instructions::callgrind;
 
@@ -14,8 +13,8 @@ use crate::world::{Network, OVERLAY, PORT, UNDERLAY, World};
 pub(super) struct Variant {
     plain: bool,
     mtu: u32,
-    /// A server's worker for each core, rather than one; the client has one.
-    a_worker_a_core: bool,
+    /// One worker at the server, as at the client, rather than one for each core.
+    one_worker: bool,
     suite: Option<&'static str>,
     /// The end, by its subcommand, that runs under callgrind.
     callgrind: Option<&'static str>,
@@ -28,20 +27,15 @@ impl Variant {
 }
 
 /// With the suite that both ends like best on this machine.
-pub(super) const SECURE: Variant = Variant {
-    plain: false,
-    mtu: OVERLAY.mtu,
-    a_worker_a_core: false,
-    suite: None,
-    callgrind: None,
-};
-pub(super) const WORKERS: Variant = Variant { a_worker_a_core: true, ..SECURE };
+pub(super) const SECURE: Variant =
+    Variant { plain: false, mtu: OVERLAY.mtu, one_worker: false, suite: None, callgrind: None };
+pub(super) const ONE_WORKER: Variant = Variant { one_worker: true, ..SECURE };
 pub(super) const CHACHA: Variant = Variant { suite: Some("chacha"), ..SECURE };
 /// Its own default, as a LAN's: its datagrams would be too large for the underlay, so it has TCP
 /// send smaller segments and cuts other large frames in two.
 pub(super) const DEFAULT_MTU: Variant = Variant { mtu: 1_500, ..SECURE };
 pub(super) const PLAIN: Variant = Variant { plain: true, ..SECURE };
-pub(super) const PLAIN_WORKERS: Variant = Variant { plain: true, ..WORKERS };
+pub(super) const PLAIN_ONE_WORKER: Variant = Variant { plain: true, ..ONE_WORKER };
 
 struct Acton {
     variant: Variant,
@@ -62,8 +56,9 @@ impl Contender for Acton {
     fn start(&self, world: &World) -> Result<Vec<Process>> {
         let mut command = self.end("server", &OVERLAY.server_net());
         command.args(["--port", &PORT.to_string()]);
-        let workers = if self.variant.a_worker_a_core { available_parallelism()?.get() } else { 1 };
-        command.args(["--workers", &workers.to_string()]);
+        if self.variant.one_worker {
+            command.args(["--workers", "1"]);
+        }
         if self.variant.plain {
             let allow = format!("{}/{}", UNDERLAY.client, Network::PREFIX);
             command.args(["--allow", &allow]);
