@@ -179,6 +179,51 @@ fn replayed_hellos_do_not_keep_the_client_from_its_new_keys() {
 }
 
 #[test]
+fn a_copied_hello_moves_no_session() {
+    let stranger = path(666);
+    // A copy of the first HELLO, and of a rekey's, comes ahead of the client's own or after it.
+    for (ahead, rekey) in [(true, false), (false, false), (true, true), (false, true)] {
+        let mut rig = Rig::new(server_config(), Box::new(AnyClient));
+        rig.add(client_config(10), path(1));
+        if rekey {
+            rig.run(SECOND);
+            rig.now += REKEY_AFTER;
+        }
+        rig.tick();
+        let (mut came, mut went, mut retries) = (0, 0, 0);
+        for _ in 0..50 {
+            for packet in rig.take_all() {
+                retries += usize::from(name(&packet.bytes) == "RETRY");
+                if packet.path == stranger {
+                    went += packet.bytes.len();
+                    assert!(went <= came, "{went} bytes for {came}");
+                    continue;
+                }
+                let bytes = packet.bytes.clone();
+                let copied = packet.to_server;
+                if copied && ahead {
+                    rig.give_server(stranger, &bytes);
+                }
+                rig.carry(packet);
+                if copied && !ahead {
+                    rig.give_server(stranger, &bytes);
+                }
+                came += if copied { bytes.len() } else { 0 };
+                let there = rig.server.sessions().all(|session| session.path == path(1));
+                assert!(there, "ahead {ahead}, rekey {rekey}");
+            }
+            rig.now += SECOND / 50;
+            rig.tick();
+        }
+        assert!(retries > 0);
+        assert_eq!(rig.server.session_count(), 1);
+        rig.assert_works(0, &key(10));
+        let keys = rig.stations[0].client.keys().expect("a session");
+        assert!(keys.setup().born + SECOND * 2 > rig.now, "new keys at once");
+    }
+}
+
+#[test]
 fn nobody_gets_more_bytes_than_came_from_its_address() {
     let mut answered = 0;
     for seed in 0..20 {

@@ -29,9 +29,6 @@ const MAX_SESSIONS: usize = 8;
 const MAX_PENDING: usize = 4;
 const MAX_QUEUE: usize = 200;
 const MAX_CAPTURED: usize = 64;
-/// Whether a stranger may copy the HELLO that a client waits for an answer to. Not yet: if the copy
-/// comes first, the server takes its address for the client's until the client's next ECHO.
-const COPIES_OF_NEW_HELLO: bool = false;
 /// The longest that anything authentic keeps a client away is 900 s (BYE(replaced), 600 s +-50 %).
 const HEALING: Duration = Duration::from_secs(1200);
 
@@ -94,8 +91,6 @@ pub(super) struct World {
     pub(super) stations: Vec<Station>,
     pub(super) queue: VecDeque<Packet>,
     captured: VecDeque<Vec<u8>>,
-    /// mac1 of each station's newest HELLO.
-    hellos: [[u8; 16]; 3],
     frames: Vec<Sent>,
     sessions: BTreeMap<SessionId, Key>,
     /// Keys that the server's other threads hold, by id.
@@ -118,7 +113,6 @@ impl World {
             stations: Vec::new(),
             queue: VecDeque::new(),
             captured: VecDeque::new(),
-            hellos: [[0; 16]; 3],
             frames: Vec::new(),
             sessions: BTreeMap::new(),
             threads: BTreeMap::new(),
@@ -186,6 +180,10 @@ impl World {
     }
 
     fn push(&mut self, packet: Packet) {
+        if packet.path == STRANGER {
+            // Nobody gets it: who did could prove the address, by passing it on to the client.
+            return;
+        }
         self.captured.push_front(packet.bytes.clone());
         self.captured.truncate(MAX_CAPTURED);
         self.queue.push_back(packet);
@@ -196,12 +194,6 @@ impl World {
 
     /// A datagram with the stranger's address.
     pub(super) fn deliver_strange(&mut self, bytes: Vec<u8>) {
-        if !COPIES_OF_NEW_HELLO
-            && let Ok(Datagram::Hello(hello)) = Datagram::parse(&bytes)
-            && self.hellos.contains(&hello.mac1)
-        {
-            return;
-        }
         self.credit += bytes.len() as i64;
         self.deliver(&Packet { to_server: true, path: STRANGER, bytes });
     }
@@ -323,9 +315,6 @@ impl World {
             while let Some(segment) = self.stations[at].client.poll_transmit(64, &mut out) {
                 if on {
                     for bytes in out.chunks(segment) {
-                        if let Ok(Datagram::Hello(hello)) = Datagram::parse(bytes) {
-                            self.hellos[at] = hello.mac1;
-                        }
                         self.push(Packet { to_server: true, path, bytes: bytes.to_vec() });
                     }
                 }
