@@ -502,7 +502,7 @@ impl Client {
         let Some(keys) = self.keys().cloned() else { return };
         let token = u64::from_ne_bytes(random_array(&mut *self.random));
         let unit = self.random_unit();
-        self.liveness.note_keepalive(now, token, unit);
+        self.liveness.note_keepalive(now, keys.link(), token, unit);
         match keys.seal_control(now, Control::Keepalive { token, size: 0 }) {
             Ok(datagram) => self.outbox.push((), datagram),
             // Past the packet limit, and no handshake was answered since a quarter of it.

@@ -12,8 +12,10 @@ use acton_proto::server::{
     Admission, AnyClient, Clients, DownReason, Notice, RefusedReason, ServerEvent,
 };
 use acton_proto::session::{KeyLog, REKEY_AFTER, Role, Suite};
-use acton_proto::wire::{Bye, Datagram, Key, Refusal, Suites};
-use secure_rig::{Rig, SECOND, WALL, client_config, frame, name, path, secret, server_config};
+use acton_proto::wire::{Bye, Datagram, ECHO_LEN, Key, Refusal, Suites};
+use secure_rig::{
+    Packet, Rig, SECOND, WALL, client_config, frame, name, path, secret, server_config,
+};
 
 fn key(n: u8) -> Key {
     public_key(&secret(n))
@@ -433,6 +435,39 @@ fn a_dead_server_is_noticed_after_thirteen_seconds_of_talking() {
     rig.mtu = usize::MAX;
     rig.run(SECOND * 34);
     rig.assert_works(0, &key(10));
+}
+
+/// When the first client sends KEEPALIVE, but for probes of the path, while nobody answers and its
+/// timers are looked at every 10 ms, until it gives the session up.
+fn asks_in_vain(rig: &mut Rig) -> Vec<Duration> {
+    let (start, mut asked) = (rig.now, Vec::new());
+    while rig.stations[0].client.keys().is_some() {
+        rig.tick();
+        let packets = rig.take_client(0);
+        let short = |p: &&Packet| name(&p.bytes) == "CONTROL" && p.bytes.len() == ECHO_LEN;
+        asked.extend(packets.iter().filter(short).map(|_| rig.now));
+        rig.now += SECOND / 100;
+        assert!(rig.now < start + SECOND * 30);
+    }
+    asked
+}
+
+#[test]
+fn a_dead_server_is_asked_three_times_a_second_apart() {
+    let mut rig = Rig::connected();
+    rig.run(SECOND);
+    let start = rig.now;
+    rig.seal(0, &frame(1, 100));
+    let expected = [10, 11, 12].map(|second| start + SECOND * second);
+    assert_eq!(asks_in_vain(&mut rig), expected);
+
+    // A client that was suspended meanwhile waits for answers all the same.
+    let mut rig = Rig::connected();
+    rig.run(SECOND);
+    rig.seal(0, &frame(1, 100));
+    rig.now += SECOND * 60;
+    let expected = [0, 1, 2].map(|second| rig.now + SECOND * second);
+    assert_eq!(asks_in_vain(&mut rig), expected);
 }
 
 /// A list of clients with or without keys of their own.

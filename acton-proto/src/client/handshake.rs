@@ -158,6 +158,7 @@ impl Client {
         };
         let link = self.live.as_ref().map(|live| Arc::clone(live.link()));
         let link = link.unwrap_or_else(|| Arc::new(Link::new(now)));
+        link.note_received(now);
         if let Some(log) = &self.config.key_log {
             log.log(Role::Client, &setup, &split);
         }
