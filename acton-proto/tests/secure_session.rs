@@ -112,6 +112,24 @@ fn a_full_frame_crosses_a_small_path_in_pieces() {
 }
 
 #[test]
+fn a_link_that_one_end_calls_tiny_carries_frames_all_the_same() {
+    for pmtu in [0, 31, 33, 1199] {
+        for by_server in [true, false] {
+            let (mut ours, mut theirs) = (client_config(10), server_config());
+            *(if by_server { &mut theirs.pmtu } else { &mut ours.pmtu }) = pmtu;
+            let mut rig = Rig::new(theirs, Box::new(AnyClient));
+            rig.add(ours, path(1));
+            rig.run(SECOND);
+            rig.assert_works(0, &key(10));
+            let server = rig.server.sessions().next().expect("a session").keys;
+            for keys in [rig.stations[0].client.keys().expect("a session"), server] {
+                assert_eq!(keys.link().path_mtu(), 1200);
+            }
+        }
+    }
+}
+
+#[test]
 fn a_path_that_shrinks_in_silence_is_noticed() {
     let mut rig = Rig::connected();
     rig.run(SECOND);
