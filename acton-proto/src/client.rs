@@ -90,9 +90,9 @@ impl ClientConfig {
         }
     }
 
-    /// The pre-shared key that Noise mixes in.
-    fn noise_psk(&self) -> Secret {
-        self.psk.as_ref().or(self.network_key.as_ref()).cloned().unwrap_or(Secret::new([0; 32]))
+    /// The pre-shared key that Noise mixes in for clients without one of their own.
+    fn common_psk(&self) -> Secret {
+        self.network_key.clone().unwrap_or(Secret::new([0; 32]))
     }
 }
 
@@ -147,7 +147,7 @@ pub enum ClientEvent {
     /// An answer came that does not open: most likely the pre-shared keys of the two ends differ.
     /// The client goes on trying.
     Unreadable,
-    /// The server knows the client's key and gives it no session; the client goes on trying.
+    /// The server gives the client no session and says why; the client goes on trying.
     Refused {
         /// Why.
         reason: Refusal,

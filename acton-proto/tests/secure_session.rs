@@ -544,6 +544,42 @@ fn only_listed_clients_get_in_and_the_others_are_told() {
 }
 
 #[test]
+fn a_client_with_a_psk_that_was_taken_off_the_list_is_told() {
+    let list = Listed([(key(11), Some(77))].into());
+    let mut rig = Rig::new(server_config(), Box::new(list));
+    let mut own = client_config(11);
+    own.psk = Some(secret(77));
+    rig.add(own.clone(), path(11));
+    rig.run(SECOND);
+    rig.assert_works(0, &key(11));
+    let told = |rig: &Rig, index: usize| -> Vec<bool> {
+        let refused = |event: &ClientEvent| match event {
+            ClientEvent::Refused { reason: Refusal::NotAuthorised } => Some(true),
+            ClientEvent::Unreadable => Some(false),
+            _ => None,
+        };
+        rig.stations[index].events.iter().filter_map(refused).collect()
+    };
+    // Now, and when it begins anew: once a HELLO, and nothing else.
+    rig.server.set_clients(rig.now, Box::new(Listed::default()));
+    rig.run(SECOND * 40);
+    assert!(!told(&rig, 0).is_empty() && told(&rig, 0).iter().all(|refused| *refused));
+    rig.stations[0].on = false;
+    let index = rig.add(own, path(12));
+    rig.run(Duration::from_millis(3_500));
+    assert_eq!(told(&rig, index), [true]);
+
+    // Listed without its psk is no refusal, and no session either.
+    rig.server.set_clients(rig.now, Box::new(Listed([(key(11), None)].into())));
+    rig.run(SECOND * 10);
+    assert!(told(&rig, index).contains(&false));
+    assert!(rig.stations[index].client.keys().is_none());
+    rig.server.set_clients(rig.now, Box::new(Listed([(key(11), Some(77))].into())));
+    rig.run(SECOND * 35);
+    rig.assert_works(index, &key(11));
+}
+
+#[test]
 fn without_the_network_key_there_is_only_silence() {
     let mut rig = Rig::new(server_config(), Box::new(AnyClient));
     let mut stranger = client_config(10);
