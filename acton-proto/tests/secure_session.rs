@@ -403,6 +403,22 @@ fn a_server_that_was_killed_is_found_again_by_its_reset() {
 }
 
 #[test]
+fn a_server_that_comes_back_on_a_smaller_link_is_believed() {
+    let mut rig = Rig::connected();
+    rig.run(SECOND);
+    let link = rig.stations[0].client.keys().expect("a session").link().clone();
+    assert_eq!(link.path_mtu(), 1472);
+    let mut config = server_config();
+    config.pmtu = 1300;
+    rig.restart_server(config);
+    let packet = rig.seal(0, &frame(1, 100)).remove(0);
+    rig.carry(packet);
+    rig.run(SECOND);
+    assert_eq!(link.path_mtu(), 1300);
+    rig.assert_works(0, &key(10));
+}
+
+#[test]
 fn a_server_that_was_killed_long_ago_is_found_without() {
     let mut rig = Rig::connected();
     rig.restart_server(server_config());
