@@ -5,7 +5,7 @@ mod world;
 
 use std::time::Duration;
 
-use acton_proto::handshake::{Initiator, MacKey, Responder, public_key};
+use acton_proto::handshake::{Initiator, MacKey, Responder};
 use acton_proto::server::{Admission, AnyClient, Clients, Notice};
 use acton_proto::wire::{
     Bye, Caps, Datagram, Fragment, HEADER_LEN, Hello, HelloPayload, Key, Kind, PAYLOAD_LEN, Suites,
@@ -13,7 +13,7 @@ use acton_proto::wire::{
 };
 
 use crate::input::Input;
-use world::{NETWORK, Packet, SERVER, STRANGER, TWIN, World, secret};
+use world::{NETWORK, Packet, SERVER, STRANGER, TWIN, World, public, secret};
 
 /// The most steps of one run, so that no input takes long.
 const MAX_STEPS: usize = 400;
@@ -52,7 +52,7 @@ fn hello(world: &mut World, input: &mut Input<'_>) -> Vec<u8> {
     };
     let mut payload: [u8; PAYLOAD_LEN] = payload.encode();
     change(&mut payload, input);
-    let server = public_key(&secret(SERVER));
+    let server = public(SERVER);
     let psk = secret(NETWORK);
     let (_, noise) = Initiator::new(&private, &server, &psk, &payload, &mut world.random)
         .expect("keys that are fit for use");
