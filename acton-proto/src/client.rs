@@ -60,7 +60,7 @@ pub struct ClientConfig {
     pub caps: Caps,
     /// Largest Ethernet frame to take, bytes without FCS.
     pub max_frame: u16,
-    /// Largest datagram (UDP payload) that the link carries, bytes.
+    /// Largest datagram (UDP payload) that the link carries, bytes; less than 1,200 counts as that.
     pub pmtu: u16,
     /// After how many seconds without sending to send KEEPALIVE; the server may lower it.
     pub keepalive: u16,
@@ -90,9 +90,9 @@ impl ClientConfig {
         }
     }
 
-    /// The pre-shared key that Noise mixes in.
-    fn noise_psk(&self) -> Secret {
-        self.psk.as_ref().or(self.network_key.as_ref()).cloned().unwrap_or(Secret::new([0; 32]))
+    /// The pre-shared key that Noise mixes in for clients without one of their own.
+    fn common_psk(&self) -> Secret {
+        self.network_key.clone().unwrap_or(Secret::new([0; 32]))
     }
 }
 
@@ -147,7 +147,7 @@ pub enum ClientEvent {
     /// An answer came that does not open: most likely the pre-shared keys of the two ends differ.
     /// The client goes on trying.
     Unreadable,
-    /// The server knows the client's key and gives it no session; the client goes on trying.
+    /// The server gives the client no session and says why; the client goes on trying.
     Refused {
         /// Why.
         reason: Refusal,
@@ -502,7 +502,7 @@ impl Client {
         let Some(keys) = self.keys().cloned() else { return };
         let token = u64::from_ne_bytes(random_array(&mut *self.random));
         let unit = self.random_unit();
-        self.liveness.note_keepalive(now, token, unit);
+        self.liveness.note_keepalive(now, keys.link(), token, unit);
         match keys.seal_control(now, Control::Keepalive { token, size: 0 }) {
             Ok(datagram) => self.outbox.push((), datagram),
             // Past the packet limit, and no handshake was answered since a quarter of it.

@@ -100,7 +100,7 @@ pub struct ServerConfig {
     pub caps: Caps,
     /// Largest Ethernet frame to take, bytes without FCS.
     pub max_frame: u16,
-    /// Largest datagram (UDP payload) that the link carries, bytes.
+    /// Largest datagram (UDP payload) that the link carries, bytes; less than 1,200 counts as that.
     pub pmtu: u16,
     /// After how many seconds without sending clients send KEEPALIVE, at most.
     pub keepalive: u16,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use acton_proto::client::ClientEvent;
 use acton_proto::handshake::{CookieKey, Initiator, MacKey, Responder, Secret, Split, public_key};
-use acton_proto::server::{AnyClient, Path, SessionInfo};
+use acton_proto::server::{Admission, AnyClient, Clients, Path, SessionInfo};
 use acton_proto::session::{Keys, Link, REKEY_AFTER, Role, Setup, Suite};
 use acton_proto::wire::{
     Caps, Datagram, Header, Hello, HelloPayload, Key, Kind, Refusal, Reset, Suites, Welcome,
@@ -176,6 +176,51 @@ fn replayed_hellos_do_not_keep_the_client_from_its_new_keys() {
     let down = |e: &ClientEvent| matches!(e, ClientEvent::Disconnected { .. });
     assert!(!rig.stations[0].events.iter().any(down));
     rig.assert_works(0, &key(10));
+}
+
+#[test]
+fn a_copied_hello_moves_no_session() {
+    let stranger = path(666);
+    // A copy of the first HELLO, and of a rekey's, comes ahead of the client's own or after it.
+    for (ahead, rekey) in [(true, false), (false, false), (true, true), (false, true)] {
+        let mut rig = Rig::new(server_config(), Box::new(AnyClient));
+        rig.add(client_config(10), path(1));
+        if rekey {
+            rig.run(SECOND);
+            rig.now += REKEY_AFTER;
+        }
+        rig.tick();
+        let (mut came, mut went, mut retries) = (0, 0, 0);
+        for _ in 0..50 {
+            for packet in rig.take_all() {
+                retries += usize::from(name(&packet.bytes) == "RETRY");
+                if packet.path == stranger {
+                    went += packet.bytes.len();
+                    assert!(went <= came, "{went} bytes for {came}");
+                    continue;
+                }
+                let bytes = packet.bytes.clone();
+                let copied = packet.to_server;
+                if copied && ahead {
+                    rig.give_server(stranger, &bytes);
+                }
+                rig.carry(packet);
+                if copied && !ahead {
+                    rig.give_server(stranger, &bytes);
+                }
+                came += if copied { bytes.len() } else { 0 };
+                let there = rig.server.sessions().all(|session| session.path == path(1));
+                assert!(there, "ahead {ahead}, rekey {rekey}");
+            }
+            rig.now += SECOND / 50;
+            rig.tick();
+        }
+        assert!(retries > 0);
+        assert_eq!(rig.server.session_count(), 1);
+        rig.assert_works(0, &key(10));
+        let keys = rig.stations[0].client.keys().expect("a session");
+        assert!(keys.setup().born + SECOND * 2 > rig.now, "new keys at once");
+    }
 }
 
 #[test]
@@ -419,6 +464,72 @@ fn hello_payload(suites: Suites, timestamp: u64) -> HelloPayload {
     }
 }
 
+/// A WELCOME from somebody with the server's key and the network key, but no psk of the client's.
+fn make_welcome(hello: &[u8], payload: &WelcomePayload, rng: &mut Seeded) -> [u8; 108] {
+    let Ok(Datagram::Hello(hello)) = Datagram::parse(hello) else { panic!("a HELLO") };
+    let responder = Responder::new(&secret(SERVER_SECRET), &hello.noise, rng).expect("it opens");
+    let client = *responder.client();
+    let (noise, _) = responder.finish(&secret(NETWORK), &payload.encode()).expect("good keys");
+    let welcome = Welcome { receiver_id: hello.sender_id, sender_id: 9, noise, mac1: [0; 16] };
+    let mut welcome = welcome.encode();
+    MacKey::new(&client, Some(&secret(NETWORK))).sign_welcome(&mut welcome);
+    welcome
+}
+
+fn welcome_payload(version: u8, suite: u8, refusal: Option<Refusal>) -> WelcomePayload {
+    WelcomePayload {
+        version,
+        suite,
+        refusal,
+        caps: Caps::ALL,
+        max_frame: 1514,
+        pmtu: 1472,
+        keepalive: 15,
+        dead_after: 50,
+        instance: 1,
+        time: WALL,
+    }
+}
+
+/// Admits all, each under the same psk of its own.
+struct WithPsk(u8);
+
+impl Clients for WithPsk {
+    fn admit(&self, _: &Key) -> Option<Admission> {
+        Some(Admission { psk: Some(secret(self.0)) })
+    }
+}
+
+#[test]
+fn a_refusal_without_the_psk_is_news_and_nothing_more() {
+    let mut rig = Rig::new(server_config(), Box::new(WithPsk(77)));
+    let mut config = client_config(10);
+    config.psk = Some(secret(77));
+    rig.add(config, path(1));
+    rig.tick();
+    let hello = rig.take_client(0).remove(0);
+    let due = rig.stations[0].client.poll_timeout();
+    let mut rng = Seeded(1);
+    let refused = |rig: &Rig| {
+        let refused = |e: &&ClientEvent| matches!(e, ClientEvent::Refused { .. });
+        rig.stations[0].events.iter().filter(refused).count()
+    };
+    // A session without the psk is none; a refusal is told, at most once a HELLO.
+    for refusal in [Some(Refusal::NotAuthorised), None, Some(Refusal::Full)] {
+        let suite = if refusal.is_some() { 0 } else { 1 };
+        let welcome = make_welcome(&hello.bytes, &welcome_payload(1, suite, refusal), &mut rng);
+        rig.give_client(0, &welcome);
+        assert_eq!(refused(&rig), 1);
+        assert!(rig.stations[0].client.keys().is_none());
+        assert!(rig.take_client(0).is_empty());
+        assert_eq!(rig.stations[0].client.poll_timeout(), due);
+    }
+    // The same HELLO still gets its answer.
+    rig.carry(hello);
+    rig.settle();
+    rig.assert_works(0, &key(10));
+}
+
 #[test]
 fn nobody_in_the_middle_chooses_the_suite_or_the_version() {
     // A HELLO of an earlier process that offered less, held back and sent now.
@@ -446,27 +557,9 @@ fn nobody_in_the_middle_chooses_the_suite_or_the_version() {
         weak.suites = Suites::CHACHA20_POLY1305;
         rig.add(weak, path(1));
         rig.tick();
-        let Ok(Datagram::Hello(hello)) = Datagram::parse(&rig.take_client(0)[0].bytes) else {
-            panic!("a HELLO");
-        };
-        let mut rng = Seeded(1);
-        let responder = Responder::new(&secret(SERVER_SECRET), &hello.noise, &mut rng).unwrap();
-        let payload = WelcomePayload {
-            version,
-            suite,
-            refusal: None,
-            caps: Caps::ALL,
-            max_frame: 1514,
-            pmtu: 1472,
-            keepalive: 15,
-            dead_after: 50,
-            instance: 1,
-            time: WALL,
-        };
-        let (noise, _) = responder.finish(&secret(NETWORK), &payload.encode()).unwrap();
-        let welcome = Welcome { receiver_id: hello.sender_id, sender_id: 9, noise, mac1: [0; 16] };
-        let mut welcome = welcome.encode();
-        MacKey::new(&key(10), Some(&secret(NETWORK))).sign_welcome(&mut welcome);
+        let hello = rig.take_client(0).remove(0);
+        let payload = welcome_payload(version, suite, None);
+        let welcome = make_welcome(&hello.bytes, &payload, &mut Seeded(1));
         rig.give_client(0, &welcome);
         assert!(rig.stations[0].client.keys().is_none());
         let refused =

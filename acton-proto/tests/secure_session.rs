@@ -12,8 +12,10 @@ use acton_proto::server::{
     Admission, AnyClient, Clients, DownReason, Notice, RefusedReason, ServerEvent,
 };
 use acton_proto::session::{KeyLog, REKEY_AFTER, Role, Suite};
-use acton_proto::wire::{Bye, Datagram, Key, Refusal, Suites};
-use secure_rig::{Rig, SECOND, WALL, client_config, frame, name, path, secret, server_config};
+use acton_proto::wire::{Bye, Datagram, ECHO_LEN, Key, Refusal, Suites};
+use secure_rig::{
+    Packet, Rig, SECOND, WALL, client_config, frame, name, path, secret, server_config,
+};
 
 fn key(n: u8) -> Key {
     public_key(&secret(n))
@@ -107,6 +109,24 @@ fn a_full_frame_crosses_a_small_path_in_pieces() {
     }
     let known = rig.stations[0].client.keys().unwrap().link().path_mtu();
     assert!((1284..=1300).contains(&known), "{known}");
+}
+
+#[test]
+fn a_link_that_one_end_calls_tiny_carries_frames_all_the_same() {
+    for pmtu in [0, 31, 33, 1199] {
+        for by_server in [true, false] {
+            let (mut ours, mut theirs) = (client_config(10), server_config());
+            *(if by_server { &mut theirs.pmtu } else { &mut ours.pmtu }) = pmtu;
+            let mut rig = Rig::new(theirs, Box::new(AnyClient));
+            rig.add(ours, path(1));
+            rig.run(SECOND);
+            rig.assert_works(0, &key(10));
+            let server = rig.server.sessions().next().expect("a session").keys;
+            for keys in [rig.stations[0].client.keys().expect("a session"), server] {
+                assert_eq!(keys.link().path_mtu(), 1200);
+            }
+        }
+    }
 }
 
 #[test]
@@ -383,6 +403,22 @@ fn a_server_that_was_killed_is_found_again_by_its_reset() {
 }
 
 #[test]
+fn a_server_that_comes_back_on_a_smaller_link_is_believed() {
+    let mut rig = Rig::connected();
+    rig.run(SECOND);
+    let link = rig.stations[0].client.keys().expect("a session").link().clone();
+    assert_eq!(link.path_mtu(), 1472);
+    let mut config = server_config();
+    config.pmtu = 1300;
+    rig.restart_server(config);
+    let packet = rig.seal(0, &frame(1, 100)).remove(0);
+    rig.carry(packet);
+    rig.run(SECOND);
+    assert_eq!(link.path_mtu(), 1300);
+    rig.assert_works(0, &key(10));
+}
+
+#[test]
 fn a_server_that_was_killed_long_ago_is_found_without() {
     let mut rig = Rig::connected();
     rig.restart_server(server_config());
@@ -433,6 +469,39 @@ fn a_dead_server_is_noticed_after_thirteen_seconds_of_talking() {
     rig.mtu = usize::MAX;
     rig.run(SECOND * 34);
     rig.assert_works(0, &key(10));
+}
+
+/// When the first client sends KEEPALIVE, but for probes of the path, while nobody answers and its
+/// timers are looked at every 10 ms, until it gives the session up.
+fn asks_in_vain(rig: &mut Rig) -> Vec<Duration> {
+    let (start, mut asked) = (rig.now, Vec::new());
+    while rig.stations[0].client.keys().is_some() {
+        rig.tick();
+        let packets = rig.take_client(0);
+        let short = |p: &&Packet| name(&p.bytes) == "CONTROL" && p.bytes.len() == ECHO_LEN;
+        asked.extend(packets.iter().filter(short).map(|_| rig.now));
+        rig.now += SECOND / 100;
+        assert!(rig.now < start + SECOND * 30);
+    }
+    asked
+}
+
+#[test]
+fn a_dead_server_is_asked_three_times_a_second_apart() {
+    let mut rig = Rig::connected();
+    rig.run(SECOND);
+    let start = rig.now;
+    rig.seal(0, &frame(1, 100));
+    let expected = [10, 11, 12].map(|second| start + SECOND * second);
+    assert_eq!(asks_in_vain(&mut rig), expected);
+
+    // A client that was suspended meanwhile waits for answers all the same.
+    let mut rig = Rig::connected();
+    rig.run(SECOND);
+    rig.seal(0, &frame(1, 100));
+    rig.now += SECOND * 60;
+    let expected = [0, 1, 2].map(|second| rig.now + SECOND * second);
+    assert_eq!(asks_in_vain(&mut rig), expected);
 }
 
 /// A list of clients with or without keys of their own.
@@ -488,6 +557,42 @@ fn only_listed_clients_get_in_and_the_others_are_told() {
     rig.run(SECOND * 120);
     assert!(rig.stations[0].client.keys().is_none());
     rig.assert_works(1, &key(11));
+}
+
+#[test]
+fn a_client_with_a_psk_that_was_taken_off_the_list_is_told() {
+    let list = Listed([(key(11), Some(77))].into());
+    let mut rig = Rig::new(server_config(), Box::new(list));
+    let mut own = client_config(11);
+    own.psk = Some(secret(77));
+    rig.add(own.clone(), path(11));
+    rig.run(SECOND);
+    rig.assert_works(0, &key(11));
+    let told = |rig: &Rig, index: usize| -> Vec<bool> {
+        let refused = |event: &ClientEvent| match event {
+            ClientEvent::Refused { reason: Refusal::NotAuthorised } => Some(true),
+            ClientEvent::Unreadable => Some(false),
+            _ => None,
+        };
+        rig.stations[index].events.iter().filter_map(refused).collect()
+    };
+    // Now, and when it begins anew: once a HELLO, and nothing else.
+    rig.server.set_clients(rig.now, Box::new(Listed::default()));
+    rig.run(SECOND * 40);
+    assert!(!told(&rig, 0).is_empty() && told(&rig, 0).iter().all(|refused| *refused));
+    rig.stations[0].on = false;
+    let index = rig.add(own, path(12));
+    rig.run(Duration::from_millis(3_500));
+    assert_eq!(told(&rig, index), [true]);
+
+    // Listed without its psk is no refusal, and no session either.
+    rig.server.set_clients(rig.now, Box::new(Listed([(key(11), None)].into())));
+    rig.run(SECOND * 10);
+    assert!(told(&rig, index).contains(&false));
+    assert!(rig.stations[index].client.keys().is_none());
+    rig.server.set_clients(rig.now, Box::new(Listed([(key(11), Some(77))].into())));
+    rig.run(SECOND * 35);
+    rig.assert_works(index, &key(11));
 }
 
 #[test]

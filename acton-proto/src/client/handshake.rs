@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Client, ClientEvent, HELLO_LIFETIME, HELLO_RETRY, REFUSED_HOLD, rekey_time};
-use crate::handshake::{COOKIE_LIFETIME, Initiator, random_array};
+use crate::handshake::{COOKIE_LIFETIME, Initiator, Random, Secret, random_array};
 use crate::session::{Keys, Link, Live, Role, Setup, Suite};
 use crate::wire::{
     HELLO_LEN, HELLO_MAC1, Hello, HelloPayload, Refusal, Retry, VERSION, WELCOME_LEN, Welcome,
@@ -15,6 +15,9 @@ use crate::wire::{
 #[derive(Debug)]
 pub(super) struct Pending {
     initiator: Initiator,
+    /// The same handshake without the client's own psk, which a server that knows the client no
+    /// more does not have: it reads a refusal, and makes no keys.
+    without_psk: Option<Initiator>,
     local_id: u32,
     /// The HELLO, with mac1.
     hello: [u8; HELLO_LEN],
@@ -26,6 +29,23 @@ pub(super) struct Pending {
 impl Pending {
     fn mac1(&self) -> [u8; 16] {
         std::array::from_fn(|i| self.hello[HELLO_MAC1 + i])
+    }
+
+    /// Why the server has no session for the client, if a WELCOME that does not open under the
+    /// client's own psk says so without it. Told once.
+    fn refusal_without_psk(&mut self, welcome: &Welcome) -> Option<Refusal> {
+        let (payload, _) = self.without_psk.as_mut()?.finish(&welcome.noise).ok()?;
+        self.without_psk = None;
+        WelcomePayload::parse(&payload).ok()?.refusal
+    }
+}
+
+/// Draws the same bytes again and again: the ephemeral key of one HELLO.
+struct Ephemeral(Secret);
+
+impl Random for Ephemeral {
+    fn fill(&mut self, dest: &mut [u8]) {
+        dest.copy_from_slice(self.0.bytes());
     }
 }
 
@@ -78,18 +98,19 @@ impl Client {
             pmtu: self.config.pmtu,
             keepalive: self.config.keepalive,
         };
-        let (initiator, noise) = Initiator::new(
-            &self.config.private_key,
-            &self.config.server_key,
-            &self.config.noise_psk(),
-            &payload.encode(),
-            &mut *self.random,
-        )
-        .ok()?;
+        let (config, payload) = (&self.config, payload.encode());
+        let mut ephemeral = Ephemeral(Secret::generate(&mut *self.random));
+        let mut begin = |psk: &Secret| {
+            let (private, server) = (&config.private_key, &config.server_key);
+            Initiator::new(private, server, psk, &payload, &mut ephemeral).ok()
+        };
+        let common = config.common_psk();
+        let (initiator, noise) = begin(config.psk.as_ref().unwrap_or(&common))?;
+        let without_psk = config.psk.as_ref().and_then(|_| Some(begin(&common)?.0));
         let local_id = self.draw_id();
         let mut hello = Hello { sender_id: local_id, noise, mac1: [0; 16], mac2: [0; 16] }.encode();
         self.mac_to_server.sign_hello(&mut hello);
-        Some(Pending { initiator, local_id, hello, made: now, unreadable: false })
+        Some(Pending { initiator, without_psk, local_id, hello, made: now, unreadable: false })
     }
 
     /// An id that is not in use.
@@ -128,6 +149,12 @@ impl Client {
         };
         let Ok((payload, split)) = pending.initiator.finish(&welcome.noise) else {
             self.stats.rejected += 1;
+            if let Some(reason) = pending.refusal_without_psk(welcome) {
+                // News for the user and nothing more: what was sealed without the psk changes
+                // nothing, and a WELCOME under it may still come.
+                pending.unreadable = true;
+                return self.events.push_back(ClientEvent::Refused { reason });
+            }
             // Told once a HELLO: anyone who has the network key can make such an answer.
             if !std::mem::replace(&mut pending.unreadable, true) {
                 self.events.push_back(ClientEvent::Unreadable);
@@ -158,6 +185,7 @@ impl Client {
         };
         let link = self.live.as_ref().map(|live| Arc::clone(live.link()));
         let link = link.unwrap_or_else(|| Arc::new(Link::new(now)));
+        link.note_received(now);
         if let Some(log) = &self.config.key_log {
             log.log(Role::Client, &setup, &split);
         }

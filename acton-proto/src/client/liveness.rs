@@ -30,9 +30,11 @@ pub(super) struct Liveness {
     /// The last KEEPALIVE without an ECHO.
     asked: Option<(u64, Duration)>,
     rtt: Option<Duration>,
-    /// Since when the probes below count, and how many were sent.
-    silent_since: Option<Duration>,
+    /// The wait that the probes below belong to, by its beginning; how many were sent, and when the
+    /// last was.
+    waiting_since: Option<Duration>,
     probes: u32,
+    probed_at: Duration,
     /// KEEPALIVE sent under keys not yet confirmed.
     confirms: u32,
     confirm_at: Duration,
@@ -46,8 +48,9 @@ impl Liveness {
             interval: keepalive,
             asked: None,
             rtt: None,
-            silent_since: None,
+            waiting_since: None,
             probes: 0,
+            probed_at: Duration::ZERO,
             confirms: 0,
             confirm_at: Duration::ZERO,
         }
@@ -62,13 +65,14 @@ impl Liveness {
         *self = Self { rtt: self.rtt, confirm_at: now, ..Self::new(seconds) };
     }
 
-    pub(super) fn note_keepalive(&mut self, now: Duration, token: u64, unit: i64) {
+    pub(super) fn note_keepalive(&mut self, now: Duration, link: &Link, token: u64, unit: i64) {
         self.asked = Some((token, now));
         self.interval = spread(self.keepalive, 10, unit);
         self.confirms += 1;
         self.confirm_at = now + CONFIRM_TIME;
-        if self.silent_since.is_some() {
-            self.probes += 1;
+        if let Some(since) = link.waiting_since().filter(|since| now >= *since + SILENCE) {
+            self.probes = self.probes_since(since) + 1;
+            (self.waiting_since, self.probed_at) = (Some(since), now);
         }
     }
 
@@ -78,27 +82,27 @@ impl Liveness {
         }
     }
 
-    /// When the next probe of a silent server is due.
+    fn probes_since(&self, since: Duration) -> u32 {
+        if self.waiting_since == Some(since) { self.probes } else { 0 }
+    }
+
+    /// When the next probe of a silent server is due: each has its time for an answer, also if the
+    /// one before was late.
     fn probe_at(&self, link: &Link) -> Option<Duration> {
         let since = link.waiting_since()?;
-        let probes = if self.silent_since == Some(since) { self.probes } else { 0 };
-        Some(since + SILENCE + PROBE_TIME * probes)
+        let first = self.probes_since(since) == 0;
+        Some(if first { since + SILENCE } else { self.probed_at + PROBE_TIME })
     }
 
     pub(super) fn is_dead(&self, now: Duration, link: &Link) -> bool {
-        self.probes >= PROBES
-            && link.waiting_since() == self.silent_since
+        link.waiting_since().is_some_and(|since| self.probes_since(since) >= PROBES)
             && self.probe_at(link).is_some_and(|at| now >= at)
     }
 
     /// Whether a KEEPALIVE is due, for any of the three reasons.
-    pub(super) fn keepalive_due(&mut self, now: Duration, keys: &Keys) -> bool {
+    pub(super) fn keepalive_due(&self, now: Duration, keys: &Keys) -> bool {
         let link = keys.link();
         let silent = self.probe_at(link).is_some_and(|at| now >= at);
-        let waiting = link.waiting_since().filter(|_| silent);
-        if self.silent_since != waiting {
-            (self.silent_since, self.probes) = (waiting, 0);
-        }
         let confirm = !keys.is_confirmed() && self.confirms < CONFIRMS && now >= self.confirm_at;
         silent || confirm || now >= link.last_sent() + self.interval
     }

@@ -27,20 +27,24 @@ impl Server {
         let has_cookie = hello.mac2 != [0; 16]
             && self.cookies.verify(&bytes, from.remote, &mut *self.random, now);
         let bad_cookie = hello.mac2 != [0; 16] && !has_cookie;
-        if !bad_cookie && let Some(welcome) = self.cached_welcome(hello) {
+        if bad_cookie {
+            return self.retry(now, from, hello);
+        }
+        if let Some(pending) = self.pending_of(hello) {
+            // Whoever confirms the keys got WELCOME where it was sent: there is one such address,
+            // for a copy of the HELLO that comes from another has to show a cookie.
+            if from != pending.path && !has_cookie {
+                return self.retry(now, from, hello);
+            }
+            pending.path = from;
+            let welcome = pending.welcome.to_vec();
             self.stats.repeated += 1;
             return self.outbox.push(from, welcome);
         }
         // A source that has not shown a cookie may be forged: over its rate it is asked for one,
         // so that whoever forges an address does not silence the one who has it.
-        let doubtful =
-            |server: &mut Self| server.under_load(now) || !server.within_rate(now, from, false);
-        if bad_cookie || !has_cookie && doubtful(self) {
-            self.stats.retries += 1;
-            let cookie = self.cookies.bake(from.remote, &mut *self.random, now);
-            let retry =
-                self.cookie_key.seal(&cookie, hello.sender_id, &hello.mac1, &mut *self.random);
-            return self.outbox.push(from, retry.encode().to_vec());
+        if !has_cookie && (self.under_load(now) || !self.within_rate(now, from, false)) {
+            return self.retry(now, from, hello);
         }
         if has_cookie && !self.within_rate(now, from, true) {
             self.stats.limited += 1;
@@ -64,10 +68,18 @@ impl Server {
         sources.bucket(from.remote.ip()).take(now, interval, burst)
     }
 
-    fn cached_welcome(&self, hello: &Hello) -> Option<Vec<u8>> {
+    /// Asks the source of a HELLO to show that it receives there.
+    fn retry(&mut self, now: Duration, from: Path, hello: &Hello) {
+        self.stats.retries += 1;
+        let cookie = self.cookies.bake(from.remote, &mut *self.random, now);
+        let retry = self.cookie_key.seal(&cookie, hello.sender_id, &hello.mac1, &mut *self.random);
+        self.outbox.push(from, retry.encode().to_vec());
+    }
+
+    /// The keys that an earlier copy of this HELLO was answered with.
+    fn pending_of(&mut self, hello: &Hello) -> Option<&mut Pending> {
         let slot = *self.hellos.get(&hello.mac1)?;
-        let pending = self.peer(slot)?.pending.as_ref()?;
-        Some(pending.welcome.to_vec())
+        self.peer_mut(slot)?.pending.as_mut()
     }
 
     fn under_load(&mut self, now: Duration) -> bool {

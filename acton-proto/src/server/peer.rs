@@ -23,7 +23,8 @@ const HANDSHAKE_BURST: u32 = 5;
 #[derive(Debug)]
 pub(super) struct Pending {
     pub(super) keys: Arc<Keys>,
-    /// Where the HELLO came from and the WELCOME went.
+    /// Where the WELCOME went last: to where the HELLO came from first, later only to who showed a
+    /// cookie.
     pub(super) path: Path,
     /// mac1 of the HELLO, by which a repeated one is known.
     pub(super) mac1: [u8; 16],

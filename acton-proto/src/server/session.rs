@@ -137,7 +137,7 @@ impl Server {
                 session.live.set_max_pmtu(now, max_pmtu);
                 session.dead_after = dead_after;
                 self.events.push_back(ServerEvent::KeysChanged { id, keys, replaced: false });
-                // WELCOME came to the HELLO's address, or there would be no confirmation.
+                // WELCOME came there, or there would be no confirmation.
                 if from != session.path && path != session.path {
                     self.move_to(now, slot, path);
                 }

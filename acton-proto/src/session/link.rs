@@ -104,7 +104,8 @@ impl Link {
         }
     }
 
-    pub(super) fn note_received(&self, now: Duration) {
+    /// The peer showed a sign of life.
+    pub(crate) fn note_received(&self, now: Duration) {
         self.last_received.store(nanos(now), Relaxed);
         if self.waiting_since.load(Relaxed) != 0 {
             self.waiting_since.store(0, Relaxed);

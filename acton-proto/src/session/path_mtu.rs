@@ -61,10 +61,11 @@ pub(crate) struct PathMtu {
 
 impl PathMtu {
     pub(crate) fn new(now: Duration, max: u16) -> Self {
-        // What fits a datagram leaves room for one more in a u16.
-        let max = max.min(crate::wire::MAX_DATAGRAM as u16);
+        // The peer says how much its link carries: less than any path does would cut frames into
+        // crumbs, or not carry them. What fits a datagram leaves room for one more in a u16.
+        let max = max.clamp(BASE_PMTU, crate::wire::MAX_DATAGRAM as u16);
         Self {
-            current: BASE_PMTU.min(max),
+            current: BASE_PMTU,
             max,
             too_large: max + 1,
             state: State::Step,
@@ -177,7 +178,7 @@ impl PathMtu {
     }
 
     fn fall_back(&mut self, too_large: u16) {
-        self.current = BASE_PMTU.min(self.max);
+        self.current = BASE_PMTU;
         self.too_large = too_large;
     }
 
@@ -295,7 +296,7 @@ mod tests {
         fn the_search_ends_near_the_path(max in 0..=u16::MAX, mtu in 1200..=u16::MAX) {
             let mut path = PathMtu::new(Duration::ZERO, max);
             run(&mut path, Duration::ZERO, 5 * MINUTE, mtu, false);
-            let best = max.min(mtu).min(65_507);
+            let best = max.max(BASE_PMTU).min(mtu).min(65_507);
             prop_assert!(path.current() <= best);
             prop_assert!(best - path.current() < CLOSE_ENOUGH.max(1), "{} of {}", path.current(), best);
         }
@@ -306,6 +307,7 @@ mod tests {
             steps in proptest::collection::vec((0..5_u8, any::<u16>(), 0..5_000_u64), 0..200),
         ) {
             let mut path = PathMtu::new(Duration::ZERO, max);
+            let max = max.max(BASE_PMTU);
             let (mut now, mut last) = (Duration::ZERO, Probe { token: 0, size: 0 });
             for (what, size, ms) in steps {
                 now += Duration::from_millis(ms);
@@ -319,7 +321,7 @@ mod tests {
                         last = probe;
                     },
                 }
-                prop_assert!(path.current() <= max && path.current() >= BASE_PMTU.min(max));
+                prop_assert!((BASE_PMTU..=max).contains(&path.current()));
             }
         }
     }

@@ -5,21 +5,18 @@ mod world;
 
 use std::time::Duration;
 
-use acton_proto::handshake::{Initiator, MacKey, Responder, public_key};
+use acton_proto::handshake::{Initiator, MacKey, Responder};
 use acton_proto::server::{Admission, AnyClient, Clients, Notice};
-use acton_proto::session::BASE_PMTU;
 use acton_proto::wire::{
     Bye, Caps, Datagram, Fragment, HEADER_LEN, Hello, HelloPayload, Key, Kind, PAYLOAD_LEN, Suites,
     TAG_LEN, VERSION, Welcome, WelcomePayload,
 };
 
 use crate::input::Input;
-use world::{NETWORK, Packet, SERVER, STRANGER, TWIN, World, secret};
+use world::{NETWORK, Packet, SERVER, STRANGER, TWIN, World, public, secret};
 
 /// The most steps of one run, so that no input takes long.
 const MAX_STEPS: usize = 400;
-/// Where WELCOME's payload has the server's path MTU.
-const PMTU: std::ops::Range<usize> = 10..12;
 /// The private key of a client that only lies.
 const LIAR: u8 = 99;
 
@@ -55,7 +52,7 @@ fn hello(world: &mut World, input: &mut Input<'_>) -> Vec<u8> {
     };
     let mut payload: [u8; PAYLOAD_LEN] = payload.encode();
     change(&mut payload, input);
-    let server = public_key(&secret(SERVER));
+    let server = public(SERVER);
     let psk = secret(NETWORK);
     let (_, noise) = Initiator::new(&private, &server, &psk, &payload, &mut world.random)
         .expect("keys that are fit for use");
@@ -88,10 +85,6 @@ fn welcome(world: &mut World, input: &mut Input<'_>) -> Option<Packet> {
     };
     let mut payload: [u8; PAYLOAD_LEN] = payload.encode();
     change(&mut payload, input);
-    // A path that carries no frame is believed for as long as the session lives.
-    if payload[PMTU] < BASE_PMTU.to_be_bytes()[..] {
-        payload[PMTU].copy_from_slice(&BASE_PMTU.to_be_bytes());
-    }
     let psk = secret(NETWORK);
     let (noise, _) = responder.finish(&psk, &payload).ok()?;
     let sender_id = 1 + u32::from(input.u8());

@@ -1,8 +1,8 @@
 //! A server, clients, what is on its way between them, and what must hold of it.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use acton_proto::client::{Client, ClientConfig, ClientEvent};
@@ -29,14 +29,18 @@ const MAX_SESSIONS: usize = 8;
 const MAX_PENDING: usize = 4;
 const MAX_QUEUE: usize = 200;
 const MAX_CAPTURED: usize = 64;
-/// Whether a stranger may copy the HELLO that a client waits for an answer to. Not yet: if the copy
-/// comes first, the server takes its address for the client's until the client's next ECHO.
-const COPIES_OF_NEW_HELLO: bool = false;
 /// The longest that anything authentic keeps a client away is 900 s (BYE(replaced), 600 s +-50 %).
 const HEALING: Duration = Duration::from_secs(1200);
 
 pub(super) fn secret(n: u8) -> Secret {
     Secret::new([n; 32])
+}
+
+/// The public key of [`secret`], made once a process: each is a multiplication on the curve.
+pub(super) fn public(n: u8) -> Key {
+    static KEYS: LazyLock<[Key; 12]> =
+        LazyLock::new(|| std::array::from_fn(|n| public_key(&secret(n as u8))));
+    KEYS[usize::from(n)]
 }
 
 /// SplitMix64, so that an input always means the same.
@@ -94,8 +98,6 @@ pub(super) struct World {
     pub(super) stations: Vec<Station>,
     pub(super) queue: VecDeque<Packet>,
     captured: VecDeque<Vec<u8>>,
-    /// mac1 of each station's newest HELLO.
-    hellos: [[u8; 16]; 3],
     frames: Vec<Sent>,
     sessions: BTreeMap<SessionId, Key>,
     /// Keys that the server's other threads hold, by id.
@@ -118,7 +120,6 @@ impl World {
             stations: Vec::new(),
             queue: VecDeque::new(),
             captured: VecDeque::new(),
-            hellos: [[0; 16]; 3],
             frames: Vec::new(),
             sessions: BTreeMap::new(),
             threads: BTreeMap::new(),
@@ -128,7 +129,7 @@ impl World {
         };
         for (n, on) in [(10, true), (11, options & 8 != 0), (10, false)] {
             let (client, path) = (world.new_client(n), world.new_path());
-            let key = public_key(&secret(n));
+            let key = public(n);
             world.stations.push(Station { client, secret: n, key, path, on, connected: false });
         }
         world
@@ -140,7 +141,7 @@ impl World {
     }
 
     fn new_client(&mut self, n: u8) -> Client {
-        let mut config = ClientConfig::new(secret(n), public_key(&secret(SERVER)));
+        let mut config = ClientConfig::new(secret(n), public(SERVER));
         config.network_key = Some(secret(NETWORK));
         config.suites = Suites(1 + u16::from(self.options >> 1 & 1));
         if self.options & 4 != 0 {
@@ -186,6 +187,10 @@ impl World {
     }
 
     fn push(&mut self, packet: Packet) {
+        if packet.path == STRANGER {
+            // Nobody gets it: who did could prove the address, by passing it on to the client.
+            return;
+        }
         self.captured.push_front(packet.bytes.clone());
         self.captured.truncate(MAX_CAPTURED);
         self.queue.push_back(packet);
@@ -196,12 +201,6 @@ impl World {
 
     /// A datagram with the stranger's address.
     pub(super) fn deliver_strange(&mut self, bytes: Vec<u8>) {
-        if !COPIES_OF_NEW_HELLO
-            && let Ok(Datagram::Hello(hello)) = Datagram::parse(&bytes)
-            && self.hellos.contains(&hello.mac1)
-        {
-            return;
-        }
         self.credit += bytes.len() as i64;
         self.deliver(&Packet { to_server: true, path: STRANGER, bytes });
     }
@@ -323,9 +322,6 @@ impl World {
             while let Some(segment) = self.stations[at].client.poll_transmit(64, &mut out) {
                 if on {
                     for bytes in out.chunks(segment) {
-                        if let Ok(Datagram::Hello(hello)) = Datagram::parse(bytes) {
-                            self.hellos[at] = hello.mac1;
-                        }
                         self.push(Packet { to_server: true, path, bytes: bytes.to_vec() });
                     }
                 }
@@ -375,8 +371,8 @@ impl World {
         assert_eq!(self.server.session_count(), self.sessions.len());
         assert!(self.server.session_count() <= MAX_SESSIONS);
         assert!(self.server.pending_count() <= MAX_PENDING);
-        let clients: BTreeSet<_> = self.sessions.values().collect();
-        assert_eq!(clients.len(), self.sessions.len(), "a client has one session");
+        let twice = |(n, client)| self.sessions.values().skip(n + 1).any(|other| other == client);
+        assert!(!self.sessions.values().enumerate().any(twice), "a client has one session");
     }
 
     pub(super) fn advance(&mut self, time: Duration) {
