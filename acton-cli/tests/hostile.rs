@@ -109,15 +109,15 @@ fn frames() -> u64 {
 
 /// The counters now.
 fn counters(end: &Acton) -> String {
-    let lines = end.log().matches("tap.reads=").count();
+    let lines = end.log().matches("counters: ").count();
     end.signal(Signal::SIGUSR1);
-    wait_until("the counters are logged", || end.log().matches("tap.reads=").count() > lines);
+    wait_until("the counters are logged", || end.log().matches("counters: ").count() > lines);
     end.log()
 }
 
 /// All drops.
 fn drops(log: &str) -> u64 {
-    let line = log.lines().rev().find(|line| line.contains("tap.reads=")).unwrap();
+    let line = log.lines().rev().find(|line| line.contains("counters: ")).unwrap();
     let values = line.split_whitespace().filter_map(|word| word.split_once('='));
     let drops = values.filter(|(name, _)| name.starts_with("drop."));
     drops.map(|(_, value)| value.parse::<u64>().unwrap()).sum()

@@ -47,7 +47,7 @@ impl Server {
             max_sessions: 4_096,
             mac_ageing: Duration::from_secs(300),
             macs_per_client: 16,
-            workers: thread::available_parallelism().map_or(1, usize::from).min(MAX_WORKERS),
+            workers: None,
         }
     }
 }
@@ -75,7 +75,7 @@ pub struct ServerBuilder {
     mac_ageing: Duration,
     max_sessions: usize,
     macs_per_client: usize,
-    workers: usize,
+    workers: Option<usize>,
 }
 
 impl ServerBuilder {
@@ -177,7 +177,7 @@ impl ServerBuilder {
     /// it keeps its order flow by flow.
     #[must_use]
     pub fn workers(mut self, workers: usize) -> Self {
-        self.workers = workers.clamp(1, MAX_WORKERS);
+        self.workers = Some(workers.clamp(1, MAX_WORKERS));
         self
     }
 
@@ -204,9 +204,18 @@ impl ServerBuilder {
             Mode::Secure(_) => (MovePolicy::guarded(), "secure mode"),
         };
         // The socket first: where the port is taken, no TAP comes and goes.
-        let sockets = UdpSocket::bind_group(self.listen, self.workers)
+        let cores = || thread::available_parallelism().map_or(1, usize::from).min(MAX_WORKERS);
+        let workers = self.workers.unwrap_or_else(cores);
+        let mut sockets = UdpSocket::bind_group(self.listen, workers)
             .map_err(|source| Error::Bind { address: self.listen, source })?;
-        let tap = self.tap.open(self.workers, true)?;
+        let tap = match self.tap.open(workers, true) {
+            // One that somebody made for a single queue, where nobody asked for more.
+            Err(Error::Tap(acton_tap::Error::SingleQueue { .. })) if self.workers.is_none() => {
+                self.tap.open(1, true)?
+            }
+            tap => tap?,
+        };
+        sockets.truncate(tap.queues.len());
         let own_mac = tap.interface.mac()?;
         let listed = self.clients.as_ref().and_then(Watched::list);
         let owned: usize = listed.iter().flat_map(|list| list.iter()).map(|c| c.macs.len()).sum();

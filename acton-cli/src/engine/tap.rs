@@ -35,6 +35,13 @@ impl TapSettings {
 
     /// Makes the TAP and brings it up. Without a `carrier` it says "no cable" until told.
     pub(super) fn open(&self, queues: usize, carrier: bool) -> Result<OpenTap, Error> {
+        // The kernel lets programs share a TAP of several queues; two tunnels must not.
+        let status = Interface::open(&self.name).and_then(|interface| interface.tap_status());
+        if let Ok(Some(status)) = status
+            && status.queues > 0
+        {
+            return Err(acton_tap::Error::Busy { name: self.name.clone() }.into());
+        }
         let tap = Tap::builder()
             .name(&self.name)
             .queues(queues)
