@@ -18,10 +18,11 @@ pub(super) fn of(frame: &[u8]) -> u8 {
     field(frame).map_or(NOT_ECT, |(ecn, _)| ecn)
 }
 
-/// Marks the IP packet in `frame` as having seen congestion. What is no IP bears no mark.
-pub(super) fn mark(frame: &mut [u8]) -> Result<(), Unmarkable> {
+/// Marks the IP packet in `frame` as having seen congestion; false if it is marked already, or is no
+/// IP packet, which bears no mark.
+pub(super) fn mark(frame: &mut [u8]) -> Result<bool, Unmarkable> {
     match field(frame) {
-        None | Some((CE, _)) => Ok(()),
+        None | Some((CE, _)) => Ok(false),
         Some((NOT_ECT, _)) => Err(Unmarkable),
         Some((_, Inner::V4(at))) => {
             // The word that the field is in, and the header's checksum.
@@ -31,12 +32,12 @@ pub(super) fn mark(frame: &mut [u8]) -> Result<(), Unmarkable> {
             let new = u16::from_be_bytes([header[0], header[1]]);
             let sum = updated(u16::from_be_bytes([header[10], header[11]]), old, new);
             header[10..12].copy_from_slice(&sum.to_be_bytes());
-            Ok(())
+            Ok(true)
         }
         Some((_, Inner::V6(at))) => {
             // The traffic class begins in the middle of the first byte.
             frame[at + 1] |= CE << 4;
-            Ok(())
+            Ok(true)
         }
     }
 }
@@ -82,7 +83,7 @@ mod tests {
                     assert_eq!((marked, frame), (Err(Unmarkable), before));
                     continue;
                 }
-                assert_eq!((marked, of(&frame), frame[at + 1]), (Ok(()), CE, tos | 3));
+                assert_eq!((marked, of(&frame), frame[at + 1]), (Ok(tos & 3 != CE), CE, tos | 3));
                 let header = Ipv4Packet::new(&frame[at..]).unwrap();
                 assert_eq!(header.get_checksum(), checksum(&header));
             }
@@ -106,7 +107,7 @@ mod tests {
     fn what_is_no_ip_bears_no_mark_and_goes_through() {
         let mut arp = [2; 60];
         arp[12..14].copy_from_slice(&[8, 6]);
-        assert_eq!((of(&arp), mark(&mut arp)), (NOT_ECT, Ok(())));
+        assert_eq!((of(&arp), mark(&mut arp)), (NOT_ECT, Ok(false)));
     }
 
     proptest! {

@@ -11,7 +11,7 @@ use super::counters::Counters;
 use super::running::{INBOX_LEN, Message, Outbox, Running, SessionsReader, Stopper, Workers};
 use super::scheduling::Scheduling;
 use super::tap::OpenTap;
-use super::worker::{Side, Worker};
+use super::worker::{Rarely, Side, Worker};
 use crate::udp::UdpSocket;
 
 /// A tunnel in the making: its workers run, its control thread does not yet.
@@ -95,6 +95,8 @@ impl<M: Send + 'static> Launch<M> {
             socket,
             stop: self.stop.clone(),
             side: side(outbox, Arc::clone(&counters)),
+            errors: Rarely::default(),
+            hints: Rarely::default(),
             counters,
         };
         self.workers.spawn(worker, self.sender.clone())

@@ -1,7 +1,6 @@
 //! The loop of one worker: a TAP queue, a UDP socket, and the way of a frame between them.
 
 use std::io::{self, ErrorKind, IoSlice};
-use std::iter;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -16,7 +15,7 @@ use super::Error;
 use super::clock;
 use super::counters::{Counter, Counters};
 use super::scheduling::Scheduling;
-use crate::udp::{RecvBatch, SendBatch, SendBuffer, SendCounts, Source, UdpSocket};
+use crate::udp::{REFUSALS, RecvBatch, SendBatch, SendBuffer, SendCounts, Source, UdpSocket};
 
 /// Frames taken from the TAP before they are sent: enough that the send call is a small part of
 /// the cost, few enough that the other direction is not kept waiting.
@@ -25,7 +24,9 @@ const FRAMES: usize = 64;
 /// before there are 64 of them. A quarter of it, one super-frame, cost throughput.
 const FILL_LEN: usize = 256 << 10;
 /// Reports of the network that are taken at a time, for anybody can forge them.
-const REPORTS: usize = 32;
+const REPORTS: usize = 64;
+/// Least time between two pieces of news of one kind that anybody can forge.
+const NEWS_INTERVAL: Duration = Duration::from_millis(5);
 /// Room for one read: the vnet header, and the largest super-frame: what IPv6's length says (65,535
 /// bytes) behind Ethernet, two VLAN tags and the IPv6 header.
 const SLOT_LEN: usize = 65_664;
@@ -46,11 +47,28 @@ pub(super) trait Side {
         tap: &mut impl TapSink<'f>,
     );
 
-    /// Hears that the network could not deliver what was sent earlier.
+    /// Hears, once in a while, that the network could not deliver what was sent earlier.
     fn network_error(&mut self, error: &io::Error);
 
-    /// Hears how large datagrams to `to` may be, by the word of a router.
-    fn path_hint(&mut self, _to: SocketAddr, _max_payload: usize, _now: Duration) {}
+    /// Hears, once in a while, how large datagrams to `to` may be, by the word of a router.
+    fn path_hint(&mut self, _to: SocketAddr, _max_payload: usize) {}
+}
+
+/// What anybody can forge at any rate and is told once in a while.
+#[derive(Debug, Default)]
+pub(super) struct Rarely {
+    due: Duration,
+}
+
+impl Rarely {
+    /// Whether it may be told now.
+    pub(super) fn is_due(&mut self, now: Duration) -> bool {
+        let due = now >= self.due;
+        if due {
+            self.due = now + NEWS_INTERVAL;
+        }
+        due
+    }
 }
 
 /// How a datagram came.
@@ -250,6 +268,8 @@ pub(super) struct Worker<S> {
     pub(super) stop: Stop,
     pub(super) counters: Arc<Counters>,
     pub(super) side: S,
+    pub(super) errors: Rarely,
+    pub(super) hints: Rarely,
 }
 
 impl<S: Side> Worker<S> {
@@ -319,11 +339,21 @@ impl<S: Side> Worker<S> {
 
     /// Takes what the network says of earlier datagrams.
     fn take_reports(&mut self, now: Duration) {
-        for report in iter::from_fn(|| self.socket.take_report()).take(REPORTS) {
+        for _ in 0..REPORTS {
+            let Some(report) = self.socket.take_report() else { return };
             match report.max_payload {
-                Some((to, max_payload)) => self.side.path_hint(to, max_payload, now),
-                None => self.side.network_error(&report.error),
+                Some((to, max_payload)) if self.hints.is_due(now) => {
+                    self.side.path_hint(to, max_payload);
+                }
+                Some(_) => {}
+                None => self.network_error(&report.error, now),
             }
+        }
+    }
+
+    fn network_error(&mut self, error: &io::Error, now: Duration) {
+        if self.errors.is_due(now) {
+            self.side.network_error(error);
         }
     }
 
@@ -334,11 +364,18 @@ impl<S: Side> Worker<S> {
         now: Duration,
         coalescer: &mut Coalescer,
     ) -> Result<(), Error> {
-        if let Err(error) = received.receive(self.socket.as_fd()) {
-            if !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) {
-                self.side.network_error(&error);
+        let mut refusals = 0;
+        while let Err(error) = received.receive(self.socket.as_fd()) {
+            refusals += 1;
+            match error.kind() {
+                ErrorKind::WouldBlock => return Ok(()),
+                ErrorKind::Interrupted => {}
+                // Of earlier sends; datagrams may wait behind it.
+                _ => self.network_error(&error, now),
             }
-            return Ok(());
+            if refusals == REFUSALS {
+                return Ok(());
+            }
         }
         let mut writer = TapWriter::new(&self.queue, &self.counters);
         let batch = coalescer.batch(|joined| writer.write_joined(joined));

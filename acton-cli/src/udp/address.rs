@@ -168,8 +168,9 @@ impl Clone for Destination {
 }
 
 /// Room for what a message carries at most: packet info of one family (40 bytes with its
-/// header), a segment size and an ECN field (24 each).
-const CONTROL_CAPACITY: usize = 96;
+/// header), a segment size and an ECN field (24 each); of the error queue packet info, an ECN field
+/// and the report (64).
+const CONTROL_CAPACITY: usize = 128;
 
 /// The control messages of one datagram, cmsg(3).
 #[derive(Debug, Clone, Copy)]

@@ -12,12 +12,12 @@ mod sys;
 
 pub(crate) use address::{Destination, Source};
 pub(crate) use recv::RecvBatch;
-pub(crate) use send::{SendBatch, SendBuffer, SendCounts};
+pub(crate) use send::{SendBatch, SendBuffer, SendCounts, is_full};
 pub(crate) use socket::UdpSocket;
 
-/// Errors of a send after which it counts as refused: the ones before may be what the network said of
+/// Errors of a call after which it counts as refused: the ones before may be what the network said of
 /// earlier datagrams, which anybody can forge at any rate, and which is told to one call each.
-const REFUSALS: u32 = 4;
+pub(crate) const REFUSALS: u32 = 4;
 
 /// The largest UDP payload over IPv4 without jumbograms, in bytes: 65,535 less the IPv4 header
 /// (20) and the UDP header (8).

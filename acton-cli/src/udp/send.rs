@@ -4,6 +4,8 @@
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::ptr;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -21,6 +23,9 @@ const PARTS: usize = 2_048;
 /// How long a full send buffer is waited for, in milliseconds: the driver frees it in
 /// microseconds or is stuck, and then the frames behind are better dropped than late.
 const FULL_WAIT_MS: u8 = 5;
+
+/// Between two looks whether there is room, while a report keeps the kernel from telling.
+const REPORT_PAUSE: Duration = Duration::from_micros(100);
 
 /// What became of datagrams handed to the kernel.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -219,10 +224,11 @@ impl<'a> SendBatch<'a, '_> {
 
     /// Whether to send again what was refused so often.
     fn try_again(&self, error: &io::Error, refusals: u32) -> bool {
-        if is_full(error) {
+        if error.kind() == ErrorKind::WouldBlock {
             return refusals <= FULL_RETRIES && wait_writable(self.socket.as_fd());
         }
-        refusals < REFUSALS || error.kind() == ErrorKind::Interrupted
+        // What a queue on the way out has dropped would be dropped again.
+        !is_full(error) && refusals < REFUSALS || error.kind() == ErrorKind::Interrupted
     }
 
     fn give_up(&mut self, error: &io::Error, index: usize, datagrams: u64) {
@@ -279,14 +285,25 @@ fn refuses_segmentation(error: &io::Error) -> bool {
 }
 
 /// Whether the system has no room at the moment.
-fn is_full(error: &io::Error) -> bool {
+pub(crate) fn is_full(error: &io::Error) -> bool {
     error.kind() == ErrorKind::WouldBlock
         || matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::ENOMEM))
 }
 
 fn wait_writable(socket: BorrowedFd<'_>) -> bool {
-    let mut fds = [PollFd::new(socket, PollFlags::POLLOUT)];
-    poll(&mut fds, PollTimeout::from(FULL_WAIT_MS)).is_ok_and(|ready| ready > 0)
+    let until = Instant::now() + Duration::from_millis(FULL_WAIT_MS.into());
+    loop {
+        let mut fds = [PollFd::new(socket, PollFlags::POLLOUT)];
+        match poll(&mut fds, PollTimeout::from(FULL_WAIT_MS)) {
+            Ok(0) | Err(_) => return false,
+            Ok(_) if fds[0].revents().is_some_and(|got| got.contains(PollFlags::POLLOUT)) => {
+                return true;
+            }
+            // A report of the network's that nobody has taken yet ends the wait at once.
+            Ok(_) if Instant::now() < until => thread::sleep(REPORT_PAUSE),
+            Ok(_) => return false,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ mod wire;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::Command;
+use std::sync::{Mutex, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -34,7 +35,7 @@ pub(crate) use capture::{Capture, Captured};
 pub(crate) use forge::Forger;
 pub(crate) use impair::{Impairment, Proxy, Recorded};
 pub(crate) use keys::KeyRing;
-pub(crate) use process::Acton;
+pub(crate) use process::{Acton, Log};
 pub(crate) use traffic::{answers, ping, ping_until_answered, tcp_transfer};
 pub(crate) use wire::{TEST_ETHERTYPE, Wire, frame};
 
@@ -124,6 +125,8 @@ pub(crate) struct World {
     pub(crate) switch: Namespace,
     pub(crate) keys: KeyRing,
     mode: Mode,
+    /// What the server that was started last says.
+    server_log: Mutex<Weak<Log>>,
 }
 
 impl World {
@@ -157,6 +160,7 @@ impl World {
             switch,
             keys: KeyRing::new(),
             mode: Mode::Plain,
+            server_log: Mutex::default(),
         }
     }
 
@@ -181,7 +185,9 @@ impl World {
             Mode::Plain => &["--plain"][..],
             Mode::Secure => &["--state", &state],
         };
-        Acton::start("server", &self.server, &[&fixed, mode, arguments].concat())
+        let server = Acton::start("server", &self.server, &[&fixed, mode, arguments].concat());
+        *self.server_log.lock().unwrap() = server.log_handle();
+        server
     }
 
     /// Starts client `i` with addresses on its TAP, towards the server's IPv4 address, and waits
@@ -192,9 +198,21 @@ impl World {
 
     /// The same towards `server`, as the command line has it.
     pub(crate) fn join_at(&self, i: u8, server: &str, arguments: &[&str]) -> Acton {
+        let before = self.sessions_up();
         let client = self.start_client(i, server, arguments);
         client.wait_for(said::CONNECTED);
+        // A client of acton/1 knows of its session half a round trip before the server does. One
+        // that takes over a session is none more there.
+        let start = Instant::now();
+        while self.sessions_up() == before && start.elapsed() < Duration::from_secs(1) {
+            thread::sleep(Duration::from_millis(1));
+        }
         client
+    }
+
+    /// How many sessions the server has begun.
+    fn sessions_up(&self) -> usize {
+        self.server_log.lock().unwrap().upgrade().map_or(0, |log| log.count(" up: "))
     }
 
     /// The same without the wait.

@@ -1,6 +1,6 @@
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,10 +17,18 @@ pub(crate) struct Acton {
     log: Arc<Log>,
 }
 
+/// What a process says.
 #[derive(Default)]
-struct Log {
+pub(crate) struct Log {
     text: Mutex<String>,
     grown: Condvar,
+}
+
+impl Log {
+    /// How many lines contain `text`.
+    pub(crate) fn count(&self, text: &str) -> usize {
+        self.text.lock().unwrap().lines().filter(|line| line.contains(text)).count()
+    }
 }
 
 impl Acton {
@@ -47,6 +55,11 @@ impl Acton {
     /// Everything said so far, on both outputs.
     pub(crate) fn log(&self) -> String {
         self.log.text.lock().unwrap().clone()
+    }
+
+    /// Its log, for as long as it lives.
+    pub(crate) fn log_handle(&self) -> Weak<Log> {
+        Arc::downgrade(&self.log)
     }
 
     /// Waits for a line that contains `text`.

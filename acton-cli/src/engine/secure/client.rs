@@ -22,11 +22,11 @@ use super::super::scheduling::Scheduling;
 use super::super::tap::{OpenTap, TapHandle};
 use super::super::worker::{Arrival, FrameBatch, Output, Side, TapSink};
 use super::super::{Error, Running, ServerName, SessionInfo, clock};
-use super::limits::{Rarely, Strangers};
+use super::limits::Strangers;
 use super::sealed::{Sealed, clamp};
 use super::{
-    ClientKeys, count_no_frame, count_open_error, datagram_size, deliver, is_data, is_too_large,
-    pass_mark, trust, wall,
+    ClientKeys, count_no_frame, count_open_error, count_unsent, datagram_size, deliver, is_data,
+    is_too_large, pass_mark, trust, wall,
 };
 use crate::udp::{Destination, UdpSocket};
 
@@ -59,7 +59,6 @@ pub(in super::super) fn start(
         launch.worker(queue, |outbox, counters| ClientSide {
             link,
             sealed: Sealed::default(),
-            hinted: Rarely::default(),
             strangers: strangers.clone(),
             counters,
             outbox,
@@ -146,7 +145,6 @@ enum News {
 struct ClientSide {
     link: Cache<Arc<ArcSwap<Link>>, Arc<Link>>,
     sealed: Sealed,
-    hinted: Rarely,
     strangers: Strangers,
     counters: Arc<Counters>,
     outbox: Outbox<News>,
@@ -209,10 +207,8 @@ impl Side for ClientSide {
         self.outbox.post(News::NetworkError);
     }
 
-    fn path_hint(&mut self, _: SocketAddr, max_payload: usize, now: Duration) {
-        if self.hinted.is_due(now) {
-            self.outbox.post(News::PathHint(max_payload));
-        }
+    fn path_hint(&mut self, _: SocketAddr, max_payload: usize) {
+        self.outbox.post(News::PathHint(max_payload));
     }
 }
 
@@ -240,7 +236,7 @@ fn send(dial: &Dial<News>, machine: &mut Client, counters: &Counters, datagram: 
         // A probe of the path that not even the first link takes.
         machine.handle_too_large(datagram_size(datagram.len()));
     } else {
-        counters.add(Counter::UdpUnreachable, 1);
+        count_unsent(counters, &error);
     }
 }
 

@@ -75,23 +75,6 @@ impl Noticed {
     }
 }
 
-/// When the control thread was told last of what anybody can forge.
-#[derive(Debug, Default)]
-pub(super) struct Rarely {
-    due: Duration,
-}
-
-impl Rarely {
-    /// Whether it may be told now.
-    pub(super) fn is_due(&mut self, now: Duration) -> bool {
-        let due = now >= self.due;
-        if due {
-            self.due = now + NOTICE_INTERVAL;
-        }
-        due
-    }
-}
-
 /// Whom the log has told of of late, so that one client's mistake does not fill it.
 #[derive(Debug, Default)]
 pub(super) struct Told {

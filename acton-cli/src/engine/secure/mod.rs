@@ -21,8 +21,9 @@ pub(super) use client::{SecureClient, start as start_client};
 pub(super) use server::{SecureServer, start as start_server};
 
 use super::counters::{Counter, Counters};
-use super::ecn;
+use super::ecn::{self, Unmarkable};
 use super::worker::{Arrival, TapSink};
+use crate::udp::is_full;
 
 /// UDP payload that a server takes its link to carry, in bytes: 9,000 less the headers of IPv4 and
 /// UDP. A client on a smaller link says so, and what is in between is searched for by probes.
@@ -90,13 +91,22 @@ fn pass_mark(
         return true;
     }
     let marked = ecn::mark(frame.bytes_mut(datagram));
-    counters.add(if marked.is_ok() { Counter::EcnMarked } else { Counter::EcnUnmarkable }, 1);
+    match marked {
+        Ok(true) => counters.add(Counter::EcnMarked, 1),
+        Ok(false) => {}
+        Err(Unmarkable) => counters.add(Counter::EcnUnmarkable, 1),
+    }
     marked.is_ok()
 }
 
 /// Whether a datagram was refused for its size.
 fn is_too_large(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMSGSIZE | libc::EINVAL))
+}
+
+/// Counts a datagram of the control thread's that could not be sent.
+fn count_unsent(counters: &Counters, error: &io::Error) {
+    counters.add(if is_full(error) { Counter::UdpFull } else { Counter::UdpUnreachable }, 1);
 }
 
 /// A size as the protocol has it; no datagram is larger.

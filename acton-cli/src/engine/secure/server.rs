@@ -27,14 +27,14 @@ use super::super::router::{Router, Target};
 use super::super::running::{Message, Outbox, SessionsReader, next_message, read_sessions};
 use super::super::scheduling::Scheduling;
 use super::super::tap::{OpenTap, TapHandle};
-use super::super::worker::{Arrival, FrameBatch, Output, Side, TapSink};
+use super::super::worker::{Arrival, FrameBatch, Output, Rarely, Side, TapSink};
 use super::super::{Error, Running, clock};
 use super::admission::Admitted;
-use super::limits::{Noticed, Rarely, Strangers, Told};
+use super::limits::{Noticed, Strangers, Told};
 use super::sealed::{Sealed, clamp};
 use super::{
-    SERVER_PMTU, ServerKeys, count_no_frame, count_open_error, datagram_size, deliver, is_data,
-    is_too_large, pass_mark, specified, trust, wall,
+    SERVER_PMTU, ServerKeys, count_no_frame, count_open_error, count_unsent, datagram_size,
+    deliver, is_data, is_too_large, pass_mark, specified, trust, wall,
 };
 use crate::udp::{Destination, Source, UdpSocket};
 
@@ -84,7 +84,6 @@ pub(in super::super) fn start(
             runs: Vec::new(),
             strangers: strangers.clone(),
             noticed: Noticed::default(),
-            hinted: Rarely::default(),
             counters,
             outbox,
         })?;
@@ -115,6 +114,8 @@ pub(in super::super) fn start(
         counters: launch.counters(),
         gone: Vec::new(),
         told: Told::default(),
+        hints: Rarely::default(),
+        said: Vec::new(),
         macs: OwnedMacs::new(Arc::clone(&bridge)),
         moved: Vec::new(),
         buffer: Vec::new(),
@@ -168,7 +169,6 @@ struct ServerSide {
     runs: Vec<(Target, std::ops::Range<usize>)>,
     strangers: Strangers,
     noticed: Noticed,
-    hinted: Rarely,
     counters: Arc<Counters>,
     outbox: Outbox<News>,
 }
@@ -261,10 +261,8 @@ impl Side for ServerSide {
         log::trace!("UDP: {error}");
     }
 
-    fn path_hint(&mut self, to: SocketAddr, max_payload: usize, now: Duration) {
-        if self.hinted.is_due(now) {
-            self.outbox.post(News::PathHint { to, size: max_payload });
-        }
+    fn path_hint(&mut self, to: SocketAddr, max_payload: usize) {
+        self.outbox.post(News::PathHint { to, size: max_payload });
     }
 }
 
@@ -284,6 +282,9 @@ struct ServerControl {
     /// Clients that have gone, until workers see it.
     gone: Vec<(Arc<Client>, DownReason)>,
     told: Told,
+    hints: Rarely,
+    /// Lines of the log on what workers are about to see.
+    said: Vec<String>,
     macs: OwnedMacs,
     /// Clients that came, to which port, and that went, oldest first.
     moved: Vec<(Key, Option<LeafId>)>,
@@ -368,7 +369,10 @@ impl ServerControl {
             }
             News::Opened(notice) => self.machine.handle_notice(now, &notice),
             News::PathHint { to, size } => {
-                if let Some(id) = self.session_at(|path| path.remote == to) {
+                // Of all workers together, for it takes a search.
+                if self.hints.is_due(now)
+                    && let Some(id) = self.session_at(|path| path.remote == to)
+                {
                     self.machine.handle_path_hint(now, id, datagram_size(size));
                 }
             }
@@ -391,6 +395,7 @@ impl ServerControl {
         if let Some(clients) = next {
             let sessions = clients.leaves.len();
             self.clients.store(Arc::new(clients));
+            self.said.drain(..).for_each(|line| log::info!("{line}"));
             // Only now, when no worker learns from them any more.
             for (client, reason) in self.gone.drain(..) {
                 let macs = self.housekeeping.purge(client.id);
@@ -419,7 +424,7 @@ impl ServerControl {
             if is_too_large(&error) {
                 self.too_large(transmit.path, self.buffer.len());
             } else {
-                self.counters.add(Counter::UdpUnreachable, 1);
+                count_unsent(&self.counters, &error);
             }
         }
     }
@@ -470,7 +475,7 @@ impl ServerControl {
                 let leaf = self.ports.current(id.0 as usize);
                 let to = self.destination(path).tagged(leaf);
                 change(clients, leaf, |client| (client.path, client.to) = (path, to));
-                log::info!("session {} moved to {}", id.0, path.remote);
+                self.said.push(format!("session {} moved to {}", id.0, path.remote));
             }
             ServerEvent::SessionDown { id, client, reason } => {
                 let leaf = self.ports.current(id.0 as usize);
@@ -524,13 +529,13 @@ impl ServerControl {
         self.moved.push((*key, Some(leaf)));
         let name = self.admitted.name(key).into();
         clients.leaves.insert(Arc::new(Client { id: leaf, name, path, to, keys }));
-        log::info!(
+        self.said.push(format!(
             "session {} up: {} from {}; {} open",
             id.0,
             self.admitted.name(key),
             path.remote,
             clients.leaves.len()
-        );
+        ));
     }
 }
 
