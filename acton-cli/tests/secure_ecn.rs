@@ -106,7 +106,8 @@ fn a_mark_on_the_way_is_passed_on_both_ways() {
         receiver.receive_until(&other);
     }
     for log in [client.stop(), server.stop()] {
-        assert!(counter(&log, "ecn.marked") >= 6, "{log}");
+        // Two fields that change, in frames of two sizes.
+        assert!(counter(&log, "ecn.marked") >= 4, "{log}");
         assert!(counter(&log, "drop.ecn_unmarkable") >= 1, "{log}");
     }
 }
