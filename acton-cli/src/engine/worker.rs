@@ -21,7 +21,7 @@ use crate::udp::{REFUSALS, RecvBatch, SendBatch, SendBuffer, SendCounts, Source,
 /// the cost, few enough that the other direction is not kept waiting.
 const FRAMES: usize = 64;
 /// Bytes after which no further frame is taken: super-frames of 64 KiB fill a core's cache long
-/// before there are 64 of them. A quarter of it, one super-frame, cost throughput.
+/// before there are 64 of them.
 const FILL_LEN: usize = 256 << 10;
 /// Reports of the network that are taken at a time, for anybody can forge them.
 const REPORTS: usize = 64;

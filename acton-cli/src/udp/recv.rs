@@ -10,7 +10,7 @@ use super::sys::RecvArena;
 /// Messages a call takes at most: past this the system call is a small part of the cost.
 const MESSAGES: usize = 32;
 /// Bytes that a call should take at most, for the other direction waits meanwhile. An eighth of it,
-/// two messages of merged datagrams, cost a fifth of the throughput: frames are joined within a batch.
+/// two messages of merged datagrams, cost throughput on the wire: frames are joined within a batch.
 const BYTES: usize = 1 << 20;
 /// Messages that a call has room for where the last one took one or none: room is not free.
 const FEW: usize = 4;
