@@ -51,9 +51,11 @@ impl Drop for Echo {
     }
 }
 
+/// The program with Ctrl-C as a terminal has it: what a script starts in the background ignores it,
+/// and so would all that this test starts.
 fn tap_echo(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tap_echo"));
-    command.args(arguments);
+    let mut command = Command::new("env");
+    command.args(["--default-signal=INT", env!("CARGO_BIN_EXE_tap_echo")]).args(arguments);
     command
 }
 
