@@ -17,8 +17,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::handshake::{Cookie, CookieKey, MacKey, Random, Secret, public_key, random_array};
-use crate::session::{Frame, KeyLog, Keys, Live, Outbox, REJECT_AFTER, REKEY_AFTER};
-use crate::wire::{Bye, Caps, Control, Datagram, Header, Key, Kind, Refusal, Suites};
+use crate::session::{Content, Frames, KeyLog, Keys, Live, Outbox, REJECT_AFTER, REKEY_AFTER};
+use crate::wire::{Bye, Caps, Control, Datagram, Header, Key, Refusal, Suites};
 use handshake::Pending;
 use liveness::Liveness;
 
@@ -254,19 +254,14 @@ impl Client {
         self.stats
     }
 
-    /// Takes a datagram, which is opened in place if it is sealed. Gives the frame it completes.
-    pub fn handle_input(&mut self, now: Duration, datagram: &mut [u8]) -> Option<Frame> {
+    /// Takes a datagram, which is opened in place if it is sealed. Gives the frames in it, or the one
+    /// it completes.
+    pub fn handle_input<'d>(&mut self, now: Duration, datagram: &'d mut [u8]) -> Frames<'d> {
         match Datagram::parse(datagram) {
-            Ok(_) if self.closed => None,
-            Ok(Datagram::Sealed(header)) => self.handle_sealed(now, &header, datagram),
-            Ok(Datagram::Welcome(welcome)) => {
-                self.handle_welcome(now, &welcome, datagram);
-                None
-            }
-            Ok(Datagram::Retry(retry)) => {
-                self.handle_retry(now, &retry);
-                None
-            }
+            Ok(_) if self.closed => {}
+            Ok(Datagram::Sealed(header)) => return self.handle_sealed(now, &header, datagram),
+            Ok(Datagram::Welcome(welcome)) => self.handle_welcome(now, &welcome, datagram),
+            Ok(Datagram::Retry(retry)) => self.handle_retry(now, &retry),
             Ok(Datagram::Reset(reset)) => {
                 let sent = |keys: &Arc<Keys>| {
                     keys.setup().remote_id == reset.receiver_id && reset.counter < keys.sealed()
@@ -276,37 +271,35 @@ impl Client {
                 } else {
                     self.stats.unknown += 1;
                 }
-                None
             }
-            Ok(Datagram::Hello(_)) | Err(_) => {
-                self.stats.malformed += 1;
-                None
-            }
+            Ok(Datagram::Hello(_)) | Err(_) => self.stats.malformed += 1,
         }
+        Frames::default()
     }
 
-    fn handle_sealed(
+    fn handle_sealed<'d>(
         &mut self,
         now: Duration,
         header: &Header,
-        datagram: &mut [u8],
-    ) -> Option<Frame> {
+        datagram: &'d mut [u8],
+    ) -> Frames<'d> {
         let keys = self.live.as_ref().and_then(|live| live.keys(header.receiver_id));
         let Some(keys) = keys.cloned() else {
             self.stats.unknown += 1;
-            return None;
+            return Frames::default();
         };
-        let Ok((opened, frame)) = keys.receive(now, header, datagram) else {
+        let size = datagram.len();
+        let Ok(received) = keys.receive(now, header, datagram) else {
             self.stats.rejected += 1;
-            return None;
+            return Frames::default();
         };
-        if opened.kind == Kind::Control {
-            match Control::parse(opened.plaintext(datagram)) {
-                Ok(message) => self.handle_control(now, &keys, message, datagram.len()),
+        if let Content::Control(message) = received.content {
+            match Control::parse(message) {
+                Ok(message) => self.handle_control(now, &keys, message, size),
                 Err(_) => self.stats.malformed += 1,
             }
         }
-        frame
+        received.content.into_frames()
     }
 
     fn handle_control(&mut self, now: Duration, keys: &Arc<Keys>, message: Control, len: usize) {

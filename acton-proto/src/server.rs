@@ -29,7 +29,7 @@ use hashbrown::HashMap;
 pub use event::{DownReason, RefusedReason, ServerEvent, ServerStats};
 
 use crate::handshake::{CookieJar, CookieKey, MacKey, Random, Secret, public_key, random_array};
-use crate::session::{Frame, KeyLog, Keys, Outbox};
+use crate::session::{Frames, KeyLog, Keys, Outbox};
 use crate::timer::Deadlines;
 use crate::wire::{Bye, Caps, Datagram, Key, Suites};
 use limit::{Bucket, SourceLimit};
@@ -154,7 +154,7 @@ pub struct Notice {
     pub from: Path,
     /// Its size in bytes.
     pub bytes: usize,
-    /// [`Opened::newest`](crate::session::Opened::newest).
+    /// [`Received::newest`](crate::session::Received::newest).
     pub newest: bool,
 }
 
@@ -290,15 +290,15 @@ impl Server {
         }
     }
 
-    /// Takes a datagram, which is opened in place if it is sealed. Gives the frame it completes and
-    /// the session it came in; that session's events come before the frame.
-    pub fn handle_input(
+    /// Takes a datagram, which is opened in place if it is sealed. Gives the frames in it, or the
+    /// one it completes, and the session; that session's events come before the frames.
+    pub fn handle_input<'d>(
         &mut self,
         now: Duration,
         wall: u64,
         from: Path,
-        datagram: &mut [u8],
-    ) -> Option<(SessionId, Frame)> {
+        datagram: &'d mut [u8],
+    ) -> Option<(SessionId, Frames<'d>)> {
         if self.closed {
             return None;
         }

@@ -211,15 +211,12 @@ fn opened_by_a_worker(rig: &mut Rig) -> Notice {
     let mut datagram = rig.seal(0, &frame(9, 80)).remove(0).bytes;
     let Ok(Datagram::Sealed(header)) = Datagram::parse(&datagram) else { panic!("sealed") };
     assert_eq!(header.receiver_id, ready.setup().local_id);
-    let (opened, got) = ready.receive(rig.now, &header, &mut datagram).expect("authentic");
-    assert!(opened.first && opened.newest);
-    assert_eq!(got.expect("a frame").bytes(&datagram), frame(9, 80));
-    Notice {
-        local_id: header.receiver_id,
-        from: path(1),
-        bytes: datagram.len(),
-        newest: opened.newest,
-    }
+    let bytes = datagram.len();
+    let received = ready.receive(rig.now, &header, &mut datagram).expect("authentic");
+    assert!(received.first && received.newest);
+    let got = received.content.into_frames().next().expect("a frame");
+    assert_eq!(got.bytes(), frame(9, 80));
+    Notice { local_id: header.receiver_id, from: path(1), bytes, newest: received.newest }
 }
 
 fn keys_changed(rig: &Rig) -> bool {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use acton_proto::client::{Client, ClientEvent};
 use acton_proto::server::{AnyClient, Server, ServerEvent};
-use acton_proto::session::{Frame, Keys};
+use acton_proto::session::Keys;
 use acton_proto::wire::{Bye, Key};
 use secure_rig::{SECOND, Seeded, WALL, client_config, server_config};
 use simnet::{Link, Node, Rng, Simulation, for_seeds};
@@ -194,11 +194,10 @@ impl Machine {
 impl Node for Machine {
     fn handle_input(&mut self, now: Duration, from: SocketAddr, payload: &[u8]) {
         let mut datagram = payload.to_vec();
-        let bytes = |frame: Frame, datagram: &[u8]| frame.bytes(datagram).to_vec();
         match &mut self.side {
             Side::Client { client, back, .. } => {
-                if let Some(frame) = client.handle_input(now, &mut datagram) {
-                    let (number, sequence) = read_frame(&bytes(frame, &datagram));
+                for frame in client.handle_input(now, &mut datagram) {
+                    let (number, sequence) = read_frame(frame.bytes());
                     assert_eq!(number, self.number, "another client's frame");
                     assert!(back.iter().all(|(seen, _)| *seen != sequence), "a frame came twice");
                     back.push((sequence, now));
@@ -206,15 +205,16 @@ impl Node for Machine {
             }
             Side::Server { server, seen, .. } => {
                 let wall = self.wall + now.as_nanos() as u64;
-                if let Some((id, frame)) =
+                if let Some((id, frames)) =
                     server.handle_input(now, wall, from.into(), &mut datagram)
                 {
-                    let frame = bytes(frame, &datagram);
-                    let told = read_frame(&frame);
-                    assert!(seen.insert(told), "a frame came twice");
                     let session = server.sessions().find(|session| session.id == id);
                     let session = session.expect("the session of a frame");
-                    Self::send(&mut self.out, session.path.remote, session.keys, now, &frame);
+                    for frame in frames {
+                        let frame = frame.bytes();
+                        assert!(seen.insert(read_frame(frame)), "a frame came twice");
+                        Self::send(&mut self.out, session.path.remote, session.keys, now, frame);
+                    }
                 }
             }
         }

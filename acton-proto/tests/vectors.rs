@@ -14,7 +14,7 @@ use acton_proto::handshake::{
     CookieJar, CookieKey, Initiator, MacKey, Responder, Secret, public_key,
 };
 use acton_proto::plain;
-use acton_proto::session::{Keys, OpenError, Suite, WINDOW};
+use acton_proto::session::{Content, Keys, OpenError, Suite, WINDOW};
 use acton_proto::wire::{
     Bye, Caps, Control, Datagram, Fragment, HEADER_LEN, Header, Hello, HelloPayload, Kind,
     OVERHEAD, PAYLOAD_LEN, ParseError, Refusal, Reset, Suites, TAG_LEN, Welcome, WelcomePayload,
@@ -213,6 +213,10 @@ fn sealed() {
     let whole = |partial_checksum| Kind::Data { fragment: Fragment::WHOLE, partial_checksum };
     let piece =
         |index, last| Kind::Data { fragment: Fragment { index, last }, partial_checksum: false };
+    let bundle = |partial_checksum, lens: &[usize]| {
+        let entry = |&len: &usize| [&(len as u16).to_be_bytes()[..], &pattern(len)].concat();
+        (Kind::Bundle { partial_checksum }, lens.iter().flat_map(entry).collect())
+    };
     let control = |message: Control| {
         let mut plaintext = Vec::new();
         message.encode(&mut plaintext);
@@ -227,6 +231,10 @@ fn sealed() {
             ("data-smallest", 1, (whole(false), pattern(14))),
             ("data-csum", 2, (whole(true), pattern(74))),
             ("data-piece-of-one-byte", 0x0102, (piece(1, true), pattern(1))),
+            ("bundle-smallest", 0x0200, bundle(false, &[14, 14])),
+            ("bundle", 0x0201, bundle(false, &[60, 14, 299])),
+            ("bundle-csum", 0x0202, bundle(true, &[60, 74, 60, 60])),
+            ("bundle-largest", 0x0203, bundle(false, &[1400, 110])),
             ("data-sixteenth-piece", 0x0f0e, (piece(15, true), pattern(20))),
             ("keepalive", 0x0f0f, control(Control::Keepalive { token, size: 0 })),
             ("keepalive-probe", 0x0f10, control(Control::Keepalive { token, size: 120 })),
@@ -309,8 +317,10 @@ fn fragments() {
                 vectors.bytes("datagram", &datagrams[index]);
                 let mut bytes = datagrams[index].clone();
                 match server.receive(NOW, &header(&datagrams[index]), &mut bytes) {
-                    Ok((_, Some(frame))) => made = Some(frame.bytes(&bytes).to_vec()),
-                    Ok((_, None)) => {}
+                    Ok(received) => {
+                        let mut frames = received.content.into_frames();
+                        made = frames.next().map(|frame| frame.bytes().to_vec()).or(made);
+                    }
                     Err(error) => assert_eq!((error, name), (OpenError::Replayed, "repeated")),
                 }
             }
@@ -423,7 +433,6 @@ fn invalid() {
         ("version-0", with(&hello, 0, &[0x01])),
         ("version-2", with(&hello, 0, &[0x21])),
         ("type-0", with(&data([0x14, 1, 0, 0], 1, 0, 64), 0, &[0x10])),
-        ("type-bundle", with(&data([0x14, 1, 0, 0], 1, 0, 64), 0, &[0x16])),
         ("type-super", with(&data([0x14, 1, 0, 0], 1, 0, 64), 0, &[0x17])),
         ("type-9", with(&data([0x14, 1, 0, 0], 1, 0, 64), 0, &[0x19])),
         ("hello-short", hello[..167].to_vec()),
@@ -445,6 +454,11 @@ fn invalid() {
         ("data-id-0", data([0x14, 1, 0, 0], 0, 0, 64)),
         ("data-sixteenth-piece-not-the-last", data([0x14, 0xf0, 0, 0], 1, 99, 64)),
         ("data-counter-below-the-index", data([0x14, 0x31, 0, 0], 1, 2, 64)),
+        ("bundle-of-one-frame", data([0x16, 0, 0, 0], 1, 0, OVERHEAD + 31)),
+        ("bundle-byte-1", data([0x16, 1, 0, 0], 1, 0, 64)),
+        ("bundle-flags-bit-1", data([0x16, 0, 2, 0], 1, 0, 64)),
+        ("bundle-byte-3", data([0x16, 0, 0, 1], 1, 0, 64)),
+        ("bundle-id-0", data([0x16, 0, 0, 0], 0, 0, 64)),
         ("control-short", data([0x15, 0, 0, 0], 1, 0, OVERHEAD + 3)),
         ("control-byte-1", data([0x15, 1, 0, 0], 1, 0, 64)),
         ("control-byte-2", data([0x15, 0, 1, 0], 1, 0, 64)),
@@ -474,6 +488,30 @@ fn invalid() {
         vectors.block(name, "");
         vectors.word("reason", &reason(error));
         vectors.bytes("control", plaintext);
+    }
+
+    // Of frames of so many bytes, each said to be so long.
+    for (name, entries, tail) in [
+        ("bundle-of-one", &[(60, 60)][..], 0),
+        ("bundle-frame-of-13", &[(60, 60), (13, 13)], 0),
+        ("bundle-frame-of-0", &[(60, 60), (0, 0)], 0),
+        ("bundle-frame-past-the-end", &[(60, 60), (60, 61)], 0),
+        ("bundle-byte-behind-the-last", &[(60, 60), (60, 60)], 1),
+        ("bundle-length-behind-the-last", &[(60, 60), (60, 60)], 2),
+        ("bundle-too-long", &[(1400, 1400), (111, 111)], 0),
+    ] {
+        let entry = |&(len, said): &(usize, u16)| [&said.to_be_bytes()[..], &pattern(len)].concat();
+        let mut plaintext: Vec<u8> = entries.iter().flat_map(entry).collect();
+        plaintext.resize(plaintext.len() + tail, 0);
+        let (client, server) = keys(SUITES[0], 1514);
+        let kind = Kind::Bundle { partial_checksum: false };
+        let mut datagram = seal(&client, 1, kind, &plaintext);
+        let head = header(&datagram);
+        let received = server.receive(NOW, &head, &mut datagram).expect("opens");
+        assert!(matches!(received.content, Content::Bad), "{name}");
+        vectors.block(name, "");
+        vectors.word("reason", &"bad-frame");
+        vectors.bytes("bundle", &plaintext);
     }
 
     let mut good = [0; PAYLOAD_LEN];

@@ -48,6 +48,7 @@ def data_key(split, suite):
 
 
 Datagram = collections.namedtuple("Datagram", "type fields")
+SEALED = {0x14: ("DATA", 33), 0x15: ("CONTROL", 36), 0x16: ("BUNDLE", 64)}
 LENGTHS = {0x11: ("HELLO", 168), 0x12: ("WELCOME", 108), 0x13: ("RETRY", 64), 0x18: ("RESET", 16)}
 
 
@@ -70,16 +71,18 @@ def parse(data):
         if name == "RETRY":
             return Datagram(name, {"receiver": first, "nonce": data[8:32], "cookie": data[32:]})
         return Datagram(name, {"receiver": first, "counter": int.from_bytes(data[8:], "big")})
-    need(data[0] in (0x14, 0x15), "type")
-    name = "DATA" if data[0] == 0x14 else "CONTROL"
+    name, least = SEALED.get(data[0], (None, None))
+    need(name, "type")
     need(len(data) >= 4, "length")
     index, last, csum = data[1] >> 4, data[1] & 1, data[2] & 1
     if name == "DATA":
         need(not data[1] & 0x0E and not data[2] & 0xFE and not data[3], "reserved")
         need(index < 15 or last, "value")
+    elif name == "BUNDLE":
+        need(not data[1] and not data[2] & 0xFE and not data[3], "reserved")
     else:
         need(data[1:4] == bytes(3), "reserved")
-    need((33 if name == "DATA" else 36) <= len(data) <= 65507, "length")
+    need(least <= len(data) <= 65507, "length")
     receiver, counter = struct.unpack(">IQ", data[4:16])
     need(receiver, "zero-id")
     need(counter >= index, "value")
@@ -107,6 +110,20 @@ def parse_control(text):
         reason = {1: "stop", 2: "restart", 3: "replaced", 4: "removed", 5: "limit"}.get(arg, arg)
         return f"BYE reason={reason} retry_ms={int.from_bytes(body, 'big')}"
     return "REKEY"
+
+
+def parse_bundle(text, max_frame=65507):
+    """The frames of a bundle's plaintext."""
+    need(len(text) <= max_frame, "length")
+    frames, at = [], 0
+    while at < len(text):
+        need(at + 2 <= len(text), "length")
+        length = int.from_bytes(text[at:at + 2], "big")
+        need(length >= 14 and at + 2 + length <= len(text), "length")
+        frames.append(text[at + 2:at + 2 + length])
+        at += 2 + length
+    need(len(frames) >= 2, "length")
+    return frames
 
 
 def parse_hello_payload(text):
@@ -232,8 +249,12 @@ class Decoder:
             said = " replayed" if verdict == "drop" else ""
             if kind == "CONTROL":
                 return said + " " + parse_control(text)
-            frame = keys.frame(fields, text) if verdict != "drop" else None
-            return said + (self.ethernet(frame) if frame else "")
+            if verdict == "drop":
+                return said
+            if kind == "BUNDLE":
+                return "".join(map(self.ethernet, parse_bundle(text)))
+            frame = keys.frame(fields, text)
+            return self.ethernet(frame) if frame else ""
         need(fields["receiver"] not in self.keys, "forged")
         self.counts["sealed"] += 1
         return ""
@@ -258,7 +279,7 @@ class Decoder:
             need(fields["mac1"] in tags, "mac1")
             self.counts["mac1"] += 1
             text += " mac1=right"
-        return text + (self.sealed(kind, fields, data) if kind in ("DATA", "CONTROL") else "")
+        return text + (self.sealed(kind, fields, data) if data[0] in SEALED else "")
 
     def run(self):
         for number, frame in enumerate(read_pcap(self.options.capture), 1):

@@ -10,7 +10,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from acton_decode import (ZERO, Direction, Wrong, blake2s, data_key, mac1_key, need, parse,
-                          parse_control, parse_hello_payload, parse_welcome_payload, plain)
+                          parse_bundle, parse_control, parse_hello_payload, parse_welcome_payload, plain)
 
 
 def cookie_for(secret, source):
@@ -146,6 +146,8 @@ def check_sealed(v):
     same("plaintext", text, v["plaintext"])
     if datagram.type == "CONTROL":
         parse_control(text)
+    if datagram.type == "BUNDLE":
+        parse_bundle(text, max_frame=1514)
 
 
 def check_fragments(block):
@@ -174,6 +176,7 @@ def check(block):
     elif block[0][0] == "reason":
         field, data = block[1]
         parsers = {"datagram": parse, "control": parse_control,
+                   "bundle": lambda text: parse_bundle(text, max_frame=1514),
                    "hello_payload": parse_hello_payload, "welcome_payload": parse_welcome_payload}
         try:
             parsers[field](data)

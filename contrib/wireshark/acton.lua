@@ -15,6 +15,7 @@ local TYPES = {
   [0x13] = { name = "RETRY", size = 64 },
   [0x14] = { name = "DATA", least = 33 },
   [0x15] = { name = "CONTROL", least = 36 },
+  [0x16] = { name = "BUNDLE", least = 64 },
   [0x18] = { name = "RESET", size = 16 },
 }
 local MAX_DATAGRAM = 65507
@@ -93,6 +94,8 @@ local function fault(buffer)
     end
     local low = buffer(8, 4):uint() == 0 and buffer(12, 4):uint() < index
     if index == 15 and last == 0 or low then return "fragment" end
+  elseif kind.name == "BUNDLE" then
+    if bit.band(buffer(1, 3):uint(), 0xfffeff) ~= 0 then return "reserved" end
   elseif buffer(1, 3):uint() ~= 0 then
     return "reserved"
   end
@@ -156,6 +159,12 @@ function dissect.CONTROL(buffer, tree)
   return sealed(buffer, tree)
 end
 
+function dissect.BUNDLE(buffer, tree)
+  tree:add(f.flags, buffer(2, 1))
+  tree:add(f.csum, buffer(2, 1))
+  return sealed(buffer, tree)
+end
+
 function dissect.DATA(buffer, tree)
   tree:add(f.index, buffer(1, 1))
   tree:add(f.spare, buffer(1, 1))
@@ -183,6 +192,9 @@ local function secure(buffer, pinfo, root)
     if why == "length" then return buffer:len() end
   end
   if kind.name == "DATA" then
+    tree:add(f.reserved, buffer(3, 1))
+  elseif kind.name == "BUNDLE" then
+    tree:add(f.reserved, buffer(1, 1))
     tree:add(f.reserved, buffer(3, 1))
   else
     tree:add(f.reserved, buffer(1, 3))

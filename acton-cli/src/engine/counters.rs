@@ -34,6 +34,9 @@ counters! {
     UdpReceivedBytes => "udp.received.bytes",
     /// Super-frames that the kernel refused; their frames were written one by one.
     SuperFrameRefused => "tap.super_frame_refused",
+    /// Datagrams that came with several frames in them, and these frames.
+    Bundles => "session.bundles",
+    BundledFrames => "session.bundled_frames",
     /// Pieces of frames that waited for the rest, or whose rest never came.
     Pieces => "session.pieces",
     /// Frames that went to every client, each counted once.

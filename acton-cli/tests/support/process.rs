@@ -89,6 +89,13 @@ impl Acton {
         kill(Pid::from_raw(id), signal).unwrap();
     }
 
+    /// Does `act` while it is stopped, so that it finds together what comes meanwhile.
+    pub(crate) fn while_stopped(&self, act: impl FnOnce()) {
+        self.signal(Signal::SIGSTOP);
+        act();
+        self.signal(Signal::SIGCONT);
+    }
+
     /// Kills it with SIGKILL, so that it can say no BYE.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();

@@ -9,20 +9,20 @@ use super::{
     RefusedReason, Server, ServerEvent, SessionId,
 };
 use crate::handshake::random_array;
-use crate::session::{Frame, Keys, Live};
-use crate::wire::{Bye, Control, ECHO_LEN, Header, Key, Kind, Reset};
+use crate::session::{Content, Frames, Keys, Live};
+use crate::wire::{Bye, Control, ECHO_LEN, Header, Key, Reset};
 
 /// How long under closed keys what was on its way is no sign of a live second instance.
 const IN_FLIGHT: Duration = Duration::from_secs(1);
 
 impl Server {
-    pub(super) fn handle_sealed(
+    pub(super) fn handle_sealed<'d>(
         &mut self,
         now: Duration,
         from: Path,
         header: &Header,
-        datagram: &mut [u8],
-    ) -> Option<(SessionId, Frame)> {
+        datagram: &'d mut [u8],
+    ) -> Option<(SessionId, Frames<'d>)> {
         let slot = match self.ids.get(&header.receiver_id) {
             Some(Id::Peer(slot)) => *slot,
             Some(Id::Closing(_)) => {
@@ -35,31 +35,29 @@ impl Server {
             }
         };
         let keys = Arc::clone(self.peer(slot)?.keys(header.receiver_id)?);
-        let Ok((opened, frame)) = keys.receive(now, header, datagram) else {
+        let bytes = datagram.len();
+        let Ok(received) = keys.receive(now, header, datagram) else {
             self.stats.rejected += 1;
             return None;
         };
-        self.handle_opened(
-            now,
-            slot,
-            &Notice {
-                local_id: header.receiver_id,
-                from,
-                bytes: datagram.len(),
-                newest: opened.newest,
-            },
-        );
-        if opened.kind == Kind::Control {
-            match Control::parse(opened.plaintext(datagram)) {
-                Ok(message) => {
-                    self.handle_control(now, slot, &keys, from, message, datagram.len());
-                }
-                Err(_) => self.stats.malformed += 1,
+        let newest = received.newest;
+        let notice = Notice { local_id: header.receiver_id, from, bytes, newest };
+        self.handle_opened(now, slot, &notice);
+        match received.content {
+            Content::Frames(frames) => {
+                let session = self.peer(slot)?.session.as_ref();
+                return session.map(|_| (SessionId(slot), frames));
             }
-            self.reschedule(now, slot);
+            Content::Control(message) => {
+                match Control::parse(message) {
+                    Ok(message) => self.handle_control(now, slot, &keys, from, message, bytes),
+                    Err(_) => self.stats.malformed += 1,
+                }
+                self.reschedule(now, slot);
+            }
+            Content::Piece | Content::Bad => {}
         }
-        let session = self.peer(slot)?.session.as_ref();
-        frame.filter(|_| session.is_some()).map(|frame| (SessionId(slot), frame))
+        None
     }
 
     /// News of a datagram that another thread opened.

@@ -5,13 +5,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::fragment::piece_len;
+use super::bundle::Entries;
+use super::fragment::{FrameId, piece_len};
+use super::frame::{Content, Frames, Received};
 use super::replay::Window;
 use super::suite::Direction;
 use super::{Link, REJECT_AFTER, REJECT_AFTER_PACKETS, REKEY_AFTER_PACKETS, Role, Suite};
 use crate::handshake::Split;
 use crate::wire::{
-    Caps, Control, Fragment, HEADER_LEN, Header, Kind, MAX_DATAGRAM, OVERHEAD, TAG_LEN,
+    Caps, Control, Fragment, HEADER_LEN, Header, Kind, MAX_DATAGRAM, MIN_FRAME, OVERHEAD, TAG_LEN,
 };
 
 /// Datagrams that fail to open after which a key opens no more: the integrity limit of
@@ -19,8 +21,6 @@ use crate::wire::{
 const FORGERY_LIMIT: u64 = 1 << 36;
 /// The datagram size in bytes that the packet limits are made for.
 const LIMIT_DATAGRAM: usize = 2048;
-/// The least Ethernet frame that is carried: two addresses and a type.
-pub const MIN_FRAME: usize = 14;
 
 /// Why nothing was sealed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -119,64 +119,6 @@ impl Opened {
     #[must_use]
     pub fn plaintext<'a>(&self, datagram: &'a [u8]) -> &'a [u8] {
         &datagram[self.range()]
-    }
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum FrameBytes {
-    InPlace(Range<usize>),
-    Reassembled(Vec<u8>),
-}
-
-impl FrameBytes {
-    const fn len(&self) -> usize {
-        match self {
-            Self::InPlace(range) => range.end - range.start,
-            Self::Reassembled(bytes) => bytes.len(),
-        }
-    }
-}
-
-/// An Ethernet frame from the peer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Frame {
-    bytes: FrameBytes,
-    /// The TCP or UDP checksum in it holds the pseudo-header's sum only.
-    pub partial_checksum: bool,
-}
-
-impl Frame {
-    /// Where the frame lies in the datagram that was opened; `None` if it came in pieces and has
-    /// bytes of its own.
-    #[must_use]
-    pub fn range(&self) -> Option<Range<usize>> {
-        match &self.bytes {
-            FrameBytes::InPlace(range) => Some(range.clone()),
-            FrameBytes::Reassembled(_) => None,
-        }
-    }
-
-    /// The frame's bytes; `datagram` is the datagram that was opened.
-    ///
-    /// # Panics
-    /// If `datagram` is shorter than the one that was opened.
-    #[must_use]
-    pub fn bytes<'a>(&'a self, datagram: &'a [u8]) -> &'a [u8] {
-        match &self.bytes {
-            FrameBytes::InPlace(range) => &datagram[range.clone()],
-            FrameBytes::Reassembled(bytes) => bytes,
-        }
-    }
-
-    /// The same to be changed, as by a mark that the datagram got on its way.
-    ///
-    /// # Panics
-    /// If `datagram` is shorter than the one that was opened.
-    pub fn bytes_mut<'a>(&'a mut self, datagram: &'a mut [u8]) -> &'a mut [u8] {
-        match &mut self.bytes {
-            FrameBytes::InPlace(range) => &mut datagram[range.clone()],
-            FrameBytes::Reassembled(bytes) => bytes,
-        }
     }
 }
 
@@ -326,30 +268,6 @@ impl Keys {
         Ok(Reservation { keys: self, counters: first..first + count })
     }
 
-    /// Seals a batch of whole frames in place: `datagrams` holds slots of `stride` bytes, the last
-    /// maybe shorter, each `16 bytes of room || frame || 16 bytes of room`. What comes out is what
-    /// one send with `UDP_SEGMENT` of `stride` takes.
-    ///
-    /// # Errors
-    /// [`SealError::Expired`], or [`SealError::Layout`] if a slot holds no frame or the slots are
-    /// larger than the path's datagrams.
-    pub fn seal_segments(
-        &self,
-        now: Duration,
-        datagrams: &mut [u8],
-        stride: usize,
-        partial_checksum: bool,
-    ) -> Result<(), SealError> {
-        let tail = if stride == 0 { 0 } else { datagrams.len() % stride };
-        let fits = (OVERHEAD + MIN_FRAME..=usize::from(self.link.path_mtu())).contains(&stride);
-        if !fits || tail != 0 && tail < OVERHEAD + MIN_FRAME {
-            return Err(SealError::Layout);
-        }
-        let kind = Kind::Data { fragment: Fragment::WHOLE, partial_checksum };
-        let mut batch = self.reserve(now, datagrams.len().div_ceil(stride) as u64)?;
-        datagrams.chunks_mut(stride).try_for_each(|datagram| batch.seal(kind, datagram))
-    }
-
     /// Appends a frame to `out` as one sealed datagram, or as several if it is larger than the path
     /// carries. Returns the segment size: every datagram has it but the last, which may be shorter.
     ///
@@ -390,6 +308,11 @@ impl Keys {
     pub fn max_whole(&self) -> usize {
         let fits = usize::from(self.link.path_mtu()).saturating_sub(OVERHEAD);
         fits.min(usize::from(self.setup.max_frame))
+    }
+
+    /// The longest plaintext of a bundle, in bytes; 0 where the peer takes none.
+    pub(super) fn max_bundle(&self) -> usize {
+        if self.setup.caps.contains(Caps::BUNDLE) { self.max_whole() } else { 0 }
     }
 
     /// A sealed control message.
@@ -435,42 +358,73 @@ impl Keys {
         Ok(Opened { kind: header.kind, newest, first, end: datagram.len() - TAG_LEN })
     }
 
-    /// Opens a DATA datagram in place and gives its frame, if it carries a whole one or the last
-    /// missing piece of one. Of CONTROL the frame is always `None`.
-    ///
-    /// A frame that the peer should not have sent (shorter than 14 bytes, longer than agreed, using
-    /// a capability that was not) is dropped: `None`.
+    /// Opens a datagram in place and gives what is in it.
     ///
     /// # Errors
     /// [`OpenError`]; the bytes are then of no use.
-    pub fn receive(
+    pub fn receive<'d>(
         &self,
         now: Duration,
         header: &Header,
-        datagram: &mut [u8],
-    ) -> Result<(Opened, Option<Frame>), OpenError> {
+        datagram: &'d mut [u8],
+    ) -> Result<Received<'d>, OpenError> {
         let opened = self.open(now, header, datagram)?;
-        let Kind::Data { fragment, partial_checksum } = opened.kind else {
-            return Ok((opened, None));
+        let plaintext = &mut datagram[opened.range()];
+        let content = match opened.kind {
+            Kind::Control => Content::Control(plaintext),
+            Kind::Bundle { partial_checksum } => self.bundle(plaintext, partial_checksum),
+            Kind::Data { fragment: Fragment::WHOLE, partial_checksum } => {
+                if self.takes(plaintext.len(), partial_checksum) {
+                    Content::Frames(Frames::in_place(plaintext, partial_checksum))
+                } else {
+                    Content::Bad
+                }
+            }
+            Kind::Data { fragment, partial_checksum } => {
+                let id = (self.setup.local_id, header.counter - u64::from(fragment.index));
+                self.piece(now, id, fragment, partial_checksum, plaintext)
+            }
         };
+        Ok(Received { newest: opened.newest, first: opened.first, content })
+    }
+
+    /// Whether a frame of `len` bytes is one that was agreed on.
+    fn takes(&self, len: usize, partial_checksum: bool) -> bool {
+        let caps = self.setup.caps;
+        (MIN_FRAME..=usize::from(self.setup.max_frame)).contains(&len)
+            && (!partial_checksum || caps.contains(Caps::CSUM))
+    }
+
+    fn bundle<'d>(&self, plaintext: &'d mut [u8], partial_checksum: bool) -> Content<'d> {
+        // The plaintext is no longer than a frame may be.
+        let allowed =
+            self.setup.caps.contains(Caps::BUNDLE) && self.takes(plaintext.len(), partial_checksum);
+        let entries = if allowed { Entries::new(plaintext) } else { None };
+        entries.map_or(Content::Bad, |entries| {
+            Content::Frames(Frames::bundle(entries, partial_checksum))
+        })
+    }
+
+    fn piece(
+        &self,
+        now: Duration,
+        id: FrameId,
+        fragment: Fragment,
+        partial_checksum: bool,
+        piece: &[u8],
+    ) -> Content<'static> {
+        if !self.setup.caps.contains(Caps::FRAG) {
+            return Content::Bad;
+        }
         let max_frame = usize::from(self.setup.max_frame);
-        let bytes = if fragment == Fragment::WHOLE {
-            Some(FrameBytes::InPlace(opened.range()))
-        } else if self.setup.caps.contains(Caps::FRAG) {
-            let id = (self.setup.local_id, header.counter - u64::from(fragment.index));
-            let piece = opened.plaintext(datagram);
-            let mut reassembler = self.link.reassembler();
-            reassembler
-                .insert(now, id, fragment, partial_checksum, piece, max_frame)
-                .map(FrameBytes::Reassembled)
-        } else {
-            None
-        };
-        let allowed = !partial_checksum || self.setup.caps.contains(Caps::CSUM);
-        let frame = bytes
-            .filter(|bytes| allowed && (MIN_FRAME..=max_frame).contains(&bytes.len()))
-            .map(|bytes| Frame { bytes, partial_checksum });
-        Ok((opened, frame))
+        let mut reassembler = self.link.reassembler();
+        match reassembler.insert(now, id, fragment, partial_checksum, piece, max_frame) {
+            Some(frame) if self.takes(frame.len(), partial_checksum) => {
+                Content::Frames(Frames::reassembled(frame, partial_checksum))
+            }
+            Some(_) => Content::Bad,
+            None => Content::Piece,
+        }
     }
 }
 

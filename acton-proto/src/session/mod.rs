@@ -20,13 +20,15 @@
 //! let segment = client.seal_frame(now, &[7; 60], false, &mut datagrams)?;
 //! for datagram in datagrams.chunks_mut(segment) {
 //!     let Ok(Datagram::Sealed(header)) = Datagram::parse(datagram) else { unreachable!() };
-//!     let (_, frame) = server.receive(now, &header, datagram)?;
-//!     assert_eq!(frame.unwrap().bytes(datagram), [7; 60]);
+//!     let mut frames = server.receive(now, &header, datagram)?.content.into_frames();
+//!     assert_eq!(frames.next().unwrap().bytes(), [7; 60]);
 //! }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod bundle;
 mod fragment;
+mod frame;
 mod key_log;
 mod keys;
 mod link;
@@ -36,9 +38,11 @@ mod path_mtu;
 mod replay;
 mod suite;
 
+pub use bundle::Bundle;
 pub use fragment::REASSEMBLY_SLOTS;
+pub use frame::{Content, Frame, Frames, Received};
 pub use key_log::{KeyLog, KeyLogEntry};
-pub use keys::{Frame, Keys, MIN_FRAME, OpenError, Opened, Reservation, SealError, Setup};
+pub use keys::{Keys, OpenError, Opened, Reservation, SealError, Setup};
 pub use link::Link;
 pub(crate) use live::Live;
 pub(crate) use outbox::Outbox;

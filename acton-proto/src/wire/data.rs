@@ -1,4 +1,4 @@
-//! The header of DATA and CONTROL.
+//! The header of DATA, BUNDLE and CONTROL.
 
 use super::field::{Reader, Writer};
 use super::{CONTROL_MIN_LEN, MAX_DATAGRAM, ParseError, kind};
@@ -11,6 +11,13 @@ pub const TAG_LEN: usize = 16;
 pub const OVERHEAD: usize = HEADER_LEN + TAG_LEN;
 /// The most pieces of a frame: the index has four bits.
 pub const MAX_FRAGMENTS: usize = 16;
+
+/// The least Ethernet frame that is carried: two addresses and a type.
+pub const MIN_FRAME: usize = 14;
+/// Bytes in front of a frame in a bundle: its length.
+pub const ENTRY_HEAD: usize = 2;
+/// The least plaintext of a bundle: two of the least frames. One frame alone goes as DATA.
+pub const BUNDLE_MIN_LEN: usize = 2 * (ENTRY_HEAD + MIN_FRAME);
 
 /// Bit 0 of the flags: the inner checksum is partial.
 const FLAG_CSUM: u8 = 1;
@@ -41,20 +48,26 @@ pub enum Kind {
         /// The inner TCP or UDP checksum holds the pseudo-header's sum only.
         partial_checksum: bool,
     },
+    /// Whole Ethernet frames, each behind its length.
+    Bundle {
+        /// The same of all of them.
+        partial_checksum: bool,
+    },
     /// A control message.
     Control,
 }
 
-/// The header of DATA and CONTROL, in clear but authenticated.
+/// The header of DATA, BUNDLE and CONTROL, in clear but authenticated.
 ///
 /// ```text
 /// 0 type | 1 frag (index << 4 | last) | 2 flags (bit 0 CSUM) | 3 zero | 4 receiver_id | 8 counter
 /// ```
 ///
-/// A whole frame has frag 0x01: index 0 is the last. CONTROL has zero in bytes 1 to 3.
+/// A whole frame has frag 0x01: index 0 is the last. BUNDLE has zero there, CONTROL has zero in bytes
+/// 1 to 3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Header {
-    /// DATA or CONTROL, and what DATA says of its frame.
+    /// Which type, and what it says of its frames.
     pub kind: Kind,
     /// The receiver's id of the keys.
     pub receiver_id: u32,
@@ -72,6 +85,9 @@ impl Header {
                 let frag = fragment.index << 4 | if fragment.last { FRAG_LAST } else { 0 };
                 [kind::DATA, frag, if partial_checksum { FLAG_CSUM } else { 0 }, 0]
             }
+            Kind::Bundle { partial_checksum } => {
+                [kind::BUNDLE, 0, if partial_checksum { FLAG_CSUM } else { 0 }, 0]
+            }
         };
         Writer::new()
             .put(&front)
@@ -83,7 +99,7 @@ impl Header {
     /// Reads the header of a sealed datagram and checks the datagram's length.
     ///
     /// # Errors
-    /// [`ParseError`] if the type is not DATA or CONTROL, a reserved bit is set, the id is zero, a
+    /// [`ParseError`] if the type is not DATA, BUNDLE or CONTROL, a reserved bit is set, the id is zero, a
     /// piece has a counter below its index, or the length cannot be.
     pub fn parse(datagram: &[u8]) -> Result<Self, ParseError> {
         let mut r = Reader::new(datagram);
@@ -99,12 +115,17 @@ impl Header {
                 }
                 Kind::Data { fragment, partial_checksum: flags & FLAG_CSUM != 0 }
             }
+            kind::BUNDLE if frag | flags & !FLAG_CSUM | zero != 0 => {
+                return Err(ParseError::Reserved);
+            }
+            kind::BUNDLE => Kind::Bundle { partial_checksum: flags & FLAG_CSUM != 0 },
             kind::CONTROL if [frag, flags, zero] == [0; 3] => Kind::Control,
             kind::CONTROL => return Err(ParseError::Reserved),
             _ => return Err(ParseError::Type),
         };
         let least = match kind {
             Kind::Data { .. } => OVERHEAD + 1,
+            Kind::Bundle { .. } => OVERHEAD + BUNDLE_MIN_LEN,
             Kind::Control => OVERHEAD + CONTROL_MIN_LEN,
         };
         if datagram.len() < least || datagram.len() > MAX_DATAGRAM {

@@ -12,9 +12,10 @@
 //! | RETRY | 0x13 | 64 | server to client |
 //! | DATA | 0x14 | 33 to 65,507 | both |
 //! | CONTROL | 0x15 | 36 to 65,507 | both |
+//! | BUNDLE | 0x16 | 64 to 65,507 | both |
 //! | RESET | 0x18 | 16 | server to client |
 //!
-//! 0x16 and 0x17 are reserved and do not parse.
+//! 0x17 is reserved and does not parse.
 
 mod control;
 mod data;
@@ -23,7 +24,8 @@ mod hello;
 mod payload;
 
 pub use control::{Bye, CONTROL_MIN_LEN, Control, ECHO_LEN};
-pub use data::{Fragment, HEADER_LEN, Header, Kind, MAX_FRAGMENTS, OVERHEAD, TAG_LEN};
+pub use data::{BUNDLE_MIN_LEN, ENTRY_HEAD, Fragment, HEADER_LEN, Header, Kind};
+pub use data::{MAX_FRAGMENTS, MIN_FRAME, OVERHEAD, TAG_LEN};
 pub use hello::{HELLO_LEN, HELLO_MAC1, HELLO_MAC2, WELCOME_MAC1};
 pub use hello::{Hello, RESET_LEN, RETRY_LEN, Reset, Retry, WELCOME_LEN, Welcome};
 pub use payload::{Caps, HelloPayload, PAYLOAD_LEN, Refusal, Suites, WelcomePayload};
@@ -44,6 +46,7 @@ pub(crate) mod kind {
     pub(crate) const RETRY: u8 = 0x13;
     pub(crate) const DATA: u8 = 0x14;
     pub(crate) const CONTROL: u8 = 0x15;
+    pub(crate) const BUNDLE: u8 = 0x16;
     pub(crate) const RESET: u8 = 0x18;
 }
 
@@ -68,7 +71,7 @@ pub enum ParseError {
     Value,
 }
 
-/// A parsed datagram. DATA and CONTROL are still sealed: only their header is known.
+/// A parsed datagram. DATA, BUNDLE and CONTROL are still sealed: only their header is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Datagram {
     /// A client asks for keys.
@@ -79,7 +82,7 @@ pub enum Datagram {
     Retry(Retry),
     /// The server does not know the id of a datagram it got.
     Reset(Reset),
-    /// DATA or CONTROL.
+    /// DATA, BUNDLE or CONTROL.
     Sealed(Header),
 }
 
@@ -99,7 +102,9 @@ impl Datagram {
             Some(&kind::WELCOME) => exact(bytes).and_then(Welcome::parse).map(Self::Welcome),
             Some(&kind::RETRY) => exact(bytes).and_then(Retry::parse).map(Self::Retry),
             Some(&kind::RESET) => exact(bytes).and_then(Reset::parse).map(Self::Reset),
-            Some(&(kind::DATA | kind::CONTROL)) => Header::parse(bytes).map(Self::Sealed),
+            Some(&(kind::DATA | kind::CONTROL | kind::BUNDLE)) => {
+                Header::parse(bytes).map(Self::Sealed)
+            }
             Some(_) => Err(ParseError::Type),
             None => Err(ParseError::Length),
         }

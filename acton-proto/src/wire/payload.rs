@@ -57,11 +57,13 @@ impl Caps {
     pub const FRAG: Self = Self(1);
     /// Takes frames whose inner checksum is partial.
     pub const CSUM: Self = Self(2);
+    /// Takes several frames in one datagram.
+    pub const BUNDLE: Self = Self(1 << 2);
     /// Bears the ECN field of the packet inside on its datagrams, and passes on a mark that they get
     /// (RFC 6040). It is for the owner of the sockets to do so.
     pub const ECN: Self = Self(1 << 4);
     /// What this crate implements.
-    pub const ALL: Self = Self(Self::FRAG.0 | Self::CSUM.0);
+    pub const ALL: Self = Self(Self::FRAG.0 | Self::CSUM.0 | Self::BUNDLE.0);
 
     /// What both name.
     #[must_use]

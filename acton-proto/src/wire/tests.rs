@@ -46,6 +46,7 @@ fn header() -> impl Strategy<Value = Header> {
         Just(Kind::Control),
         (fragment, any::<bool>())
             .prop_map(|(fragment, partial_checksum)| Kind::Data { fragment, partial_checksum }),
+        any::<bool>().prop_map(|partial_checksum| Kind::Bundle { partial_checksum }),
     ];
     (kind, id(), 15..=u64::MAX).prop_map(|(kind, receiver_id, counter)| Header {
         kind,
@@ -107,7 +108,7 @@ proptest! {
     }
 
     #[test]
-    fn headers_round_trip(header in header(), len in 36..2000_usize) {
+    fn headers_round_trip(header in header(), len in 64..2000_usize) {
         let mut datagram = vec![0; len];
         datagram[..HEADER_LEN].copy_from_slice(&header.encode());
         prop_assert_eq!(Datagram::parse(&datagram), Ok(Datagram::Sealed(header)));
@@ -174,6 +175,7 @@ fn every_length_of_every_type_is_handled() {
                 kind::RETRY => len == RETRY_LEN,
                 kind::RESET => len == RESET_LEN,
                 kind::DATA => (OVERHEAD + 1..=MAX_DATAGRAM).contains(&len),
+                kind::BUNDLE => (OVERHEAD + BUNDLE_MIN_LEN..=MAX_DATAGRAM).contains(&len),
                 kind::CONTROL => (OVERHEAD + CONTROL_MIN_LEN..=MAX_DATAGRAM).contains(&len),
                 _ => false,
             };
@@ -202,6 +204,14 @@ fn what_is_unused_must_be_zero() {
         bytes[at] = value;
         assert_eq!(Datagram::parse(&bytes), Err(ParseError::Reserved));
     }
+    let mut bundle = data;
+    bundle[..2].copy_from_slice(&[kind::BUNDLE, 0]);
+    assert!(Datagram::parse(&bundle).is_ok());
+    for (at, value) in [(1, 0x01), (1, 0x80), (2, 0x02), (2, 0x80), (3, 1)] {
+        let mut bytes = bundle;
+        bytes[at] = value;
+        assert_eq!(Datagram::parse(&bytes), Err(ParseError::Reserved));
+    }
     // A sixteenth piece must be the last, and no counter is below zero.
     data[1] = 0xf0;
     assert_eq!(Datagram::parse(&data), Err(ParseError::Value));
@@ -223,6 +233,8 @@ fn layouts_are_byte_exact() {
         ..header
     };
     assert_eq!(whole.encode()[..4], [0x14, 0x01, 0, 0]);
+    let bundle = Header { kind: Kind::Bundle { partial_checksum: true }, ..header };
+    assert_eq!(bundle.encode()[..4], [0x16, 0, 1, 0]);
     let reset = Reset { receiver_id: 0x0102_0304, counter: 5 };
     assert_eq!(reset.encode(), [0x18, 0, 0, 0, 1, 2, 3, 4, 0, 0, 0, 0, 0, 0, 0, 5]);
 

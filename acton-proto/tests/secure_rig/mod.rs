@@ -141,33 +141,30 @@ impl Rig {
         WALL + self.now.as_nanos() as u64
     }
 
-    /// Hands the server a datagram; what it gives back of it.
+    /// Hands the server a datagram; the last frame it gives back.
     pub(crate) fn give_server(&mut self, from: Path, bytes: &[u8]) -> Option<Vec<u8>> {
         let mut datagram = bytes.to_vec();
         let made = self.server.handle_input(self.now, self.wall(), from, &mut datagram);
         while let Some(event) = self.server.poll_event() {
             self.events.push(event);
         }
-        made.map(|(id, frame)| {
-            let bytes = frame.bytes(&datagram).to_vec();
-            self.frames.push((id, bytes.clone()));
-            bytes
-        })
+        let (id, frames) = made?;
+        let frames = frames.map(|frame| (id, frame.bytes().to_vec()));
+        self.frames.extend(frames);
+        self.frames.last().map(|(_, bytes)| bytes.clone())
     }
 
-    /// Hands a client a datagram; the frame it gives back.
+    /// Hands a client a datagram; the last frame it gives back.
     pub(crate) fn give_client(&mut self, index: usize, bytes: &[u8]) -> Option<Vec<u8>> {
         let mut datagram = bytes.to_vec();
         let station = &mut self.stations[index];
-        let frame = station.client.handle_input(self.now, &mut datagram);
+        let frames = station.client.handle_input(self.now, &mut datagram);
         while let Some(event) = station.client.poll_event() {
             station.events.push(event);
         }
-        frame.map(|frame| {
-            let bytes = frame.bytes(&datagram).to_vec();
-            self.stations[index].frames.push(bytes.clone());
-            bytes
-        })
+        let before = station.frames.len();
+        station.frames.extend(frames.map(|frame| frame.bytes().to_vec()));
+        station.frames[before..].last().cloned()
     }
 
     /// Takes what the server has to send.

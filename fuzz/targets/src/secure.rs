@@ -108,10 +108,18 @@ fn lie(world: &World, input: &mut Input<'_>) -> Option<Packet> {
         Kind::Control
     } else {
         let fragment = Fragment { index: bits >> 4, last: bits & 8 != 0 };
-        Kind::Data { fragment, partial_checksum: bits & 4 != 0 }
+        let partial_checksum = bits & 4 != 0;
+        // As DATA it would not even parse.
+        if bits >> 4 == 15 && bits & 8 == 0 {
+            Kind::Bundle { partial_checksum }
+        } else {
+            Kind::Data { fragment, partial_checksum }
+        }
     };
     let plaintext = match kind {
         Kind::Control => input.chunk().to_vec(),
+        // Nothing that looks like an honest one's.
+        Kind::Bundle { .. } => input.chunk().iter().map(|byte| byte | 0x80).collect(),
         Kind::Data { .. } => vec![0xee; usize::from(input.u16() % 2000)],
     };
     let mut bytes = [&[0; HEADER_LEN][..], &plaintext, &[0; TAG_LEN]].concat();

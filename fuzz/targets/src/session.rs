@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use acton_proto::handshake::Split;
-use acton_proto::session::{Keys, Link, Role, Setup, Suite};
-use acton_proto::wire::{Caps, Control, Datagram, Fragment, HEADER_LEN, Header, Kind, TAG_LEN};
+use acton_proto::session::{Bundle, Content, Keys, Link, Role, Setup, Suite};
+use acton_proto::wire::{
+    Caps, Control, Datagram, Fragment, HEADER_LEN, Header, Kind, MIN_FRAME, TAG_LEN,
+};
 
 use crate::input::Input;
 
@@ -18,7 +20,7 @@ const HOSTILE: u8 = 0xee;
 struct World {
     now: Duration,
     /// Two ends; each datagram goes from one to the other.
-    ends: [Keys; 2],
+    ends: [Arc<Keys>; 2],
     max_frame: usize,
     queue: VecDeque<(usize, Vec<u8>)>,
     sent: BTreeMap<u32, Vec<u8>>,
@@ -38,7 +40,7 @@ impl World {
         let end = |role, local_id, remote_id| {
             let max_frame = max_frame as u16;
             let setup = Setup { suite, local_id, remote_id, caps, max_frame, born: now };
-            Keys::new(role, &split, &setup, Arc::new(Link::new(now)))
+            Arc::new(Keys::new(role, &split, &setup, Arc::new(Link::new(now))))
         };
         Self {
             now,
@@ -74,24 +76,30 @@ impl World {
         self.queue.extend(out.chunks(segment).map(|datagram| (from, datagram.to_vec())));
     }
 
-    /// Several frames at once, as one send with UDP_SEGMENT takes them.
-    fn send_batch(&mut self, from: usize, stride: usize, count: usize, tail: usize) {
-        let mut batch = vec![0; stride * count + tail];
-        let mut frames = Vec::new();
-        for slot in batch.chunks_mut(stride.max(1)) {
-            if let Some(room) = slot.len().checked_sub(HEADER_LEN + TAG_LEN) {
-                let number = (self.sent.len() + frames.len()) as u32;
-                let mut frame = vec![number as u8; room];
-                let head = [&[HONEST][..], &number.to_be_bytes()].concat();
-                let n = room.min(head.len());
-                frame[..n].copy_from_slice(&head[..n]);
-                slot[HEADER_LEN..HEADER_LEN + room].copy_from_slice(&frame);
-                frames.push((number, frame));
+    /// Several frames in as few datagrams as they go into.
+    fn send_bundle(&mut self, from: usize, input: &mut Input<'_>) {
+        let keys = Arc::clone(&self.ends[from]);
+        let partial = input.u8() & 1 != 0;
+        let (mut out, mut bundle) = (Vec::new(), None::<Bundle<'_>>);
+        for _ in 0..input.below(8) {
+            let (number, frame) = self.frame(usize::from(input.u16() % 400).max(MIN_FRAME));
+            self.sent.insert(number, frame.clone());
+            if bundle.as_mut().is_some_and(|open| open.push([&frame], partial, &mut out)) {
+                continue;
             }
+            self.close(from, bundle.take(), &mut out);
+            bundle = Some(Bundle::begin(&keys, [&frame[..9], &frame[9..]], partial, &mut out));
         }
-        if self.ends[from].seal_segments(self.now, &mut batch, stride, false).is_ok() {
-            self.sent.extend(frames);
-            self.queue.extend(batch.chunks(stride).map(|datagram| (from, datagram.to_vec())));
+        self.close(from, bundle, &mut out);
+    }
+
+    fn close(&mut self, from: usize, bundle: Option<Bundle<'_>>, out: &mut Vec<u8>) {
+        if let Some(bundle) = bundle
+            && let Ok(size) = bundle.seal(self.now, out)
+        {
+            assert_eq!(size, out.len());
+            assert!(size <= usize::from(self.ends[from].link().path_mtu()));
+            self.queue.push_back((from, std::mem::take(out)));
         }
     }
 
@@ -110,17 +118,16 @@ impl World {
         let mut bytes = datagram.to_vec();
         let Ok(Datagram::Sealed(header)) = Datagram::parse(&bytes) else { return };
         let Header { counter, .. } = header;
-        let Ok((opened, frame)) = self.ends[to].receive(self.now, &header, &mut bytes) else {
+        let Ok(received) = self.ends[to].receive(self.now, &header, &mut bytes) else {
             return;
         };
         assert!(!changed, "what was changed on the way was opened");
         assert!(self.opened[to].insert(counter), "opened twice");
-        if opened.kind == Kind::Control {
-            assert!(frame.is_none());
-            let _ = Control::parse(opened.plaintext(&bytes));
+        if let Content::Control(message) = received.content {
+            let _ = Control::parse(message);
         }
-        if let Some(frame) = frame {
-            let frame = frame.bytes(&bytes);
+        for frame in received.content.into_frames() {
+            let frame = frame.bytes();
             assert!((14..=self.max_frame).contains(&frame.len()));
             if frame[0] == HONEST {
                 let number = u32::from_be_bytes([frame[1], frame[2], frame[3], frame[4]]);
@@ -168,20 +175,22 @@ impl World {
             }
             9 => self.deliver(from, input.chunk(), true),
             10 | 11 => self.send(from, input.u16().into(), op & 0x40 != 0),
-            12 => {
-                let (stride, tail) = (usize::from(input.u16() % 1300), usize::from(input.u16()));
-                let count = input.below(4);
-                self.send_batch(from, stride, count, if stride == 0 { 0 } else { tail % stride });
-            }
+            12 => self.send_bundle(from, input),
             13 => self.send_hostile(from, Kind::Control, input.chunk()),
             14 => {
                 let bits = input.u8();
                 let fragment = Fragment { index: bits >> 4, last: bits & 1 != 0 };
                 let partial_checksum = bits & 2 != 0;
-                let kind = Kind::Data { fragment, partial_checksum };
-                let len = usize::from(input.u16() % 2000);
                 // Nothing that looks like an honest one's.
-                self.send_hostile(from, kind, &vec![HOSTILE; len]);
+                if bits & 4 != 0 {
+                    let plaintext = input.chunk().iter().map(|&b| if b == HONEST { 0 } else { b });
+                    let plaintext: Vec<u8> = plaintext.collect();
+                    self.send_hostile(from, Kind::Bundle { partial_checksum }, &plaintext);
+                } else {
+                    let kind = Kind::Data { fragment, partial_checksum };
+                    let len = usize::from(input.u16() % 2000);
+                    self.send_hostile(from, kind, &vec![HOSTILE; len]);
+                }
             }
             _ => self.now += Duration::from_millis(u64::from(input.u8()) * 10),
         }

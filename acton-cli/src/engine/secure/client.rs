@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use acton_proto::client::{Client, ClientConfig, ClientEvent, DownReason};
 use acton_proto::handshake::SystemRandom;
-use acton_proto::session::{KeyLog, Keys};
+use acton_proto::session::{Content, KeyLog, Keys};
 use acton_proto::wire::{Bye, Datagram, Header, OVERHEAD, Refusal, Suites};
 use arc_swap::{ArcSwap, Cache};
 
@@ -25,7 +25,7 @@ use super::super::{Error, Running, ServerName, SessionInfo, clock};
 use super::limits::Strangers;
 use super::sealed::{Sealed, clamp};
 use super::{
-    ClientKeys, count_no_frame, count_open_error, count_unsent, datagram_size, deliver, is_data,
+    ClientKeys, count_bundle, count_open_error, count_unsent, datagram_size, deliver, has_frames,
     is_too_large, pass_mark, trust, wall,
 };
 use crate::udp::{Destination, UdpSocket};
@@ -157,12 +157,7 @@ impl Side for ClientSide {
             return self.counters.add(Counter::NotConnected, frames.len() as u64);
         };
         clamp(frames, 0..frames.len(), keys);
-        for index in 0..frames.len() {
-            self.sealed.seal(0, keys, frames, index, now, &self.counters);
-            if self.sealed.is_full() {
-                self.sealed.send(out, |_| Some(&link.to));
-            }
-        }
+        self.sealed.seal(0, keys, frames, 0..frames.len(), now, &self.counters);
         self.sealed.send(out, |_| Some(&link.to));
         for (_, size) in out.refused() {
             self.outbox.post(News::TooLarge(size));
@@ -177,7 +172,7 @@ impl Side for ClientSide {
         tap: &mut impl TapSink<'f>,
     ) {
         let link = self.link.load();
-        let header = is_data(datagram).then(|| Header::parse(datagram).ok()).flatten();
+        let header = has_frames(datagram).then(|| Header::parse(datagram).ok()).flatten();
         let known = header.and_then(|header| Some((header, link.opening(header.receiver_id)?)));
         let Some((header, keys)) = known else {
             // A handshake may be anybody's, and so may keys that are not known here.
@@ -191,13 +186,17 @@ impl Side for ClientSide {
             let news = || News::Datagram { stranger, bytes: datagram.to_vec() };
             return self.strangers.post(&self.outbox, &self.counters, stranger, news);
         };
-        match keys.receive(now, &header, datagram) {
-            Ok((_, Some(mut frame))) => {
-                if pass_mark(arrival, keys, &mut frame, datagram, &self.counters) {
-                    deliver(&frame, datagram, tap);
+        match keys.receive(now, &header, datagram).map(|received| received.content) {
+            Ok(Content::Frames(frames)) => {
+                count_bundle(&self.counters, &frames);
+                for mut frame in frames {
+                    if pass_mark(arrival, keys, &mut frame, &self.counters) {
+                        deliver(frame, tap);
+                    }
                 }
             }
-            Ok((opened, None)) => count_no_frame(&self.counters, &opened),
+            Ok(Content::Piece) => self.counters.add(Counter::Pieces, 1),
+            Ok(Content::Bad | Content::Control(_)) => self.counters.add(Counter::BadFrame, 1),
             Err(error) => count_open_error(&self.counters, error),
         }
     }
@@ -252,8 +251,8 @@ impl ClientControl {
                     if stranger {
                         self.strangers.done();
                     }
-                    if let Some(frame) = self.machine.handle_input(now, &mut datagram) {
-                        self.tap.write(frame.bytes(&datagram), trust(&frame), &self.counters);
+                    for frame in self.machine.handle_input(now, &mut datagram) {
+                        self.tap.write(frame.bytes(), trust(&frame), &self.counters);
                     }
                 }
                 Some(Message::News(News::TooLarge(size))) => {

@@ -6,14 +6,15 @@ mod limits;
 mod sealed;
 mod server;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use acton_proto::handshake::Secret;
-use acton_proto::session::{Frame, Keys, OpenError, Opened};
-use acton_proto::wire::{Caps, Fragment, HEADER_LEN, Key, Kind};
+use acton_proto::session::{Frame, Frames, Keys, OpenError};
+use acton_proto::wire::{Caps, HEADER_LEN, Key};
 use acton_tap::offload::Trust;
 
 pub(super) use admission::Admitted;
@@ -59,38 +60,42 @@ fn wall() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_nanos() as u64
 }
 
-/// Whether a datagram claims to be DATA, which workers open themselves.
-fn is_data(datagram: &[u8]) -> bool {
+/// Whether a datagram claims to carry frames: workers open those themselves.
+fn has_frames(datagram: &[u8]) -> bool {
     const DATA: u8 = 0x14;
-    datagram.len() > HEADER_LEN && datagram[0] == DATA
+    const BUNDLE: u8 = 0x16;
+    datagram.len() > HEADER_LEN && matches!(datagram[0], DATA | BUNDLE)
 }
 
 /// What is known of the checksum of a frame that was sealed by the peer.
-fn trust(frame: &Frame) -> Trust {
+fn trust(frame: &Frame<'_>) -> Trust {
     if frame.partial_checksum { Trust::Partial } else { Trust::Verify }
 }
 
+/// Counts that frames came together.
+fn count_bundle(counters: &Counters, frames: &Frames<'_>) {
+    if frames.len() > 1 {
+        counters.add(Counter::Bundles, 1);
+        counters.add(Counter::BundledFrames, frames.len() as u64);
+    }
+}
+
 /// Writes a frame that was opened, from where it lies.
-fn deliver<'f>(frame: &Frame, datagram: &'f [u8], tap: &mut impl TapSink<'f>) {
-    match frame.range() {
-        Some(range) => tap.write(&datagram[range], trust(frame)),
-        None => tap.write_now(frame.bytes(datagram), trust(frame)),
+fn deliver<'d>(frame: Frame<'d>, tap: &mut impl TapSink<'d>) {
+    let trust = trust(&frame);
+    match frame.into_bytes() {
+        Cow::Borrowed(bytes) => tap.write(bytes, trust),
+        Cow::Owned(bytes) => tap.write_now(&bytes, trust),
     }
 }
 
 /// Passes on to a frame what its datagram met on its way. False where the frame must be dropped for
 /// it, which is counted.
-fn pass_mark(
-    arrival: &Arrival,
-    keys: &Keys,
-    frame: &mut Frame,
-    datagram: &mut [u8],
-    counters: &Counters,
-) -> bool {
+fn pass_mark(arrival: &Arrival, keys: &Keys, frame: &mut Frame<'_>, counters: &Counters) -> bool {
     if arrival.ecn != ecn::CE || !keys.setup().caps.contains(Caps::ECN) {
         return true;
     }
-    let marked = ecn::mark(frame.bytes_mut(datagram));
+    let marked = ecn::mark(frame.bytes_mut());
     match marked {
         Ok(true) => counters.add(Counter::EcnMarked, 1),
         Ok(false) => {}
@@ -112,15 +117,6 @@ fn count_unsent(counters: &Counters, error: &io::Error) {
 /// A size as the protocol has it; no datagram is larger.
 fn datagram_size(bytes: usize) -> u16 {
     u16::try_from(bytes).unwrap_or(u16::MAX)
-}
-
-/// Counts a datagram that carried no frame to write: a piece of one, or one that the peer should
-/// not have sent.
-fn count_no_frame(counters: &Counters, opened: &Opened) {
-    if let Kind::Data { fragment, .. } = opened.kind {
-        let whole = fragment == Fragment::WHOLE;
-        counters.add(if whole { Counter::BadFrame } else { Counter::Pieces }, 1);
-    }
 }
 
 fn count_open_error(counters: &Counters, error: OpenError) {

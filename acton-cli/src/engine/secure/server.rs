@@ -12,7 +12,7 @@ use acton_proto::server::{
     Clients as Policy, DownReason, Notice, Path, RefusedReason, Server, ServerConfig, ServerEvent,
     SessionId,
 };
-use acton_proto::session::{KeyLog, Keys};
+use acton_proto::session::{Content, KeyLog, Keys, Received};
 use acton_proto::wire::{Bye, Datagram, Header, Key, Refusal, Suites};
 use arc_swap::{ArcSwap, Cache};
 use foldhash::fast::RandomState;
@@ -33,8 +33,8 @@ use super::admission::Admitted;
 use super::limits::{Noticed, Strangers, Told};
 use super::sealed::{Sealed, clamp};
 use super::{
-    SERVER_PMTU, ServerKeys, count_no_frame, count_open_error, count_unsent, datagram_size,
-    deliver, is_data, is_too_large, pass_mark, specified, trust, wall,
+    SERVER_PMTU, ServerKeys, count_bundle, count_open_error, count_unsent, datagram_size, deliver,
+    has_frames, is_too_large, pass_mark, specified, trust, wall,
 };
 use crate::udp::{Destination, Source, UdpSocket};
 
@@ -191,9 +191,7 @@ impl Side for ServerSide {
             // A frame for everybody is sealed for each: a key that all share would let any of
             // them speak as the server.
             for client in one.into_iter().chain(all.into_iter().flatten()) {
-                for frame in run.clone() {
-                    sealed.seal(slot(client.id), &client.keys, frames, frame, now, counters);
-                }
+                sealed.seal(slot(client.id), &client.keys, frames, run.clone(), now, counters);
                 if sealed.is_full() {
                     sealed.send(out, at);
                 }
@@ -216,7 +214,7 @@ impl Side for ServerSide {
         let local = arrival.to.and_then(|to| specified(to.ip()));
         let path = Path { remote: arrival.from, local };
         let clients = clients.load();
-        let header = is_data(datagram).then(|| Header::parse(datagram).ok()).flatten();
+        let header = has_frames(datagram).then(|| Header::parse(datagram).ok()).flatten();
         let known = header.and_then(|header| {
             let (leaf, keys) = clients.opening.get(&header.receiver_id)?;
             Some((header, *leaf, keys))
@@ -230,30 +228,37 @@ impl Side for ServerSide {
             let news = || News::Datagram { path, stranger, bytes: datagram.to_vec() };
             return strangers.post(outbox, counters, stranger, news);
         };
-        let (opened, frame) = match keys.receive(now, &header, datagram) {
+        let bytes = datagram.len();
+        let Received { newest, first, content } = match keys.receive(now, &header, datagram) {
             Ok(received) => received,
             Err(error) => return count_open_error(counters, error),
         };
         let client = clients.leaves.get(leaf);
-        let moved = opened.newest && client.is_none_or(|client| client.path != path);
-        if opened.first || moved && noticed.is_news(header.receiver_id, path, now) {
+        let moved = newest && client.is_none_or(|client| client.path != path);
+        if first || moved && noticed.is_news(header.receiver_id, path, now) {
             outbox.post(News::Opened(Notice {
                 local_id: header.receiver_id,
                 from: path,
-                bytes: datagram.len(),
-                newest: opened.newest,
+                bytes,
+                newest,
             }));
         }
-        match (client, frame) {
-            (Some(_), Some(mut frame)) => {
-                if router.admit(leaf, frame.bytes(datagram), now)
-                    && pass_mark(arrival, keys, &mut frame, datagram, counters)
-                {
-                    deliver(&frame, datagram, tap);
+        match content {
+            Content::Frames(frames) => {
+                count_bundle(counters, &frames);
+                if client.is_none() {
+                    return counters.add(Counter::NoSession, frames.len() as u64);
+                }
+                for mut frame in frames {
+                    if router.admit(leaf, frame.bytes(), now)
+                        && pass_mark(arrival, keys, &mut frame, counters)
+                    {
+                        deliver(frame, tap);
+                    }
                 }
             }
-            (None, Some(_)) => counters.add(Counter::NoSession, 1),
-            (_, None) => count_no_frame(counters, &opened),
+            Content::Piece => counters.add(Counter::Pieces, 1),
+            Content::Bad | Content::Control(_) => counters.add(Counter::BadFrame, 1),
         }
     }
 
@@ -358,12 +363,14 @@ impl ServerControl {
                     self.strangers.done();
                 }
                 let received = self.machine.handle_input(now, wall(), path, &mut bytes);
-                if let Some((id, frame)) = received {
+                if let Some((id, frames)) = received {
                     // The session's beginning is among the events, and comes first.
                     self.settle();
                     let leaf = self.ports.current(id.0 as usize);
-                    if self.router.admit(leaf, frame.bytes(&bytes), now) {
-                        self.tap.write(frame.bytes(&bytes), trust(&frame), &self.counters);
+                    for frame in frames {
+                        if self.router.admit(leaf, frame.bytes(), now) {
+                            self.tap.write(frame.bytes(), trust(&frame), &self.counters);
+                        }
                     }
                 }
             }

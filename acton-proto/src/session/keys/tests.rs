@@ -1,5 +1,6 @@
+use super::super::{Bundle, Frame};
 use super::*;
-use crate::wire::Datagram;
+use crate::wire::{Datagram, ENTRY_HEAD};
 use proptest::prelude::*;
 
 const NOW: Duration = Duration::from_secs(5);
@@ -107,9 +108,12 @@ fn threads_share_keys_without_using_a_counter_twice() {
         let seal = || {
             let mut all = Vec::new();
             for _ in 0..each {
-                let mut out = vec![0; 3 * 100 + 60];
-                client.seal_segments(NOW, &mut out, 100, false).unwrap();
-                all.extend(out.chunks(100).map(<[u8]>::to_vec));
+                let mut batch = client.reserve(NOW, 4).unwrap();
+                for _ in 0..4 {
+                    let mut out = Vec::new();
+                    batch.seal_parts([&[0; 30], &[0; 38]], false, &mut out).unwrap();
+                    all.push(out);
+                }
             }
             all
         };
@@ -138,11 +142,6 @@ const WINDOW_SAFE: usize = 1500;
 #[test]
 fn layouts_that_cannot_be_are_refused() {
     let (client, _) = pair(Suite::Aes256Gcm);
-    let seal = |len: usize, stride| client.seal_segments(NOW, &mut vec![0; len], stride, false);
-    assert_eq!(seal(92, 46), Ok(()));
-    for (len, stride) in [(90, 0), (90, 45), (137, 46), (3000, 1201)] {
-        assert_eq!(seal(len, stride), Err(SealError::Layout), "{len} by {stride}");
-    }
     let mut out = Vec::new();
     assert_eq!(client.seal_frame(NOW, &[0; 13], false, &mut out), Err(SealError::TooShort));
     assert_eq!(client.seal_frame(NOW, &[0; 1515], false, &mut out), Err(SealError::TooLong));
@@ -164,8 +163,8 @@ proptest! {
         for datagram in out.chunks_mut(segment) {
             prop_assert!(got.is_none() && datagram.len() <= 1200);
             let header = header(datagram);
-            let (_, frame) = server.receive(NOW, &header, datagram).unwrap();
-            got = frame.map(|frame| (frame.bytes(datagram).to_vec(), frame.partial_checksum));
+            let frame = server.receive(NOW, &header, datagram).unwrap().content.into_frames().next();
+            got = frame.map(|frame| (frame.bytes().to_vec(), frame.partial_checksum));
         }
         prop_assert_eq!(got, Some((frame, checksum)));
     }
@@ -186,10 +185,102 @@ proptest! {
         }
         batch.seal(Kind::Data { fragment, partial_checksum: csum }, &mut datagram).unwrap();
         let header = header(&datagram);
-        let (_, frame) = server.receive(NOW, &header, &mut datagram).unwrap();
+        let frame = server.receive(NOW, &header, &mut datagram).unwrap().content.into_frames().next();
         let good = fragment == Fragment::WHOLE
             && (14..=1514).contains(&len)
             && (!csum || server.setup.caps.contains(Caps::CSUM));
         prop_assert_eq!(frame.is_some(), good);
+    }
+
+    #[test]
+    fn frames_get_through_in_as_few_datagrams_as_take_them(
+        lens in prop::collection::vec(prop_oneof![14..=100_usize, 14..=1168_usize], 1..40),
+        checksum in any::<bool>(), caps in 0..8_u32,
+    ) {
+        let (mut client, mut server) = pair(Suite::Aes256Gcm);
+        (client.setup.caps, server.setup.caps) = (Caps(caps | 2), Caps(caps | 2));
+        let frames: Vec<Vec<u8>> =
+            lens.iter().enumerate().map(|(i, &len)| vec![i as u8; len]).collect();
+        let (mut out, mut sizes) = (Vec::new(), Vec::new());
+        let mut open: Option<Bundle<'_>> = None;
+        for frame in &frames {
+            let parts = frame.split_at(9);
+            if open.as_mut().is_none_or(|open| !open.push(parts.into(), checksum, &mut out)) {
+                sizes.extend(open.take().map(|full| full.seal(NOW, &mut out).unwrap()));
+                open = Some(Bundle::begin(&client, parts.into(), checksum, &mut out));
+            }
+        }
+        sizes.extend(open.map(|last| last.seal(NOW, &mut out).unwrap()));
+        prop_assert_eq!(sizes.iter().sum::<usize>(), out.len());
+
+        let (mut rest, mut got, mut room) = (&mut out[..], Vec::new(), 0);
+        for size in sizes {
+            prop_assert!(size <= 1200);
+            let (datagram, behind) = rest.split_at_mut(size);
+            rest = behind;
+            let header = header(datagram);
+            let received = server.receive(NOW, &header, datagram).unwrap();
+            let before = got.len();
+            for frame in received.content.into_frames() {
+                prop_assert_eq!(frame.partial_checksum, checksum);
+                got.push(frame.bytes().to_vec());
+            }
+            let count = got.len() - before;
+            prop_assert_eq!(matches!(header.kind, Kind::Bundle { .. }), count > 1);
+            prop_assert!(count == 1 || caps & 4 != 0);
+            // None would have found room in the datagram before.
+            prop_assert!(caps & 4 == 0 || ENTRY_HEAD + got[before].len() > room);
+            let first = if count == 1 { ENTRY_HEAD } else { 0 };
+            room = 1200 - size - first.min(1200 - size);
+        }
+        prop_assert_eq!(got, frames);
+    }
+}
+
+/// What an authenticated but misbehaving peer sends.
+#[test]
+fn a_bundle_is_frames_to_its_end_or_nothing() {
+    let entries = |lens: &[(u16, usize)]| -> Vec<u8> {
+        let entry = |&(said, len)| [&u16::to_be_bytes(said)[..], &vec![0xaa; len]].concat();
+        lens.iter().flat_map(entry).collect()
+    };
+    let honest = entries(&[(14, 14), (15, 15), (60, 60)]);
+    let all = Caps::ALL;
+    let cases = [
+        (honest.clone(), all, false, 3),
+        (honest.clone(), all, true, 3),
+        (honest.clone(), Caps::BUNDLE, true, 0),
+        (honest.clone(), Caps::CSUM.union(Caps::FRAG), false, 0),
+        (entries(&[(14, 14), (14, 14)]), all, false, 2),
+        (entries(&[(60, 60)]), all, false, 0),
+        (entries(&[(60, 60), (13, 13)]), all, false, 0),
+        (entries(&[(60, 60), (0, 0)]), all, false, 0),
+        (entries(&[(0, 0), (60, 60)]), all, false, 0),
+        (entries(&[(60, 60), (61, 60)]), all, false, 0),
+        (entries(&[(60, 60), (59, 60)]), all, false, 0),
+        (entries(&[(u16::MAX, 60), (60, 60)]), all, false, 0),
+        ([&honest[..], &[0]].concat(), all, false, 0),
+        (honest[..honest.len() - 1].to_vec(), all, false, 0),
+        // As long as a frame may be, and longer.
+        (entries(&[(100, 100), (96, 96)]), all, false, 2),
+        (entries(&[(100, 100), (97, 97)]), all, false, 0),
+    ];
+    for (number, (plaintext, caps, partial_checksum, frames)) in cases.into_iter().enumerate() {
+        let (client, mut server) = pair(Suite::Aes256Gcm);
+        (server.setup.caps, server.setup.max_frame) = (caps, 200);
+        let mut datagram = [&[0; HEADER_LEN][..], &plaintext, &[0; TAG_LEN]].concat();
+        let mut counter = client.reserve(NOW, 1).unwrap();
+        counter.seal(Kind::Bundle { partial_checksum }, &mut datagram).unwrap();
+        let header = header(&datagram);
+        let received = server.receive(NOW, &header, &mut datagram).unwrap();
+        assert!(received.first && received.newest, "a sign of life all the same");
+        assert_eq!(matches!(received.content, Content::Bad), frames == 0, "case {number}");
+        let got: Vec<_> = received.content.into_frames().map(Frame::into_bytes).collect();
+        assert_eq!(got.len(), frames, "case {number}");
+        let again: Vec<u8> = got
+            .iter()
+            .flat_map(|frame| [&(frame.len() as u16).to_be_bytes()[..], frame].concat())
+            .collect();
+        assert!(frames == 0 || again == plaintext, "case {number}");
     }
 }

@@ -217,18 +217,16 @@ impl World {
             let wall = self.wall();
             let made = self.server.handle_input(self.now, wall, packet.path, &mut bytes);
             self.collect();
-            if let Some((id, frame)) = made {
+            if let Some((id, frames)) = made {
                 let client = *self.sessions.get(&id).expect("a frame comes in a session");
-                self.arrived(true, client, frame.bytes(&bytes));
+                frames.for_each(|frame| self.arrived(true, client, frame.bytes()));
             }
         } else {
             let here = |station: &Station| station.on && station.path == packet.path;
             if let Some(at) = self.stations.iter().position(here) {
-                let frame = self.stations[at].client.handle_input(self.now, &mut bytes);
-                if let Some(frame) = frame {
-                    let client = self.stations[at].key;
-                    self.arrived(false, client, frame.bytes(&bytes));
-                }
+                let frames = self.stations[at].client.handle_input(self.now, &mut bytes);
+                let client = self.stations[at].key;
+                frames.for_each(|frame| self.arrived(false, client, frame.bytes()));
             }
         }
         self.collect();
@@ -238,20 +236,20 @@ impl World {
     pub(super) fn open_elsewhere(&mut self) -> Option<Notice> {
         let packet = self.queue.front().filter(|packet| packet.to_server)?;
         let mut bytes = packet.bytes.clone();
+        let size = bytes.len();
         let Ok(Datagram::Sealed(header)) = Datagram::parse(&bytes) else { return None };
         let (local_id, from) = (header.receiver_id, packet.path);
         let keys = Arc::clone(self.threads.get(&local_id)?);
         self.queue.pop_front();
-        let (opened, frame) = keys.receive(self.now, &header, &mut bytes).ok()?;
-        if let Some(frame) = frame {
-            let frame = frame.bytes(&bytes).to_vec();
+        let received = keys.receive(self.now, &header, &mut bytes).ok()?;
+        for frame in received.content.into_frames() {
             // Sessions share the client's key, but not the threads' view of who is there.
-            let client = self.frame_of(&frame).map(|sent| sent.client);
+            let client = self.frame_of(frame.bytes()).map(|sent| sent.client);
             if let Some(client) = client {
-                self.arrived(true, client, &frame);
+                self.arrived(true, client, frame.bytes());
             }
         }
-        Some(Notice { local_id, from, bytes: bytes.len(), newest: opened.newest })
+        Some(Notice { local_id, from, bytes: size, newest: received.newest })
     }
 
     fn frame_of(&mut self, frame: &[u8]) -> Option<&mut Sent> {
