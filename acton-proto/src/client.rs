@@ -158,7 +158,7 @@ pub enum ClientEvent {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct ClientStats {
-    /// Datagrams that do not parse, or are not for a client.
+    /// Datagrams that do not parse, hold what was not agreed on, or are not for a client.
     pub malformed: u64,
     /// Datagrams with an id or a mac1 that is not ours.
     pub unknown: u64,
@@ -293,13 +293,16 @@ impl Client {
             self.stats.rejected += 1;
             return Frames::default();
         };
-        if let Content::Control(message) = received.content {
-            match Control::parse(message) {
+        match received.content {
+            Content::Frames(frames) => return frames,
+            Content::Control(message) => match Control::parse(message) {
                 Ok(message) => self.handle_control(now, &keys, message, size),
                 Err(_) => self.stats.malformed += 1,
-            }
+            },
+            Content::Bad => self.stats.malformed += 1,
+            Content::Piece => {}
         }
-        received.content.into_frames()
+        Frames::default()
     }
 
     fn handle_control(&mut self, now: Duration, keys: &Arc<Keys>, message: Control, len: usize) {

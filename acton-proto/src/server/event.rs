@@ -114,7 +114,7 @@ pub enum ServerEvent {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct ServerStats {
-    /// Datagrams that do not parse, or are not for a server.
+    /// Datagrams that do not parse, hold what was not agreed on, or are not for a server.
     pub malformed: u64,
     /// HELLO with a wrong mac1.
     pub bad_mac: u64,

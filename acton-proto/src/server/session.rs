@@ -55,7 +55,8 @@ impl Server {
                 }
                 self.reschedule(now, slot);
             }
-            Content::Piece | Content::Bad => {}
+            Content::Bad => self.stats.malformed += 1,
+            Content::Piece => {}
         }
         None
     }
