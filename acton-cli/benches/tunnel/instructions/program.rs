@@ -68,7 +68,7 @@ pub(super) fn count(mode: Mode, end: End, burst: usize) -> Result<f64> {
     let overlay = Overlay::start(&*contender, Underlay::Through)?;
     let [server, client] = overlay.processes() else { return Err("two ends".into()) };
     let counted = if end == End::Client { client } else { server };
-    let mut lane = Lane::new(&overlay)?;
+    let mut lane = Lane::equal(&overlay)?;
     for _ in 0..FIRST_FEW {
         lane.send(1)?;
         thread::sleep(PASSAGE);

@@ -1,6 +1,7 @@
-//! Frames of 64 bytes, the smallest that Ethernet has, from client to server.
+//! Frames from client to server: of 64 bytes, the smallest that Ethernet has, and small ones of many
+//! sizes, which nobody can join to a super-frame.
 //!
-//! A packet socket at the client's device sends equal UDP datagrams. They are counted by a UDP
+//! A packet socket at the client's device sends UDP datagrams. They are counted by a UDP
 //! socket in the server's namespace that nobody reads, so that its own drop counter has each of
 //! them: what arrives is counted after the kernel has taken super-frames apart, and no reader
 //! takes processor time from the tunnel.
@@ -20,12 +21,15 @@ use pnet_packet::ipv4::{self, Ipv4Flags, MutableIpv4Packet};
 use pnet_packet::udp::{self, MutableUdpPacket};
 use socket2::SockRef;
 
+use super::cpu;
 use crate::Result;
 use crate::contender::Overlay;
 use crate::world::{Network, UdpTable};
 
-/// Bytes of a frame without its check sequence, which no virtual device has.
-const FRAME: usize = 60;
+/// Bytes of the smallest frame without its check sequence, which no virtual device has.
+const SMALLEST: usize = 60;
+/// Bytes of the largest of mixed frames.
+const LARGEST: usize = 300;
 const ETHERNET_HEADER: usize = 14;
 const IPV4_HEADER: usize = 20;
 /// UDP port of the discard service (RFC 863).
@@ -63,10 +67,30 @@ pub(super) struct Rates {
     pub(super) flooded: f64,
 }
 
+/// What becomes of as many frames of many sizes as can be sent.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Mixed {
+    /// Frames a second that arrived.
+    pub(super) delivered: f64,
+    /// Processor time of the tunnel's programs for each of them.
+    pub(super) cpu: Duration,
+}
+
+/// Floods the overlay with frames of many sizes.
+pub(super) fn measure_mixed(overlay: &Overlay) -> Result<Mixed> {
+    let mut lane = Lane::mixed(overlay)?;
+    let processes = overlay.process_groups();
+    let flood = lane.trial(None, &processes)?;
+    if flood.delivered == 0.0 {
+        return Err("no frame of many sizes came through".into());
+    }
+    Ok(Mixed { delivered: flood.delivered, cpu: flood.cpu.div_f64(flood.delivered) })
+}
+
 /// Floods the overlay, then looks for the highest rate that it carries whole.
 pub(super) fn measure(overlay: &Overlay) -> Result<Rates> {
-    let mut lane = Lane::new(overlay)?;
-    let flood = lane.trial(None)?;
+    let mut lane = Lane::equal(overlay)?;
+    let flood = lane.trial(None, &[])?;
     if flood.is_whole() {
         return Ok(Rates { lossless: flood.delivered, flooded: flood.delivered });
     }
@@ -79,6 +103,8 @@ pub(super) fn measure(overlay: &Overlay) -> Result<Rates> {
 struct Trial {
     sent: f64,
     delivered: f64,
+    /// Processor time of the tunnel's programs in a second.
+    cpu: Duration,
 }
 
 impl Trial {
@@ -90,25 +116,40 @@ impl Trial {
 /// A way for frames from the client's device to a counter at the server.
 pub(crate) struct Lane {
     socket: RawSocket,
-    frame: [u8; FRAME],
+    /// As many as a system call sends.
+    frames: Vec<Vec<u8>>,
     /// Its drop counter is what arrived.
     _sink: UdpSocket,
     table: UdpTable,
 }
 
 impl Lane {
-    pub(crate) fn new(overlay: &Overlay) -> Result<Self> {
+    /// For frames of 64 bytes.
+    pub(crate) fn equal(overlay: &Overlay) -> Result<Self> {
+        Self::of(overlay, [SMALLEST; BATCH])
+    }
+
+    /// For small frames of many sizes, no two in a row alike.
+    fn mixed(overlay: &Overlay) -> Result<Self> {
+        // Coprime to the span, so that every size comes before one comes again.
+        let size = |index| SMALLEST + index * 89 % (LARGEST - SMALLEST);
+        Self::of(overlay, std::array::from_fn(size))
+    }
+
+    fn of(overlay: &Overlay, sizes: [usize; BATCH]) -> Result<Self> {
         let Network { device, server, .. } = overlay.network;
         let mac = || Interface::open(device)?.mac();
         let world = &overlay.world;
-        let frame = frame(overlay.network, world.client.run(mac)?, world.server.run(mac)?);
+        let (source, destination) = (world.client.run(mac)?, world.server.run(mac)?);
+        let frame = |size| frame(size, overlay.network, source, destination);
+        let frames = sizes.into_iter().map(frame).collect();
         // It only sends: with an EtherType that is none, nothing is queued for it.
         let socket = RawSocket::builder(device).ignore_outgoing(true).filter(Filter::ethertype(0));
         let socket = world.client.run(|| socket.build())?;
         let sink = world.server.run(|| UdpSocket::bind((server, DISCARD)))?;
         // As small as it gets: what still finds room is not counted.
         SockRef::from(&sink).set_recv_buffer_size(0)?;
-        Ok(Self { socket, frame, _sink: sink, table: UdpTable::of(&world.server)? })
+        Ok(Self { socket, frames, _sink: sink, table: UdpTable::of(&world.server)? })
     }
 
     /// The frames that arrived so far (modulo 2^32), but for the first few.
@@ -118,7 +159,8 @@ impl Lane {
 
     /// Sends so many frames at once.
     pub(crate) fn send(&self, count: usize) -> io::Result<()> {
-        self.socket.send_batch(&vec![&self.frame[..]; count]).map(drop)
+        let frames: Vec<_> = self.frames.iter().map(Vec::as_slice).cycle().take(count).collect();
+        self.socket.send_batch(&frames).map(drop)
     }
 
     /// Lowers the rate from what a flood delivered until all of it arrives, raises it until some
@@ -152,7 +194,7 @@ impl Lane {
     /// What arrived at a rate that is carried whole.
     fn whole(&mut self, rate: f64) -> Result<Option<f64>> {
         for _ in 0..TRIALS {
-            let trial = self.trial(Some(rate))?;
+            let trial = self.trial(Some(rate), &[])?;
             if trial.is_whole() {
                 return Ok(Some(trial.delivered));
             }
@@ -161,14 +203,14 @@ impl Lane {
     }
 
     /// Sends `rate` frames a second, or all it can, and counts both ends in the same window: a
-    /// queue that fills up meanwhile counts as loss.
-    fn trial(&mut self, rate: Option<f64>) -> Result<Trial> {
+    /// queue that fills up meanwhile counts as loss. `processes` are the tunnel's.
+    fn trial(&mut self, rate: Option<f64>, processes: &[u32]) -> Result<Trial> {
         let (sent, stop) = (AtomicU64::new(0), AtomicBool::new(false));
-        let Self { socket, frame, table, .. } = self;
+        let Self { socket, frames, table, .. } = self;
         let trial = thread::scope(|scope| {
-            let sending = scope.spawn(|| send(socket, frame, rate, &sent, &stop));
+            let sending = scope.spawn(|| send(socket, frames, rate, &sent, &stop));
             thread::sleep(WARM_UP);
-            let trial = count(table, &sent);
+            let trial = count(table, &sent, processes);
             stop.store(true, Ordering::Relaxed);
             sending.join().expect("the sender does not panic")?;
             trial
@@ -178,14 +220,17 @@ impl Lane {
     }
 }
 
-fn count(table: &mut UdpTable, sent: &AtomicU64) -> Result<Trial> {
+fn count(table: &mut UdpTable, sent: &AtomicU64, processes: &[u32]) -> Result<Trial> {
+    let cpu = cpu::spent(processes)?;
     let (start, sent_before, delivered_before) = look(table, sent)?;
     thread::sleep(WINDOW);
     let (end, sent_after, delivered_after) = look(table, sent)?;
+    let cpu = cpu::spent(processes)?.saturating_sub(cpu);
     let seconds = (end - start).as_secs_f64();
     Ok(Trial {
         sent: (sent_after - sent_before) as f64 / seconds,
         delivered: f64::from(delivered_after.wrapping_sub(delivered_before)) / seconds,
+        cpu: cpu.div_f64(seconds),
     })
 }
 
@@ -197,7 +242,7 @@ fn look(table: &mut UdpTable, sent: &AtomicU64) -> Result<(Instant, u64, u32)> {
 
 fn send(
     socket: &RawSocket,
-    frame: &[u8; FRAME],
+    frames: &[Vec<u8>],
     rate: Option<f64>,
     sent: &AtomicU64,
     stop: &AtomicBool,
@@ -207,7 +252,7 @@ fn send(
         None => BATCH,
     };
     let interval = rate.map_or(Duration::ZERO, |rate| Duration::from_secs_f64(size as f64 / rate));
-    let frames = vec![&frame[..]; size];
+    let frames: Vec<_> = frames[..size].iter().map(Vec::as_slice).collect();
     let mut next = Instant::now();
     while !stop.load(Ordering::Relaxed) {
         let now = Instant::now();
@@ -224,9 +269,9 @@ fn send(
     Ok(())
 }
 
-/// A UDP datagram from client to server, checksums and all.
-fn frame(network: Network, source: MacAddr, destination: MacAddr) -> [u8; FRAME] {
-    let mut bytes = [0; FRAME];
+/// A UDP datagram from client to server in a frame of `size` bytes, checksums and all.
+fn frame(size: usize, network: Network, source: MacAddr, destination: MacAddr) -> Vec<u8> {
+    let mut bytes = vec![0; size];
     let long_enough = "the frame holds its headers";
     let mut ethernet = MutableEthernetPacket::new(&mut bytes).expect(long_enough);
     ethernet.set_source(source);
@@ -237,7 +282,7 @@ fn frame(network: Network, source: MacAddr, destination: MacAddr) -> [u8; FRAME]
     let mut ip = MutableIpv4Packet::new(ip_bytes).expect(long_enough);
     ip.set_version(4);
     ip.set_header_length((IPV4_HEADER / 4) as u8);
-    ip.set_total_length((FRAME - ETHERNET_HEADER) as u16);
+    ip.set_total_length((size - ETHERNET_HEADER) as u16);
     ip.set_flags(Ipv4Flags::DontFragment);
     ip.set_ttl(64);
     ip.set_next_level_protocol(IpNextHeaderProtocols::Udp);

@@ -33,6 +33,10 @@ pub(crate) enum Quantity {
     Frames,
     /// Thousands of 64-byte frames a second that arrive of as many as can be sent.
     FramesFlooded,
+    /// Thousands of small frames of many sizes a second that arrive of as many as can be sent.
+    FramesMixed,
+    /// Processor time of the tunnel's programs for each of those, microseconds.
+    FramesMixedCpu,
     /// Median round trip of a ping, microseconds.
     Rtt,
     /// Round trip that 99 % of the pings do not exceed, microseconds.
@@ -44,7 +48,7 @@ pub(crate) enum Quantity {
 }
 
 impl Quantity {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::TcpToServer,
         Self::TcpToClient,
         Self::StreamsToServer,
@@ -52,6 +56,8 @@ impl Quantity {
         Self::Cpu,
         Self::Frames,
         Self::FramesFlooded,
+        Self::FramesMixed,
+        Self::FramesMixedCpu,
         Self::Rtt,
         Self::RttTail,
         Self::RttLoaded,
@@ -81,7 +87,7 @@ impl Figures {
 pub(crate) enum Group {
     /// TCP throughput and processor time
     Tcp,
-    /// 64-byte frames a second
+    /// Small frames a second
     Frames,
     /// Round trips beside a TCP stream
     Loaded,
@@ -128,6 +134,11 @@ fn one(overlay: &Overlay, groups: &[Group], window: Duration) -> Result<Figures>
         let rates = frames::measure(overlay)?;
         figures.set(Quantity::Frames, rates.lossless / 1e3);
         figures.set(Quantity::FramesFlooded, rates.flooded / 1e3);
+        let mixed = frames::measure_mixed(overlay)?;
+        figures.set(Quantity::FramesMixed, mixed.delivered / 1e3);
+        if !overlay.process_groups().is_empty() {
+            figures.set(Quantity::FramesMixedCpu, mixed.cpu.as_secs_f64() * 1e6);
+        }
     }
     if groups.contains(&Group::Loaded) {
         let loaded = tcp::under_load(overlay, Direction::ToServer, 1, |_| rtt::loaded(overlay))?;

@@ -169,6 +169,8 @@ impl Quantity {
             Self::Cpu => ["CPU", "s/GB"],
             Self::Frames => ["whole", "k/s"],
             Self::FramesFlooded => ["flood", "k/s"],
+            Self::FramesMixed => ["mixed", "k/s"],
+            Self::FramesMixedCpu => ["CPU", "us"],
             Self::Rtt => ["idle", "us"],
             Self::RttTail => ["99 %", "us"],
             Self::RttLoaded => ["loaded", "us"],
@@ -184,8 +186,9 @@ impl Quantity {
             | Self::TcpToClient
             | Self::StreamsToServer
             | Self::StreamsToClient
-            | Self::Frames => Some(VXLAN),
-            Self::Cpu | Self::Rtt | Self::RttLoaded => Some(LOOP),
+            | Self::Frames
+            | Self::FramesMixed => Some(VXLAN),
+            Self::Cpu | Self::FramesMixedCpu | Self::Rtt | Self::RttLoaded => Some(LOOP),
             Self::FramesFlooded | Self::RttTail | Self::RttLoadedTail => None,
         }
     }
@@ -196,8 +199,9 @@ impl Quantity {
             | Self::TcpToClient
             | Self::StreamsToServer
             | Self::StreamsToClient
-            | Self::Cpu => 2,
-            Self::Frames | Self::FramesFlooded => 1,
+            | Self::Cpu
+            | Self::FramesMixedCpu => 2,
+            Self::Frames | Self::FramesFlooded | Self::FramesMixed => 1,
             Self::Rtt | Self::RttTail | Self::RttLoaded | Self::RttLoadedTail => 0,
         }
     }
@@ -212,6 +216,8 @@ impl Quantity {
             Self::Cpu => "cpu_s_per_gb",
             Self::Frames => "frames_whole_k_s",
             Self::FramesFlooded => "frames_flood_k_s",
+            Self::FramesMixed => "frames_mixed_k_s",
+            Self::FramesMixedCpu => "frames_mixed_cpu_us",
             Self::Rtt => "rtt_idle_us",
             Self::RttTail => "rtt_idle_p99_us",
             Self::RttLoaded => "rtt_loaded_us",
