@@ -47,7 +47,7 @@ counters! {
     EcnMarked => "ecn.marked",
     /// Sends whose segmentation the kernel refused; their datagrams went one by one.
     SegmentationRefused => "udp.segmentation_refused",
-    /// A frame from an address that has no session.
+    /// A frame from an address that has no session, or a datagram of frames under keys of none.
     NoSession => "drop.no_session",
     /// A datagram too short for a frame that is no control word.
     UnknownControl => "drop.unknown_control",

@@ -251,7 +251,13 @@ impl ClientControl {
                     if stranger {
                         self.strangers.done();
                     }
-                    for frame in self.machine.handle_input(now, &mut datagram) {
+                    let has_frames = has_frames(&datagram);
+                    let frames = self.machine.handle_input(now, &mut datagram);
+                    if has_frames && frames.len() == 0 {
+                        self.counters.add(Counter::NoSession, 1);
+                    }
+                    count_bundle(&self.counters, &frames);
+                    for frame in frames {
                         self.tap.write(frame.bytes(), trust(&frame), &self.counters);
                     }
                 }

@@ -362,8 +362,10 @@ impl ServerControl {
                 if stranger {
                     self.strangers.done();
                 }
+                let header = has_frames(&bytes).then(|| Header::parse(&bytes).ok()).flatten();
                 let received = self.machine.handle_input(now, wall(), path, &mut bytes);
                 if let Some((id, frames)) = received {
+                    count_bundle(&self.counters, &frames);
                     // The session's beginning is among the events, and comes first.
                     self.settle();
                     let leaf = self.ports.current(id.0 as usize);
@@ -372,6 +374,11 @@ impl ServerControl {
                             self.tap.write(frame.bytes(), trust(&frame), &self.counters);
                         }
                     }
+                } else if let Some(header) = header {
+                    self.settle();
+                    // A session that has just begun may wait for the rest of a frame.
+                    let known = self.clients.load().opening.contains_key(&header.receiver_id);
+                    self.counters.add(if known { Counter::Pieces } else { Counter::NoSession }, 1);
                 }
             }
             News::Opened(notice) => self.machine.handle_notice(now, &notice),
