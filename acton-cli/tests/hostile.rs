@@ -4,17 +4,22 @@
 //! `ACTON_HOSTILE_FRAMES` sets how many (20,000 without it), `ACTON_HOSTILE_SEED` which.
 #![allow(clippy::unwrap_used)] // a test: the panic is the report
 
+#[path = "hostile/keyed.rs"]
+mod keyed;
 #[path = "../../acton-tap/tests/offload_frames/mod.rs"]
 mod offload_frames;
+#[path = "hostile/random.rs"]
+mod random;
 mod support;
 
 use std::net::UdpSocket;
 use std::time::Duration;
 
 use acton_netns::Namespace;
-use acton_tap::{Checksum, Gso, GsoKind, Offloads, Tap, VnetHeader};
+use acton_tap::{Checksum, Offloads, Tap};
+use keyed::{sealed_by_a_trusted_server, sealed_by_an_invited_client};
 use nix::sys::signal::Signal;
-use offload_frames::{Packet, content};
+use random::{Random, frames};
 use support::{
     Acton, CLIENT_MAC, Mode, PORT, ROOT_V4, ROOT_V6, SERVER_MAC, SERVER_V4, World, counter, leaf,
     ping_until_answered, shell, tcp_transfer, wait_until,
@@ -22,89 +27,8 @@ use support::{
 
 support::in_both_modes! {
     super_frames_that_the_kernel_lets_pass;
-    plain: frames_from_a_peer,
-}
-
-/// SplitMix64: the next of a sequence.
-struct Random(u64);
-
-impl Random {
-    /// With the seed that was asked for, which is printed.
-    fn seeded() -> Self {
-        let seed = setting("ACTON_HOSTILE_SEED", 1);
-        println!("ACTON_HOSTILE_SEED={seed}");
-        Self(seed)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) as usize % bound
-    }
-
-    /// A packet, mostly one that may be merged with those that follow it.
-    fn packet(&mut self, most: usize) -> Packet {
-        let (v6, udp) = (self.below(2) == 0, self.below(2) == 0);
-        let mut packet = Packet::new(v6, udp, 0);
-        packet.payload = content(self.below(most), self.below(1 << 16) as u32);
-        packet.sequence = self.below(1 << 20) as u32;
-        packet.ports.0 = 1_000 + self.below(4) as u16;
-        match self.below(8) {
-            0 => packet.flags = self.below(256) as u8,
-            1 => packet.tcp_options = vec![1; 4 * self.below(11)],
-            2 if !v6 => packet.ip_options = vec![1; 4 * self.below(11)],
-            3 if !v6 => packet.fragment = self.below(1 << 16) as u16,
-            4 => packet.tags = vec![(0x8100, self.below(1 << 16) as u16); 1 + self.below(2)],
-            _ => {}
-        }
-        packet
-    }
-
-    /// Changes, cuts or stretches a frame, or leaves it as it is.
-    fn spoil(&mut self, frame: &mut Vec<u8>) {
-        for _ in 0..self.below(4) {
-            let at = self.below(frame.len().min(90));
-            frame[at] = match self.below(3) {
-                0 => 0,
-                1 => 0xff,
-                _ => self.below(256) as u8,
-            };
-        }
-        match self.below(10) {
-            0 => frame.truncate(1 + self.below(frame.len())),
-            1 => frame.resize(frame.len() + self.below(40), 0xa5),
-            _ => {}
-        }
-    }
-
-    /// What a super-frame may claim to be.
-    fn header(&mut self, packet: &Packet) -> VnetHeader {
-        let (mut header, _) = packet.super_frame(1 + self.below(1_460) as u16);
-        match self.below(8) {
-            0 => header.gso = None,
-            1 => {
-                let kinds = [GsoKind::Tcp4, GsoKind::Tcp6, GsoKind::Udp];
-                header.gso = header.gso.map(|gso| Gso { kind: kinds[self.below(3)], ..gso });
-            }
-            2 => {
-                let [start, offset] = [self.below(120), self.below(40)].map(|place| place as u16);
-                header.checksum = Checksum::Partial { start, offset };
-            }
-            3 => header.header_len = self.below(200) as u16,
-            4 => (header.checksum, header.gso) = (Checksum::Unverified, None),
-            _ => {}
-        }
-        header
-    }
-}
-
-fn setting(name: &str, default: u64) -> u64 {
-    std::env::var(name).map_or(default, |text| text.parse().unwrap())
-}
-
-fn frames() -> u64 {
-    setting("ACTON_HOSTILE_FRAMES", 20_000)
+    plain: frames_from_a_peer;
+    secure: sealed_by_an_invited_client, sealed_by_a_trusted_server,
 }
 
 /// The counters now.
@@ -231,21 +155,8 @@ fn frames_from_a_peer() {
     let before = counters(&server);
     let mut sent = 0;
     while sent < frames() {
-        // A run that may be merged, of which some are spoiled.
-        let first = random.packet(1_400);
-        let run = first.run(1 + random.below(12));
-        for packet in run {
-            let mut frame = match random.below(4) {
-                0 => packet.partial(),
-                _ => packet.frame(),
-            };
-            if random.below(3) == 0 {
-                random.spoil(&mut frame);
-            }
-            // Shorter ones are control words, which may end the session.
-            if frame.len() < 14 {
-                continue;
-            }
+        // Shorter ones are control words, which may end the session.
+        for mut frame in random.run(1_400, |random| random.below(4) == 0) {
             frame[..6].copy_from_slice(&SERVER_MAC.octets());
             frame[6..12].copy_from_slice(&CLIENT_MAC.octets());
             if peer.send(&frame).is_ok() {

@@ -88,11 +88,12 @@ pub(crate) enum Mode {
 }
 
 /// Declares `fn main`: tests that are given a mode and run in both, named `plain::` and `secure::`,
-/// and what programs they need; behind `plain:` tests of plain mode alone.
+/// and what programs they need; behind `plain:` and `secure:` tests of one mode alone.
 macro_rules! in_both_modes {
     (
         $($both:ident $(: [$($program:literal),* $(,)?])?),* $(,)?
         $(; plain: $($plain:ident),* $(,)?)?
+        $(; secure: $($secure:ident),* $(,)?)?
     ) => {
         fn main() {
             use $crate::support::Mode;
@@ -111,6 +112,7 @@ macro_rules! in_both_modes {
                     ),
                 )*
                 $($(test(concat!("plain::", stringify!($plain)), &[], $plain),)*)?
+                $($(test(concat!("secure::", stringify!($secure)), &[], $secure),)*)?
             ])
         }
     };
