@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use acton_proto::handshake::{Initiator, Responder, Secret, Split, SystemRandom, public_key};
 use acton_proto::plain;
-use acton_proto::session::{Keys, Link, Role, Setup, Suite};
+use acton_proto::session::{Bundle, Keys, Link, Role, Setup, Suite};
 use acton_proto::wire::{Caps, Datagram, Fragment, Header, Kind, OVERHEAD};
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
@@ -19,6 +19,8 @@ fn main() {
 const NOW: Duration = Duration::from_secs(1);
 /// Datagrams a batch, as many as one send with segmentation takes.
 const BATCH: usize = 40;
+/// Frames of 60 bytes in a bundle, as many as the path MTU of a new session has room for.
+const BUNDLED: usize = 18;
 const SIZES: [usize; 3] = [64, 600, 1440];
 /// So many batches that no measurement comes near the packet limit of a key.
 const BATCHES: u64 = 1 << 20;
@@ -89,6 +91,49 @@ fn open_aes(bencher: Bencher<'_, '_>, len: usize) {
 #[divan::bench(args = SIZES)]
 fn open_chacha(bencher: Bencher<'_, '_>, len: usize) {
     open(bencher, Suite::ChaCha20Poly1305, len);
+}
+
+/// Gathers small frames in a datagram and seals it.
+fn seal_bundle(keys: &Keys, frame: &[u8; 60], datagram: &mut Vec<u8>) {
+    datagram.clear();
+    let mut bundle = Bundle::begin(keys, [frame], false, datagram);
+    for _ in 1..BUNDLED {
+        assert!(bundle.push([black_box(frame)], false, datagram), "there is room");
+    }
+    bundle.seal(NOW, datagram).expect("fresh keys");
+}
+
+#[divan::bench]
+fn seal_bundle_aes(bencher: Bencher<'_, '_>) {
+    let mut client = keys(Role::Client, Suite::Aes256Gcm);
+    let mut datagram = Vec::new();
+    let mut left = BATCHES;
+    let bencher = bencher.counter(ItemsCount::new(BUNDLED)).counter(BytesCount::new(60 * BUNDLED));
+    bencher.bench_local(|| {
+        left -= 1;
+        if left == 0 {
+            (client, left) = (keys(Role::Client, Suite::Aes256Gcm), BATCHES);
+        }
+        seal_bundle(&client, &[7; 60], &mut datagram);
+    });
+}
+
+#[divan::bench]
+fn open_bundle_aes(bencher: Bencher<'_, '_>) {
+    let mut sealed = Vec::new();
+    seal_bundle(&keys(Role::Client, Suite::Aes256Gcm), &[7; 60], &mut sealed);
+    bencher
+        .counter(ItemsCount::new(BUNDLED))
+        .counter(BytesCount::new(60 * BUNDLED))
+        .with_inputs(|| (keys(Role::Server, Suite::Aes256Gcm), sealed.clone()))
+        .bench_local_values(|(server, mut datagram)| {
+            let header = Header::parse(&datagram).expect("a datagram");
+            let received = server.receive(NOW, &header, &mut datagram).expect("authentic and new");
+            let frames = received.content.into_frames();
+            assert_eq!(frames.len(), BUNDLED, "a bundle");
+            frames.for_each(|frame| drop(black_box(frame)));
+            datagram
+        });
 }
 
 #[divan::bench]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use acton_bridge::{Bridge, Config};
 use acton_proto::handshake::Split;
-use acton_proto::session::{Keys, Link, Role, Setup, Suite};
+use acton_proto::session::{Bundle, Keys, Link, Role, Setup, Suite};
 use acton_proto::wire::{Caps, Fragment, HEADER_LEN, Header, Kind, OVERHEAD, TAG_LEN};
 use acton_tap::offload::{Coalescer, Fill, MAX_HEAD, Segments, Trust};
 use acton_tap::{Offloads, VnetHeader};
@@ -32,8 +32,10 @@ use Suite::{Aes256Gcm as Aes, ChaCha20Poly1305 as ChaCha};
 /// Segments of a super-frame, and frames that are joined to one.
 const TCP_SEGMENTS: usize = 44;
 const UDP_SEGMENTS: usize = 64;
+/// Frames of 60 bytes that a bundle of 1,200 bytes, the path MTU of a new session, has room for.
+const BUNDLED: usize = 18;
 
-pub(super) const ALL: [Case; 19] = [
+pub(super) const ALL: [Case; 21] = [
     Case { name: "seal 60 bytes, AES-256-GCM", frames: 1, work: |n| seal(Aes, 60, n) },
     Case { name: "seal 1,400 bytes, AES-256-GCM", frames: 1, work: |n| seal(Aes, 1_400, n) },
     Case { name: "seal 60 bytes, ChaCha20-Poly1305", frames: 1, work: |n| seal(ChaCha, 60, n) },
@@ -49,6 +51,16 @@ pub(super) const ALL: [Case; 19] = [
         name: "open 1,400 bytes, ChaCha20-Poly1305",
         frames: 1,
         work: |n| open(ChaCha, 1_400, n),
+    },
+    Case {
+        name: "seal 18 frames of 60 bytes in a bundle, AES-256-GCM",
+        frames: BUNDLED,
+        work: seal_bundles,
+    },
+    Case {
+        name: "open 18 frames of 60 bytes in a bundle, AES-256-GCM",
+        frames: BUNDLED,
+        work: open_bundles,
     },
     Case { name: "header of a sealed datagram, written", frames: 1, work: encode_header },
     Case { name: "header of a sealed datagram, read", frames: 1, work: parse_header },
@@ -154,6 +166,39 @@ fn open(suite: Suite, len: usize, count: usize) {
         let datagram = &mut datagrams[n];
         let header = Header::parse(black_box(datagram)).expect("a datagram");
         black_box(server.receive(NOW, &header, datagram).expect("authentic and new"));
+    });
+}
+
+/// Gathers frames in a datagram and seals it there, as a worker does.
+fn seal_bundle(keys: &Keys, frame: &[u8], datagram: &mut Vec<u8>) {
+    datagram.clear();
+    let mut bundle = Bundle::begin(keys, [frame], true, datagram);
+    for _ in 1..BUNDLED {
+        assert!(bundle.push([frame], true, datagram), "there is room");
+    }
+    bundle.seal(NOW, datagram).expect("fresh keys and a datagram's layout");
+}
+
+fn seal_bundles(count: usize) {
+    let (keys, frame) = (keys(Role::Client, Aes), [7; 60]);
+    let mut datagram = Vec::with_capacity(2_048);
+    measured(count, |_| {
+        seal_bundle(&keys, black_box(&frame), &mut datagram);
+        black_box(&datagram);
+    });
+}
+
+fn open_bundles(count: usize) {
+    let (client, server) = (keys(Role::Client, Aes), keys(Role::Server, Aes));
+    let mut datagrams = vec![Vec::new(); count];
+    datagrams.iter_mut().for_each(|datagram| seal_bundle(&client, &[7; 60], datagram));
+    measured(count, |n| {
+        let datagram = &mut datagrams[n];
+        let header = Header::parse(black_box(datagram)).expect("a datagram");
+        let received = server.receive(NOW, &header, datagram).expect("authentic and new");
+        let frames = received.content.into_frames();
+        assert_eq!(frames.len(), BUNDLED, "a bundle");
+        frames.for_each(|frame| drop(black_box(frame)));
     });
 }
 
