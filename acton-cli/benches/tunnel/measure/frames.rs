@@ -1,5 +1,5 @@
 //! Frames from client to server: of 64 bytes, the smallest that Ethernet has, and small ones of many
-//! sizes, which nobody can join to a super-frame.
+//! sizes in an order in which they cannot be joined to super-frames.
 //!
 //! A packet socket at the client's device sends UDP datagrams. They are counted by a UDP
 //! socket in the server's namespace that nobody reads, so that its own drop counter has each of
@@ -129,10 +129,10 @@ impl Lane {
         Self::of(overlay, [SMALLEST; BATCH])
     }
 
-    /// For small frames of many sizes, no two in a row alike.
+    /// For small frames of many sizes, each larger than the one before: a super-frame has equal ones,
+    /// but for a shorter last one.
     fn mixed(overlay: &Overlay) -> Result<Self> {
-        // Coprime to the span, so that every size comes before one comes again.
-        let size = |index| SMALLEST + index * 89 % (LARGEST - SMALLEST);
+        let size = |index| SMALLEST + index * (LARGEST - SMALLEST) / BATCH;
         Self::of(overlay, std::array::from_fn(size))
     }
 
