@@ -5,6 +5,7 @@ mod support;
 
 use acton_netns::Namespace;
 use pnet_base::MacAddr;
+use pnet_packet::ipv4::{Ipv4Packet, checksum};
 use support::{
     Acton, Capture, Mode, PORT, ROOT_V4, SERVER_MAC, TEST_ETHERTYPE, Wire, World, counter, frame,
     mac, ping_until_answered, shell,
@@ -13,10 +14,17 @@ use support::{
 testbed::main! {
     frames_that_wait_share_datagrams_both_ways: ["tcpdump", "ethtool"],
     a_flood_is_bundled_for_each_client,
+    packets_of_one_ecn_field_share_a_datagram: ["tcpdump"],
     each_frame_of_a_bundle_is_judged_by_itself: ["nft"],
 }
 
+const DATA: u8 = 0x14;
 const BUNDLE: u8 = 0x16;
+/// The values of the ECN field (RFC 3168, section 5).
+const NOT_ECT: u8 = 0;
+const ECT_1: u8 = 1;
+const ECT_0: u8 = 2;
+const CE: u8 = 3;
 const BEHIND_SERVER: MacAddr = mac(0x71);
 const BEHIND_CLIENT: MacAddr = mac(0x72);
 /// UDP payload of a packet of 1,500 bytes in IPv4.
@@ -47,7 +55,7 @@ fn numbered(to: MacAddr, from: MacAddr, count: u16) -> Vec<Vec<u8>> {
     (0..count).map(one).collect()
 }
 
-/// The payloads of the tunnel's datagrams from `from` that carry several frames, one by one.
+/// The sizes of the tunnel's datagrams that carry several frames, both ways.
 fn bundles(capture: Capture<'_>) -> Vec<usize> {
     let packets = capture.stop();
     let payloads = packets.iter().filter_map(|packet| packet.udp(PORT));
@@ -103,10 +111,30 @@ fn a_flood_is_bundled_for_each_client() {
     server.stop();
 }
 
-/// A UDP packet in IPv4 that bears no ECN, and whose ends know none.
-fn packet(to: MacAddr, from: MacAddr) -> Vec<u8> {
-    let header = [0x45, 0, 0, 28, 0, 1, 0, 0, 64, 17, 0, 0, 10, 1, 0, 1, 10, 1, 0, 2];
+/// A UDP packet in IPv4 that bears `ecn`.
+fn packet(to: MacAddr, from: MacAddr, ecn: u8) -> Vec<u8> {
+    let mut header = [0x45, ecn, 0, 28, 0, 1, 0, 0, 64, 17, 0, 0, 10, 1, 0, 1, 10, 1, 0, 2];
+    let sum = checksum(&Ipv4Packet::new(&header).unwrap());
+    header[10..12].copy_from_slice(&sum.to_be_bytes());
     frame(to, from, 0x0800, &[&header[..], &[0, 9, 0, 9, 0, 8, 0, 0]].concat())
+}
+
+/// Packets share a datagram with those of their own ECN field alone, which it bears.
+fn packets_of_one_ecn_field_share_a_datagram() {
+    let world = World::new(1).speaking(Mode::Secure);
+    let _server = world.serve(&[]);
+    let client = world.join(0, &[]);
+    ping_until_answered(&world.clients[0], ROOT_V4);
+    let (root, leaf) = (world.server_wire(), world.client_wire(0));
+    let fields = [ECT_0, ECT_0, NOT_ECT, ECT_1, CE, CE, ECT_0, ECT_0];
+    let packets = fields.map(|ecn| packet(BEHIND_SERVER, BEHIND_CLIENT, ecn));
+    let capture = Capture::start(&world.server, "eth0", &world.keys);
+    send_together(&client, &leaf, &packets);
+    packets.iter().for_each(|sent| drop(root.receive_until(sent)));
+    let borne = |packet: &support::Captured| Some((packet.udp(PORT)?[0], packet.ecn()));
+    let borne: Vec<_> = capture.stop().iter().filter_map(borne).collect();
+    let expected = [(BUNDLE, ECT_0), (DATA, NOT_ECT), (DATA, ECT_1), (BUNDLE, CE), (BUNDLE, ECT_0)];
+    assert!(borne.windows(expected.len()).any(|run| run == expected), "{borne:?}");
 }
 
 fn mark_all(host: &Namespace) {
@@ -143,7 +171,7 @@ fn each_frame_of_a_bundle_is_judged_by_itself() {
     ];
     for (sender, out, into, to, from) in ways {
         let good = numbered(to, from, 4);
-        let lost = packet(to, from);
+        let lost = packet(to, from, NOT_ECT);
         let mixed = [&good[0], &lost, &good[1], &good[2], &lost, &lost, &good[3]].map(Clone::clone);
         send_together(sender, out, &mixed);
         let last = good.last().unwrap();

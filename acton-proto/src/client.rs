@@ -4,8 +4,8 @@
 //! [`poll_transmit`](Client::poll_transmit) gives, calls
 //! [`handle_timeout`](Client::handle_timeout) when [`poll_timeout`](Client::poll_timeout) says so,
 //! and acts on events. Frames may be sealed and opened elsewhere, on any thread, with the
-//! [`Keys`] that the events carry; a datagram that is not DATA, or whose keys a thread does not
-//! know, is for [`handle_input`](Client::handle_input).
+//! [`Keys`] that the events carry; a datagram that carries no frames, or whose keys a thread does
+//! not know, is for [`handle_input`](Client::handle_input).
 //!
 //! `now` is boot time since any epoch and never goes back; `wall` is nanoseconds since 1970.
 

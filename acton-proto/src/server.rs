@@ -2,7 +2,7 @@
 //!
 //! [`Server`] does no I/O and belongs to one thread, which does the handshakes and the timers. The
 //! threads that move frames hold the [`Keys`] of the sessions, by id; they seal and open on their
-//! own and hand this one what is rare: a datagram that is not DATA or has an id they do not know
+//! own and hand this one what is rare: a datagram without frames or of an id they do not know
 //! ([`Server::handle_input`]), and news of one they opened ([`Server::handle_notice`]) if it was
 //! the first under its keys, or the newest and not from the session's address. A flood of HELLO
 //! so fills a queue of this thread's and nothing else.

@@ -61,11 +61,11 @@ counters! {
     NotConnected => "drop.not_connected",
     /// A frame for every client while there was none.
     NoClient => "drop.no_client",
-    /// The send buffer stayed full.
+    /// Datagrams: the send buffer stayed full.
     UdpFull => "drop.udp_full",
-    /// Larger than the path or UDP carries.
+    /// Datagrams larger than the path or UDP carries.
     UdpTooLarge => "drop.udp_too_large",
-    /// No route, or a local rule refused it.
+    /// Datagrams without a route, or refused by a local rule.
     UdpUnreachable => "drop.udp_unreachable",
     /// A sealed datagram that was changed, or never sealed by the peer.
     Forged => "drop.forged",
@@ -74,7 +74,7 @@ counters! {
     /// A frame or a datagram for keys that are used up.
     KeysExpired => "drop.keys_expired",
     /// An authentic frame that the peer should not have sent: too short, too long, or by a
-    /// capability that was not agreed on.
+    /// capability that was not agreed on; or a bundle of frames that do not fill it.
     BadFrame => "drop.bad_frame",
     /// A frame longer than the peer takes.
     FrameTooLong => "drop.frame_too_long",

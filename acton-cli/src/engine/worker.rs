@@ -37,8 +37,8 @@ pub(super) trait Side {
     /// Sends `frames` from the TAP, in their order, to those they go to.
     fn send(&mut self, frames: &mut FrameBatch, now: Duration, out: &mut Output<'_>);
 
-    /// Deals with a datagram, which may be changed in place; writes the frame in it, if there is one
-    /// and it may pass.
+    /// Deals with a datagram, which may be changed in place; writes the frames in it that may
+    /// pass.
     fn receive<'f>(
         &mut self,
         arrival: &Arrival,

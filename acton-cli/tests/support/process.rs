@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use acton_netns::Namespace;
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::HANG;
@@ -92,6 +93,10 @@ impl Acton {
     /// Does `act` while it is stopped, so that it finds together what comes meanwhile.
     pub(crate) fn while_stopped(&self, act: impl FnOnce()) {
         self.signal(Signal::SIGSTOP);
+        // Its parent hears of it once all its threads have stopped.
+        let id = Pid::from_raw(i32::try_from(self.child.id()).unwrap());
+        let status = waitpid(id, Some(WaitPidFlag::WUNTRACED)).unwrap();
+        assert_eq!(status, WaitStatus::Stopped(id, Signal::SIGSTOP));
         act();
         self.signal(Signal::SIGCONT);
     }

@@ -12,6 +12,7 @@ use crate::wire::{ENTRY_HEAD, Fragment, HEADER_LEN, Kind, MIN_FRAME, TAG_LEN};
 /// Frames that gather at the end of a buffer, to leave in one datagram: as DATA if there is one, as
 /// BUNDLE if there are more.
 #[derive(Debug)]
+#[must_use = "what has gathered lies in the buffer unsealed"]
 pub struct Bundle<'k> {
     keys: &'k Keys,
     partial_checksum: bool,
@@ -49,8 +50,11 @@ impl<'k> Bundle<'k> {
         self.frames
     }
 
-    /// Adds one more frame, `parts` one after the other, if the peer takes bundles and
-    /// this one has room for it.
+    /// Adds one more frame of 14 bytes or more, `parts` one after the other, if the peer takes
+    /// bundles and this one has room for it.
+    ///
+    /// # Panics
+    /// If `out` is shorter than it was left.
     pub fn push<const N: usize>(
         &mut self,
         parts: [&[u8]; N],
@@ -58,18 +62,19 @@ impl<'k> Bundle<'k> {
         out: &mut Vec<u8>,
     ) -> bool {
         let len: usize = parts.iter().map(|part| part.len()).sum();
-        let first = out.len() - self.start - HEADER_LEN;
+        let gathered = out.len() - self.start - HEADER_LEN;
         // The first frame gets its length only when there is a second.
         let head = if self.frames == 1 { 2 * ENTRY_HEAD } else { ENTRY_HEAD };
-        if partial_checksum != self.partial_checksum || first + head + len > self.keys.max_bundle()
+        if partial_checksum != self.partial_checksum
+            || gathered + head + len > self.keys.max_bundle()
         {
             return false;
         }
         if self.frames == 1 {
             let at = self.start + HEADER_LEN;
             out.extend_from_slice(&[0; ENTRY_HEAD]);
-            out.copy_within(at..at + first, at + ENTRY_HEAD);
-            out[at..at + ENTRY_HEAD].copy_from_slice(&entry_head(first));
+            out.copy_within(at..at + gathered, at + ENTRY_HEAD);
+            out[at..at + ENTRY_HEAD].copy_from_slice(&entry_head(gathered));
         }
         out.extend_from_slice(&entry_head(len));
         parts.iter().for_each(|part| out.extend_from_slice(part));
@@ -82,6 +87,9 @@ impl<'k> Bundle<'k> {
     /// # Errors
     /// As of [`Keys::reserve`] and [`Reservation::seal`](super::Reservation::seal); `out` is as before
     /// the first frame then.
+    ///
+    /// # Panics
+    /// If `out` is shorter than it was left.
     pub fn seal(self, now: Duration, out: &mut Vec<u8>) -> Result<usize, SealError> {
         let partial_checksum = self.partial_checksum;
         let kind = match self.frames {

@@ -149,9 +149,9 @@ impl Rig {
             self.events.push(event);
         }
         let (id, frames) = made?;
-        let frames = frames.map(|frame| (id, frame.bytes().to_vec()));
-        self.frames.extend(frames);
-        self.frames.last().map(|(_, bytes)| bytes.clone())
+        let before = self.frames.len();
+        self.frames.extend(frames.map(|frame| (id, frame.bytes().to_vec())));
+        self.frames[before..].last().map(|(_, bytes)| bytes.clone())
     }
 
     /// Hands a client a datagram; the last frame it gives back.
