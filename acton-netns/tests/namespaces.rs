@@ -182,7 +182,7 @@ fn refusals_say_what_failed() {
     // A pair is made whole or not at all.
     let text = message(veth(&a, "a1", &b, "b0", &Veth::new()));
     assert!(text.contains("File exists"), "{text}");
-    assert!(!shell(&a, "ip -o link").contains("a1"));
+    assert!(!shell(&a, "ip -o link").contains(" a1@"));
     for name in ["", "a-name-of-16-byt", "a/b", "a b", "..", "a:b"] {
         let result = veth(&a, name, &b, "b1", &Veth::new());
         assert!(matches!(result, Err(Error::DeviceName(_))), "{name}: {result:?}");
