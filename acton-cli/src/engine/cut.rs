@@ -5,7 +5,7 @@ use std::ops::Range;
 use acton_tap::offload::{Fill, Head, MAX_HEAD, Segments};
 
 use super::counters::{Counter, Counters};
-use super::worker::FrameBatch;
+use super::frames::FrameBatch;
 
 /// The longest frame that goes into one datagram: what UDP carries.
 const MAX_FRAME: usize = crate::udp::MAX_PAYLOAD;

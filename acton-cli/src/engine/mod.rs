@@ -11,6 +11,8 @@ mod cut;
 mod dial;
 mod ecn;
 mod error;
+mod flow;
+mod frames;
 mod housekeeping;
 mod inner;
 mod launch;

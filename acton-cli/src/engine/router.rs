@@ -7,8 +7,8 @@ use std::time::Duration;
 use acton_bridge::{Bridge, FromLeaf, FromRoot, Learned};
 
 use super::counters::{Counter, Counters};
+use super::frames::FrameBatch;
 use super::leaves::{Leaf, LeafId, Leaves};
-use super::worker::FrameBatch;
 
 /// A worker's way to the bridge: asks it, and counts what it says.
 pub(super) struct Router {

@@ -14,22 +14,14 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::Error;
 use super::clock;
 use super::counters::{Counter, Counters};
+use super::frames::FrameBatch;
 use super::scheduling::Scheduling;
 use crate::udp::{REFUSALS, RecvBatch, SendBatch, SendBuffer, SendCounts, Source, UdpSocket};
 
-/// Frames taken from the TAP before they are sent: enough that the send call is a small part of
-/// the cost, few enough that the other direction is not kept waiting.
-const FRAMES: usize = 64;
-/// Bytes after which no further frame is taken: super-frames of 64 KiB fill a core's cache long
-/// before there are 64 of them.
-const FILL_LEN: usize = 256 << 10;
 /// Reports of the network that are taken at a time, for anybody can forge them.
 const REPORTS: usize = 64;
 /// Least time between two pieces of news of one kind that anybody can forge.
 const NEWS_INTERVAL: Duration = Duration::from_millis(5);
-/// Room for one read: the vnet header, and the largest super-frame: what IPv6's length says (65,535
-/// bytes) behind Ethernet, two VLAN tags and the IPv6 header.
-const SLOT_LEN: usize = 65_664;
 
 /// What distinguishes a server's worker from a client's, and plain mode from the secure one: who a
 /// frame goes to, and what becomes of a datagram.
@@ -190,64 +182,6 @@ impl<'f, S: FnMut(&SuperFrame<'_>)> TapSink<'f> for Joining<'_, 'f, S> {
     }
 }
 
-/// Frames and super-frames read from the TAP, in buffers allocated once.
-pub(super) struct FrameBatch {
-    buffers: Vec<u8>,
-    frames: Vec<(VnetHeader, usize)>,
-}
-
-impl FrameBatch {
-    fn new() -> Self {
-        Self { buffers: vec![0; FRAMES * SLOT_LEN], frames: Vec::with_capacity(FRAMES) }
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.frames.len()
-    }
-
-    /// What the kernel says of frame `index`.
-    pub(super) fn header(&self, index: usize) -> &VnetHeader {
-        &self.frames[index].0
-    }
-
-    pub(super) fn get(&self, index: usize) -> &[u8] {
-        &self.buffers[index * SLOT_LEN + VnetHeader::LEN..][..self.frames[index].1]
-    }
-
-    pub(super) fn get_mut(&mut self, index: usize) -> &mut [u8] {
-        &mut self.buffers[index * SLOT_LEN + VnetHeader::LEN..][..self.frames[index].1]
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        (0..self.len()).map(|index| self.get(index))
-    }
-
-    /// Reads what waits in the queue, at most what the batch holds.
-    fn fill(&mut self, queue: &Queue, counters: &Counters) -> io::Result<()> {
-        self.frames.clear();
-        let (mut reads, mut bytes) = (0, 0);
-        while self.frames.len() < FRAMES && bytes < FILL_LEN {
-            let slot = &mut self.buffers[self.frames.len() * SLOT_LEN..][..SLOT_LEN];
-            let length = match queue.recv(slot) {
-                Ok(length) => length,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error),
-            };
-            reads += 1;
-            bytes += length;
-            let header = slot.first_chunk().map(VnetHeader::decode);
-            match (header, length.checked_sub(VnetHeader::LEN)) {
-                (Some(Ok(header)), Some(length)) => self.frames.push((header, length)),
-                _ => counters.add(Counter::BadSuperFrame, 1),
-            }
-        }
-        counters.add(Counter::TapReads, reads);
-        counters.add(Counter::TapReadBytes, (bytes - reads as usize * VnetHeader::LEN) as u64);
-        Ok(())
-    }
-}
-
 /// What a worker has to do.
 struct Ready {
     tap: bool,
@@ -283,7 +217,7 @@ impl<S: Side> Worker<S> {
         let mut buffer = SendBuffer::new();
         let mut coalescer = Coalescer::new(self.offloads);
         loop {
-            let ready = self.wait()?;
+            let ready = self.wait(frames.has_backlog())?;
             if ready.stop {
                 return Ok(());
             }
@@ -292,9 +226,12 @@ impl<S: Side> Worker<S> {
                 self.take_reports(now);
             }
             if ready.tap {
-                let filled = frames.fill(&self.queue, &self.counters);
+                let filled = frames.fill(|slot| self.queue.recv(slot), &self.counters);
                 filled.map_err(|error| self.tap_error(error))?;
+            }
+            if frames.begin_turn() {
                 self.forward(&mut frames, now, &mut buffer);
+                frames.end_turn();
             }
             if ready.udp {
                 self.deliver(&mut received, now, &mut coalescer)?;
@@ -302,8 +239,8 @@ impl<S: Side> Worker<S> {
         }
     }
 
-    /// Waits until there is something to do.
-    fn wait(&self) -> Result<Ready, Error> {
+    /// Waits until there is something to do; where work is left, only looks.
+    fn wait(&self, work_left: bool) -> Result<Ready, Error> {
         let busy_poll = self.scheduling.busy_poll;
         let sleep_at = (!busy_poll.is_zero()).then(|| clock::now() + busy_poll);
         loop {
@@ -313,8 +250,9 @@ impl<S: Side> Worker<S> {
                 PollFd::new(self.stop.as_fd(), PollFlags::POLLIN),
             ];
             let looks = sleep_at.is_some_and(|at| clock::now() < at);
-            let timeout = if looks { PollTimeout::ZERO } else { PollTimeout::NONE };
+            let timeout = if work_left || looks { PollTimeout::ZERO } else { PollTimeout::NONE };
             match poll(&mut fds, timeout) {
+                Ok(0) if work_left => {}
                 Ok(0) | Err(Errno::EINTR) => continue,
                 Ok(_) => {}
                 Err(errno) => return Err(Error::system("poll")(errno.into())),
@@ -328,9 +266,6 @@ impl<S: Side> Worker<S> {
 
     /// Sends a batch of frames from the TAP.
     fn forward(&mut self, frames: &mut FrameBatch, now: Duration, buffer: &mut SendBuffer) {
-        if frames.len() == 0 {
-            return;
-        }
         let counts = SendCounts::default();
         let mut out = Output { socket: &self.socket, buffer, counts };
         self.side.send(frames, now, &mut out);

@@ -14,11 +14,12 @@ use acton_tap::offload::Trust;
 use super::super::counters::{Counter, Counters};
 use super::super::cut::Cut;
 use super::super::dial::Dial;
+use super::super::frames::FrameBatch;
 use super::super::launch::Launch;
 use super::super::running::{Message, Outbox, next_message};
 use super::super::scheduling::Scheduling;
 use super::super::tap::{OpenTap, TapHandle};
-use super::super::worker::{Arrival, FrameBatch, Output, Side, TapSink};
+use super::super::worker::{Arrival, Output, Side, TapSink};
 use super::super::{Error, Running, ServerName, SessionInfo, clock};
 use crate::udp::{Destination, UdpSocket};
 

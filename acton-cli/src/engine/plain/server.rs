@@ -19,6 +19,7 @@ use ipnet::IpNet;
 
 use super::super::counters::{Counter, Counters};
 use super::super::cut::Cut;
+use super::super::frames::FrameBatch;
 use super::super::housekeeping::Housekeeping;
 use super::super::launch::Launch;
 use super::super::leaves::{Leaf, LeafId, Leaves, Ports, slot};
@@ -26,7 +27,7 @@ use super::super::router::{Router, Target};
 use super::super::running::{Message, Outbox, SessionsReader, next_message, read_sessions};
 use super::super::scheduling::Scheduling;
 use super::super::tap::OpenTap;
-use super::super::worker::{Arrival, FrameBatch, Output, Side, TapSink};
+use super::super::worker::{Arrival, Output, Side, TapSink};
 use super::super::{Error, Running, clock};
 use crate::udp::{Destination, Source, UdpSocket};
 

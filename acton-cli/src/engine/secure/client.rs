@@ -14,13 +14,14 @@ use arc_swap::{ArcSwap, Cache};
 
 use super::super::counters::{Counter, Counters};
 use super::super::dial::Dial;
+use super::super::frames::FrameBatch;
 use super::super::launch::Launch;
 use super::super::network::NetworkWatch;
 use super::super::route::Route;
 use super::super::running::{Message, Outbox, next_message};
 use super::super::scheduling::Scheduling;
 use super::super::tap::{OpenTap, TapHandle};
-use super::super::worker::{Arrival, FrameBatch, Output, Side, TapSink};
+use super::super::worker::{Arrival, Output, Side, TapSink};
 use super::super::{Error, Running, ServerName, SessionInfo, clock};
 use super::limits::Strangers;
 use super::sealed::{Sealed, clamp};

@@ -9,7 +9,8 @@ use acton_tap::offload::{Fill, MAX_HEAD, Segment, Segments};
 use acton_tap::{Checksum, VnetHeader};
 
 use super::super::counters::{Counter, Counters};
-use super::super::worker::{FrameBatch, Output};
+use super::super::frames::FrameBatch;
+use super::super::worker::Output;
 use super::super::{ecn, mss};
 use crate::udp::Destination;
 

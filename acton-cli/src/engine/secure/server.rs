@@ -19,6 +19,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use super::super::counters::{Counter, Counters};
+use super::super::frames::FrameBatch;
 use super::super::housekeeping::Housekeeping;
 use super::super::launch::Launch;
 use super::super::leaves::{Leaf, LeafId, Leaves, Ports, slot};
@@ -27,7 +28,7 @@ use super::super::router::{Router, Target};
 use super::super::running::{Message, Outbox, SessionsReader, next_message, read_sessions};
 use super::super::scheduling::Scheduling;
 use super::super::tap::{OpenTap, TapHandle};
-use super::super::worker::{Arrival, FrameBatch, Output, Rarely, Side, TapSink};
+use super::super::worker::{Arrival, Output, Rarely, Side, TapSink};
 use super::super::{Error, Running, clock};
 use super::admission::Admitted;
 use super::limits::{Noticed, Strangers, Told};
