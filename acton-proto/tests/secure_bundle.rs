@@ -79,6 +79,21 @@ fn to_a_peer_that_takes_none_each_frame_goes_alone() {
     assert_eq!(rig.frames.len(), LENGTHS.len());
 }
 
+#[test]
+fn a_bundle_has_64_frames_at_most() {
+    let mut rig = unconfirmed(Caps::ALL);
+    let keys = rig.stations[0].client.keys().expect("keys").clone();
+    let frames: Vec<_> = (0..150).map(|tag| frame(tag, 14)).collect();
+    let datagrams = seal(&rig, &keys, &frames);
+    let sizes: Vec<_> = datagrams.iter().map(|datagram| datagram.len() - OVERHEAD).collect();
+    assert_eq!(sizes, [64 * 16, 64 * 16, 22 * 16]);
+    for bytes in datagrams {
+        rig.carry(Packet { to_server: true, path: path(1), bytes });
+    }
+    let came: Vec<_> = rig.frames.iter().map(|(_, frame)| frame.clone()).collect();
+    assert_eq!(came, frames);
+}
+
 /// It is authentic all the same: it confirms the keys.
 #[test]
 fn a_bundle_that_is_none_is_dropped_whole_and_is_a_sign_of_life() {

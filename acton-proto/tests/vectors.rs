@@ -499,6 +499,7 @@ fn invalid() {
         ("bundle-byte-behind-the-last", &[(60, 60), (60, 60)], 1),
         ("bundle-length-behind-the-last", &[(60, 60), (60, 60)], 2),
         ("bundle-too-long", &[(1400, 1400), (111, 111)], 0),
+        ("bundle-of-65", &[(14, 14); 65], 0),
     ] {
         let entry = |&(len, said): &(usize, u16)| [&said.to_be_bytes()[..], &pattern(len)].concat();
         let mut plaintext: Vec<u8> = entries.iter().flat_map(entry).collect();

@@ -122,7 +122,7 @@ def parse_bundle(text, max_frame=65507):
         need(length >= 14 and at + 2 + length <= len(text), "length")
         frames.append(text[at + 2:at + 2 + length])
         at += 2 + length
-    need(len(frames) >= 2, "length")
+    need(2 <= len(frames) <= 64, "length")
     return frames
 
 

@@ -1,13 +1,13 @@
 //! Several small frames in one datagram.
 //!
 //! ```text
-//! (length 2 | frame)*, at least two, to the end of the plaintext
+//! (length 2 | frame)*, 2 to 64 of them, to the end of the plaintext
 //! ```
 
 use std::time::Duration;
 
 use super::{Keys, SealError};
-use crate::wire::{ENTRY_HEAD, Fragment, HEADER_LEN, Kind, MIN_FRAME, TAG_LEN};
+use crate::wire::{ENTRY_HEAD, Fragment, HEADER_LEN, Kind, MAX_BUNDLED, MIN_FRAME, TAG_LEN};
 
 /// Frames that gather at the end of a buffer, to leave in one datagram: as DATA if there is one, as
 /// BUNDLE if there are more.
@@ -66,6 +66,7 @@ impl<'k> Bundle<'k> {
         // The first frame gets its length only when there is a second.
         let head = if self.frames == 1 { 2 * ENTRY_HEAD } else { ENTRY_HEAD };
         if partial_checksum != self.partial_checksum
+            || self.frames == MAX_BUNDLED as u64
             || gathered + head + len > self.keys.max_bundle()
         {
             return false;
@@ -124,7 +125,7 @@ pub(super) struct Entries<'d> {
 }
 
 impl<'d> Entries<'d> {
-    /// `None` unless `plaintext` is at least two frames and nothing else.
+    /// `None` unless `plaintext` is two frames to [`MAX_BUNDLED`] and nothing else.
     pub(super) fn new(plaintext: &'d mut [u8]) -> Option<Self> {
         let (mut rest, mut frames) = (&*plaintext, 0);
         while !rest.is_empty() {
@@ -136,7 +137,7 @@ impl<'d> Entries<'d> {
             rest = behind.get(len..)?;
             frames += 1;
         }
-        (frames >= 2).then_some(Self { rest: plaintext, frames })
+        (2..=MAX_BUNDLED).contains(&frames).then_some(Self { rest: plaintext, frames })
     }
 
     /// Frames that are left.

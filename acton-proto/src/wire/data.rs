@@ -18,6 +18,8 @@ pub const MIN_FRAME: usize = 14;
 pub const ENTRY_HEAD: usize = 2;
 /// The least plaintext of a bundle: two of the least frames. One frame alone goes as DATA.
 pub const BUNDLE_MIN_LEN: usize = 2 * (ENTRY_HEAD + MIN_FRAME);
+/// The most frames of a bundle: what one datagram can have its receiver do is bounded.
+pub const MAX_BUNDLED: usize = 64;
 
 /// Bit 0 of the flags: the inner checksum is partial.
 const FLAG_CSUM: u8 = 1;

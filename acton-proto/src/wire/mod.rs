@@ -24,7 +24,7 @@ mod hello;
 mod payload;
 
 pub use control::{Bye, CONTROL_MIN_LEN, Control, ECHO_LEN};
-pub use data::{BUNDLE_MIN_LEN, ENTRY_HEAD, Fragment, HEADER_LEN, Header, Kind};
+pub use data::{BUNDLE_MIN_LEN, ENTRY_HEAD, Fragment, HEADER_LEN, Header, Kind, MAX_BUNDLED};
 pub use data::{MAX_FRAGMENTS, MIN_FRAME, OVERHEAD, TAG_LEN};
 pub use hello::{HELLO_LEN, HELLO_MAC1, HELLO_MAC2, WELCOME_MAC1};
 pub use hello::{Hello, RESET_LEN, RETRY_LEN, Reset, Retry, WELCOME_LEN, Welcome};

@@ -119,7 +119,15 @@ fn lie(world: &World, input: &mut Input<'_>) -> Option<Packet> {
     let plaintext = match kind {
         Kind::Control => input.chunk().to_vec(),
         // Nothing that looks like an honest one's.
-        Kind::Bundle { .. } => input.chunk().iter().map(|byte| byte | 0x80).collect(),
+        Kind::Bundle { .. } if input.below(2) == 0 => {
+            input.chunk().iter().map(|byte| byte | 0x80).collect()
+        }
+        Kind::Bundle { .. } => (0..input.below(70))
+            .flat_map(|_| {
+                let len = 13 + input.below(50) as u16;
+                [&len.to_be_bytes()[..], &vec![0xee; usize::from(len)]].concat()
+            })
+            .collect(),
         Kind::Data { .. } => vec![0xee; usize::from(input.u16() % 2000)],
     };
     let mut bytes = [&[0; HEADER_LEN][..], &plaintext, &[0; TAG_LEN]].concat();

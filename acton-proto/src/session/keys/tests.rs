@@ -264,13 +264,16 @@ fn a_bundle_is_frames_to_its_end_or_nothing() {
         (entries(&[(u16::MAX, 60), (60, 60)]), all, false, 0),
         ([&honest[..], &[0]].concat(), all, false, 0),
         (honest[..honest.len() - 1].to_vec(), all, false, 0),
+        // As many as there may be, and one more.
+        (entries(&[(14, 14); 64]), all, false, 64),
+        (entries(&[(14, 14); 65]), all, false, 0),
         // As long as a frame may be, and longer.
-        (entries(&[(100, 100), (96, 96)]), all, false, 2),
-        (entries(&[(100, 100), (97, 97)]), all, false, 0),
+        (entries(&[(1_000, 1_000), (76, 76)]), all, false, 2),
+        (entries(&[(1_000, 1_000), (77, 77)]), all, false, 0),
     ];
     for (number, (plaintext, caps, partial_checksum, frames)) in cases.into_iter().enumerate() {
         let (client, mut server) = pair(Suite::Aes256Gcm);
-        (server.setup.caps, server.setup.max_frame) = (caps, 200);
+        (server.setup.caps, server.setup.max_frame) = (caps, 1_080);
         let mut datagram = [&[0; HEADER_LEN][..], &plaintext, &[0; TAG_LEN]].concat();
         let mut counter = client.reserve(NOW, 1).unwrap();
         counter.seal(Kind::Bundle { partial_checksum }, &mut datagram).unwrap();
