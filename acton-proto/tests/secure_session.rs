@@ -130,6 +130,25 @@ fn a_link_that_one_end_calls_tiny_carries_frames_all_the_same() {
 }
 
 #[test]
+fn an_idle_session_costs_no_large_datagrams() {
+    let mut rig = Rig::connected();
+    rig.run(SECOND * 30);
+    assert_eq!(rig.stations[0].client.keys().unwrap().link().path_mtu(), 1472);
+    // Rekeys are due meanwhile, and KEEPALIVE; the path is searched anew only where it is smaller
+    // than both ends.
+    rig.wire.clear();
+    rig.run(SECOND * 3600);
+    let longest = rig.wire.iter().map(|packet| packet.bytes.len()).max();
+    assert!(longest < Some(1000), "{longest:?}");
+    // A large frame has its path confirmed, once.
+    let packet = rig.seal(0, &frame(1, 1400)).remove(0);
+    rig.carry(packet);
+    rig.wire.clear();
+    rig.run(SECOND * 60);
+    assert_eq!(rig.wire.iter().filter(|packet| packet.bytes.len() == 1472).count(), 1);
+}
+
+#[test]
 fn a_path_that_shrinks_in_silence_is_noticed() {
     let mut rig = Rig::connected();
     rig.run(SECOND);

@@ -16,8 +16,9 @@ use secure_rig::{SECOND, Seeded, WALL, client_config, server_config};
 use simnet::{Link, Node, Rng, Simulation, for_seeds};
 
 /// How long a tunnel may need once nothing disturbs it: the loss is noticed after 13 s, or a BYE
-/// keeps the client away for 8 s, and the next HELLO may be 30 s off.
-const HEALED_AFTER: Duration = Duration::from_secs(50);
+/// keeps the client away for 8 s, and the next HELLO may be 30 s off. A path that has shrunk is
+/// noticed 9 s after the first frame that is too large for it, which may be long in coming.
+const HEALED_AFTER: Duration = Duration::from_secs(90);
 
 fn server_addr() -> SocketAddr {
     SocketAddr::from(([192, 0, 2, 1], 8443))
@@ -290,7 +291,7 @@ fn bad_link(rng: &mut Rng) -> Link {
 
 #[test]
 fn whatever_happens_the_tunnel_comes_back() {
-    for_seeds(2_000, |seed| {
+    for_seeds(1_500, |seed| {
         let mut rng = Rng::new(seed);
         let clients = 3_u8;
         let mut sim = network(seed, clients, bad_link(&mut rng), SECOND * 2);

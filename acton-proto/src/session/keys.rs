@@ -143,7 +143,9 @@ impl Reservation<'_> {
         let counter = self.counters.next().ok_or(SealError::Expired)?;
         let header = Header { kind, receiver_id: self.keys.setup.remote_id, counter };
         datagram[..HEADER_LEN].copy_from_slice(&header.encode());
-        self.keys.link.note_size(datagram.len());
+        if kind != Kind::Control {
+            self.keys.link.note_size(datagram.len());
+        }
         if self.keys.seal.seal(counter, datagram) { Ok(()) } else { Err(SealError::Layout) }
     }
 

@@ -80,7 +80,8 @@ impl Link {
         self.path_mtu.store(size, Relaxed);
     }
 
-    /// Whether a datagram larger than every path carries was sealed since this was last asked.
+    /// Whether a datagram of frames larger than every path carries was sealed since this was last
+    /// asked.
     pub(crate) fn take_large_sent(&self) -> bool {
         self.large_sent.load(Relaxed) && self.large_sent.swap(false, Relaxed)
     }
@@ -98,6 +99,8 @@ impl Link {
         self.last_sent.store(nanos(now), Relaxed);
     }
 
+    /// A datagram of frames was sealed, of so many bytes. Probes do not count, or they would go on for
+    /// ever.
     pub(super) fn note_size(&self, bytes: usize) {
         if bytes > usize::from(BASE_PMTU) && !self.large_sent.load(Relaxed) {
             self.large_sent.store(true, Relaxed);
