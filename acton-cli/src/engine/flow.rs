@@ -68,8 +68,8 @@ impl Flows {
     }
 }
 
-/// What the frames of a flow have in common: the addresses and the protocol, and in a packet that is
-/// no fragment of such a protocol, the ports. What is no IP goes by the MACs.
+/// What the frames of a flow have in common: the addresses, and the ports where the protocol has some
+/// and the packet is no fragment. What is no IP goes by the MACs.
 fn identity(frame: &[u8]) -> (&[u8], &[u8]) {
     ip_identity(frame).unwrap_or((&frame[..frame.len().min(14)], &[]))
 }
