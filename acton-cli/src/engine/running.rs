@@ -90,6 +90,7 @@ impl Workers {
         let thread = thread::Builder::new()
             .name(name)
             .spawn(move || {
+                worker.scheduling.apply_niceness();
                 if worker.scheduling.pin
                     && let Err(error) = pin_to_processor(number)
                 {
