@@ -23,7 +23,7 @@ mod world;
 
 use std::env;
 use std::error::Error;
-use std::fs::{File, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -33,7 +33,7 @@ use clap::{Parser, ValueEnum};
 
 use contender::{LoopEnd, Overlay};
 use instructions::Case;
-use measure::Group;
+use measure::{Group, TcpSettings};
 use report::{Conditions, Report, Row};
 use world::Underlay;
 
@@ -51,6 +51,10 @@ struct Arguments {
     /// Seconds that each TCP transfer is measured
     #[arg(long, default_value = "1", value_parser = seconds)]
     seconds: Duration,
+
+    /// TCP's congestion control; the host's own without it
+    #[arg(long, value_name = "NAME")]
+    congestion_control: Option<String>,
 
     /// Contenders to measure; all without it
     #[arg(long, value_name = "NAMES", value_delimiter = ',',
@@ -76,7 +80,8 @@ struct Arguments {
     bench: bool,
 
     /// Instead: instructions in user space for a frame, counted by valgrind
-    #[arg(long, conflicts_with_all = ["only", "underlay", "figures", "rounds", "seconds"])]
+    #[arg(long, conflicts_with_all = ["only", "underlay", "figures", "rounds", "seconds",
+          "congestion_control"])]
     instructions: bool,
 
     #[command(flatten)]
@@ -88,6 +93,9 @@ struct Arguments {
 
 /// How long is looked, once all contenders run and before they are measured, what others do to the processors.
 const LOOK: Duration = Duration::from_secs(2);
+
+/// See tcp(7).
+const HOST_CONGESTION_CONTROL: &str = "/proc/sys/net/ipv4/tcp_congestion_control";
 
 fn seconds(text: &str) -> std::result::Result<Duration, String> {
     let seconds = text.parse().ok().filter(|seconds| (0.1..=3_600.0).contains(seconds));
@@ -178,6 +186,13 @@ fn compare(arguments: &Arguments) -> Result<usize> {
         [] => Group::value_variants(),
         some => some,
     };
+    let tcp = TcpSettings {
+        window: arguments.seconds,
+        congestion_control: match &arguments.congestion_control {
+            Some(name) => name.clone(),
+            None => fs::read_to_string(HOST_CONGESTION_CONTROL)?.trim().to_owned(),
+        },
+    };
     let (mut failures, mut others) = (0, Vec::new());
     let mut failed = |name: &str, underlay: Underlay, error: &Failure| {
         failures += 1;
@@ -199,7 +214,7 @@ fn compare(arguments: &Arguments) -> Result<usize> {
                 }
             }
             others.push(measure::busy(LOOK)?);
-            let figures = measure::all(&overlays, groups, arguments.seconds);
+            let figures = measure::all(&overlays, groups, &tcp);
             for (row, figures) in running.into_iter().zip(figures) {
                 match figures {
                     Ok(figures) => row.rounds.push(figures),
@@ -209,7 +224,7 @@ fn compare(arguments: &Arguments) -> Result<usize> {
         }
     }
     let rows = contestants.into_iter().flat_map(|(_, rows)| rows).collect();
-    let conditions = Conditions::new(arguments.rounds, arguments.seconds, &others);
+    let conditions = Conditions::new(arguments.rounds, tcp, &others);
     let report = Report { conditions, rows };
     print!("{}", report::text(&report));
     if let Some(folder) = &arguments.write {

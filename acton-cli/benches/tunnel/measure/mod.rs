@@ -5,13 +5,12 @@ mod frames;
 mod rtt;
 mod tcp;
 
-use std::time::Duration;
-
 use clap::ValueEnum;
 
 pub(crate) use cpu::busy;
 pub(crate) use frames::Lane;
 use tcp::Direction;
+pub(crate) use tcp::Settings as TcpSettings;
 
 use crate::Result;
 use crate::contender::Overlay;
@@ -95,16 +94,15 @@ pub(crate) enum Group {
     Idle,
 }
 
-/// Measures `groups` of overlays that run side by side, each while the others are idle; each TCP
-/// transfer takes `window` and its warm-up.
+/// Measures `groups` of overlays that run side by side, each while the others are idle.
 pub(crate) fn all(
     overlays: &[(&str, Overlay)],
     groups: &[Group],
-    window: Duration,
+    tcp: &TcpSettings,
 ) -> Vec<Result<Figures>> {
     let loaded = |(name, overlay): &(&str, Overlay)| {
         eprintln!("  {name}");
-        one(overlay, groups, window)
+        one(overlay, groups, tcp)
     };
     let mut results: Vec<_> = overlays.iter().map(loaded).collect();
     if groups.contains(&Group::Idle) {
@@ -125,10 +123,10 @@ pub(crate) fn all(
 }
 
 /// All but the idle round trips.
-fn one(overlay: &Overlay, groups: &[Group], window: Duration) -> Result<Figures> {
+fn one(overlay: &Overlay, groups: &[Group], settings: &TcpSettings) -> Result<Figures> {
     let mut figures = Figures::default();
     if groups.contains(&Group::Tcp) {
-        transfers(overlay, window, &mut figures)?;
+        transfers(overlay, settings, &mut figures)?;
     }
     if groups.contains(&Group::Frames) {
         let rates = frames::measure(overlay)?;
@@ -141,16 +139,17 @@ fn one(overlay: &Overlay, groups: &[Group], window: Duration) -> Result<Figures>
         }
     }
     if groups.contains(&Group::Loaded) {
-        let loaded = tcp::under_load(overlay, Direction::ToServer, 1, |_| rtt::loaded(overlay))?;
+        let ping = |_: &_| rtt::loaded(overlay);
+        let loaded = tcp::under_load(overlay, Direction::ToServer, 1, settings, ping)?;
         figures.set(Quantity::RttLoaded, loaded.median.as_secs_f64() * 1e6);
         figures.set(Quantity::RttLoadedTail, loaded.p99.as_secs_f64() * 1e6);
     }
     Ok(figures)
 }
 
-fn transfers(overlay: &Overlay, window: Duration, figures: &mut Figures) -> Result<()> {
-    let to_server = tcp::measure(overlay, Direction::ToServer, 1, window)?;
-    let to_client = tcp::measure(overlay, Direction::ToClient, 1, window)?;
+fn transfers(overlay: &Overlay, settings: &TcpSettings, figures: &mut Figures) -> Result<()> {
+    let to_server = tcp::measure(overlay, Direction::ToServer, 1, settings)?;
+    let to_client = tcp::measure(overlay, Direction::ToClient, 1, settings)?;
     figures.set(Quantity::TcpToServer, to_server.gigabits_a_second());
     figures.set(Quantity::TcpToClient, to_client.gigabits_a_second());
     if !overlay.process_groups().is_empty() {
@@ -161,7 +160,7 @@ fn transfers(overlay: &Overlay, window: Duration, figures: &mut Figures) -> Resu
         (Quantity::StreamsToServer, Direction::ToServer),
         (Quantity::StreamsToClient, Direction::ToClient),
     ] {
-        let carried = tcp::measure(overlay, direction, STREAMS, window)?;
+        let carried = tcp::measure(overlay, direction, STREAMS, settings)?;
         figures.set(quantity, carried.gigabits_a_second());
     }
     Ok(())

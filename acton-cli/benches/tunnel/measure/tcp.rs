@@ -1,10 +1,13 @@
 //! TCP streams, as fast as they go.
 
+use std::ffi::OsString;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use nix::sys::socket::{setsockopt, sockopt};
 
 use super::cpu;
 use crate::Result;
@@ -16,6 +19,15 @@ const WARM_UP: Duration = Duration::from_millis(300);
 const CHUNK: usize = 256 * 1024;
 /// A stream that stands still for so long has failed.
 const STALLED: Duration = Duration::from_secs(5);
+
+/// How TCP is measured.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    /// How long a transfer is, after its warm-up.
+    pub(crate) window: Duration,
+    /// What fills the queues, by its name of tcp(7).
+    pub(crate) congestion_control: String,
+}
 
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Direction {
@@ -42,16 +54,17 @@ impl Carried {
     }
 }
 
-/// Counts for `window` what so many streams carry at once.
+/// Counts for a window what so many streams carry at once.
 pub(super) fn measure(
     overlay: &Overlay,
     direction: Direction,
     streams: usize,
-    window: Duration,
+    settings: &Settings,
 ) -> Result<Carried> {
     let processes = overlay.process_groups();
-    let carried =
-        under_load(overlay, direction, streams, |received| count(window, received, &processes))?;
+    let carried = under_load(overlay, direction, streams, settings, |received| {
+        count(settings.window, received, &processes)
+    })?;
     if carried.bytes == 0 {
         return Err("no TCP payload came through".into());
     }
@@ -64,6 +77,7 @@ pub(super) fn under_load<T>(
     overlay: &Overlay,
     direction: Direction,
     streams: usize,
+    settings: &Settings,
     body: impl FnOnce(&AtomicU64) -> Result<T>,
 ) -> Result<T> {
     let mut pairs = Vec::new();
@@ -73,6 +87,9 @@ pub(super) fn under_load<T>(
             Direction::ToServer => (client, server),
             Direction::ToClient => (server, client),
         };
+        let control = &settings.congestion_control;
+        setsockopt(&sender, sockopt::TcpCongestion, &OsString::from(control))
+            .map_err(|errno| format!("TCP with congestion control {control}: {errno}"))?;
         sender.set_write_timeout(Some(STALLED))?;
         receiver.set_read_timeout(Some(STALLED))?;
         pairs.push((sender, receiver));

@@ -4,13 +4,14 @@ use super::{Conditions, Report, Row};
 use crate::measure::Quantity;
 
 pub(super) fn render(report: &Report) -> String {
-    let Conditions { rounds, window, kernel, processor, cores, others } = &report.conditions;
+    let Conditions { rounds, tcp, kernel, processor, cores, others } = &report.conditions;
     let rows: Vec<_> =
         report.rows.iter().filter(|row| !row.rounds.is_empty()).map(result).collect();
     format!(
-        "{{\n  \"rounds\": {rounds},\n  \"seconds\": {},\n  \"kernel\": {},\n  \
+        "{{\n  \"rounds\": {rounds},\n  \"seconds\": {},\n  \"congestion_control\": {},\n  \"kernel\": {},\n  \
          \"processor\": {},\n  \"cores\": {cores},\n  \"others\": {others:.3},\n  \"results\": [\n{}\n  ]\n}}\n",
-        window.as_secs_f64(),
+        tcp.window.as_secs_f64(),
+        string(&tcp.congestion_control),
         string(kernel),
         string(processor),
         rows.join(",\n")

@@ -8,10 +8,9 @@ mod table;
 use std::fs;
 use std::path::Path;
 use std::thread;
-use std::time::Duration;
 
 use crate::contender::{LOOP, VXLAN};
-use crate::measure::{Figures, Quantity};
+use crate::measure::{Figures, Quantity, TcpSettings};
 use crate::world::Underlay;
 use crate::{Failure, Result};
 
@@ -115,7 +114,7 @@ const BUSY: f64 = 0.05;
 #[derive(Debug)]
 pub(crate) struct Conditions {
     rounds: u32,
-    window: Duration,
+    tcp: TcpSettings,
     kernel: String,
     processor: String,
     cores: usize,
@@ -125,7 +124,7 @@ pub(crate) struct Conditions {
 
 impl Conditions {
     /// `others`: the share of the processors' time that others took, 0 to 1, before each round.
-    pub(crate) fn new(rounds: u32, window: Duration, others: &[f64]) -> Self {
+    pub(crate) fn new(rounds: u32, tcp: TcpSettings, others: &[f64]) -> Self {
         let kernel = nix::sys::utsname::uname()
             .map_or_else(|_| "?".to_owned(), |name| name.release().to_string_lossy().into_owned());
         let processors = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -133,7 +132,7 @@ impl Conditions {
         let processor = model.and_then(|line| line.split_once(": ")).map_or("?", |(_, name)| name);
         Self {
             rounds,
-            window,
+            tcp,
             kernel,
             processor: processor.to_owned(),
             cores: thread::available_parallelism().map_or(0, usize::from),
@@ -148,11 +147,12 @@ impl Conditions {
         let Self { rounds, processor, cores, others, .. } = self;
         let median =
             if *rounds == 1 { "one round".into() } else { format!("medians of {rounds} rounds") };
-        let seconds = self.window.as_secs_f64();
+        let seconds = self.tcp.window.as_secs_f64();
+        let congestion_control = &self.tcp.congestion_control;
         let warning = if *others > BUSY { ": too much to rely on the figures" } else { "" };
         format!(
-            "{cores} cores of {processor}, Linux {kernel}; {median}, {seconds} s a TCP transfer; \
-             other programs took {:.0} % of the processors{warning}.",
+            "{cores} cores of {processor}, Linux {kernel}; {median}, {seconds} s a TCP transfer \
+             with {congestion_control}; other programs took {:.0} % of the processors{warning}.",
             others * 100.0
         )
     }
