@@ -3,7 +3,6 @@
 
 mod support;
 
-use std::fs;
 use std::process::Command;
 
 use acton_netns::{Namespace, Veth, veth};
@@ -21,7 +20,6 @@ testbed::main! {
     other_ports_and_names_work,
     an_open_server_warns_and_a_closed_one_does_not,
     counters_are_logged_on_request,
-    threads_have_the_niceness_asked_for,
 }
 
 /// `acton` with environment variables for its settings.
@@ -168,29 +166,5 @@ fn counters_are_logged_on_request() {
     server.wait_for("counters:");
     assert!(counter(&server.log(), "tap.written.frames") >= 1);
     assert!(answers(&world.clients[0], ROOT_V4));
-    server.stop();
-}
-
-fn threads_have_the_niceness_asked_for() {
-    let world = World::new(0);
-    let server = world.serve(&["--workers", "2", "--nice", "7"]);
-    let niceness = || {
-        let threads = fs::read_dir(format!("/proc/{}/task", server.id())).unwrap();
-        let mut threads: Vec<_> = threads
-            .map(|thread| {
-                let stat = fs::read_to_string(thread.unwrap().path().join("stat")).unwrap();
-                let (start, rest) = stat.rsplit_once(')').unwrap();
-                let (_, name) = start.split_once('(').unwrap();
-                // Field 19 of proc_pid_stat(5), of which the name is the second.
-                (name.to_owned(), rest.split_whitespace().nth(16).unwrap().to_owned())
-            })
-            .filter(|(name, _)| name.starts_with("acton-worker") || name == "acton-control")
-            .collect();
-        threads.sort();
-        threads
-    };
-    let expected = ["acton-control", "acton-worker-0", "acton-worker-1"];
-    let expected = expected.map(|name| (name.to_owned(), "7".to_owned()));
-    wait_until("each thread has its niceness", || niceness() == expected);
     server.stop();
 }

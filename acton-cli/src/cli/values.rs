@@ -45,18 +45,11 @@ pub(super) struct SchedulingOptions {
     /// Keep each thread that moves frames on a processor of its own
     #[arg(long)]
     pin: bool,
-
-    /// Niceness of its threads, -20 (most processor time) to 19; -10 unless it was started with
-    /// another than 0
-    #[arg(long, value_name = "NICENESS", allow_negative_numbers = true,
-          value_parser = clap::value_parser!(i32).range(-20..=19))]
-    nice: Option<i32>,
 }
 
 impl From<SchedulingOptions> for Scheduling {
     fn from(options: SchedulingOptions) -> Self {
-        let SchedulingOptions { busy_poll, pin, nice } = options;
-        Self { busy_poll: Duration::from_micros(busy_poll.into()), pin, nice }
+        Self { busy_poll: Duration::from_micros(options.busy_poll.into()), pin: options.pin }
     }
 }
 

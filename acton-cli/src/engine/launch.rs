@@ -110,12 +110,10 @@ impl<M: Send + 'static> Launch<M> {
     ) -> Result<Running, Error> {
         let local_addr =
             self.sockets[0].local_addr().map_err(Error::system("read the UDP address"))?;
-        let (inbox, workers, scheduling) = (self.inbox, self.workers, self.scheduling);
+        let (inbox, workers) = (self.inbox, self.workers);
         let thread = thread::Builder::new()
             .name("acton-control".to_owned())
             .spawn(move || {
-                // Workers that are busy would else keep it waiting.
-                scheduling.apply_niceness();
                 // The inbox goes first, also in a panic: a worker that fails then must not wait for
                 // room in it while it is waited for.
                 let _workers = workers;

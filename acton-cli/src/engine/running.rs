@@ -90,7 +90,6 @@ impl Workers {
         let thread = thread::Builder::new()
             .name(name)
             .spawn(move || {
-                worker.scheduling.apply_niceness();
                 if worker.scheduling.pin
                     && let Err(error) = pin_to_processor(number)
                 {

@@ -15,8 +15,6 @@ pub(super) struct Variant {
     mtu: u32,
     /// One worker at the server, as at the client, rather than one for each core.
     one_worker: bool,
-    /// With the niceness that programs have, as the peers.
-    nice_0: bool,
     suite: Option<&'static str>,
     /// The end, by its subcommand, that runs under callgrind.
     callgrind: Option<&'static str>,
@@ -29,16 +27,9 @@ impl Variant {
 }
 
 /// With the suite that both ends like best on this machine.
-pub(super) const SECURE: Variant = Variant {
-    plain: false,
-    mtu: OVERLAY.mtu,
-    one_worker: false,
-    nice_0: false,
-    suite: None,
-    callgrind: None,
-};
+pub(super) const SECURE: Variant =
+    Variant { plain: false, mtu: OVERLAY.mtu, one_worker: false, suite: None, callgrind: None };
 pub(super) const ONE_WORKER: Variant = Variant { one_worker: true, ..SECURE };
-pub(super) const NICE_0: Variant = Variant { nice_0: true, ..SECURE };
 pub(super) const CHACHA: Variant = Variant { suite: Some("chacha"), ..SECURE };
 /// Its own default, as a LAN's: its datagrams would be too large for the underlay, so it has TCP
 /// send smaller segments and cuts other large frames in two.
@@ -103,9 +94,6 @@ impl Acton {
         };
         command.args([subcommand, "--tap-name", OVERLAY.device, "--address", net]);
         command.args(["--mtu", &self.variant.mtu.to_string()]);
-        if self.variant.nice_0 {
-            command.args(["--nice", "0"]);
-        }
         if let Some(suite) = self.variant.suite {
             command.args(["--suite", suite]);
         }

@@ -51,12 +51,11 @@ pub(crate) trait Contender {
 type Find = fn(&str) -> Result<Box<dyn Contender>>;
 
 /// The name of each, and how it is found, in the order of the table.
-pub(crate) const ALL: [(&str, Find); 25] = [
+pub(crate) const ALL: [(&str, Find); 24] = [
     (VETH, |_| veth::find()),
     (VXLAN, |_| vxlan::find()),
     ("acton", |name| acton::find(name, acton::SECURE)),
     ("acton-one-worker", |name| acton::find(name, acton::ONE_WORKER)),
-    ("acton-nice-0", |name| acton::find(name, acton::NICE_0)),
     ("acton-chacha", |name| acton::find(name, acton::CHACHA)),
     ("acton-mtu-1500", |name| acton::find(name, acton::DEFAULT_MTU)),
     ("acton-plain", |name| acton::find(name, acton::PLAIN)),
