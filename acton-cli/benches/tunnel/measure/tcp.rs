@@ -25,7 +25,7 @@ const STALLED: Duration = Duration::from_secs(5);
 pub(crate) struct Settings {
     /// How long a transfer is, after its warm-up.
     pub(crate) window: Duration,
-    /// What fills the queues, by its name of tcp(7).
+    /// The congestion control, by its name in tcp(7).
     pub(crate) congestion_control: String,
 }
 
@@ -88,8 +88,12 @@ pub(super) fn under_load<T>(
             Direction::ToClient => (server, client),
         };
         let control = &settings.congestion_control;
-        setsockopt(&sender, sockopt::TcpCongestion, &OsString::from(control))
-            .map_err(|errno| format!("TCP with congestion control {control}: {errno}"))?;
+        setsockopt(&sender, sockopt::TcpCongestion, &OsString::from(control)).map_err(|errno| {
+            format!(
+                "TCP with congestion control {control}: {errno}; those that there are: sysctl \
+                 net.ipv4.tcp_available_congestion_control"
+            )
+        })?;
         sender.set_write_timeout(Some(STALLED))?;
         receiver.set_read_timeout(Some(STALLED))?;
         pairs.push((sender, receiver));
