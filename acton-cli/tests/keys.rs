@@ -1,6 +1,8 @@
 //! The commands about keys, as their user has them: a state directory, arguments, pipes.
 #![allow(clippy::unwrap_used)] // a test: the panic is the report
 
+mod support;
+
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -13,6 +15,7 @@ use acton_cli::keys::{
     parse_secret,
 };
 use acton_proto::handshake::{Random, SystemRandom, public_key};
+use support::PublicProgram;
 
 /// A server's and a client's state directory, removed when dropped.
 struct World {
@@ -374,9 +377,8 @@ fn an_ordinary_user_is_told_what_to_do() {
     set_mode(&world.path("server"), 0);
     // Root reads everything, so become nobody, who may not come as far as cargo's directory.
     set_mode(&world.directory, 0o755);
-    let program = world.path("acton");
-    fs::copy(env!("CARGO_BIN_EXE_acton"), &program).unwrap();
-    let mut command = Command::new(program);
+    let program = PublicProgram::new();
+    let mut command = Command::new(program.path());
     command.args(["invite", "--host", "a", "--state"]).arg(world.path("server"));
     if nix::unistd::geteuid().is_root() {
         command.uid(65_534);

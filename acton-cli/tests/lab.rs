@@ -3,15 +3,13 @@
 
 mod support;
 
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
-use std::{env, fs};
 
 use acton_netns::Namespace;
 use nix::sys::signal::Signal;
-use support::{Acton, shell};
+use support::{Acton, PublicProgram, shell};
 
 testbed::main! {
     it_shows_every_client_and_ends_at_once,
@@ -163,24 +161,6 @@ fn try_commands(log: &str, prefix: &str) {
     }
 }
 
-/// A copy of the program where everybody may run it, removed when dropped.
-struct Public(PathBuf);
-
-impl Public {
-    fn new(name: &str) -> Self {
-        let program = env::temp_dir().join(format!("acton-{name}-{}", std::process::id()));
-        fs::copy(ACTON, &program).unwrap();
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-        Self(program)
-    }
-}
-
-impl Drop for Public {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
-}
-
 /// Becomes "nobody", without a capability.
 const AS_NOBODY: &str = "setpriv --reuid=65534 --regid=65534 --clear-groups";
 
@@ -201,9 +181,10 @@ fn user_namespaces_are_allowed() -> bool {
 }
 
 fn an_ordinary_user_is_told_what_is_missing() {
-    let (here, program) = (Namespace::new().unwrap(), Public::new("closed"));
+    let (here, program) = (Namespace::new().unwrap(), PublicProgram::new());
     let arguments = ["--clients", "1", "--seconds", "0"];
-    let (status, log) = lab_within(&here, &as_nobody_with_tun("600"), &program.0, &arguments).end();
+    let (status, log) =
+        lab_within(&here, &as_nobody_with_tun("600"), program.path(), &arguments).end();
     assert_eq!(status.code(), Some(1), "{log}");
     let words = match user_namespaces_are_allowed() {
         true => ["/dev/net/tun", "permission denied", "root"],
@@ -214,8 +195,8 @@ fn an_ordinary_user_is_told_what_is_missing() {
 }
 
 fn an_ordinary_user_has_a_lab_where_the_device_is_open_to_all() {
-    let (here, program) = (Namespace::new().unwrap(), Public::new("open"));
-    let lab = lab_within(&here, &as_nobody_with_tun("666"), &program.0, &["--clients", "2"]);
+    let (here, program) = (Namespace::new().unwrap(), PublicProgram::new());
+    let lab = lab_within(&here, &as_nobody_with_tun("666"), program.path(), &["--clients", "2"]);
     if !user_namespaces_are_allowed() {
         let (status, log) = lab.end();
         assert_eq!(status.code(), Some(1), "{log}");

@@ -19,6 +19,7 @@ mod forge;
 mod impair;
 mod keys;
 mod process;
+mod public;
 mod traffic;
 mod wire;
 
@@ -36,6 +37,7 @@ pub(crate) use forge::Forger;
 pub(crate) use impair::{Impairment, Proxy, Recorded};
 pub(crate) use keys::KeyRing;
 pub(crate) use process::{Acton, Log};
+pub(crate) use public::PublicProgram;
 pub(crate) use traffic::{answers, ping, ping_until_answered, tcp_transfer};
 pub(crate) use wire::{TEST_ETHERTYPE, Wire, frame};
 
