@@ -18,6 +18,9 @@ use crate::sys::mapping::Mapping;
 /// Longest interface name in bytes: `IFNAMSIZ` less the terminator (`linux/if.h`).
 const MAX_NAME: usize = libc::IFNAMSIZ - 1;
 
+/// `PACKET_FANOUT_FLAG_IGNORE_OUTGOING` of linux/if_packet.h.
+const FANOUT_IGNORE_OUTGOING: u16 = 0x4000;
+
 /// What a socket is to be; [`build`](Self::build) opens it.
 ///
 /// The socket is made deaf (protocol 0), gets its filter, options and ring, and is bound last: no
@@ -84,7 +87,8 @@ impl Builder {
         self
     }
 
-    /// Leaves out the frames that this host sends.
+    /// Leaves out the frames that this host sends. In a fanout group, all members must, and kernels
+    /// that do not know it of groups deliver them all the same.
     pub fn ignore_outgoing(mut self, on: bool) -> Self {
         self.ignore_outgoing = on;
         self
@@ -159,7 +163,9 @@ impl Builder {
         self.step("bind the packet socket", sys::bind(&fd, index))?;
         self.check_hardware(&fd)?;
         if let Some(fanout) = self.fanout {
-            let joined = sys::join_fanout(&fd, fanout.group, fanout.type_flags());
+            // The group has a switch of its own, and the socket's does not count in it.
+            let outgoing = if self.ignore_outgoing { FANOUT_IGNORE_OUTGOING } else { 0 };
+            let joined = sys::join_fanout(&fd, fanout.group, fanout.type_flags() | outgoing);
             self.step(
                 "join the fanout group (the interface must be up, and all members bound to it \
                  with the same mode and flags)",
@@ -224,6 +230,8 @@ impl Builder {
             self.step("bypass the queueing discipline", bypass)?;
         }
         if let Some(bytes) = self.receive_buffer {
+            // The option is a C int.
+            let bytes = bytes.min(i32::MAX as usize);
             let set = setsockopt(fd, sockopt::RcvBufForce, &bytes)
                 .or_else(|_| setsockopt(fd, sockopt::RcvBuf, &bytes));
             self.step("set the receive buffer's size", set.map_err(Into::into))?;

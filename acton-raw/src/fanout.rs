@@ -48,7 +48,9 @@ impl Fanout {
             FanoutMode::Random => libc::PACKET_FANOUT_RND,
             FanoutMode::Queue => libc::PACKET_FANOUT_QM,
         };
-        let rollover = if self.rollover { libc::PACKET_FANOUT_FLAG_ROLLOVER } else { 0 };
+        // The kernel refuses the flag beside the mode, which does the same.
+        let rollover = self.rollover && self.mode != FanoutMode::Rollover;
+        let rollover = if rollover { libc::PACKET_FANOUT_FLAG_ROLLOVER } else { 0 };
         let defragment = if self.defragment { libc::PACKET_FANOUT_FLAG_DEFRAG } else { 0 };
         (mode | rollover | defragment) as u16
     }

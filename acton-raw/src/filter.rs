@@ -118,7 +118,10 @@ impl Filter {
             Expression::All(terms) => terms,
             one => vec![one],
         };
-        terms.push(other.0);
+        match other.0 {
+            Expression::All(more) => terms.extend(more),
+            one => terms.push(one),
+        }
         Self(Expression::All(terms))
     }
 
@@ -129,7 +132,10 @@ impl Filter {
             Expression::Any(terms) => terms,
             one => vec![one],
         };
-        terms.push(other.0);
+        match other.0 {
+            Expression::Any(more) => terms.extend(more),
+            one => terms.push(one),
+        }
         Self(Expression::Any(terms))
     }
 

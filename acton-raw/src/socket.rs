@@ -162,7 +162,8 @@ impl RawSocket {
     /// a filter given to the [`Builder`] has no such gap.
     ///
     /// # Errors
-    /// `EINVAL` for a program the kernel finds wrong; the old filter stays then.
+    /// `EINVAL` for a program the kernel finds wrong; the old filter stays then. `ENETDOWN` where
+    /// the interface went down since the last call; the new filter is in force then.
     pub fn set_filter(&self, program: &Program) -> io::Result<()> {
         // Attached for the kernel's check: a wrong program must not cost the queued frames.
         sys::attach_filter(&self.fd, program)?;
@@ -182,10 +183,15 @@ impl RawSocket {
 
     /// Reads what is queued and throws it away.
     fn drain(&self) -> io::Result<()> {
+        let mut down = Ok(());
         loop {
             match message::receive(&self.fd, &mut [], libc::MSG_DONTWAIT) {
                 Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return down,
+                // The kernel tells of it once, ahead of what is queued.
+                Err(error) if error.raw_os_error() == Some(libc::ENETDOWN) => {
+                    down = Err(self.explain(error));
+                }
                 Err(error) => return Err(self.explain(error)),
             }
         }

@@ -38,7 +38,8 @@ impl fmt::Display for Address {
 ///
 /// It is looked up in the network namespace of the thread that opens it, and stays bound to that
 /// namespace. Changes need `CAP_NET_ADMIN` there; reading needs nothing. When the interface has
-/// been renamed or deleted, calls say that there is no such interface.
+/// been renamed or deleted, calls say that there is no such interface; only those about addresses go
+/// by its index, which outlives a name, and one that is deleted has none.
 #[derive(Debug)]
 pub struct Interface {
     name: String,
@@ -221,35 +222,10 @@ impl Interface {
         if prefix_len > 32 {
             return Err(self.error(step(), Errno::EINVAL.into()));
         }
-        // The ioctls know one IPv4 address an interface: they would replace the first, and the
-        // names of aliases ("eth0:1") do not fit into 15 bytes. So netlink adds all the others.
-        let first = !self.addresses()?.iter().any(|address| address.ip.is_ipv4());
-        let result = if first {
-            self.set_first_ipv4(ip, prefix_len, broadcast)
-        } else {
-            self.netlink().add_ipv4(self.index, ip, prefix_len, broadcast)
-        };
+        // Not by ioctl: SIOCSIFADDR gives it the prefix of its class first (10.0.0.0/8, with a
+        // route if the interface is up), and replaces the address that there is.
+        let result = self.netlink().add_ipv4(self.index, ip, prefix_len, broadcast);
         result.map_err(|error| self.error(step(), error))
-    }
-
-    /// Three steps, since SIOCSIFADDR takes prefix and broadcast from the address's class.
-    fn set_first_ipv4(
-        &self,
-        ip: Ipv4Addr,
-        prefix_len: u8,
-        broadcast: Option<Ipv4Addr>,
-    ) -> io::Result<()> {
-        let call = |call, ip: Ipv4Addr| {
-            let mut request = Ifreq::new(&self.name).with(&sockaddr(ip));
-            sys::ifreq(&self.inet, call, &mut request)
-        };
-        call(IfreqCall::SetAddress, ip)?;
-        call(IfreqCall::SetNetmask, netmask(prefix_len))
-            .and_then(|()| {
-                call(IfreqCall::SetBroadcast, broadcast.unwrap_or(Ipv4Addr::UNSPECIFIED))
-            })
-            // 0.0.0.0 takes the half-made address away again.
-            .inspect_err(|_| drop(call(IfreqCall::SetAddress, Ipv4Addr::UNSPECIFIED)))
     }
 
     /// Takes an address away. With the first IPv4 address of a subnet its others of that subnet go
@@ -353,14 +329,6 @@ impl Interface {
     fn error(&self, step: impl Into<String>, error: io::Error) -> Error {
         Error::os(&self.name, step, error)
     }
-}
-
-/// `struct sockaddr_in` of ip(7).
-fn sockaddr(ip: Ipv4Addr) -> [u8; 16] {
-    let mut sockaddr = [0; 16];
-    sockaddr[..2].copy_from_slice(&(libc::AF_INET as u16).to_ne_bytes());
-    sockaddr[4..8].copy_from_slice(&ip.octets());
-    sockaddr
 }
 
 fn netmask(prefix_len: u8) -> Ipv4Addr {

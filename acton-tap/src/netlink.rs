@@ -1,5 +1,5 @@
-//! As much of rtnetlink(7) as has no ioctl: further IPv4 addresses, their removal, the list of all
-//! addresses, and what a link is and belongs to.
+//! As much of rtnetlink(7) as has no ioctl that does it well: IPv4 addresses, their removal, the
+//! list of all addresses, and what a link is and belongs to.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

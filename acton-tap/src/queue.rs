@@ -29,7 +29,8 @@ use crate::vnet::Offloads;
 /// | errno | when |
 /// |---|---|
 /// | `EIO` | sending while the interface is down |
-/// | `EINVAL` | sending less than an Ethernet header, or a bad vnet header |
+/// | `EINVAL` | sending less than an Ethernet header, a bad vnet header, or more than 1,024 pieces |
+/// | `EINVAL` | receiving, when the buffer has no room for the vnet header; the frame is lost |
 /// | `EFAULT` | receiving, when the interface was deleted during the wait |
 /// | `EBADFD` | either, after the interface was deleted |
 ///
@@ -70,6 +71,10 @@ impl Queue {
     /// # Errors
     /// Those listed at [`Queue`].
     pub fn send_vectored(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        // The standard library would write the first 1,024: a frame, but not this one.
+        if pieces.len() > libc::UIO_MAXIOV as usize {
+            return Err(Errno::EINVAL.into());
+        }
         (&self.file).write_vectored(pieces)
     }
 
@@ -145,8 +150,11 @@ impl Queue {
 
     fn set_attached(&self, flag: i32, step: &str, if_invalid: &'static str) -> Result<(), Error> {
         let mut request = Ifreq::new("").with(&(flag as u16).to_ne_bytes());
-        sys::ifreq(self, IfreqCall::TunQueue, &mut request)
-            .map_err(|error| self.error(step, error).advise(Errno::EINVAL, if_invalid))
+        sys::ifreq(self, IfreqCall::TunQueue, &mut request).map_err(|error| match self.status() {
+            // Of a TAP that is gone the kernel says EINVAL too.
+            Err(gone) => gone,
+            Ok(_) => self.error(step, error).advise(Errno::EINVAL, if_invalid),
+        })
     }
 
     /// Sets the carrier of the TAP (`TUNSETCARRIER`, Linux 5.0): without it the interface is up but
@@ -200,7 +208,7 @@ impl Queue {
     /// all of TSO, then everything. Only for a TAP with the vnet header.
     ///
     /// # Errors
-    /// The TAP is gone.
+    /// It has no vnet header, or the TAP is gone.
     pub fn set_offloads(&self, offloads: Offloads) -> Result<Offloads, Error> {
         if !offloads.is_empty() && self.status()?.flags() & libc::IFF_VNET_HDR as u16 == 0 {
             return Err(Error::OffloadsWithoutHeader);

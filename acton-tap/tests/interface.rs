@@ -3,9 +3,13 @@
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::AsRawFd;
 
 use acton_tap::{Interface, MacAddr, Tap};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, socket,
+};
 use testbed::sh;
 
 mod util;
@@ -158,6 +162,26 @@ fn the_first_ipv4_address() {
     }
 }
 
+/// Nor for a moment: traffic of the whole class would go into the TAP.
+fn an_ipv4_address_makes_no_route_of_its_class() {
+    let tap = tap();
+    tap.interface().up().unwrap();
+    let route = SockProtocol::NetlinkRoute;
+    let monitor =
+        socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_NONBLOCK, route).unwrap();
+    let groups = libc::RTMGRP_IPV4_ROUTE as u32;
+    bind(monitor.as_raw_fd(), &NetlinkAddr::new(0, groups)).unwrap();
+    tap.interface().add_address(ip("10.9.8.7"), 24).unwrap();
+    // A struct nlmsghdr of 16 bytes, then the family and the prefix's length.
+    let mut prefixes = Vec::new();
+    let mut message = [0; 1024];
+    while recv(monitor.as_raw_fd(), &mut message, MsgFlags::empty()).is_ok() {
+        prefixes.push(message[17]);
+    }
+    assert!(prefixes.contains(&24), "{prefixes:?}");
+    assert!(!prefixes.contains(&8), "{prefixes:?}");
+}
+
 fn a_broadcast_address_of_one_s_own() {
     let tap = tap();
     let interface = tap.interface();
@@ -269,6 +293,7 @@ testbed::main! {
     up_and_down,
     several_ipv4_addresses,
     the_first_ipv4_address,
+    an_ipv4_address_makes_no_route_of_its_class,
     a_broadcast_address_of_one_s_own,
     ipv6_addresses,
     addresses_of_many,

@@ -129,16 +129,26 @@ fn only_what_can_be_partial_is_taken_as_partial() {
     let fragment = packet.clone().with(|packet| packet.fragment = 0x2000).partial();
     let other = [vec![0xff; 12], vec![8, 6], vec![0; 46]].concat();
     let none = Vec::new();
+    // A UDP packet behind so many extension headers that the vnet header cannot say where it starts.
+    let plain = Packet::new(true, true, 0).partial();
+    let (headers, datagram) = plain.split_at(14 + 40);
+    let extension = |next, units| [vec![next, units], vec![0; 8 * usize::from(units) + 6]].concat();
+    let extensions = [extension(60, 255).repeat(31), extension(17, 253)].concat();
+    let mut far = [headers, &extensions, datagram].concat();
+    let length = u16::try_from(far.len() - 14 - 40).unwrap();
+    far[18..20].copy_from_slice(&length.to_be_bytes());
+    far[20] = 60;
+    assert!(14 + 40 + extensions.len() > 65_535);
     let mut written = 0;
     let mut coalescer = Coalescer::new(Offloads::all());
     let mut batch = coalescer.batch(|super_frame| written += super_frame.frames());
-    for frame in [&padded, &fragment, &other, &none] {
+    for frame in [&padded, &fragment, &other, &none, &far] {
         assert_eq!(partial_checksum(frame), None);
         assert_eq!(batch.push(frame, Trust::Partial), Err(NotPartial));
         batch.push(frame, Trust::Verify).unwrap();
     }
     drop(batch);
-    assert_eq!(written, 4);
+    assert_eq!(written, 5);
     // Extension headers do not hide it.
     for kind in [0, 43, 60] {
         let extended = Packet::new(true, false, 9).with(|packet| {
@@ -335,6 +345,17 @@ fn bad_super_frames_are_refused() {
     });
     let (header, frame) = long.super_frame(5);
     assert_eq!(refused(header, &frame, 1514), Malformed::LongHead(14 + 40 + 256 + 20));
+    // More than an IP header can tell: no kernel sends it, but the bytes can be written.
+    let mut frame = Packet::new(false, true, 100).partial();
+    frame.resize(70_000, 0);
+    let header = VnetHeader {
+        checksum: elsewhere,
+        gso: Some(Gso { kind: GsoKind::Udp, size: NonZeroU16::MAX, ecn: false }),
+        header_len: 42,
+    };
+    assert_eq!(refused(header, &frame, 1 << 17), Malformed::LongPacket(20 + 8 + 65_535));
+    let gso = Some(Gso { kind: GsoKind::Udp, size: NonZeroU16::new(65_507).unwrap(), ecn: false });
+    assert!(Segments::new(&VnetHeader { gso, ..header }, &frame, 1 << 17, Fill::Full).is_ok());
 }
 
 #[test]

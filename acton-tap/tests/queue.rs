@@ -51,6 +51,16 @@ fn gather_and_scatter() {
     assert_eq!([&header[..], &payload[..86]].concat(), sent);
 }
 
+fn as_many_pieces_as_a_call_takes() {
+    let (left, right) = bridged_pair();
+    let (left, right) = (&left.queues()[0], &right.queues()[0]);
+    let sent = frame(1025);
+    let pieces: Vec<_> = sent.chunks(1).map(IoSlice::new).collect();
+    assert_eq!(errno(left.send_vectored(&pieces)), Errno::EINVAL);
+    assert_eq!(left.send_vectored(&pieces[..1024]).unwrap(), 1024);
+    assert_eq!(next_frame(right, EXPERIMENT), sent[..1024]);
+}
+
 fn a_short_buffer_cuts_the_frame() {
     let (left, right) = bridged_pair();
     left.queues()[0].send(&frame(100)).unwrap();
@@ -176,6 +186,17 @@ fn one_queue_does_not_detach() {
     assert!(error.contains("t0: cannot detach a queue: only a TAP built with several"), "{error}");
 }
 
+fn a_deleted_tap_has_no_queue_to_detach() {
+    let tap = quiet_tap(2);
+    tap.queues()[1].detach().unwrap();
+    let error = tap.queues()[1].detach().unwrap_err().to_string();
+    assert!(error.contains("a queue that is attached"), "{error}");
+    sh("ip link del t0");
+    for error in [tap.queues()[0].detach().unwrap_err(), tap.queues()[1].attach().unwrap_err()] {
+        assert_eq!(error.raw_os_error(), Some(Errno::EBADFD as i32), "{error}");
+    }
+}
+
 /// Runs `read` on a thread, lets it block, then calls `after`, and gives what `read` returned.
 fn blocked<T: Send + 'static>(
     read: impl FnOnce() -> T + Send + 'static,
@@ -282,12 +303,14 @@ fn down_means_no_frames() {
 testbed::main! {
     frames_of_every_length,
     gather_and_scatter,
+    as_many_pieces_as_a_call_takes,
     a_short_buffer_cuts_the_frame,
     read_and_write,
     non_blocking,
     the_descriptor_comes_and_goes,
     every_queue_gets_frames,
     one_queue_does_not_detach,
+    a_deleted_tap_has_no_queue_to_detach,
     a_blocked_reader_is_stopped,
     a_stop_ends_several_readers,
     recv_or_stopped_receives,

@@ -327,6 +327,18 @@ fn too_long_and_empty_programs_are_refused() {
     assert!(Program::new(vec![ret; 4097]).is_err());
 }
 
+/// However they are joined: each way is one list, not a tree as deep as it is long.
+#[test]
+fn long_joins_are_flat() {
+    let ports = || (1..=5_000).map(Filter::destination_port);
+    for joined in [ports().reduce(Filter::or), ports().reduce(|all, one| one.or(all))] {
+        assert!(matches!(joined.unwrap().compile(1), Err(FilterError::TooLong { .. })));
+    }
+    for joined in [ports().reduce(Filter::and), ports().reduce(|all, one| one.and(all))] {
+        assert!(matches!(joined.unwrap().compile(1), Err(FilterError::TooLong { .. })));
+    }
+}
+
 #[test]
 fn programs_decode_no_deeper_than_asked() {
     let mac = Filter::mac(MacAddr::broadcast()).compile(1).unwrap();

@@ -9,15 +9,18 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::check;
 use crate::frame::{Checksum, FrameMeta, PacketType, VlanTag};
 
-/// Most frames a system call takes or gives here. The headers live on the stack, 15 KiB of them
+/// Most frames a system call takes or gives here. The headers live on the stack, 23 KiB of them
 /// at this size; beyond it the cost of a call no longer shows.
 pub(crate) const MAX_BATCH: usize = 64;
 
 /// Room for the two control messages asked for, auxiliary data and a time stamp, 72 bytes on
-/// 64-bit machines; aligned as `struct cmsghdr`.
+/// 64-bit machines, and for those that who has the socket's descriptor may ask for besides;
+/// aligned as `struct cmsghdr`. The kernel cuts what does not fit.
 #[derive(Clone, Copy)]
 #[repr(C, align(8))]
-struct Control([u8; 128]);
+struct Control([u8; CONTROL_LEN]);
+
+const CONTROL_LEN: usize = 256;
 
 /// What the kernel fills in for one frame besides its bytes.
 #[derive(Clone, Copy)]
@@ -40,7 +43,7 @@ impl Slot {
                 sll_addr: [0; 8],
             },
             iov: libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 },
-            control: Control([0; 128]),
+            control: Control([0; CONTROL_LEN]),
         }
     }
 
@@ -132,11 +135,15 @@ unsafe fn meta(header: &libc::msghdr, packet_type: u8, len: usize, capacity: usi
     let mut message = unsafe { libc::CMSG_FIRSTHDR(header) };
     while !message.is_null() {
         // SAFETY: CMSG_FIRSTHDR and CMSG_NXTHDR give null or a header within the buffer.
-        let libc::cmsghdr { cmsg_level, cmsg_type, .. } = unsafe { *message };
+        let libc::cmsghdr { cmsg_level, cmsg_type, cmsg_len, .. } = unsafe { *message };
+        // SAFETY: CMSG_LEN computes a length and reads no memory.
+        let holds = |len: usize| cmsg_len as u64 >= unsafe { libc::CMSG_LEN(len as u32) }.into();
         match (cmsg_level, cmsg_type) {
-            (libc::SOL_PACKET, libc::PACKET_AUXDATA) => {
-                // SAFETY: the kernel puts a whole `tpacket_auxdata`, integers, into this type of
-                // message (net/packet/af_packet.c), and `Control` has room for all that it puts.
+            (libc::SOL_PACKET, libc::PACKET_AUXDATA)
+                if holds(size_of::<libc::tpacket_auxdata>()) =>
+            {
+                // SAFETY: this type of message is a `tpacket_auxdata`, integers
+                // (net/packet/af_packet.c), and its length says that it was not cut.
                 let data = unsafe {
                     libc::CMSG_DATA(message).cast::<libc::tpacket_auxdata>().read_unaligned()
                 };
@@ -145,7 +152,7 @@ unsafe fn meta(header: &libc::msghdr, packet_type: u8, len: usize, capacity: usi
                     VlanTag::from_kernel(data.tp_status, data.tp_vlan_tci, data.tp_vlan_tpid);
                 meta.checksum = Checksum::from_kernel(data.tp_status);
             }
-            (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) => {
+            (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) if holds(size_of::<libc::timespec>()) => {
                 // SAFETY: likewise a whole `timespec` (net/core/sock.c).
                 let time =
                     unsafe { libc::CMSG_DATA(message).cast::<libc::timespec>().read_unaligned() };

@@ -3,6 +3,8 @@
 use acton_raw::{Error, Filter, Instruction, Program, RawSocket, VlanTag};
 use pnet_base::MacAddr;
 
+use testbed::sh;
+
 use crate::veth::{A, B, assert_silent, frame, link, number, open, receive};
 
 /// An Ethernet frame to `to` with an IP packet in it.
@@ -136,6 +138,17 @@ pub(crate) fn new_filter_drains_what_is_queued() {
     b.clear_filter().unwrap();
     a.send(&[&B[..], &A, &[0x88, 0xb6], &[0; 46]].concat()).unwrap();
     assert_eq!(receive(&b).1[12..14], [0x88, 0xb6]);
+}
+
+pub(crate) fn new_filter_drains_a_link_that_went_down() {
+    link();
+    let (a, b) = (open("a"), open("b"));
+    a.send(&frame(B, 7, 60)).unwrap();
+    sh("ip link set dev b down");
+    let theirs = Filter::ethertype(0x88b6).compile(u32::MAX).unwrap();
+    let error = b.set_filter(&theirs).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(libc::ENETDOWN));
+    assert_silent(&b);
 }
 
 pub(crate) fn raw_program_cuts() {

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use acton_raw::{
     Checksum, Fanout, FanoutMode, Frame, PacketType, RawSocket, RecvBatch, VlanTag, Wake,
 };
+use nix::sys::socket::{TimestampingFlag, setsockopt, sockopt};
 use testbed::sh;
 
 use crate::veth::{
@@ -112,6 +113,21 @@ pub(crate) fn vlan_tag_goes_back() {
     a.send(&plain).unwrap();
     let (meta, bytes) = receive(&b);
     assert_eq!(Frame { meta, bytes: &bytes }.tagged(&mut wire), plain);
+}
+
+/// Who has the descriptor may have asked the kernel for more than this crate does.
+pub(crate) fn other_control_messages_do_no_harm() {
+    link();
+    let (a, b) = (open("a"), open("b"));
+    let tag = VlanTag { tpid: 0x88a8, tci: 7 };
+    let mut tagged = Vec::new();
+    tag.insert(&frame(B, 1, 60), &mut tagged);
+    let asked = TimestampingFlag::SOF_TIMESTAMPING_SOFTWARE
+        | TimestampingFlag::SOF_TIMESTAMPING_RX_SOFTWARE;
+    setsockopt(&b, sockopt::Timestamping, &asked).unwrap();
+    setsockopt(&b, sockopt::RxqOvfl, &1).unwrap();
+    a.send(&tagged).unwrap();
+    assert_eq!(receive(&b).0.vlan, Some(tag));
 }
 
 pub(crate) fn batch_of_64() {
@@ -226,6 +242,12 @@ pub(crate) fn ignore_outgoing_leaves_them_out() {
     b.send(&frame(A, 2, 60)).unwrap();
     let (meta, bytes) = receive(&a);
     assert_eq!((meta.packet_type, number(&bytes)), (PacketType::Host, 2));
+    let a = RawSocket::builder("a").ignore_outgoing(true).nonblocking(true);
+    let a = a.fanout(Fanout::new(4, FanoutMode::Hash)).build().unwrap();
+    sender.send(&frame(B, 3, 60)).unwrap();
+    assert_silent(&a);
+    b.send(&frame(A, 4, 60)).unwrap();
+    assert_eq!(number(&receive(&a).1), 4);
 }
 
 pub(crate) fn link_down_and_up_again() {

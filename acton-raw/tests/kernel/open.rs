@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use acton_raw::{Error, Fanout, FanoutMode, RawSocket};
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, socket};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, getsockopt, recv, socket, sockopt,
+};
 use testbed::sh;
 
 use crate::veth::{assert_silent, frame, link, open, pair};
@@ -102,4 +104,19 @@ pub(crate) fn fanout_needs_one_mode() {
     assert!(error.to_string().starts_with("b: cannot join the fanout group"), "{error}");
     drop(member);
     join(FanoutMode::Random).unwrap();
+    let twice = Fanout::new(8, FanoutMode::Rollover).rollover(true);
+    RawSocket::builder("b").fanout(twice).build().unwrap();
+}
+
+pub(crate) fn a_receive_buffer_may_be_any_size() {
+    link();
+    let size = |bytes| {
+        let socket = RawSocket::builder("b").receive_buffer(bytes).build().unwrap();
+        getsockopt(&socket, sockopt::RcvBuf).unwrap()
+    };
+    let megabyte = size(1 << 20);
+    assert!(size(0) < megabyte);
+    for more in [1 << 31, 3 << 30, 1 << 32] {
+        assert!(size(more) > megabyte, "{more}");
+    }
 }

@@ -49,14 +49,15 @@ pub struct NotPartial;
 /// 6.18): all their headers are equal but for lengths, checksums, IPv4 ids that count up, and TCP
 /// sequence numbers that follow one another; payloads are of one length, the last may be shorter;
 /// TCP has no SYN, RST, URG or CWR, and FIN and PSH on the last alone. Cut up again, a super-frame
-/// is the frames it was made of, byte for byte, save one thing that carries no meaning: IPv4 ids
+/// is the frames it was made of, byte for byte, save what carries no meaning: IPv4 ids
 /// that stay the same count up then, which is only allowed to happen where fragmentation is not
-/// (RFC 6864, section 4.1).
+/// (RFC 6864, section 4.1), and a TCP checksum of 0xffff is the other zero, 0.
 ///
 /// The kernel also joins frames with equal IPv6 extension headers or without DF and with equal ids,
 /// and newer ones those with equal CWR: not this, for the vnet header cannot say how to cut them.
 ///
-/// The frames between two MAC addresses, IP addresses and ports keep their order, and so does every
+/// The frames between two MAC addresses, IP addresses and ports with the same VLAN tags (priorities
+/// and all) keep their order, and so does every
 /// frame that is neither TCP nor UDP with all the others.
 #[derive(Debug)]
 pub struct Coalescer {
@@ -158,7 +159,8 @@ impl<'f, S: FnMut(&SuperFrame<'_>)> Batch<'_, 'f, S> {
     pub fn push(&mut self, frame: &'f [u8], trust: Trust) -> Result<(), NotPartial> {
         let layout = Layout::of(frame);
         let fills = layout.is_some_and(|layout| layout.fills(frame));
-        if trust == Trust::Partial && !fills {
+        let partial = || layout.and_then(|layout| layout.partial()).is_some();
+        if trust == Trust::Partial && !(fills && partial()) {
             return Err(NotPartial);
         }
         let Some(layout) = layout else {

@@ -39,6 +39,9 @@ pub enum Malformed {
     /// More than [`MAX_HEAD`] bytes would have to be rewritten.
     #[error("headers of {0} bytes, more than the {MAX_HEAD} that can be rewritten")]
     LongHead(usize),
+    /// The IP header of a segment could not tell its length.
+    #[error("segments that are IP packets of {0} bytes, more than there are")]
+    LongPacket(usize),
     /// The longest frame allowed has no room for payload.
     #[error("headers of {head} bytes leave no room in frames of {max_frame} bytes")]
     NoRoom {
@@ -165,6 +168,10 @@ impl<'f> Segments<'f> {
             size = size.min(room.ok_or(Malformed::NoRoom { head, max_frame })?);
         }
         let (headers, payload) = frame.split_at(head);
+        let packet = head - layout.ip + size.min(payload.len());
+        if packet > usize::from(u16::MAX) {
+            return Err(Malformed::LongPacket(packet));
+        }
         let length = (frame.len() - layout.transport) as u32;
         let at = layout.checksum();
         let base = Sum::of(&headers[at..at + 2]).plus_u32(!length);
