@@ -71,7 +71,8 @@ pub enum Role {
 /// The AEAD key and iv of one direction.
 pub(super) struct Direction {
     key: LessSafeKey,
-    iv: [u8; 12],
+    /// The first 8 bytes of the iv, and the 4 others.
+    iv: (u64, u32),
 }
 
 /// `BLAKE2s-256 keyed with the split key over (label || suite)`.
@@ -91,17 +92,19 @@ impl Direction {
         };
         let key = UnboundKey::new(algorithm, &*derive(split, b"acton1 key", suite))
             .expect("both suites take keys of 32 bytes");
-        let mut iv = [0; 12];
-        iv.copy_from_slice(&derive(split, b"acton1 iv", suite)[..12]);
+        let iv = derive(split, b"acton1 iv", suite);
+        let (first, rest) = iv.split_first_chunk().expect("it has 32 bytes");
+        let second = rest.first_chunk().expect("it has 32 bytes");
+        let iv = (u64::from_be_bytes(*first), u32::from_be_bytes(*second));
         Self { key: LessSafeKey::new(key), iv }
     }
 
-    /// `iv XOR (4 zero bytes || counter)`.
+    /// `iv XOR (4 zero bytes || counter)`, written in the two words in which the cipher reads it:
+    /// a load that spans two stores waits for both to reach the cache.
     fn nonce(&self, counter: u64) -> Nonce {
-        let mut nonce = self.iv;
-        for (byte, count) in nonce[4..].iter_mut().zip(counter.to_be_bytes()) {
-            *byte ^= count;
-        }
+        let mut nonce = [0; 12];
+        nonce[..8].copy_from_slice(&(self.iv.0 ^ (counter >> 32)).to_be_bytes());
+        nonce[8..].copy_from_slice(&(self.iv.1 ^ counter as u32).to_be_bytes());
         Nonce::assume_unique_for_key(nonce)
     }
 
@@ -161,8 +164,8 @@ mod tests {
                 .copy_from_slice(&[0x14, 1, 0, 0, 9, 8, 7, 6, 0, 0, 0, 0, 0, 0, 1, 2]);
             datagram[HEADER_LEN..HEADER_LEN + 20].copy_from_slice(&[0x77; 20]);
             assert!(direction.seal(0x0102, &mut datagram));
-            let lines =
-                [hex(&*derive(&split, b"acton1 key", suite)), hex(&direction.iv), hex(&datagram)];
+            let iv = format!("{:016x}{:08x}", direction.iv.0, direction.iv.1);
+            let lines = [hex(&*derive(&split, b"acton1 key", suite)), iv, hex(&datagram)];
             assert_eq!(lines.join("\n"), expected.trim_end());
             assert!(direction.open(0x0102, &mut datagram));
             assert_eq!(datagram[HEADER_LEN..HEADER_LEN + 20], [0x77; 20]);
