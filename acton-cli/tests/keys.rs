@@ -387,3 +387,10 @@ fn an_ordinary_user_is_told_what_to_do() {
     set_mode(&world.path("server"), 0o700);
     assert!(said.contains("run as root, or choose another state directory"), "{said}");
 }
+
+#[test]
+fn an_error_that_cannot_be_said_is_an_exit_code() {
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut command = acton(&["revoke", "--state", "/nonexistent", "x"]);
+    assert_eq!(command.stderr(full).status().unwrap().code(), Some(1));
+}

@@ -5,6 +5,7 @@
 mod support;
 
 use std::net::IpAddr;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use acton_netns::{Namespace, Veth, veth};
@@ -26,6 +27,7 @@ testbed::main! {
     a_router_that_says_how_much_it_carries_is_heard: ["ethtool"],
     a_jumbo_link_is_used: ["ethtool", "tcpdump"],
     a_link_of_another_mtu_is_followed: ["ethtool", "tcpdump"],
+    an_address_that_goes_and_comes_back_costs_no_path: ["ethtool", "tcpdump"],
     a_small_link_costs_no_frame: ["ethtool", "tcpdump"],
     full_frames_need_no_ip_fragments: ["ethtool", "tcpdump"],
     tcp_is_made_to_fit_one_datagram: ["ethtool", "tcpdump"],
@@ -358,6 +360,30 @@ fn a_link_of_another_mtu_is_followed() {
     client.wait_for_nth(said::CHANGED, 2);
     fill_the_path(&world, 1_372);
     one_session(&client, &server);
+}
+
+/// Datagrams from an address that is not there are refused, but not for their size.
+fn an_address_that_goes_and_comes_back_costs_no_path() {
+    let world = world();
+    world.as_on_a_cable();
+    let server = world.serve(&["-l", "::"]);
+    let client = world.join_at(0, "2001:db8::1", &[]);
+    fill_the_path(&world, 1_452);
+    shell(&world.server, "ip address del 2001:db8::1/64 dev eth0");
+    let root = world.server_wire();
+    // For so long that the server looks for the path's MTU meanwhile.
+    for number in 0..140 {
+        let mut down = numbered(client_mac(0), SERVER_MAC, number);
+        down.resize(1_400, 2);
+        root.send(&down);
+        thread::sleep(Duration::from_millis(50));
+    }
+    shell(&world.server, "ip address add 2001:db8::1/64 dev eth0 nodad");
+    fill_the_path(&world, 1_452);
+    one_session(&client, &server);
+    let log = server.stop();
+    assert_eq!(counter(&log, "drop.udp_too_large"), 0, "{log}");
+    assert!(counter(&log, "drop.udp_unreachable") > 50, "{log}");
 }
 
 fn a_small_link_costs_no_frame() {

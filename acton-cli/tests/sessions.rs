@@ -5,6 +5,7 @@ mod support;
 
 use std::fs;
 use std::net::{SocketAddr, UdpSocket};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -35,7 +36,9 @@ support::in_both_modes! {
     plain:
     a_mac_that_moves_is_reached_at_its_new_client_at_once,
     a_new_address_behind_a_translator_is_taken_up,
-    static_peers_need_no_hello,
+    static_peers_need_no_hello;
+    secure:
+    a_late_answer_is_where_the_server_is,
 }
 
 /// A host somewhere behind a client.
@@ -148,12 +151,9 @@ fn a_client_waits_for_its_server(mode: Mode) {
     client.stop();
 }
 
-fn a_client_follows_the_name_to_a_new_address(mode: Mode) {
-    let world = World::new(1).speaking(mode);
-    let hosts = world.keys.path("hosts");
-    fs::write(&hosts, "192.0.2.1 tunnel.test\n").unwrap();
-    let server = world.serve(&[]);
-    // A mount namespace of its own gives it a hosts file of its own.
+/// Starts client 0 for the server `tunnel.test`, in a mount namespace of its own, where `hosts` is
+/// the file of the names of hosts.
+fn start_with_hosts(world: &World, hosts: &Path) -> Acton {
     let script = format!(
         "mount --bind {} /etc/hosts && exec {} '{}' --keepalive 1 -a 10.9.0.10/24",
         hosts.display(),
@@ -162,7 +162,15 @@ fn a_client_follows_the_name_to_a_new_address(mode: Mode) {
     );
     let mut command = Command::new("unshare");
     command.args(["--mount", "sh", "-ec", &script]);
-    let client = Acton::spawn("client", &world.clients[0], &mut command);
+    Acton::spawn("client", &world.clients[0], &mut command)
+}
+
+fn a_client_follows_the_name_to_a_new_address(mode: Mode) {
+    let world = World::new(1).speaking(mode);
+    let hosts = world.keys.path("hosts");
+    fs::write(&hosts, "192.0.2.1 tunnel.test\n").unwrap();
+    let server = world.serve(&[]);
+    let client = start_with_hosts(&world, &hosts);
     client.wait_for(said::CONNECTED);
     ping_until_answered(&world.clients[0], ROOT_V4);
 
@@ -174,6 +182,24 @@ fn a_client_follows_the_name_to_a_new_address(mode: Mode) {
     client.wait_for("192.0.2.2:8080");
     client.wait_for_nth(said::CONNECTED, 2);
     ping_until_answered(&world.clients[0], ROOT_V4);
+}
+
+/// The answer to a HELLO comes when the client tries the name's next address already.
+fn a_late_answer_is_where_the_server_is() {
+    let world = World::new(1).speaking(Mode::Secure);
+    let server = world.serve(&[]);
+    let hosts = world.keys.path("hosts");
+    fs::write(&hosts, "192.0.2.1 tunnel.test\n192.0.2.250 tunnel.test\n").unwrap();
+    let client = server.while_stopped(|| {
+        let client = start_with_hosts(&world, &hosts);
+        client.wait_for("connecting to tunnel.test:8080 (192.0.2.250:8080)");
+        client
+    });
+    client.wait_for(said::CONNECTED);
+    ping_until_answered(&world.clients[0], ROOT_V4);
+    let log = client.stop();
+    assert!(log.contains("connected to tunnel.test:8080 (192.0.2.1:8080)"), "{log}");
+    assert!(!log.contains(said::LOST), "{log}");
 }
 
 fn an_outage_is_noticed_and_survived(mode: Mode) {

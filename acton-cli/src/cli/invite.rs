@@ -7,7 +7,7 @@ use acton_proto::handshake::{Secret, SystemRandom, public_key};
 use acton_proto::wire::Key;
 use clap::Args;
 
-use super::state::{StateOptions, print};
+use super::state::{StateOptions, note, print};
 use super::{Failure, USAGE};
 use crate::ServerName;
 use crate::keys::{
@@ -60,7 +60,7 @@ impl Arguments {
         let server = self.server()?;
         let identity = state.server_identity()?;
         if identity.created {
-            eprintln!("Made the server's keys in {}.", state.directory().display());
+            note(&format!("Made the server's keys in {}.", state.directory().display()));
         }
         let Some(name) = &self.name else {
             return print(&identity.invite(server).url());
@@ -68,11 +68,11 @@ impl Arguments {
         let (invite, client) = self.named_invite(name, &identity, server);
         let is_new_list = ClientList::add(&path, &client)?;
         if is_new_list {
-            eprintln!(
+            note(&format!(
                 "{} is new: from now on only the clients that it lists get in, and the network's \
                  invite alone lets nobody in any more.",
                 path.display()
-            );
+            ));
         }
         print(&invite.url())
     }
@@ -111,7 +111,7 @@ impl Arguments {
             )
         })?;
         let server = ServerName::from(SocketAddr::new(address, self.port));
-        eprintln!("The invite is for {server}; --host HOST[:PORT] names another address.");
+        note(&format!("The invite is for {server}; --host HOST[:PORT] names another address."));
         Ok(server)
     }
 }

@@ -67,7 +67,7 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("acton: {}", failure.message);
+            state::note(&format!("acton: {}", failure.message));
             ExitCode::from(failure.code)
         }
     }

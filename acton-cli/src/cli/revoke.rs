@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::Failure;
-use super::state::{StateOptions, print};
+use super::state::{StateOptions, note, print};
 use crate::keys::ClientList;
 
 /// Takes a client off the list: a running server ends its session and lets it in no more
@@ -28,11 +28,11 @@ impl Arguments {
         let left = ClientList::remove(&path, &self.name)?;
         print(&format!("Took {} off {}; clients left: {left}.", self.name, path.display()))?;
         if left == 0 {
-            eprintln!(
+            note(&format!(
                 "Nobody gets in now. To let in whoever has the network key, delete {} and start \
                  the server again.",
                 path.display()
-            );
+            ));
         }
         Ok(())
     }

@@ -44,3 +44,8 @@ pub(super) fn print(line: &str) -> Result<(), Failure> {
         message: format!("cannot write to standard output: {error}"),
     })
 }
+
+/// Says something beside what was asked for, on standard error, or to nobody where that is closed.
+pub(super) fn note(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}

@@ -24,6 +24,8 @@ pub(super) struct Dial<M> {
     /// it goes on when this host's own address changes.
     connected: bool,
     looking_up: bool,
+    /// Where the server was looked for since it last answered.
+    asked: Vec<SocketAddr>,
 }
 
 impl<M: Send + 'static> Dial<M> {
@@ -34,7 +36,8 @@ impl<M: Send + 'static> Dial<M> {
         news: fn(io::Result<Vec<SocketAddr>>) -> M,
         connected: bool,
     ) -> Self {
-        Self { server, socket, control, news, peer: Arc::default(), connected, looking_up: false }
+        let (peer, asked) = (Arc::default(), Vec::new());
+        Self { server, socket, control, news, peer, connected, looking_up: false, asked }
     }
 
     /// Where the address is kept, for others to read.
@@ -76,10 +79,19 @@ impl<M: Send + 'static> Dial<M> {
         }
     }
 
-    /// Takes what a look-up found.
-    pub(super) fn looked_up(&mut self, result: io::Result<Vec<SocketAddr>>) {
+    /// The server answered from there, maybe late, when the next address was tried already.
+    pub(super) fn answered(&mut self, from: SocketAddr) {
+        if self.asked.contains(&from) {
+            *self.peer.lock() = Some(from);
+        }
+        self.asked.clear();
+    }
+
+    /// Takes what a look-up found. With a session it comes too late: that stays where it is.
+    pub(super) fn looked_up(&mut self, result: io::Result<Vec<SocketAddr>>, connected: bool) {
         self.looking_up = false;
         match result {
+            Ok(_) if connected => {}
             Ok(addresses) => {
                 // The next one each time, so that one that does not answer is passed over.
                 let peer = *self.peer.lock();
@@ -99,6 +111,9 @@ impl<M: Send + 'static> Dial<M> {
             return;
         }
         *self.peer.lock() = Some(address);
+        if !self.asked.contains(&address) {
+            self.asked.push(address);
+        }
         if news {
             log::info!("connecting to {}", self.text());
         }

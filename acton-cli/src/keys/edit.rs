@@ -1,6 +1,7 @@
 //! Changes to the file of a list of clients, which keep the rest of it as it is.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
@@ -19,6 +20,7 @@ impl ClientList {
         if !line::is_name(&client.name) {
             return Err(KeyError::Name { name: client.name.clone() });
         }
+        let path = &real(path);
         let _lock = file::lock_beside(path)?;
         let contents = clients::read(path)?;
         let list = contents.as_ref().map(|contents| Self::parse(path, contents)).transpose()?;
@@ -59,6 +61,7 @@ impl ClientList {
     /// # Errors
     /// Where the file is not there, has an error, lists no such client, or cannot be written.
     pub fn remove(path: &Path, name: &str) -> Result<usize, KeyError> {
+        let path = &real(path);
         let no_list = || KeyError::NoList { path: path.to_owned() };
         // Without the file there may be no directory to lock.
         clients::read(path)?.ok_or_else(no_list)?;
@@ -80,10 +83,14 @@ impl ClientList {
     }
 }
 
+/// The file itself where `path` is a symbolic link to it, which must stay one.
+fn real(path: &Path) -> PathBuf {
+    fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
-    use std::fs;
-    use std::os::unix::fs::MetadataExt;
+    use std::os::unix::fs::{MetadataExt, symlink};
     use std::thread;
 
     use acton_proto::handshake::Secret;
@@ -94,6 +101,19 @@ mod tests {
 
     fn client(number: u8) -> ListedClient {
         ListedClient::new([number; 32], format!("client-{number}"))
+    }
+
+    #[test]
+    fn a_link_to_a_list_stays_a_link() {
+        let directory = Directory::new();
+        let (list, link) = (directory.join("list"), directory.join("clients"));
+        fs::write(&list, "").unwrap();
+        symlink(&list, &link).unwrap();
+        assert!(!ClientList::add(&link, &client(1)).unwrap());
+        assert_eq!(ClientList::load(&list).unwrap().len(), 1);
+        assert_eq!(ClientList::remove(&link, "client-1").unwrap(), 0);
+        assert_eq!(ClientList::load(&list).unwrap().len(), 0);
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
     }
 
     #[test]

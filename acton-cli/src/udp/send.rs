@@ -247,10 +247,10 @@ impl<'a> SendBatch<'a, '_> {
     /// Sends message `index` datagram by datagram. Where these get through, it was the
     /// segmentation that the kernel refused, and larger ones are not tried again to there.
     fn send_cut(&mut self, index: usize, error: &io::Error) {
-        self.counts.cut += 1;
         let datagrams = self.messages.datagrams(index);
+        let mut refused = 0;
         let (_, size) = self.messages.first(index);
-        log::debug!("UDP segmentation of {datagrams} datagrams refused: {error}; sent one by one");
+        log::debug!("{datagrams} datagrams at once refused: {error}; sent one by one");
         for datagram in 0..datagrams {
             let mut refusals = 0;
             loop {
@@ -259,6 +259,7 @@ impl<'a> SendBatch<'a, '_> {
                         self.counts.sent += 1;
                         self.counts.bytes += sent as u64;
                         if sent == size {
+                            refused = 1;
                             // EIO: no checksum offload on the way, so no segmentation of any size.
                             let none = error.raw_os_error() == Some(libc::EIO);
                             let limit = if none { 0 } else { size.saturating_sub(1) };
@@ -276,6 +277,7 @@ impl<'a> SendBatch<'a, '_> {
                 }
             }
         }
+        self.counts.cut += refused;
     }
 }
 

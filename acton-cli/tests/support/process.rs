@@ -91,14 +91,15 @@ impl Acton {
     }
 
     /// Does `act` while it is stopped, so that it finds together what comes meanwhile.
-    pub(crate) fn while_stopped(&self, act: impl FnOnce()) {
+    pub(crate) fn while_stopped<T>(&self, act: impl FnOnce() -> T) -> T {
         self.signal(Signal::SIGSTOP);
         // Its parent hears of it once all its threads have stopped.
         let id = Pid::from_raw(i32::try_from(self.child.id()).unwrap());
         let status = waitpid(id, Some(WaitPidFlag::WUNTRACED)).unwrap();
         assert_eq!(status, WaitStatus::Stopped(id, Signal::SIGSTOP));
-        act();
+        let result = act();
         self.signal(Signal::SIGCONT);
+        result
     }
 
     /// Kills it with SIGKILL, so that it can say no BYE.

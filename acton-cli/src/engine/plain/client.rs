@@ -155,7 +155,9 @@ impl ClientControl {
                     self.machine.handle_input(now, &Datagram::Control(control));
                 }
                 Some(Message::News(News::NetworkError)) => self.machine.handle_network_error(now),
-                Some(Message::News(News::LookedUp(result))) => self.dial.looked_up(result),
+                Some(Message::News(News::LookedUp(result))) => {
+                    self.dial.looked_up(result, self.machine.is_connected());
+                }
                 Some(Message::Reload) => {}
                 Some(Message::Failed(error)) => break Err(error),
                 Some(Message::Stop) => break Ok(()),

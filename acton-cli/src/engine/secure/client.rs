@@ -134,7 +134,7 @@ impl Default for Link {
 
 /// What a worker passes to the control thread.
 enum News {
-    Datagram { stranger: bool, bytes: Vec<u8> },
+    Datagram { from: SocketAddr, stranger: bool, bytes: Vec<u8> },
     TooLarge(usize),
     PathHint(usize),
     NetworkError,
@@ -184,7 +184,8 @@ impl Side for ClientSide {
                 }
                 Ok(_) => true,
             };
-            let news = || News::Datagram { stranger, bytes: datagram.to_vec() };
+            let from = arrival.from;
+            let news = || News::Datagram { from, stranger, bytes: datagram.to_vec() };
             return self.strangers.post(&self.outbox, &self.counters, stranger, news);
         };
         match keys.receive(now, &header, datagram).map(|received| received.content) {
@@ -248,12 +249,16 @@ impl ClientControl {
             let message = next_message(inbox, self.machine.poll_timeout());
             let now = clock::now();
             match message {
-                Some(Message::News(News::Datagram { stranger, bytes: mut datagram })) => {
+                Some(Message::News(News::Datagram { from, stranger, bytes: mut datagram })) => {
                     if stranger {
                         self.strangers.done();
                     }
                     let has_frames = has_frames(&datagram);
+                    let connecting = self.machine.keys().is_none();
                     let frames = self.machine.handle_input(now, &mut datagram);
+                    if connecting && self.machine.keys().is_some() {
+                        self.dial.answered(from);
+                    }
                     if has_frames && frames.len() == 0 {
                         self.counters.add(Counter::NoSession, 1);
                     }
@@ -271,7 +276,7 @@ impl ClientControl {
                 Some(Message::News(News::NetworkError)) => self.machine.handle_network_error(now),
                 Some(Message::News(News::NetworkChanged)) => self.network_changed(now),
                 Some(Message::News(News::LookedUp(result))) => {
-                    self.dial.looked_up(result);
+                    self.dial.looked_up(result, self.machine.keys().is_some());
                     self.follow_route(now);
                     self.change(|_| {});
                 }

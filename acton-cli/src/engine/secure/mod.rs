@@ -106,7 +106,7 @@ fn pass_mark(arrival: &Arrival, keys: &Keys, frame: &mut Frame<'_>, counters: &C
 
 /// Whether a datagram was refused for its size.
 fn is_too_large(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EMSGSIZE | libc::EINVAL))
+    error.raw_os_error() == Some(libc::EMSGSIZE)
 }
 
 /// Counts a datagram of the control thread's that could not be sent.
