@@ -68,7 +68,8 @@ impl Liveness {
     pub(super) fn note_keepalive(&mut self, now: Duration, link: &Link, token: u64, unit: i64) {
         self.asked = Some((token, now));
         self.interval = spread(self.keepalive, 10, unit);
-        self.confirms += 1;
+        // Some are said for other reasons, also after the last that was to confirm.
+        self.confirms = CONFIRMS.min(self.confirms + 1);
         self.confirm_at = now + CONFIRM_TIME;
         if let Some(since) = link.waiting_since().filter(|since| now >= *since + SILENCE) {
             self.probes = self.probes_since(since) + 1;

@@ -178,10 +178,11 @@ impl CookieJar {
         if age < COOKIE_LIFETIME {
             return;
         }
-        self.secrets[1] =
-            if age < 2 * COOKIE_LIFETIME { self.secrets[0] } else { random_array(random) };
+        let once = age < 2 * COOKIE_LIFETIME;
+        self.secrets[1] = if once { self.secrets[0] } else { random_array(random) };
         self.secrets[0] = random_array(random);
-        self.since = now;
+        // From when the newest was due, so that no secret outlives two lifetimes.
+        self.since = if once { self.since + COOKIE_LIFETIME } else { now };
     }
 
     /// The cookie for a client at `source`.
@@ -271,6 +272,18 @@ mod tests {
         // Good under the secret before the newest, not under an older one.
         assert!(jar.verify(&signed, here, &mut random, 3 * MINUTE));
         assert!(!jar.verify(&signed, here, &mut random, 6 * MINUTE));
+    }
+
+    #[test]
+    fn a_late_turn_keeps_no_cookie_for_longer() {
+        let mut random = SystemRandom;
+        let mut jar = CookieJar::new(&mut random, Duration::ZERO);
+        let here = "192.0.2.1:7".parse().unwrap();
+        let mut signed = hello();
+        jar.bake(here, &mut random, Duration::ZERO).sign_hello(&mut signed);
+        let second = Duration::from_secs(1);
+        assert!(jar.verify(&signed, here, &mut random, 2 * COOKIE_LIFETIME - second));
+        assert!(!jar.verify(&signed, here, &mut random, 3 * COOKIE_LIFETIME - 2 * second));
     }
 
     /// Computed by other code from the same definitions (Python's hashlib).

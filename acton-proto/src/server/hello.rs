@@ -37,6 +37,7 @@ impl Server {
                 return self.retry(now, from, hello);
             }
             pending.path = from;
+            pending.proven |= has_cookie;
             let welcome = pending.welcome.to_vec();
             self.stats.repeated += 1;
             return self.outbox.push(from, welcome);
@@ -101,11 +102,17 @@ impl Server {
         payload: &HelloPayload,
         responder: Responder,
     ) {
+        // A cookie that is not right was refused.
+        let proven = hello.mac2 != [0; 16];
         let client = *responder.client();
         let grant = self.clients.admit(&client);
         let slot = self.by_client.get(&client).copied();
         let known = slot.and_then(|slot| self.peer_mut(slot));
-        if known.is_some_and(|peer| !peer.admits(now, payload.timestamp)) {
+        if known.is_some_and(|peer| !peer.admits(now, payload.timestamp, proven)) {
+            if !proven {
+                // A replay ends here; the client itself can show that it is none.
+                return self.retry(now, from, hello);
+            }
             self.stats.limited += 1;
             return;
         }
@@ -165,6 +172,7 @@ impl Server {
         let pending = Pending {
             keys: Arc::new(Keys::new(Role::Server, &split, &setup, link)),
             path: from,
+            proven,
             mac1: hello.mac1,
             welcome: datagram,
             timestamp: payload.timestamp,
@@ -219,7 +227,7 @@ impl Server {
     }
 
     /// Makes room for a client without a session: the one that has waited longest gives way.
-    fn admit_embryo(&mut self, now: Duration, peer: Peer) -> u32 {
+    pub(super) fn admit_embryo(&mut self, now: Duration, peer: Peer) -> u32 {
         while self.embryo_count >= self.config.max_pending.max(1) {
             let Some((slot, client)) = self.embryos.pop_front() else { break };
             let same = |p: &Peer| p.session.is_none() && p.client == client;
@@ -240,7 +248,7 @@ impl Server {
         slot
     }
 
-    fn set_pending(&mut self, now: Duration, slot: u32, pending: Pending) {
+    pub(super) fn set_pending(&mut self, now: Duration, slot: u32, pending: Pending) {
         self.drop_pending(slot);
         self.ids.insert(pending.keys.setup().local_id, Id::Peer(slot));
         self.hellos.insert(pending.mac1, slot);
@@ -255,15 +263,16 @@ impl Server {
     }
 
     /// Forgets keys that were not confirmed.
-    pub(super) fn drop_pending(&mut self, slot: u32) {
-        let Some(Some(peer)) = self.peers.get_mut(slot as usize) else { return };
-        let Some(pending) = peer.pending.take() else { return };
+    pub(super) fn drop_pending(&mut self, slot: u32) -> Option<Pending> {
+        let peer = self.peers.get_mut(slot as usize)?.as_mut()?;
+        let pending = peer.pending.take()?;
         let local_id = pending.keys.setup().local_id;
         if peer.session.is_some() {
             self.events.push_back(ServerEvent::KeysDropped { id: SessionId(slot), local_id });
         }
         self.ids.remove(&local_id);
         self.hellos.remove(&pending.mac1);
+        Some(pending)
     }
 
     pub(super) fn remove_embryo(&mut self, slot: u32) {

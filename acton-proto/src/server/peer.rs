@@ -26,6 +26,8 @@ pub(super) struct Pending {
     /// Where the WELCOME went last: to where the HELLO came from first, later only to who showed a
     /// cookie.
     pub(super) path: Path,
+    /// Whether a cookie was shown with it, which no replay can.
+    pub(super) proven: bool,
     /// mac1 of the HELLO, by which a repeated one is known.
     pub(super) mac1: [u8; 16],
     /// The answer, for a repeated HELLO.
@@ -117,6 +119,8 @@ pub(super) struct Peer {
     pub(super) timestamp: u64,
     /// Handshakes with a newer timestamp than any before, which no replay is.
     fresh: Bucket,
+    /// Others that showed a cookie.
+    proven: Bucket,
     /// All others.
     stale: Bucket,
     pub(super) deadline: Option<Duration>,
@@ -131,19 +135,27 @@ impl Peer {
             session: None,
             timestamp: 0,
             fresh: Bucket::new(),
+            proven: Bucket::new(),
             stale: Bucket::new(),
             deadline: None,
         }
     }
 
     /// Whether a HELLO with this timestamp may cost the rest of a handshake. A timestamp only
-    /// decides against another HELLO of the last five seconds, or against a flood of replays: a
-    /// clock that is wrong locks nobody out.
-    pub(super) fn admits(&mut self, now: Duration, timestamp: u64) -> bool {
-        if self.pending.as_ref().is_some_and(|pending| timestamp <= pending.timestamp) {
+    /// decides against another HELLO of the last five seconds, or against a flood of replays, and
+    /// a cookie outranks it: a clock that is or was wrong locks nobody out.
+    pub(super) fn admits(&mut self, now: Duration, timestamp: u64, proven: bool) -> bool {
+        let stays = |it: &Pending| (it.proven, it.timestamp) >= (proven, timestamp);
+        if self.pending.as_ref().is_some_and(stays) {
             return false;
         }
-        let bucket = if timestamp > self.timestamp { &mut self.fresh } else { &mut self.stale };
+        let bucket = if timestamp > self.timestamp {
+            &mut self.fresh
+        } else if proven {
+            &mut self.proven
+        } else {
+            &mut self.stale
+        };
         bucket.take(now, HANDSHAKE_INTERVAL, HANDSHAKE_BURST)
     }
 

@@ -362,7 +362,7 @@ impl Server {
             self.remove_embryo(slot);
             return false;
         }
-        self.drop_pending(slot);
+        let pending = self.drop_pending(slot);
         let Some(mut peer) = self.peers.get_mut(slot as usize).and_then(Option::take) else {
             return false;
         };
@@ -380,6 +380,16 @@ impl Server {
             self.close_keys(now, id, peer.client, keys, session.path, bye);
         }
         self.events.push_back(ServerEvent::SessionDown { id, client: peer.client, reason });
+        // The client is back already and has its answer: that begins another session.
+        let goes_on = |pending: &Pending| match reason {
+            DownReason::Timeout => true,
+            DownReason::Bye(_) => pending.instance != session.instance,
+            _ => false,
+        };
+        if let Some(pending) = pending.filter(goes_on) {
+            let slot = self.admit_embryo(now, Peer::new(peer.client, peer.grant));
+            self.set_pending(now, slot, pending);
+        }
         true
     }
 
