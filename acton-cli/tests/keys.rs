@@ -394,3 +394,16 @@ fn an_error_that_cannot_be_said_is_an_exit_code() {
     let mut command = acton(&["revoke", "--state", "/nonexistent", "x"]);
     assert_eq!(command.stderr(full).status().unwrap().code(), Some(1));
 }
+
+#[test]
+fn an_invite_that_cannot_be_written_says_that_its_client_is_listed() {
+    let world = World::new();
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut command = world.command("server", &["invite", "--host", "a", "--name", "alice"]);
+    let output = command.stdout(full).stderr(Stdio::piped()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = Said::from(output).err;
+    assert!(said.contains("acton revoke alice"), "{said}");
+    world.run("server", &["revoke", "alice"]);
+    world.run("server", &["invite", "--host", "a", "--name", "alice"]);
+}

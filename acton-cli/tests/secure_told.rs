@@ -1,5 +1,5 @@
-//! What both ends say of clocks, versions and suites that do not go together: a line that says
-//! what to do, and no more than that.
+//! What both ends say of clocks, versions and suites that do not go together, and of a network that
+//! leads nowhere: a line that says what to do, and no more than that.
 #![allow(clippy::unwrap_used)] // a test: the panic is the report
 
 mod support;
@@ -21,6 +21,7 @@ testbed::main! {
     a_client_of_another_version_is_told,
     a_server_of_another_version_is_told,
     suites_that_do_not_go_together_are_told,
+    a_host_without_a_way_to_the_server_is_told,
 }
 
 fn world(clients: u8) -> World {
@@ -200,4 +201,10 @@ fn suites_that_do_not_go_together_are_told() {
     assert!(!client.stop().contains(said::CONNECTED));
     let log = server.stop();
     assert_eq!(lines(&log, to_do).len(), 1, "{log}");
+}
+
+fn a_host_without_a_way_to_the_server_is_told() {
+    let world = world(1);
+    let client = world.start_client(0, "198.51.100.1", &[]);
+    client.wait_for("no answer from 198.51.100.1:8080 so far (network unreachable): is its server");
 }

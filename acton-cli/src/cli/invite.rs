@@ -74,7 +74,13 @@ impl Arguments {
                 path.display()
             ));
         }
-        print(&invite.url())
+        print(&invite.url()).map_err(|failure| Failure {
+            message: format!(
+                "{}; {name} is on the list: run `acton revoke {name}` before another try",
+                failure.message
+            ),
+            ..failure
+        })
     }
 
     fn named_invite(

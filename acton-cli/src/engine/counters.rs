@@ -1,12 +1,12 @@
 //! Counters: one named one for each kind of traffic and for each reason a frame is dropped.
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::{fmt, io};
 
 use acton_bridge::DropReason;
 
-use crate::udp::SendCounts;
+use crate::udp::{SendCounts, is_full};
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident => $text:literal,)*) => {
@@ -117,6 +117,11 @@ impl Counters {
 
     pub(super) fn bridge_drops(&self, reason: DropReason) -> u64 {
         self.bridge[reason.index()].load(Ordering::Relaxed)
+    }
+
+    /// A datagram of the control thread's that could not be sent.
+    pub(super) fn add_unsent(&self, error: &io::Error) {
+        self.add(if is_full(error) { Counter::UdpFull } else { Counter::UdpUnreachable }, 1);
     }
 
     pub(super) fn add_sent(&self, counts: &SendCounts) {

@@ -26,6 +26,8 @@ pub(super) struct Dial<M> {
     looking_up: bool,
     /// Where the server was looked for since it last answered.
     asked: Vec<SocketAddr>,
+    /// Why the last datagram to it was not sent.
+    unsent: Option<io::ErrorKind>,
 }
 
 impl<M: Send + 'static> Dial<M> {
@@ -36,8 +38,17 @@ impl<M: Send + 'static> Dial<M> {
         news: fn(io::Result<Vec<SocketAddr>>) -> M,
         connected: bool,
     ) -> Self {
-        let (peer, asked) = (Arc::default(), Vec::new());
-        Self { server, socket, control, news, peer, connected, looking_up: false, asked }
+        Self {
+            server,
+            socket,
+            control,
+            news,
+            peer: Arc::default(),
+            connected,
+            looking_up: false,
+            asked: Vec::new(),
+            unsent: None,
+        }
     }
 
     /// Where the address is kept, for others to read.
@@ -123,9 +134,15 @@ impl<M: Send + 'static> Dial<M> {
     ///
     /// # Errors
     /// Those of sendmsg(2).
-    pub(super) fn send(&self, payload: &[u8]) -> io::Result<()> {
+    pub(super) fn send(&mut self, payload: &[u8]) -> io::Result<()> {
         let sent = self.socket.send(&self.destination(), payload);
+        self.unsent = sent.as_ref().err().map(io::Error::kind);
         sent.inspect_err(|error| log::debug!("{}: {error}", self.text()))
+    }
+
+    /// For the log, why the last datagram to the server was not sent, in brackets; nothing if it was.
+    pub(super) fn trouble(&self) -> String {
+        self.unsent.map_or_else(String::new, |kind| format!(" ({kind})"))
     }
 
     /// Where datagrams to the server go.

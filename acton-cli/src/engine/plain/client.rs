@@ -201,9 +201,9 @@ impl ClientControl {
         }
         if self.dial.is_ready()
             && let Some(control) = self.machine.poll_transmit()
-            && self.dial.send(control.as_bytes()).is_err()
+            && let Err(error) = self.dial.send(control.as_bytes())
         {
-            self.counters.add(Counter::UdpUnreachable, 1);
+            self.counters.add_unsent(&error);
         }
     }
 

@@ -224,7 +224,7 @@ impl ServerControl {
         while let Some((to, control)) = self.machine.poll_transmit() {
             let destination = Destination::new(to, news.to, self.socket.is_ipv6());
             if let Err(error) = self.socket.send(&destination, control.as_bytes()) {
-                self.counters.add(Counter::UdpUnreachable, 1);
+                self.counters.add_unsent(&error);
                 log::debug!("answer to {to}: {error}");
             }
         }

@@ -26,8 +26,8 @@ use super::super::{Error, Running, ServerName, SessionInfo, clock};
 use super::limits::Strangers;
 use super::sealed::{Sealed, clamp};
 use super::{
-    ClientKeys, count_bundle, count_open_error, count_unsent, datagram_size, deliver, has_frames,
-    is_too_large, pass_mark, trust, wall,
+    ClientKeys, count_bundle, count_open_error, datagram_size, deliver, has_frames, is_too_large,
+    pass_mark, trust, wall,
 };
 use crate::udp::{Destination, UdpSocket};
 
@@ -231,13 +231,13 @@ struct ClientControl {
     waiting: Vec<u8>,
 }
 
-fn send(dial: &Dial<News>, machine: &mut Client, counters: &Counters, datagram: &[u8]) {
+fn send(dial: &mut Dial<News>, machine: &mut Client, counters: &Counters, datagram: &[u8]) {
     let Err(error) = dial.send(datagram) else { return };
     if is_too_large(&error) {
         // A probe of the path that not even the first link takes.
         machine.handle_too_large(datagram_size(datagram.len()));
     } else {
-        count_unsent(counters, &error);
+        counters.add_unsent(&error);
     }
 }
 
@@ -327,9 +327,10 @@ impl ClientControl {
                     self.dial.connect(attempt.saturating_add(1));
                     if attempt == NAGGING_AFTER {
                         log::warn!(
-                            "no answer from {} so far: is its server running, is UDP let through, \
-                             and is the invite one of this server? Trying on",
-                            self.dial.text()
+                            "no answer from {} so far{}: is its server running, is UDP let \
+                             through, and is the invite one of this server? Trying on",
+                            self.dial.text(),
+                            self.dial.trouble()
                         );
                     }
                     self.change(|_| {});
@@ -380,14 +381,14 @@ impl ClientControl {
                 self.waiting.clear();
                 // What belongs to a session goes where that is, also while a name is looked up.
                 if self.dial.is_ready() || self.machine.keys().is_some() {
-                    send(&self.dial, &mut self.machine, &self.counters, datagram);
+                    send(&mut self.dial, &mut self.machine, &self.counters, datagram);
                 } else {
                     self.waiting.extend_from_slice(datagram);
                 }
             }
         }
         if self.dial.is_ready() && !self.waiting.is_empty() {
-            send(&self.dial, &mut self.machine, &self.counters, &self.waiting);
+            send(&mut self.dial, &mut self.machine, &self.counters, &self.waiting);
             self.waiting.clear();
         }
     }

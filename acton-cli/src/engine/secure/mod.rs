@@ -24,7 +24,6 @@ pub(super) use server::{SecureServer, start as start_server};
 use super::counters::{Counter, Counters};
 use super::ecn::{self, Unmarkable};
 use super::worker::{Arrival, TapSink};
-use crate::udp::is_full;
 
 /// UDP payload that a server takes its link to carry, in bytes: 9,000 less the headers of IPv4 and
 /// UDP. A client on a smaller link says so, and what is in between is searched for by probes.
@@ -107,11 +106,6 @@ fn pass_mark(arrival: &Arrival, keys: &Keys, frame: &mut Frame<'_>, counters: &C
 /// Whether a datagram was refused for its size.
 fn is_too_large(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::EMSGSIZE)
-}
-
-/// Counts a datagram of the control thread's that could not be sent.
-fn count_unsent(counters: &Counters, error: &io::Error) {
-    counters.add(if is_full(error) { Counter::UdpFull } else { Counter::UdpUnreachable }, 1);
 }
 
 /// A size as the protocol has it; no datagram is larger.

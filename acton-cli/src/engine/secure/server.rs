@@ -34,8 +34,8 @@ use super::admission::Admitted;
 use super::limits::{Noticed, Strangers, Told};
 use super::sealed::{Sealed, clamp};
 use super::{
-    SERVER_PMTU, ServerKeys, count_bundle, count_open_error, count_unsent, datagram_size, deliver,
-    has_frames, is_too_large, pass_mark, specified, trust, wall,
+    SERVER_PMTU, ServerKeys, count_bundle, count_open_error, datagram_size, deliver, has_frames,
+    is_too_large, pass_mark, specified, trust, wall,
 };
 use crate::udp::{Destination, Source, UdpSocket};
 
@@ -439,7 +439,7 @@ impl ServerControl {
             if is_too_large(&error) {
                 self.too_large(transmit.path, self.buffer.len());
             } else {
-                count_unsent(&self.counters, &error);
+                self.counters.add_unsent(&error);
             }
         }
     }
