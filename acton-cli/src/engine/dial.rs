@@ -12,6 +12,9 @@ use super::ServerName;
 use super::running::Message;
 use crate::udp::{Destination, UdpSocket};
 
+/// Most addresses from which an answer is taken for the server's.
+const MAX_ASKED: usize = 16;
+
 /// A client's server: its name, and the address that the socket talks to now.
 pub(super) struct Dial<M> {
     server: ServerName,
@@ -123,6 +126,10 @@ impl<M: Send + 'static> Dial<M> {
         }
         *self.peer.lock() = Some(address);
         if !self.asked.contains(&address) {
+            // Late answers come from the latest; a name may have ever other addresses.
+            if self.asked.len() == MAX_ASKED {
+                self.asked.remove(0);
+            }
             self.asked.push(address);
         }
         if news {

@@ -256,7 +256,8 @@ impl ClientControl {
                     let has_frames = has_frames(&datagram);
                     let connecting = self.machine.keys().is_none();
                     let frames = self.machine.handle_input(now, &mut datagram);
-                    if connecting && self.machine.keys().is_some() {
+                    let connected = connecting && self.machine.keys().is_some();
+                    if connected {
                         self.dial.answered(from);
                     }
                     if has_frames && frames.len() == 0 {
@@ -265,6 +266,9 @@ impl ClientControl {
                     count_bundle(&self.counters, &frames);
                     for frame in frames {
                         self.tap.write(frame.bytes(), trust(&frame), &self.counters);
+                    }
+                    if connected {
+                        self.follow_route(now);
                     }
                 }
                 Some(Message::News(News::TooLarge(size))) => {
