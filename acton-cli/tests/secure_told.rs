@@ -206,5 +206,7 @@ fn suites_that_do_not_go_together_are_told() {
 fn a_host_without_a_way_to_the_server_is_told() {
     let world = world(1);
     let client = world.start_client(0, "198.51.100.1", &[]);
-    client.wait_for("no answer from 198.51.100.1:8080 so far (network unreachable): is its server");
+    client.wait_for(
+        "no answer from 198.51.100.1:8080 so far (Network is unreachable): is its server",
+    );
 }

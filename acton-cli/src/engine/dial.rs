@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::thread;
 
+use nix::errno::Errno;
 use parking_lot::Mutex;
 
 use super::ServerName;
@@ -30,7 +31,7 @@ pub(super) struct Dial<M> {
     /// Where the server was looked for since it last answered.
     asked: Vec<SocketAddr>,
     /// Why the last datagram to it was not sent.
-    unsent: Option<io::ErrorKind>,
+    unsent: Option<Errno>,
 }
 
 impl<M: Send + 'static> Dial<M> {
@@ -143,13 +144,14 @@ impl<M: Send + 'static> Dial<M> {
     /// Those of sendmsg(2).
     pub(super) fn send(&mut self, payload: &[u8]) -> io::Result<()> {
         let sent = self.socket.send(&self.destination(), payload);
-        self.unsent = sent.as_ref().err().map(io::Error::kind);
+        let errno = sent.as_ref().err().and_then(io::Error::raw_os_error);
+        self.unsent = errno.map(Errno::from_raw);
         sent.inspect_err(|error| log::debug!("{}: {error}", self.text()))
     }
 
     /// For the log, why the last datagram to the server was not sent, in brackets; nothing if it was.
     pub(super) fn trouble(&self) -> String {
-        self.unsent.map_or_else(String::new, |kind| format!(" ({kind})"))
+        self.unsent.map_or_else(String::new, |errno| format!(" ({})", errno.desc()))
     }
 
     /// Where datagrams to the server go.
