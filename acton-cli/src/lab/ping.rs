@@ -14,8 +14,6 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 /// How long an answer is waited for: a frame lost while the kernel still brings a link up costs
 /// an ARP retry of 1 s, and is no loss of the tunnel's.
 const ANSWER_WAIT: Duration = Duration::from_secs(3);
-/// Most pings before those that count.
-const WARM_UP: usize = 3;
 /// Payload in bytes, as ping(8) sends.
 const PAYLOAD_LEN: usize = 56;
 /// Header of an echo request in bytes.
@@ -41,13 +39,6 @@ pub(super) fn all(targets: &[Ipv4Addr], count: u16) -> io::Result<Vec<PingResult
 }
 
 fn one(socket: &Socket, target: Ipv4Addr, identifier: u16, count: u16) -> io::Result<PingResult> {
-    // Not counted: while the kernel brings up many links at once, a busy machine loses frames, and
-    // three ARP requests, that never came to the tunnel.
-    for _ in 0..WARM_UP {
-        if round_trip(socket, target, identifier, 0)?.is_some() {
-            break;
-        }
-    }
     let mut times = Vec::new();
     for sequence in 1..=count {
         if let Some(time) = round_trip(socket, target, identifier, sequence)? {
