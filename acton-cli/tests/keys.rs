@@ -10,7 +10,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-use acton_cli::keys::{
+use acton_engine::keys::{
     ClientList, Invite, KeyError, Origin, State, Watched, encode_key, encode_secret, parse_key,
     parse_secret,
 };

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use acton_cli::keys::ServerIdentity;
+use acton_engine::keys::ServerIdentity;
 use acton_proto::handshake::{Initiator, MacKey, Random, Secret, SystemRandom};
 use acton_proto::wire::{Caps, HELLO_LEN, Hello, HelloPayload, Suites, VERSION};
 use support::{

@@ -9,8 +9,8 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use acton_cli::ServerName;
-use acton_cli::keys::{ServerIdentity, State};
+use acton_engine::ServerName;
+use acton_engine::keys::{ServerIdentity, State};
 use acton_proto::handshake::{Secret, SystemRandom};
 use nix::sys::signal::Signal;
 use pnet_base::MacAddr;
@@ -286,7 +286,7 @@ fn a_psk_of_the_clients_own_is_needed_where_listed() {
     ping_until_answered(&world.clients[0], ROOT_V4);
     client.stop();
     // The same key, but not the secret that goes with it.
-    let mut without: acton_cli::keys::Invite = invite.parse().unwrap();
+    let mut without: acton_engine::keys::Invite = invite.parse().unwrap();
     without.psk = None;
     let client = start(&world, 1, &without.url());
     client.wait_for("psk");

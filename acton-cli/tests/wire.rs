@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use acton_cli::keys::{encode_key, encode_secret, parse_secret};
+use acton_engine::keys::{encode_key, encode_secret, parse_secret};
 use acton_proto::handshake::{MacKey, public_key};
 use acton_proto::wire::{Fragment, Header, Hello, Kind};
 use acton_raw::{Filter, RawSocket, Wake};

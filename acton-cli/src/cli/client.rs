@@ -14,7 +14,7 @@ use super::key_log::KeyLogOption;
 use super::state::{StateOptions, read_text};
 use super::values::{SchedulingOptions, SuiteOption, TapOptions, mac, network, seconds};
 use super::{FAILURE, Failure, USAGE, run};
-use crate::{Client, ServerName};
+use acton_engine::{Client, ServerName};
 
 /// Joins the LAN of a server, and joins it again for ever
 #[derive(Debug, Args)]

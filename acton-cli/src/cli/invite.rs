@@ -9,8 +9,8 @@ use clap::Args;
 
 use super::state::{StateOptions, note, print};
 use super::{Failure, USAGE};
-use crate::ServerName;
-use crate::keys::{
+use acton_engine::ServerName;
+use acton_engine::keys::{
     ClientList, Invite, KeyError, ListedClient, ServerIdentity, default_address, parse_key,
 };
 

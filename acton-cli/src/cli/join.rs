@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::state::{StateOptions, print, read_text};
 use super::{Failure, USAGE};
-use crate::keys::{INVITE_VARIABLE, Invite, encode_key};
+use acton_engine::keys::{INVITE_VARIABLE, Invite, encode_key};
 
 /// Stores an invite, so that `acton client` alone joins
 ///

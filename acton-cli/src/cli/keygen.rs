@@ -5,7 +5,7 @@ use clap::Args;
 
 use super::Failure;
 use super::state::print;
-use crate::keys::encode_secret;
+use acton_engine::keys::encode_secret;
 
 /// Prints a fresh private key, which does as a pre-shared key too
 #[derive(Debug, Args)]

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::Failure;
 use super::state::{print, read_text};
-use crate::keys::{encode_key, parse_secret};
+use acton_engine::keys::{encode_key, parse_secret};
 
 /// Reads a private key on standard input and prints its public key
 #[derive(Debug, Args)]

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::Failure;
 use super::state::{StateOptions, note, print};
-use crate::keys::ClientList;
+use acton_engine::keys::ClientList;
 
 /// Takes a client off the list: a running server ends its session and lets it in no more
 #[derive(Debug, Args)]

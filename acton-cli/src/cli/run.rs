@@ -6,7 +6,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
 use super::{FAILURE, Failure, USAGE};
-use crate::{Error, Running};
+use acton_engine::{Error, Running};
 
 /// Runs what `start` starts until SIGINT or SIGTERM, says goodbye, and logs the counters; SIGUSR1
 /// logs them at once, SIGHUP has the list of clients read again.

@@ -14,8 +14,8 @@ use super::key_log::KeyLogOption;
 use super::state::{StateOptions, print};
 use super::values::{SchedulingOptions, SuiteOption, TapOptions, mac, network, seconds};
 use super::{Failure, run};
-use crate::Server;
-use crate::keys::{ServerIdentity, default_address};
+use acton_engine::Server;
+use acton_engine::keys::{ServerIdentity, default_address};
 
 /// Owns the LAN's TAP and serves any number of clients
 #[derive(Debug, Args)]

@@ -7,7 +7,7 @@ use clap::Args;
 use zeroize::Zeroizing;
 
 use super::Failure;
-use crate::keys::{DEFAULT_STATE, State};
+use acton_engine::keys::{DEFAULT_STATE, State};
 
 /// The most bytes to read of what should be a key or an invite.
 const MAX_INPUT: u64 = 64 << 10;

@@ -8,8 +8,8 @@ use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 use pnet_base::MacAddr;
 
-use crate::udp::MAX_PAYLOAD;
-use crate::{Scheduling, TapSettings};
+use acton_engine::{Scheduling, TapSettings};
+use acton_udp::MAX_PAYLOAD;
 
 /// Least MTU of an interface that carries IPv4, in bytes (RFC 791).
 const MIN_MTU: u32 = 68;
@@ -49,7 +49,10 @@ pub(super) struct SchedulingOptions {
 
 impl From<SchedulingOptions> for Scheduling {
     fn from(options: SchedulingOptions) -> Self {
-        Self { busy_poll: Duration::from_micros(options.busy_poll.into()), pin: options.pin }
+        let mut scheduling = Self::default();
+        scheduling.busy_poll = Duration::from_micros(options.busy_poll.into());
+        scheduling.pin = options.pin;
+        scheduling
     }
 }
 

@@ -21,7 +21,7 @@ use pnet_base::MacAddr;
 pub use isolation::Isolation;
 pub use ping::PingResult;
 
-use crate::{Client, ClientKeys, Running, Server, ServerKeys, ServerName, TapSettings};
+use acton_engine::{Client, ClientKeys, Running, Server, ServerKeys, ServerName, TapSettings};
 
 /// Clients that a lab has at most: what one /24 of its LAN numbers.
 pub const MAX_CLIENTS: u8 = 250;
@@ -47,7 +47,7 @@ pub enum LabError {
         /// Which one.
         who: String,
         /// Why.
-        source: crate::Error,
+        source: acton_engine::Error,
     },
     /// The state of a TAP could not be read.
     #[error("cannot read the state of a TAP")]
@@ -230,7 +230,7 @@ impl Node {
         who: &str,
         namespace: Namespace,
         address: Ipv4Addr,
-        start: impl FnOnce(TapSettings) -> Result<Running, crate::Error> + Send,
+        start: impl FnOnce(TapSettings) -> Result<Running, acton_engine::Error> + Send,
     ) -> Result<Self, LabError> {
         let mut tap = TapSettings::new(TAP);
         let net = Ipv4Net::new(address, 16).expect("16 is a length of an IPv4 prefix");

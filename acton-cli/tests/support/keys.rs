@@ -3,8 +3,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use acton_cli::ServerName;
-use acton_cli::keys::{ServerIdentity, State};
+use acton_engine::ServerName;
+use acton_engine::keys::{ServerIdentity, State};
 
 use super::PORT;
 

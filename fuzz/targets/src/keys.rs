@@ -6,8 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-use acton_cli::ServerName;
-use acton_cli::keys::{ClientList, Invite, encode_key, encode_secret, parse_key, parse_secret};
+use acton_engine::ServerName;
+use acton_engine::keys::{ClientList, Invite, encode_key, encode_secret, parse_key, parse_secret};
 use blake2::{Blake2s256, Digest};
 use data_encoding::BASE64URL_NOPAD;
 

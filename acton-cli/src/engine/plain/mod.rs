@@ -1,7 +1,0 @@
-//! Plain mode, the wire of acton 0.1.1: what a worker and the control thread do at each end.
-
-mod client;
-mod server;
-
-pub(super) use client::start as start_client;
-pub(super) use server::{PlainServer, start as start_server};

@@ -1,0 +1,74 @@
+//! Why a tunnel could not start or had to end.
+
+use std::io;
+use std::net::SocketAddr;
+
+/// Why a tunnel could not start or had to end.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The TAP could not be made or set up.
+    #[error(transparent)]
+    Tap(#[from] acton_tap::Error),
+    /// The UDP socket could not be made.
+    #[error("UDP {address}: {}", bind_advice(.source))]
+    Bind {
+        /// The address asked for.
+        address: SocketAddr,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The TAP was deleted while the tunnel ran.
+    #[error("TAP {name} was deleted while acton used it; start acton again to make it anew")]
+    TapGone {
+        /// Its name.
+        name: String,
+    },
+    /// A system call failed that the tunnel cannot do without.
+    #[error("cannot {step}")]
+    System {
+        /// What acton was about to do.
+        step: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// A worker thread panicked, which is a fault of acton's own.
+    #[error("a worker thread panicked, a fault in acton: please report what it printed")]
+    WorkerPanicked,
+    /// A setting is out of its range.
+    #[error("{0}")]
+    Setting(String),
+}
+
+impl Error {
+    /// Whether a setting is wrong whatever the machine.
+    pub fn is_setting(&self) -> bool {
+        matches!(self, Self::Setting(_) | Self::Tap(acton_tap::Error::Name { .. }))
+    }
+
+    pub(crate) fn no_mode() -> Self {
+        Self::Setting("neither keys nor plain mode were chosen".to_owned())
+    }
+
+    pub(crate) fn system(step: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::System { step, source }
+    }
+}
+
+fn bind_advice(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "the port is in use by another program; stop that one or choose another with --port"
+                .to_owned()
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "no interface of this host has that address; choose another with --listen".to_owned()
+        }
+        io::ErrorKind::PermissionDenied => {
+            "permission denied: a port under 1024 needs CAP_NET_BIND_SERVICE; run as root or \
+             choose another with --port"
+                .to_owned()
+        }
+        _ => "cannot be bound".to_owned(),
+    }
+}

@@ -1,0 +1,297 @@
+//! Frames taken from the TAP, of which some are sent at each turn: those of sparse flows first.
+//!
+//! A transfer has on its way what its window allows, and where the tunnel is the slowest part, most
+//! of that waits in front of it. A frame of another flow would wait behind all of it in the kernel's
+//! queue. So what waits is read at once, and a flow of which little waits goes ahead of the bulk, as
+//! in FQ-CoDel (RFC 8290). Frames of a flow keep their order.
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind};
+
+use acton_tap::VnetHeader;
+
+use crate::frames::flow::{Flow, Flows};
+use crate::observe::counters::{Counter, Counters};
+
+/// Frames sent at a turn: enough that the send call is a small part of the cost, few enough that
+/// the other direction is not kept waiting.
+const TURN_FRAMES: usize = 64;
+/// Bytes after which a turn takes no further frame, so that what comes meanwhile, from either side,
+/// does not wait for long. Half as many cost a transfer a tenth more processor time.
+const TURN_LEN: usize = 128 << 10;
+/// Frames of sparse flows at a turn: they leave room for others.
+const SPARSE_FRAMES: usize = 32;
+/// Room for one read: the vnet header, and the largest super-frame: what IPv6's length says (65,535
+/// bytes) behind Ethernet, two VLAN tags and the IPv6 header.
+const LARGE_LEN: usize = 65_664;
+/// Super-frames held at a time: the window of a transfer.
+const LARGE: usize = 64;
+/// Room for a frame that is none; a longer one is held as a super-frame is.
+const SMALL_LEN: usize = 2_048;
+/// Such frames held at a time.
+const SMALL: usize = 512;
+
+/// A frame, and where it lies.
+#[derive(Debug, Clone)]
+struct Stored {
+    header: VnetHeader,
+    start: usize,
+    len: usize,
+    flow: Flow,
+}
+
+/// Frames and super-frames read from the TAP, in buffers allocated once.
+pub(crate) struct FrameBatch {
+    /// Slots for super-frames, then those for frames.
+    buffer: Vec<u8>,
+    /// The starts of slots that are free. The one that was freed last is the first to be used again,
+    /// while it is in the cache.
+    large: Vec<usize>,
+    small: Vec<usize>,
+    /// Those whose turn it is: those of sparse flows, then others.
+    turn: Vec<Stored>,
+    /// How many of them are of sparse flows.
+    sparse: usize,
+    /// What waits in line.
+    bulk: VecDeque<Stored>,
+    flows: Flows,
+}
+
+impl FrameBatch {
+    pub(crate) fn new() -> Self {
+        const SMALL_START: usize = LARGE * LARGE_LEN;
+        Self {
+            buffer: vec![0; SMALL_START + SMALL * SMALL_LEN],
+            large: (0..LARGE).rev().map(|slot| slot * LARGE_LEN).collect(),
+            small: (0..SMALL).rev().map(|slot| SMALL_START + slot * SMALL_LEN).collect(),
+            turn: Vec::with_capacity(TURN_FRAMES),
+            sparse: 0,
+            bulk: VecDeque::with_capacity(LARGE + SMALL),
+            flows: Flows::new(),
+        }
+    }
+
+    /// How many frames have their turn.
+    pub(crate) fn len(&self) -> usize {
+        self.turn.len()
+    }
+
+    /// What the kernel says of frame `index`.
+    pub(crate) fn header(&self, index: usize) -> &VnetHeader {
+        &self.turn[index].header
+    }
+
+    pub(crate) fn get(&self, index: usize) -> &[u8] {
+        let Stored { start, len, .. } = self.turn[index];
+        &self.buffer[start..start + len]
+    }
+
+    pub(crate) fn get_mut(&mut self, index: usize) -> &mut [u8] {
+        let Stored { start, len, .. } = self.turn[index];
+        &mut self.buffer[start..start + len]
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        (0..self.len()).map(|index| self.get(index))
+    }
+
+    /// Whether frames wait that have not had their turn.
+    pub(crate) fn has_backlog(&self) -> bool {
+        !self.bulk.is_empty()
+    }
+
+    /// Reads what waits in the queue, as far as there is room for it.
+    pub(crate) fn fill(
+        &mut self,
+        mut read: impl FnMut(&mut [u8]) -> io::Result<usize>,
+        counters: &Counters,
+    ) -> io::Result<()> {
+        let (mut reads, mut bytes) = (0, 0);
+        while let (Some(&start), Some(_)) = (self.large.last(), self.small.last()) {
+            let slot = &mut self.buffer[start..start + LARGE_LEN];
+            let length = match read(slot) {
+                Ok(length) => length,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            reads += 1;
+            bytes += length;
+            let header = slot.first_chunk().map(VnetHeader::decode);
+            match (header, length.checked_sub(VnetHeader::LEN)) {
+                (Some(Ok(header)), Some(len)) => self.store(header, len),
+                _ => counters.add(Counter::BadSuperFrame, 1),
+            }
+        }
+        counters.add(Counter::TapReads, reads);
+        counters.add(Counter::TapReadBytes, (bytes - reads as usize * VnetHeader::LEN) as u64);
+        Ok(())
+    }
+
+    /// Keeps the frame of `len` bytes that was read into the next slot for super-frames.
+    fn store(&mut self, header: VnetHeader, len: usize) {
+        let Some(&slot) = self.large.last() else { return };
+        let read = slot + VnetHeader::LEN..slot + VnetHeader::LEN + len;
+        let flow = self.flows.of(&self.buffer[read.clone()]);
+        let start = match self.small.last() {
+            Some(&start) if len <= SMALL_LEN => {
+                self.small.pop();
+                self.buffer.copy_within(read, start);
+                start
+            }
+            _ => {
+                self.large.pop();
+                read.start
+            }
+        };
+        let stored = Stored { header, start, len, flow };
+        if self.sparse < SPARSE_FRAMES && self.flows.is_sparse(flow, len) {
+            self.flows.add_sparse(flow, len);
+            self.turn.push(stored);
+            self.sparse += 1;
+        } else {
+            self.flows.add_bulk(flow);
+            self.bulk.push_back(stored);
+        }
+    }
+
+    /// Gives a turn to frames that wait; whether there are any.
+    pub(crate) fn begin_turn(&mut self) -> bool {
+        let mut bytes = 0;
+        while self.turn.len() < TURN_FRAMES
+            && bytes < TURN_LEN
+            && let Some(stored) = self.bulk.pop_front()
+        {
+            bytes += stored.len;
+            self.turn.push(stored);
+        }
+        !self.turn.is_empty()
+    }
+
+    /// The frames that had their turn are done with.
+    pub(crate) fn end_turn(&mut self) {
+        for (index, Stored { start, len, flow, .. }) in self.turn.drain(..).enumerate() {
+            if len <= SMALL_LEN {
+                self.small.push(start);
+            } else {
+                self.large.push(start - VnetHeader::LEN);
+            }
+            if index < self.sparse {
+                self.flows.clear_sparse(flow);
+            } else {
+                self.flows.remove_bulk(flow);
+            }
+        }
+        self.sparse = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A UDP packet of a flow, that has a number.
+    fn frame(flow: u8, number: u32, len: usize) -> Vec<u8> {
+        let mut frame = [&[2; 12][..], &[8, 0, 0x45], &[0; 8], &[17], &[0; 10]].concat();
+        frame.extend([&[0, flow, 0, 9, 0, 0, 0, 0], &number.to_be_bytes()[..]].concat());
+        frame.resize(len.max(frame.len()), 0);
+        frame
+    }
+
+    fn flow_and_number(frame: &[u8]) -> (u8, u32) {
+        (frame[35], u32::from_be_bytes(frame[42..46].try_into().unwrap()))
+    }
+
+    /// The frames of the next turn.
+    fn turn(batch: &mut FrameBatch) -> Vec<(u8, u32)> {
+        batch.begin_turn();
+        let turn = batch.iter().map(flow_and_number).collect();
+        batch.end_turn();
+        turn
+    }
+
+    /// Lets the batch read `queue`.
+    fn fill(batch: &mut FrameBatch, queue: &mut VecDeque<Vec<u8>>) {
+        let counters = Counters::new();
+        let read = |slot: &mut [u8]| {
+            let frame = queue.pop_front().ok_or(ErrorKind::WouldBlock)?;
+            let header = VnetHeader::default().encode();
+            slot[..VnetHeader::LEN].copy_from_slice(&header);
+            slot[VnetHeader::LEN..][..frame.len()].copy_from_slice(&frame);
+            Ok(VnetHeader::LEN + frame.len())
+        };
+        batch.fill(read, &counters).unwrap();
+    }
+
+    fn any_frames() -> impl Strategy<Value = Vec<(u8, usize)>> {
+        let len = prop_oneof![3 => 46..100_usize, 2 => 46..3_000_usize, 1 => 46..65_000_usize];
+        prop::collection::vec((0..6_u8, len), 0..90)
+    }
+
+    proptest! {
+        #[test]
+        fn each_flow_keeps_its_order_and_nothing_is_lost(
+            arrivals in prop::collection::vec(any_frames(), 1..8),
+        ) {
+            let (mut batch, mut queue) = (FrameBatch::new(), VecDeque::new());
+            let (mut sent, mut due) = (HashMap::<u8, u32>::new(), HashMap::<u8, u32>::new());
+            let mut arrivals = arrivals.into_iter();
+            loop {
+                let more = arrivals.next();
+                if more.is_none() && queue.is_empty() && !batch.has_backlog() {
+                    break;
+                }
+                for (flow, len) in more.into_iter().flatten() {
+                    let number = sent.entry(flow).or_default();
+                    queue.push_back(frame(flow, *number, len));
+                    *number += 1;
+                }
+                fill(&mut batch, &mut queue);
+                let turn = turn(&mut batch);
+                prop_assert!(turn.len() <= TURN_FRAMES);
+                for (flow, number) in turn {
+                    let due = due.entry(flow).or_default();
+                    prop_assert_eq!(number, *due);
+                    *due += 1;
+                }
+            }
+            prop_assert_eq!(due, sent);
+            prop_assert_eq!((batch.large.len(), batch.small.len()), (LARGE, SMALL));
+        }
+    }
+
+    #[test]
+    fn a_sparse_flow_goes_ahead_of_a_transfer() {
+        let mut batch = FrameBatch::new();
+        let flow = |flow| batch.flows.of(&frame(flow, 0, 98));
+        // Numbers of flows are few: now and then two flows share one.
+        let ping = (2..9).find(|&ping| flow(ping) != flow(1)).unwrap();
+        let mut queue: VecDeque<_> = (0..30).map(|number| frame(1, number, 60_000)).collect();
+        queue.push_back(frame(ping, 0, 98));
+        fill(&mut batch, &mut queue);
+        assert_eq!(turn(&mut batch), [(ping, 0), (1, 0), (1, 1), (1, 2)]);
+        // What comes later does not wait for what came earlier either, but for its own flow.
+        queue.extend([frame(1, 30, 60), frame(ping, 1, 98)]);
+        fill(&mut batch, &mut queue);
+        assert_eq!(turn(&mut batch), [(ping, 1), (1, 3), (1, 4), (1, 5)]);
+        let mut rest = Vec::new();
+        while batch.has_backlog() {
+            rest.extend(turn(&mut batch));
+        }
+        assert_eq!(rest, (6..=30).map(|number| (1, number)).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn many_sparse_flows_leave_room_for_a_transfer() {
+        let mut batch = FrameBatch::new();
+        let mut queue: VecDeque<_> = [frame(0, 0, 60_000)].into();
+        queue.extend((1..200).map(|flow| frame(flow, 0, 98)));
+        fill(&mut batch, &mut queue);
+        let turn = turn(&mut batch);
+        assert!(turn.contains(&(0, 0)), "{turn:?}");
+    }
+}

@@ -1,0 +1,81 @@
+//! Super-frames of a batch cut into frames, their payload left where it is.
+
+use std::ops::Range;
+
+use acton_tap::offload::{Fill, Head, MAX_HEAD, Segments};
+
+use crate::frames::batch::FrameBatch;
+use crate::observe::counters::{Counter, Counters};
+
+/// The longest frame that goes into one datagram: what UDP carries.
+const MAX_FRAME: usize = acton_udp::MAX_PAYLOAD;
+
+/// A frame as two pieces: headers that were rewritten, and the rest of it in the batch.
+#[derive(Debug, Clone)]
+struct Piece {
+    head: Range<usize>,
+    /// Index in the batch, and the bytes of that.
+    frame: usize,
+    rest: Range<usize>,
+}
+
+/// The frames of a batch, with complete checksums. Its memory is allocated once.
+#[derive(Debug, Default)]
+pub(crate) struct Cut {
+    heads: Vec<u8>,
+    pieces: Vec<Piece>,
+    /// The end of each frame's pieces.
+    ends: Vec<usize>,
+}
+
+impl Cut {
+    /// Cuts all of `frames`; one that cannot be cut is counted and has no pieces.
+    pub(crate) fn fill(&mut self, frames: &FrameBatch, counters: &Counters) {
+        self.heads.clear();
+        self.pieces.clear();
+        self.ends.clear();
+        let mut head: Head = [0; MAX_HEAD];
+        for index in 0..frames.len() {
+            let frame = frames.get(index);
+            match Segments::new(frames.header(index), frame, MAX_FRAME, Fill::Full) {
+                Ok(mut segments) => {
+                    let mut at = frame.len();
+                    let first = self.pieces.len();
+                    while let Some(segment) = segments.next_in(&mut head) {
+                        let start = self.heads.len();
+                        self.heads.extend_from_slice(segment.head);
+                        at -= segment.payload.len();
+                        self.pieces.push(Piece {
+                            head: start..self.heads.len(),
+                            frame: index,
+                            rest: 0..segment.payload.len(),
+                        });
+                    }
+                    // What is left of the frame are its headers; payloads follow one another.
+                    for piece in &mut self.pieces[first..] {
+                        piece.rest = at..at + piece.rest.len();
+                        at = piece.rest.end;
+                    }
+                }
+                Err(error) => {
+                    log::debug!("super-frame from the TAP: {error}");
+                    counters.add(Counter::BadSuperFrame, 1);
+                }
+            }
+            self.ends.push(self.pieces.len());
+        }
+    }
+
+    /// The frames that frames `run` of the batch were cut into, each in two parts.
+    pub(crate) fn parts<'a>(
+        &'a self,
+        frames: &'a FrameBatch,
+        run: Range<usize>,
+    ) -> impl Iterator<Item = [&'a [u8]; 2]> {
+        let start = run.start.checked_sub(1).map_or(0, |before| self.ends[before]);
+        let end = run.end.checked_sub(1).map_or(0, |last| self.ends[last]);
+        self.pieces[start..end].iter().map(|piece| {
+            [&self.heads[piece.head.clone()], &frames.get(piece.frame)[piece.rest.clone()]]
+        })
+    }
+}

@@ -1,0 +1,8 @@
+//! A batch of frames from the TAP, and what is done to frames on their way.
+
+pub(crate) mod batch;
+pub(crate) mod cut;
+pub(crate) mod ecn;
+pub(crate) mod flow;
+pub(crate) mod inner;
+pub(crate) mod mss;

@@ -1,0 +1,169 @@
+//! Clamps the TCP maximum segment size in SYNs (RFC 9293, section 3.7.1), so that TCP inside the
+//! tunnel never makes a frame that needs more than one datagram.
+
+use crate::frames::inner::{Inner, updated};
+
+/// Bytes of a TCP header without options.
+const TCP: usize = 20;
+/// The TCP protocol number.
+const PROTOCOL_TCP: u8 = 6;
+/// The TCP flag SYN.
+const SYN: u8 = 0x02;
+/// TCP option kinds: end of list, no operation, maximum segment size.
+const END: u8 = 0;
+const NOP: u8 = 1;
+const MSS: u8 = 2;
+
+/// Lowers the MSS option of a TCP SYN so that the segments it allows make frames of `max_frame`
+/// bytes at most, behind up to two VLAN tags. Anything else stays as it is. A `partial` checksum is
+/// not of the option, and is left to be filled in.
+pub(crate) fn clamp(frame: &mut [u8], max_frame: usize, partial: bool) {
+    let _ = try_clamp(frame, max_frame, partial);
+}
+
+fn try_clamp(frame: &mut [u8], max_frame: usize, partial: bool) -> Option<()> {
+    let transport = match Inner::of(frame)? {
+        Inner::V4(at) => {
+            let header = frame.get(at..at + 20)?;
+            let fragment_offset = u16::from_be_bytes([header[6], header[7]]) & 0x1fff;
+            let is_tcp = header[0] >> 4 == 4 && header[9] == PROTOCOL_TCP && fragment_offset == 0;
+            is_tcp.then(|| at + usize::from(header[0] & 0x0f) * 4)?
+        }
+        // A SYN behind extension headers is rare enough to be left to FRAG.
+        Inner::V6(at) => (*frame.get(at + 6)? == PROTOCOL_TCP).then_some(at + 40)?,
+    };
+    let tcp = frame.get_mut(transport..).filter(|tcp| tcp.len() >= TCP)?;
+    let header_len = usize::from(tcp[12] >> 4) * 4;
+    if tcp[13] & SYN == 0 || header_len < TCP {
+        return None;
+    }
+    let limit = u16::try_from(max_frame.checked_sub(transport + TCP)?).ok()?;
+    let at = find_mss(tcp.get(TCP..header_len)?)? + TCP;
+    let offered = u16::from_be_bytes([*tcp.get(at)?, *tcp.get(at + 1)?]);
+    if offered <= limit {
+        return None;
+    }
+    tcp[at..at + 2].copy_from_slice(&limit.to_be_bytes());
+    if partial {
+        return Some(());
+    }
+    let sum = u16::from_be_bytes([tcp[16], tcp[17]]);
+    // The option may stand at an odd offset, where its bytes fall into two words of the sum.
+    let swap = |value: u16| if at.is_multiple_of(2) { value } else { value.swap_bytes() };
+    let sum = updated(sum, swap(offered), swap(limit));
+    tcp[16..18].copy_from_slice(&sum.to_be_bytes());
+    Some(())
+}
+
+/// Where the value of the MSS option stands among `options`.
+fn find_mss(options: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        match *options.get(at)? {
+            END => return None,
+            NOP => at += 1,
+            MSS => {
+                return (*options.get(at + 1)? == 4 && at + 4 <= options.len()).then_some(at + 2);
+            }
+            _ => at += usize::from(*options.get(at + 1)?).max(2),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    use pnet_packet::tcp::{TcpPacket, ipv4_checksum, ipv6_checksum};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const V4: (Ipv4Addr, Ipv4Addr) = (Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(10, 0, 0, 2));
+
+    fn sum(tcp: &[u8], ipv6: bool) -> u16 {
+        let packet = TcpPacket::new(tcp).unwrap();
+        let v6 = |ip: Ipv4Addr| ip.to_ipv6_mapped();
+        match ipv6 {
+            false => ipv4_checksum(&packet, &V4.0, &V4.1),
+            true => ipv6_checksum(&packet, &v6(V4.0), &v6(V4.1)),
+        }
+    }
+
+    /// A SYN with `pad` NOPs before its MSS option, and the offset of its TCP header.
+    fn syn(tags: usize, ipv6: bool, pad: usize, mss: u16) -> (Vec<u8>, usize) {
+        let mut frame = vec![2; 12];
+        for _ in 0..tags {
+            frame.extend([0x81, 0, 0, 7]);
+        }
+        let options = (pad + 4).next_multiple_of(4);
+        let tcp_len = TCP + options;
+        if ipv6 {
+            frame.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, tcp_len as u8, PROTOCOL_TCP, 64]);
+            let v6 = |ip: Ipv4Addr| -> [u8; 16] { Ipv6Addr::octets(&ip.to_ipv6_mapped()) };
+            frame.extend(v6(V4.0));
+            frame.extend(v6(V4.1));
+        } else {
+            frame.extend([8, 0, 0x45, 0, 0, 20 + tcp_len as u8, 0, 1, 0x40, 0, 64, PROTOCOL_TCP]);
+            frame.extend([0, 0]);
+            frame.extend(V4.0.octets());
+            frame.extend(V4.1.octets());
+        }
+        let start = frame.len();
+        let mut tcp = vec![0; TCP];
+        (tcp[1], tcp[3], tcp[12], tcp[13]) = (9, 80, ((tcp_len / 4) << 4) as u8, SYN);
+        tcp.extend(vec![NOP; pad]);
+        tcp.extend([MSS, 4]);
+        tcp.extend(mss.to_be_bytes());
+        tcp.resize(tcp_len, END);
+        let sum = sum(&tcp, ipv6);
+        tcp[16..18].copy_from_slice(&sum.to_be_bytes());
+        frame.extend(tcp);
+        (frame, start)
+    }
+
+    fn read_mss(tcp: &[u8]) -> u16 {
+        let at = TCP + find_mss(&tcp[TCP..]).unwrap();
+        u16::from_be_bytes([tcp[at], tcp[at + 1]])
+    }
+
+    proptest! {
+        #[test]
+        fn a_syn_is_clamped_and_its_checksum_stays_right(
+            tags in 0_usize..3, ipv6: bool, pad in 0_usize..20, mss: u16, max_frame in 200_usize..2_000,
+        ) {
+            let (mut frame, start) = syn(tags, ipv6, pad, mss);
+            clamp(&mut frame, max_frame, false);
+            let tcp = &frame[start..];
+            prop_assert_eq!(read_mss(tcp), mss.min((max_frame - start - TCP) as u16));
+            prop_assert_eq!(sum(tcp, ipv6), u16::from_be_bytes([tcp[16], tcp[17]]));
+        }
+
+        #[test]
+        fn anything_else_stays_as_it_is(mut frame in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let before = frame.clone();
+            clamp(&mut frame, 65_535 + 200, false);
+            prop_assert_eq!(frame, before);
+        }
+    }
+
+    #[test]
+    fn a_frame_that_ends_anywhere_is_no_matter() {
+        for (tags, ipv6) in [(0, false), (0, true), (1, false), (2, true)] {
+            let (whole, _) = syn(tags, ipv6, 3, 1_460);
+            for len in 0..whole.len() {
+                clamp(&mut whole[..len].to_vec(), 600, false);
+                clamp(&mut whole[..len].to_vec(), 600, true);
+            }
+        }
+    }
+
+    #[test]
+    fn only_syns_are_touched() {
+        let (mut frame, start) = syn(0, false, 0, 1_460);
+        frame[start + 13] = 0x10;
+        let before = frame.clone();
+        clamp(&mut frame, 600, false);
+        assert_eq!(frame, before);
+    }
+}

@@ -1,0 +1,54 @@
+//! Ethernet over UDP: an acton server or client to embed.
+//!
+//! A server owns a TAP interface, each client owns one, and together they are one Ethernet: a
+//! frame for a known MAC goes to the client that has it, broadcast and the like go to all, and
+//! what a client sends goes to the server's TAP and to no other client.
+//!
+//! ```no_run
+//! use acton_engine::keys::State;
+//! use acton_engine::{Server, TapSettings};
+//!
+//! let mut tap = TapSettings::new("lan0");
+//! tap.addresses.push("10.0.0.1/24".parse()?);
+//! let identity = State::new("/etc/acton").server_identity()?;
+//! let running = Server::builder()
+//!     .listen("192.0.2.1:8080".parse()?)
+//!     .keys(identity.into())
+//!     .tap(tap)
+//!     .start()?;
+//!
+//! let stopper = running.stopper(); // ends it from any thread
+//! # stopper.stop();
+//! let totals = running.wait()?;
+//! println!("{totals}");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Nothing here exits the process, prints, or keeps global state; events go to [`log`].
+//!
+//! A frame is handled start to end by the worker that read it. What workers share is read-mostly:
+//! the table of peers (a snapshot that the control thread replaces), the bridge, and counters of
+//! their own that are added up on demand.
+#![forbid(unsafe_code)]
+
+mod client;
+mod error;
+mod frames;
+pub mod keys;
+mod observe;
+mod plain;
+mod reach;
+mod run;
+mod secure;
+mod server;
+mod sessions;
+
+pub use client::{Client, ClientBuilder};
+pub use error::Error;
+pub use observe::counters::Totals;
+pub use reach::name::ServerName;
+pub use run::running::{Running, SessionInfo, Stopper};
+pub use run::scheduling::Scheduling;
+pub use run::tap::TapSettings;
+pub use secure::{ClientKeys, ServerKeys};
+pub use server::{Server, ServerBuilder};

@@ -1,0 +1,190 @@
+//! Counters: one named one for each kind of traffic and for each reason a frame is dropped.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::{fmt, io};
+
+use acton_bridge::DropReason;
+
+use acton_udp::{SendCounts, is_full};
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident => $text:literal,)*) => {
+        /// What a worker or the control thread counts besides the bridge's drops.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(crate) enum Counter { $($(#[$doc])* $name,)* }
+
+        impl Counter {
+            const NAMES: &[&str] = &[$($text),*];
+        }
+    };
+}
+
+counters! {
+    /// Reads: frames and super-frames.
+    TapReads => "tap.reads",
+    TapReadBytes => "tap.read.bytes",
+    /// Writes: frames and super-frames.
+    TapWrites => "tap.writes",
+    TapWritten => "tap.written.frames",
+    TapWrittenBytes => "tap.written.bytes",
+    UdpSent => "udp.sent.datagrams",
+    UdpSentBytes => "udp.sent.bytes",
+    UdpReceived => "udp.received.datagrams",
+    UdpReceivedBytes => "udp.received.bytes",
+    /// Super-frames that the kernel refused; their frames were written one by one.
+    SuperFrameRefused => "tap.super_frame_refused",
+    /// Datagrams that came with several frames in them, and these frames.
+    Bundles => "session.bundles",
+    BundledFrames => "session.bundled_frames",
+    /// Pieces of frames that waited for the rest, or whose rest never came.
+    Pieces => "session.pieces",
+    /// Frames that went to every client, each counted once.
+    Flooded => "bridge.flooded",
+    /// MACs that moved to where they were seen last.
+    Moved => "bridge.moved",
+    /// Packets that were given the mark of congestion that their datagram met.
+    EcnMarked => "ecn.marked",
+    /// Sends whose segmentation the kernel refused; their datagrams went one by one.
+    SegmentationRefused => "udp.segmentation_refused",
+    /// A frame from an address that has no session, or a datagram of frames under keys of none.
+    NoSession => "drop.no_session",
+    /// A datagram too short for a frame that is no control word.
+    UnknownControl => "drop.unknown_control",
+    /// A control word while the control thread was busy.
+    ControlBusy => "drop.control_busy",
+    /// A control word from an address that `--allow` leaves out.
+    NotAllowed => "drop.not_allowed",
+    /// A HELLO while the table of sessions was full.
+    SessionsFull => "drop.sessions_full",
+    /// A frame from the TAP while no session was up.
+    NotConnected => "drop.not_connected",
+    /// A frame for every client while there was none.
+    NoClient => "drop.no_client",
+    /// Datagrams: the send buffer stayed full.
+    UdpFull => "drop.udp_full",
+    /// Datagrams larger than the path or UDP carries.
+    UdpTooLarge => "drop.udp_too_large",
+    /// Datagrams without a route, or refused by a local rule.
+    UdpUnreachable => "drop.udp_unreachable",
+    /// A sealed datagram that was changed, or never sealed by the peer.
+    Forged => "drop.forged",
+    /// A sealed datagram that came before, or is older than the replay window.
+    Replayed => "drop.replayed",
+    /// A frame or a datagram for keys that are used up.
+    KeysExpired => "drop.keys_expired",
+    /// An authentic frame that the peer should not have sent: too short, too long, or by a
+    /// capability that was not agreed on; or a bundle of frames that do not fill it.
+    BadFrame => "drop.bad_frame",
+    /// A frame longer than the peer takes.
+    FrameTooLong => "drop.frame_too_long",
+    /// A packet that knows no ECN in a datagram that met congestion (RFC 6040).
+    EcnUnmarkable => "drop.ecn_unmarkable",
+    /// A super-frame from the TAP that cannot be cut.
+    BadSuperFrame => "drop.bad_super_frame",
+    /// A frame said to have a partial checksum that has none.
+    NoChecksum => "drop.no_checksum",
+    /// A frame for a TAP whose link was down.
+    TapDown => "drop.tap_down",
+    /// A frame that the kernel refused at the TAP.
+    TapRefused => "drop.tap_refused",
+}
+
+/// One thread's counters. Only that thread writes, so that an increment needs no locked
+/// instruction; anybody may read.
+#[derive(Debug)]
+pub(crate) struct Counters {
+    values: [AtomicU64; Counter::NAMES.len()],
+    bridge: [AtomicU64; DropReason::ALL.len()],
+}
+
+impl Counters {
+    pub(crate) fn new() -> Self {
+        Self { values: [const { AtomicU64::new(0) }; _], bridge: [const { AtomicU64::new(0) }; _] }
+    }
+
+    pub(crate) fn add(&self, counter: Counter, more: u64) {
+        bump(&self.values[counter as usize], more);
+    }
+
+    pub(crate) fn get(&self, counter: Counter) -> u64 {
+        self.values[counter as usize].load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn add_bridge_drop(&self, reason: DropReason) {
+        bump(&self.bridge[reason.index()], 1);
+    }
+
+    pub(crate) fn bridge_drops(&self, reason: DropReason) -> u64 {
+        self.bridge[reason.index()].load(Ordering::Relaxed)
+    }
+
+    /// A datagram of the control thread's that could not be sent.
+    pub(crate) fn add_unsent(&self, error: &io::Error) {
+        self.add(if is_full(error) { Counter::UdpFull } else { Counter::UdpUnreachable }, 1);
+    }
+
+    pub(crate) fn add_sent(&self, counts: &SendCounts) {
+        for (counter, more) in [
+            (Counter::UdpSent, counts.sent),
+            (Counter::UdpSentBytes, counts.bytes),
+            (Counter::UdpFull, counts.full),
+            (Counter::UdpTooLarge, counts.too_large),
+            (Counter::UdpUnreachable, counts.unreachable),
+            (Counter::SegmentationRefused, counts.cut),
+        ] {
+            if more > 0 {
+                self.add(counter, more);
+            }
+        }
+    }
+}
+
+fn bump(value: &AtomicU64, more: u64) {
+    value.store(value.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
+}
+
+/// The counters of all threads, added up. Shown as `name=value`, zeros left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Totals {
+    entries: Vec<(String, u64)>,
+}
+
+impl Totals {
+    pub(crate) fn of(threads: &[Arc<Counters>]) -> Self {
+        let sum = |pick: &dyn Fn(&Counters) -> &AtomicU64| -> u64 {
+            threads.iter().map(|counters| pick(counters).load(Ordering::Relaxed)).sum()
+        };
+        let own = Counter::NAMES.iter().enumerate();
+        let own = own.map(|(index, &name)| (name.to_owned(), sum(&|c| &c.values[index])));
+        let bridge = DropReason::ALL.iter();
+        let bridge = bridge.map(|reason| {
+            (
+                format!("drop.{}", reason.as_str().replace('-', "_")),
+                sum(&|c| &c.bridge[reason.index()]),
+            )
+        });
+        Self { entries: own.chain(bridge).collect() }
+    }
+
+    /// The value of the counter called `name`, e.g. `drop.no_session`.
+    pub fn get(&self, name: &str) -> Option<u64> {
+        self.iter().find(|&(known, _)| known == name).map(|(_, value)| value)
+    }
+
+    /// Every counter and its value.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.entries.iter().map(|(name, value)| (name.as_str(), *value))
+    }
+}
+
+impl fmt::Display for Totals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "";
+        for (name, value) in self.iter().filter(|&(_, value)| value > 0) {
+            write!(f, "{separator}{name}={value}")?;
+            separator = " ";
+        }
+        if separator.is_empty() { f.write_str("all zero") } else { Ok(()) }
+    }
+}

@@ -1,0 +1,3 @@
+//! What can be known of a tunnel that runs.
+
+pub(crate) mod counters;

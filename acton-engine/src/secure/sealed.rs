@@ -1,0 +1,205 @@
+//! Sealed datagrams of one batch, on their way out.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use acton_proto::session::{Bundle, Keys, SealError};
+use acton_proto::wire::{Caps, MIN_FRAME, OVERHEAD};
+use acton_tap::offload::{Fill, MAX_HEAD, Segment, Segments};
+use acton_tap::{Checksum, VnetHeader};
+
+use crate::frames::batch::FrameBatch;
+use crate::frames::{ecn, mss};
+use crate::observe::counters::{Counter, Counters};
+use crate::run::worker::Output;
+use acton_udp::Destination;
+
+/// Bytes that are sealed before they are sent: as much as stays in a core's cache.
+const CHUNK: usize = 512 << 10;
+
+/// A buffer of sealed datagrams, allocated once and filled again for each batch.
+#[derive(Debug, Default)]
+pub(crate) struct Sealed {
+    bytes: Vec<u8>,
+    runs: Vec<Run>,
+}
+
+/// Datagrams of one size to one receiver, the last maybe shorter.
+#[derive(Debug)]
+struct Run {
+    to: usize,
+    ecn: u8,
+    bytes: Range<usize>,
+    size: usize,
+}
+
+impl Sealed {
+    /// Seals the frames `run` of `frames` for receiver number `to`: a super-frame as the frames it
+    /// stands for, small frames that go the same way several in a datagram. Nothing waits for more.
+    pub(crate) fn seal(
+        &mut self,
+        to: usize,
+        keys: &Keys,
+        frames: &FrameBatch,
+        run: Range<usize>,
+        now: Duration,
+        counters: &Counters,
+    ) {
+        let mut sealing = Sealing { to, keys, now, counters, bundle: None, sealed: self };
+        run.for_each(|index| sealing.add(frames.header(index), frames.get(index)));
+        sealing.close();
+    }
+
+    /// Notes that the bytes from `start` on are datagrams of `size` bytes for receiver number `to`.
+    fn add_run(&mut self, to: usize, ecn: u8, start: usize, size: usize) {
+        let bytes = start..self.bytes.len();
+        match self.runs.last_mut() {
+            Some(last)
+                if (last.to, last.ecn, last.size) == (to, ecn, size)
+                    && last.bytes.len() % size == 0 =>
+            {
+                last.bytes.end = bytes.end;
+            }
+            _ => self.runs.push(Run { to, ecn, bytes, size }),
+        }
+    }
+
+    /// Whether it is time to send.
+    pub(crate) fn is_full(&self) -> bool {
+        self.bytes.len() >= CHUNK
+    }
+
+    /// Sends what is sealed; `destination` says where receiver number n is.
+    pub(crate) fn send<'d>(
+        &mut self,
+        out: &mut Output<'_>,
+        destination: impl Fn(usize) -> Option<&'d Destination>,
+    ) {
+        let mut batch = out.batch();
+        for run in &self.runs {
+            if let Some(to) = destination(run.to) {
+                batch.push_run(to, run.ecn, &self.bytes[run.bytes.clone()], run.size);
+            }
+        }
+        batch.finish();
+        self.bytes.clear();
+        self.runs.clear();
+    }
+}
+
+/// A run of frames for one receiver, on their way into datagrams.
+struct Sealing<'a> {
+    to: usize,
+    keys: &'a Keys,
+    now: Duration,
+    counters: &'a Counters,
+    /// The newest frames, and the mark they bear, while more may go with them.
+    bundle: Option<(Bundle<'a>, u8)>,
+    sealed: &'a mut Sealed,
+}
+
+impl Sealing<'_> {
+    fn add(&mut self, header: &VnetHeader, frame: &[u8]) {
+        let Self { keys, counters, .. } = *self;
+        let caps = keys.setup().caps;
+        let fill = if caps.contains(Caps::CSUM) { Fill::Partial } else { Fill::Full };
+        let ecn = if caps.contains(Caps::ECN) { ecn::of(frame) } else { ecn::NOT_ECT };
+        let max_frame = usize::from(keys.link().path_mtu()).saturating_sub(OVERHEAD);
+        let segments = match Segments::new(header, frame, max_frame, fill) {
+            Ok(segments) => segments,
+            Err(error) => {
+                log::debug!("super-frame from the TAP: {error}");
+                return counters.add(Counter::BadSuperFrame, 1);
+            }
+        };
+        let whole = (MIN_FRAME..=keys.max_whole()).contains(&segments.frame_len());
+        match segments.len() {
+            1 if whole => self.gather(segments, ecn),
+            _ => {
+                self.close();
+                if whole { self.cut(segments, ecn) } else { self.cut_in_pieces(segments, ecn) }
+            }
+        }
+    }
+
+    /// A frame that may share its datagram with those before and behind it.
+    fn gather(&mut self, mut segments: Segments<'_>, ecn: u8) {
+        let partial = is_partial(&segments);
+        let mut head = [0; MAX_HEAD];
+        let Some(Segment { head, payload }) = segments.next_in(&mut head) else { return };
+        let frame = [head, payload];
+        let bytes = &mut self.sealed.bytes;
+        if let Some((bundle, mark)) = &mut self.bundle
+            && *mark == ecn
+            && bundle.push(frame, partial, bytes)
+        {
+            return;
+        }
+        self.close();
+        let bundle = Bundle::begin(self.keys, frame, partial, &mut self.sealed.bytes);
+        self.bundle = Some((bundle, ecn));
+    }
+
+    /// Seals what has gathered.
+    fn close(&mut self) {
+        let Some((bundle, ecn)) = self.bundle.take() else { return };
+        let (start, frames) = (bundle.start(), bundle.frames());
+        match bundle.seal(self.now, &mut self.sealed.bytes) {
+            Ok(size) => self.sealed.add_run(self.to, ecn, start, size),
+            Err(error) => self.count(error, frames),
+        }
+    }
+
+    /// A super-frame.
+    fn cut(&mut self, mut segments: Segments<'_>, ecn: u8) {
+        let partial = is_partial(&segments);
+        let (count, longest) = (segments.len() as u64, segments.frame_len());
+        let bytes = &mut self.sealed.bytes;
+        let start = bytes.len();
+        let Ok(mut reserved) = self.keys.reserve(self.now, count) else {
+            return self.count(SealError::Expired, count);
+        };
+        let mut head = [0; MAX_HEAD];
+        while let Some(Segment { head, payload }) = segments.next_in(&mut head) {
+            if reserved.seal_parts([head, payload], partial, bytes).is_err() {
+                self.counters.add(Counter::FrameTooLong, 1);
+            }
+        }
+        self.sealed.add_run(self.to, ecn, start, longest + OVERHEAD);
+    }
+
+    /// Frames larger than a datagram: rare enough for one copy more.
+    fn cut_in_pieces(&mut self, mut segments: Segments<'_>, ecn: u8) {
+        let partial = is_partial(&segments);
+        let mut head = [0; MAX_HEAD];
+        while let Some(Segment { head, payload }) = segments.next_in(&mut head) {
+            let bytes = &mut self.sealed.bytes;
+            let start = bytes.len();
+            match self.keys.seal_frame(self.now, &[head, payload].concat(), partial, bytes) {
+                Ok(size) => self.sealed.add_run(self.to, ecn, start, size),
+                Err(error) => self.count(error, 1),
+            }
+        }
+    }
+
+    fn count(&self, error: SealError, frames: u64) {
+        let counter = match error {
+            SealError::Expired => Counter::KeysExpired,
+            _ => Counter::FrameTooLong,
+        };
+        self.counters.add(counter, frames);
+    }
+}
+
+fn is_partial(segments: &Segments<'_>) -> bool {
+    matches!(segments.checksum(), Checksum::Partial { .. })
+}
+
+/// Clamps the MSS of the SYNs in `run`, so that what TCP sends fits datagrams of these keys' path.
+pub(crate) fn clamp(frames: &mut FrameBatch, run: Range<usize>, keys: &Keys) {
+    let max_frame = usize::from(keys.link().path_mtu()).saturating_sub(OVERHEAD);
+    for index in run {
+        let partial = matches!(frames.header(index).checksum, Checksum::Partial { .. });
+        mss::clamp(frames.get_mut(index), max_frame, partial);
+    }
+}

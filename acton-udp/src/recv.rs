@@ -1,0 +1,92 @@
+//! Receiving a batch of datagrams with one system call.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
+
+use crate::address::{Control, Source};
+use crate::sys::RecvArena;
+
+/// Messages a call takes at most: past this the system call is a small part of the cost.
+const MESSAGES: usize = 32;
+/// Bytes that a call should take at most, for the other direction waits meanwhile. An eighth of it,
+/// two messages of merged datagrams, cost throughput on the wire: frames are joined within a batch.
+const BYTES: usize = 1 << 20;
+/// Messages that a call has room for where the last one took one or none: room is not free.
+const FEW: usize = 4;
+/// Room for one message: UDP_GRO hands over up to 64 KiB of merged datagrams at once.
+const SLOT_LEN: usize = 65_536;
+
+/// Buffers for received datagrams, allocated once and filled again by each [`receive`].
+///
+/// [`receive`]: Self::receive
+pub struct RecvBatch {
+    arena: RecvArena,
+    /// Messages to take next time, by the number and the size of the last ones.
+    most: usize,
+}
+
+/// One message: a datagram, or several of one sender merged by the kernel.
+pub struct Received<'a> {
+    /// The sender's address.
+    pub from: SocketAddr,
+    /// The address it was sent to, where the socket asks for it.
+    pub to: Option<Source>,
+    /// The ECN field that all its datagrams bear, the two bits of RFC 3168.
+    pub ecn: u8,
+    payload: &'a mut [u8],
+    segment: usize,
+}
+
+impl<'a> Received<'a> {
+    /// The datagrams in the order of their arrival.
+    pub fn datagrams(self) -> impl Iterator<Item = &'a mut [u8]> {
+        // An empty datagram is one datagram, which chunks() would leave out.
+        let empty = self.payload.is_empty().then_some(<&mut [u8]>::default());
+        empty.into_iter().chain(self.payload.chunks_mut(self.segment))
+    }
+}
+
+impl Default for RecvBatch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl RecvBatch {
+    /// Buffers for 32 messages of up to 64 KiB: 2 MiB.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { arena: RecvArena::new(MESSAGES, SLOT_LEN), most: FEW }
+    }
+
+    /// Takes what has arrived, without waiting, and returns how many messages that is.
+    ///
+    /// # Errors
+    /// Those of recvmmsg(2): `WouldBlock` where nothing has arrived; on a connected socket also
+    /// what the network reported of earlier sends, e.g. `ConnectionRefused`.
+    pub fn receive(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
+        let received = self.arena.receive(socket, self.most)?;
+        let mean = self.arena.bytes() / received.max(1);
+        let more = (2 * received).clamp(FEW, MESSAGES);
+        self.most = (BYTES / mean.max(1)).clamp(1, more);
+        Ok(received)
+    }
+
+    /// The messages of the last [`receive`](Self::receive), each apart from the others, so that
+    /// one may be read while the next is changed. One whose sender is of no family we know is
+    /// left out.
+    pub fn messages(&mut self) -> impl Iterator<Item = Received<'_>> {
+        self.arena.messages().filter_map(|message| {
+            let found = Control::decode(message.control);
+            let segment = found.segment.unwrap_or(message.payload.len()).max(1);
+            Some(Received {
+                from: message.name.decode()?,
+                to: found.to,
+                ecn: found.ecn,
+                payload: message.payload,
+                segment,
+            })
+        })
+    }
+}
