@@ -73,7 +73,7 @@ macro_rules! drop_reasons {
             /// Every reason, in the order of [`DropReason::index`].
             pub const ALL: &[Self] = &[$(Self::$variant,)+];
 
-            /// A stable name for logs and counters: lower case, with hyphens.
+            /// A stable name for logs and counters: lower case, with underscores.
             pub const fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$variant => $name,)+
@@ -87,29 +87,29 @@ drop_reasons! {
     /// The frame is shorter than its Ethernet header (14 bytes, 18 with a VLAN tag).
     Runt = "runt",
     /// The VLAN tag carries id 4095, which 802.1Q reserves.
-    BadVlan = "bad-vlan",
+    BadVlan = "bad_vlan",
     /// The destination is one of 01-80-C2-00-00-00 to -0F, which bridges do not forward.
     Reserved = "reserved",
     /// The destination is 01-80-C2-00-00-01 (PAUSE), which is never forwarded.
     Pause = "pause",
     /// The source is a group address.
-    SourceGroup = "source-group",
+    SourceGroup = "source_group",
     /// The source is 00-00-00-00-00-00.
-    SourceZero = "source-zero",
+    SourceZero = "source_zero",
     /// A leaf sent from a protected address, or from the server's own.
-    SourceProtected = "source-protected",
+    SourceProtected = "source_protected",
     /// A leaf sent from an address that a static entry gives to another port.
-    SourceStatic = "source-static",
+    SourceStatic = "source_static",
     /// A leaf sent from an address whose owner was heard of too recently for it to move.
-    SourceHeld = "source-held",
+    SourceHeld = "source_held",
     /// A leaf sent from an address that moved too often and is frozen where it is.
-    SourceFrozen = "source-frozen",
+    SourceFrozen = "source_frozen",
     /// A leaf that has all the addresses it may have sent from one more.
-    LeafLimit = "leaf-limit",
+    LeafLimit = "leaf_limit",
     /// A leaf sent from a new address while the whole table is full.
-    TableFull = "table-full",
+    TableFull = "table_full",
     /// A leaf sent to an address of another leaf.
-    LeafToLeaf = "leaf-to-leaf",
+    LeafToLeaf = "leaf_to_leaf",
     /// The destination is on the side the frame came from.
     Local = "local",
 }

@@ -4,112 +4,105 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use acton_proto::session::KeyLog;
-use acton_proto::wire::Suites;
-
-use crate::plain;
-use crate::run::tap::max_frame;
-use crate::secure::{self, ClientKeys, SecureClient};
-use crate::server::{KEEPALIVE_PLAIN, KEEPALIVE_SECURE};
-use crate::{Error, Running, Scheduling, ServerName, TapSettings};
 use acton_udp::UdpSocket;
+
+use crate::secure::{self, ClientKeys};
+use crate::settings::{ClientMode, ClientSettings, SecureSettings, SuiteChoice, TapSettings};
+use crate::{Error, Running, Scheduling, ServerName, plain};
 
 /// A client of Ethernet over UDP.
 #[derive(Debug)]
 pub struct Client;
 
 impl Client {
-    /// A client of `server` with a TAP called `client`. It needs [`keys`](ClientBuilder::keys), or
-    /// [`plain`](ClientBuilder::plain) mode.
-    pub fn builder(server: ServerName) -> ClientBuilder {
-        let tap = TapSettings::new("client");
+    /// A client of `server` in secure mode, with these keys and a TAP called `client`.
+    #[must_use]
+    pub fn secure(server: ServerName, keys: ClientKeys) -> ClientBuilder<SecureClient> {
+        let mode = ClientMode::Secure(SecureSettings::default());
+        let secure = SecureClient { settings: SecureSettings::default(), keys, key_log: None };
+        ClientBuilder { settings: ClientSettings::new(server, mode), mode: secure }
+    }
+
+    /// A client of `server` in plain mode, without keys and without encryption, with a TAP called
+    /// `client`.
+    #[must_use]
+    pub fn plain(server: ServerName) -> ClientBuilder<PlainClient> {
         ClientBuilder {
-            server,
-            tap,
-            mode: Mode::Unset,
-            keepalive: None,
-            rekey_after: None,
-            key_log: None,
-            suites: Suites::detect(),
-            scheduling: Scheduling::default(),
+            settings: ClientSettings::new(server, ClientMode::Plain),
+            mode: PlainClient(()),
         }
     }
 }
 
+/// What a client has in secure mode.
 #[derive(Debug, Clone)]
-enum Mode {
-    Unset,
-    Plain,
-    Secure(Box<ClientKeys>),
-}
-
-/// Settings of a client.
-#[derive(Debug, Clone)]
-pub struct ClientBuilder {
-    server: ServerName,
-    tap: TapSettings,
-    mode: Mode,
-    keepalive: Option<Duration>,
-    rekey_after: Option<Duration>,
+pub struct SecureClient {
+    settings: SecureSettings,
+    keys: ClientKeys,
     key_log: Option<KeyLog>,
-    suites: Suites,
-    scheduling: Scheduling,
 }
 
-impl ClientBuilder {
+/// What a client has in plain mode: nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct PlainClient(());
+
+/// A client in the making, of [`SecureClient`] or [`PlainClient`] mode.
+#[derive(Debug, Clone)]
+pub struct ClientBuilder<M> {
+    settings: ClientSettings,
+    mode: M,
+}
+
+impl<M> ClientBuilder<M> {
     /// The TAP that the client makes. It shows a carrier while the client is connected.
     #[must_use]
     pub fn tap(mut self, tap: TapSettings) -> Self {
-        self.tap = tap;
-        self
-    }
-
-    /// Secure mode, with these keys.
-    #[must_use]
-    pub fn keys(mut self, keys: ClientKeys) -> Self {
-        self.mode = Mode::Secure(Box::new(keys));
-        self
-    }
-
-    /// Secure mode: the cipher suites to agree to, by default what the processor is good at.
-    #[must_use]
-    pub fn suites(mut self, suites: Suites) -> Self {
-        self.suites = suites;
-        self
-    }
-
-    /// Secure mode: tells the keys of every session, so that a capture can be decoded.
-    #[must_use]
-    pub fn key_log(mut self, log: KeyLog) -> Self {
-        self.key_log = Some(log);
-        self
-    }
-
-    /// Plain mode: no keys, no encryption.
-    #[must_use]
-    pub fn plain(mut self) -> Self {
-        self.mode = Mode::Plain;
+        self.settings.common.tap = tap;
         self
     }
 
     /// How often to say KEEPALIVE, unless the server wants it more often.
     #[must_use]
     pub fn keepalive(mut self, interval: Duration) -> Self {
-        self.keepalive = Some(interval);
-        self
-    }
-
-    /// Secure mode: the age at which keys are replaced, where 120 s are too long to wait.
-    #[must_use]
-    pub fn rekey_after(mut self, age: Duration) -> Self {
-        self.rekey_after = Some(age);
+        self.settings.common.keepalive = Some(interval);
         self
     }
 
     /// How the threads that move frames use processors.
     #[must_use]
     pub fn scheduling(mut self, scheduling: Scheduling) -> Self {
-        self.scheduling = scheduling;
+        self.settings.common.scheduling = scheduling;
         self
+    }
+}
+
+impl ClientBuilder<SecureClient> {
+    /// The cipher suites to agree to, by default what the processor is good at.
+    #[must_use]
+    pub fn suite(mut self, suite: SuiteChoice) -> Self {
+        self.mode.settings.suite = suite;
+        self
+    }
+
+    /// The age at which keys are replaced, where 120 s are too long to wait.
+    #[must_use]
+    pub fn rekey_after(mut self, age: Duration) -> Self {
+        self.mode.settings.rekey_after = Some(age);
+        self
+    }
+
+    /// Tells the keys of every session, so that a capture can be decoded.
+    #[must_use]
+    pub fn key_log(mut self, log: KeyLog) -> Self {
+        self.mode.key_log = Some(log);
+        self
+    }
+
+    /// The settings so far, to be changed and given to [`Handle::apply`](crate::Handle::apply).
+    #[must_use]
+    pub fn settings(&self) -> ClientSettings {
+        let mode = ClientMode::Secure(self.mode.settings.clone());
+        ClientSettings { mode, ..self.settings.clone() }
     }
 
     /// Makes the TAP and the socket and starts the client, which then connects by itself.
@@ -117,40 +110,47 @@ impl ClientBuilder {
     /// # Errors
     /// Where the TAP or the socket cannot be made.
     pub fn start(self) -> Result<Running, Error> {
-        let mode = match &self.mode {
-            Mode::Unset => return Err(Error::no_mode()),
-            Mode::Plain => "plain mode: no keys, no encryption",
-            Mode::Secure(_) => "secure mode",
-        };
+        let settings = self.settings();
         let socket = bind()?;
-        let tap = self.tap.open(1, false)?;
-        log::info!(
-            "client of {}, TAP {} ({}, MTU {}), {mode}",
-            self.server,
-            tap.interface.name(),
-            tap.interface.mac()?,
-            self.tap.mtu
-        );
-        match self.mode {
-            Mode::Unset => Err(Error::no_mode()),
-            Mode::Plain => {
-                let keepalive = self.keepalive.unwrap_or(KEEPALIVE_PLAIN);
-                plain::start_client(self.server, keepalive, tap, socket, self.scheduling)
-            }
-            Mode::Secure(keys) => {
-                let settings = SecureClient {
-                    server: self.server,
-                    keys: *keys,
-                    keepalive: self.keepalive.unwrap_or(KEEPALIVE_SECURE),
-                    max_frame: max_frame(self.tap.mtu),
-                    rekey_after: self.rekey_after,
-                    key_log: self.key_log,
-                    suites: self.suites,
-                };
-                secure::start_client(settings, tap, socket, self.scheduling)
-            }
-        }
+        let tap = settings.common.tap.open(1, false)?;
+        announce(&settings, &tap.interface, "secure mode")?;
+        let SecureClient { settings: secure, keys, key_log } = self.mode;
+        secure::start_client(settings, &secure, keys, key_log, tap, socket)
     }
+}
+
+impl ClientBuilder<PlainClient> {
+    /// The settings so far, to be changed and given to [`Handle::apply`](crate::Handle::apply).
+    #[must_use]
+    pub fn settings(&self) -> ClientSettings {
+        self.settings.clone()
+    }
+
+    /// Makes the TAP and the socket and starts the client, which then connects by itself.
+    ///
+    /// # Errors
+    /// Where the TAP or the socket cannot be made.
+    pub fn start(self) -> Result<Running, Error> {
+        let socket = bind()?;
+        let tap = self.settings.common.tap.open(1, false)?;
+        announce(&self.settings, &tap.interface, "plain mode: no keys, no encryption")?;
+        plain::start_client(self.settings, tap, socket)
+    }
+}
+
+fn announce(
+    settings: &ClientSettings,
+    interface: &acton_tap::Interface,
+    mode: &str,
+) -> Result<(), Error> {
+    log::info!(
+        "client of {}, TAP {} ({}, MTU {}), {mode}",
+        settings.server,
+        interface.name(),
+        interface.mac()?,
+        settings.common.tap.mtu
+    );
+    Ok(())
 }
 
 /// A socket for servers of either family; of IPv4 alone where the host has no IPv6.

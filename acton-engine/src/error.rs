@@ -3,6 +3,8 @@
 use std::io;
 use std::net::SocketAddr;
 
+use crate::sessions::port::MAX_SESSIONS;
+
 /// Why a tunnel could not start or had to end.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -35,6 +37,9 @@ pub enum Error {
     /// A worker thread panicked, which is a fault of acton's own.
     #[error("a worker thread panicked, a fault in acton: please report what it printed")]
     WorkerPanicked,
+    /// The tunnel has ended, so that it takes no orders.
+    #[error("the tunnel has ended")]
+    Ended,
     /// A setting is out of its range.
     #[error("{0}")]
     Setting(String),
@@ -46,8 +51,16 @@ impl Error {
         matches!(self, Self::Setting(_) | Self::Tap(acton_tap::Error::Name { .. }))
     }
 
-    pub(crate) fn no_mode() -> Self {
-        Self::Setting("neither keys nor plain mode were chosen".to_owned())
+    pub(crate) fn too_many_sessions() -> Self {
+        Self::Setting(format!("at most {MAX_SESSIONS} sessions"))
+    }
+
+    pub(crate) fn other_end() -> Self {
+        Self::Setting("these settings are of the other end of a tunnel".to_owned())
+    }
+
+    pub(crate) fn other_mode() -> Self {
+        Self::Setting("plain mode and secure mode are for a restart to change".to_owned())
     }
 
     pub(crate) fn system(step: &'static str) -> impl FnOnce(io::Error) -> Self {

@@ -11,14 +11,16 @@
 //! let mut tap = TapSettings::new("lan0");
 //! tap.addresses.push("10.0.0.1/24".parse()?);
 //! let identity = State::new("/etc/acton").server_identity()?;
-//! let running = Server::builder()
+//! let running = Server::secure(identity.into())
 //!     .listen("192.0.2.1:8080".parse()?)
-//!     .keys(identity.into())
 //!     .tap(tap)
 //!     .start()?;
 //!
-//! let stopper = running.stopper(); // ends it from any thread
-//! # stopper.stop();
+//! let handle = running.handle(); // watches it and ends it, from any thread
+//! for session in handle.status().sessions {
+//!     println!("{} is {:?}", session.name, session.state);
+//! }
+//! # handle.stop();
 //! let totals = running.wait()?;
 //! println!("{totals}");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -42,13 +44,28 @@ mod run;
 mod secure;
 mod server;
 mod sessions;
+mod settings;
+mod throttle;
 
-pub use client::{Client, ClientBuilder};
+pub use client::{Client, ClientBuilder, PlainClient, SecureClient};
 pub use error::Error;
 pub use observe::counters::Totals;
+pub use observe::event::{
+    Beginning, EndReason, Event, EventKind, Limit, NotKept, Place, RefusalReason,
+};
+pub use observe::event_log::Events;
+pub use observe::status::{
+    BridgeReport, LossReport, MacReport, PastSession, Protocol, Role, RttReport, SCHEMA,
+    SessionStatus, SocketReport, State, Status, TapReport,
+};
 pub use reach::name::ServerName;
-pub use run::running::{Running, SessionInfo, Stopper};
+pub use run::handle::Handle;
+pub use run::running::Running;
 pub use run::scheduling::Scheduling;
-pub use run::tap::TapSettings;
 pub use secure::{ClientKeys, ServerKeys};
-pub use server::{Server, ServerBuilder};
+pub use server::{PlainServer, SecureServer, Server, ServerBuilder};
+pub use sessions::admission::{Admission, Admit, Anybody, ClientPolicy};
+pub use settings::{
+    Applied, ClientMode, ClientSettings, Common, PlainServerSettings, SecureSettings, ServerMode,
+    ServerSettings, Settings, SuiteChoice, TapSettings,
+};

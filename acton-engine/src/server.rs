@@ -7,168 +7,110 @@ use std::time::Duration;
 
 use acton_bridge::{Bridge, Config, MovePolicy};
 use acton_proto::session::KeyLog;
-use acton_proto::wire::Suites;
+use acton_udp::UdpSocket;
 use ipnet::IpNet;
 
-use crate::keys::Watched;
-use crate::plain::{self, PlainServer};
-use crate::run::tap::max_frame;
-use crate::secure::{self, Admitted, SecureServer, ServerKeys};
-use crate::sessions::leaves::MAX_SESSIONS;
-use crate::{Error, Running, Scheduling, TapSettings};
-use acton_udp::UdpSocket;
-
-/// Workers at most: more would wait for one another in the kernel.
-const MAX_WORKERS: usize = 64;
-/// Time between a client's keepalives in plain mode, as in 0.1.1.
-pub(crate) const KEEPALIVE_PLAIN: Duration = Duration::from_secs(10);
-/// Time between a client's keepalives in secure mode: below what address translators forget after.
-pub(crate) const KEEPALIVE_SECURE: Duration = Duration::from_secs(15);
+use crate::run::tap::OpenTap;
+use crate::secure::{self, SecureAccess, ServerKeys};
+use crate::sessions::admission::{Admission, Anybody};
+use crate::sessions::port::{LeafId, MAX_SESSIONS};
+use crate::settings::{
+    MAX_WORKERS, PlainServerSettings, SecureSettings, ServerMode, ServerSettings, SuiteChoice,
+    TapSettings,
+};
+use crate::{Error, Running, Scheduling, plain};
 
 /// A server of Ethernet over UDP.
 #[derive(Debug)]
 pub struct Server;
 
 impl Server {
-    /// A server with a TAP called `server` that listens on UDP port 8080 of every IPv4 address.
-    /// It needs [`keys`](ServerBuilder::keys), or [`plain`](ServerBuilder::plain) mode.
-    pub fn builder() -> ServerBuilder {
+    /// A server in secure mode with these keys, a TAP called `server`, on UDP port 8080 of every
+    /// IPv4 address.
+    #[must_use]
+    pub fn secure(keys: ServerKeys) -> ServerBuilder<SecureServer> {
+        let settings = SecureSettings::default();
         ServerBuilder {
-            listen: SocketAddr::from(([0, 0, 0, 0], 8080)),
-            tap: TapSettings::new("server"),
-            mode: Mode::Unset,
-            allow: Vec::new(),
-            peers: Vec::new(),
-            clients: None,
-            key_log: None,
-            suites: Suites::detect(),
-            scheduling: Scheduling::default(),
-            keepalive: None,
-            max_sessions: 4_096,
-            mac_ageing: Duration::from_secs(300),
-            macs_per_client: 16,
-            workers: None,
+            settings: ServerSettings::new(ServerMode::Secure(settings.clone())),
+            mode: SecureServer { settings, keys, admission: Box::new(Anybody), key_log: None },
+        }
+    }
+
+    /// A server in plain mode, without keys and without encryption, with a TAP called `server`, on
+    /// UDP port 8080 of every IPv4 address.
+    #[must_use]
+    pub fn plain() -> ServerBuilder<PlainServer> {
+        let settings = PlainServerSettings::default();
+        ServerBuilder {
+            settings: ServerSettings::new(ServerMode::Plain(settings.clone())),
+            mode: PlainServer { settings },
         }
     }
 }
 
+/// What a server has in secure mode.
 #[derive(Debug)]
-enum Mode {
-    Unset,
-    Plain,
-    Secure(Box<ServerKeys>),
-}
-
-/// Settings of a server.
-#[derive(Debug)]
-pub struct ServerBuilder {
-    listen: SocketAddr,
-    tap: TapSettings,
-    mode: Mode,
-    allow: Vec<IpNet>,
-    peers: Vec<SocketAddr>,
-    clients: Option<Watched>,
+pub struct SecureServer {
+    settings: SecureSettings,
+    keys: ServerKeys,
+    admission: Box<dyn Admission>,
     key_log: Option<KeyLog>,
-    suites: Suites,
-    scheduling: Scheduling,
-    keepalive: Option<Duration>,
-    mac_ageing: Duration,
-    max_sessions: usize,
-    macs_per_client: usize,
-    workers: Option<usize>,
 }
 
-impl ServerBuilder {
+/// What a server has in plain mode.
+#[derive(Debug, Clone)]
+pub struct PlainServer {
+    settings: PlainServerSettings,
+}
+
+/// A server in the making, of [`SecureServer`] or [`PlainServer`] mode.
+#[derive(Debug, Clone)]
+pub struct ServerBuilder<M> {
+    settings: ServerSettings,
+    mode: M,
+}
+
+impl<M> ServerBuilder<M> {
     /// The UDP address to listen on; the unspecified IPv6 address takes IPv4 as well.
     #[must_use]
     pub fn listen(mut self, address: SocketAddr) -> Self {
-        self.listen = address;
+        self.settings.listen = address;
         self
     }
 
     /// The TAP that the server makes.
     #[must_use]
     pub fn tap(mut self, tap: TapSettings) -> Self {
-        self.tap = tap;
-        self
-    }
-
-    /// Secure mode, with these keys.
-    #[must_use]
-    pub fn keys(mut self, keys: ServerKeys) -> Self {
-        self.mode = Mode::Secure(Box::new(keys));
-        self
-    }
-
-    /// Secure mode: while there is a list, only those on it get in. Without one, all who hold the
-    /// network key do.
-    #[must_use]
-    pub fn clients(mut self, list: Watched) -> Self {
-        self.clients = Some(list);
-        self
-    }
-
-    /// Secure mode: the cipher suites to agree to, by default what the processor is good at.
-    #[must_use]
-    pub fn suites(mut self, suites: Suites) -> Self {
-        self.suites = suites;
-        self
-    }
-
-    /// Secure mode: tells the keys of every session, so that a capture can be decoded.
-    #[must_use]
-    pub fn key_log(mut self, log: KeyLog) -> Self {
-        self.key_log = Some(log);
-        self
-    }
-
-    /// Plain mode: no keys, no encryption.
-    #[must_use]
-    pub fn plain(mut self) -> Self {
-        self.mode = Mode::Plain;
-        self
-    }
-
-    /// Plain mode: sources that may have a session; with none given, all may.
-    #[must_use]
-    pub fn allow(mut self, sources: impl IntoIterator<Item = IpNet>) -> Self {
-        self.allow.extend(sources);
-        self
-    }
-
-    /// Plain mode: clients that say no HELLO, as socat, with a session that never ends.
-    #[must_use]
-    pub fn peers(mut self, peers: impl IntoIterator<Item = SocketAddr>) -> Self {
-        self.peers.extend(peers);
+        self.settings.common.tap = tap;
         self
     }
 
     /// How often clients say KEEPALIVE; one silent for some three times as long is forgotten.
     #[must_use]
     pub fn keepalive(mut self, interval: Duration) -> Self {
-        self.keepalive = Some(interval);
+        self.settings.common.keepalive = Some(interval);
         self
     }
 
     /// How long a MAC is remembered after its last frame.
     #[must_use]
     pub fn mac_ageing(mut self, ageing: Duration) -> Self {
-        self.mac_ageing = ageing;
+        self.settings.mac_ageing = ageing;
         self
     }
 
     /// Clients at one time, at most.
     #[must_use]
     pub fn max_sessions(mut self, sessions: usize) -> Self {
-        self.max_sessions = sessions;
+        self.settings.max_sessions = sessions;
         self
     }
 
-    /// MACs behind one client, at most, where the list of clients does not say otherwise; 0 for no
-    /// limit. Frames from further ones are dropped.
+    /// MACs behind one client, at most, where its policy does not say otherwise; 0 for no limit.
+    /// Frames from further ones are dropped.
     #[must_use]
     pub fn macs_per_client(mut self, macs: usize) -> Self {
-        self.macs_per_client = macs;
+        self.settings.macs_per_client = macs;
         self
     }
 
@@ -177,99 +119,152 @@ impl ServerBuilder {
     /// it keeps its order flow by flow.
     #[must_use]
     pub fn workers(mut self, workers: usize) -> Self {
-        self.workers = Some(workers.clamp(1, MAX_WORKERS));
+        self.settings.workers = Some(workers);
         self
     }
 
     /// How the threads that move frames use processors.
     #[must_use]
     pub fn scheduling(mut self, scheduling: Scheduling) -> Self {
-        self.scheduling = scheduling;
+        self.settings.common.scheduling = scheduling;
         self
+    }
+}
+
+impl ServerBuilder<SecureServer> {
+    /// Who gets in; by default whoever holds the network key.
+    #[must_use]
+    pub fn admission(mut self, admission: impl Admission + 'static) -> Self {
+        self.mode.admission = Box::new(admission);
+        self
+    }
+
+    /// The cipher suites to agree to, by default what the processor is good at.
+    #[must_use]
+    pub fn suite(mut self, suite: SuiteChoice) -> Self {
+        self.mode.settings.suite = suite;
+        self
+    }
+
+    /// Tells the keys of every session, so that a capture can be decoded.
+    #[must_use]
+    pub fn key_log(mut self, log: KeyLog) -> Self {
+        self.mode.key_log = Some(log);
+        self
+    }
+
+    /// The settings so far, to be changed and given to [`Handle::apply`](crate::Handle::apply).
+    #[must_use]
+    pub fn settings(&self) -> ServerSettings {
+        let mode = ServerMode::Secure(self.mode.settings.clone());
+        ServerSettings { mode, ..self.settings.clone() }
     }
 
     /// Makes the TAP and the socket and starts the server.
     ///
     /// # Errors
-    /// Where the TAP or the socket cannot be made, a setting is out of range, or no mode was
-    /// chosen.
+    /// Where the TAP or the socket cannot be made, or a setting is out of range.
     pub fn start(self) -> Result<Running, Error> {
-        if self.max_sessions + self.peers.len() > MAX_SESSIONS {
-            return Err(Error::Setting(format!("at most {MAX_SESSIONS} sessions")));
+        let settings = self.settings();
+        let owners = self.mode.admission.rules().owners();
+        let owned = owners.iter().map(|(_, policy)| policy.macs.len()).sum();
+        let (tap, sockets, bridge) = open(&settings, owned, MovePolicy::guarded())?;
+        announce(&settings, &tap, "secure mode")?;
+        let SecureServer { settings: secure, keys, admission, key_log } = self.mode;
+        let access = SecureAccess { keys, admission, key_log };
+        secure::start_server(settings, &secure, access, tap, sockets, bridge)
+    }
+}
+
+impl ServerBuilder<PlainServer> {
+    /// Sources that may have a session; with none given, all may.
+    #[must_use]
+    pub fn allow(mut self, sources: impl IntoIterator<Item = IpNet>) -> Self {
+        self.mode.settings.allow.extend(sources);
+        self
+    }
+
+    /// Clients that say no HELLO, as socat, with a session that never ends.
+    #[must_use]
+    pub fn peers(mut self, peers: impl IntoIterator<Item = SocketAddr>) -> Self {
+        self.mode.settings.peers.extend(peers);
+        self
+    }
+
+    /// The settings so far, to be changed and given to [`Handle::apply`](crate::Handle::apply).
+    #[must_use]
+    pub fn settings(&self) -> ServerSettings {
+        let mode = ServerMode::Plain(self.mode.settings.clone());
+        ServerSettings { mode, ..self.settings.clone() }
+    }
+
+    /// Makes the TAP and the socket and starts the server.
+    ///
+    /// # Errors
+    /// Where the TAP or the socket cannot be made, or a setting is out of range.
+    pub fn start(self) -> Result<Running, Error> {
+        let settings = self.settings();
+        let peers = self.mode.settings.peers.len();
+        if settings.max_sessions + peers > MAX_SESSIONS {
+            return Err(Error::too_many_sessions());
         }
-        let (moves, mode) = match &self.mode {
-            Mode::Unset => return Err(Error::no_mode()),
-            // A client of plain mode has no identity that could own a MAC.
-            Mode::Plain => (MovePolicy::FirstFrame, "plain mode: no keys, no encryption"),
-            Mode::Secure(_) => (MovePolicy::guarded(), "secure mode"),
-        };
-        // The socket first: where the port is taken, no TAP comes and goes.
-        let cores = || thread::available_parallelism().map_or(1, usize::from).min(MAX_WORKERS);
-        let workers = self.workers.unwrap_or_else(cores);
-        let mut sockets = UdpSocket::bind_group(self.listen, workers)
-            .map_err(|source| Error::Bind { address: self.listen, source })?;
-        let tap = match self.tap.open(workers, true) {
-            // One that somebody made for a single queue, where nobody asked for more.
-            Err(Error::Tap(acton_tap::Error::SingleQueue { .. })) if self.workers.is_none() => {
-                self.tap.open(1, true)?
-            }
-            tap => tap?,
-        };
-        sockets.truncate(tap.queues.len());
-        let own_mac = tap.interface.mac()?;
-        let listed = self.clients.as_ref().and_then(Watched::list);
-        let owned: usize = listed.iter().flat_map(|list| list.iter()).map(|c| c.macs.len()).sum();
-        let config = Config::default();
-        // Each takes two places while its client is here, and a list may become longer.
-        let max_static = config.max_static + 4 * owned;
-        let config = config
-            .ageing(self.mac_ageing)
-            .max_static(max_static)
-            .max_macs_per_leaf(self.macs_per_client)
-            .moves(moves);
-        let bridge = Arc::new(Bridge::new(config));
-        bridge
-            .set_own_mac(own_mac)
-            .map_err(|error| Error::Setting(format!("MAC {own_mac} of the TAP: {error}")))?;
-        if matches!(self.mode, Mode::Plain)
-            && self.allow.is_empty()
-            && !self.listen.ip().is_loopback()
-        {
+        // A client of plain mode has no identity that could own a MAC.
+        let (tap, sockets, bridge) = open(&settings, 0, MovePolicy::FirstFrame)?;
+        if self.mode.settings.allow.is_empty() && !settings.listen.ip().is_loopback() {
             log::warn!(
                 "whoever reaches UDP {} is on this LAN: plain mode checks nobody; --allow CIDR \
                  limits the sources",
-                self.listen
+                settings.listen
             );
         }
-        log::info!(
-            "server on UDP {}, TAP {} ({own_mac}, MTU {}), {mode}",
-            self.listen,
-            tap.interface.name(),
-            self.tap.mtu
-        );
-        match self.mode {
-            Mode::Unset => Err(Error::no_mode()),
-            Mode::Plain => {
-                let settings = PlainServer {
-                    allow: self.allow,
-                    peers: self.peers,
-                    keepalive: self.keepalive.unwrap_or(KEEPALIVE_PLAIN),
-                    max_sessions: self.max_sessions,
-                };
-                plain::start_server(settings, tap, sockets, bridge, self.scheduling)
-            }
-            Mode::Secure(keys) => {
-                let settings = SecureServer {
-                    keys: *keys,
-                    admitted: Admitted::new(self.clients),
-                    keepalive: self.keepalive.unwrap_or(KEEPALIVE_SECURE),
-                    max_sessions: self.max_sessions,
-                    max_frame: max_frame(self.tap.mtu),
-                    key_log: self.key_log,
-                    suites: self.suites,
-                };
-                secure::start_server(settings, tap, sockets, bridge, self.scheduling)
-            }
-        }
+        announce(&settings, &tap, "plain mode: no keys, no encryption")?;
+        plain::start_server(settings, self.mode.settings, tap, sockets, bridge)
     }
+}
+
+type Opened = (OpenTap, Vec<UdpSocket>, Arc<Bridge<LeafId>>);
+
+/// Makes what a server of either mode runs on. `owned` MACs belong to clients that are known by name.
+fn open(settings: &ServerSettings, owned: usize, moves: MovePolicy) -> Result<Opened, Error> {
+    if settings.max_sessions > MAX_SESSIONS {
+        return Err(Error::too_many_sessions());
+    }
+    // The socket first: where the port is taken, no TAP comes and goes.
+    let cores = || thread::available_parallelism().map_or(1, usize::from);
+    let workers = settings.workers.unwrap_or_else(cores).clamp(1, MAX_WORKERS);
+    let mut sockets = UdpSocket::bind_group(settings.listen, workers)
+        .map_err(|source| Error::Bind { address: settings.listen, source })?;
+    let tap = match settings.common.tap.open(workers, true) {
+        // One that somebody made for a single queue, where nobody asked for more.
+        Err(Error::Tap(acton_tap::Error::SingleQueue { .. })) if settings.workers.is_none() => {
+            settings.common.tap.open(1, true)?
+        }
+        tap => tap?,
+    };
+    sockets.truncate(tap.queues.len());
+    let config = Config::default();
+    // Each takes two places while its client is here, and a list may become longer.
+    let max_static = config.max_static + 4 * owned;
+    let config = config
+        .ageing(settings.mac_ageing)
+        .max_static(max_static)
+        .max_macs_per_leaf(settings.macs_per_client)
+        .moves(moves);
+    let bridge = Arc::new(Bridge::new(config));
+    let own_mac = tap.interface.mac()?;
+    bridge
+        .set_own_mac(own_mac)
+        .map_err(|error| Error::Setting(format!("MAC {own_mac} of the TAP: {error}")))?;
+    Ok((tap, sockets, bridge))
+}
+
+fn announce(settings: &ServerSettings, tap: &OpenTap, mode: &str) -> Result<(), Error> {
+    log::info!(
+        "server on UDP {}, TAP {} ({}, MTU {}), {mode}",
+        settings.listen,
+        tap.interface.name(),
+        tap.interface.mac()?,
+        settings.common.tap.mtu
+    );
+    Ok(())
 }

@@ -236,6 +236,11 @@ impl Client {
         }
     }
 
+    /// After how many seconds without sending to say KEEPALIVE, from the next handshake on.
+    pub const fn set_keepalive(&mut self, seconds: u16) {
+        self.config.keepalive = seconds;
+    }
+
     /// The keys to seal with, if there is a session.
     #[must_use]
     pub fn keys(&self) -> Option<&Arc<Keys>> {

@@ -390,6 +390,22 @@ impl Server {
         }
     }
 
+    /// The most sessions at a time from now on. Those that are too many stay.
+    pub const fn set_max_sessions(&mut self, sessions: usize) {
+        self.config.max_sessions = sessions;
+    }
+
+    /// After how many seconds without sending clients say KEEPALIVE at most: each from its next
+    /// handshake on.
+    pub const fn set_keepalive(&mut self, seconds: u16) {
+        self.config.keepalive = seconds;
+    }
+
+    /// The suites to agree to from the next handshake on.
+    pub const fn set_suites(&mut self, suites: Suites) {
+        self.config.suites = suites;
+    }
+
     /// Says BYE to all and stops; clients come back at random within `spread`. What is left to
     /// transmit should still be sent.
     pub fn close(&mut self, now: Duration, reason: Bye, spread: Duration) {

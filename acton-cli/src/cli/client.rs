@@ -14,7 +14,7 @@ use super::key_log::KeyLogOption;
 use super::state::{StateOptions, read_text};
 use super::values::{SchedulingOptions, SuiteOption, TapOptions, mac, network, seconds};
 use super::{FAILURE, Failure, USAGE, run};
-use acton_engine::{Client, ServerName};
+use acton_engine::{Client, ClientBuilder, ServerName};
 
 /// Joins the LAN of a server, and joins it again for ever
 #[derive(Debug, Args)]
@@ -81,35 +81,39 @@ pub(super) struct Arguments {
 
 impl Arguments {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let mut client = if self.plain {
+        if self.plain {
             let target = self.server.as_deref().unwrap_or_default();
             let server = ServerName::parse(target, self.port).map_err(|error| Failure {
                 code: USAGE,
                 message: format!("server '{target}': {error}"),
             })?;
-            Client::builder(server).plain()
-        } else {
-            let invite = self.invite_file.as_deref().map(read_invite).transpose()?;
-            let target = invite.as_ref().map(|text| text.trim()).or(self.server.as_deref());
-            let credentials = self.state.open().client_credentials(target, self.port)?;
-            log::info!("joining with {}", credentials.origin);
-            Client::builder(credentials.server.clone())
-                .keys(credentials.into())
-                .suites(self.suite.into())
-        };
-        if let Some(keepalive) = self.keepalive {
-            client = client.keepalive(keepalive);
+            let client = self.common(Client::plain(server));
+            return run::until_signal(|| client.start());
         }
+        let invite = self.invite_file.as_deref().map(read_invite).transpose()?;
+        let target = invite.as_ref().map(|text| text.trim()).or(self.server.as_deref());
+        let credentials = self.state.open().client_credentials(target, self.port)?;
+        log::info!("joining with {}", credentials.origin);
+        let server = credentials.server.clone();
+        let client = self.common(Client::secure(server, credentials.into()));
+        let mut client = client.suite(self.suite.into());
         if let Some(age) = self.rekey {
             client = client.rekey_after(age);
         }
         if let Some(log) = self.key_log.open()? {
             client = client.key_log(log);
         }
-        let client = client
-            .tap(self.tap.settings(&self.tap_name, self.mac, &self.address))
-            .scheduling(self.scheduling.into());
         run::until_signal(|| client.start())
+    }
+
+    /// What both modes have.
+    fn common<M>(&self, mut client: ClientBuilder<M>) -> ClientBuilder<M> {
+        if let Some(keepalive) = self.keepalive {
+            client = client.keepalive(keepalive);
+        }
+        client
+            .tap(self.tap.settings(&self.tap_name, self.mac, &self.address))
+            .scheduling(self.scheduling.into())
     }
 }
 

@@ -17,13 +17,13 @@ pub(super) fn until_signal(start: impl FnOnce() -> Result<Running, Error>) -> Re
         let code = if error.is_setting() { USAGE } else { FAILURE };
         Failure::new(code, &error)
     })?;
-    let (stopper, totals) = (running.stopper(), running.totals_reader());
+    let handle = running.handle();
     thread::Builder::new().name("acton-signals".to_owned()).spawn(move || {
         for signal in signals.forever() {
             match signal {
-                SIGUSR1 => log::info!("counters: {}", totals()),
-                SIGHUP => stopper.reload(),
-                _ => stopper.stop(),
+                SIGUSR1 => log::info!("counters: {}", handle.totals()),
+                SIGHUP => handle.reload(),
+                _ => handle.stop(),
             }
         }
     })?;

@@ -14,8 +14,8 @@ use super::key_log::KeyLogOption;
 use super::state::{StateOptions, print};
 use super::values::{SchedulingOptions, SuiteOption, TapOptions, mac, network, seconds};
 use super::{Failure, run};
-use acton_engine::Server;
 use acton_engine::keys::{ServerIdentity, default_address};
+use acton_engine::{Server, ServerBuilder};
 
 /// Owns the LAN's TAP and serves any number of clients
 #[derive(Debug, Args)]
@@ -104,7 +104,7 @@ pub(super) struct Arguments {
 impl Arguments {
     pub(super) fn run(self) -> Result<(), Failure> {
         let listen = SocketAddr::new(self.listen, self.port);
-        let mut addresses = self.address;
+        let mut addresses = self.address.clone();
         if addresses.is_empty()
             && let Ok(text) = env::var("CLIENT_TAP_NETWORK")
         {
@@ -115,9 +115,35 @@ impl Arguments {
             })?;
             addresses.push(address);
         }
-        let mut server = Server::builder()
+        if self.plain {
+            let server = self.common(Server::plain(), listen, &addresses);
+            let server = server.allow(self.allow).peers(self.peer);
+            return run::until_signal(|| server.start());
+        }
+        let state = self.state.open();
+        let identity = state.server_identity()?;
+        let clients = state.watch_clients(self.clients.as_deref())?;
+        if identity.created {
+            welcome(&identity, clients.list().is_some(), listen)?;
+        }
+        let server = self.common(Server::secure(identity.into()), listen, &addresses);
+        let mut server = server.admission(clients).suite(self.suite.into());
+        if let Some(log) = self.key_log.open()? {
+            server = server.key_log(log);
+        }
+        run::until_signal(|| server.start())
+    }
+
+    /// What both modes have.
+    fn common<M>(
+        &self,
+        server: ServerBuilder<M>,
+        listen: SocketAddr,
+        addresses: &[IpNet],
+    ) -> ServerBuilder<M> {
+        let mut server = server
             .listen(listen)
-            .tap(self.tap.settings(&self.tap_name, self.mac, &addresses))
+            .tap(self.tap.settings(&self.tap_name, self.mac, addresses))
             .mac_ageing(self.mac_ageing)
             .max_sessions(self.max_sessions.into())
             .macs_per_client(self.macs_per_client)
@@ -128,21 +154,7 @@ impl Arguments {
         if let Some(keepalive) = self.keepalive {
             server = server.keepalive(keepalive);
         }
-        if self.plain {
-            server = server.plain().allow(self.allow).peers(self.peer);
-        } else {
-            let state = self.state.open();
-            let identity = state.server_identity()?;
-            let clients = state.watch_clients(self.clients.as_deref())?;
-            if identity.created {
-                welcome(&identity, clients.list().is_some(), listen)?;
-            }
-            server = server.keys(identity.into()).clients(clients).suites(self.suite.into());
-            if let Some(log) = self.key_log.open()? {
-                server = server.key_log(log);
-            }
-        }
-        run::until_signal(|| server.start())
+        server
     }
 }
 

@@ -3,12 +3,11 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use acton_proto::wire::Suites;
 use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 use pnet_base::MacAddr;
 
-use acton_engine::{Scheduling, TapSettings};
+use acton_engine::{Scheduling, SuiteChoice, TapSettings};
 use acton_udp::MAX_PAYLOAD;
 
 /// Least MTU of an interface that carries IPv4, in bytes (RFC 791).
@@ -34,7 +33,7 @@ pub(super) struct TapOptions {
 }
 
 /// Options of the threads that server and client share.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Copy, Args)]
 pub(super) struct SchedulingOptions {
     /// Microseconds to look for the next frame before sleeping: a shorter round trip, a busier
     /// processor
@@ -88,12 +87,12 @@ pub(super) enum SuiteOption {
     Chacha,
 }
 
-impl From<SuiteOption> for Suites {
-    fn from(suite: SuiteOption) -> Self {
-        match suite {
-            SuiteOption::Auto => Self::detect(),
-            SuiteOption::Aes => Self::AES_256_GCM,
-            SuiteOption::Chacha => Self::CHACHA20_POLY1305,
+impl From<SuiteOption> for SuiteChoice {
+    fn from(option: SuiteOption) -> Self {
+        match option {
+            SuiteOption::Auto => Self::Auto,
+            SuiteOption::Aes => Self::Aes256Gcm,
+            SuiteOption::Chacha => Self::Chacha20Poly1305,
         }
     }
 }

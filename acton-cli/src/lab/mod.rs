@@ -21,7 +21,9 @@ use pnet_base::MacAddr;
 pub use isolation::Isolation;
 pub use ping::PingResult;
 
-use acton_engine::{Client, ClientKeys, Running, Server, ServerKeys, ServerName, TapSettings};
+use acton_engine::{
+    Client, ClientKeys, Running, Server, ServerKeys, ServerName, SessionStatus, State, TapSettings,
+};
 
 /// Clients that a lab has at most: what one /24 of its LAN numbers.
 pub const MAX_CLIENTS: u8 = 250;
@@ -115,10 +117,9 @@ impl Lab {
             .collect::<Result<_, _>>()?;
         let server = Node::start("the server", namespace, lan_address(0), |tap| {
             let listen = SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT));
-            let server = Server::builder().listen(listen).tap(tap);
             match &keys {
-                Some(keys) => server.keys(keys.server()).start(),
-                None => server.plain().start(),
+                Some(keys) => Server::secure(keys.server()).listen(listen).tap(tap).start(),
+                None => Server::plain().listen(listen).tap(tap).start(),
             }
         })?;
         let clients = hosts
@@ -127,10 +128,10 @@ impl Lab {
                 let who = format!("client {number}");
                 Node::start(&who, host, lan_address(number), |tap| {
                     let server = SocketAddr::from((underlay(number, 1), PORT));
-                    let client = Client::builder(ServerName::from(server)).tap(tap);
+                    let server = ServerName::from(server);
                     match &keys {
-                        Some(keys) => client.keys(keys.client()).start(),
-                        None => client.plain().start(),
+                        Some(keys) => Client::secure(server, keys.client()).tap(tap).start(),
+                        None => Client::plain(server).tap(tap).start(),
                     }
                 })
             })
@@ -144,7 +145,7 @@ impl Lab {
         let deadline = Instant::now() + CONNECT_WAIT;
         for (number, client) in self.numbered() {
             // The kernel takes a moment to let frames through after the carrier came.
-            while client.running.sessions().is_empty() || !client.interface.is_running()? {
+            while !client.is_connected() || !client.interface.is_running()? {
                 if Instant::now() > deadline {
                     return Err(LabError::NotConnected(number));
                 }
@@ -169,9 +170,11 @@ impl Lab {
             .namespace
             .run(|| ping::all(&targets, PINGS))
             .map_err(|source| LabError::Check { step: "ping the clients", source })?;
-        let sessions = self.server.running.sessions();
+        let sessions = self.server.running.status().sessions;
         let session = |client: &Node| {
-            sessions.iter().find(|session| session.macs.contains(&client.mac)).map(|s| s.address)
+            let has_it =
+                |session: &&SessionStatus| session.macs.iter().any(|entry| entry.mac == client.mac);
+            sessions.iter().find(has_it)?.address
         };
         let report = |((number, client), ping): ((u8, &Node), _)| ClientReport {
             number,
@@ -226,6 +229,11 @@ impl LabKeys {
 }
 
 impl Node {
+    /// Whether a client has its session.
+    fn is_connected(&self) -> bool {
+        self.running.status().sessions.iter().any(|session| session.state == State::Up)
+    }
+
     fn start(
         who: &str,
         namespace: Namespace,

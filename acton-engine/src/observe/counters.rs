@@ -16,6 +16,12 @@ macro_rules! counters {
 
         impl Counter {
             const NAMES: &[&str] = &[$($text),*];
+
+            /// The name of a reason to drop, without what all of them begin with.
+            pub(crate) fn drop_name(self) -> &'static str {
+                let name = Self::NAMES[self as usize];
+                name.strip_prefix("drop.").unwrap_or(name)
+            }
         }
     };
 }
@@ -159,10 +165,7 @@ impl Totals {
         let own = own.map(|(index, &name)| (name.to_owned(), sum(&|c| &c.values[index])));
         let bridge = DropReason::ALL.iter();
         let bridge = bridge.map(|reason| {
-            (
-                format!("drop.{}", reason.as_str().replace('-', "_")),
-                sum(&|c| &c.bridge[reason.index()]),
-            )
+            (format!("drop.{}", reason.as_str()), sum(&|c| &c.bridge[reason.index()]))
         });
         Self { entries: own.chain(bridge).collect() }
     }
@@ -175,6 +178,14 @@ impl Totals {
     /// Every counter and its value.
     pub fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
         self.entries.iter().map(|(name, value)| (name.as_str(), *value))
+    }
+}
+
+/// As a map of names to values, zeros too.
+#[cfg(feature = "serde")]
+impl serde::Serialize for Totals {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_map(self.iter())
     }
 }
 

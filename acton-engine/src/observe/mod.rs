@@ -1,3 +1,10 @@
 //! What can be known of a tunnel that runs.
 
 pub(crate) mod counters;
+pub(crate) mod event;
+pub(crate) mod event_log;
+mod lines;
+#[cfg(feature = "serde")]
+pub(crate) mod serialise;
+pub(crate) mod status;
+pub(crate) mod tally;

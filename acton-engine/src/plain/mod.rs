@@ -1,7 +1,11 @@
 //! Plain mode, the wire of acton 0.1.1: what a worker and the control thread do at each end.
 
 mod client;
+mod client_control;
+mod client_worker;
 mod server;
+mod server_control;
+mod server_worker;
 
 pub(crate) use client::start as start_client;
-pub(crate) use server::{PlainServer, start as start_server};
+pub(crate) use server::start as start_server;

@@ -5,12 +5,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::thread;
+use std::time::Duration;
 
 use nix::errno::Errno;
-use parking_lot::Mutex;
 
 use crate::ServerName;
-use crate::run::running::Message;
+use crate::observe::event::EventKind;
+use crate::observe::event_log::EventLog;
+use crate::run::control::Message;
 use acton_udp::{Destination, UdpSocket};
 
 /// Most addresses from which an answer is taken for the server's.
@@ -23,7 +25,7 @@ pub(crate) struct Dial<M> {
     control: SyncSender<Message<M>>,
     /// Makes a message to the control thread of what a look-up found.
     news: fn(io::Result<Vec<SocketAddr>>) -> M,
-    peer: Arc<Mutex<Option<SocketAddr>>>,
+    peer: Option<SocketAddr>,
     /// Whether the socket is connected to the peer, and so hears what the network says of it; else
     /// it goes on when this host's own address changes.
     connected: bool,
@@ -32,6 +34,7 @@ pub(crate) struct Dial<M> {
     asked: Vec<SocketAddr>,
     /// Why the last datagram to it was not sent.
     unsent: Option<Errno>,
+    events: Arc<EventLog>,
 }
 
 impl<M: Send + 'static> Dial<M> {
@@ -41,43 +44,45 @@ impl<M: Send + 'static> Dial<M> {
         control: SyncSender<Message<M>>,
         news: fn(io::Result<Vec<SocketAddr>>) -> M,
         connected: bool,
+        events: Arc<EventLog>,
     ) -> Self {
         Self {
             server,
             socket,
             control,
             news,
-            peer: Arc::default(),
+            peer: None,
             connected,
             looking_up: false,
             asked: Vec::new(),
             unsent: None,
+            events,
         }
     }
 
-    /// Where the address is kept, for others to read.
-    pub(crate) fn peer(&self) -> Arc<Mutex<Option<SocketAddr>>> {
-        Arc::clone(&self.peer)
+    /// The server as its user names it.
+    pub(crate) fn server(&self) -> &ServerName {
+        &self.server
     }
 
     /// The address, where it is known.
     pub(crate) fn peer_address(&self) -> Option<SocketAddr> {
-        *self.peer.lock()
+        self.peer
     }
 
     /// Whether the socket points at an address and no look-up is under way: what is said before
     /// waits.
     pub(crate) fn is_ready(&self) -> bool {
-        !self.looking_up && self.peer.lock().is_some()
+        !self.looking_up && self.peer.is_some()
     }
 
     /// Finds the address anew: it may have changed. `attempt` counts from 1.
-    pub(crate) fn connect(&mut self, attempt: u32) {
+    pub(crate) fn connect(&mut self, now: Duration, attempt: u32) {
         if attempt > 1 {
-            log::debug!("no answer from {}; attempt {attempt}", self.text());
+            self.tell_connecting(now, attempt);
         }
         if let Some(address) = self.server.literal() {
-            return self.connect_to(address, attempt == 1);
+            return self.connect_to(now, address, attempt == 1);
         }
         if self.looking_up {
             return;
@@ -90,42 +95,46 @@ impl<M: Send + 'static> Dial<M> {
         // A look-up can take many seconds, in which a stop must still be heard.
         if let Err(error) = thread::Builder::new().name("acton-dns".to_owned()).spawn(look_up) {
             self.looking_up = false;
-            log::warn!("{}: cannot start a thread to look it up: {error}", self.server);
+            self.tell_unreachable(now, self.server.to_string(), &error);
         }
     }
 
     /// The server answered from there, maybe late, when the next address was tried already.
     pub(crate) fn answered(&mut self, from: SocketAddr) {
         if self.asked.contains(&from) {
-            *self.peer.lock() = Some(from);
+            self.peer = Some(from);
         }
         self.asked.clear();
     }
 
     /// Takes what a look-up found. With a session it comes too late: that stays where it is.
-    pub(crate) fn looked_up(&mut self, result: io::Result<Vec<SocketAddr>>, connected: bool) {
+    pub(crate) fn looked_up(
+        &mut self,
+        now: Duration,
+        result: io::Result<Vec<SocketAddr>>,
+        connected: bool,
+    ) {
         self.looking_up = false;
         match result {
             Ok(_) if connected => {}
             Ok(addresses) => {
                 // The next one each time, so that one that does not answer is passed over.
-                let peer = *self.peer.lock();
+                let peer = self.peer;
                 let last = addresses.iter().position(|&address| Some(address) == peer);
                 let address = addresses[last.map_or(0, |last| (last + 1) % addresses.len())];
-                self.connect_to(address, Some(address) != peer);
+                self.connect_to(now, address, Some(address) != peer);
             }
-            Err(error) => log::warn!("{}: {error}; trying again", self.server),
+            Err(error) => self.tell_unreachable(now, self.server.to_string(), &error),
         }
     }
 
-    fn connect_to(&mut self, address: SocketAddr, news: bool) {
+    fn connect_to(&mut self, now: Duration, address: SocketAddr, news: bool) {
         if self.connected
             && let Err(error) = self.socket.connect(address)
         {
-            log::warn!("{address}: {error}; trying again");
-            return;
+            return self.tell_unreachable(now, address.to_string(), &error);
         }
-        *self.peer.lock() = Some(address);
+        self.peer = Some(address);
         if !self.asked.contains(&address) {
             // Late answers come from the latest; a name may have ever other addresses.
             if self.asked.len() == MAX_ASKED {
@@ -134,8 +143,18 @@ impl<M: Send + 'static> Dial<M> {
             self.asked.push(address);
         }
         if news {
-            log::info!("connecting to {}", self.text());
+            self.tell_connecting(now, 1);
         }
+    }
+
+    fn tell_connecting(&self, now: Duration, attempt: u32) {
+        let error = self.unsent.map(|errno| errno.desc().to_owned());
+        self.events.tell(now, EventKind::Connecting { server: self.text(), attempt, error });
+    }
+
+    fn tell_unreachable(&self, now: Duration, server: String, error: &io::Error) {
+        let error = error.to_string();
+        self.events.tell(now, EventKind::Unreachable { server, error });
     }
 
     /// Sends one datagram to the server.
@@ -149,14 +168,9 @@ impl<M: Send + 'static> Dial<M> {
         sent.inspect_err(|error| log::debug!("{}: {error}", self.text()))
     }
 
-    /// For the log, why the last datagram to the server was not sent, in brackets; nothing if it was.
-    pub(crate) fn trouble(&self) -> String {
-        self.unsent.map_or_else(String::new, |errno| format!(" ({})", errno.desc()))
-    }
-
     /// Where datagrams to the server go.
     pub(crate) fn destination(&self) -> Destination {
-        match *self.peer.lock() {
+        match self.peer {
             Some(peer) if !self.connected => Destination::new(peer, None, self.socket.is_ipv6()),
             _ => Destination::connected(),
         }
@@ -164,7 +178,7 @@ impl<M: Send + 'static> Dial<M> {
 
     /// The server's name and address, for the log.
     pub(crate) fn text(&self) -> String {
-        match *self.peer.lock() {
+        match self.peer {
             Some(peer) if self.server.literal().is_none() => format!("{} ({peer})", self.server),
             Some(peer) => peer.to_string(),
             None => self.server.to_string(),

@@ -67,6 +67,23 @@ impl From<SocketAddr> for ServerName {
     }
 }
 
+/// As text: `HOST:PORT`.
+#[cfg(feature = "serde")]
+impl serde::Serialize for ServerName {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+/// As text: `HOST` or `HOST:PORT`; without a port it is 8080.
+#[cfg(feature = "serde")]
+impl<'d> serde::Deserialize<'d> for ServerName {
+    fn deserialize<D: serde::Deserializer<'d>>(from: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'_, str>>::deserialize(from)?;
+        Self::parse(&text, 8080).map_err(serde::de::Error::custom)
+    }
+}
+
 impl fmt::Display for ServerName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { host, port } = self;

@@ -3,51 +3,68 @@
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread;
+use std::time::Duration;
 
-use acton_tap::{Offloads, Queue, Stop};
+use acton_bridge::Bridge;
+use acton_tap::{Interface, Stop};
+use acton_udp::UdpSocket;
+use parking_lot::Mutex;
 
 use crate::Error;
 use crate::observe::counters::Counters;
-use crate::run::running::{INBOX_LEN, Message, Outbox, Running, SessionsReader, Stopper, Workers};
+use crate::observe::event::EventKind;
+use crate::observe::event_log::EventLog;
+use crate::observe::status::{Protocol, Role};
+use crate::run::clock;
+use crate::run::control::{self, Control, INBOX_LEN, Message, Outbox};
+use crate::run::handle::{Handle, Shared, orders};
+use crate::run::running::Running;
 use crate::run::scheduling::Scheduling;
+use crate::run::side::Side;
 use crate::run::tap::OpenTap;
-use crate::run::worker::{Rarely, Side, Worker};
-use acton_udp::UdpSocket;
+use crate::run::worker::{NEWS_INTERVAL, Worker};
+use crate::run::workers::Workers;
+use crate::sessions::port::LeafId;
+use crate::sessions::sighting::Sightings;
+use crate::throttle::Throttle;
 
 /// A tunnel in the making: its workers run, its control thread does not yet.
-pub(crate) struct Launch<M> {
+pub(crate) struct Launch<N> {
     /// One a worker; a client's workers share one.
     sockets: Vec<UdpSocket>,
-    tap_name: String,
-    offloads: Offloads,
     scheduling: Scheduling,
-    sender: SyncSender<Message<M>>,
-    inbox: Receiver<Message<M>>,
+    sender: SyncSender<Message<N>>,
+    inbox: Receiver<Message<N>>,
     stop: Stop,
     workers: Workers,
     /// The control thread's first, then the workers'.
     counters: Vec<Arc<Counters>>,
+    events: Arc<EventLog>,
 }
 
-impl<M: Send + 'static> Launch<M> {
+/// What a worker is given beside its TAP queue and its socket.
+pub(crate) struct Post<N> {
+    pub(crate) outbox: Outbox<N>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) sightings: Sightings,
+    /// The number of its thread among those that count; 0 is the control thread.
+    pub(crate) thread: usize,
+}
+
+impl<N: Send + 'static> Launch<N> {
     /// A tunnel whose workers take `sockets` in turn.
-    pub(crate) fn new(
-        sockets: Vec<UdpSocket>,
-        tap: &OpenTap,
-        scheduling: Scheduling,
-    ) -> Result<Self, Error> {
+    pub(crate) fn new(sockets: Vec<UdpSocket>, scheduling: Scheduling) -> Result<Self, Error> {
         let (sender, inbox) = mpsc::sync_channel(INBOX_LEN);
         let stop = Stop::new().map_err(Error::system("make an eventfd"))?;
         Ok(Self {
             sockets,
-            tap_name: tap.interface.name().to_owned(),
-            offloads: tap.offloads,
             scheduling,
             sender,
             inbox,
             workers: Workers::new(stop.clone()),
             stop,
             counters: vec![Arc::new(Counters::new())],
+            events: EventLog::new(),
         })
     }
 
@@ -59,6 +76,16 @@ impl<M: Send + 'static> Launch<M> {
     /// The workers' counters.
     pub(crate) fn worker_counters(&self) -> Vec<Arc<Counters>> {
         self.counters[1..].to_vec()
+    }
+
+    /// Threads that count so far: the control thread and the workers.
+    pub(crate) fn threads(&self) -> usize {
+        self.counters.len()
+    }
+
+    /// Where events are told.
+    pub(crate) fn events(&self) -> Arc<EventLog> {
+        Arc::clone(&self.events)
     }
 
     /// A handle of the socket for the control thread.
@@ -73,61 +100,96 @@ impl<M: Send + 'static> Launch<M> {
     }
 
     /// A way to the control thread.
-    pub(crate) fn sender(&self) -> SyncSender<Message<M>> {
+    pub(crate) fn sender(&self) -> SyncSender<Message<N>> {
         self.sender.clone()
     }
 
-    /// Starts a worker on `queue`.
-    pub(crate) fn worker<S: Side + Send + 'static>(
+    /// Starts a worker on each of the TAP's queues, and gives what is left of the TAP.
+    pub(crate) fn workers<S: Side + Send + 'static>(
         &mut self,
-        queue: Queue,
-        side: impl FnOnce(Outbox<M>, Arc<Counters>) -> S,
-    ) -> Result<(), Error> {
-        let socket = self.socket_of(self.counters.len() - 1)?;
-        let counters = Arc::new(Counters::new());
-        self.counters.push(Arc::clone(&counters));
-        let outbox = Outbox { sender: self.sender.clone(), counters: Arc::clone(&counters) };
-        let worker = Worker {
-            tap_name: self.tap_name.clone(),
-            queue,
-            offloads: self.offloads,
-            scheduling: self.scheduling,
-            socket,
-            stop: self.stop.clone(),
-            side: side(outbox, Arc::clone(&counters)),
-            errors: Rarely::default(),
-            hints: Rarely::default(),
-            counters,
-        };
-        self.workers.spawn(worker, self.sender.clone())
+        tap: OpenTap,
+        mut side: impl FnMut(Post<N>) -> S,
+    ) -> Result<Arc<Interface>, Error> {
+        let OpenTap { interface, queues, offloads } = tap;
+        for queue in queues {
+            let thread = self.counters.len();
+            let counters = Arc::new(Counters::new());
+            self.counters.push(Arc::clone(&counters));
+            let outbox = Outbox { sender: self.sender.clone(), counters: Arc::clone(&counters) };
+            let sightings = Sightings::new(self.sender.clone());
+            let post = Post { outbox, counters: Arc::clone(&counters), sightings, thread };
+            let worker = Worker {
+                tap_name: interface.name().to_owned(),
+                queue,
+                offloads,
+                scheduling: self.scheduling,
+                socket: self.socket_of(thread - 1)?,
+                stop: self.stop.clone(),
+                side: side(post),
+                errors: Throttle::new(NEWS_INTERVAL),
+                hints: Throttle::new(NEWS_INTERVAL),
+                counters,
+            };
+            self.workers.spawn(worker, self.sender.clone())?;
+        }
+        Ok(Arc::new(interface))
     }
 
     /// Starts the control thread, which runs `control` and then ends the workers.
-    pub(crate) fn control(
+    pub(crate) fn control<C: Control<News = N> + Send + 'static>(
         self,
-        sessions: SessionsReader,
-        control: impl FnOnce(&Receiver<Message<M>>) -> Result<(), Error> + Send + 'static,
+        what: (Role, Protocol),
+        interface: Arc<Interface>,
+        bridge: Option<Arc<Bridge<LeafId>>>,
+        control: C,
     ) -> Result<Running, Error> {
         let local_addr =
             self.sockets[0].local_addr().map_err(Error::system("read the UDP address"))?;
-        let (inbox, workers) = (self.inbox, self.workers);
+        let handle = Handle::new(Shared {
+            order: orders(self.sender),
+            role: what.0,
+            protocol: what.1,
+            tap_queues: self.counters.len() - 1,
+            counters: self.counters,
+            events: Arc::clone(&self.events),
+            bridge,
+            interface,
+            sockets: Mutex::new(self.sockets),
+            local_addr,
+            started: clock::now(),
+        });
+        let (inbox, workers, events) = (self.inbox, self.workers, self.events);
+        let closing = Closing(handle.clone());
         let thread = thread::Builder::new()
             .name("acton-control".to_owned())
             .spawn(move || {
                 // The inbox goes first, also in a panic: a worker that fails then must not wait for
                 // room in it while it is waited for.
+                let _closing = closing;
                 let _workers = workers;
                 let inbox = inbox;
-                control(&inbox)
+                let ended = control::run(control, &inbox);
+                if let Err(error) = &ended {
+                    let error = error.to_string();
+                    events.tell(clock::now(), EventKind::Failed { error });
+                }
+                ended
             })
             .map_err(Error::system("start the control thread"))?;
-        Ok(Running {
-            control: Some(thread),
-            stopper: Stopper::new(self.sender),
-            counters: self.counters,
-            sessions,
-            tap_name: self.tap_name,
-            local_addr,
-        })
+        Ok(Running::new(thread, handle))
     }
+}
+
+/// Says that the tunnel has ended, however it did.
+struct Closing(Handle);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// The earlier of a time and one that may not be.
+pub(crate) fn earliest(time: Duration, other: Option<Duration>) -> Duration {
+    other.map_or(time, |other| other.min(time))
 }

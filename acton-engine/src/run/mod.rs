@@ -1,8 +1,14 @@
 //! The threads of a tunnel: workers that move frames, and one that keeps the sessions.
 
+mod apply;
 pub(crate) mod clock;
+pub(crate) mod control;
+pub(crate) mod handle;
 pub(crate) mod launch;
 pub(crate) mod running;
 pub(crate) mod scheduling;
+pub(crate) mod side;
 pub(crate) mod tap;
+pub(crate) mod tap_writer;
 pub(crate) mod worker;
+mod workers;

@@ -8,10 +8,12 @@ use nix::unistd::Pid;
 /// How worker threads use processors. By default a worker sleeps as soon as there is nothing to do,
 /// and the kernel chooses where it runs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default))]
 #[non_exhaustive]
 pub struct Scheduling {
     /// For how long a worker looks for the next frame before it sleeps. Being woken takes most of an
     /// idle tunnel's round trip; this trades a processor for it.
+    #[cfg_attr(feature = "serde", serde(with = "crate::observe::serialise::as_seconds"))]
     pub busy_poll: Duration,
     /// Whether each worker stays on a processor of its own, the n-th of those that the process may
     /// use.

@@ -4,35 +4,13 @@ use std::os::fd::AsFd;
 
 use acton_tap::offload::Trust;
 use acton_tap::{Interface, Offloads, Queue, Tap};
-use ipnet::IpNet;
-use pnet_base::MacAddr;
 
 use crate::Error;
 use crate::observe::counters::Counters;
-use crate::run::worker::TapWriter;
-
-/// The TAP of a tunnel's end.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct TapSettings {
-    /// Interface name, at most 15 bytes; `%d` stands for the first free number.
-    pub name: String,
-    /// Its MAC; the kernel chooses one where this is `None`.
-    pub mac: Option<MacAddr>,
-    /// Its IP addresses, each with the length of the subnet's prefix.
-    pub addresses: Vec<IpNet>,
-    /// The largest payload of a frame, in bytes; an Ethernet header comes on top.
-    pub mtu: u32,
-    /// A Linux bridge that it joins.
-    pub bridge: Option<String>,
-}
+use crate::run::tap_writer::TapWriter;
+use crate::settings::TapSettings;
 
 impl TapSettings {
-    /// A TAP called `name` with Ethernet's usual MTU of 1,500 bytes and nothing else set.
-    pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), mac: None, addresses: Vec::new(), mtu: 1_500, bridge: None }
-    }
-
     /// Makes the TAP and brings it up. Without a `carrier` it says "no cable" until told.
     pub(crate) fn open(&self, queues: usize, carrier: bool) -> Result<OpenTap, Error> {
         // The kernel lets programs share a TAP of several queues; two tunnels must not.

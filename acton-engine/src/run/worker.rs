@@ -1,13 +1,13 @@
 //! The loop of one worker: a TAP queue, a UDP socket, and the way of a frame between them.
 
-use std::io::{self, ErrorKind, IoSlice};
-use std::net::SocketAddr;
+use std::io::{self, ErrorKind};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use acton_tap::offload::{Batch, Coalescer, SuperFrame, Trust, partial_checksum};
-use acton_tap::{Checksum, Offloads, Queue, Stop, VnetHeader};
+use acton_tap::offload::Coalescer;
+use acton_tap::{Offloads, Queue, Stop};
+use acton_udp::{REFUSALS, RecvBatch, SendBuffer, UdpSocket};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -16,171 +16,14 @@ use crate::frames::batch::FrameBatch;
 use crate::observe::counters::{Counter, Counters};
 use crate::run::clock;
 use crate::run::scheduling::Scheduling;
-use acton_udp::{REFUSALS, RecvBatch, SendBatch, SendBuffer, SendCounts, Source, UdpSocket};
+use crate::run::side::{Arrival, Output, Side};
+use crate::run::tap_writer::{Joining, TapWriter};
+use crate::throttle::Throttle;
 
 /// Reports of the network that are taken at a time, for anybody can forge them.
 const REPORTS: usize = 64;
 /// Least time between two pieces of news of one kind that anybody can forge.
-const NEWS_INTERVAL: Duration = Duration::from_millis(5);
-
-/// What distinguishes a server's worker from a client's, and plain mode from the secure one: who a
-/// frame goes to, and what becomes of a datagram.
-pub(crate) trait Side {
-    /// Sends `frames` from the TAP, in their order, to those they go to.
-    fn send(&mut self, frames: &mut FrameBatch, now: Duration, out: &mut Output<'_>);
-
-    /// Deals with a datagram, which may be changed in place; writes the frames in it that may
-    /// pass.
-    fn receive<'f>(
-        &mut self,
-        arrival: &Arrival,
-        datagram: &'f mut [u8],
-        now: Duration,
-        tap: &mut impl TapSink<'f>,
-    );
-
-    /// Hears, once in a while, that the network could not deliver what was sent earlier.
-    fn network_error(&mut self, error: &io::Error);
-
-    /// Hears, once in a while, how large datagrams to `to` may be, by the word of a router.
-    fn path_hint(&mut self, _to: SocketAddr, _max_payload: usize) {}
-}
-
-/// What anybody can forge at any rate and is told once in a while.
-#[derive(Debug, Default)]
-pub(crate) struct Rarely {
-    due: Duration,
-}
-
-impl Rarely {
-    /// Whether it may be told now.
-    pub(crate) fn is_due(&mut self, now: Duration) -> bool {
-        let due = now >= self.due;
-        if due {
-            self.due = now + NEWS_INTERVAL;
-        }
-        due
-    }
-}
-
-/// How a datagram came.
-pub(crate) struct Arrival {
-    pub(crate) from: SocketAddr,
-    /// The local address that it came to.
-    pub(crate) to: Option<Source>,
-    /// The ECN field of its IP header.
-    pub(crate) ecn: u8,
-}
-
-/// A worker's way out to UDP.
-pub(crate) struct Output<'a> {
-    socket: &'a UdpSocket,
-    buffer: &'a mut SendBuffer,
-    counts: SendCounts,
-}
-
-impl Output<'_> {
-    /// Starts a batch; several one after the other keep their order.
-    pub(crate) fn batch<'d>(&mut self) -> SendBatch<'d, '_> {
-        self.buffer.begin(self.socket, &mut self.counts)
-    }
-
-    /// Destinations (by tag) and sizes of datagrams that were too large for the link.
-    pub(crate) fn refused(&mut self) -> impl Iterator<Item = (u32, usize)> {
-        self.buffer.refused()
-    }
-}
-
-/// A worker's way out to the TAP.
-pub(crate) trait TapSink<'f> {
-    /// Has one frame written, joined to others where the kernel takes that.
-    fn write(&mut self, frame: &'f [u8], trust: Trust);
-
-    /// Writes a frame that does not stay, after all that came before it.
-    fn write_now(&mut self, frame: &[u8], trust: Trust);
-}
-
-/// Writes super-frames and frames to a TAP, and counts.
-pub(crate) struct TapWriter<'a> {
-    queue: &'a Queue,
-    counters: &'a Counters,
-    gone: Option<io::Error>,
-    /// Whether the kernel refused a super-frame.
-    refused: bool,
-}
-
-impl<'a> TapWriter<'a> {
-    pub(crate) fn new(queue: &'a Queue, counters: &'a Counters) -> Self {
-        Self { queue, counters, gone: None, refused: false }
-    }
-
-    /// Writes what the coalescer made.
-    fn write_joined(&mut self, joined: &SuperFrame<'_>) {
-        match self.queue.send_vectored(joined.pieces()) {
-            Ok(bytes) => self.count(joined.frames(), bytes - VnetHeader::LEN),
-            // A kernel that takes no super-frame of this kind gets its frames.
-            Err(error) if joined.frames() > 1 && error.raw_os_error() == Some(libc::EINVAL) => {
-                self.refused = true;
-                self.counters.add(Counter::SuperFrameRefused, 1);
-                joined.members().for_each(|(header, frame)| self.write_with(&header, frame));
-            }
-            Err(error) => self.fail(error, joined.frames()),
-        }
-    }
-
-    /// Writes one frame.
-    pub(crate) fn write_one(&mut self, frame: &[u8], trust: Trust) {
-        let checksum = match trust {
-            Trust::Partial => match partial_checksum(frame) {
-                Some(checksum) => checksum,
-                None => return self.counters.add(Counter::NoChecksum, 1),
-            },
-            _ => Checksum::Unverified,
-        };
-        self.write_with(&VnetHeader { checksum, ..VnetHeader::default() }, frame);
-    }
-
-    fn write_with(&mut self, header: &VnetHeader, frame: &[u8]) {
-        match self.queue.send_vectored(&[IoSlice::new(&header.encode()), IoSlice::new(frame)]) {
-            Ok(_) => self.count(1, frame.len()),
-            Err(error) => self.fail(error, 1),
-        }
-    }
-
-    fn count(&self, frames: usize, bytes: usize) {
-        self.counters.add(Counter::TapWrites, 1);
-        self.counters.add(Counter::TapWritten, frames as u64);
-        self.counters.add(Counter::TapWrittenBytes, bytes as u64);
-    }
-
-    fn fail(&mut self, error: io::Error, frames: usize) {
-        match error.raw_os_error() {
-            Some(libc::EBADFD) => self.gone = Some(error),
-            Some(libc::EIO) => self.counters.add(Counter::TapDown, frames as u64),
-            _ => self.counters.add(Counter::TapRefused, frames as u64),
-        }
-    }
-}
-
-/// A batch of frames on their way to the TAP by way of a coalescer.
-struct Joining<'c, 'f, S: FnMut(&SuperFrame<'_>)> {
-    batch: Batch<'c, 'f, S>,
-    counters: &'c Counters,
-}
-
-impl<'f, S: FnMut(&SuperFrame<'_>)> TapSink<'f> for Joining<'_, 'f, S> {
-    fn write(&mut self, frame: &'f [u8], trust: Trust) {
-        if self.batch.push(frame, trust).is_err() {
-            self.counters.add(Counter::NoChecksum, 1);
-        }
-    }
-
-    fn write_now(&mut self, frame: &[u8], trust: Trust) {
-        if self.batch.pass(frame, trust).is_err() {
-            self.counters.add(Counter::NoChecksum, 1);
-        }
-    }
-}
+pub(crate) const NEWS_INTERVAL: Duration = Duration::from_millis(5);
 
 /// What a worker has to do.
 struct Ready {
@@ -202,8 +45,8 @@ pub(crate) struct Worker<S> {
     pub(crate) stop: Stop,
     pub(crate) counters: Arc<Counters>,
     pub(crate) side: S,
-    pub(crate) errors: Rarely,
-    pub(crate) hints: Rarely,
+    pub(crate) errors: Throttle,
+    pub(crate) hints: Throttle,
 }
 
 impl<S: Side> Worker<S> {
@@ -266,10 +109,9 @@ impl<S: Side> Worker<S> {
 
     /// Sends a batch of frames from the TAP.
     fn forward(&mut self, frames: &mut FrameBatch, now: Duration, buffer: &mut SendBuffer) {
-        let counts = SendCounts::default();
-        let mut out = Output { socket: &self.socket, buffer, counts };
+        let mut out = Output::new(&self.socket, buffer);
         self.side.send(frames, now, &mut out);
-        self.counters.add_sent(&out.counts);
+        self.counters.add_sent(out.counts());
     }
 
     /// Takes what the network says of earlier datagrams.
@@ -277,7 +119,7 @@ impl<S: Side> Worker<S> {
         for _ in 0..REPORTS {
             let Some(report) = self.socket.take_report() else { return };
             match report.max_payload {
-                Some((to, max_payload)) if self.hints.is_due(now) => {
+                Some((to, max_payload)) if self.hints.admits(now) => {
                     self.side.path_hint(to, max_payload);
                 }
                 Some(_) => {}
@@ -287,7 +129,7 @@ impl<S: Side> Worker<S> {
     }
 
     fn network_error(&mut self, error: &io::Error, now: Duration) {
-        if self.errors.is_due(now) {
+        if self.errors.admits(now) {
             self.side.network_error(error);
         }
     }
@@ -314,7 +156,7 @@ impl<S: Side> Worker<S> {
         }
         let mut writer = TapWriter::new(&self.queue, &self.counters);
         let batch = coalescer.batch(|joined| writer.write_joined(joined));
-        let mut tap = Joining { batch, counters: &self.counters };
+        let mut tap = Joining::new(batch, &self.counters);
         let (mut datagrams, mut bytes) = (0, 0);
         for message in received.messages() {
             let arrival = Arrival { from: message.from, to: message.to, ecn: message.ecn };
@@ -325,7 +167,7 @@ impl<S: Side> Worker<S> {
             }
         }
         drop(tap);
-        let TapWriter { gone, refused, .. } = writer;
+        let (gone, refused) = writer.end();
         if refused {
             log::warn!("TAP {}: the kernel takes no super-frames; going on without", self.tap_name);
             coalescer.set_offloads(Offloads::none());

@@ -1,6 +1,7 @@
 //! Sealed datagrams of one batch, on their way out.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use acton_proto::session::{Bundle, Keys, SealError};
@@ -8,10 +9,11 @@ use acton_proto::wire::{Caps, MIN_FRAME, OVERHEAD};
 use acton_tap::offload::{Fill, MAX_HEAD, Segment, Segments};
 use acton_tap::{Checksum, VnetHeader};
 
+use super::arrival::Drops;
 use crate::frames::batch::FrameBatch;
 use crate::frames::{ecn, mss};
-use crate::observe::counters::{Counter, Counters};
-use crate::run::worker::Output;
+use crate::observe::counters::Counter;
+use crate::run::side::Output;
 use acton_udp::Destination;
 
 /// Bytes that are sealed before they are sent: as much as stays in a core's cache.
@@ -22,11 +24,13 @@ const CHUNK: usize = 512 << 10;
 pub(crate) struct Sealed {
     bytes: Vec<u8>,
     runs: Vec<Run>,
+    receivers: Vec<Arc<Destination>>,
 }
 
 /// Datagrams of one size to one receiver, the last maybe shorter.
 #[derive(Debug)]
 struct Run {
+    /// Index among the receivers.
     to: usize,
     ecn: u8,
     bytes: Range<usize>,
@@ -34,20 +38,27 @@ struct Run {
 }
 
 impl Sealed {
-    /// Seals the frames `run` of `frames` for receiver number `to`: a super-frame as the frames it
+    /// Seals the frames `run` of `frames` for the receiver at `to`: a super-frame as the frames it
     /// stands for, small frames that go the same way several in a datagram. Nothing waits for more.
     pub(crate) fn seal(
         &mut self,
-        to: usize,
+        to: &Arc<Destination>,
         keys: &Keys,
         frames: &FrameBatch,
         run: Range<usize>,
         now: Duration,
-        counters: &Counters,
+        drops: Drops<'_>,
     ) {
-        let mut sealing = Sealing { to, keys, now, counters, bundle: None, sealed: self };
+        if !self.receivers.last().is_some_and(|last| Arc::ptr_eq(last, to)) {
+            self.receivers.push(Arc::clone(to));
+        }
+        let to = self.receivers.len() - 1;
+        let (frames_out, bytes_out) = (0, 0);
+        let mut sealing =
+            Sealing { to, keys, now, drops, bundle: None, frames_out, bytes_out, sealed: self };
         run.for_each(|index| sealing.add(frames.header(index), frames.get(index)));
         sealing.close();
+        drops.tally.add_out(sealing.frames_out, sealing.bytes_out);
     }
 
     /// Notes that the bytes from `start` on are datagrams of `size` bytes for receiver number `to`.
@@ -69,21 +80,17 @@ impl Sealed {
         self.bytes.len() >= CHUNK
     }
 
-    /// Sends what is sealed; `destination` says where receiver number n is.
-    pub(crate) fn send<'d>(
-        &mut self,
-        out: &mut Output<'_>,
-        destination: impl Fn(usize) -> Option<&'d Destination>,
-    ) {
+    /// Sends what is sealed.
+    pub(crate) fn send(&mut self, out: &mut Output<'_>) {
         let mut batch = out.batch();
         for run in &self.runs {
-            if let Some(to) = destination(run.to) {
-                batch.push_run(to, run.ecn, &self.bytes[run.bytes.clone()], run.size);
-            }
+            let to = &self.receivers[run.to];
+            batch.push_run(to, run.ecn, &self.bytes[run.bytes.clone()], run.size);
         }
         batch.finish();
         self.bytes.clear();
         self.runs.clear();
+        self.receivers.clear();
     }
 }
 
@@ -92,15 +99,18 @@ struct Sealing<'a> {
     to: usize,
     keys: &'a Keys,
     now: Duration,
-    counters: &'a Counters,
+    drops: Drops<'a>,
     /// The newest frames, and the mark they bear, while more may go with them.
     bundle: Option<(Bundle<'a>, u8)>,
+    /// What was sealed.
+    frames_out: u64,
+    bytes_out: u64,
     sealed: &'a mut Sealed,
 }
 
 impl Sealing<'_> {
     fn add(&mut self, header: &VnetHeader, frame: &[u8]) {
-        let Self { keys, counters, .. } = *self;
+        let Self { keys, drops, .. } = *self;
         let caps = keys.setup().caps;
         let fill = if caps.contains(Caps::CSUM) { Fill::Partial } else { Fill::Full };
         let ecn = if caps.contains(Caps::ECN) { ecn::of(frame) } else { ecn::NOT_ECT };
@@ -109,7 +119,7 @@ impl Sealing<'_> {
             Ok(segments) => segments,
             Err(error) => {
                 log::debug!("super-frame from the TAP: {error}");
-                return counters.add(Counter::BadSuperFrame, 1);
+                return drops.add(Counter::BadSuperFrame, 1);
             }
         };
         let whole = (MIN_FRAME..=keys.max_whole()).contains(&segments.frame_len());
@@ -128,6 +138,7 @@ impl Sealing<'_> {
         let mut head = [0; MAX_HEAD];
         let Some(Segment { head, payload }) = segments.next_in(&mut head) else { return };
         let frame = [head, payload];
+        self.bytes_out += (head.len() + payload.len()) as u64;
         let bytes = &mut self.sealed.bytes;
         if let Some((bundle, mark)) = &mut self.bundle
             && *mark == ecn
@@ -145,7 +156,10 @@ impl Sealing<'_> {
         let Some((bundle, ecn)) = self.bundle.take() else { return };
         let (start, frames) = (bundle.start(), bundle.frames());
         match bundle.seal(self.now, &mut self.sealed.bytes) {
-            Ok(size) => self.sealed.add_run(self.to, ecn, start, size),
+            Ok(size) => {
+                self.frames_out += frames;
+                self.sealed.add_run(self.to, ecn, start, size);
+            }
             Err(error) => self.count(error, frames),
         }
     }
@@ -162,7 +176,10 @@ impl Sealing<'_> {
         let mut head = [0; MAX_HEAD];
         while let Some(Segment { head, payload }) = segments.next_in(&mut head) {
             if reserved.seal_parts([head, payload], partial, bytes).is_err() {
-                self.counters.add(Counter::FrameTooLong, 1);
+                self.drops.add(Counter::FrameTooLong, 1);
+            } else {
+                self.bytes_out += (head.len() + payload.len()) as u64;
+                self.frames_out += 1;
             }
         }
         self.sealed.add_run(self.to, ecn, start, longest + OVERHEAD);
@@ -176,7 +193,11 @@ impl Sealing<'_> {
             let bytes = &mut self.sealed.bytes;
             let start = bytes.len();
             match self.keys.seal_frame(self.now, &[head, payload].concat(), partial, bytes) {
-                Ok(size) => self.sealed.add_run(self.to, ecn, start, size),
+                Ok(size) => {
+                    self.bytes_out += (head.len() + payload.len()) as u64;
+                    self.frames_out += 1;
+                    self.sealed.add_run(self.to, ecn, start, size);
+                }
                 Err(error) => self.count(error, 1),
             }
         }
@@ -187,7 +208,7 @@ impl Sealing<'_> {
             SealError::Expired => Counter::KeysExpired,
             _ => Counter::FrameTooLong,
         };
-        self.counters.add(counter, frames);
+        self.drops.add(counter, frames);
     }
 }
 

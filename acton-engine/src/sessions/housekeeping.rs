@@ -6,30 +6,28 @@ use std::time::Duration;
 use acton_bridge::{Bridge, DropReason};
 
 use crate::observe::counters::Counters;
-use crate::sessions::leaves::LeafId;
+use crate::observe::event::{EventKind, Limit};
+use crate::observe::event_log::EventLog;
+use crate::sessions::port::LeafId;
 
 /// How often the bridge's table is swept of aged entries, some at a time.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Entries looked at in one sweep.
 const SWEEP_BUDGET: usize = 4_096;
-/// Least time between two warnings.
-const WARN_INTERVAL: Duration = Duration::from_secs(60);
-/// Limits worth a warning, and what may be done.
-const LIMITS: [(DropReason, &str); 2] = [
-    (
-        DropReason::LeafLimit,
-        "a client has more MACs than it may (--macs-per-client, or max-macs= in the list)",
-    ),
-    (DropReason::TableFull, "the table of MACs is full"),
-];
+/// Least time between two tellings of limits.
+const LIMITS_INTERVAL: Duration = Duration::from_secs(60);
+/// The limits, by the reason that frames over them are dropped for.
+const LIMITS: [(DropReason, Limit); 2] =
+    [(DropReason::LeafLimit, Limit::MacsPerClient), (DropReason::TableFull, Limit::MacTable)];
 
 /// Sweeps the bridge, and tells of frames lost to its limits.
 pub(crate) struct Housekeeping {
     bridge: Arc<Bridge<LeafId>>,
+    events: Arc<EventLog>,
     workers: Vec<Arc<Counters>>,
-    /// Drops warned of so far, by [`LIMITS`].
+    /// Drops told of so far, by [`LIMITS`].
     told: [u64; LIMITS.len()],
-    warn_at: Duration,
+    tell_at: Duration,
     due: Duration,
     /// Clients that have gone since the last time, and those that had gone before.
     gone: [Vec<LeafId>; 2],
@@ -38,17 +36,13 @@ pub(crate) struct Housekeeping {
 impl Housekeeping {
     pub(crate) fn new(
         bridge: Arc<Bridge<LeafId>>,
+        events: Arc<EventLog>,
         workers: Vec<Arc<Counters>>,
         now: Duration,
     ) -> Self {
-        Self {
-            bridge,
-            workers,
-            told: [0; _],
-            warn_at: now,
-            due: now + SWEEP_INTERVAL,
-            gone: Default::default(),
-        }
+        let due = now + SWEEP_INTERVAL;
+        let gone = Default::default();
+        Self { bridge, events, workers, told: [0; _], tell_at: now, due, gone }
     }
 
     /// Forgets the MACs of a client that has gone, and says how many those were. Workers no longer
@@ -73,15 +67,17 @@ impl Housekeeping {
         }
         self.gone.swap(0, 1);
         self.bridge.sweep(now, SWEEP_BUDGET);
-        if now < self.warn_at {
+        self.events.tell_suppressed(now);
+        if now < self.tell_at {
             return;
         }
-        for ((reason, why), told) in LIMITS.iter().zip(&mut self.told) {
-            let total = self.workers.iter().map(|counters| counters.bridge_drops(*reason)).sum();
+        for ((reason, limit), told) in LIMITS.into_iter().zip(&mut self.told) {
+            let total = self.workers.iter().map(|counters| counters.bridge_drops(reason)).sum();
             if total > *told {
-                log::warn!("{} frames dropped: {why}", total - *told);
+                let frames = total - *told;
+                self.events.tell(now, EventKind::LimitReached { limit, frames });
                 *told = total;
-                self.warn_at = now + WARN_INTERVAL;
+                self.tell_at = now + LIMITS_INTERVAL;
             }
         }
     }

@@ -1,6 +1,11 @@
 //! Who is there, and where a frame goes by that.
 
+pub(crate) mod admission;
+pub(crate) mod directory;
 pub(crate) mod housekeeping;
-pub(crate) mod leaves;
 pub(crate) mod owned_macs;
+pub(crate) mod port;
+pub(crate) mod roster;
 pub(crate) mod router;
+pub(crate) mod session;
+pub(crate) mod sighting;

@@ -7,7 +7,8 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use pnet_base::MacAddr;
 
-use crate::sessions::leaves::LeafId;
+use crate::observe::event::NotKept;
+use crate::sessions::port::LeafId;
 
 /// Keeps MACs for their clients, on every VLAN: those who are here alone may send from them, and
 /// are known to have them untagged; while they are away nobody may.
@@ -59,14 +60,12 @@ impl OwnedMacs {
     }
 }
 
-/// Why a MAC cannot be kept, and what may be done.
-pub(crate) fn why(error: StaticError) -> String {
+/// Why a MAC cannot be kept, as events have it.
+pub(crate) fn not_kept(error: StaticError) -> NotKept {
     match error {
-        StaticError::Protected(_) => "it is that of the server's own TAP".to_owned(),
-        StaticError::Full { .. } => {
-            "the list has far more of them than when the server started; start it again".to_owned()
-        }
-        error => error.to_string(),
+        StaticError::Protected(_) => NotKept::OwnMac,
+        StaticError::Full { .. } => NotKept::Full,
+        _ => NotKept::Forbidden,
     }
 }
 

@@ -4,16 +4,21 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use acton_bridge::{Bridge, FromLeaf, FromRoot, Learned};
+use acton_bridge::{Bridge, DropReason, FromLeaf, FromRoot, Learned, Owner};
 
 use crate::frames::batch::FrameBatch;
 use crate::observe::counters::{Counter, Counters};
-use crate::sessions::leaves::{Leaf, LeafId, Leaves};
+use crate::observe::tally::Tally;
+use crate::sessions::directory::Directory;
+use crate::sessions::port::LeafId;
+use crate::sessions::session::Session;
+use crate::sessions::sighting::{Sighted, Sightings};
 
-/// A worker's way to the bridge: asks it, and counts what it says.
+/// A worker's way to the bridge: asks it, counts what it says, and tells of MACs.
 pub(crate) struct Router {
     bridge: Arc<Bridge<LeafId>>,
     counters: Arc<Counters>,
+    sightings: Sightings,
     routes: Vec<Route>,
     admitted: Admitted,
 }
@@ -36,31 +41,34 @@ enum Route {
 }
 
 /// Who gets a run of frames.
-pub(crate) enum Target {
-    One(LeafId),
+pub(crate) enum Target<M> {
+    One(Arc<Session<M>>),
     All,
 }
 
 impl Router {
-    pub(crate) fn new(bridge: Arc<Bridge<LeafId>>, counters: Arc<Counters>) -> Self {
-        Self { bridge, counters, routes: Vec::new(), admitted: Admitted::default() }
+    pub(crate) fn new(
+        bridge: Arc<Bridge<LeafId>>,
+        counters: Arc<Counters>,
+        sightings: Sightings,
+    ) -> Self {
+        let admitted = Admitted::default();
+        Self { bridge, counters, sightings, routes: Vec::new(), admitted }
     }
 
     /// Calls `each` with every run of frames that go the same way, in the frames' order.
-    pub(crate) fn route<L: Leaf>(
+    pub(crate) fn route<K: Copy + Eq + std::hash::Hash, M>(
         &mut self,
         frames: &FrameBatch,
         now: Duration,
-        leaves: &Leaves<L>,
-        mut each: impl FnMut(Target, Range<usize>),
+        directory: &Directory<K, Session<M>>,
+        mut each: impl FnMut(Target<M>, Range<usize>),
     ) {
         self.routes.clear();
         for frame in frames.iter() {
             let (verdict, learned) = self.bridge.from_root(frame, now);
-            self.count_move(learned);
+            self.note_learned(frame, Owner::Root, learned, now);
             self.routes.push(match verdict {
-                // A client that has just gone: its MAC is an unknown one now.
-                FromRoot::Leaf(id) if leaves.get(id).is_none() => Route::All,
                 FromRoot::Leaf(id) => Route::One(id),
                 FromRoot::Flood(_) => Route::All,
                 FromRoot::Drop(reason) => {
@@ -74,22 +82,32 @@ impl Router {
             let alike = self.routes[start..].iter().take_while(|&&next| next == route).count();
             let run = start..start + alike;
             start = run.end;
-            match route {
-                Route::Nowhere => {}
-                Route::One(id) => each(Target::One(id), run),
-                Route::All => {
-                    self.counters.add(Counter::Flooded, alike as u64);
-                    if leaves.len() == 0 {
-                        self.counters.add(Counter::NoClient, alike as u64);
-                    }
-                    each(Target::All, run);
-                }
+            let one = match route {
+                Route::Nowhere => continue,
+                // A client that has just gone: its MAC is an unknown one now.
+                Route::One(id) => directory.get(id),
+                Route::All => None,
+            };
+            if let Some(session) = one {
+                each(Target::One(session), run);
+                continue;
             }
+            self.counters.add(Counter::Flooded, alike as u64);
+            if directory.len() == 0 {
+                self.counters.add(Counter::NoClient, alike as u64);
+            }
+            each(Target::All, run);
         }
     }
 
     /// Whether a frame from a client may go to the TAP.
-    pub(crate) fn admit(&mut self, leaf: LeafId, frame: &[u8], now: Duration) -> bool {
+    pub(crate) fn admit(
+        &mut self,
+        leaf: LeafId,
+        frame: &[u8],
+        now: Duration,
+        tally: &Tally,
+    ) -> bool {
         // Behind a VLAN tag stands a type, or the frame is a runt.
         let start = frame.first_chunk().filter(|_| frame.len() >= 18);
         let last = &self.admitted;
@@ -97,7 +115,7 @@ impl Router {
             return true;
         }
         let (verdict, learned) = self.bridge.from_leaf(leaf, frame, now);
-        self.count_move(learned);
+        self.note_learned(frame, Owner::Leaf(leaf), learned, now);
         match verdict {
             FromLeaf::Root { bum } => {
                 if let (None, Some(&start)) = (bum, start) {
@@ -107,14 +125,41 @@ impl Router {
             }
             FromLeaf::Drop(reason) => {
                 self.counters.add_bridge_drop(reason);
+                tally.add_bridge_drop(reason);
+                if is_of_the_source(reason) {
+                    self.sightings.tell(frame, Owner::Leaf(leaf), Sighted::Held(reason), now);
+                }
                 false
             }
         }
     }
 
-    fn count_move(&self, learned: Learned<LeafId>) {
-        if let Learned::Moved { .. } = learned {
-            self.counters.add(Counter::Moved, 1);
-        }
+    fn note_learned(
+        &mut self,
+        frame: &[u8],
+        at: Owner<LeafId>,
+        learned: Learned<LeafId>,
+        now: Duration,
+    ) {
+        let what = match learned {
+            Learned::Nothing => return,
+            Learned::New => Sighted::New,
+            Learned::Moved { from, frozen } => {
+                self.counters.add(Counter::Moved, 1);
+                Sighted::Moved { from, frozen }
+            }
+        };
+        self.sightings.tell(frame, at, what, now);
     }
+}
+
+/// Whether a frame was dropped for what its source is to somebody else.
+fn is_of_the_source(reason: DropReason) -> bool {
+    matches!(
+        reason,
+        DropReason::SourceProtected
+            | DropReason::SourceStatic
+            | DropReason::SourceHeld
+            | DropReason::SourceFrozen
+    )
 }

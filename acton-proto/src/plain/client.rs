@@ -69,6 +69,18 @@ pub enum ClientEvent {
     Closed,
 }
 
+impl ClientConfig {
+    /// Intervals that are too short to be meant are made longer.
+    fn bounded(self) -> Self {
+        Self {
+            retry_step: self.retry_step.max(MIN_INTERVAL),
+            retry_max: self.retry_max.max(MIN_INTERVAL),
+            keepalive: self.keepalive.max(MIN_INTERVAL),
+            dead_after: self.dead_after.max(MIN_INTERVAL),
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 enum State {
     Connecting { attempt: u32, next_hello: Duration },
@@ -106,12 +118,7 @@ impl Client {
     #[must_use]
     pub fn new(config: ClientConfig, seed: u64, now: Duration) -> Self {
         let mut client = Self {
-            config: ClientConfig {
-                retry_step: config.retry_step.max(MIN_INTERVAL),
-                retry_max: config.retry_max.max(MIN_INTERVAL),
-                keepalive: config.keepalive.max(MIN_INTERVAL),
-                dead_after: config.dead_after.max(MIN_INTERVAL),
-            },
+            config: config.bounded(),
             jitter: Jitter::new(seed),
             state: State::Closed,
             last_sent: now,
@@ -123,6 +130,11 @@ impl Client {
         };
         client.connect(now);
         client
+    }
+
+    /// Keeps the session by other settings from now on.
+    pub fn set_config(&mut self, config: ClientConfig) {
+        self.config = config.bounded();
     }
 
     /// Takes what the server sent. A BYE, which no server says, and an answer that comes late or
@@ -231,6 +243,15 @@ impl Client {
     #[must_use]
     pub const fn is_connected(&self) -> bool {
         matches!(self.state, State::Connected { .. })
+    }
+
+    /// The last sign of life of the server that the client was told of; `None` without a session.
+    #[must_use]
+    pub const fn last_seen(&self) -> Option<Duration> {
+        match self.state {
+            State::Connected { last_seen, .. } => Some(last_seen),
+            _ => None,
+        }
     }
 
     /// The newest round-trip time, of a HELLO or a KEEPALIVE; `None` before the first.

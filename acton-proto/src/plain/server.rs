@@ -38,6 +38,12 @@ impl Default for ServerConfig {
 pub struct SessionId(u32);
 
 impl SessionId {
+    /// The name that has this number.
+    #[must_use]
+    pub const fn at(index: usize) -> Self {
+        Self(index as u32)
+    }
+
     /// The number itself. Numbers are dense: they stay below the greatest number of sessions
     /// there ever were at one time, so they can index a table.
     #[must_use]
@@ -183,6 +189,11 @@ impl<A: Copy + Eq + Hash> Server<A> {
             refusals: Refusals { total: 0, reported: None, pending: None },
             replies: VecDeque::new(),
         }
+    }
+
+    /// Keeps sessions by other settings from now on. Those that are too many stay.
+    pub fn set_config(&mut self, config: ServerConfig) {
+        self.config = config;
     }
 
     /// Takes a control message that came from `from`. HELLO and KEEPALIVE are answered unless the

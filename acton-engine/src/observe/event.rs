@@ -1,0 +1,419 @@
+//! What happens in a tunnel, as plain data.
+
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime};
+
+use pnet_base::MacAddr;
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Event {
+    /// Its number: one more than that of the event before, from 1.
+    pub number: u64,
+    /// When it happened, by this host's wall clock.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "super::serialise::unix_seconds"))]
+    pub time: SystemTime,
+    /// What happened.
+    #[cfg_attr(feature = "serde", serde(flatten))]
+    pub kind: EventKind,
+}
+
+/// Where a MAC lives, as operators know it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum Place {
+    /// At the server's TAP and what is bridged behind it.
+    Root,
+    /// Behind a client.
+    Session {
+        /// Its number.
+        session: usize,
+        /// What operators call the client; `None` where it has gone.
+        client: Option<String>,
+    },
+}
+
+/// Why a session ended, seen from the end that tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum EndReason {
+    /// The other end said that it stops.
+    Bye,
+    /// The server said that it restarts.
+    Restart,
+    /// Another instance with the client's key took the session.
+    Replaced,
+    /// The client is not on the server's list any more.
+    Removed,
+    /// The server has no room.
+    Full,
+    /// The other end has been silent too long.
+    Silent,
+    /// The keys became too old and no new ones could be agreed on.
+    KeysExpired,
+    /// This end stopped.
+    Stopped,
+    /// A reason of a later version.
+    Other,
+}
+
+/// Why a client got no session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum RefusalReason {
+    /// Its HELLO was made for another server or network key.
+    WrongKey,
+    /// Its handshake does not open.
+    Handshake,
+    /// It did not confirm its keys: the pre-shared keys differ, or the answer was lost.
+    Unconfirmed,
+    /// Its key is not on the list.
+    NotListed,
+    /// All sessions are taken.
+    Full,
+    /// The two ends have no version in common.
+    Version,
+    /// The two ends have no cipher suite in common.
+    Suite,
+    /// A reason of a later version.
+    Other,
+}
+
+/// How a session of plain mode came to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum Beginning {
+    /// By a handshake of acton/1.
+    Handshake,
+    /// By HELLO in plain mode.
+    Hello,
+    /// By KEEPALIVE in plain mode, as after a restart of the server.
+    Keepalive,
+    /// Named by the settings.
+    Named,
+}
+
+/// A limit of the bridge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum Limit {
+    /// MACs behind one client.
+    MacsPerClient,
+    /// MACs in the table.
+    MacTable,
+}
+
+/// Why a MAC of the list is not kept for its client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum NotKept {
+    /// It is that of the server's own TAP.
+    OwnMac,
+    /// The list has far more of them than when the server started.
+    Full,
+    /// A rule of the bridge forbids it.
+    Forbidden,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(tag = "event", rename_all = "snake_case")
+)]
+#[non_exhaustive]
+pub enum EventKind {
+    /// At a server: a session began.
+    SessionUp {
+        /// Its number.
+        session: usize,
+        /// What operators call the client.
+        client: String,
+        /// Where the client is.
+        address: SocketAddr,
+        /// How it came to be.
+        by: Beginning,
+        /// Sessions that are open now.
+        open: usize,
+    },
+    /// At a server: a session ended.
+    SessionDown {
+        /// Its number.
+        session: usize,
+        /// What operators call the client.
+        client: String,
+        /// Why.
+        reason: EndReason,
+        /// MACs that were forgotten with it.
+        macs: usize,
+        /// Sessions that are open now.
+        open: usize,
+    },
+    /// At a server: a client proved that it is at another address.
+    SessionMoved {
+        /// The session's number.
+        session: usize,
+        /// What operators call the client.
+        client: String,
+        /// Where it is now.
+        address: SocketAddr,
+    },
+    /// A session has new keys.
+    Rekeyed {
+        /// The session's number; 0 at a client.
+        session: usize,
+    },
+    /// At a server: another instance of the client, that is another process, goes on with a session.
+    Replaced {
+        /// The session's number.
+        session: usize,
+        /// What operators call the client.
+        client: String,
+    },
+    /// At a server: two machines fight for one client's key.
+    Duplicate {
+        /// The session's number.
+        session: usize,
+        /// What operators call the client.
+        client: String,
+    },
+    /// At a server: a client got no session.
+    SessionRefused {
+        /// Where it asked from, which anybody can forge.
+        address: SocketAddr,
+        /// What operators call it, where it proved its key.
+        client: Option<String>,
+        /// Why.
+        reason: RefusalReason,
+    },
+    /// The wall clocks of the two ends are far apart.
+    ClockApart {
+        /// At a server, what operators call the client.
+        client: Option<String>,
+        /// The other end.
+        address: Option<SocketAddr>,
+        /// How far this host's clock is ahead, in seconds; negative where it is behind.
+        ahead_seconds: f64,
+    },
+    /// At a server: an address was not known and is now.
+    MacLearnt {
+        /// The address.
+        mac: MacAddr,
+        /// Its VLAN, 0 for untagged.
+        vlan: u16,
+        /// Where it lives.
+        at: Place,
+    },
+    /// At a server: an address lives elsewhere now.
+    MacMoved {
+        /// The address.
+        mac: MacAddr,
+        /// Its VLAN, 0 for untagged.
+        vlan: u16,
+        /// Where it lived.
+        from: Place,
+        /// Where it lives now.
+        to: Place,
+    },
+    /// At a server: a client sent from an address whose owner was heard too recently, or that is not
+    /// its to use. The frame was dropped.
+    MacHeld {
+        /// The address.
+        mac: MacAddr,
+        /// Its VLAN, 0 for untagged.
+        vlan: u16,
+        /// Who sent from it.
+        by: Place,
+        /// The bridge's name of the rule: `source_held`, `source_protected` and the like.
+        reason: &'static str,
+    },
+    /// At a server: an address moved too often; no client can take it for a while.
+    MacFrozen {
+        /// The address.
+        mac: MacAddr,
+        /// Its VLAN, 0 for untagged.
+        vlan: u16,
+        /// Where it stays.
+        at: Place,
+    },
+    /// At a server: frames were dropped since a limit of the bridge was reached.
+    LimitReached {
+        /// Which one.
+        limit: Limit,
+        /// Frames dropped since this was last told.
+        frames: u64,
+    },
+    /// At a server: all sessions are taken.
+    SessionsFull {
+        /// Who was refused last.
+        address: SocketAddr,
+        /// How many sessions there are.
+        open: usize,
+        /// Refusals so far.
+        total: u64,
+    },
+    /// At a server: the list of clients was read again.
+    ListRead {
+        /// Clients on it.
+        clients: usize,
+    },
+    /// At a server: the list of clients could not be read and stays as it was.
+    ListFailed {
+        /// What is wrong with it.
+        error: String,
+    },
+    /// At a server: a MAC of the list cannot be kept for its client.
+    MacNotKept {
+        /// The address.
+        mac: MacAddr,
+        /// What operators call the client.
+        client: String,
+        /// Why.
+        reason: NotKept,
+    },
+    /// At a client: it looks for its server.
+    Connecting {
+        /// The server, as its user names it, and its address where that is known.
+        server: String,
+        /// How many times it has asked in vain.
+        attempt: u32,
+        /// Why the last datagram to it was not sent, where it was not.
+        error: Option<String>,
+    },
+    /// At a client: it has a session.
+    Connected {
+        /// The server.
+        server: String,
+        /// The round trip of the handshake, where it was measured.
+        #[cfg_attr(
+            feature = "serde",
+            serde(serialize_with = "super::serialise::optional_seconds::serialize")
+        )]
+        rtt: Option<Duration>,
+    },
+    /// At a client: its session is over, and it goes on trying.
+    Disconnected {
+        /// The server.
+        server: String,
+        /// Why.
+        reason: EndReason,
+        /// How long the server had been silent, where that is the reason and is known.
+        #[cfg_attr(
+            feature = "serde",
+            serde(serialize_with = "super::serialise::optional_seconds::serialize")
+        )]
+        silent: Option<Duration>,
+        /// When it tries again.
+        #[cfg_attr(
+            feature = "serde",
+            serde(serialize_with = "super::serialise::as_seconds::serialize")
+        )]
+        retry_in: Duration,
+    },
+    /// At a client: the server gives it no session, and it goes on trying.
+    Refused {
+        /// The server.
+        server: String,
+        /// Why.
+        reason: RefusalReason,
+    },
+    /// At a client: the server's answer does not open; most likely the pre-shared keys differ.
+    Unreadable {
+        /// The server.
+        server: String,
+    },
+    /// At a client: the server's name could not be looked up, or its address not be used.
+    Unreachable {
+        /// The server.
+        server: String,
+        /// What the system said.
+        error: String,
+    },
+    /// At a client: this host's way to the server is another now.
+    WayChanged {
+        /// The server.
+        server: String,
+    },
+    /// The TAP's carrier changed.
+    Carrier {
+        /// Whether it has one.
+        up: bool,
+    },
+    /// The tunnel could not go on.
+    Failed {
+        /// Why.
+        error: String,
+    },
+    /// Events of one kind came so fast that some were left out.
+    Suppressed {
+        /// The kind's name.
+        kind: &'static str,
+        /// How many.
+        events: u64,
+    },
+}
+
+impl EventKind {
+    /// The name of the kind, as it is serialised.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::SessionUp { .. } => "session_up",
+            Self::SessionDown { .. } => "session_down",
+            Self::SessionMoved { .. } => "session_moved",
+            Self::Rekeyed { .. } => "rekeyed",
+            Self::Replaced { .. } => "replaced",
+            Self::Duplicate { .. } => "duplicate",
+            Self::SessionRefused { .. } => "session_refused",
+            Self::ClockApart { .. } => "clock_apart",
+            Self::MacLearnt { .. } => "mac_learnt",
+            Self::MacMoved { .. } => "mac_moved",
+            Self::MacHeld { .. } => "mac_held",
+            Self::MacFrozen { .. } => "mac_frozen",
+            Self::LimitReached { .. } => "limit_reached",
+            Self::SessionsFull { .. } => "sessions_full",
+            Self::ListRead { .. } => "list_read",
+            Self::ListFailed { .. } => "list_failed",
+            Self::MacNotKept { .. } => "mac_not_kept",
+            Self::Connecting { .. } => "connecting",
+            Self::Connected { .. } => "connected",
+            Self::Disconnected { .. } => "disconnected",
+            Self::Refused { .. } => "refused",
+            Self::Unreadable { .. } => "unreadable",
+            Self::Unreachable { .. } => "unreachable",
+            Self::WayChanged { .. } => "way_changed",
+            Self::Carrier { .. } => "carrier",
+            Self::Failed { .. } => "failed",
+            Self::Suppressed { .. } => "suppressed",
+        }
+    }
+
+    /// Whether others than this host's operator can cause it at will, so that too many of it are
+    /// left out.
+    pub(crate) const fn can_be_provoked(&self) -> bool {
+        matches!(
+            self,
+            Self::SessionMoved { .. }
+                | Self::Rekeyed { .. }
+                | Self::Replaced { .. }
+                | Self::Duplicate { .. }
+                | Self::SessionRefused { .. }
+                | Self::ClockApart { .. }
+                | Self::MacLearnt { .. }
+                | Self::MacMoved { .. }
+                | Self::MacHeld { .. }
+                | Self::MacFrozen { .. }
+                | Self::SessionsFull { .. }
+                | Self::WayChanged { .. }
+        )
+    }
+}

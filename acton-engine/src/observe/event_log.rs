@@ -1,0 +1,246 @@
+//! The events of a tunnel, kept for those who ask: in order, numbered, and no more than so many.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use parking_lot::{Condvar, Mutex};
+
+use crate::observe::event::{Event, EventKind};
+use crate::observe::lines::LogReader;
+use crate::throttle::Bucket;
+
+/// Events that are kept for readers who are behind.
+const KEPT: usize = 8_192;
+/// Events of one kind that others can provoke: so many at once, one more in so much time.
+const PROVOKED_AT_ONCE: u32 = 200;
+const PROVOKED_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Where events are told.
+#[derive(Debug)]
+pub(crate) struct EventLog {
+    state: Mutex<State>,
+    news: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    kept: VecDeque<Arc<Event>>,
+    /// The number of the next event.
+    next: u64,
+    buckets: HashMap<&'static str, Bucket, RandomState>,
+    log: LogReader,
+    /// The tunnel has ended: nothing more comes.
+    ended: bool,
+}
+
+impl EventLog {
+    pub(crate) fn new() -> Arc<Self> {
+        let state = State {
+            kept: VecDeque::new(),
+            next: 1,
+            buckets: HashMap::default(),
+            log: LogReader::new(),
+            ended: false,
+        };
+        Arc::new(Self { state: Mutex::new(state), news: Condvar::new() })
+    }
+
+    /// Tells an event, unless too many of its kind came of late.
+    pub(crate) fn tell(&self, now: Duration, kind: EventKind) {
+        let mut state = self.state.lock();
+        if kind.can_be_provoked() {
+            let bucket = state.buckets.entry(kind.name());
+            if !bucket.or_insert_with(provoked).admits(now) {
+                return;
+            }
+        }
+        state.add(now, kind);
+        drop(state);
+        self.news.notify_all();
+    }
+
+    /// Notes that events of a kind were left out where they happened.
+    pub(crate) fn add_suppressed(&self, kind: &'static str, events: u64) {
+        if events > 0 {
+            let mut state = self.state.lock();
+            let bucket = state.buckets.entry(kind);
+            bucket.or_insert_with(provoked).add_suppressed(events);
+        }
+    }
+
+    /// The number of the newest event, 0 if there is none.
+    pub(crate) fn newest(&self) -> u64 {
+        self.state.lock().next - 1
+    }
+
+    /// Tells how many events were left out; to be called about once a second.
+    pub(crate) fn tell_suppressed(&self, now: Duration) {
+        let mut state = self.state.lock();
+        let left_out: Vec<_> = state
+            .buckets
+            .iter_mut()
+            .map(|(&kind, bucket)| (kind, bucket.take_suppressed()))
+            .filter(|&(_, events)| events > 0)
+            .collect();
+        for &(kind, events) in &left_out {
+            state.add(now, EventKind::Suppressed { kind, events });
+        }
+        drop(state);
+        if !left_out.is_empty() {
+            self.news.notify_all();
+        }
+    }
+
+    /// Nothing more comes.
+    pub(crate) fn end(&self) {
+        self.state.lock().ended = true;
+        self.news.notify_all();
+    }
+}
+
+const fn provoked() -> Bucket {
+    Bucket::new(PROVOKED_INTERVAL, PROVOKED_AT_ONCE)
+}
+
+impl State {
+    fn add(&mut self, now: Duration, kind: EventKind) {
+        self.log.read(now, &kind);
+        if self.kept.len() == KEPT {
+            self.kept.pop_front();
+        }
+        self.kept.push_back(Arc::new(Event { number: self.next, time: SystemTime::now(), kind }));
+        self.next += 1;
+    }
+}
+
+/// A reader of a tunnel's events, in their order. Any number of readers may be at work, each at its
+/// own pace; one that is too far behind misses the oldest, which shows in the numbers.
+#[derive(Debug, Clone)]
+pub struct Events {
+    log: Arc<EventLog>,
+    next: u64,
+}
+
+impl Events {
+    pub(crate) fn after(log: Arc<EventLog>, number: u64) -> Self {
+        Self { log, next: number.saturating_add(1) }
+    }
+
+    /// The next event, waiting for it at most `timeout`; `None` if none came by then, or the tunnel
+    /// has ended and all were read.
+    pub fn next_within(&mut self, timeout: Duration) -> Option<Arc<Event>> {
+        let until = Instant::now().checked_add(timeout);
+        let log = Arc::clone(&self.log);
+        let mut state = log.state.lock();
+        loop {
+            if let Some(event) = self.take(&state) {
+                return Some(event);
+            }
+            if state.ended {
+                return None;
+            }
+            match until {
+                Some(until) if log.news.wait_until(&mut state, until).timed_out() => {
+                    return self.take(&state);
+                }
+                Some(_) => {}
+                None => log.news.wait(&mut state),
+            }
+        }
+    }
+
+    /// The next event, if there is one.
+    pub fn try_next(&mut self) -> Option<Arc<Event>> {
+        let log = Arc::clone(&self.log);
+        let state = log.state.lock();
+        self.take(&state)
+    }
+
+    /// Whether the tunnel has ended; what was told before may still be read.
+    #[must_use]
+    pub fn is_ended(&self) -> bool {
+        self.log.state.lock().ended
+    }
+
+    fn take(&mut self, state: &State) -> Option<Arc<Event>> {
+        let first = state.kept.front()?.number;
+        let index = self.next.saturating_sub(first);
+        let event = state.kept.get(usize::try_from(index).ok()?)?;
+        self.next = event.number + 1;
+        Some(Arc::clone(event))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    const NOW: Duration = Duration::from_secs(7);
+
+    fn numbers(events: &mut Events) -> Vec<u64> {
+        std::iter::from_fn(|| events.try_next()).map(|event| event.number).collect()
+    }
+
+    #[test]
+    fn readers_go_at_their_own_pace_and_from_any_number() {
+        let log = EventLog::new();
+        let mut first = Events::after(Arc::clone(&log), 0);
+        for clients in 0..5 {
+            log.tell(NOW, EventKind::ListRead { clients });
+        }
+        assert_eq!(numbers(&mut first), [1, 2, 3, 4, 5]);
+        assert_eq!(numbers(&mut Events::after(Arc::clone(&log), 3)), [4, 5]);
+        log.tell(NOW, EventKind::Carrier { up: true });
+        assert_eq!(numbers(&mut first), [6]);
+        assert_eq!(numbers(&mut Events::after(log, u64::MAX)), [0; 0]);
+    }
+
+    #[test]
+    fn the_oldest_go_where_there_are_too_many() {
+        let log = EventLog::new();
+        for clients in 0..KEPT + 10 {
+            log.tell(NOW, EventKind::ListRead { clients });
+        }
+        let seen = numbers(&mut Events::after(log, 0));
+        assert_eq!((seen.len(), seen[0]), (KEPT, 11));
+    }
+
+    #[test]
+    fn what_others_provoke_is_bounded_and_what_was_left_out_is_told() {
+        let log = EventLog::new();
+        for session in 0..1_000 {
+            log.tell(NOW, EventKind::Rekeyed { session });
+        }
+        log.tell_suppressed(NOW);
+        log.tell_suppressed(NOW);
+        let mut events = Events::after(log, 0);
+        let seen: Vec<_> = std::iter::from_fn(|| events.try_next()).collect();
+        assert_eq!(seen.len() as u32, PROVOKED_AT_ONCE + 1);
+        let left_out = 1_000 - u64::from(PROVOKED_AT_ONCE);
+        let last = &seen.last().unwrap().kind;
+        assert_eq!(*last, EventKind::Suppressed { kind: "rekeyed", events: left_out });
+    }
+
+    #[test]
+    fn a_reader_that_waits_is_woken_and_ends_with_the_tunnel() {
+        let log = EventLog::new();
+        let mut events = Events::after(Arc::clone(&log), 0);
+        thread::scope(|scope| {
+            let reader = scope.spawn(move || {
+                let event = events.next_within(Duration::MAX);
+                (event.map(|event| event.number), events.next_within(Duration::MAX), events)
+            });
+            log.tell(NOW, EventKind::Carrier { up: true });
+            log.end();
+            let (first, second, events) = reader.join().unwrap();
+            assert_eq!((first, second), (Some(1), None));
+            assert!(events.is_ended());
+        });
+        assert_eq!(Events::after(log, 1).next_within(Duration::ZERO), None);
+    }
+}

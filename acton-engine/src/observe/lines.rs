@@ -1,0 +1,350 @@
+//! The log: one reader of the events, which makes sentences of them.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use log::Level;
+
+use crate::observe::event::{
+    Beginning, EndReason, EventKind, Limit, NotKept, Place, RefusalReason,
+};
+use crate::throttle::KeyedThrottle;
+
+/// Least time between two lines on why one source got no session, and how many sources have a line
+/// in that time: one client's mistake does not fill the log.
+const TELL_INTERVAL: Duration = Duration::from_secs(60);
+const MAX_TOLD: usize = 64;
+/// HELLO without an answer after which it is worth a line.
+const NAGGING_AFTER: u32 = 5;
+
+/// Writes what it is told of to [`log`].
+#[derive(Debug)]
+pub(crate) struct LogReader {
+    refused: KeyedThrottle<IpAddr>,
+}
+
+impl LogReader {
+    pub(crate) fn new() -> Self {
+        Self { refused: KeyedThrottle::new(TELL_INTERVAL, MAX_TOLD) }
+    }
+
+    pub(crate) fn read(&mut self, now: Duration, event: &EventKind) {
+        let source = match event {
+            EventKind::SessionRefused { address, .. }
+            | EventKind::ClockApart { client: Some(_), address: Some(address), .. } => {
+                Some(address.ip())
+            }
+            _ => None,
+        };
+        if source.is_some_and(|source| !self.refused.admits(source, now)) {
+            return;
+        }
+        if let Some((level, line)) = line(event) {
+            log::log!(level, "{line}");
+        }
+    }
+}
+
+/// What the log says of an event; `None` for what it does not mention.
+fn line(event: &EventKind) -> Option<(Level, String)> {
+    use Level::{Debug, Error, Info, Trace, Warn};
+    Some(match event {
+        EventKind::SessionUp { session, client, address, by, open } => {
+            let line = match by {
+                Beginning::Handshake => format!("{client} from {address}"),
+                Beginning::Hello => format!("{address} said HELLO"),
+                Beginning::Keepalive => {
+                    format!("{address} said KEEPALIVE, as after a restart of the server")
+                }
+                Beginning::Named => format!("{address} is named by --peer"),
+            };
+            (Info, format!("session {session} up: {line}; {open} open"))
+        }
+        EventKind::SessionDown { session, client, reason, macs, open } => (
+            Info,
+            format!(
+                "session {session} down: {client} {}; {macs} MACs forgotten, {open} open",
+                ended(*reason)
+            ),
+        ),
+        EventKind::SessionMoved { session, address, .. } => {
+            (Info, format!("session {session} moved to {address}"))
+        }
+        EventKind::Rekeyed { session } => (Trace, format!("session {session} has new keys")),
+        EventKind::Replaced { session, .. } => {
+            (Info, format!("session {session} goes on with another instance of its client"))
+        }
+        EventKind::Duplicate { session, client } => (
+            Warn,
+            format!(
+                "session {session}: two clients fight for the key of {client}; give each an invite \
+                 of its own (acton invite --name)"
+            ),
+        ),
+        EventKind::SessionRefused { address, client, reason } => {
+            let who = client.as_ref().map(|client| format!(" ({client})")).unwrap_or_default();
+            (Warn, format!("{address}{who} got no session: {}", refused(*reason)))
+        }
+        EventKind::ClockApart { client, address, ahead_seconds } => {
+            (Warn, format!("{}: {}", peer(*address, client.as_deref()), apart(*ahead_seconds)))
+        }
+        EventKind::MacLearnt { mac, vlan, at } => {
+            (Debug, format!("{mac}{} learnt {}", tagged(*vlan), place(at)))
+        }
+        EventKind::MacMoved { mac, vlan, from, to } => {
+            let (from, to) = (place(from), place(to));
+            (Debug, format!("{mac}{} moved: it was {from} and is {to}", tagged(*vlan)))
+        }
+        EventKind::MacHeld { mac, vlan, by, reason } => (
+            Debug,
+            format!("{mac}{} used {}, which may not use it ({reason})", tagged(*vlan), place(by)),
+        ),
+        EventKind::MacFrozen { mac, vlan, at } => (
+            Warn,
+            format!(
+                "{mac}{} moves to and fro: it stays {} for a while; is a cable plugged in twice, or \
+                 do two machines use one MAC?",
+                tagged(*vlan),
+                place(at)
+            ),
+        ),
+        EventKind::LimitReached { limit, frames } => {
+            let why = match limit {
+                Limit::MacsPerClient => {
+                    "a client has more MACs than it may (--macs-per-client, or max-macs= in the \
+                     list)"
+                }
+                Limit::MacTable => "the table of MACs is full",
+            };
+            (Warn, format!("{frames} frames dropped: {why}"))
+        }
+        EventKind::SessionsFull { address, open, total } => (
+            Warn,
+            format!(
+                "{address} got no session: all {open} are taken (--max-sessions); {total} refused \
+                 so far"
+            ),
+        ),
+        EventKind::ListRead { clients } => {
+            (Info, format!("read the list of clients again: {clients} on it"))
+        }
+        EventKind::ListFailed { error } => {
+            (Error, format!("the list of clients stays as it was: {error}"))
+        }
+        EventKind::MacNotKept { mac, client, reason } => {
+            let why = match reason {
+                NotKept::OwnMac => "it is that of the server's own TAP",
+                NotKept::Full => {
+                    "the list has far more of them than when the server started; start it again"
+                }
+                NotKept::Forbidden => "it is no MAC that a client can have",
+            };
+            (Warn, format!("mac={mac} is not kept for {client}: {why}"))
+        }
+        EventKind::Connecting { server, attempt: 1, .. } => {
+            (Info, format!("connecting to {server}"))
+        }
+        EventKind::Connecting { server, attempt: NAGGING_AFTER, error } => {
+            let error = error.as_ref().map(|error| format!(" ({error})")).unwrap_or_default();
+            (
+                Warn,
+                format!(
+                    "no answer from {server} so far{error}: is its server running, is UDP let \
+                     through, and is the invite one of this server? Trying on"
+                ),
+            )
+        }
+        EventKind::Connecting { server, attempt, .. } => {
+            (Debug, format!("no answer from {server}; attempt {attempt}"))
+        }
+        EventKind::Connected { server, rtt } => {
+            let rtt = rtt.map(|rtt| format!(" in {:.1} ms", rtt.as_secs_f64() * 1e3));
+            (Info, format!("connected to {server}{}", rtt.unwrap_or_default()))
+        }
+        EventKind::Disconnected { server, reason: EndReason::Stopped, .. } => {
+            (Info, format!("said BYE to {server}"))
+        }
+        EventKind::Disconnected { server, reason, silent, retry_in } => {
+            let why = match silent {
+                Some(silent) => format!("silent for {:.0} s", silent.as_secs_f64()),
+                None => lost(*reason).to_owned(),
+            };
+            let when = match retry_in.as_secs_f64().ceil() {
+                0.0 if silent.is_some() => String::new(),
+                0.0 => " now".to_owned(),
+                seconds => format!(" in {seconds:.0} s"),
+            };
+            (Warn, format!("lost {server}: {why}; connecting again{when}"))
+        }
+        EventKind::Refused { server, reason } => {
+            (Warn, format!("{server} refused: {}", advice(*reason)))
+        }
+        EventKind::Unreadable { server } => (
+            Warn,
+            format!(
+                "the answer of {server} does not open: the psk (network key) of this client is not \
+                 the one that the server has for it; ask for a new invite"
+            ),
+        ),
+        EventKind::Unreachable { server, error } => {
+            (Warn, format!("{server}: {error}; trying again"))
+        }
+        EventKind::WayChanged { server } => {
+            (Info, format!("this host's way to {server} changed; telling it"))
+        }
+        EventKind::Suppressed { kind, events } => {
+            (Debug, format!("{events} more of {kind} were left out"))
+        }
+        // Whoever waits for the tunnel's end says why.
+        EventKind::Carrier { .. } | EventKind::Failed { .. } => return None,
+    })
+}
+
+fn tagged(vlan: u16) -> String {
+    if vlan == 0 { String::new() } else { format!(" on VLAN {vlan}") }
+}
+
+fn place(place: &Place) -> String {
+    match place {
+        Place::Root => "at the root".to_owned(),
+        Place::Session { session, client: Some(client) } => {
+            format!("behind {client} (session {session})")
+        }
+        Place::Session { session, client: None } => format!("behind session {session}"),
+    }
+}
+
+fn peer(address: Option<SocketAddr>, client: Option<&str>) -> String {
+    let address = address.map(|address| address.to_string()).unwrap_or_default();
+    client.map_or(address.clone(), |client| format!("{address} ({client})"))
+}
+
+fn ended(reason: EndReason) -> &'static str {
+    match reason {
+        EndReason::Bye => "said BYE",
+        EndReason::Silent => "has been silent too long",
+        EndReason::Removed => "is not on the list any more",
+        _ => "ended with the server",
+    }
+}
+
+fn refused(reason: RefusalReason) -> &'static str {
+    match reason {
+        RefusalReason::WrongKey => {
+            "its HELLO was made for another server or network key; its invite is not of this \
+             server, or an old one"
+        }
+        RefusalReason::Handshake => "its handshake does not open; its invite is damaged or old",
+        RefusalReason::Unconfirmed => {
+            "it did not confirm its keys: its psk is not the one listed, or the answer was lost"
+        }
+        RefusalReason::NotListed => {
+            "its key is not on the list; acton invite --name makes it an invite"
+        }
+        RefusalReason::Full => "all sessions are taken (--max-sessions)",
+        RefusalReason::Version => {
+            "it speaks no version that this server does; update the older one"
+        }
+        RefusalReason::Suite => {
+            "it takes no cipher suite that this server does; look at --suite on both, or update \
+             the older one"
+        }
+        RefusalReason::Other => "the protocol forbids it",
+    }
+}
+
+fn lost(reason: EndReason) -> &'static str {
+    match reason {
+        EndReason::Bye => "the server stopped",
+        EndReason::Restart => "the server restarts",
+        EndReason::Replaced => {
+            "another client with the same key took the session; give each client an invite of its \
+             own (acton invite --name)"
+        }
+        EndReason::Removed => {
+            "this client was removed from the server's list; ask for a new invite"
+        }
+        EndReason::Full => "the server has no room for more sessions",
+        EndReason::Silent => "no sign of life",
+        EndReason::KeysExpired => "the keys expired and no new ones could be agreed on",
+        EndReason::Stopped | EndReason::Other => "the session ended",
+    }
+}
+
+fn advice(reason: RefusalReason) -> &'static str {
+    match reason {
+        RefusalReason::NotListed => {
+            "this client's key is not on its list; ask for an invite (acton invite --name)"
+        }
+        RefusalReason::Full => "all of its sessions are taken; its --max-sessions allows more",
+        RefusalReason::Version => {
+            "it speaks no version that this client does; update the older one"
+        }
+        RefusalReason::Suite => {
+            "it takes no cipher suite that this client does; look at --suite on both, or update \
+             the older one"
+        }
+        _ => "for a reason that this version does not know; update acton",
+    }
+}
+
+/// What to say where this host's wall clock and the peer's are far apart: the wrong one of them
+/// hides in logs and certificates.
+fn apart(ahead_seconds: f64) -> String {
+    let seconds = ahead_seconds.abs();
+    let apart = if seconds < 172_800.0 {
+        format!("{seconds:.0} s")
+    } else {
+        format!("{:.0} days", (seconds / 86_400.0).floor())
+    };
+    let which = if ahead_seconds < 0.0 { "behind" } else { "ahead of" };
+    format!(
+        "this host's clock is {apart} {which} its clock; acton works all the same, but set the \
+         wrong one (timedatectl set-ntp true)"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clocks_that_are_far_apart_are_told() {
+        let year = 31_536_000.0;
+        assert!(apart(-301.4).starts_with("this host's clock is 301 s behind its"));
+        assert!(apart(9.0 * year).starts_with("this host's clock is 3285 days ahead of its"));
+    }
+
+    #[test]
+    fn one_source_has_one_line_a_minute() {
+        let mut log = LogReader::new();
+        let at = Duration::from_secs;
+        let source: IpAddr = "192.0.2.1".parse().unwrap();
+        assert!(log.refused.admits(source, at(1)) && !log.refused.admits(source, at(60)));
+        assert!(log.refused.admits(source, at(61)));
+    }
+
+    #[test]
+    fn what_ends_a_session_reads_as_a_sentence() {
+        let event = |reason, silent, retry_in| EventKind::Disconnected {
+            server: "a:1".to_owned(),
+            reason,
+            silent,
+            retry_in,
+        };
+        let text = |event| line(&event).unwrap().1;
+        let seconds = Duration::from_secs;
+        assert_eq!(
+            text(event(EndReason::Bye, None, seconds(0))),
+            "lost a:1: the server stopped; connecting again now"
+        );
+        assert_eq!(
+            text(event(EndReason::Silent, Some(seconds(30)), seconds(0))),
+            "lost a:1: silent for 30 s; connecting again"
+        );
+        assert_eq!(
+            text(event(EndReason::Full, None, Duration::from_millis(4_200))),
+            "lost a:1: the server has no room for more sessions; connecting again in 5 s"
+        );
+    }
+}

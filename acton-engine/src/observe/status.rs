@@ -1,0 +1,349 @@
+//! How a tunnel is at one moment, as plain data. What is not known is absent, never zero.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime};
+
+use pnet_base::MacAddr;
+
+use crate::observe::counters::Totals;
+use crate::observe::event::EndReason;
+use crate::observe::tally::Traffic;
+
+/// The number of the schema below: it grows where a field goes or changes its meaning. Fields that
+/// come do not change it.
+pub const SCHEMA: u32 = 1;
+
+/// A tunnel at one moment.
+#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Status {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// The version of acton that runs.
+    pub version: &'static str,
+    /// When this was, by this host's wall clock.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "super::serialise::unix_seconds"))]
+    pub time: SystemTime,
+    /// For how long the tunnel has run.
+    #[cfg_attr(
+        feature = "serde",
+        serde(
+            rename = "running_seconds",
+            serialize_with = "super::serialise::as_seconds::serialize"
+        )
+    )]
+    pub running_for: Duration,
+    /// Which end of the tunnel this is.
+    pub role: Role,
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// The TAP.
+    pub tap: TapReport,
+    /// The UDP sockets, one for each worker; a client's workers share one.
+    pub sockets: Vec<SocketReport>,
+    /// The bridge, at a server.
+    pub bridge: Option<BridgeReport>,
+    /// A server's sessions by number; a client's one, in whatever state it is.
+    pub sessions: Vec<SessionStatus>,
+    /// What all threads have counted.
+    pub totals: Totals,
+    /// The number of the newest event when this was taken: to go on from with
+    /// [`Running::events`](crate::Running::events).
+    pub last_event: u64,
+}
+
+/// An end of a tunnel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
+pub enum Role {
+    /// The root.
+    Server,
+    /// A leaf.
+    Client,
+}
+
+/// What a tunnel speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub enum Protocol {
+    /// Plain mode, the wire of acton 0.1.1.
+    #[cfg_attr(feature = "serde", serde(rename = "plain"))]
+    Plain,
+    /// acton/1.
+    #[cfg_attr(feature = "serde", serde(rename = "acton/1"))]
+    Acton1,
+}
+
+/// The TAP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct TapReport {
+    /// The interface's name.
+    pub name: String,
+    /// Its MAC; absent where it could not be read, as of a TAP that was deleted.
+    pub mac: Option<MacAddr>,
+    /// Its MTU in bytes.
+    pub mtu: Option<u32>,
+    /// Whether it is up and has a carrier.
+    pub running: Option<bool>,
+    /// The Linux bridge that it is a port of.
+    pub bridge: Option<String>,
+    /// Its queues, one for each worker.
+    pub queues: usize,
+}
+
+/// What the kernel knows of a UDP socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct SocketReport {
+    /// The address that it is bound to.
+    pub local: SocketAddr,
+    /// Datagrams that the kernel dropped for want of room in the receive buffer.
+    pub kernel_drops: Option<u64>,
+    /// The receive buffer's size in bytes, as the kernel accounts for them.
+    pub receive_buffer: Option<u64>,
+    /// How many of these are taken.
+    pub receive_queued: Option<u64>,
+    /// The send buffer's size in bytes, as the kernel accounts for them.
+    pub send_buffer: Option<u64>,
+    /// How many of these are taken.
+    pub send_queued: Option<u64>,
+}
+
+/// The bridge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct BridgeReport {
+    /// Addresses that are known to live at the root.
+    pub root_macs: usize,
+    /// Addresses that are known to live behind clients.
+    pub client_macs: usize,
+}
+
+/// The state of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum State {
+    /// Keys are being agreed on.
+    Handshaking,
+    /// Frames pass, and the other end was heard when it should have been.
+    Up,
+    /// Frames pass, but a sign of life is overdue.
+    Quiet,
+    /// There was a session, and the other end is not heard any more.
+    Lost,
+    /// This end has ended it.
+    Closed,
+}
+
+/// A round trip, as far as it was measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct RttReport {
+    /// The smallest.
+    #[cfg_attr(
+        feature = "serde",
+        serde(
+            rename = "min_seconds",
+            serialize_with = "super::serialise::optional_seconds::serialize"
+        )
+    )]
+    pub min: Option<Duration>,
+    /// Smoothed as TCP does it (RFC 6298).
+    #[cfg_attr(
+        feature = "serde",
+        serde(
+            rename = "smoothed_seconds",
+            serialize_with = "super::serialise::as_seconds::serialize"
+        )
+    )]
+    pub smoothed: Duration,
+    /// How much it varies, smoothed alike.
+    #[cfg_attr(
+        feature = "serde",
+        serde(
+            rename = "jitter_seconds",
+            serialize_with = "super::serialise::optional_seconds::serialize"
+        )
+    )]
+    pub jitter: Option<Duration>,
+}
+
+/// Datagrams of one direction since the session began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct LossReport {
+    /// Datagrams that were sent, as far as the receiver can tell from their numbers.
+    pub sent: u64,
+    /// Those of them that were received.
+    pub received: u64,
+}
+
+/// How a client's session before the present one ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct PastSession {
+    /// Why.
+    pub reason: EndReason,
+    /// How long ago.
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "ago_seconds", serialize_with = "super::serialise::as_seconds::serialize")
+    )]
+    pub ago: Duration,
+}
+
+/// One session.
+#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct SessionStatus {
+    /// Its number at the server; 0 at a client.
+    pub number: usize,
+    /// What operators call the other end.
+    pub name: String,
+    /// The other end's public key, in base64; absent in plain mode.
+    pub key: Option<String>,
+    /// How it is.
+    pub state: State,
+    /// For how long it has been so.
+    #[cfg_attr(
+        feature = "serde",
+        serde(
+            rename = "state_seconds",
+            serialize_with = "super::serialise::optional_seconds::serialize"
+        )
+    )]
+    pub in_state_for: Option<Duration>,
+    /// Why it is not up.
+    pub reason: Option<EndReason>,
+    /// For how long there has been a session without a break.
+    #[cfg_attr(
+        feature = "serde",
+        serde(
+            rename = "session_seconds",
+            serialize_with = "super::serialise::optional_seconds::serialize"
+        )
+    )]
+    pub session_for: Option<Duration>,
+    /// The UDP address of the other end.
+    pub address: Option<SocketAddr>,
+    /// How often that changed in this session.
+    pub roams: Option<u64>,
+    /// The cipher suite: `aes-256-gcm` or `chacha20-poly1305`.
+    pub suite: Option<&'static str>,
+    /// The version of the other end's software, where it says so.
+    pub peer_version: Option<String>,
+    /// How long ago the other end was last heard: by an authentic datagram in secure mode.
+    #[cfg_attr(
+        feature = "serde",
+        serde(
+            rename = "heard_seconds",
+            serialize_with = "super::serialise::optional_seconds::serialize"
+        )
+    )]
+    pub heard_ago: Option<Duration>,
+    /// The round trip.
+    pub rtt: Option<RttReport>,
+    /// What came of what the other end sent.
+    pub loss_in: Option<LossReport>,
+    /// What came of what was sent to the other end, as that says.
+    pub loss_out: Option<LossReport>,
+    /// The largest datagram to the other end, in bytes of UDP payload.
+    pub path_mtu_out: Option<u16>,
+    /// The largest datagram from the other end, in bytes of UDP payload, as that says.
+    pub path_mtu_in: Option<u16>,
+    /// Frames that came from the other end and were passed on, and their bytes.
+    pub frames_in: u64,
+    /// Their bytes.
+    pub bytes_in: u64,
+    /// Frames that were sent to the other end.
+    pub frames_out: u64,
+    /// Their bytes.
+    pub bytes_out: u64,
+    /// At a server, the MACs behind the client: each with its VLAN, 0 for untagged.
+    pub macs: Vec<MacReport>,
+    /// At a server, how many MACs may be behind the client; absent for any number.
+    pub mac_limit: Option<usize>,
+    /// Frames and datagrams of this session that were dropped, by the reason's name.
+    pub drops: BTreeMap<&'static str, u64>,
+    /// How the session before this one ended.
+    pub before: Option<PastSession>,
+    /// The port on the bridge, to find the MACs by.
+    #[cfg_attr(feature = "serde", serde(skip))]
+    pub(crate) port: Option<u32>,
+}
+
+/// A MAC behind a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct MacReport {
+    /// The address.
+    pub mac: MacAddr,
+    /// Its VLAN, 0 for untagged.
+    pub vlan: u16,
+    /// Time since its last frame; absent for one that is always this client's.
+    #[cfg_attr(
+        feature = "serde",
+        serde(
+            rename = "age_seconds",
+            serialize_with = "super::serialise::optional_seconds::serialize"
+        )
+    )]
+    pub age: Option<Duration>,
+    /// It moved too often and stays where it is for now.
+    pub frozen: bool,
+}
+
+impl SessionStatus {
+    /// A session of which nothing is known yet.
+    pub(crate) fn new(number: usize, name: String) -> Self {
+        Self {
+            number,
+            name,
+            key: None,
+            state: State::Handshaking,
+            in_state_for: None,
+            reason: None,
+            session_for: None,
+            address: None,
+            roams: None,
+            suite: None,
+            peer_version: None,
+            heard_ago: None,
+            rtt: None,
+            loss_in: None,
+            loss_out: None,
+            path_mtu_out: None,
+            path_mtu_in: None,
+            frames_in: 0,
+            bytes_in: 0,
+            frames_out: 0,
+            bytes_out: 0,
+            macs: Vec::new(),
+            mac_limit: None,
+            drops: BTreeMap::new(),
+            before: None,
+            port: None,
+        }
+    }
+
+    pub(crate) fn add_traffic(&mut self, traffic: &Traffic) {
+        self.frames_in = traffic.frames_in;
+        self.bytes_in = traffic.bytes_in;
+        self.frames_out = traffic.frames_out;
+        self.bytes_out = traffic.bytes_out;
+        self.drops = traffic.drops.iter().copied().collect();
+    }
+}

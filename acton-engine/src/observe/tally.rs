@@ -1,0 +1,155 @@
+//! What went through one session: a block of counters for each thread, which that thread alone
+//! writes, so that anybody can add them up without stopping a worker.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use acton_bridge::DropReason;
+
+use crate::observe::counters::Counter;
+
+/// Reasons to drop that are counted for each session, beside the bridge's.
+const OWN_DROPS: [Counter; 7] = [
+    Counter::Forged,
+    Counter::Replayed,
+    Counter::KeysExpired,
+    Counter::BadFrame,
+    Counter::FrameTooLong,
+    Counter::EcnUnmarkable,
+    Counter::BadSuperFrame,
+];
+/// All of them.
+const DROPS: usize = DropReason::ALL.len() + OWN_DROPS.len();
+
+/// The counters of one thread. Aligned to a cache line of 64 bytes, so that no two threads write to
+/// the same one.
+#[derive(Debug)]
+#[repr(align(64))]
+pub(crate) struct Tally {
+    frames_in: AtomicU64,
+    bytes_in: AtomicU64,
+    frames_out: AtomicU64,
+    bytes_out: AtomicU64,
+    /// 2^32 drops of one reason in one session begin again at 0.
+    drops: [AtomicU32; DROPS],
+}
+
+impl Tally {
+    fn new() -> Self {
+        Self {
+            frames_in: AtomicU64::new(0),
+            bytes_in: AtomicU64::new(0),
+            frames_out: AtomicU64::new(0),
+            bytes_out: AtomicU64::new(0),
+            drops: [const { AtomicU32::new(0) }; _],
+        }
+    }
+
+    /// Frames that came from the client and went on, and their bytes.
+    pub(crate) fn add_in(&self, frames: u64, bytes: u64) {
+        bump(&self.frames_in, frames);
+        bump(&self.bytes_in, bytes);
+    }
+
+    /// Frames that went to the client, and their bytes.
+    pub(crate) fn add_out(&self, frames: u64, bytes: u64) {
+        bump(&self.frames_out, frames);
+        bump(&self.bytes_out, bytes);
+    }
+
+    /// A frame that the bridge dropped.
+    pub(crate) fn add_bridge_drop(&self, reason: DropReason) {
+        self.add_drops_at(reason.index(), 1);
+    }
+
+    /// Datagrams or frames that were dropped for another reason.
+    pub(crate) fn add_drops(&self, reason: Counter, more: u64) {
+        if let Some(index) = OWN_DROPS.iter().position(|&own| own == reason) {
+            self.add_drops_at(DropReason::ALL.len() + index, more as u32);
+        }
+    }
+
+    fn add_drops_at(&self, index: usize, more: u32) {
+        let value = &self.drops[index];
+        value.store(value.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
+    }
+}
+
+fn bump(value: &AtomicU64, more: u64) {
+    value.store(value.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
+}
+
+/// The counters of one session: the control thread's, then those of each worker.
+#[derive(Debug)]
+pub(crate) struct Tallies {
+    threads: Box<[Tally]>,
+}
+
+impl Tallies {
+    /// Zeros, for so many threads.
+    pub(crate) fn new(threads: usize) -> Self {
+        Self { threads: (0..threads).map(|_| Tally::new()).collect() }
+    }
+
+    /// Those of thread number `thread`: 0 is the control thread.
+    pub(crate) fn of(&self, thread: usize) -> &Tally {
+        // Every thread has a number below the length by construction; one that had not would share.
+        &self.threads[thread.min(self.threads.len() - 1)]
+    }
+
+    /// Those of all threads, added up.
+    pub(crate) fn sum(&self) -> Traffic {
+        let sum = |pick: fn(&Tally) -> &AtomicU64| -> u64 {
+            self.threads.iter().map(|tally| pick(tally).load(Ordering::Relaxed)).sum()
+        };
+        let drops = (0..DROPS).map(|index| {
+            let all = self.threads.iter();
+            all.map(|tally| u64::from(tally.drops[index].load(Ordering::Relaxed))).sum::<u64>()
+        });
+        let bridge = DropReason::ALL.iter().map(|reason| reason.as_str());
+        let names = bridge.chain(OWN_DROPS.iter().map(|reason| reason.drop_name()));
+        Traffic {
+            frames_in: sum(|tally| &tally.frames_in),
+            bytes_in: sum(|tally| &tally.bytes_in),
+            frames_out: sum(|tally| &tally.frames_out),
+            bytes_out: sum(|tally| &tally.bytes_out),
+            drops: names.zip(drops).filter(|&(_, drops)| drops > 0).collect(),
+        }
+    }
+}
+
+/// What went through a session.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Traffic {
+    pub(crate) frames_in: u64,
+    pub(crate) bytes_in: u64,
+    pub(crate) frames_out: u64,
+    pub(crate) bytes_out: u64,
+    /// By reason, those that happened.
+    pub(crate) drops: Vec<(&'static str, u64)>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_add_up_and_reasons_have_names() {
+        let tallies = Tallies::new(3);
+        tallies.of(1).add_in(2, 200);
+        tallies.of(2).add_in(1, 60);
+        tallies.of(0).add_out(5, 500);
+        tallies.of(1).add_bridge_drop(DropReason::SourceHeld);
+        tallies.of(2).add_bridge_drop(DropReason::SourceHeld);
+        tallies.of(2).add_drops(Counter::Replayed, 7);
+        // Not counted for each session.
+        tallies.of(2).add_drops(Counter::NoSession, 7);
+        let sum = tallies.sum();
+        assert_eq!((sum.frames_in, sum.bytes_in, sum.frames_out, sum.bytes_out), (3, 260, 5, 500));
+        assert_eq!(sum.drops, [("source_held", 2), ("replayed", 7)]);
+    }
+
+    #[test]
+    fn no_two_threads_share_a_cache_line() {
+        assert_eq!((size_of::<Tally>() % 64, align_of::<Tally>()), (0, 64));
+    }
+}

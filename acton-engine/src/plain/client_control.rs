@@ -1,0 +1,151 @@
+//! A client's control thread in plain mode: it connects, and connects again.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use acton_proto::plain::{self, ClientEvent, Datagram};
+use acton_tap::Interface;
+
+use super::client::{Link, protocol};
+use super::client_worker::News;
+use crate::Error;
+use crate::observe::counters::Counters;
+use crate::observe::event::{EndReason, EventKind};
+use crate::observe::event_log::EventLog;
+use crate::observe::status::{PastSession, RttReport, SessionStatus, State};
+use crate::observe::tally::Tallies;
+use crate::reach::dial::Dial;
+use crate::run::control::Control;
+use crate::run::tap::TapHandle;
+use crate::settings::{Applied, ClientMode, ClientSettings, Settings};
+
+/// The client's control thread.
+pub(super) struct ClientControl {
+    pub(super) machine: plain::Client,
+    pub(super) settings: ClientSettings,
+    pub(super) dial: Dial<News>,
+    pub(super) tap: TapHandle,
+    pub(super) interface: Arc<Interface>,
+    pub(super) link: Arc<Link>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) tallies: Arc<Tallies>,
+    pub(super) events: Arc<EventLog>,
+    /// When the session began.
+    pub(super) since: Option<Duration>,
+    /// When and why the last session ended.
+    pub(super) ended: Option<(Duration, EndReason)>,
+}
+
+impl ClientControl {
+    fn settle(&mut self, now: Duration) {
+        while let Some(event) = self.machine.poll_event() {
+            match event {
+                ClientEvent::Connecting { attempt } => self.dial.connect(now, attempt),
+                ClientEvent::Connected { rtt } => {
+                    self.since = Some(now);
+                    self.set_connected(now, true);
+                    let server = self.dial.text();
+                    self.events.tell(now, EventKind::Connected { server, rtt });
+                }
+                ClientEvent::Lost { silent_for } => {
+                    self.disconnected(now, EndReason::Silent, Some(silent_for));
+                }
+                ClientEvent::Closed => self.disconnected(now, EndReason::Stopped, None),
+                _ => {}
+            }
+        }
+        if self.dial.is_ready()
+            && let Some(control) = self.machine.poll_transmit()
+            && let Err(error) = self.dial.send(control.as_bytes())
+        {
+            self.counters.add_unsent(&error);
+        }
+    }
+
+    fn disconnected(&mut self, now: Duration, reason: EndReason, silent: Option<Duration>) {
+        if self.since.take().is_some() {
+            self.ended = Some((now, reason));
+            let (server, retry_in) = (self.dial.text(), Duration::ZERO);
+            self.events.tell(now, EventKind::Disconnected { server, reason, silent, retry_in });
+        }
+        self.set_connected(now, false);
+    }
+
+    fn set_connected(&self, now: Duration, up: bool) {
+        self.tap.set_carrier(up);
+        if self.link.connected.swap(up, Ordering::Relaxed) != up {
+            self.events.tell(now, EventKind::Carrier { up });
+        }
+    }
+
+    fn last_frame(&self) -> Duration {
+        Duration::from_nanos(self.link.last_frame.load(Ordering::Relaxed))
+    }
+}
+
+impl Control for ClientControl {
+    type News = News;
+
+    fn due(&self) -> Option<Duration> {
+        self.machine.poll_timeout()
+    }
+
+    fn take(&mut self, now: Duration, news: News) {
+        match news {
+            News::Control(control) => {
+                self.machine.handle_input(now, &Datagram::Control(control));
+            }
+            News::NetworkError => self.machine.handle_network_error(now),
+            News::LookedUp(result) => {
+                self.dial.looked_up(now, result, self.machine.is_connected());
+            }
+        }
+    }
+
+    fn advance(&mut self, now: Duration) {
+        self.machine.touch(self.last_frame());
+        self.machine.handle_timeout(now);
+        self.settle(now);
+    }
+
+    fn apply(&mut self, now: Duration, settings: Settings) -> Result<Applied, Error> {
+        let _ = now;
+        let Settings::Client(new) = settings else { return Err(Error::other_end()) };
+        if new.mode != ClientMode::Plain {
+            return Err(Error::other_mode());
+        }
+        let mut applied = Applied::default();
+        applied.note_restart(self.settings.server != new.server, "server");
+        applied.take_common(&mut self.settings.common, &new.common, &self.interface)?;
+        self.machine.set_config(protocol(&self.settings));
+        Ok(applied)
+    }
+
+    fn report(&self, now: Duration) -> Vec<SessionStatus> {
+        let mut status = SessionStatus::new(0, self.dial.server().to_string());
+        status.address = self.dial.peer_address();
+        status.add_traffic(&self.tallies.sum());
+        let past = self.ended.map(|(at, reason)| (now.saturating_sub(at), reason));
+        status.before = past.map(|(ago, reason)| PastSession { reason, ago });
+        if let Some((since, heard)) = self.since.zip(self.machine.last_seen()) {
+            status.session_for = Some(now.saturating_sub(since));
+            status.rtt =
+                self.machine.rtt().map(|smoothed| RttReport { min: None, smoothed, jitter: None });
+            let silence = now.saturating_sub(heard.max(self.last_frame()));
+            status.heard_ago = Some(silence);
+            let overdue = self.settings.keepalive() * 3 / 2;
+            status.state = if silence > overdue { State::Quiet } else { State::Up };
+        } else if let Some((ago, reason)) = past {
+            status.state = State::Lost;
+            status.reason = Some(reason);
+            status.in_state_for = Some(ago);
+        }
+        vec![status]
+    }
+
+    fn end(&mut self, now: Duration) {
+        self.machine.close();
+        self.settle(now);
+    }
+}

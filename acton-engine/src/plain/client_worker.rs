@@ -1,0 +1,98 @@
+//! A client's part of a worker in plain mode.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use acton_proto::plain::{Control, Datagram};
+use acton_tap::offload::Trust;
+use acton_udp::Destination;
+
+use super::client::Link;
+use crate::frames::batch::FrameBatch;
+use crate::frames::cut::Cut;
+use crate::observe::counters::{Counter, Counters};
+use crate::observe::tally::Tallies;
+use crate::run::control::Outbox;
+use crate::run::launch::Post;
+use crate::run::side::{Arrival, Output, Side};
+use crate::run::tap_writer::TapSink;
+
+/// What a worker passes to the control thread.
+pub(super) enum News {
+    /// A control word.
+    Control(Control),
+    /// The network could not deliver something.
+    NetworkError,
+    /// What a look-up of the server's name found.
+    LookedUp(io::Result<Vec<SocketAddr>>),
+}
+
+/// The client's part of a worker.
+pub(super) struct ClientSide {
+    link: Arc<Link>,
+    server: Destination,
+    cut: Cut,
+    counters: Arc<Counters>,
+    tallies: Arc<Tallies>,
+    outbox: Outbox<News>,
+    thread: usize,
+}
+
+impl ClientSide {
+    pub(super) fn new(link: Arc<Link>, tallies: Arc<Tallies>, post: Post<News>) -> Self {
+        let Post { outbox, counters, thread, .. } = post;
+        let server = Destination::connected();
+        Self { link, server, cut: Cut::default(), counters, tallies, outbox, thread }
+    }
+}
+
+impl Side for ClientSide {
+    fn send(&mut self, frames: &mut FrameBatch, _: Duration, out: &mut Output<'_>) {
+        if !self.link.connected.load(Ordering::Relaxed) {
+            self.counters.add(Counter::NotConnected, frames.len() as u64);
+            return;
+        }
+        self.cut.fill(frames, &self.counters);
+        let mut batch = out.batch();
+        let (mut count, mut bytes) = (0, 0);
+        for parts in self.cut.parts(frames, 0..frames.len()) {
+            count += 1;
+            bytes += parts.iter().map(|part| part.len() as u64).sum::<u64>();
+            batch.push_parts(&self.server, parts);
+        }
+        batch.finish();
+        self.tallies.of(self.thread).add_out(count, bytes);
+    }
+
+    fn receive<'f>(
+        &mut self,
+        _: &Arrival,
+        datagram: &'f mut [u8],
+        now: Duration,
+        tap: &mut impl TapSink<'f>,
+    ) {
+        match Datagram::parse(datagram) {
+            Ok(Datagram::Frame(frame)) => {
+                self.link.last_frame.store(now.as_nanos() as u64, Ordering::Relaxed);
+                if self.link.connected.load(Ordering::Relaxed) {
+                    self.tallies.of(self.thread).add_in(1, frame.len() as u64);
+                    tap.write(frame, Trust::Verify);
+                } else {
+                    self.counters.add(Counter::NoSession, 1);
+                }
+            }
+            Ok(Datagram::Control(control)) => {
+                self.outbox.post(News::Control(control));
+            }
+            Err(_) => self.counters.add(Counter::UnknownControl, 1),
+        }
+    }
+
+    fn network_error(&mut self, error: &io::Error) {
+        log::debug!("UDP: {error}");
+        self.outbox.post(News::NetworkError);
+    }
+}

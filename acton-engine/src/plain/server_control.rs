@@ -1,0 +1,201 @@
+//! A server's control thread in plain mode: it alone opens and ends sessions.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use acton_proto::plain::{self, DownReason, Origin, ServerConfig, ServerEvent, SessionId};
+use acton_tap::Interface;
+use acton_udp::{Destination, Source, UdpSocket};
+
+use super::server::Plain;
+use super::server_worker::News;
+use crate::Error;
+use crate::observe::counters::{Counter, Counters};
+use crate::observe::event::{Beginning, EndReason, EventKind};
+use crate::observe::status::{SessionStatus, State};
+use crate::run::control::Control;
+use crate::run::launch::earliest;
+use crate::sessions::roster::{Opening, Roster};
+use crate::sessions::sighting::Sighting;
+use crate::settings::{Applied, PlainServerSettings, ServerMode, ServerSettings, Settings};
+
+/// Silence after which a session ends, in keepalive intervals, as in 0.1.1.
+const KEEPALIVES_TO_EXPIRE: u32 = 3;
+
+/// What the settings are to the protocol.
+pub(super) fn protocol(settings: &ServerSettings) -> ServerConfig {
+    let mut config = ServerConfig::default();
+    config.expire_after = settings.keepalive() * KEEPALIVES_TO_EXPIRE;
+    config.max_sessions = settings.max_sessions;
+    config
+}
+
+/// The server's control thread.
+pub(super) struct ServerControl {
+    machine: plain::Server<SocketAddr>,
+    settings: ServerSettings,
+    plain: PlainServerSettings,
+    roster: Roster<SocketAddr, Plain>,
+    socket: UdpSocket,
+    interface: Arc<Interface>,
+    counters: Arc<Counters>,
+}
+
+impl ServerControl {
+    pub(super) fn new(
+        machine: plain::Server<SocketAddr>,
+        settings: ServerSettings,
+        plain: PlainServerSettings,
+        roster: Roster<SocketAddr, Plain>,
+        socket: UdpSocket,
+        interface: Arc<Interface>,
+        counters: Arc<Counters>,
+    ) -> Self {
+        Self { machine, settings, plain, roster, socket, interface, counters }
+    }
+
+    /// Makes workers and bridge follow the sessions. `source` is the local address that the
+    /// client used.
+    fn settle(&mut self, now: Duration, source: Option<Source>) {
+        while let Some(event) = self.machine.poll_event() {
+            match event {
+                ServerEvent::SessionUp { id, addr, by } => {
+                    self.session_up(now, id, addr, by, source);
+                }
+                ServerEvent::SessionDown { id, addr, reason } => {
+                    self.roster.directory().unbind(&addr);
+                    let reason = match reason {
+                        DownReason::Bye => EndReason::Bye,
+                        _ => EndReason::Silent,
+                    };
+                    self.roster.close(now, id.index(), reason);
+                }
+                ServerEvent::Refused { addr, total } => {
+                    let seen = self.counters.get(Counter::SessionsFull);
+                    self.counters.add(Counter::SessionsFull, total.saturating_sub(seen));
+                    let open = self.machine.len();
+                    self.roster.tell(now, EventKind::SessionsFull { address: addr, open, total });
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn session_up(
+        &mut self,
+        now: Duration,
+        id: SessionId,
+        address: SocketAddr,
+        by: Origin,
+        source: Option<Source>,
+    ) {
+        let by = match by {
+            Origin::Hello => Beginning::Hello,
+            Origin::Keepalive => Beginning::Keepalive,
+            _ => Beginning::Named,
+        };
+        let port = self.roster.open(
+            now,
+            Opening {
+                slot: id.index(),
+                name: address.to_string().into(),
+                address,
+                to: Destination::new(address, source, self.socket.is_ipv6()),
+                by,
+                mode: Plain { address, last_frame: AtomicU64::new(0) },
+            },
+        );
+        self.roster.directory().bind(address, port);
+    }
+}
+
+impl Control for ServerControl {
+    type News = News;
+
+    fn due(&self) -> Option<Duration> {
+        Some(earliest(self.roster.due(), self.machine.poll_timeout()))
+    }
+
+    fn take(&mut self, now: Duration, news: News) {
+        let source = news.from.ip();
+        if !self.plain.allow.is_empty() && !self.plain.allow.iter().any(|net| net.contains(&source))
+        {
+            self.counters.add(Counter::NotAllowed, 1);
+            log::debug!("{} is not in --allow", news.from);
+            return;
+        }
+        self.machine.handle_control(now, news.from, news.control);
+        self.settle(now, news.to);
+        while let Some((to, control)) = self.machine.poll_transmit() {
+            let destination = Destination::new(to, news.to, self.socket.is_ipv6());
+            if let Err(error) = self.socket.send(&destination, control.as_bytes()) {
+                self.counters.add_unsent(&error);
+                log::debug!("answer to {to}: {error}");
+            }
+        }
+    }
+
+    fn sight(&mut self, now: Duration, sighting: Sighting) {
+        self.roster.sight(now, sighting);
+    }
+
+    fn advance(&mut self, now: Duration) {
+        let roster = &self.roster;
+        self.machine.handle_timeout_with(now, |id| {
+            let last_frame = |session: &_| last_frame(session);
+            roster.directory().read(roster.port(id.index()), last_frame).unwrap_or_default()
+        });
+        self.settle(now, None);
+        self.roster.keep_house(now);
+    }
+
+    fn apply(&mut self, _now: Duration, settings: Settings) -> Result<Applied, Error> {
+        let Settings::Server(new) = settings else { return Err(Error::other_end()) };
+        let ServerMode::Plain(mode) = &new.mode else { return Err(Error::other_mode()) };
+        let mut applied = Applied::default();
+        if self.plain.allow != mode.allow {
+            self.plain.allow.clone_from(&mode.allow);
+            applied.taken.push("mode.plain.allow");
+        }
+        applied.note_restart(self.plain.peers != mode.peers, "mode.plain.peers");
+        applied.take_server(&mut self.settings, &new, &self.interface)?;
+        self.machine.set_config(protocol(&self.settings));
+        Ok(applied)
+    }
+
+    fn report(&self, now: Duration) -> Vec<SessionStatus> {
+        let keepalive = self.settings.keepalive();
+        self.roster.report(now, |session, status| {
+            let told = self.machine.session(SessionId::at(status.number));
+            let told = told.map(|session| session.last_seen).unwrap_or_default();
+            let heard = told.max(last_frame(session));
+            status.address = Some(session.mode.address);
+            status.mac_limit = Some(self.settings.macs_per_client).filter(|&limit| limit > 0);
+            let named = self.plain.peers.contains(&session.mode.address);
+            if named && last_frame(session).is_zero() {
+                // A peer that says nothing by itself was not heard yet.
+                status.state = State::Quiet;
+                return;
+            }
+            let silence = now.saturating_sub(heard);
+            status.heard_ago = Some(silence);
+            let overdue = silence > keepalive + keepalive / 2;
+            status.state = if overdue { State::Quiet } else { State::Up };
+            status.in_state_for = if overdue {
+                Some(silence.saturating_sub(keepalive + keepalive / 2))
+            } else {
+                None
+            };
+        })
+    }
+
+    fn end(&mut self, _now: Duration) {
+        // The wire of 0.1.1 has no word for it.
+    }
+}
+
+fn last_frame(session: &super::server::PlainSession) -> Duration {
+    Duration::from_nanos(session.mode.last_frame.load(Ordering::Relaxed))
+}

@@ -1,0 +1,147 @@
+//! A server's part of a worker in plain mode.
+
+use std::io;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use acton_bridge::Bridge;
+use acton_proto::plain::{Control, Datagram};
+use acton_tap::offload::Trust;
+use acton_udp::Source;
+
+use super::server::{PlainDirectory, PlainSession};
+use crate::frames::batch::FrameBatch;
+use crate::frames::cut::Cut;
+use crate::observe::counters::{Counter, Counters};
+use crate::run::control::Outbox;
+use crate::run::launch::Post;
+use crate::run::side::{Arrival, Output, Side};
+use crate::run::tap_writer::TapSink;
+use crate::sessions::directory::Index;
+use crate::sessions::port::LeafId;
+use crate::sessions::router::{Router, Target};
+
+/// A control word that a worker received.
+pub(super) struct News {
+    pub(super) from: SocketAddr,
+    pub(super) to: Option<Source>,
+    pub(super) control: Control,
+}
+
+/// The server's part of a worker.
+pub(super) struct ServerSide {
+    directory: Arc<PlainDirectory>,
+    index: Index<SocketAddr>,
+    /// Whose datagram came last in this batch.
+    last: Option<Sender>,
+    cut: Cut,
+    router: Router,
+    /// Who gets which frames of a batch.
+    runs: Vec<(Arc<PlainSession>, Range<usize>)>,
+    counters: Arc<Counters>,
+    outbox: Outbox<News>,
+    thread: usize,
+}
+
+/// Whose a datagram is, by the address it came from.
+struct Sender {
+    address: SocketAddr,
+    at: Duration,
+    session: Arc<PlainSession>,
+}
+
+impl ServerSide {
+    pub(super) fn new(
+        directory: Arc<PlainDirectory>,
+        bridge: Arc<Bridge<LeafId>>,
+        post: Post<News>,
+    ) -> Self {
+        let Post { outbox, counters, sightings, thread } = post;
+        Self {
+            index: directory.index(),
+            directory,
+            last: None,
+            cut: Cut::default(),
+            router: Router::new(bridge, Arc::clone(&counters), sightings),
+            runs: Vec::new(),
+            counters,
+            outbox,
+            thread,
+        }
+    }
+
+    /// The session of an address. Datagrams of one batch that follow one another share the answer.
+    fn sender(&mut self, address: SocketAddr, at: Duration) -> Option<&PlainSession> {
+        let Self { directory, index, last, .. } = self;
+        if last.as_ref().is_none_or(|last| (last.address, last.at) != (address, at)) {
+            *last = None;
+            let session = directory.get(index.find(&address)?)?;
+            *last = Some(Sender { address, at, session });
+        }
+        last.as_ref().map(|last| &*last.session)
+    }
+}
+
+impl Side for ServerSide {
+    fn send(&mut self, frames: &mut FrameBatch, now: Duration, out: &mut Output<'_>) {
+        let Self { directory, cut, router, runs, counters, thread, .. } = self;
+        cut.fill(frames, counters);
+        // What goes to everybody goes out client by client, so that each gets the run in one
+        // send; the order of what one client gets stays.
+        router.route(frames, now, directory, |target, run| match target {
+            Target::One(session) => runs.push((session, run)),
+            Target::All => {
+                directory.for_each(|session| runs.push((Arc::clone(session), run.clone())));
+            }
+        });
+        let frames = &*frames;
+        let mut batch = out.batch();
+        for (session, run) in &*runs {
+            let (mut count, mut bytes) = (0, 0);
+            for parts in cut.parts(frames, run.clone()) {
+                count += 1;
+                bytes += parts.iter().map(|part| part.len() as u64).sum::<u64>();
+                batch.push_parts(&session.to, parts);
+            }
+            session.tallies.of(*thread).add_out(count, bytes);
+        }
+        batch.finish();
+        runs.clear();
+    }
+
+    fn receive<'f>(
+        &mut self,
+        arrival: &Arrival,
+        datagram: &'f mut [u8],
+        now: Duration,
+        tap: &mut impl TapSink<'f>,
+    ) {
+        let &Arrival { from, to, .. } = arrival;
+        let frame = match Datagram::parse(datagram) {
+            Ok(Datagram::Frame(frame)) => frame,
+            Ok(Datagram::Control(control)) => {
+                self.outbox.post(News { from, to, control });
+                return;
+            }
+            Err(_) => return self.counters.add(Counter::UnknownControl, 1),
+        };
+        let thread = self.thread;
+        if self.sender(from, now).is_none() {
+            return self.counters.add(Counter::NoSession, 1);
+        }
+        let Some(Sender { session, .. }) = &self.last else { return };
+        session.mode.last_frame.store(now.as_nanos() as u64, Ordering::Relaxed);
+        let tally = session.tallies.of(thread);
+        if self.router.admit(session.port, frame, now, tally) {
+            tally.add_in(1, frame.len() as u64);
+            tap.write(frame, Trust::Verify);
+        }
+    }
+
+    fn network_error(&mut self, error: &io::Error) {
+        log::debug!("UDP: {error}");
+    }
+}

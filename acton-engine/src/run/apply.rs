@@ -1,0 +1,83 @@
+//! New settings for a tunnel that runs: what can be taken, and what needs a restart.
+
+use std::mem;
+
+use acton_tap::Interface;
+
+use crate::Error;
+use crate::settings::{Applied, Common, ServerSettings};
+
+impl Applied {
+    /// Takes what servers of both modes can take, and notes what they cannot.
+    ///
+    /// # Errors
+    /// Where the system refuses an address or a bridge.
+    pub(crate) fn take_server(
+        &mut self,
+        old: &mut ServerSettings,
+        new: &ServerSettings,
+        interface: &Interface,
+    ) -> Result<(), Error> {
+        if mem::replace(&mut old.max_sessions, new.max_sessions) != new.max_sessions {
+            self.taken.push("max_sessions");
+        }
+        for (differs, name) in [
+            (old.listen != new.listen, "listen"),
+            (old.workers != new.workers, "workers"),
+            (old.mac_ageing != new.mac_ageing, "mac_ageing"),
+            (old.macs_per_client != new.macs_per_client, "macs_per_client"),
+        ] {
+            self.note_restart(differs, name);
+        }
+        self.take_common(&mut old.common, &new.common, interface)
+    }
+
+    /// Takes what both ends can take, and notes what they cannot.
+    ///
+    /// # Errors
+    /// Where the system refuses an address or a bridge.
+    pub(crate) fn take_common(
+        &mut self,
+        old: &mut Common,
+        new: &Common,
+        interface: &Interface,
+    ) -> Result<(), Error> {
+        if mem::replace(&mut old.keepalive, new.keepalive) != new.keepalive {
+            self.taken.push("common.keepalive");
+        }
+        for (differs, name) in [
+            (old.scheduling != new.scheduling, "common.scheduling"),
+            (old.tap.name != new.tap.name, "common.tap.name"),
+            (old.tap.mac != new.tap.mac, "common.tap.mac"),
+            (old.tap.mtu != new.tap.mtu, "common.tap.mtu"),
+        ] {
+            self.note_restart(differs, name);
+        }
+        if old.tap.addresses != new.tap.addresses {
+            // One by one, so that what stays is never away.
+            for gone in old.tap.addresses.iter().filter(|net| !new.tap.addresses.contains(net)) {
+                interface.remove_address(gone.addr(), gone.prefix_len())?;
+            }
+            for come in new.tap.addresses.iter().filter(|net| !old.tap.addresses.contains(net)) {
+                interface.add_address(come.addr(), come.prefix_len())?;
+            }
+            old.tap.addresses.clone_from(&new.tap.addresses);
+            self.taken.push("common.tap.addresses");
+        }
+        if old.tap.bridge != new.tap.bridge {
+            match &new.tap.bridge {
+                Some(bridge) => interface.join_bridge(bridge)?,
+                None => interface.leave_bridge()?,
+            }
+            old.tap.bridge.clone_from(&new.tap.bridge);
+            self.taken.push("common.tap.bridge");
+        }
+        Ok(())
+    }
+
+    pub(crate) fn note_restart(&mut self, differs: bool, name: &'static str) {
+        if differs {
+            self.needs_restart.push(name);
+        }
+    }
+}

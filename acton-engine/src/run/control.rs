@@ -1,0 +1,142 @@
+//! The control thread: one loop for both modes and both ends, which differ in a [`Control`].
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError};
+use std::time::Duration;
+
+use crate::Error;
+use crate::observe::counters::{Counter, Counters};
+use crate::observe::status::SessionStatus;
+use crate::run::clock;
+use crate::sessions::sighting::Sighting;
+use crate::settings::{Applied, Settings};
+
+/// Messages that wait for the control thread at most. A flood of control words past that is
+/// dropped by the worker and counted, so that it cannot hold up frames.
+pub(crate) const INBOX_LEN: usize = 1_024;
+/// Messages that are dealt with before what they led to is settled.
+const MESSAGES_A_TURN: usize = 32;
+
+/// What reaches a control thread.
+pub(crate) enum Message<N> {
+    /// Something rare that a worker came upon.
+    News(N),
+    /// What a worker saw of a MAC.
+    Sighting(Sighting),
+    /// A worker ended by itself, in error.
+    Failed(Error),
+    /// What the owner of the tunnel wants.
+    Order(Order),
+}
+
+/// What the owner of a tunnel wants.
+pub(crate) enum Order {
+    /// Say goodbye and end.
+    Stop,
+    /// Read again what can be read again.
+    Reload,
+    /// Take these settings; say what became of them.
+    Apply(Box<Settings>, SyncSender<Result<Applied, Error>>),
+    /// Say how the sessions are.
+    Report(SyncSender<Vec<SessionStatus>>),
+}
+
+/// What a mode and an end do on the control thread.
+pub(crate) trait Control {
+    /// What workers pass to it.
+    type News: Send + 'static;
+
+    /// When [`advance`](Self::advance) has something to do.
+    fn due(&self) -> Option<Duration>;
+
+    /// Takes what a worker came upon.
+    fn take(&mut self, now: Duration, news: Self::News);
+
+    /// Takes what a worker saw of a MAC; a client learns none.
+    fn sight(&mut self, _now: Duration, _sighting: Sighting) {}
+
+    /// Does what is due, tells what happened and sends what is to be said.
+    fn advance(&mut self, now: Duration);
+
+    /// Reads again what can be read again.
+    fn reload(&mut self, _now: Duration) {}
+
+    /// Takes new settings, as far as a tunnel that runs can.
+    ///
+    /// # Errors
+    /// Where the settings are of another kind of tunnel, or the system refuses one of them.
+    fn apply(&mut self, now: Duration, settings: Settings) -> Result<Applied, Error>;
+
+    /// How the sessions are, but for the MACs behind them.
+    fn report(&self, now: Duration) -> Vec<SessionStatus>;
+
+    /// Says goodbye.
+    fn end(&mut self, now: Duration);
+}
+
+/// Runs a control thread until it is told to stop.
+///
+/// # Errors
+/// Why a worker could not go on.
+pub(crate) fn run<C: Control>(
+    mut control: C,
+    inbox: &Receiver<Message<C::News>>,
+) -> Result<(), Error> {
+    control.advance(clock::now());
+    let ended = loop {
+        let message = next_message(inbox, control.due());
+        let more = (1..MESSAGES_A_TURN).map_while(|_| inbox.try_recv().ok());
+        let now = clock::now();
+        let mut ended = None;
+        for message in message.into_iter().chain(more) {
+            match message {
+                Message::News(news) => control.take(now, news),
+                Message::Sighting(sighting) => control.sight(now, sighting),
+                Message::Failed(error) => ended = ended.or(Some(Err(error))),
+                Message::Order(Order::Stop) => ended = ended.or(Some(Ok(()))),
+                Message::Order(Order::Reload) => control.reload(now),
+                // Whoever asked may have given up.
+                Message::Order(Order::Apply(settings, answer)) => {
+                    let _ = answer.send(control.apply(now, *settings));
+                }
+                Message::Order(Order::Report(answer)) => {
+                    let _ = answer.send(control.report(now));
+                }
+            }
+        }
+        if let Some(ended) = ended {
+            break ended;
+        }
+        control.advance(clock::now());
+    };
+    control.end(clock::now());
+    ended
+}
+
+/// The next message, or `None` once the clock shows `due`.
+fn next_message<N>(inbox: &Receiver<Message<N>>, due: Option<Duration>) -> Option<Message<N>> {
+    let stop = Message::Order(Order::Stop);
+    let Some(due) = due else { return Some(inbox.recv().unwrap_or(stop)) };
+    match inbox.recv_timeout(due.saturating_sub(clock::now())) {
+        Ok(message) => Some(message),
+        Err(RecvTimeoutError::Timeout) => None,
+        Err(RecvTimeoutError::Disconnected) => Some(stop),
+    }
+}
+
+/// A worker's way to its control thread.
+pub(crate) struct Outbox<N> {
+    pub(crate) sender: SyncSender<Message<N>>,
+    pub(crate) counters: Arc<Counters>,
+}
+
+impl<N> Outbox<N> {
+    /// Passes on without waiting; what finds no room is counted. `true` where it was passed on.
+    pub(crate) fn post(&self, news: N) -> bool {
+        let posted = self.sender.try_send(Message::News(news));
+        if let Err(TrySendError::Full(_)) = posted {
+            self.counters.add(Counter::ControlBusy, 1);
+        }
+        posted.is_ok()
+    }
+}

@@ -1,0 +1,196 @@
+//! A way to watch a tunnel that runs, and to steer it.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::{self, SyncSender};
+use std::time::{Duration, SystemTime};
+
+use acton_bridge::{Bridge, Owner};
+use acton_tap::Interface;
+use acton_udp::UdpSocket;
+use parking_lot::Mutex;
+
+use crate::Error;
+use crate::observe::counters::{Counters, Totals};
+use crate::observe::event_log::{EventLog, Events};
+use crate::observe::status::{
+    BridgeReport, MacReport, Protocol, Role, SCHEMA, SessionStatus, SocketReport, Status, TapReport,
+};
+use crate::run::clock;
+use crate::run::control::{Message, Order};
+use crate::sessions::port::LeafId;
+use crate::settings::{Applied, Settings};
+
+/// Watches and steers a tunnel that runs, from any thread and for as long as one likes; it does not
+/// keep the tunnel alive. Clones are cheap.
+#[derive(Clone)]
+pub struct Handle {
+    shared: Arc<Shared>,
+}
+
+/// What can be known of a tunnel without asking its control thread.
+pub(crate) struct Shared {
+    pub(crate) order: Box<dyn Fn(Order) -> bool + Send + Sync>,
+    pub(crate) role: Role,
+    pub(crate) protocol: Protocol,
+    pub(crate) counters: Vec<Arc<Counters>>,
+    pub(crate) events: Arc<EventLog>,
+    pub(crate) bridge: Option<Arc<Bridge<LeafId>>>,
+    pub(crate) interface: Arc<Interface>,
+    pub(crate) tap_queues: usize,
+    /// Empty once the tunnel has ended, so that its port is free.
+    pub(crate) sockets: Mutex<Vec<UdpSocket>>,
+    pub(crate) local_addr: SocketAddr,
+    pub(crate) started: Duration,
+}
+
+/// A way to give orders to the control thread that `control` leads to; `false` where that is gone.
+pub(crate) fn orders<N: Send + 'static>(
+    control: SyncSender<Message<N>>,
+) -> Box<dyn Fn(Order) -> bool + Send + Sync> {
+    Box::new(move |order| control.send(Message::Order(order)).is_ok())
+}
+
+impl Handle {
+    pub(crate) fn new(shared: Shared) -> Self {
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Has the tunnel say goodbye and end. More than once is no harm.
+    pub fn stop(&self) {
+        // A tunnel that has ended needs no orders.
+        (self.shared.order)(Order::Stop);
+    }
+
+    /// Has a server look at once whether who gets in has changed; it looks by itself several times a
+    /// second.
+    pub fn reload(&self) {
+        (self.shared.order)(Order::Reload);
+    }
+
+    /// Takes new settings as far as a tunnel that runs can, and says what became of each that
+    /// differs. Sessions go on.
+    ///
+    /// # Errors
+    /// Where the settings are of the other end or another mode, the system refuses one of them, or
+    /// the tunnel has ended.
+    pub fn apply(&self, settings: Settings) -> Result<Applied, Error> {
+        let (answer, answered) = mpsc::sync_channel(1);
+        (self.shared.order)(Order::Apply(Box::new(settings), answer));
+        answered.recv().unwrap_or(Err(Error::Ended))
+    }
+
+    /// The name that the TAP has got.
+    #[must_use]
+    pub fn tap_name(&self) -> &str {
+        self.shared.interface.name()
+    }
+
+    /// The UDP address that the tunnel is bound to.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.shared.local_addr
+    }
+
+    /// What has been counted so far.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        Totals::of(&self.shared.counters)
+    }
+
+    /// What happens from event number `after` + 1 on: 0 for all that is still kept, or the number of
+    /// the last one read.
+    #[must_use]
+    pub fn events(&self, after: u64) -> Events {
+        Events::after(Arc::clone(&self.shared.events), after)
+    }
+
+    /// How the tunnel is now. No worker stops for it. Of a tunnel that has ended it has no sessions.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let shared = &*self.shared;
+        let last_event = shared.events.newest();
+        let (answer, answered) = mpsc::sync_channel(1);
+        (shared.order)(Order::Report(answer));
+        let mut sessions = answered.recv().unwrap_or_default();
+        let bridge = shared.bridge.as_ref().map(|bridge| add_macs(bridge, &mut sessions));
+        Status {
+            schema: SCHEMA,
+            version: env!("CARGO_PKG_VERSION"),
+            time: SystemTime::now(),
+            running_for: clock::now().saturating_sub(shared.started),
+            role: shared.role,
+            protocol: shared.protocol,
+            tap: tap_report(&shared.interface, shared.tap_queues),
+            sockets: self.socket_reports(),
+            bridge,
+            sessions,
+            totals: self.totals(),
+            last_event,
+        }
+    }
+
+    fn socket_reports(&self) -> Vec<SocketReport> {
+        let sockets = self.shared.sockets.lock();
+        sockets.iter().map(|socket| socket_report(socket, self.shared.local_addr)).collect()
+    }
+
+    /// The tunnel has ended: lets go of what others may want now.
+    pub(crate) fn close(&self) {
+        self.shared.sockets.lock().clear();
+        self.shared.events.end();
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle")
+            .field("tap_name", &self.tap_name())
+            .field("local_addr", &self.local_addr())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Gives each session the MACs behind it.
+fn add_macs(bridge: &Bridge<LeafId>, sessions: &mut [SessionStatus]) -> BridgeReport {
+    let mut report = BridgeReport { root_macs: 0, client_macs: 0 };
+    let mut macs: HashMap<LeafId, Vec<MacReport>> = HashMap::new();
+    for entry in bridge.entries(clock::now()) {
+        let Owner::Leaf(port) = entry.owner else {
+            report.root_macs += 1;
+            continue;
+        };
+        report.client_macs += 1;
+        let (mac, vlan, age, frozen) = (entry.mac, entry.vlan, entry.age, entry.frozen);
+        macs.entry(port).or_default().push(MacReport { mac, vlan, age, frozen });
+    }
+    for session in sessions {
+        session.macs = session.port.and_then(|port| macs.remove(&port)).unwrap_or_default();
+        session.macs.sort_unstable_by_key(|report| (report.vlan, report.mac));
+    }
+    report
+}
+
+fn tap_report(interface: &Interface, queues: usize) -> TapReport {
+    TapReport {
+        name: interface.name().to_owned(),
+        mac: interface.mac().ok(),
+        mtu: interface.mtu().ok(),
+        running: interface.is_running().ok(),
+        bridge: interface.bridge().ok().flatten(),
+        queues,
+    }
+}
+
+fn socket_report(_socket: &UdpSocket, local: SocketAddr) -> SocketReport {
+    SocketReport {
+        local,
+        kernel_drops: None,
+        receive_buffer: None,
+        receive_queued: None,
+        send_buffer: None,
+        send_queued: None,
+    }
+}

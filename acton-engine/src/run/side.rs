@@ -1,0 +1,70 @@
+//! What a mode and an end do on a worker.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use acton_udp::{SendBatch, SendBuffer, SendCounts, Source, UdpSocket};
+
+use crate::frames::batch::FrameBatch;
+use crate::run::tap_writer::TapSink;
+
+/// What distinguishes a server's worker from a client's, and plain mode from the secure one: who a
+/// frame goes to, and what becomes of a datagram.
+pub(crate) trait Side {
+    /// Sends `frames` from the TAP, in their order, to those they go to.
+    fn send(&mut self, frames: &mut FrameBatch, now: Duration, out: &mut Output<'_>);
+
+    /// Deals with a datagram, which may be changed in place; writes the frames in it that may
+    /// pass.
+    fn receive<'f>(
+        &mut self,
+        arrival: &Arrival,
+        datagram: &'f mut [u8],
+        now: Duration,
+        tap: &mut impl TapSink<'f>,
+    );
+
+    /// Hears, once in a while, that the network could not deliver what was sent earlier.
+    fn network_error(&mut self, error: &io::Error);
+
+    /// Hears, once in a while, how large datagrams to `to` may be, by the word of a router.
+    fn path_hint(&mut self, _to: SocketAddr, _max_payload: usize) {}
+}
+
+/// How a datagram came.
+pub(crate) struct Arrival {
+    pub(crate) from: SocketAddr,
+    /// The local address that it came to.
+    pub(crate) to: Option<Source>,
+    /// The ECN field of its IP header.
+    pub(crate) ecn: u8,
+}
+
+/// A worker's way out to UDP.
+pub(crate) struct Output<'a> {
+    socket: &'a UdpSocket,
+    buffer: &'a mut SendBuffer,
+    counts: SendCounts,
+}
+
+impl<'a> Output<'a> {
+    pub(crate) fn new(socket: &'a UdpSocket, buffer: &'a mut SendBuffer) -> Self {
+        Self { socket, buffer, counts: SendCounts::default() }
+    }
+
+    /// What became of all that was sent.
+    pub(crate) fn counts(&self) -> &SendCounts {
+        &self.counts
+    }
+
+    /// Starts a batch; several one after the other keep their order.
+    pub(crate) fn batch<'d>(&mut self) -> SendBatch<'d, '_> {
+        self.buffer.begin(self.socket, &mut self.counts)
+    }
+
+    /// Destinations (by tag) and sizes of datagrams that were too large for the link.
+    pub(crate) fn refused(&mut self) -> impl Iterator<Item = (u32, usize)> {
+        self.buffer.refused()
+    }
+}

@@ -1,0 +1,97 @@
+//! What either end does with a datagram that arrived, and with the frames in it.
+
+use std::borrow::Cow;
+use std::io;
+
+use acton_proto::session::{Frame, Frames, Keys, OpenError};
+use acton_proto::wire::{Caps, HEADER_LEN};
+use acton_tap::offload::Trust;
+
+use crate::frames::ecn::{self, Unmarkable};
+use crate::observe::counters::{Counter, Counters};
+use crate::observe::tally::Tally;
+use crate::run::side::Arrival;
+use crate::run::tap_writer::TapSink;
+
+/// Whether a datagram claims to carry frames: workers open those themselves.
+pub(super) fn has_frames(datagram: &[u8]) -> bool {
+    const DATA: u8 = 0x14;
+    const BUNDLE: u8 = 0x16;
+    datagram.len() > HEADER_LEN && matches!(datagram[0], DATA | BUNDLE)
+}
+
+/// What is known of the checksum of a frame that was sealed by the peer.
+pub(super) fn trust(frame: &Frame<'_>) -> Trust {
+    if frame.partial_checksum { Trust::Partial } else { Trust::Verify }
+}
+
+/// Counts that frames came together.
+pub(super) fn count_bundle(counters: &Counters, frames: &Frames<'_>) {
+    if frames.len() > 1 {
+        counters.add(Counter::Bundles, 1);
+        counters.add(Counter::BundledFrames, frames.len() as u64);
+    }
+}
+
+/// Writes a frame that was opened, from where it lies.
+pub(super) fn deliver<'d>(frame: Frame<'d>, tap: &mut impl TapSink<'d>) {
+    let trust = trust(&frame);
+    match frame.into_bytes() {
+        Cow::Borrowed(bytes) => tap.write(bytes, trust),
+        Cow::Owned(bytes) => tap.write_now(&bytes, trust),
+    }
+}
+
+/// Counts what a thread drops of one session: among all, and for the session.
+#[derive(Clone, Copy)]
+pub(super) struct Drops<'a> {
+    pub(super) counters: &'a Counters,
+    pub(super) tally: &'a Tally,
+}
+
+impl Drops<'_> {
+    pub(super) fn add(&self, reason: Counter, more: u64) {
+        self.counters.add(reason, more);
+        self.tally.add_drops(reason, more);
+    }
+
+    /// A datagram that did not open.
+    pub(super) fn add_unopened(&self, error: OpenError) {
+        let reason = match error {
+            OpenError::Forged => Counter::Forged,
+            OpenError::Replayed => Counter::Replayed,
+            _ => Counter::KeysExpired,
+        };
+        self.add(reason, 1);
+    }
+}
+
+/// Passes on to a frame what its datagram met on its way. False where the frame must be dropped for
+/// it, which is counted.
+pub(super) fn pass_mark(
+    arrival: &Arrival,
+    keys: &Keys,
+    frame: &mut Frame<'_>,
+    drops: Drops<'_>,
+) -> bool {
+    if arrival.ecn != ecn::CE || !keys.setup().caps.contains(Caps::ECN) {
+        return true;
+    }
+    let marked = ecn::mark(frame.bytes_mut());
+    match marked {
+        Ok(true) => drops.counters.add(Counter::EcnMarked, 1),
+        Ok(false) => {}
+        Err(Unmarkable) => drops.add(Counter::EcnUnmarkable, 1),
+    }
+    marked.is_ok()
+}
+
+/// Whether a datagram was refused for its size.
+pub(super) fn is_too_large(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EMSGSIZE)
+}
+
+/// A size as the protocol has it; no datagram is larger.
+pub(super) fn datagram_size(bytes: usize) -> u16 {
+    u16::try_from(bytes).unwrap_or(u16::MAX)
+}

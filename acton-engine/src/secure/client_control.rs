@@ -1,0 +1,288 @@
+//! A client's control thread in secure mode: it connects, and connects again.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use acton_proto::client::{Client, ClientEvent, DownReason};
+use acton_proto::wire::{Bye, Key};
+use acton_tap::Interface;
+use arc_swap::ArcSwap;
+
+use super::arrival::{count_bundle, datagram_size, has_frames, is_too_large, trust};
+use super::client::{Link, route_to};
+use super::client_worker::News;
+use super::report;
+use super::server_control::refusal_reason;
+use super::strangers::Strangers;
+use crate::Error;
+use crate::observe::counters::{Counter, Counters};
+use crate::observe::event::{EndReason, EventKind};
+use crate::observe::event_log::EventLog;
+use crate::observe::status::{PastSession, SessionStatus, State};
+use crate::observe::tally::Tallies;
+use crate::reach::dial::Dial;
+use crate::reach::network::NetworkWatch;
+use crate::reach::route::Route;
+use crate::run::clock::{self, wall};
+use crate::run::control::Control;
+use crate::run::tap::TapHandle;
+use crate::settings::{Applied, ClientMode, ClientSettings, Settings};
+
+/// The client's control thread.
+pub(super) struct ClientControl {
+    pub(super) machine: Client,
+    pub(super) server_key: Key,
+    pub(super) settings: ClientSettings,
+    pub(super) dial: Dial<News>,
+    /// How datagrams go to the server now, where that is known.
+    pub(super) route: Option<Route>,
+    /// The longest datagram that there is a use for, in bytes: the largest frame's.
+    pub(super) max_pmtu: u16,
+    pub(super) _watch: Option<NetworkWatch>,
+    pub(super) tap: TapHandle,
+    pub(super) interface: Arc<Interface>,
+    pub(super) link: Arc<ArcSwap<Link>>,
+    pub(super) strangers: Strangers,
+    pub(super) counters: Arc<Counters>,
+    pub(super) tallies: Arc<Tallies>,
+    pub(super) events: Arc<EventLog>,
+    /// When the session began.
+    pub(super) since: Option<Duration>,
+    /// When and why the last session ended.
+    pub(super) ended: Option<(Duration, EndReason)>,
+    pub(super) buffer: Vec<u8>,
+    /// What is to be said as soon as the server's address is known.
+    pub(super) waiting: Vec<u8>,
+}
+
+fn send(dial: &mut Dial<News>, machine: &mut Client, counters: &Counters, datagram: &[u8]) {
+    let Err(error) = dial.send(datagram) else { return };
+    if is_too_large(&error) {
+        // A probe of the path that not even the first link takes.
+        machine.handle_too_large(datagram_size(datagram.len()));
+    } else {
+        counters.add_unsent(&error);
+    }
+}
+
+impl ClientControl {
+    fn take_datagram(&mut self, now: Duration, from: SocketAddr, mut datagram: Vec<u8>) {
+        let has_frames = has_frames(&datagram);
+        let connecting = self.machine.keys().is_none();
+        let frames = self.machine.handle_input(now, &mut datagram);
+        let connected = connecting && self.machine.keys().is_some();
+        if connected {
+            self.dial.answered(from);
+        }
+        if has_frames && frames.len() == 0 {
+            self.counters.add(Counter::NoSession, 1);
+        }
+        count_bundle(&self.counters, &frames);
+        for frame in frames {
+            self.tallies.of(0).add_in(1, frame.bytes().len() as u64);
+            self.tap.write(frame.bytes(), trust(&frame), &self.counters);
+        }
+        if connected {
+            self.follow_route(now);
+        }
+    }
+
+    /// This host's network is another: the server must hear from where to reach this client.
+    fn network_changed(&mut self, now: Duration) {
+        let known = self.dial.peer_address().is_some();
+        if !known || self.follow_route(now) {
+            if self.machine.keys().is_some() {
+                self.events.tell(now, EventKind::WayChanged { server: self.dial.text() });
+            }
+            self.machine.handle_network_change(now);
+        }
+    }
+
+    /// Looks how datagrams go to the server now; whether by another way than before.
+    fn follow_route(&mut self, now: Duration) -> bool {
+        let route = self.dial.peer_address().and_then(route_to);
+        if route == self.route {
+            return false;
+        }
+        self.route = route;
+        let Some(route) = &self.route else { return false };
+        self.machine.set_pmtu(now, wall(), route.pmtu.min(self.max_pmtu));
+        true
+    }
+
+    fn settle(&mut self, now: Duration) {
+        while let Some(event) = self.machine.poll_event() {
+            self.follow(now, event);
+        }
+        loop {
+            self.buffer.clear();
+            let Some(segment) = self.machine.poll_transmit(1, &mut self.buffer) else { break };
+            for datagram in self.buffer.chunks(segment.max(1)) {
+                // The newest HELLO waits for the address; older ones would be stale.
+                self.waiting.clear();
+                // What belongs to a session goes where that is, also while a name is looked up.
+                if self.dial.is_ready() || self.machine.keys().is_some() {
+                    send(&mut self.dial, &mut self.machine, &self.counters, datagram);
+                } else {
+                    self.waiting.extend_from_slice(datagram);
+                }
+            }
+        }
+        if self.dial.is_ready() && !self.waiting.is_empty() {
+            send(&mut self.dial, &mut self.machine, &self.counters, &self.waiting);
+            self.waiting.clear();
+        }
+    }
+
+    fn follow(&mut self, now: Duration, event: ClientEvent) {
+        match event {
+            ClientEvent::Connecting { attempt } => {
+                self.dial.connect(now, attempt.saturating_add(1));
+                self.change(|_| {});
+            }
+            ClientEvent::Connected { keys, server_time } => {
+                self.change(|link| link.open_and_seal(keys));
+                self.since = Some(now);
+                self.set_carrier(now, true);
+                let server = self.dial.text();
+                self.events.tell(now, EventKind::Connected { server, rtt: None });
+                if let Some(ahead_seconds) = clock::apart(wall(), server_time) {
+                    let (client, address) = (None, self.dial.peer_address());
+                    let event = EventKind::ClockApart { client, address, ahead_seconds };
+                    self.events.tell(now, event);
+                }
+            }
+            ClientEvent::KeysChanged { keys } => {
+                self.change(|link| link.open_and_seal(keys));
+                self.events.tell(now, EventKind::Rekeyed { session: 0 });
+            }
+            ClientEvent::KeysDropped { local_id } => self.change(|link| {
+                link.open.retain(|keys| keys.setup().local_id != local_id);
+            }),
+            ClientEvent::Disconnected { reason, retry_in } => {
+                self.change(|link| {
+                    link.seal = None;
+                    link.open.clear();
+                });
+                self.since = None;
+                let reason = ended(reason);
+                self.ended = Some((now, reason));
+                self.set_carrier(now, false);
+                let server = self.dial.text();
+                let silent = None;
+                self.events.tell(now, EventKind::Disconnected { server, reason, silent, retry_in });
+            }
+            ClientEvent::Unreadable => {
+                self.events.tell(now, EventKind::Unreadable { server: self.dial.text() });
+            }
+            ClientEvent::Refused { reason } => {
+                let (server, reason) = (self.dial.text(), refusal_reason(reason));
+                self.events.tell(now, EventKind::Refused { server, reason });
+            }
+            _ => {}
+        }
+    }
+
+    fn set_carrier(&self, now: Duration, up: bool) {
+        self.tap.set_carrier(up);
+        self.events.tell(now, EventKind::Carrier { up });
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Link)) {
+        let mut link = Link::clone(&self.link.load());
+        link.to = Arc::new(self.dial.destination());
+        change(&mut link);
+        self.link.store(Arc::new(link));
+    }
+}
+
+impl Control for ClientControl {
+    type News = News;
+
+    fn due(&self) -> Option<Duration> {
+        self.machine.poll_timeout()
+    }
+
+    fn take(&mut self, now: Duration, news: News) {
+        match news {
+            News::Datagram { from, stranger, bytes } => {
+                if stranger {
+                    self.strangers.done();
+                }
+                self.take_datagram(now, from, bytes);
+            }
+            News::TooLarge(size) => self.machine.handle_too_large(datagram_size(size)),
+            News::PathHint(size) => self.machine.handle_path_hint(now, datagram_size(size)),
+            News::NetworkError => self.machine.handle_network_error(now),
+            News::NetworkChanged => self.network_changed(now),
+            News::LookedUp(result) => {
+                self.dial.looked_up(now, result, self.machine.keys().is_some());
+                self.follow_route(now);
+                self.change(|_| {});
+            }
+        }
+    }
+
+    fn advance(&mut self, now: Duration) {
+        self.machine.handle_timeout(now, wall());
+        self.settle(now);
+    }
+
+    fn apply(&mut self, now: Duration, settings: Settings) -> Result<Applied, Error> {
+        let _ = now;
+        let Settings::Client(new) = settings else { return Err(Error::other_end()) };
+        let (ClientMode::Secure(old_mode), ClientMode::Secure(new_mode)) =
+            (&self.settings.mode, &new.mode)
+        else {
+            return Err(Error::other_mode());
+        };
+        let mut applied = Applied::default();
+        applied.note_restart(self.settings.server != new.server, "server");
+        applied.note_restart(old_mode.suite != new_mode.suite, "mode.secure.suite");
+        let rekey_differs = old_mode.rekey_after != new_mode.rekey_after;
+        applied.note_restart(rekey_differs, "mode.secure.rekey_after");
+        applied.take_common(&mut self.settings.common, &new.common, &self.interface)?;
+        self.machine
+            .set_keepalive(self.settings.keepalive().as_secs().clamp(1, u16::MAX.into()) as u16);
+        Ok(applied)
+    }
+
+    fn report(&self, now: Duration) -> Vec<SessionStatus> {
+        let mut status = SessionStatus::new(0, self.dial.server().to_string());
+        status.address = self.dial.peer_address();
+        status.add_traffic(&self.tallies.sum());
+        status.session_for = self.since.map(|since| now.saturating_sub(since));
+        let past = self.ended.map(|(at, reason)| (now.saturating_sub(at), reason));
+        status.before = past.map(|(ago, reason)| PastSession { reason, ago });
+        match (self.machine.keys(), past) {
+            (Some(keys), _) => report::add_keys(&mut status, &self.server_key, keys, now),
+            (None, Some((ago, reason))) => {
+                status.state = State::Lost;
+                status.reason = Some(reason);
+                status.in_state_for = Some(ago);
+            }
+            (None, None) => status.state = State::Handshaking,
+        }
+        vec![status]
+    }
+
+    fn end(&mut self, now: Duration) {
+        self.machine.close(now);
+        self.settle(now);
+    }
+}
+
+fn ended(reason: DownReason) -> EndReason {
+    match reason {
+        DownReason::Bye(Bye::Stop) => EndReason::Bye,
+        DownReason::Bye(Bye::Restart) => EndReason::Restart,
+        DownReason::Bye(Bye::Replaced) => EndReason::Replaced,
+        DownReason::Bye(Bye::Removed) => EndReason::Removed,
+        DownReason::Bye(Bye::Limit) => EndReason::Full,
+        DownReason::Timeout => EndReason::Silent,
+        DownReason::Expired => EndReason::KeysExpired,
+        DownReason::Closed => EndReason::Stopped,
+        _ => EndReason::Other,
+    }
+}

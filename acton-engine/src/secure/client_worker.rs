@@ -1,0 +1,130 @@
+//! A client's part of a worker in secure mode.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use acton_proto::session::Content;
+use acton_proto::wire::{Datagram, Header};
+use arc_swap::{ArcSwap, Cache};
+
+use super::arrival::{Drops, count_bundle, deliver, has_frames, pass_mark};
+use super::client::Link;
+use super::sealed::{Sealed, clamp};
+use super::strangers::Strangers;
+use crate::frames::batch::FrameBatch;
+use crate::observe::counters::{Counter, Counters};
+use crate::observe::tally::Tallies;
+use crate::run::control::Outbox;
+use crate::run::launch::Post;
+use crate::run::side::{Arrival, Output, Side};
+use crate::run::tap_writer::TapSink;
+
+/// What a worker passes to the control thread.
+pub(super) enum News {
+    /// A datagram that is not for workers.
+    Datagram { from: SocketAddr, stranger: bool, bytes: Vec<u8> },
+    /// The system refused a datagram of this size.
+    TooLarge(usize),
+    /// A router says how large datagrams may be.
+    PathHint(usize),
+    /// The network could not deliver something.
+    NetworkError,
+    /// This host's links, addresses or routes are others.
+    NetworkChanged,
+    /// What a look-up of the server's name found.
+    LookedUp(io::Result<Vec<SocketAddr>>),
+}
+
+/// The client's part of a worker.
+pub(super) struct ClientSide {
+    link: Cache<Arc<ArcSwap<Link>>, Arc<Link>>,
+    sealed: Sealed,
+    strangers: Strangers,
+    counters: Arc<Counters>,
+    tallies: Arc<Tallies>,
+    outbox: Outbox<News>,
+    thread: usize,
+}
+
+impl ClientSide {
+    pub(super) fn new(
+        link: Cache<Arc<ArcSwap<Link>>, Arc<Link>>,
+        strangers: Strangers,
+        tallies: Arc<Tallies>,
+        post: Post<News>,
+    ) -> Self {
+        let Post { outbox, counters, thread, .. } = post;
+        Self { link, sealed: Sealed::default(), strangers, counters, tallies, outbox, thread }
+    }
+}
+
+impl Side for ClientSide {
+    fn send(&mut self, frames: &mut FrameBatch, now: Duration, out: &mut Output<'_>) {
+        let link = self.link.load();
+        let Some(keys) = &link.seal else {
+            return self.counters.add(Counter::NotConnected, frames.len() as u64);
+        };
+        clamp(frames, 0..frames.len(), keys);
+        let drops = Drops { counters: &self.counters, tally: self.tallies.of(self.thread) };
+        self.sealed.seal(&link.to, keys, frames, 0..frames.len(), now, drops);
+        self.sealed.send(out);
+        for (_, size) in out.refused() {
+            self.outbox.post(News::TooLarge(size));
+        }
+    }
+
+    fn receive<'f>(
+        &mut self,
+        arrival: &Arrival,
+        datagram: &'f mut [u8],
+        now: Duration,
+        tap: &mut impl TapSink<'f>,
+    ) {
+        let link = self.link.load();
+        let header = has_frames(datagram).then(|| Header::parse(datagram).ok()).flatten();
+        let known = header.and_then(|header| Some((header, link.opening(header.receiver_id)?)));
+        let Some((header, keys)) = known else {
+            // A handshake may be anybody's, and so may keys that are not known here.
+            let stranger = match Datagram::parse(datagram) {
+                Ok(Datagram::Sealed(header)) => link.opening(header.receiver_id).is_none(),
+                Ok(Datagram::Hello(_)) | Err(_) => {
+                    return self.counters.add(Counter::UnknownControl, 1);
+                }
+                Ok(_) => true,
+            };
+            let from = arrival.from;
+            let news = || News::Datagram { from, stranger, bytes: datagram.to_vec() };
+            return self.strangers.post(&self.outbox, &self.counters, stranger, news);
+        };
+        let tally = self.tallies.of(self.thread);
+        let drops = Drops { counters: &self.counters, tally };
+        match keys.receive(now, &header, datagram).map(|received| received.content) {
+            Ok(Content::Frames(frames)) => {
+                count_bundle(&self.counters, &frames);
+                let (mut passed, mut bytes) = (0, 0);
+                for mut frame in frames {
+                    if pass_mark(arrival, keys, &mut frame, drops) {
+                        passed += 1;
+                        bytes += frame.bytes().len() as u64;
+                        deliver(frame, tap);
+                    }
+                }
+                tally.add_in(passed, bytes);
+            }
+            Ok(Content::Piece) => self.counters.add(Counter::Pieces, 1),
+            Ok(Content::Bad | Content::Control(_)) => drops.add(Counter::BadFrame, 1),
+            Err(error) => drops.add_unopened(error),
+        }
+    }
+
+    fn network_error(&mut self, error: &io::Error) {
+        log::trace!("UDP: {error}");
+        self.outbox.post(News::NetworkError);
+    }
+
+    fn path_hint(&mut self, _: SocketAddr, max_payload: usize) {
+        self.outbox.post(News::PathHint(max_payload));
+    }
+}

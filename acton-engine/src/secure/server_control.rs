@@ -1,0 +1,455 @@
+//! A server's control thread in secure mode: it alone opens and ends sessions.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use acton_bridge::Bridge;
+use acton_proto::server::{DownReason, Path, RefusedReason, Server, ServerEvent, SessionId};
+use acton_proto::session::Keys;
+use acton_proto::wire::{Bye, Header, Key, Refusal};
+use acton_tap::Interface;
+use acton_udp::{Destination, Source, UdpSocket};
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+
+use super::arrival::{count_bundle, datagram_size, has_frames, is_too_large, trust};
+use super::report;
+use super::server::{SecureSession, Secured};
+use super::server_worker::News;
+use super::strangers::Strangers;
+use crate::Error;
+use crate::observe::counters::{Counter, Counters};
+use crate::observe::event::{Beginning, EndReason, EventKind, RefusalReason};
+use crate::observe::status::SessionStatus;
+use crate::run::clock::{self, wall};
+use crate::run::control::Control;
+use crate::run::launch::earliest;
+use crate::run::tap::TapHandle;
+use crate::run::worker::NEWS_INTERVAL;
+use crate::sessions::admission::Gate;
+use crate::sessions::owned_macs::{OwnedMacs, not_kept};
+use crate::sessions::port::{LeafId, slot};
+use crate::sessions::roster::{Opening, Roster};
+use crate::sessions::router::Router;
+use crate::sessions::sighting::Sighting;
+use crate::settings::{Applied, ServerMode, ServerSettings, Settings};
+use crate::throttle::Throttle;
+
+/// Most of a restart's time over which clients come back, by session.
+const RETURN_SPREAD: Duration = Duration::from_millis(2);
+/// Events on MACs that cannot be kept, where a list is read.
+const MAX_MACS_TOLD: usize = 5;
+
+/// The server's control thread.
+pub(super) struct ServerControl {
+    machine: Server,
+    gate: Gate,
+    settings: ServerSettings,
+    roster: Roster<u32, Secured>,
+    router: Router,
+    macs: OwnedMacs,
+    socket: UdpSocket,
+    tap: TapHandle,
+    interface: Arc<Interface>,
+    strangers: Strangers,
+    counters: Arc<Counters>,
+    hints: Throttle,
+    buffer: Vec<u8>,
+}
+
+impl ServerControl {
+    #[allow(clippy::too_many_arguments)] // each is another thing that only this thread has
+    pub(super) fn new(
+        machine: Server,
+        gate: Gate,
+        settings: ServerSettings,
+        roster: Roster<u32, Secured>,
+        router: Router,
+        bridge: Arc<Bridge<LeafId>>,
+        socket: UdpSocket,
+        tap: TapHandle,
+        interface: Arc<Interface>,
+        strangers: Strangers,
+        counters: Arc<Counters>,
+    ) -> Self {
+        let mut control = Self {
+            machine,
+            gate,
+            settings,
+            roster,
+            router,
+            macs: OwnedMacs::new(bridge),
+            socket,
+            tap,
+            interface,
+            strangers,
+            counters,
+            hints: Throttle::new(NEWS_INTERVAL),
+            buffer: Vec::new(),
+        };
+        control.keep_macs(clock::now());
+        control
+    }
+
+    /// Looks whether others get in now.
+    fn look(&mut self, now: Duration, again: bool) {
+        match self.gate.look(now, again) {
+            None => {}
+            Some(Ok(())) => self.follow_rules(now),
+            Some(Err(error)) => self.roster.tell(now, EventKind::ListFailed { error }),
+        }
+    }
+
+    fn follow_rules(&mut self, now: Duration) {
+        if let Some(clients) = self.gate.rules().clients() {
+            self.roster.tell(now, EventKind::ListRead { clients });
+        }
+        self.machine.set_clients(now, self.gate.for_protocol());
+        self.settle(now);
+        for session in self.machine.sessions() {
+            let policy = self.gate.policy(session.client);
+            let port = self.roster.port(session.id.0 as usize);
+            self.roster.limit_macs(port, policy.max_macs);
+            self.roster.directory().change(port, |session| {
+                let mode = Secured { policy: Arc::clone(&policy), ..session.mode.clone() };
+                SecureSession { mode, ..session.clone() }
+            });
+        }
+        self.keep_macs(now);
+    }
+
+    /// Keeps the MACs of the list for its clients.
+    fn keep_macs(&mut self, now: Duration) {
+        let mut present = HashMap::<_, _, RandomState>::default();
+        for session in self.machine.sessions() {
+            present.insert(*session.client, self.roster.port(session.id.0 as usize));
+        }
+        let owners = self.gate.rules().owners();
+        let macs = owners.iter().flat_map(|(key, policy)| {
+            let port = present.get(key).copied();
+            policy.macs.iter().map(move |&mac| (mac, port))
+        });
+        let Err(failed) = self.macs.keep_all(macs) else { return };
+        for &(mac, error) in failed.iter().take(MAX_MACS_TOLD) {
+            let owner = owners.iter().find(|(_, policy)| policy.macs.contains(&mac));
+            let client = owner.map(|(key, _)| self.gate.name(key)).unwrap_or_default();
+            let reason = not_kept(error);
+            self.roster.tell(now, EventKind::MacNotKept { mac, client, reason });
+        }
+    }
+
+    /// Keeps a client's MACs for it at `port`, or for nobody while it is away.
+    fn keep_macs_of(&mut self, now: Duration, client: &Key, port: Option<LeafId>) {
+        let policy = self.gate.policy(client);
+        for &mac in &policy.macs {
+            if let Err(error) = self.macs.keep(mac, port) {
+                let (client, reason) = (self.gate.name(client), not_kept(error));
+                self.roster.tell(now, EventKind::MacNotKept { mac, client, reason });
+            }
+        }
+    }
+
+    fn take_datagram(&mut self, now: Duration, path: Path, mut bytes: Vec<u8>) {
+        let header = has_frames(&bytes).then(|| Header::parse(&bytes).ok()).flatten();
+        let received = self.machine.handle_input(now, wall(), path, &mut bytes);
+        if let Some((id, frames)) = received {
+            count_bundle(&self.counters, &frames);
+            // The session's beginning is among the events, and comes first.
+            self.settle(now);
+            let Some(session) = self.roster.session(id.0 as usize) else { return };
+            let tally = session.tallies.of(0);
+            for frame in frames {
+                if self.router.admit(session.port, frame.bytes(), now, tally) {
+                    tally.add_in(1, frame.bytes().len() as u64);
+                    self.tap.write(frame.bytes(), trust(&frame), &self.counters);
+                }
+            }
+        } else if let Some(header) = header {
+            self.settle(now);
+            // A session that has just begun may wait for the rest of a frame.
+            let known = self.roster.directory().find(&header.receiver_id).is_some();
+            self.counters.add(if known { Counter::Pieces } else { Counter::NoSession }, 1);
+        }
+    }
+
+    /// Makes workers and bridge follow the sessions, then sends what the machine has to say.
+    fn settle(&mut self, now: Duration) {
+        while let Some(event) = self.machine.poll_event() {
+            self.follow(now, event);
+        }
+        loop {
+            self.buffer.clear();
+            let Some(transmit) = self.machine.poll_transmit(1, &mut self.buffer) else { break };
+            let to = self.destination(transmit.path);
+            let Err(error) = self.socket.send(&to, &self.buffer) else { continue };
+            log::debug!("{}: {error}", transmit.path.remote);
+            if is_too_large(&error) {
+                self.too_large(now, transmit.path, self.buffer.len());
+            } else {
+                self.counters.add_unsent(&error);
+            }
+        }
+    }
+
+    /// A probe of the path that not even the first link takes.
+    fn too_large(&mut self, now: Duration, path: Path, size: usize) {
+        if let Some(id) = self.session_at(|other| other == path) {
+            self.machine.handle_too_large(now, id, datagram_size(size));
+        }
+    }
+
+    /// The session on a path. Asked for rarely, so the sessions may be searched.
+    fn session_at(&self, is_it: impl Fn(Path) -> bool) -> Option<SessionId> {
+        let mut found = None;
+        self.roster.directory().for_each(|session| {
+            if is_it(session.mode.path) {
+                found = Some(SessionId(slot(session.port) as u32));
+            }
+        });
+        found
+    }
+
+    fn destination(&self, path: Path) -> Destination {
+        let source = path.local.map(|ip| Source::of(ip, path.remote));
+        Destination::new(path.remote, source, self.socket.is_ipv6())
+    }
+
+    fn follow(&mut self, now: Duration, event: ServerEvent) {
+        match event {
+            ServerEvent::SessionUp { id, client, path, keys, client_time } => {
+                self.session_up(now, id, client, path, keys);
+                if let Some(ahead_seconds) = clock::apart(wall(), client_time) {
+                    let (client, address) = (Some(self.gate.name(&client)), Some(path.remote));
+                    let event = EventKind::ClockApart { client, address, ahead_seconds };
+                    self.roster.tell(now, event);
+                }
+            }
+            ServerEvent::KeysReady { id, keys } => self.add_keys(id, keys, false),
+            ServerEvent::KeysChanged { id, keys, replaced } => {
+                self.add_keys(id, keys, true);
+                let (session, client) = (id.0 as usize, self.name(id));
+                self.roster.tell(
+                    now,
+                    if replaced {
+                        EventKind::Replaced { session, client }
+                    } else {
+                        EventKind::Rekeyed { session }
+                    },
+                );
+            }
+            ServerEvent::KeysDropped { id, local_id } => {
+                self.roster.directory().unbind(&local_id);
+                self.change(id, |mode| mode.open.retain(|keys| keys.setup().local_id != local_id));
+            }
+            ServerEvent::AddressChanged { id, path } => {
+                let port = self.roster.port(id.0 as usize);
+                let to = Arc::new(self.destination(path).tagged(port));
+                self.roster.directory().change(port, |session| {
+                    let mode = Secured { path, ..session.mode.clone() };
+                    SecureSession { mode, to, ..session.clone() }
+                });
+                let (session, client, address) = (id.0 as usize, self.name(id), path.remote);
+                self.roster.tell(now, EventKind::SessionMoved { session, client, address });
+            }
+            ServerEvent::SessionDown { id, client, reason } => {
+                self.roster.close(now, id.0 as usize, ended(reason));
+                self.keep_macs_of(now, &client, None);
+            }
+            ServerEvent::Duplicate { id, client } => {
+                let (session, client) = (id.0 as usize, self.gate.name(&client));
+                self.roster.tell(now, EventKind::Duplicate { session, client });
+            }
+            ServerEvent::Refused { path, client, reason } => {
+                let client = client.map(|key| self.gate.name(&key));
+                let (address, reason) = (path.remote, refused(reason));
+                self.roster.tell(now, EventKind::SessionRefused { address, client, reason });
+            }
+            _ => {}
+        }
+    }
+
+    fn session_up(
+        &mut self,
+        now: Duration,
+        id: SessionId,
+        client: Key,
+        path: Path,
+        keys: Arc<Keys>,
+    ) {
+        let (policy, name) = (self.gate.policy(&client), self.gate.name(&client));
+        let max_macs = policy.max_macs;
+        let local_id = keys.setup().local_id;
+        let open = vec![Arc::clone(&keys)];
+        let port = self.roster.open(
+            now,
+            Opening {
+                slot: id.0 as usize,
+                name: name.into(),
+                address: path.remote,
+                to: self.destination(path),
+                by: Beginning::Handshake,
+                mode: Secured { client, policy, path, seal: keys, open },
+            },
+        );
+        self.roster.limit_macs(port, max_macs);
+        self.roster.directory().bind(local_id, port);
+        self.keep_macs_of(now, &client, Some(port));
+    }
+
+    /// Has workers open with new keys, and with `seal` seal with them too.
+    fn add_keys(&self, id: SessionId, keys: Arc<Keys>, seal: bool) {
+        let port = self.roster.port(id.0 as usize);
+        let local_id = keys.setup().local_id;
+        if self.roster.directory().get(port).is_none() {
+            return;
+        }
+        self.change(id, |mode| {
+            if mode.opening(local_id).is_none() {
+                mode.open.push(Arc::clone(&keys));
+            }
+            if seal {
+                mode.seal = keys;
+            }
+        });
+        self.roster.directory().bind(local_id, port);
+    }
+
+    fn change(&self, id: SessionId, change: impl FnOnce(&mut Secured)) {
+        let port = self.roster.port(id.0 as usize);
+        self.roster.directory().change(port, |session| {
+            let mut session = session.clone();
+            change(&mut session.mode);
+            session
+        });
+    }
+
+    /// What operators call the client of a session.
+    fn name(&self, id: SessionId) -> String {
+        let name = |session: &SecureSession| session.name.to_string();
+        self.roster.directory().read(self.roster.port(id.0 as usize), name).unwrap_or_default()
+    }
+}
+
+impl Control for ServerControl {
+    type News = News;
+
+    fn due(&self) -> Option<Duration> {
+        let own = self.roster.due().min(self.gate.due());
+        Some(earliest(own, self.machine.poll_timeout()))
+    }
+
+    fn take(&mut self, now: Duration, news: News) {
+        match news {
+            News::Datagram { path, stranger, bytes } => {
+                if stranger {
+                    self.strangers.done();
+                }
+                self.take_datagram(now, path, bytes);
+            }
+            News::Opened(notice) => self.machine.handle_notice(now, &notice),
+            News::PathHint { to, size } => {
+                // Of all workers together, for it takes a search.
+                if self.hints.admits(now)
+                    && let Some(id) = self.session_at(|path| path.remote == to)
+                {
+                    self.machine.handle_path_hint(now, id, datagram_size(size));
+                }
+            }
+            News::TooLarge { leaf, size } => {
+                if self.roster.port(slot(leaf)) == leaf {
+                    let id = SessionId(slot(leaf) as u32);
+                    self.machine.handle_too_large(now, id, datagram_size(size));
+                }
+            }
+        }
+    }
+
+    fn sight(&mut self, now: Duration, sighting: Sighting) {
+        self.roster.sight(now, sighting);
+    }
+
+    fn advance(&mut self, now: Duration) {
+        self.machine.handle_timeout(now);
+        self.look(now, false);
+        self.settle(now);
+        self.roster.keep_house(now);
+    }
+
+    fn reload(&mut self, now: Duration) {
+        self.look(now, true);
+    }
+
+    fn apply(&mut self, _now: Duration, settings: Settings) -> Result<Applied, Error> {
+        let Settings::Server(new) = settings else { return Err(Error::other_end()) };
+        let (ServerMode::Secure(old_mode), ServerMode::Secure(new_mode)) =
+            (&mut self.settings.mode, &new.mode)
+        else {
+            return Err(Error::other_mode());
+        };
+        let mut applied = Applied::default();
+        if old_mode.suite != new_mode.suite {
+            self.machine.set_suites(new_mode.suite.into());
+            old_mode.suite = new_mode.suite;
+            applied.taken.push("mode.secure.suite");
+        }
+        applied.take_server(&mut self.settings, &new, &self.interface)?;
+        self.machine.set_max_sessions(self.settings.max_sessions);
+        self.machine.set_keepalive(keepalive_seconds(&self.settings));
+        Ok(applied)
+    }
+
+    fn report(&self, now: Duration) -> Vec<SessionStatus> {
+        self.roster.report(now, |session, status| {
+            let secured = &session.mode;
+            status.address = Some(secured.path.remote);
+            status.mac_limit =
+                match secured.policy.max_macs.unwrap_or(self.settings.macs_per_client) {
+                    0 => None,
+                    limit => Some(limit),
+                };
+            report::add_keys(status, &secured.client, &secured.seal, now);
+        })
+    }
+
+    fn end(&mut self, now: Duration) {
+        let sessions = u32::try_from(self.machine.session_count()).unwrap_or(u32::MAX);
+        let spread = RETURN_SPREAD * sessions + Duration::from_millis(500);
+        self.machine.close(now, Bye::Restart, spread);
+        self.settle(now);
+    }
+}
+
+/// Time between keepalives as the protocol has it.
+pub(super) fn keepalive_seconds(settings: &ServerSettings) -> u16 {
+    settings.keepalive().as_secs().clamp(1, u16::MAX.into()) as u16
+}
+
+fn ended(reason: DownReason) -> EndReason {
+    match reason {
+        DownReason::Bye(_) => EndReason::Bye,
+        DownReason::Timeout => EndReason::Silent,
+        DownReason::Removed => EndReason::Removed,
+        _ => EndReason::Stopped,
+    }
+}
+
+fn refused(reason: RefusedReason) -> RefusalReason {
+    match reason {
+        RefusedReason::WrongKey => RefusalReason::WrongKey,
+        RefusedReason::Handshake => RefusalReason::Handshake,
+        RefusedReason::Unconfirmed => RefusalReason::Unconfirmed,
+        RefusedReason::Told(refusal) => refusal_reason(refusal),
+        _ => RefusalReason::Other,
+    }
+}
+
+/// A refusal as the other end is told of it.
+pub(super) fn refusal_reason(refusal: Refusal) -> RefusalReason {
+    match refusal {
+        Refusal::NotAuthorised => RefusalReason::NotListed,
+        Refusal::Full => RefusalReason::Full,
+        Refusal::Version => RefusalReason::Version,
+        Refusal::Suite => RefusalReason::Suite,
+        _ => RefusalReason::Other,
+    }
+}

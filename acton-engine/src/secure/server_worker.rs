@@ -1,0 +1,204 @@
+//! A server's part of a worker in secure mode.
+
+use std::io;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use acton_bridge::Bridge;
+use acton_proto::server::{Notice, Path};
+use acton_proto::session::{Content, Keys, Received};
+use acton_proto::wire::{Datagram, Header};
+
+use super::arrival::{Drops, count_bundle, deliver, has_frames, pass_mark};
+use super::sealed::{Sealed, clamp};
+use super::server::{SecureDirectory, SecureSession, Secured, specified};
+use super::strangers::Strangers;
+use crate::frames::batch::FrameBatch;
+use crate::observe::counters::{Counter, Counters};
+use crate::run::control::Outbox;
+use crate::run::launch::Post;
+use crate::run::side::{Arrival, Output, Side};
+use crate::run::tap_writer::TapSink;
+use crate::run::worker::NEWS_INTERVAL;
+use crate::sessions::directory::Index;
+use crate::sessions::port::LeafId;
+use crate::sessions::router::{Router, Target};
+use crate::throttle::ChangeThrottle;
+
+/// What a worker passes to the control thread.
+pub(super) enum News {
+    /// A datagram that is not for workers.
+    Datagram { path: Path, stranger: bool, bytes: Vec<u8> },
+    /// News of a datagram that was opened.
+    Opened(Notice),
+    /// The system refused a datagram of this size.
+    TooLarge { leaf: LeafId, size: usize },
+    /// A router says how large datagrams to there may be.
+    PathHint { to: SocketAddr, size: usize },
+}
+
+/// The server's part of a worker.
+pub(super) struct ServerSide {
+    directory: Arc<SecureDirectory>,
+    index: Index<u32>,
+    /// Whose datagram came last in this batch.
+    last: Option<Sender>,
+    router: Router,
+    sealed: Sealed,
+    runs: Vec<(Target<Secured>, Range<usize>)>,
+    strangers: Strangers,
+    /// Where a session's newest datagram came from: while the control thread finds out, once in a
+    /// while is enough.
+    noticed: ChangeThrottle<(u32, Path)>,
+    counters: Arc<Counters>,
+    outbox: Outbox<News>,
+    thread: usize,
+}
+
+/// Whose a datagram is, by the id in its header.
+struct Sender {
+    id: u32,
+    at: Duration,
+    session: Arc<SecureSession>,
+    keys: Arc<Keys>,
+}
+
+impl ServerSide {
+    pub(super) fn new(
+        directory: Arc<SecureDirectory>,
+        bridge: Arc<Bridge<LeafId>>,
+        strangers: Strangers,
+        post: Post<News>,
+    ) -> Self {
+        let Post { outbox, counters, sightings, thread } = post;
+        Self {
+            index: directory.index(),
+            directory,
+            last: None,
+            router: Router::new(bridge, Arc::clone(&counters), sightings),
+            sealed: Sealed::default(),
+            runs: Vec::new(),
+            strangers,
+            noticed: ChangeThrottle::new(NEWS_INTERVAL),
+            counters,
+            outbox,
+            thread,
+        }
+    }
+}
+
+/// Whose datagrams with this id are. Those of one batch that follow one another share the answer.
+fn sender<'a>(
+    last: &'a mut Option<Sender>,
+    index: &mut Index<u32>,
+    directory: &SecureDirectory,
+    id: u32,
+    at: Duration,
+) -> Option<&'a Sender> {
+    if last.as_ref().is_none_or(|last| (last.id, last.at) != (id, at)) {
+        *last = None;
+        let session = directory.get(index.find(&id)?)?;
+        let keys = Arc::clone(session.mode.opening(id)?);
+        *last = Some(Sender { id, at, session, keys });
+    }
+    last.as_ref()
+}
+
+impl Side for ServerSide {
+    fn send(&mut self, frames: &mut FrameBatch, now: Duration, out: &mut Output<'_>) {
+        let Self { directory, router, sealed, runs, counters, outbox, thread, .. } = self;
+        router.route(frames, now, directory, |target, run| runs.push((target, run)));
+        for (target, run) in runs.drain(..) {
+            // A frame for everybody is sealed for each: a key that all share would let any of
+            // them speak as the server.
+            let mut seal = |session: &SecureSession, frames: &FrameBatch| {
+                let drops = Drops { counters, tally: session.tallies.of(*thread) };
+                sealed.seal(&session.to, &session.mode.seal, frames, run.clone(), now, drops);
+                if sealed.is_full() {
+                    sealed.send(out);
+                }
+            };
+            match target {
+                Target::One(session) => {
+                    clamp(frames, run.clone(), &session.mode.seal);
+                    seal(&session, frames);
+                }
+                Target::All => directory.for_each(|session| seal(session, frames)),
+            }
+        }
+        sealed.send(out);
+        for (leaf, size) in out.refused() {
+            outbox.post(News::TooLarge { leaf, size });
+        }
+    }
+
+    fn receive<'f>(
+        &mut self,
+        arrival: &Arrival,
+        datagram: &'f mut [u8],
+        now: Duration,
+        tap: &mut impl TapSink<'f>,
+    ) {
+        let Self { directory, index, last, router, strangers, noticed, counters, outbox, .. } =
+            self;
+        let local = arrival.to.and_then(|to| specified(to.ip()));
+        let path = Path { remote: arrival.from, local };
+        let header = has_frames(datagram).then(|| Header::parse(datagram).ok()).flatten();
+        let known = header.and_then(|header| {
+            Some((header, sender(last, index, directory, header.receiver_id, now)?))
+        });
+        let Some((header, Sender { session, keys, .. })) = known else {
+            let stranger = match Datagram::parse(datagram) {
+                Ok(Datagram::Hello(_)) => true,
+                Ok(Datagram::Sealed(header)) => index.find(&header.receiver_id).is_none(),
+                _ => return counters.add(Counter::UnknownControl, 1),
+            };
+            let news = || News::Datagram { path, stranger, bytes: datagram.to_vec() };
+            return strangers.post(outbox, counters, stranger, news);
+        };
+        let tally = session.tallies.of(self.thread);
+        let drops = Drops { counters, tally };
+        let bytes = datagram.len();
+        let Received { newest, first, content } = match keys.receive(now, &header, datagram) {
+            Ok(received) => received,
+            Err(error) => return drops.add_unopened(error),
+        };
+        let moved = newest && session.mode.path != path;
+        if first || moved && noticed.admits((header.receiver_id, path), now) {
+            outbox.post(News::Opened(Notice {
+                local_id: header.receiver_id,
+                from: path,
+                bytes,
+                newest,
+            }));
+        }
+        match content {
+            Content::Frames(frames) => {
+                count_bundle(counters, &frames);
+                let (mut passed, mut bytes) = (0, 0);
+                for mut frame in frames {
+                    if router.admit(session.port, frame.bytes(), now, tally)
+                        && pass_mark(arrival, keys, &mut frame, drops)
+                    {
+                        passed += 1;
+                        bytes += frame.bytes().len() as u64;
+                        deliver(frame, tap);
+                    }
+                }
+                tally.add_in(passed, bytes);
+            }
+            Content::Piece => counters.add(Counter::Pieces, 1),
+            Content::Bad | Content::Control(_) => drops.add(Counter::BadFrame, 1),
+        }
+    }
+
+    fn network_error(&mut self, error: &io::Error) {
+        log::trace!("UDP: {error}");
+    }
+
+    fn path_hint(&mut self, to: SocketAddr, max_payload: usize) {
+        self.outbox.post(News::PathHint { to, size: max_payload });
+    }
+}

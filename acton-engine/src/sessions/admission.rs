@@ -1,0 +1,146 @@
+//! Who gets in, and on what terms.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use acton_proto::handshake::Secret;
+use acton_proto::server;
+use acton_proto::wire::Key;
+use pnet_base::MacAddr;
+
+/// On what terms a client gets in.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct ClientPolicy {
+    /// What operators call it; the beginning of its key where this is `None`.
+    pub name: Option<String>,
+    /// Its own pre-shared key; without one the network key counts.
+    pub psk: Option<Secret>,
+    /// MAC addresses that are this client's and no other's, also while it is away.
+    pub macs: Vec<MacAddr>,
+    /// How many MACs may be behind it, 0 for any number; the server's setting where it is `None`.
+    pub max_macs: Option<usize>,
+}
+
+/// Decides who gets in. What it says must not change; for rules that change there is [`Admission`].
+pub trait Admit: fmt::Debug + Send + Sync {
+    /// The terms for the holder of this public key, `None` to refuse.
+    fn admit(&self, client: &Key) -> Option<Arc<ClientPolicy>>;
+
+    /// Every client with MACs of its own, whether it is here or not.
+    fn owners(&self) -> Vec<(Key, Arc<ClientPolicy>)> {
+        Vec::new()
+    }
+
+    /// How many clients it names, where it names them.
+    fn clients(&self) -> Option<usize> {
+        None
+    }
+}
+
+/// Where the rules come from, and whether they have changed.
+pub trait Admission: fmt::Debug + Send {
+    /// The rules in force.
+    fn rules(&self) -> Arc<dyn Admit>;
+
+    /// Whether they may change at all.
+    fn may_change(&self) -> bool {
+        true
+    }
+
+    /// Looks for a change, several times a second on the control thread: the new rules, or why those
+    /// before stay in force. With `again` also where nothing seems to have changed.
+    fn look(&mut self, again: bool) -> Option<Result<Arc<dyn Admit>, String>>;
+}
+
+/// Admits whoever holds the network key.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Anybody;
+
+impl Admit for Anybody {
+    fn admit(&self, _: &Key) -> Option<Arc<ClientPolicy>> {
+        Some(Arc::default())
+    }
+}
+
+impl Admission for Anybody {
+    fn rules(&self) -> Arc<dyn Admit> {
+        Arc::new(*self)
+    }
+
+    fn may_change(&self) -> bool {
+        false
+    }
+
+    fn look(&mut self, _: bool) -> Option<Result<Arc<dyn Admit>, String>> {
+        None
+    }
+}
+
+/// How often the rules are looked at for changes: a client that is taken off a list is out within a
+/// second.
+const LOOK_INTERVAL: Duration = Duration::from_millis(300);
+
+/// The rules in force at a server, and when to look for others.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    admission: Box<dyn Admission>,
+    rules: Arc<dyn Admit>,
+    due: Duration,
+}
+
+impl Gate {
+    pub(crate) fn new(admission: Box<dyn Admission>) -> Self {
+        Self { rules: admission.rules(), admission, due: Duration::ZERO }
+    }
+
+    /// The rules, for the protocol.
+    pub(crate) fn for_protocol(&self) -> Box<dyn server::Clients> {
+        Box::new(ForProtocol(Arc::clone(&self.rules)))
+    }
+
+    /// When [`look`](Self::look) has something to do.
+    pub(crate) fn due(&self) -> Duration {
+        if self.admission.may_change() { self.due } else { Duration::MAX }
+    }
+
+    /// Whether the rules are others now, or why they are not.
+    pub(crate) fn look(&mut self, now: Duration, again: bool) -> Option<Result<(), String>> {
+        if now < self.due() && !again {
+            return None;
+        }
+        self.due = now + LOOK_INTERVAL;
+        let rules = self.admission.look(again)?;
+        Some(rules.map(|rules| self.rules = rules))
+    }
+
+    pub(crate) fn rules(&self) -> &dyn Admit {
+        &*self.rules
+    }
+
+    /// The terms of a client that got in.
+    pub(crate) fn policy(&self, key: &Key) -> Arc<ClientPolicy> {
+        self.rules.admit(key).unwrap_or_default()
+    }
+
+    /// What operators call a client.
+    pub(crate) fn name(&self, key: &Key) -> String {
+        self.policy(key).name.clone().unwrap_or_else(|| short(key))
+    }
+}
+
+/// The first characters of a public key, enough to tell clients apart in a log.
+fn short(key: &Key) -> String {
+    // Ten base64 characters hold 7.5 bytes; hexadecimal would need 15.
+    format!("{}..", &data_encoding::BASE64.encode(&key[..9])[..10])
+}
+
+struct ForProtocol(Arc<dyn Admit>);
+
+impl server::Clients for ForProtocol {
+    fn admit(&self, client: &Key) -> Option<server::Admission> {
+        let policy = self.0.admit(client)?;
+        Some(server::Admission { psk: policy.psk.clone() })
+    }
+}

@@ -1,0 +1,300 @@
+//! The directory of sessions: read by workers without waiting, changed by the control thread alone.
+//!
+//! A session lies in the slot that its port names, and is found by a key too: the id in a secure
+//! datagram's header, or a plain client's address. To change a session is to replace it in its slot,
+//! and to change a key is to replace the small part of the index that it falls into, so that neither
+//! takes longer where there are more sessions.
+
+use std::array;
+use std::hash::{BuildHasher, Hash};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use arc_swap::{ArcSwap, ArcSwapOption, Cache};
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+
+use crate::sessions::port::{LeafId, slot};
+
+/// Slots that are made at a time; a flood passes over those that have nobody in them.
+const CHUNK: usize = 256;
+/// Chunks at most: what a port's slot can name.
+const CHUNKS: usize = (1 << crate::sessions::port::SLOT_BITS) / CHUNK;
+/// Parts of the index, each replaced whole: with 10,000 sessions one holds 40 to 80 keys.
+const SHARDS: usize = 256;
+
+/// What has a port.
+pub(crate) trait Ported {
+    /// Its port.
+    fn port(&self) -> LeafId;
+}
+
+/// Sessions `S`, by port and by key `K`.
+#[derive(Debug)]
+pub(crate) struct Directory<K, S> {
+    chunks: Box<[OnceLock<Box<Chunk<S>>>]>,
+    shards: Box<[Arc<Shard<K>>]>,
+    /// Chooses the shard of a key; within it, keys go by another seed.
+    hasher: RandomState,
+    len: AtomicUsize,
+}
+
+#[derive(Debug)]
+struct Chunk<S> {
+    occupied: AtomicUsize,
+    slots: [ArcSwapOption<S>; CHUNK],
+}
+
+type Keys<K> = HashMap<K, LeafId, RandomState>;
+type Shard<K> = ArcSwap<Keys<K>>;
+type CachedShard<K> = Cache<Arc<Shard<K>>, Arc<Keys<K>>>;
+
+impl<K: Copy + Eq + Hash, S: Ported> Directory<K, S> {
+    /// A directory of nobody.
+    pub(crate) fn new() -> Self {
+        Self {
+            chunks: (0..CHUNKS).map(|_| OnceLock::new()).collect(),
+            shards: (0..SHARDS).map(|_| Arc::default()).collect(),
+            hasher: RandomState::default(),
+            len: AtomicUsize::new(0),
+        }
+    }
+
+    fn in_slot(&self, port: LeafId) -> Option<&ArcSwapOption<S>> {
+        let slot = slot(port);
+        Some(&self.chunks.get(slot / CHUNK)?.get()?.slots[slot % CHUNK])
+    }
+
+    /// The session with that port; `None` also where its slot has gone to another one.
+    pub(crate) fn get(&self, port: LeafId) -> Option<Arc<S>> {
+        self.in_slot(port)?.load_full().filter(|session| session.port() == port)
+    }
+
+    /// What `read` makes of the session with that port, without keeping it.
+    pub(crate) fn read<T>(&self, port: LeafId, read: impl FnOnce(&S) -> T) -> Option<T> {
+        let session = self.in_slot(port)?.load();
+        session.as_ref().filter(|session| session.port() == port).map(|session| read(session))
+    }
+
+    /// Calls `each` with every session.
+    pub(crate) fn for_each(&self, mut each: impl FnMut(&Arc<S>)) {
+        for chunk in self.chunks.iter().filter_map(OnceLock::get) {
+            if chunk.occupied.load(Ordering::Relaxed) == 0 {
+                continue;
+            }
+            for slot in &chunk.slots {
+                if let Some(session) = &*slot.load() {
+                    each(session);
+                }
+            }
+        }
+    }
+
+    /// How many sessions there are.
+    pub(crate) fn len(&self) -> usize {
+        self.len.load(Ordering::Relaxed)
+    }
+
+    /// Puts a session into the slot of its port, in place of the one that is there.
+    pub(crate) fn put(&self, session: Arc<S>) {
+        let slot = slot(session.port());
+        let chunk = self.chunks[slot / CHUNK].get_or_init(|| {
+            let slots = array::from_fn(|_| ArcSwapOption::empty());
+            Box::new(Chunk { occupied: AtomicUsize::new(0), slots })
+        });
+        // Counted before it is there and until it is gone, so that nobody passes over it.
+        chunk.occupied.fetch_add(1, Ordering::Relaxed);
+        if chunk.slots[slot % CHUNK].swap(Some(session)).is_some() {
+            chunk.occupied.fetch_sub(1, Ordering::Relaxed);
+        } else {
+            self.len.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes the session with that port out. Its keys are to be [unbound](Self::unbind) before.
+    pub(crate) fn take(&self, port: LeafId) -> Option<Arc<S>> {
+        let slots = self.in_slot(port)?;
+        slots.load().as_ref().filter(|session| session.port() == port)?;
+        let session = slots.swap(None)?;
+        if let Some(chunk) = self.chunks[slot(port) / CHUNK].get() {
+            chunk.occupied.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.len.fetch_sub(1, Ordering::Relaxed);
+        Some(session)
+    }
+
+    /// Replaces the session with that port by what `change` makes of it.
+    pub(crate) fn change(&self, port: LeafId, change: impl FnOnce(&S) -> S) {
+        if let Some(session) = self.get(port) {
+            self.put(Arc::new(change(&session)));
+        }
+    }
+
+    /// Has `key` lead to a port.
+    pub(crate) fn bind(&self, key: K, port: LeafId) {
+        self.rekey(&key, |keys| {
+            keys.insert(key, port);
+        });
+    }
+
+    /// Has `key` lead nowhere.
+    pub(crate) fn unbind(&self, key: &K) {
+        self.rekey(key, |keys| {
+            keys.remove(key);
+        });
+    }
+
+    fn rekey(&self, key: &K, change: impl FnOnce(&mut Keys<K>)) {
+        let shard = self.shard(key);
+        let mut keys = Keys::clone(&shard.load());
+        change(&mut keys);
+        shard.store(Arc::new(keys));
+    }
+
+    /// Where `key` leads, for those who ask rarely.
+    pub(crate) fn find(&self, key: &K) -> Option<LeafId> {
+        self.shard(key).load().get(key).copied()
+    }
+
+    fn shard(&self, key: &K) -> &Shard<K> {
+        &self.shards[shard_of(&self.hasher, key)]
+    }
+
+    /// A reader of the index, for those who ask often.
+    pub(crate) fn index(&self) -> Index<K> {
+        let shards = self.shards.iter().map(|shard| Cache::new(Arc::clone(shard))).collect();
+        Index { shards, hasher: self.hasher.clone() }
+    }
+}
+
+/// One worker's reader of the index: an atomic load tells whether a part of it is another by now.
+pub(crate) struct Index<K> {
+    shards: Box<[CachedShard<K>]>,
+    hasher: RandomState,
+}
+
+impl<K: Copy + Eq + Hash> Index<K> {
+    /// Where `key` leads.
+    pub(crate) fn find(&mut self, key: &K) -> Option<LeafId> {
+        self.shards[shard_of(&self.hasher, key)].load().get(key).copied()
+    }
+}
+
+fn shard_of(hasher: &RandomState, key: &impl Hash) -> usize {
+    hasher.hash_one(key) as usize % SHARDS
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::atomic::AtomicBool;
+    use std::thread;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::sessions::port::Ports;
+
+    #[derive(Debug, PartialEq)]
+    struct Entry(LeafId, u32);
+
+    impl Ported for Entry {
+        fn port(&self) -> LeafId {
+            self.0
+        }
+    }
+
+    fn ports(directory: &Directory<u32, Entry>) -> Vec<LeafId> {
+        let mut ports = Vec::new();
+        directory.for_each(|entry| ports.push(entry.0));
+        ports
+    }
+
+    #[test]
+    fn an_old_port_never_reaches_the_next_client_of_its_slot() {
+        let mut ports_of = Ports::default();
+        let directory = Directory::<u32, _>::new();
+        let old = ports_of.open(3);
+        directory.put(Arc::new(Entry(old, 0)));
+        assert!(directory.get(old).is_some());
+        assert_eq!(directory.take(old).map(|entry| entry.0), Some(old));
+        let new = ports_of.open(3);
+        directory.put(Arc::new(Entry(new, 0)));
+        assert_ne!(old, new);
+        assert!(directory.get(old).is_none() && directory.take(old).is_none());
+        assert_eq!(directory.read(new, |entry| entry.0), Some(new));
+        assert_eq!((directory.len(), ports(&directory)), (1, vec![new]));
+        assert_eq!((ports_of.current(3), slot(new)), (new, 3));
+    }
+
+    proptest! {
+        #[test]
+        fn it_agrees_with_two_maps(
+            steps in prop::collection::vec((0..4_u8, 0..700_u32, any::<u32>()), 0..300),
+        ) {
+            let directory = Directory::new();
+            let mut index = directory.index();
+            let (mut by_port, mut by_key) = (BTreeMap::new(), BTreeMap::new());
+            for (step, port, value) in steps {
+                match step {
+                    0 => {
+                        directory.put(Arc::new(Entry(port, value)));
+                        by_port.insert(port, value);
+                    }
+                    1 => {
+                        let taken = directory.take(port).map(|entry| entry.1);
+                        prop_assert_eq!(taken, by_port.remove(&port));
+                    }
+                    2 => {
+                        directory.bind(value % 500, port);
+                        by_key.insert(value % 500, port);
+                    }
+                    _ => {
+                        directory.unbind(&(value % 500));
+                        by_key.remove(&(value % 500));
+                    }
+                }
+                prop_assert_eq!(directory.len(), by_port.len());
+                prop_assert_eq!(index.find(&(value % 500)), by_key.get(&(value % 500)).copied());
+                prop_assert_eq!(directory.find(&port), by_key.get(&port).copied());
+                let read = directory.read(port, |entry| entry.1);
+                prop_assert_eq!(read, by_port.get(&port).copied());
+            }
+            prop_assert_eq!(ports(&directory), by_port.into_keys().collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn readers_on_other_threads_see_each_change_whole() {
+        let directory = Directory::<u32, Entry>::new();
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let reader = scope.spawn(|| {
+                let mut index = directory.index();
+                while !done.load(Ordering::Relaxed) {
+                    for key in 0..64 {
+                        let Some(port) = index.find(&key) else { continue };
+                        // What a key leads to may be gone by now, but it is never another's.
+                        if let Some(value) = directory.read(port, |entry| entry.1) {
+                            assert_eq!(value, port.wrapping_mul(7));
+                        }
+                    }
+                    directory.for_each(|entry| assert_eq!(entry.1, entry.0.wrapping_mul(7)));
+                }
+            });
+            let mut ports = Ports::default();
+            for round in 0..20_000_u32 {
+                let (slot, key) = (round as usize % 64, round % 64);
+                let old = ports.current(slot);
+                directory.unbind(&key);
+                directory.take(old);
+                let port = ports.open(slot);
+                directory.put(Arc::new(Entry(port, port.wrapping_mul(7))));
+                directory.bind(key, port);
+            }
+            done.store(true, Ordering::Relaxed);
+            reader.join().unwrap();
+        });
+        assert_eq!(directory.len(), 64);
+    }
+}

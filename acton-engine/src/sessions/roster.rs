@@ -1,0 +1,167 @@
+//! What the control threads of both servers do alike: open sessions, close them, and have the bridge
+//! and everybody who asks follow.
+
+use std::hash::Hash;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use acton_bridge::{Bridge, Owner};
+use acton_udp::Destination;
+
+use crate::observe::event::{Beginning, EndReason, EventKind, Place};
+use crate::observe::event_log::EventLog;
+use crate::observe::status::SessionStatus;
+use crate::observe::tally::Tallies;
+use crate::sessions::directory::Directory;
+use crate::sessions::housekeeping::Housekeeping;
+use crate::sessions::port::{LeafId, Ports, slot};
+use crate::sessions::session::Session;
+use crate::sessions::sighting::{Sighted, Sighting};
+
+/// The sessions of a server, as its control thread has them.
+pub(crate) struct Roster<K, M> {
+    directory: Arc<Directory<K, Session<M>>>,
+    bridge: Arc<Bridge<LeafId>>,
+    events: Arc<EventLog>,
+    housekeeping: Housekeeping,
+    ports: Ports,
+    /// Threads that count: this one and the workers.
+    threads: usize,
+}
+
+/// A session that begins.
+pub(crate) struct Opening<M> {
+    /// The number that the protocol gives it.
+    pub(crate) slot: usize,
+    /// What operators call the client.
+    pub(crate) name: Arc<str>,
+    pub(crate) address: SocketAddr,
+    /// Where datagrams go; the tag is set by the roster.
+    pub(crate) to: Destination,
+    pub(crate) by: Beginning,
+    pub(crate) mode: M,
+}
+
+impl<K: Copy + Eq + Hash, M> Roster<K, M> {
+    pub(crate) fn new(
+        directory: Arc<Directory<K, Session<M>>>,
+        bridge: Arc<Bridge<LeafId>>,
+        events: Arc<EventLog>,
+        housekeeping: Housekeeping,
+        threads: usize,
+    ) -> Self {
+        Self { directory, bridge, events, housekeeping, ports: Ports::default(), threads }
+    }
+
+    pub(crate) fn directory(&self) -> &Directory<K, Session<M>> {
+        &self.directory
+    }
+
+    /// The port of the session that took `slot` last.
+    pub(crate) fn port(&self, slot: usize) -> LeafId {
+        self.ports.current(slot)
+    }
+
+    /// The session in `slot`.
+    pub(crate) fn session(&self, slot: usize) -> Option<Arc<Session<M>>> {
+        self.directory.get(self.port(slot))
+    }
+
+    /// Tells an event.
+    pub(crate) fn tell(&self, now: Duration, event: EventKind) {
+        self.events.tell(now, event);
+    }
+
+    /// Opens a session and gives its port. Workers find it by that; the keys that lead to it are
+    /// the mode's to bind.
+    pub(crate) fn open(&mut self, now: Duration, opening: Opening<M>) -> LeafId {
+        let Opening { slot, name, address, to, by, mode } = opening;
+        let port = self.ports.open(slot);
+        let session = Session {
+            port,
+            name: Arc::clone(&name),
+            to: Arc::new(to.tagged(port)),
+            since: now,
+            tallies: Arc::new(Tallies::new(self.threads)),
+            mode,
+        };
+        self.directory.put(Arc::new(session));
+        let (client, open) = (name.to_string(), self.directory.len());
+        self.tell(now, EventKind::SessionUp { session: slot, client, address, by, open });
+        port
+    }
+
+    /// Closes the session in `slot`, whose keys the mode has unbound.
+    pub(crate) fn close(&mut self, now: Duration, slot: usize, reason: EndReason) {
+        let Some(session) = self.directory.take(self.port(slot)) else { return };
+        // Only now, when no worker learns from it any more.
+        let macs = self.housekeeping.purge(session.port);
+        let (client, open) = (session.name.to_string(), self.directory.len());
+        self.tell(now, EventKind::SessionDown { session: slot, client, reason, macs, open });
+    }
+
+    /// When [`keep_house`](Self::keep_house) has something to do.
+    pub(crate) fn due(&self) -> Duration {
+        self.housekeeping.due()
+    }
+
+    /// Does what is due once a second.
+    pub(crate) fn keep_house(&mut self, now: Duration) {
+        self.housekeeping.run(now);
+    }
+
+    /// Tells what a worker saw of a MAC.
+    pub(crate) fn sight(&self, now: Duration, sighting: Sighting) {
+        let Sighting { mac, vlan, at, what, left_out } = sighting;
+        let here = self.place(at);
+        let event = match what {
+            Sighted::New => EventKind::MacLearnt { mac, vlan, at: here },
+            Sighted::Moved { from, frozen } => {
+                if frozen {
+                    let at = here.clone();
+                    self.tell(now, EventKind::MacFrozen { mac, vlan, at });
+                }
+                EventKind::MacMoved { mac, vlan, from: self.place(from), to: here }
+            }
+            Sighted::Held(reason) => {
+                EventKind::MacHeld { mac, vlan, by: here, reason: reason.as_str() }
+            }
+        };
+        self.events.add_suppressed(event.name(), left_out);
+        self.tell(now, event);
+    }
+
+    fn place(&self, owner: Owner<LeafId>) -> Place {
+        match owner {
+            Owner::Root => Place::Root,
+            Owner::Leaf(port) => Place::Session {
+                session: slot(port),
+                client: self.directory.read(port, |session| session.name.to_string()),
+            },
+        }
+    }
+
+    /// How all sessions are, as far as both modes know; the mode adds what it knows.
+    pub(crate) fn report(
+        &self,
+        now: Duration,
+        mut add: impl FnMut(&Session<M>, &mut SessionStatus),
+    ) -> Vec<SessionStatus> {
+        let mut all = Vec::with_capacity(self.directory.len());
+        self.directory.for_each(|session| {
+            let mut status = SessionStatus::new(slot(session.port), session.name.to_string());
+            status.port = Some(session.port);
+            status.session_for = Some(now.saturating_sub(session.since));
+            status.add_traffic(&session.tallies.sum());
+            add(session, &mut status);
+            all.push(status);
+        });
+        all
+    }
+
+    /// Limits the MACs behind a client, where its policy does.
+    pub(crate) fn limit_macs(&self, port: LeafId, macs: Option<usize>) {
+        self.bridge.set_leaf_limit(port, macs);
+    }
+}

@@ -1,0 +1,34 @@
+//! One session, as workers see it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use acton_udp::Destination;
+
+use crate::observe::tally::Tallies;
+use crate::sessions::directory::Ported;
+use crate::sessions::port::LeafId;
+
+/// A session, with what its mode adds. It never changes: the control thread puts another in its
+/// place.
+#[derive(Debug, Clone)]
+pub(crate) struct Session<M> {
+    /// The client's port on the bridge.
+    pub(crate) port: LeafId,
+    /// What operators call the client.
+    pub(crate) name: Arc<str>,
+    /// Where datagrams to it go.
+    pub(crate) to: Arc<Destination>,
+    /// When the session began.
+    pub(crate) since: Duration,
+    /// What went through it.
+    pub(crate) tallies: Arc<Tallies>,
+    /// What the mode adds.
+    pub(crate) mode: M,
+}
+
+impl<M> Ported for Session<M> {
+    fn port(&self) -> LeafId {
+        self.port
+    }
+}

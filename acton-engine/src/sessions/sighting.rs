@@ -1,0 +1,78 @@
+//! What a worker saw of a MAC, on its way to the control thread.
+
+use std::sync::mpsc::SyncSender;
+use std::time::Duration;
+
+use acton_bridge::{DropReason, Owner};
+use pnet_base::MacAddr;
+
+use crate::run::control::Message;
+use crate::sessions::port::LeafId;
+use crate::throttle::Bucket;
+
+/// Sightings of one worker: so many at once, one more in so much time.
+const AT_ONCE: u32 = 50;
+const INTERVAL: Duration = Duration::from_millis(20);
+
+/// What a worker saw of a MAC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sighting {
+    pub(crate) mac: MacAddr,
+    /// Its VLAN, 0 for untagged.
+    pub(crate) vlan: u16,
+    /// Where its frame came from.
+    pub(crate) at: Owner<LeafId>,
+    pub(crate) what: Sighted,
+    /// Sightings that were left out before it, for there were too many.
+    pub(crate) left_out: u64,
+}
+
+/// What became of a MAC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sighted {
+    /// It was not known.
+    New,
+    /// It was known elsewhere.
+    Moved { from: Owner<LeafId>, frozen: bool },
+    /// It may not be used from there.
+    Held(DropReason),
+}
+
+/// A worker's way to tell of MACs, of which it tells only so many and never waits.
+pub(crate) struct Sightings {
+    bucket: Bucket,
+    send: Box<dyn Fn(Sighting) + Send>,
+}
+
+impl Sightings {
+    /// Tells the control thread that `control` leads to.
+    pub(crate) fn new<N: Send + 'static>(control: SyncSender<Message<N>>) -> Self {
+        let send = move |sighting| {
+            // News for people: where there is no room, frames matter more.
+            let _ = control.try_send(Message::Sighting(sighting));
+        };
+        Self { bucket: Bucket::new(INTERVAL, AT_ONCE), send: Box::new(send) }
+    }
+
+    /// Tells what became of the source of `frame`, which the bridge has parsed.
+    pub(crate) fn tell(&mut self, frame: &[u8], at: Owner<LeafId>, what: Sighted, now: Duration) {
+        if self.bucket.admits(now)
+            && let Some((mac, vlan)) = source(frame)
+        {
+            let left_out = self.bucket.take_suppressed();
+            (self.send)(Sighting { mac, vlan, at, what, left_out });
+        }
+    }
+}
+
+/// The source of a frame, and its VLAN.
+fn source(frame: &[u8]) -> Option<(MacAddr, u16)> {
+    let &[a, b, c, d, e, f, tag @ ..]: &[u8; 10] = frame.get(6..)?.first_chunk()?;
+    let vlan = match tag {
+        [0x81, 0x00, high, low] | [0x88, 0xa8, high, low] => {
+            u16::from_be_bytes([high, low]) & 0xfff
+        }
+        _ => 0,
+    };
+    Some((MacAddr(a, b, c, d, e, f), vlan))
+}

@@ -1,0 +1,245 @@
+//! What the owner of a tunnel chooses: plain data, without secrets.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use acton_proto::wire::Suites;
+use ipnet::IpNet;
+use pnet_base::MacAddr;
+
+use crate::reach::name::ServerName;
+use crate::run::scheduling::Scheduling;
+
+/// Workers at most: more would wait for one another in the kernel.
+pub(crate) const MAX_WORKERS: usize = 64;
+/// Time between a client's keepalives in plain mode, as in 0.1.1.
+const KEEPALIVE_PLAIN: Duration = Duration::from_secs(10);
+/// Time between a client's keepalives in secure mode: below what address translators forget after.
+const KEEPALIVE_SECURE: Duration = Duration::from_secs(15);
+
+/// The TAP of a tunnel's end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default))]
+#[non_exhaustive]
+pub struct TapSettings {
+    /// Interface name, at most 15 bytes; `%d` stands for the first free number.
+    pub name: String,
+    /// Its MAC; the kernel chooses one where this is `None`.
+    pub mac: Option<MacAddr>,
+    /// Its IP addresses, each with the length of the subnet's prefix.
+    pub addresses: Vec<IpNet>,
+    /// The largest payload of a frame, in bytes; an Ethernet header comes on top.
+    pub mtu: u32,
+    /// A Linux bridge that it joins.
+    pub bridge: Option<String>,
+}
+
+impl TapSettings {
+    /// A TAP called `name` with Ethernet's usual MTU of 1,500 bytes and nothing else set.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), mac: None, addresses: Vec::new(), mtu: 1_500, bridge: None }
+    }
+}
+
+impl Default for TapSettings {
+    fn default() -> Self {
+        Self::new("acton%d")
+    }
+}
+
+/// What server and client, plain mode and secure, have in common.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default))]
+#[non_exhaustive]
+pub struct Common {
+    /// The TAP.
+    pub tap: TapSettings,
+    /// How often a client says KEEPALIVE; the mode's usual interval where this is `None`. Who is
+    /// silent for some three times as long counts as lost.
+    #[cfg_attr(feature = "serde", serde(with = "crate::observe::serialise::optional_seconds"))]
+    pub keepalive: Option<Duration>,
+    /// How the threads that move frames use processors.
+    pub scheduling: Scheduling,
+}
+
+/// Cipher suites to agree to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "snake_case")
+)]
+pub enum SuiteChoice {
+    /// What the processor is good at: AES where it has instructions for it, else ChaCha20.
+    #[default]
+    Auto,
+    /// AES-256-GCM alone.
+    Aes256Gcm,
+    /// ChaCha20-Poly1305 alone.
+    Chacha20Poly1305,
+}
+
+impl From<SuiteChoice> for Suites {
+    fn from(choice: SuiteChoice) -> Self {
+        match choice {
+            SuiteChoice::Auto => Self::detect(),
+            SuiteChoice::Aes256Gcm => Self::AES_256_GCM,
+            SuiteChoice::Chacha20Poly1305 => Self::CHACHA20_POLY1305,
+        }
+    }
+}
+
+/// Settings of a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct ServerSettings {
+    /// What both ends have.
+    pub common: Common,
+    /// The UDP address to listen on; the unspecified IPv6 address takes IPv4 as well.
+    pub listen: SocketAddr,
+    /// Threads that move frames, each with a TAP queue and a UDP socket of its own: 1 to 64; one for
+    /// each processor where this is `None`.
+    pub workers: Option<usize>,
+    /// Clients at one time, at most.
+    pub max_sessions: usize,
+    /// How long a MAC is remembered after its last frame.
+    #[cfg_attr(feature = "serde", serde(with = "crate::observe::serialise::as_seconds"))]
+    pub mac_ageing: Duration,
+    /// MACs behind one client, at most, where its policy does not say otherwise; 0 for no limit.
+    pub macs_per_client: usize,
+    /// What the mode adds.
+    pub mode: ServerMode,
+}
+
+/// What a server's mode adds to its settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "snake_case")
+)]
+#[non_exhaustive]
+pub enum ServerMode {
+    /// The wire of acton 0.1.1: no keys, no encryption.
+    Plain(PlainServerSettings),
+    /// acton/1.
+    Secure(SecureSettings),
+}
+
+/// What plain mode adds to a server's settings.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default))]
+#[non_exhaustive]
+pub struct PlainServerSettings {
+    /// Sources that may have a session; with none given, all may.
+    pub allow: Vec<IpNet>,
+    /// Clients that say no HELLO, as socat, with a session that never ends.
+    pub peers: Vec<SocketAddr>,
+}
+
+/// What secure mode adds to the settings of either end.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default))]
+#[non_exhaustive]
+pub struct SecureSettings {
+    /// The cipher suites to agree to.
+    pub suite: SuiteChoice,
+    /// At a client, the age at which keys are replaced, where the protocol's 120 s are too long.
+    #[cfg_attr(feature = "serde", serde(with = "crate::observe::serialise::optional_seconds"))]
+    pub rekey_after: Option<Duration>,
+}
+
+impl ServerSettings {
+    /// A TAP called `server`, UDP port 8080 of every IPv4 address, 4,096 sessions, MACs remembered
+    /// for 300 s, 16 of them behind a client.
+    #[must_use]
+    pub fn new(mode: ServerMode) -> Self {
+        Self {
+            common: Common { tap: TapSettings::new("server"), ..Common::default() },
+            listen: SocketAddr::from(([0, 0, 0, 0], 8080)),
+            workers: None,
+            max_sessions: 4_096,
+            mac_ageing: Duration::from_secs(300),
+            macs_per_client: 16,
+            mode,
+        }
+    }
+
+    pub(crate) fn keepalive(&self) -> Duration {
+        self.common.keepalive.unwrap_or(match self.mode {
+            ServerMode::Plain(_) => KEEPALIVE_PLAIN,
+            ServerMode::Secure(_) => KEEPALIVE_SECURE,
+        })
+    }
+}
+
+/// Settings of a client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct ClientSettings {
+    /// What both ends have.
+    pub common: Common,
+    /// The server.
+    pub server: ServerName,
+    /// What the mode adds.
+    pub mode: ClientMode,
+}
+
+/// What a client's mode adds to its settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "snake_case")
+)]
+#[non_exhaustive]
+pub enum ClientMode {
+    /// The wire of acton 0.1.1: no keys, no encryption.
+    Plain,
+    /// acton/1.
+    Secure(SecureSettings),
+}
+
+impl ClientSettings {
+    /// A TAP called `client`.
+    #[must_use]
+    pub fn new(server: ServerName, mode: ClientMode) -> Self {
+        let common = Common { tap: TapSettings::new("client"), ..Common::default() };
+        Self { common, server, mode }
+    }
+
+    pub(crate) fn keepalive(&self) -> Duration {
+        self.common.keepalive.unwrap_or(match self.mode {
+            ClientMode::Plain => KEEPALIVE_PLAIN,
+            ClientMode::Secure(_) => KEEPALIVE_SECURE,
+        })
+    }
+}
+
+/// Settings of either end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "snake_case")
+)]
+#[non_exhaustive]
+pub enum Settings {
+    /// A server's.
+    Server(ServerSettings),
+    /// A client's.
+    Client(ClientSettings),
+}
+
+/// What became of new settings, by their serialised names: `listen`, `tap.mtu`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Applied {
+    /// What changed and is in force now.
+    pub taken: Vec<&'static str>,
+    /// What differs and needs a restart; it stays as it was.
+    pub needs_restart: Vec<&'static str>,
+}
