@@ -223,7 +223,7 @@ impl ServerControl {
         self.machine.handle_control(clock::now(), news.from, news.control);
         self.settle_events(news.to);
         while let Some((to, control)) = self.machine.poll_transmit() {
-            let destination = Destination::new(to, news.to, self.socket.is_ipv6());
+            let destination = self.socket.destination(to, news.to);
             if let Err(error) = self.socket.send(&destination, control.as_bytes()) {
                 self.counters.add_unsent(&error);
                 log::debug!("answer to {to}: {error}");
@@ -262,7 +262,7 @@ impl ServerControl {
         source: Option<Source>,
     ) {
         let id = self.ports.open(session.index());
-        let to = Destination::new(address, source, self.socket.is_ipv6());
+        let to = self.socket.destination(address, source);
         let client = Arc::new(Client { id, address, to, last_frame: AtomicU64::new(0) });
         let sessions = self.change(|clients| {
             clients.leaves.insert(Arc::clone(&client));

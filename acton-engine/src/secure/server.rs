@@ -42,6 +42,8 @@ use acton_udp::{Destination, Source, UdpSocket};
 
 /// Most of a restart's time over which clients come back, by session.
 const RETURN_SPREAD: Duration = Duration::from_millis(2);
+/// Offset of the receiver id in a datagram of a session, in bytes (docs/PROTOCOL.md).
+const RECEIVER_ID_AT: u16 = 4;
 /// Lines on MACs that cannot be kept, where a list is read.
 const MAX_MACS_TOLD: usize = 5;
 
@@ -72,7 +74,8 @@ pub(crate) fn start(
     }
     if workers > 1 {
         // A session stays with one worker, whatever address it comes from.
-        sockets[0].steer_by_word(worker_bits).map_err(Error::system("steer datagrams"))?;
+        let steered = sockets[0].steer_by_word(RECEIVER_ID_AT, worker_bits);
+        steered.map_err(Error::system("steer datagrams"))?;
     }
     let clients = Arc::new(ArcSwap::from_pointee(Clients::default()));
     let strangers = Strangers::default();
@@ -461,7 +464,7 @@ impl ServerControl {
 
     fn destination(&self, path: Path) -> Destination {
         let source = path.local.map(|ip| Source::of(ip, path.remote));
-        Destination::new(path.remote, source, self.socket.is_ipv6())
+        self.socket.destination(path.remote, source)
     }
 
     fn apply(&mut self, event: ServerEvent, clients: &mut Clients) {
