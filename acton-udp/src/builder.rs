@@ -119,7 +119,8 @@ impl Builder {
     /// Past the system's limit where the process may, else up to it; a smaller buffer only loses
     /// more under bursts.
     fn size_buffers(&self, socket: &Socket) {
-        let (receive, send) = (self.receive_buffer.min(MAX_BUFFER), self.send_buffer.min(MAX_BUFFER));
+        let (receive, send) =
+            (self.receive_buffer.min(MAX_BUFFER), self.send_buffer.min(MAX_BUFFER));
         if setsockopt(socket, sockopt::RcvBufForce, &receive).is_err() {
             let _ = socket.set_recv_buffer_size(receive);
         }

@@ -21,7 +21,8 @@ const ORIGIN_ICMP6: u8 = 3;
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Report {
-    /// Where the datagram was going.
+    /// Where the datagram was going. The port is 0 where this host reports ([`Origin::Local`]) of
+    /// IPv4 and the socket is not connected.
     pub to: Option<SocketAddr>,
     /// Why it did not get there: `ConnectionRefused` where nobody listens at the port,
     /// `HostUnreachable` and `NetworkUnreachable`, `EMSGSIZE` where it is too large.

@@ -191,5 +191,4 @@ impl<'a> SendBatch<'a, '_> {
             self.messages.set_segment_size(open.size as u16);
         }
     }
-
 }

@@ -10,8 +10,8 @@ use socket2::{Domain, Protocol, SockAddr, Socket};
 
 use crate::builder::Builder;
 use crate::destination::Destination;
-use crate::report::Report;
 use crate::refusal::REFUSALS;
+use crate::report::Report;
 use crate::source::Source;
 use crate::statistics::KernelStatistics;
 use crate::sys;
@@ -90,9 +90,8 @@ impl UdpSocket {
     /// # Errors
     /// Those of setsockopt(2).
     pub fn forbid_fragments(&self) -> io::Result<()> {
-        let set = |level, option| {
-            sys::set_option(self.as_fd(), level, option, libc::IP_PMTUDISC_PROBE)
-        };
+        let set =
+            |level, option| sys::set_option(self.as_fd(), level, option, libc::IP_PMTUDISC_PROBE);
         if self.ipv6 {
             set(libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER)?;
         }

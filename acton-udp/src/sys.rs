@@ -71,8 +71,7 @@ pub(crate) fn steer_by_word(socket: BorrowedFd<'_>, offset: u32, mask: u32) -> i
         bpf(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, mask),
         bpf(libc::BPF_RET | BPF_A, 0),
     ];
-    let program =
-        sock_fprog { len: instructions.len() as u16, filter: instructions.as_mut_ptr() };
+    let program = sock_fprog { len: instructions.len() as u16, filter: instructions.as_mut_ptr() };
     // SAFETY: `program` states the number of instructions behind its pointer, which live until the
     // call returns; the kernel copies them.
     let result = unsafe {

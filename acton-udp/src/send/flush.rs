@@ -115,3 +115,40 @@ impl SendBatch<'_, '_> {
         self.counts.cut += refused;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{RecvBatch, SendBuffer, SendCounts, UdpSocket};
+    use std::io;
+
+    /// EIO, which kernels since 6.11 say of IPsec alone.
+    #[test]
+    fn what_no_device_segments_is_cut_at_its_datagrams() {
+        let bind = || UdpSocket::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let (from, at) = (bind(), bind());
+        let to = from.destination(at.local_addr().unwrap(), None);
+        let bytes: Vec<u8> = (0..=250).collect();
+        let (mut buffer, mut counts) = (SendBuffer::new(), SendCounts::default());
+        let mut batch = buffer.begin(&from, &mut counts);
+        batch.push_run(&to, 0, &bytes[..100], 20);
+        batch.push_parts(&to, [&bytes[100..113], &bytes[113..120]]);
+        batch.push_run(&to, 0, &bytes[120..130], 20);
+        batch.send_cut(0, &io::Error::from_raw_os_error(libc::EIO));
+        batch.messages.clear();
+        // From now on each goes alone.
+        batch.push_run(&to, 0, &bytes[130..], 20);
+        batch.finish();
+        assert_eq!((counts.sent, counts.messages, counts.calls, counts.cut), (14, 14, 8, 1));
+        assert_eq!((counts.bytes, to.segment_limit()), (251, 0));
+        let (mut batch, mut received) = (RecvBatch::new(), Vec::new());
+        while received.len() < 14 {
+            at.wait_readable(None).unwrap();
+            batch.receive(&at).unwrap();
+            for message in batch.messages() {
+                received.extend(message.datagrams().map(|datagram| datagram.to_vec()));
+            }
+        }
+        let (before, behind) = bytes.split_at(130);
+        assert!(received.iter().eq(before.chunks(20).chain(behind.chunks(20))));
+    }
+}
