@@ -68,12 +68,15 @@
 //! - **Reports of the network are hints.** Anybody can forge an ICMP message who guesses addresses
 //!   and ports; [`Origin::Local`] alone is this host's own.
 //!
-//! # What it is not
-//! It is neither asynchronous nor tied to a runtime: the descriptor goes into any of them. It sends
+//! # When to use it, and what it is not
+//! It is for who moves so many datagrams that a system call for each of them is what it costs: a
+//! tunnel, a relay, a transport protocol, a load generator. Who sends a few now and then is as well
+//! served by [`std::net::UdpSocket`], from which a socket of this crate can be made later.
+//!
+//! It is neither asynchronous nor tied to a runtime: the descriptor goes into any of them. It takes
 //! no time stamps, paces nothing (`SO_TXTIME`), joins no multicast groups (`socket2` does, by the
-//! descriptor), and is for Linux alone. quinn-udp has other systems too and sends one
-//! GSO batch a call; here a call also takes many destinations, and a refused segmentation loses
-//! nothing. For a handful of datagrams a second [`std::net::UdpSocket`] does as well.
+//! descriptor), and is for Linux alone. quinn-udp also has other systems, and sends one message of
+//! datagrams a call to one destination; here a call takes many messages to many destinations.
 //!
 //! [udp(7)]: https://www.man7.org/linux/man-pages/man7/udp.7.html
 #![deny(unsafe_code)]

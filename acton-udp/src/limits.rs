@@ -1,10 +1,8 @@
 //! Limits of the kernel and of UDP.
 
 /// The largest UDP payload over IPv4 without jumbograms, in bytes: 65,535 less the IPv4 header
-/// (20) and the UDP header (8). What is made of several datagrams ([`UDP_SEGMENT`]) is held to it
-/// too, headers of each datagram not counted.
-///
-/// [`UDP_SEGMENT`]: https://www.man7.org/linux/man-pages/man7/udp.7.html
+/// (20) and the UDP header (8). The kernel holds the payload of a message of several datagrams
+/// (`UDP_SEGMENT`) to it too.
 pub const MAX_PAYLOAD: usize = 65_507;
 
 /// Datagrams a message holds at most: UDP_MAX_SEGMENTS of linux/udp.h before 6.9 (128 since).

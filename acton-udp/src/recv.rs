@@ -27,9 +27,7 @@ pub struct RecvBatch {
     most: usize,
 }
 
-/// One message: a datagram, or several of one sender that the kernel merged ([`UDP_GRO`]).
-///
-/// [`UDP_GRO`]: https://www.man7.org/linux/man-pages/man7/udp.7.html
+/// One message: a datagram, or several of one sender that the kernel merged (`UDP_GRO`).
 pub struct Received<'a> {
     /// The sender's address; one of IPv4 is never in its IPv6 form.
     pub from: SocketAddr,
