@@ -12,8 +12,8 @@ use crate::socket::UdpSocket;
 /// lost its core for a moment must not lose.
 const BUFFER_LEN: usize = 4 << 20;
 
-/// Largest size asked for, in bytes: `SO_RCVBUF` and `SO_SNDBUF` are C ints that the kernel doubles,
-/// socket(7).
+/// Largest size asked for, in bytes: `SO_RCVBUF` and `SO_SNDBUF` are C ints that the kernel
+/// doubles, socket(7).
 const MAX_BUFFER: usize = i32::MAX as usize / 2;
 
 /// What a socket is to be; [`bind`](Self::bind) opens it.
@@ -31,8 +31,8 @@ impl Builder {
         Self { receive_buffer: BUFFER_LEN, send_buffer: BUFFER_LEN, ipv6_only: false, merge: true }
     }
 
-    /// Bytes of datagrams that may wait to be received (4 MiB). The kernel allows twice as many, for
-    /// its bookkeeping counts (`SO_RCVBUF`, socket(7)); without CAP_NET_ADMIN no more than
+    /// Bytes of datagrams that may wait to be received (4 MiB). The kernel allows twice as many,
+    /// for its bookkeeping counts (`SO_RCVBUF`, socket(7)); without CAP_NET_ADMIN no more than
     /// `net.core.rmem_max`. What was granted,
     /// [`kernel_statistics`](UdpSocket::kernel_statistics) tells.
     pub fn receive_buffer(mut self, bytes: usize) -> Self {

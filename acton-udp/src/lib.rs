@@ -1,6 +1,6 @@
 //! Batched UDP on Linux: many datagrams a system call in both directions, cut and merged by the
-//! kernel (`UDP_SEGMENT` and `UDP_GRO`, [udp(7)]), with what IP says of them: the local address that
-//! was asked, the ECN field, and the reports of the network.
+//! kernel (`UDP_SEGMENT` and `UDP_GRO`, [udp(7)]), with what IP says of them: the local address
+//! that was asked, the ECN field, and the reports of the network.
 //!
 //! ```
 //! use std::time::Duration;
@@ -53,13 +53,13 @@
 //! - **It segments where a message is of several datagrams.** Each of them must fit the path's MTU,
 //!   and there may be 64 (128 since Linux 6.9) of 65,507 bytes together. Where the way out leads
 //!   through a device that does not fill in checksums (before Linux 6.11) or through IPsec, it
-//!   refuses with `EIO`, where a datagram is larger than the MTU with `EINVAL` or `EMSGSIZE`. Nothing
-//!   is lost by that: the same datagrams are sent one by one in the same call,
+//!   refuses with `EIO`, where a datagram is larger than the MTU with `EINVAL` or `EMSGSIZE`.
+//!   Nothing is lost by that: the same datagrams are sent one by one in the same call,
 //!   [`SendCounts::cut`] counts it, and [`Destination::segment_limit`] keeps it from being tried
 //!   again.
 //! - **It merges what one sender sent in a row** to up to 64 KiB, where the device's GRO is on, so
-//!   each message to receive needs room for as much. Only datagrams of the same length and ECN field
-//!   are merged; the last may be shorter.
+//!   each message to receive needs room for as much. Only datagrams of the same length and ECN
+//!   field are merged; the last may be shorter.
 //! - **It tells of old datagrams by failing new calls.** `ECONNREFUSED` from a send or a receive is
 //!   news of a datagram sent before, and says nothing of this one: [`REFUSALS`].
 //! - **It reports errors once asked to, and then must be heard.** With

@@ -21,7 +21,7 @@ pub fn is_full(error: &io::Error) -> bool {
 
 /// Whether an error of sending a message of several datagrams may be about their number alone
 /// (`udp_send_skb` of net/ipv4/udp.c): `EIO` where the device cannot fill in checksums (before
-/// Linux 6.11) or IPsec is on the way; `EINVAL`, since Linux 6.15 `EMSGSIZE`, where one datagram
+/// Linux 6.11) or IPsec is on the way; `EINVAL` or `EMSGSIZE`, by the kernel's age, where one datagram
 /// does not fit the path in one packet; `EOPNOTSUPP` of some devices.
 pub(crate) fn refuses_segmentation(error: &io::Error) -> bool {
     let code = error.raw_os_error();

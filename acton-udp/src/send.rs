@@ -1,4 +1,4 @@
-//! Filling a batch of datagrams: as many as can be in one message, as many messages as can be in one
+//! Filling a batch: as many datagrams as can be in one message, as many messages as can be in one
 //! call.
 
 mod flush;
