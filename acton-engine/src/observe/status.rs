@@ -103,16 +103,17 @@ pub struct TapReport {
 pub struct SocketReport {
     /// The address that it is bound to.
     pub local: SocketAddr,
-    /// Datagrams that the kernel dropped for want of room in the receive buffer.
-    pub kernel_drops: Option<u64>,
+    /// Datagrams that the kernel dropped for want of room in the receive buffer; past
+    /// 2^32 it begins again at 0.
+    pub kernel_drops: Option<u32>,
     /// The receive buffer's size in bytes, as the kernel accounts for them.
-    pub receive_buffer: Option<u64>,
+    pub receive_buffer: Option<u32>,
     /// How many of these are taken.
-    pub receive_queued: Option<u64>,
+    pub receive_queued: Option<u32>,
     /// The send buffer's size in bytes, as the kernel accounts for them.
-    pub send_buffer: Option<u64>,
+    pub send_buffer: Option<u32>,
     /// How many of these are taken.
-    pub send_queued: Option<u64>,
+    pub send_queued: Option<u32>,
 }
 
 /// The bridge.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use acton_proto::plain::{self, DownReason, Origin, ServerConfig, ServerEvent, SessionId};
 use acton_tap::Interface;
-use acton_udp::{Destination, Source, UdpSocket};
+use acton_udp::{Source, UdpSocket};
 
 use super::server::Plain;
 use super::server_worker::News;
@@ -102,7 +102,7 @@ impl ServerControl {
                 slot: id.index(),
                 name: address.to_string().into(),
                 address,
-                to: Destination::new(address, source, self.socket.is_ipv6()),
+                to: self.socket.destination(address, source),
                 by,
                 mode: Plain { address, last_frame: AtomicU64::new(0) },
             },
@@ -129,7 +129,7 @@ impl Control for ServerControl {
         self.machine.handle_control(now, news.from, news.control);
         self.settle(now, news.to);
         while let Some((to, control)) = self.machine.poll_transmit() {
-            let destination = Destination::new(to, news.to, self.socket.is_ipv6());
+            let destination = self.socket.destination(to, news.to);
             if let Err(error) = self.socket.send(&destination, control.as_bytes()) {
                 self.counters.add_unsent(&error);
                 log::debug!("answer to {to}: {error}");

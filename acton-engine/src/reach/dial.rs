@@ -171,7 +171,7 @@ impl<M: Send + 'static> Dial<M> {
     /// Where datagrams to the server go.
     pub(crate) fn destination(&self) -> Destination {
         match self.peer {
-            Some(peer) if !self.connected => Destination::new(peer, None, self.socket.is_ipv6()),
+            Some(peer) if !self.connected => self.socket.destination(peer, None),
             _ => Destination::connected(),
         }
     }

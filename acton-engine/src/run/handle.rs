@@ -184,13 +184,14 @@ fn tap_report(interface: &Interface, queues: usize) -> TapReport {
     }
 }
 
-fn socket_report(_socket: &UdpSocket, local: SocketAddr) -> SocketReport {
+fn socket_report(socket: &UdpSocket, local: SocketAddr) -> SocketReport {
+    let kernel = socket.kernel_statistics().ok();
     SocketReport {
         local,
-        kernel_drops: None,
-        receive_buffer: None,
-        receive_queued: None,
-        send_buffer: None,
-        send_queued: None,
+        kernel_drops: kernel.map(|kernel| kernel.dropped),
+        receive_buffer: kernel.map(|kernel| kernel.receive_buffer),
+        receive_queued: kernel.map(|kernel| kernel.receive_queued),
+        send_buffer: kernel.map(|kernel| kernel.send_buffer),
+        send_queued: kernel.map(|kernel| kernel.send_queued),
     }
 }

@@ -118,12 +118,13 @@ impl<S: Side> Worker<S> {
     fn take_reports(&mut self, now: Duration) {
         for _ in 0..REPORTS {
             let Some(report) = self.socket.take_report() else { return };
-            match report.max_payload {
-                Some((to, max_payload)) if self.hints.admits(now) => {
-                    self.side.path_hint(to, max_payload);
+            match (report.to, report.max_payload) {
+                (Some(to), Some(max_payload)) => {
+                    if self.hints.admits(now) {
+                        self.side.path_hint(to, max_payload);
+                    }
                 }
-                Some(_) => {}
-                None => self.network_error(&report.error, now),
+                _ => self.network_error(&report.error, now),
             }
         }
     }
@@ -142,7 +143,7 @@ impl<S: Side> Worker<S> {
         coalescer: &mut Coalescer,
     ) -> Result<(), Error> {
         let mut refusals = 0;
-        while let Err(error) = received.receive(self.socket.as_fd()) {
+        while let Err(error) = received.receive(&self.socket) {
             refusals += 1;
             match error.kind() {
                 ErrorKind::WouldBlock => return Ok(()),

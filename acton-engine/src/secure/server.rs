@@ -62,6 +62,10 @@ pub(crate) struct SecureAccess {
     pub(crate) key_log: Option<KeyLog>,
 }
 
+/// Where a datagram names its receiver, whose low bits are the worker: bytes from its first
+/// (docs/PROTOCOL.md, section 2).
+const RECEIVER_ID_AT: u16 = 4;
+
 /// Starts a server on a TAP, a socket and a bridge that are ready.
 pub(crate) fn start(
     settings: ServerSettings,
@@ -79,7 +83,9 @@ pub(crate) fn start(
     }
     if workers > 1 {
         // A session stays with one worker, whatever address it comes from.
-        sockets[0].steer_by_word(worker_bits).map_err(Error::system("steer datagrams"))?;
+        sockets[0]
+            .steer_by_word(RECEIVER_ID_AT, worker_bits)
+            .map_err(Error::system("steer datagrams"))?;
     }
     let directory = Arc::new(SecureDirectory::new());
     let strangers = Strangers::default();

@@ -211,7 +211,7 @@ impl ServerControl {
 
     fn destination(&self, path: Path) -> Destination {
         let source = path.local.map(|ip| Source::of(ip, path.remote));
-        Destination::new(path.remote, source, self.socket.is_ipv6())
+        self.socket.destination(path.remote, source)
     }
 
     fn follow(&mut self, now: Duration, event: ServerEvent) {
