@@ -37,7 +37,6 @@
 mod error;
 mod link;
 mod namespace;
-mod netlink;
 mod user;
 
 pub use error::Error;

@@ -5,12 +5,12 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 
+use acton_netlink::{Link, Socket};
 use nix::errno::Errno;
 
 use crate::error::Error;
 use crate::interface::Interface;
 use crate::name;
-use crate::netlink::{Link, Netlink};
 use crate::queue::Queue;
 use crate::sys::{self, Ifreq, IfreqCall};
 use crate::vnet::Offloads;
@@ -212,7 +212,7 @@ impl Builder {
     /// Says what a `TUNSETIFF` that failed means for `name`.
     fn refused(&self, name: &str, error: io::Error) -> Error {
         let name = name.to_owned();
-        let existing = || -> Option<Link> { Netlink::open().ok()?.link(&name).ok() };
+        let existing = || -> Option<Link> { Socket::open().ok()?.link(&name).ok() };
         if is(&error, Errno::EBUSY) {
             return if self.exclusive { Error::Exists { name } } else { Error::Busy { name } };
         }

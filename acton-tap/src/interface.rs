@@ -1,38 +1,18 @@
 //! The kernel's side of an interface: MAC, MTU, addresses, state, bridge.
 
-use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::OwnedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use acton_netlink::{Address, NewAddress, Socket, TapStatus};
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use pnet_base::MacAddr;
 
 use crate::error::Error;
 use crate::name;
-use crate::netlink::{Netlink, TapStatus};
 use crate::sys::{self, Ifreq, IfreqCall};
-
-/// An address of an interface.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub struct Address {
-    /// The address.
-    pub ip: IpAddr,
-    /// Bits of it that name the subnet.
-    pub prefix_len: u8,
-    /// The broadcast address; IPv6 has none.
-    pub broadcast: Option<Ipv4Addr>,
-}
-
-/// As in `192.0.2.1/24`.
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.ip, self.prefix_len)
-    }
-}
 
 /// Any network interface, by its name (netdevice(7)).
 ///
@@ -45,9 +25,7 @@ pub struct Interface {
     name: String,
     index: u32,
     inet: OwnedFd,
-    /// Missing where the kernel has no IPv6.
-    inet6: Option<OwnedFd>,
-    netlink: Mutex<Netlink>,
+    netlink: Mutex<Socket>,
 }
 
 impl Interface {
@@ -57,18 +35,13 @@ impl Interface {
     /// The name cannot be an interface's, or is none's.
     pub fn open(name: &str) -> Result<Self, Error> {
         name::check(name)?;
-        let open = |family| socket(family, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None);
         let failed = |error: io::Error| Error::os(name, "open a socket for it", error);
-        let inet6 = match open(AddressFamily::Inet6) {
-            Err(Errno::EAFNOSUPPORT) => None,
-            socket => Some(socket.map_err(|errno| failed(errno.into()))?),
-        };
+        let inet = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None);
         let mut interface = Self {
             name: name.to_owned(),
             index: 0,
-            inet: open(AddressFamily::Inet).map_err(|errno| failed(errno.into()))?,
-            inet6,
-            netlink: Mutex::new(Netlink::open().map_err(failed)?),
+            inet: inet.map_err(|errno| failed(errno.into()))?,
+            netlink: Mutex::new(Socket::open().map_err(failed)?),
         };
         let index = interface.get(IfreqCall::GetIndex, "find it")?.int();
         interface.index = index.cast_unsigned();
@@ -194,17 +167,13 @@ impl Interface {
     /// The prefix is longer than the address, the interface has the address already, or it has no
     /// IPv6 (its MTU is under 1,280, or sysctl disable_ipv6 is set).
     pub fn add_address(&self, ip: IpAddr, prefix_len: u8) -> Result<(), Error> {
-        let step = || format!("add {ip}/{prefix_len}");
+        let address = NewAddress::new(ip, prefix_len);
         match ip {
-            IpAddr::V4(ip) => {
-                self.add_ipv4_address(ip, prefix_len, usual_broadcast(ip, prefix_len))
-            }
-            IpAddr::V6(ip) => {
-                let request = Ifreq::inet6(ip, prefix_len, self.index);
-                self.inet6_call(IfreqCall::SetAddress, request)
-                    .map_err(|error| self.error(step(), error))
-                    .map_err(|e| e.advise(Errno::EACCES, "sysctl disable_ipv6 is set for it"))
-            }
+            IpAddr::V4(ip) => self.add(address.broadcast(usual_broadcast(ip, prefix_len))),
+            IpAddr::V6(_) => self
+                .add(address)
+                .map_err(|e| e.advise(Errno::EACCES, "sysctl disable_ipv6 is set for it"))
+                .map_err(|e| e.advise(Errno::EOPNOTSUPP, "this kernel has no IPv6")),
         }
     }
 
@@ -218,14 +187,14 @@ impl Interface {
         prefix_len: u8,
         broadcast: Option<Ipv4Addr>,
     ) -> Result<(), Error> {
-        let step = || format!("add {ip}/{prefix_len}");
-        if prefix_len > 32 {
-            return Err(self.error(step(), Errno::EINVAL.into()));
-        }
-        // Not by ioctl: SIOCSIFADDR gives it the prefix of its class first (10.0.0.0/8, with a
-        // route if the interface is up), and replaces the address that there is.
-        let result = self.netlink().add_ipv4(self.index, ip, prefix_len, broadcast);
-        result.map_err(|error| self.error(step(), error))
+        self.add(NewAddress::new(ip, prefix_len).broadcast(broadcast))
+    }
+
+    // Not by ioctl: SIOCSIFADDR gives an interface the prefix of an IPv4 address's class first
+    // (10.0.0.0/8, with a route if the interface is up), and replaces the address that there is.
+    fn add(&self, address: NewAddress) -> Result<(), Error> {
+        let result = self.netlink().add_address(self.index, &address);
+        result.map_err(|error| self.error(format!("add {address}"), error))
     }
 
     /// Takes an address away. With the first IPv4 address of a subnet its others of that subnet go
@@ -234,19 +203,8 @@ impl Interface {
     /// # Errors
     /// The interface has no such address with that prefix.
     pub fn remove_address(&self, ip: IpAddr, prefix_len: u8) -> Result<(), Error> {
-        let result = match ip {
-            IpAddr::V4(ip) => self.netlink().remove_ipv4(self.index, ip, prefix_len),
-            IpAddr::V6(ip) => {
-                let request = Ifreq::inet6(ip, prefix_len, self.index);
-                self.inet6_call(IfreqCall::RemoveAddress, request)
-            }
-        };
+        let result = self.netlink().remove_address(self.index, ip, prefix_len);
         result.map_err(|error| self.error(format!("remove {ip}/{prefix_len}"), error))
-    }
-
-    fn inet6_call(&self, call: IfreqCall, mut request: Ifreq) -> io::Result<()> {
-        let socket = self.inet6.as_ref().ok_or(Errno::EAFNOSUPPORT)?;
-        sys::ifreq(socket, call, &mut request)
     }
 
     /// The bridge that it is a port of.
@@ -254,15 +212,13 @@ impl Interface {
     /// # Errors
     /// The interface is gone.
     pub fn bridge(&self) -> Result<Option<String>, Error> {
-        let step = "read its bridge";
-        let link = self.netlink().link(&self.name).map_err(|error| self.error(step, error))?;
-        let Some(index) = link.master.filter(|_| link.master_kind == "bridge") else {
-            return Ok(None);
-        };
-        let mut request = Ifreq::new("").with(&index.to_ne_bytes());
-        sys::ifreq(&self.inet, IfreqCall::GetName, &mut request)
-            .map_err(|error| self.error(step, error))?;
-        Ok(Some(request.name()))
+        let mut netlink = self.netlink();
+        let bridge = netlink.link(&self.name).and_then(|link| match link.master {
+            Some(index) if link.master_kind == "bridge" => netlink.link_by_index(index).map(Some),
+            _ => Ok(None),
+        });
+        let bridge = bridge.map_err(|error| self.error("read its bridge", error))?;
+        Ok(bridge.map(|bridge| bridge.name))
     }
 
     /// Makes it a port of the Linux bridge `bridge` (`SIOCBRADDIF`).
@@ -321,7 +277,7 @@ impl Interface {
         sys::ifreq(&self.inet, call, &mut request).map_err(|error| self.error(step(), error))
     }
 
-    fn netlink(&self) -> MutexGuard<'_, Netlink> {
+    fn netlink(&self) -> MutexGuard<'_, Socket> {
         // A request that a panic cut off leaves only answers that the next one skips.
         self.netlink.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -46,17 +46,16 @@ mod builder;
 mod error;
 mod interface;
 mod name;
-mod netlink;
 pub mod offload;
 mod queue;
 #[allow(unsafe_code, reason = "the system calls that have no safe wrapper")]
 mod sys;
 mod vnet;
 
+pub use acton_netlink::{Address, TapStatus};
 pub use builder::{Builder, Tap};
 pub use error::Error;
-pub use interface::{Address, Interface};
-pub use netlink::TapStatus;
+pub use interface::Interface;
 pub use pnet_base::MacAddr;
 pub use queue::{Queue, Stop};
 pub use vnet::{Checksum, Gso, GsoKind, Offloads, VnetHeader, VnetHeaderError};

@@ -4,7 +4,6 @@
 //! caller can pair a code with a wrong argument.
 
 use std::io;
-use std::net::Ipv6Addr;
 use std::os::fd::{AsFd, AsRawFd};
 
 use nix::errno::Errno;
@@ -30,7 +29,6 @@ pub(crate) struct Ifreq {
 struct Value([u8; VALUE]);
 
 const _: () = assert!(size_of::<Ifreq>() == size_of::<libc::ifreq>());
-const _: () = assert!(size_of::<Ifreq>() >= size_of::<libc::in6_ifreq>());
 const _: () = assert!(align_of::<Ifreq>() >= align_of::<libc::ifreq>());
 
 impl Ifreq {
@@ -40,15 +38,6 @@ impl Ifreq {
         let length = name.len().min(libc::IFNAMSIZ - 1);
         request.name[..length].copy_from_slice(&name.as_bytes()[..length]);
         request
-    }
-
-    /// `struct in6_ifreq` of linux/ipv6.h, which `AF_INET6` sockets take in place of `ifreq`: the
-    /// address where the name would be, then the prefix length and the index.
-    pub(crate) fn inet6(ip: Ipv6Addr, prefix_len: u8, index: u32) -> Self {
-        let mut value = [0; 8];
-        value[..4].copy_from_slice(&u32::from(prefix_len).to_ne_bytes());
-        value[4..].copy_from_slice(&index.to_ne_bytes());
-        Self { name: ip.octets(), value: Value([0; VALUE]) }.with(&value)
     }
 
     /// With the union's first bytes set; no member is longer than the union.
@@ -80,22 +69,18 @@ impl Ifreq {
     }
 }
 
-/// Requests whose argument is a `struct ifreq` (`SetAddress` and `RemoveAddress` on an `AF_INET6`
-/// socket: the shorter `struct in6_ifreq`).
+/// Requests whose argument is a `struct ifreq`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum IfreqCall {
     GetFlags,
     SetFlags,
     GetIndex,
-    GetName,
     GetMac,
     SetMac,
     GetMtu,
     SetMtu,
     GetTxQueueLen,
     SetTxQueueLen,
-    SetAddress,
-    RemoveAddress,
     BridgeAdd,
     BridgeRemove,
     TunAttach,
@@ -109,15 +94,12 @@ impl IfreqCall {
             Self::GetFlags => libc::SIOCGIFFLAGS as libc::Ioctl,
             Self::SetFlags => libc::SIOCSIFFLAGS as libc::Ioctl,
             Self::GetIndex => libc::SIOCGIFINDEX as libc::Ioctl,
-            Self::GetName => libc::SIOCGIFNAME as libc::Ioctl,
             Self::GetMac => libc::SIOCGIFHWADDR as libc::Ioctl,
             Self::SetMac => libc::SIOCSIFHWADDR as libc::Ioctl,
             Self::GetMtu => libc::SIOCGIFMTU as libc::Ioctl,
             Self::SetMtu => libc::SIOCSIFMTU as libc::Ioctl,
             Self::GetTxQueueLen => libc::SIOCGIFTXQLEN as libc::Ioctl,
             Self::SetTxQueueLen => libc::SIOCSIFTXQLEN as libc::Ioctl,
-            Self::SetAddress => libc::SIOCSIFADDR as libc::Ioctl,
-            Self::RemoveAddress => libc::SIOCDIFADDR as libc::Ioctl,
             Self::BridgeAdd => SIOCBRADDIF,
             Self::BridgeRemove => SIOCBRDELIF,
             Self::TunAttach => libc::TUNSETIFF,

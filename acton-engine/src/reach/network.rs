@@ -1,26 +1,25 @@
 //! Tells when this host's network has changed.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::thread;
 use std::time::Duration;
 
+use acton_netlink::{Group, Subscription};
 use acton_tap::Stop;
-use netlink_sys::protocols::NETLINK_ROUTE;
-use netlink_sys::{Socket, SocketAddr};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{MsgFlags, recv};
 
-/// What rtnetlink(7) tells of: links, addresses, routes and what chooses among tables of routes.
-const GROUPS: [u32; 7] = [
-    libc::RTNLGRP_LINK,
-    libc::RTNLGRP_IPV4_IFADDR,
-    libc::RTNLGRP_IPV4_ROUTE,
-    libc::RTNLGRP_IPV4_RULE,
-    libc::RTNLGRP_IPV6_IFADDR,
-    libc::RTNLGRP_IPV6_ROUTE,
-    libc::RTNLGRP_IPV6_RULE,
+/// What can change the way to the server: links, addresses, routes and what chooses among tables of
+/// routes.
+const GROUPS: [Group; 7] = [
+    Group::Link,
+    Group::Ipv4Address,
+    Group::Ipv4Route,
+    Group::Ipv4Rule,
+    Group::Ipv6Address,
+    Group::Ipv6Route,
+    Group::Ipv6Rule,
 ];
 /// A change rarely comes alone: an address goes with its routes, and others come. How long to wait
 /// for the rest.
@@ -41,14 +40,12 @@ impl NetworkWatch {
     /// # Errors
     /// Those of a netlink socket, an eventfd or a thread that cannot be made.
     pub(crate) fn start(changed: impl Fn() -> bool + Send + 'static) -> io::Result<Self> {
-        let mut socket = Socket::new(NETLINK_ROUTE)?;
-        socket.bind(&SocketAddr::new(0, 0))?;
-        GROUPS.iter().try_for_each(|&group| socket.add_membership(group))?;
+        let changes = Subscription::new(&GROUPS)?;
         let stop = Stop::new()?;
         let watch = Self { stop: stop.clone() };
         thread::Builder::new()
             .name("acton-network".to_owned())
-            .spawn(move || watch_until(&stop, &socket, changed))?;
+            .spawn(move || watch_until(&stop, &changes, changed))?;
         Ok(watch)
     }
 }
@@ -60,13 +57,15 @@ impl Drop for NetworkWatch {
     }
 }
 
-fn watch_until(stop: &Stop, socket: &Socket, changed: impl Fn() -> bool) {
-    while wait(stop, Some(socket), PollTimeout::NONE) {
+fn watch_until(stop: &Stop, changes: &Subscription, changed: impl Fn() -> bool) {
+    while wait(stop, Some(changes), PollTimeout::NONE) {
         if !pause(stop, SETTLE) {
             return;
         }
         // First what was told, then the call: what changes from here on is told again.
-        while matches!(forget(socket), Ok(_) | Err(Errno::ENOBUFS | Errno::EINTR)) {}
+        if changes.discard().is_err() {
+            return;
+        }
         loop {
             let told = changed();
             if !pause(stop, REST) {
@@ -79,22 +78,16 @@ fn watch_until(stop: &Stop, socket: &Socket, changed: impl Fn() -> bool) {
     }
 }
 
-/// Takes a message and looks at nothing but that it was there. ENOBUFS says that there were more
-/// than the kernel kept.
-fn forget(socket: &Socket) -> nix::Result<usize> {
-    recv(socket.as_raw_fd(), &mut [0; 8], MsgFlags::MSG_DONTWAIT)
-}
-
 /// Waits for some time; `false` if it was stopped.
 fn pause(stop: &Stop, time: Duration) -> bool {
     wait(stop, None, PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX))
 }
 
 /// Waits until there is something to read or the time is over; `false` if it was stopped.
-fn wait(stop: &Stop, socket: Option<&Socket>, timeout: PollTimeout) -> bool {
+fn wait(stop: &Stop, changes: Option<&Subscription>, timeout: PollTimeout) -> bool {
     let fd = |fd| PollFd::new(fd, PollFlags::POLLIN);
     let mut fds = vec![fd(stop.as_fd())];
-    fds.extend(socket.map(|socket| fd(socket.as_fd())));
+    fds.extend(changes.map(|changes| fd(changes.as_fd())));
     loop {
         match poll(&mut fds, timeout) {
             Err(Errno::EINTR) => {}

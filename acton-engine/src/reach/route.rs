@@ -1,14 +1,9 @@
 //! The way to the server, as this host's routing has it.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
-use netlink_packet_core::{NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
-use netlink_packet_route::link::{LinkAttribute, LinkMessage};
-use netlink_packet_route::route::{RouteAttribute, RouteMessage};
-use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
-use netlink_sys::protocols::NETLINK_ROUTE;
-use netlink_sys::{Socket, SocketAddr as NetlinkAddr};
+use acton_netlink::Socket;
 
 /// Bytes of an IP header and a UDP header.
 const HEADERS_V4: u32 = 20 + 8;
@@ -19,7 +14,7 @@ const HEADERS_V6: u32 = 40 + 8;
 pub(crate) struct Route {
     /// Interface, gateway and source address. With any of them the server may see another address
     /// of ours.
-    way: Vec<RouteAttribute>,
+    way: acton_netlink::Route,
     /// The largest UDP payload that the interface carries, in bytes.
     pub(crate) pmtu: u16,
 }
@@ -35,74 +30,22 @@ impl Route {
     /// Where no route leads there, or those of a netlink socket.
     pub(crate) fn to(remote: SocketAddr) -> io::Result<Self> {
         let ip = remote.ip().to_canonical();
-        let (family, bits, headers) = match ip {
-            IpAddr::V4(_) => (AddressFamily::Inet, 32, HEADERS_V4),
-            IpAddr::V6(_) => (AddressFamily::Inet6, 128, HEADERS_V6),
-        };
-        let mut request = RouteMessage::default();
-        request.header.address_family = family;
-        request.header.destination_prefix_length = bits;
-        request.attributes.push(RouteAttribute::Destination(ip.into()));
-        if let SocketAddr::V6(v6) = remote
-            && v6.scope_id() != 0
-        {
-            request.attributes.push(RouteAttribute::Oif(v6.scope_id()));
-        }
-        let answer = ask(RouteNetlinkMessage::GetRoute(request))?;
-        let RouteNetlinkMessage::NewRoute(mut route) = answer else { return Err(unexpected()) };
-        route.attributes.retain(|attribute| {
-            use RouteAttribute::{Gateway, Oif, PrefSource, Via};
-            matches!(attribute, Oif(_) | Gateway(_) | Via(_) | PrefSource(_))
-        });
-        let interface = route.attributes.iter().find_map(|attribute| match attribute {
-            RouteAttribute::Oif(index) => Some(*index),
+        let headers = if ip.is_ipv4() { HEADERS_V4 } else { HEADERS_V6 };
+        let scope = match remote {
+            SocketAddr::V6(v6) if v6.scope_id() != 0 => Some(v6.scope_id()),
             _ => None,
-        });
-        let mtu = mtu(interface.ok_or_else(unexpected)?)?;
+        };
+        let mut netlink = Socket::open()?;
+        let way = netlink.route_to(ip, scope)?;
+        let mtu = netlink.link_by_index(way.interface)?.mtu;
         let pmtu = u16::try_from(mtu.saturating_sub(headers)).unwrap_or(u16::MAX);
-        Ok(Self { way: route.attributes, pmtu })
+        Ok(Self { way, pmtu })
     }
-}
-
-/// The largest IP packet that an interface carries, in bytes.
-fn mtu(interface: u32) -> io::Result<u32> {
-    let mut request = LinkMessage::default();
-    request.header.index = interface;
-    let answer = ask(RouteNetlinkMessage::GetLink(request))?;
-    let RouteNetlinkMessage::NewLink(link) = answer else { return Err(unexpected()) };
-    let mtu = link.attributes.iter().find_map(|attribute| match attribute {
-        LinkAttribute::Mtu(mtu) => Some(*mtu),
-        _ => None,
-    });
-    mtu.ok_or_else(unexpected)
-}
-
-/// One question to rtnetlink(7) that has one answer.
-fn ask(question: RouteNetlinkMessage) -> io::Result<RouteNetlinkMessage> {
-    let mut header = NetlinkHeader::default();
-    header.flags = NLM_F_REQUEST;
-    let mut message = NetlinkMessage::new(header, NetlinkPayload::from(question));
-    message.finalize();
-    let mut bytes = vec![0; message.buffer_len()];
-    message.serialize(&mut bytes);
-    let socket = Socket::new(NETLINK_ROUTE)?;
-    socket.connect(&NetlinkAddr::new(0, 0))?;
-    socket.send(&bytes, 0)?;
-    let (answer, _) = socket.recv_from_full()?;
-    match NetlinkMessage::deserialize(&answer).map_err(io::Error::other)?.payload {
-        NetlinkPayload::InnerMessage(message) => Ok(message),
-        NetlinkPayload::Error(error) => Err(error.to_io()),
-        _ => Err(unexpected()),
-    }
-}
-
-fn unexpected() -> io::Error {
-    io::Error::other("rtnetlink answered something else than it was asked")
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::UdpSocket;
+    use std::net::{IpAddr, UdpSocket};
 
     use super::*;
 

@@ -1,0 +1,250 @@
+//! Interfaces: what they are, and veth pairs.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use pnet_base::MacAddr;
+
+use crate::Socket;
+use crate::message::{Attributes, Request, number, text};
+
+/// Bytes of `struct ifinfomsg` (linux/rtnetlink.h).
+const FIXED: usize = 16;
+
+/// `IFLA_TUN_*` of linux/if_link.h.
+const TUN_OWNER: u16 = 1;
+const TUN_GROUP: u16 = 2;
+const TUN_TYPE: u16 = 3;
+const TUN_VNET_HDR: u16 = 5;
+const TUN_PERSIST: u16 = 6;
+const TUN_MULTI_QUEUE: u16 = 7;
+const TUN_NUM_QUEUES: u16 = 8;
+const TUN_NUM_DISABLED_QUEUES: u16 = 9;
+
+/// `VETH_INFO_PEER` of linux/veth.h.
+const VETH_INFO_PEER: u16 = 1;
+
+/// What the kernel tells about an interface.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Link {
+    /// Its index, by which the kernel knows it for life.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// Whether it was set up.
+    pub up: bool,
+    /// Its MAC address, if it has one.
+    pub mac: Option<MacAddr>,
+    /// Bytes of an IP packet.
+    pub mtu: u32,
+    /// What kind of virtual interface it is (`veth`, `bridge`, `tun`); empty for other ones.
+    pub kind: String,
+    /// The index of the bridge, bond or other interface that it is a port of.
+    pub master: Option<u32>,
+    /// The kind of that interface; empty without one.
+    pub master_kind: String,
+    /// Its state as a TAP, if it is one.
+    pub tap: Option<TapStatus>,
+}
+
+/// What the kernel tells about a TAP.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TapStatus {
+    /// The user that may attach without `CAP_NET_ADMIN`.
+    pub owner: Option<u32>,
+    /// The group whose members may attach without `CAP_NET_ADMIN`.
+    pub group: Option<u32>,
+    /// Whether it stays when its last queue closes.
+    pub persist: bool,
+    /// Whether frames are preceded by a virtio-net header (`IFF_VNET_HDR`).
+    pub vnet_header: bool,
+    /// Whether it can have several queues.
+    pub multi_queue: bool,
+    /// Queues that are attached; 0 without `multi_queue`, where the kernel does not tell.
+    pub queues: u32,
+    /// Queues that are detached and still open.
+    pub detached_queues: u32,
+}
+
+/// An interface that is to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "nothing is made before `Socket::add_veth`"]
+pub struct NewLink {
+    name: String,
+    mtu: Option<u32>,
+    mac: Option<MacAddr>,
+}
+
+impl NewLink {
+    /// An interface with the kernel's defaults: its kind's MTU and a random MAC address.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), mtu: None, mac: None }
+    }
+
+    /// Sets its MTU, in bytes of an IP packet.
+    pub fn mtu(mut self, mtu: impl Into<Option<u32>>) -> Self {
+        self.mtu = mtu.into();
+        self
+    }
+
+    /// Sets its MAC address.
+    pub fn mac(mut self, mac: impl Into<Option<MacAddr>>) -> Self {
+        self.mac = mac.into();
+        self
+    }
+
+    fn push(&self, request: &mut Request) {
+        request.push_text(libc::IFLA_IFNAME, &self.name);
+        if let Some(mtu) = self.mtu {
+            request.push(libc::IFLA_MTU, &mtu.to_ne_bytes());
+        }
+        if let Some(mac) = self.mac {
+            request.push(libc::IFLA_ADDRESS, &mac.octets());
+        }
+    }
+}
+
+impl Socket {
+    /// The interface called `name`.
+    ///
+    /// # Errors
+    /// `ENODEV`: there is none.
+    pub fn link(&mut self, name: &str) -> io::Result<Link> {
+        // The kernel would say ERANGE to the one, and look for what comes before the other.
+        if name.len() >= libc::IFNAMSIZ || name.contains('\0') {
+            return Err(io::Error::from_raw_os_error(libc::ENODEV));
+        }
+        let mut request = Request::new(libc::RTM_GETLINK, 0, &fixed(0, 0));
+        request.push_text(libc::IFLA_IFNAME, name);
+        self.ask(request, parse)
+    }
+
+    /// The interface with that index.
+    ///
+    /// # Errors
+    /// `ENODEV`: there is none.
+    pub fn link_by_index(&mut self, index: u32) -> io::Result<Link> {
+        self.ask(Request::new(libc::RTM_GETLINK, 0, &fixed(index, 0)), parse)
+    }
+
+    /// Sets interface `index` up, which it may be already.
+    ///
+    /// # Errors
+    /// `ENODEV`, `EPERM`, and what its driver has against it.
+    pub fn set_up(&mut self, index: u32) -> io::Result<()> {
+        self.request(Request::new(libc::RTM_SETLINK, 0, &fixed(index, libc::IFF_UP as u32)))
+    }
+
+    /// Makes a pair of veth(4), both ends down: `peer` in the network namespace that
+    /// `peer_namespace` is a descriptor of, or in this one.
+    ///
+    /// # Errors
+    /// `EEXIST`: a name is taken. `EINVAL`, `ERANGE`, `EADDRNOTAVAIL`: a name, the MTU or a MAC
+    /// address is none. `EPERM`.
+    pub fn add_veth(
+        &mut self,
+        link: &NewLink,
+        peer: &NewLink,
+        peer_namespace: Option<BorrowedFd<'_>>,
+    ) -> io::Result<()> {
+        let flags = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
+        let mut request = Request::new(libc::RTM_NEWLINK, flags, &fixed(0, 0));
+        link.push(&mut request);
+        request.nest(libc::IFLA_LINKINFO, |request| {
+            request.push_text(libc::IFLA_INFO_KIND, "veth");
+            request.nest(libc::IFLA_INFO_DATA, |request| {
+                request.nest(VETH_INFO_PEER, |request| {
+                    request.extend(&fixed(0, 0));
+                    peer.push(request);
+                    if let Some(namespace) = peer_namespace {
+                        // The kernel looks the number up in the table of the process that sends
+                        // the request: this one.
+                        let fd = namespace.as_raw_fd().to_ne_bytes();
+                        request.push(libc::IFLA_NET_NS_FD, &fd);
+                    }
+                });
+            });
+        });
+        self.request(request)
+    }
+}
+
+/// `struct ifinfomsg` for an interface, with flags (`IFF_*`) that are to be set.
+fn fixed(index: u32, flags: u32) -> [u8; FIXED] {
+    let mut fixed = [0; FIXED];
+    fixed[4..8].copy_from_slice(&index.to_ne_bytes());
+    fixed[8..12].copy_from_slice(&flags.to_ne_bytes());
+    fixed[12..].copy_from_slice(&flags.to_ne_bytes());
+    fixed
+}
+
+fn parse(body: &[u8]) -> Option<Link> {
+    let flags = number(body.get(8..)?)?;
+    let mut link = Link {
+        index: number(body.get(4..)?)?,
+        up: flags & libc::IFF_UP as u32 != 0,
+        ..Link::default()
+    };
+    for (kind, value) in Attributes::after(FIXED, body) {
+        match kind {
+            libc::IFLA_IFNAME => link.name = text(value),
+            libc::IFLA_ADDRESS => {
+                link.mac = <[u8; 6]>::try_from(value).ok().map(MacAddr::from);
+            }
+            libc::IFLA_MTU => link.mtu = number(value)?,
+            libc::IFLA_MASTER => link.master = number(value),
+            libc::IFLA_LINKINFO => {
+                for (kind, value) in Attributes::after(0, value) {
+                    match kind {
+                        libc::IFLA_INFO_KIND => link.kind = text(value),
+                        libc::IFLA_INFO_SLAVE_KIND => link.master_kind = text(value),
+                        // The data follows its kind, and only TUN's kind has these.
+                        libc::IFLA_INFO_DATA if link.kind == "tun" => link.tap = parse_tap(value),
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    Some(link)
+}
+
+/// `None` for a TUN (layer 3) interface.
+fn parse_tap(data: &[u8]) -> Option<TapStatus> {
+    let mut status = TapStatus::default();
+    for (kind, value) in Attributes::after(0, data) {
+        let on = value.first() == Some(&1);
+        match kind {
+            TUN_OWNER => status.owner = number(value),
+            TUN_GROUP => status.group = number(value),
+            TUN_TYPE if value.first().copied() != Some(libc::IFF_TAP as u8) => return None,
+            TUN_VNET_HDR => status.vnet_header = on,
+            TUN_PERSIST => status.persist = on,
+            TUN_MULTI_QUEUE => status.multi_queue = on,
+            TUN_NUM_QUEUES => status.queues = number(value).unwrap_or(0),
+            TUN_NUM_DISABLED_QUEUES => status.detached_queues = number(value).unwrap_or(0),
+            _ => {}
+        }
+    }
+    Some(status)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_parsers_panic(
+            bytes in proptest::collection::vec(any::<u8>(), 0..200),
+        ) {
+            prop_assert!(parse(&bytes).is_none() || bytes.len() >= 12);
+            parse_tap(&bytes);
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! One request after the other, each with its answers.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, socket,
+};
+use nix::unistd::write;
+
+use crate::message::{Messages, Request, number};
+
+/// Bytes of a read: the kernel fills a datagram of a dump with up to 32 KiB (net/netlink/af_netlink.c).
+const ROOM: usize = 1 << 15;
+
+/// A socket to ask rtnetlink of one network namespace.
+///
+/// It is that of the thread that opens it, whatever thread uses it afterwards.
+#[derive(Debug)]
+pub struct Socket {
+    socket: OwnedFd,
+    sequence: u32,
+}
+
+impl Socket {
+    /// Opens a socket of the calling thread's network namespace.
+    ///
+    /// # Errors
+    /// There are too many open files, or this kind of socket is forbidden here.
+    pub fn open() -> io::Result<Self> {
+        Ok(Self { socket: bound(SockFlag::empty(), 0)?, sequence: 0 })
+    }
+
+    /// Asks for a change, which the kernel makes or refuses.
+    pub(crate) fn request(&mut self, request: Request) -> io::Result<()> {
+        self.transact(request, |_| {}).map(drop)
+    }
+
+    /// Asks a question that has one answer.
+    pub(crate) fn ask<T>(
+        &mut self,
+        request: Request,
+        parse: impl Fn(&[u8]) -> Option<T>,
+    ) -> io::Result<T> {
+        let mut found = None;
+        self.transact(request, |body| found = parse(body))?;
+        found.ok_or_else(unexpected)
+    }
+
+    /// Asks for the list of all there is of a kind, again where it changed meanwhile, and keeps
+    /// what `parse` makes something of.
+    pub(crate) fn dump<T>(
+        &mut self,
+        request: impl Fn() -> Request,
+        parse: impl Fn(&[u8]) -> Option<T>,
+    ) -> io::Result<Vec<T>> {
+        loop {
+            let mut found = Vec::new();
+            if self.transact(request(), |body| found.extend(parse(body)))? == Answers::Whole {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Sends a request and hands the body of each answer to `answer`, until the kernel
+    /// acknowledges or the dump is done.
+    fn transact(
+        &mut self,
+        mut request: Request,
+        mut answer: impl FnMut(&[u8]),
+    ) -> io::Result<Answers> {
+        self.sequence = self.sequence.wrapping_add(1);
+        write(&self.socket, request.bytes(self.sequence))?;
+        let mut buffer = vec![0; ROOM];
+        let mut answers = Answers::Whole;
+        loop {
+            // With MSG_TRUNC the length is that of the datagram, also where it is cut.
+            let length = match recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::MSG_TRUNC) {
+                Err(Errno::EINTR) => continue,
+                length => length?,
+            };
+            // What was not read may be the end that this waits for.
+            let datagram = buffer.get(..length).ok_or_else(unexpected)?;
+            for message in Messages(datagram) {
+                if message.sequence != self.sequence {
+                    continue; // left over from a request that failed half-way
+                }
+                if message.flags & libc::NLM_F_DUMP_INTR as u16 != 0 {
+                    answers = Answers::Changed;
+                }
+                match libc::c_int::from(message.kind) {
+                    libc::NLMSG_ERROR | libc::NLMSG_DONE => {
+                        return match number(message.body).unwrap_or(0).cast_signed() {
+                            0 => Ok(answers),
+                            code => Err(io::Error::from_raw_os_error(code.saturating_neg())),
+                        };
+                    }
+                    _ => answer(message.body),
+                }
+            }
+        }
+    }
+}
+
+fn unexpected() -> io::Error {
+    io::Error::other("rtnetlink answered something else than it was asked")
+}
+
+/// Whether the answers to one request fit together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answers {
+    Whole,
+    /// What they list changed while they were on their way (`NLM_F_DUMP_INTR`).
+    Changed,
+}
+
+/// A socket that hears the multicast groups whose bits are set (`struct sockaddr_nl`).
+pub(crate) fn bound(flags: SockFlag, groups: u32) -> io::Result<OwnedFd> {
+    let socket = socket(
+        AddressFamily::Netlink,
+        SockType::Raw,
+        flags | SockFlag::SOCK_CLOEXEC,
+        SockProtocol::NetlinkRoute,
+    )?;
+    bind(socket.as_raw_fd(), &NetlinkAddr::new(0, groups))?;
+    Ok(socket)
+}
