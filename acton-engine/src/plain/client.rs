@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
+use acton_frame::Headers;
 use acton_proto::plain::{self, ClientConfig, ClientEvent, Control, Datagram};
 use acton_tap::offload::Trust;
 
@@ -118,7 +119,7 @@ impl Side for ClientSide {
             Ok(Datagram::Frame(frame)) => {
                 self.link.last_frame.store(now.as_nanos() as u64, Ordering::Relaxed);
                 if self.link.connected.load(Ordering::Relaxed) {
-                    tap.write(frame, Trust::Verify);
+                    tap.write(frame, &Headers::parse(frame), Trust::Verify);
                 } else {
                     self.counters.add(Counter::NoSession, 1);
                 }

@@ -8,6 +8,7 @@ use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use acton_bridge::Bridge;
+use acton_frame::Headers;
 use acton_proto::plain::{
     self, Control, Datagram, DownReason, Origin, ServerConfig, ServerEvent, SessionId,
 };
@@ -166,8 +167,9 @@ impl Side for ServerSide {
             return self.counters.add(Counter::NoSession, 1);
         };
         client.last_frame.store(now.as_nanos() as u64, Ordering::Relaxed);
-        if self.router.admit(client.id, frame, now) {
-            tap.write(frame, Trust::Verify);
+        let headers = Headers::parse(frame);
+        if self.router.admit(client.id, &headers, now) {
+            tap.write(frame, &headers, Trust::Verify);
         }
     }
 

@@ -6,7 +6,8 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use acton_tap::offload::{Batch, Coalescer, SuperFrame, Trust, partial_checksum};
+use acton_frame::Headers;
+use acton_tap::offload::{Batch, Coalescer, SuperFrame, Trust, partial_checksum_parsed};
 use acton_tap::{Checksum, Offloads, Queue, Stop, VnetHeader};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -94,10 +95,10 @@ impl Output<'_> {
 /// A worker's way out to the TAP.
 pub(crate) trait TapSink<'f> {
     /// Has one frame written, joined to others where the kernel takes that.
-    fn write(&mut self, frame: &'f [u8], trust: Trust);
+    fn write(&mut self, frame: &'f [u8], headers: &Headers, trust: Trust);
 
     /// Writes a frame that does not stay, after all that came before it.
-    fn write_now(&mut self, frame: &[u8], trust: Trust);
+    fn write_now(&mut self, frame: &[u8], headers: &Headers, trust: Trust);
 }
 
 /// Writes super-frames and frames to a TAP, and counts.
@@ -129,9 +130,9 @@ impl<'a> TapWriter<'a> {
     }
 
     /// Writes one frame.
-    pub(crate) fn write_one(&mut self, frame: &[u8], trust: Trust) {
+    pub(crate) fn write_one(&mut self, frame: &[u8], headers: &Headers, trust: Trust) {
         let checksum = match trust {
-            Trust::Partial => match partial_checksum(frame) {
+            Trust::Partial => match partial_checksum_parsed(headers) {
                 Some(checksum) => checksum,
                 None => return self.counters.add(Counter::NoChecksum, 1),
             },
@@ -169,14 +170,14 @@ struct Joining<'c, 'f, S: FnMut(&SuperFrame<'_>)> {
 }
 
 impl<'f, S: FnMut(&SuperFrame<'_>)> TapSink<'f> for Joining<'_, 'f, S> {
-    fn write(&mut self, frame: &'f [u8], trust: Trust) {
-        if self.batch.push(frame, trust).is_err() {
+    fn write(&mut self, frame: &'f [u8], headers: &Headers, trust: Trust) {
+        if self.batch.push_parsed(frame, headers, trust).is_err() {
             self.counters.add(Counter::NoChecksum, 1);
         }
     }
 
-    fn write_now(&mut self, frame: &[u8], trust: Trust) {
-        if self.batch.pass(frame, trust).is_err() {
+    fn write_now(&mut self, frame: &[u8], headers: &Headers, trust: Trust) {
+        if self.batch.pass_parsed(frame, headers, trust).is_err() {
             self.counters.add(Counter::NoChecksum, 1);
         }
     }

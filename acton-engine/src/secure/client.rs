@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
+use acton_frame::Headers;
 use acton_proto::client::{Client, ClientConfig, ClientEvent, DownReason};
 use acton_proto::handshake::SystemRandom;
 use acton_proto::session::{Content, KeyLog, Keys};
@@ -193,8 +194,9 @@ impl Side for ClientSide {
             Ok(Content::Frames(frames)) => {
                 count_bundle(&self.counters, &frames);
                 for mut frame in frames {
-                    if pass_mark(arrival, keys, &mut frame, &self.counters) {
-                        deliver(frame, tap);
+                    let headers = Headers::parse(frame.bytes());
+                    if pass_mark(arrival, keys, &mut frame, &headers, &self.counters) {
+                        deliver(frame, &headers, tap);
                     }
                 }
             }
@@ -266,7 +268,8 @@ impl ClientControl {
                     }
                     count_bundle(&self.counters, &frames);
                     for frame in frames {
-                        self.tap.write(frame.bytes(), trust(&frame), &self.counters);
+                        let headers = Headers::parse(frame.bytes());
+                        self.tap.write(frame.bytes(), &headers, trust(&frame), &self.counters);
                     }
                     if connected {
                         self.follow_route(now);

@@ -12,6 +12,7 @@ use std::io;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use acton_frame::Headers;
 use acton_proto::handshake::Secret;
 use acton_proto::session::{Frame, Frames, Keys, OpenError};
 use acton_proto::wire::{Caps, HEADER_LEN, Key};
@@ -80,21 +81,27 @@ fn count_bundle(counters: &Counters, frames: &Frames<'_>) {
 }
 
 /// Writes a frame that was opened, from where it lies.
-fn deliver<'d>(frame: Frame<'d>, tap: &mut impl TapSink<'d>) {
+fn deliver<'d>(frame: Frame<'d>, headers: &Headers, tap: &mut impl TapSink<'d>) {
     let trust = trust(&frame);
     match frame.into_bytes() {
-        Cow::Borrowed(bytes) => tap.write(bytes, trust),
-        Cow::Owned(bytes) => tap.write_now(&bytes, trust),
+        Cow::Borrowed(bytes) => tap.write(bytes, headers, trust),
+        Cow::Owned(bytes) => tap.write_now(&bytes, headers, trust),
     }
 }
 
 /// Passes on to a frame what its datagram met on its way. False where the frame must be dropped for
 /// it, which is counted.
-fn pass_mark(arrival: &Arrival, keys: &Keys, frame: &mut Frame<'_>, counters: &Counters) -> bool {
+fn pass_mark(
+    arrival: &Arrival,
+    keys: &Keys,
+    frame: &mut Frame<'_>,
+    headers: &Headers,
+    counters: &Counters,
+) -> bool {
     if arrival.ecn != ecn::CE || !keys.setup().caps.contains(Caps::ECN) {
         return true;
     }
-    let marked = ecn::mark(frame.bytes_mut());
+    let marked = ecn::mark(headers, frame.bytes_mut());
     match marked {
         Ok(true) => counters.add(Counter::EcnMarked, 1),
         Ok(false) => {}

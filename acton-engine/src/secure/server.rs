@@ -7,6 +7,7 @@ use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use acton_bridge::Bridge;
+use acton_frame::Headers;
 use acton_proto::handshake::SystemRandom;
 use acton_proto::server::{
     Clients as Policy, DownReason, Notice, Path, RefusedReason, Server, ServerConfig, ServerEvent,
@@ -252,10 +253,11 @@ impl Side for ServerSide {
                     return counters.add(Counter::NoSession, frames.len() as u64);
                 }
                 for mut frame in frames {
-                    if router.admit(leaf, frame.bytes(), now)
-                        && pass_mark(arrival, keys, &mut frame, counters)
+                    let headers = Headers::parse(frame.bytes());
+                    if router.admit(leaf, &headers, now)
+                        && pass_mark(arrival, keys, &mut frame, &headers, counters)
                     {
-                        deliver(frame, tap);
+                        deliver(frame, &headers, tap);
                     }
                 }
             }
@@ -372,8 +374,10 @@ impl ServerControl {
                     self.settle();
                     let leaf = self.ports.current(id.0 as usize);
                     for frame in frames {
-                        if self.router.admit(leaf, frame.bytes(), now) {
-                            self.tap.write(frame.bytes(), trust(&frame), &self.counters);
+                        let headers = Headers::parse(frame.bytes());
+                        if self.router.admit(leaf, &headers, now) {
+                            let trust = trust(&frame);
+                            self.tap.write(frame.bytes(), &headers, trust, &self.counters);
                         }
                     }
                 } else if let Some(header) = header {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use acton_bridge::{Bridge, FromLeaf, FromRoot, Learned};
+use acton_frame::{Ethernet, Headers};
 
 use crate::frames::batch::FrameBatch;
 use crate::observe::counters::{Counter, Counters};
@@ -24,8 +25,8 @@ pub(crate) struct Router {
 struct Admitted {
     leaf: LeafId,
     at: Duration,
-    /// Both addresses and a VLAN tag: what the bridge goes by.
-    start: [u8; 16],
+    /// What the bridge goes by.
+    ethernet: Ethernet,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,8 +56,9 @@ impl Router {
         mut each: impl FnMut(Target, Range<usize>),
     ) {
         self.routes.clear();
-        for frame in frames.iter() {
-            let (verdict, learned) = self.bridge.from_root(frame, now);
+        for index in 0..frames.len() {
+            let ethernet = frames.headers(index).ethernet();
+            let (verdict, learned) = self.bridge.from_root_parsed(ethernet, now);
             self.count_move(learned);
             self.routes.push(match verdict {
                 // A client that has just gone: its MAC is an unknown one now.
@@ -89,19 +91,18 @@ impl Router {
     }
 
     /// Whether a frame from a client may go to the TAP.
-    pub(crate) fn admit(&mut self, leaf: LeafId, frame: &[u8], now: Duration) -> bool {
-        // Behind a VLAN tag stands a type, or the frame is a runt.
-        let start = frame.first_chunk().filter(|_| frame.len() >= 18);
+    pub(crate) fn admit(&mut self, leaf: LeafId, headers: &Headers, now: Duration) -> bool {
+        let ethernet = headers.ethernet();
         let last = &self.admitted;
-        if start == Some(&last.start) && (leaf, now) == (last.leaf, last.at) {
+        if ethernet == Some(&last.ethernet) && (leaf, now) == (last.leaf, last.at) {
             return true;
         }
-        let (verdict, learned) = self.bridge.from_leaf(leaf, frame, now);
+        let (verdict, learned) = self.bridge.from_leaf_parsed(leaf, ethernet, now);
         self.count_move(learned);
         match verdict {
             FromLeaf::Root { bum } => {
-                if let (None, Some(&start)) = (bum, start) {
-                    self.admitted = Admitted { leaf, at: now, start };
+                if let (None, Some(&ethernet)) = (bum, ethernet) {
+                    self.admitted = Admitted { leaf, at: now, ethernet };
                 }
                 true
             }
