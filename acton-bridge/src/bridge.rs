@@ -3,11 +3,12 @@
 use std::marker::PhantomData;
 use std::time::Duration;
 
+use acton_frame::Ethernet;
 use pnet_base::MacAddr;
 
+use crate::address::Address;
 use crate::config::Config;
 use crate::fdb::{Fdb, leaf_limit, nanos};
-use crate::frame::{Address, Header};
 use crate::key;
 use crate::port::{Owner, Port};
 use crate::statics::StaticError;
@@ -44,6 +45,14 @@ pub struct Entry<P> {
     pub frozen: bool,
 }
 
+/// What the verdict on a frame goes by.
+struct Header {
+    destination: Address,
+    source: Address,
+    /// Below 4095; 0 for untagged.
+    vlan: u16,
+}
+
 impl<P: Port> Bridge<P> {
     /// A bridge that knows nothing but the protected addresses.
     #[must_use]
@@ -64,8 +73,18 @@ impl<P: Port> Bridge<P> {
     /// [`Pause`](DropReason::Pause)), a group or zero source, and a destination that is known to
     /// be at the root itself ([`Local`](DropReason::Local)).
     pub fn from_root(&self, frame: &[u8], now: Duration) -> (FromRoot<P>, Learned<P>) {
+        self.from_root_parsed(Ethernet::parse(frame).as_ref(), now)
+    }
+
+    /// Decides as [`from_root`](Self::from_root) does, about a frame that was parsed before; `None`
+    /// is a runt.
+    pub fn from_root_parsed(
+        &self,
+        ethernet: Option<&Ethernet>,
+        now: Duration,
+    ) -> (FromRoot<P>, Learned<P>) {
         let now = nanos(now);
-        let header = match self.checked(frame) {
+        let header = match self.checked(ethernet) {
             Ok(header) => header,
             Err(reason) => return (FromRoot::Drop(reason), Learned::Nothing),
         };
@@ -90,8 +109,19 @@ impl<P: Port> Bridge<P> {
     /// at this leaf ([`Local`](DropReason::Local)). The last two still teach the source, which is
     /// as genuine as any.
     pub fn from_leaf(&self, leaf: P, frame: &[u8], now: Duration) -> (FromLeaf, Learned<P>) {
+        self.from_leaf_parsed(leaf, Ethernet::parse(frame).as_ref(), now)
+    }
+
+    /// Decides as [`from_leaf`](Self::from_leaf) does, about a frame that was parsed before; `None`
+    /// is a runt.
+    pub fn from_leaf_parsed(
+        &self,
+        leaf: P,
+        ethernet: Option<&Ethernet>,
+        now: Duration,
+    ) -> (FromLeaf, Learned<P>) {
         let (leaf, now) = (leaf.to_bits(), nanos(now));
-        let header = match self.checked(frame) {
+        let header = match self.checked(ethernet) {
             Ok(header) => header,
             Err(reason) => return (FromLeaf::Drop(reason), Learned::Nothing),
         };
@@ -118,8 +148,16 @@ impl<P: Port> Bridge<P> {
     }
 
     /// The checks that are the same for both sides. What fails one teaches nothing.
-    fn checked(&self, frame: &[u8]) -> Result<Header, DropReason> {
-        let header = Header::parse(frame)?;
+    fn checked(&self, ethernet: Option<&Ethernet>) -> Result<Header, DropReason> {
+        let ethernet = ethernet.ok_or(DropReason::Runt)?;
+        let header = Header {
+            destination: Address::new(ethernet.destination()),
+            source: Address::new(ethernet.source()),
+            vlan: ethernet.vlan(),
+        };
+        if header.vlan >= key::VLANS {
+            return Err(DropReason::BadVlan);
+        }
         if header.destination.is_pause() {
             return Err(DropReason::Pause);
         }

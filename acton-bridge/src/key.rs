@@ -11,7 +11,7 @@
 //!
 //! 4095 is an id that no frame may carry ([`DropReason::BadVlan`](crate::DropReason::BadVlan)).
 
-use crate::frame::Address;
+use crate::address::Address;
 use crate::port::Owner;
 
 /// VLAN ids below this one are real.

@@ -2,7 +2,8 @@
 //!
 //! One *root* and many *leaves*: a leaf talks to the root, never to another leaf (the E-Tree of
 //! MEF 6.3 and RFC 8317). The bridge takes the bytes of a frame, the side it came from and the
-//! time, and says where it goes; sending and counting are the caller's.
+//! time, and says where it goes; sending and counting are the caller's. Whoever has parsed
+//! a frame already passes its [`Ethernet`] header in place of its bytes.
 //!
 //! ```
 //! use std::time::Duration;
@@ -56,10 +57,10 @@
 
 #![forbid(unsafe_code)]
 
+mod address;
 mod bridge;
 mod config;
 mod fdb;
-mod frame;
 mod key;
 mod list;
 mod port;
@@ -68,6 +69,7 @@ mod table;
 mod verdict;
 mod writer;
 
+pub use acton_frame::Ethernet;
 pub use bridge::{Bridge, Entry};
 pub use config::{Config, MovePolicy};
 pub use port::{Owner, Port};

@@ -6,8 +6,8 @@ use foldhash::quality::RandomState;
 use hashbrown::HashMap;
 use parking_lot::MutexGuard;
 
+use crate::address::Address;
 use crate::fdb::{BATCH, Fdb, Moves};
-use crate::frame::Address;
 use crate::key;
 use crate::list::{Linked, Links, List};
 use crate::port::Owner;

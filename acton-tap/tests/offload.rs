@@ -4,7 +4,7 @@
 use std::num::NonZeroU16;
 
 use acton_tap::offload::{
-    Coalescer, Fill, MAX_HEAD, Malformed, NotPartial, Segments, Sum, SuperFrame, Trust,
+    Coalescer, Fill, Headers, MAX_HEAD, Malformed, NotPartial, Segments, Sum, SuperFrame, Trust,
     partial_checksum,
 };
 use acton_tap::{Checksum, Gso, GsoKind, Offloads, VnetHeader};
@@ -484,5 +484,37 @@ proptest! {
             let written = coalesce([&frame, &frame], trust);
             prop_assert_eq!(written.iter().map(|one| one.frames).sum::<usize>(), 2);
         }
+    }
+
+    /// A caller may mix frames up. Nothing breaks: super-frames are refused and frames stay alone,
+    /// or, where the lengths happen to be equal, come out wrong.
+    #[test]
+    fn headers_of_another_frame_are_no_harm(
+        (packet, other) in (packet(), packet()),
+        (size, length) in (1..200_u16, 0..1_000_usize),
+        bytes in prop::collection::vec(any::<u8>(), 200),
+        fill in prop::sample::select(vec![Fill::Full, Fill::Partial]),
+    ) {
+        let payload = offload_frames::content(length, 1);
+        let (header, frame) = Packet { payload, ..packet }.super_frame(size);
+        let headers = Headers::parse(&frame);
+        let longer = [other.frame(), bytes.clone()].concat();
+        let refused = Segments::new_parsed(&header, &longer, &headers, 1514, fill);
+        prop_assert!(frame.len() == longer.len() || refused.is_err());
+        let as_long = bytes.iter().copied().cycle().take(frame.len()).collect::<Vec<_>>();
+        let mut head = [0; MAX_HEAD];
+        let segments = Segments::new_parsed(&header, &as_long, &headers, 1514, fill);
+        let mut segments = segments.unwrap();
+        while segments.next_in(&mut head).is_some() {}
+
+        let mut coalescer = Coalescer::new(Offloads::all());
+        let mut written = 0;
+        let mut batch = coalescer.batch(|super_frame| written += super_frame.frames());
+        for frame in [&longer, &as_long, &as_long, &frame, &frame, &as_long] {
+            batch.push_parsed(frame, &headers, Trust::Vouched).unwrap();
+        }
+        batch.pass_parsed(&longer, &headers, Trust::Verify).unwrap();
+        drop(batch);
+        prop_assert_eq!(written, 7);
     }
 }

@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 
+use acton_frame::Headers;
 use acton_tap::VnetHeader;
 
 use crate::frames::flow::{Flow, Flows};
@@ -34,10 +35,17 @@ const SMALL: usize = 512;
 /// A frame, and where it lies.
 #[derive(Debug, Clone)]
 struct Stored {
-    header: VnetHeader,
+    vnet: VnetHeader,
+    headers: Headers,
     start: usize,
-    len: usize,
     flow: Flow,
+}
+
+impl Stored {
+    /// Bytes of it.
+    fn len(&self) -> usize {
+        self.headers.frame_len()
+    }
 }
 
 /// Frames and super-frames read from the TAP, in buffers allocated once.
@@ -77,22 +85,24 @@ impl FrameBatch {
     }
 
     /// What the kernel says of frame `index`.
-    pub(crate) fn header(&self, index: usize) -> &VnetHeader {
-        &self.turn[index].header
+    pub(crate) fn vnet(&self, index: usize) -> &VnetHeader {
+        &self.turn[index].vnet
+    }
+
+    /// What was found in frame `index` when it was stored.
+    pub(crate) fn headers(&self, index: usize) -> &Headers {
+        &self.turn[index].headers
     }
 
     pub(crate) fn get(&self, index: usize) -> &[u8] {
-        let Stored { start, len, .. } = self.turn[index];
-        &self.buffer[start..start + len]
+        let stored = &self.turn[index];
+        &self.buffer[stored.start..][..stored.len()]
     }
 
-    pub(crate) fn get_mut(&mut self, index: usize) -> &mut [u8] {
-        let Stored { start, len, .. } = self.turn[index];
-        &mut self.buffer[start..start + len]
-    }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        (0..self.len()).map(|index| self.get(index))
+    /// Frame `index`, to be changed where its headers do not look, and those.
+    pub(crate) fn get_mut(&mut self, index: usize) -> (&mut [u8], &Headers) {
+        let stored = &self.turn[index];
+        (&mut self.buffer[stored.start..][..stored.len()], &stored.headers)
     }
 
     /// Whether frames wait that have not had their turn.
@@ -117,9 +127,9 @@ impl FrameBatch {
             };
             reads += 1;
             bytes += length;
-            let header = slot.first_chunk().map(VnetHeader::decode);
-            match (header, length.checked_sub(VnetHeader::LEN)) {
-                (Some(Ok(header)), Some(len)) => self.store(header, len),
+            let vnet = slot.first_chunk().map(VnetHeader::decode);
+            match (vnet, length.checked_sub(VnetHeader::LEN)) {
+                (Some(Ok(vnet)), Some(len)) => self.store(vnet, len),
                 _ => counters.add(Counter::BadSuperFrame, 1),
             }
         }
@@ -129,10 +139,12 @@ impl FrameBatch {
     }
 
     /// Keeps the frame of `len` bytes that was read into the next slot for super-frames.
-    fn store(&mut self, header: VnetHeader, len: usize) {
+    fn store(&mut self, vnet: VnetHeader, len: usize) {
         let Some(&slot) = self.large.last() else { return };
         let read = slot + VnetHeader::LEN..slot + VnetHeader::LEN + len;
-        let flow = self.flows.of(&self.buffer[read.clone()]);
+        let frame = &self.buffer[read.clone()];
+        let headers = Headers::parse(frame);
+        let flow = self.flows.of(&headers, frame);
         let start = match self.small.last() {
             Some(&start) if len <= SMALL_LEN => {
                 self.small.pop();
@@ -144,7 +156,7 @@ impl FrameBatch {
                 read.start
             }
         };
-        let stored = Stored { header, start, len, flow };
+        let stored = Stored { vnet, headers, start, flow };
         if self.sparse < SPARSE_FRAMES && self.flows.is_sparse(flow, len) {
             self.flows.add_sparse(flow, len);
             self.turn.push(stored);
@@ -162,7 +174,7 @@ impl FrameBatch {
             && bytes < TURN_LEN
             && let Some(stored) = self.bulk.pop_front()
         {
-            bytes += stored.len;
+            bytes += stored.len();
             self.turn.push(stored);
         }
         !self.turn.is_empty()
@@ -170,8 +182,9 @@ impl FrameBatch {
 
     /// The frames that had their turn are done with.
     pub(crate) fn end_turn(&mut self) {
-        for (index, Stored { start, len, flow, .. }) in self.turn.drain(..).enumerate() {
-            if len <= SMALL_LEN {
+        for (index, stored) in self.turn.drain(..).enumerate() {
+            let Stored { start, flow, .. } = stored;
+            if stored.len() <= SMALL_LEN {
                 self.small.push(start);
             } else {
                 self.large.push(start - VnetHeader::LEN);
@@ -209,7 +222,7 @@ mod tests {
     /// The frames of the next turn.
     fn turn(batch: &mut FrameBatch) -> Vec<(u8, u32)> {
         batch.begin_turn();
-        let turn = batch.iter().map(flow_and_number).collect();
+        let turn = (0..batch.len()).map(|index| flow_and_number(batch.get(index))).collect();
         batch.end_turn();
         turn
     }
@@ -267,7 +280,10 @@ mod tests {
     #[test]
     fn a_sparse_flow_goes_ahead_of_a_transfer() {
         let mut batch = FrameBatch::new();
-        let flow = |flow| batch.flows.of(&frame(flow, 0, 98));
+        let flow = |flow| {
+            let frame = frame(flow, 0, 98);
+            batch.flows.of(&Headers::parse(&frame), &frame)
+        };
         // Numbers of flows are few: now and then two flows share one.
         let ping = (2..9).find(|&ping| flow(ping) != flow(1)).unwrap();
         let mut queue: VecDeque<_> = (0..30).map(|number| frame(1, number, 60_000)).collect();

@@ -36,8 +36,9 @@ impl Cut {
         self.ends.clear();
         let mut head: Head = [0; MAX_HEAD];
         for index in 0..frames.len() {
-            let frame = frames.get(index);
-            match Segments::new(frames.header(index), frame, MAX_FRAME, Fill::Full) {
+            let (frame, headers) = (frames.get(index), frames.headers(index));
+            let vnet = frames.vnet(index);
+            match Segments::new_parsed(vnet, frame, headers, MAX_FRAME, Fill::Full) {
                 Ok(mut segments) => {
                     let mut at = frame.len();
                     let first = self.pieces.len();

@@ -1,7 +1,9 @@
 //! Explicit congestion notification (RFC 3168) through the tunnel, as RFC 6040 has it: a datagram
 //! bears the mark of the packet inside, and a mark that it gets on its way is put on the packet.
 
-use crate::frames::inner::{Inner, updated};
+use acton_frame::field::ipv4;
+use acton_frame::{Headers, IpVersion};
+use acton_tap::offload::Sum;
 
 /// The ECN field: two bits.
 pub(crate) const NOT_ECT: u8 = 0;
@@ -14,41 +16,34 @@ pub(crate) const CE: u8 = 3;
 pub(crate) struct Unmarkable;
 
 /// What a datagram with `frame` in it bears: the field of the IP packet, or nothing.
-pub(crate) fn of(frame: &[u8]) -> u8 {
-    field(frame).map_or(NOT_ECT, |(ecn, _)| ecn)
+pub(crate) fn of(headers: &Headers, frame: &[u8]) -> u8 {
+    let Some(ip) = headers.ip() else { return NOT_ECT };
+    match (ip.version, frame.get(ip.start + ipv4::TOS)) {
+        (IpVersion::V4, Some(tos)) => tos & CE,
+        // The traffic class ends in the middle of the byte.
+        (IpVersion::V6, Some(class)) => class >> 4 & CE,
+        (_, None) => NOT_ECT,
+    }
 }
 
 /// Marks the IP packet in `frame` as having seen congestion; false if it is marked already, or is no
 /// IP packet, which bears no mark.
-pub(crate) fn mark(frame: &mut [u8]) -> Result<bool, Unmarkable> {
-    match field(frame) {
-        None | Some((CE, _)) => Ok(false),
-        Some((NOT_ECT, _)) => Err(Unmarkable),
-        Some((_, Inner::V4(at))) => {
-            // The word that the field is in, and the header's checksum.
-            let header = &mut frame[at..at + 12];
-            let old = u16::from_be_bytes([header[0], header[1]]);
-            header[1] |= CE;
-            let new = u16::from_be_bytes([header[0], header[1]]);
-            let sum = updated(u16::from_be_bytes([header[10], header[11]]), old, new);
-            header[10..12].copy_from_slice(&sum.to_be_bytes());
-            Ok(true)
+pub(crate) fn mark(headers: &Headers, frame: &mut [u8]) -> Result<bool, Unmarkable> {
+    let Some(ip) = headers.ip() else { return Ok(false) };
+    match (of(headers, frame), ip.version) {
+        (CE, _) => return Ok(false),
+        (NOT_ECT, _) => return Err(Unmarkable),
+        (_, IpVersion::V4) => {
+            let header = &mut frame[ip.start..];
+            let old = [header[0], header[ipv4::TOS]];
+            header[ipv4::TOS] |= CE;
+            let new = [header[0], header[ipv4::TOS]];
+            let sum = &mut header[ipv4::CHECKSUM];
+            sum.copy_from_slice(&Sum::updated([sum[0], sum[1]], old, new));
         }
-        Some((_, Inner::V6(at))) => {
-            // The traffic class begins in the middle of the first byte.
-            frame[at + 1] |= CE << 4;
-            Ok(true)
-        }
+        (_, IpVersion::V6) => frame[ip.start + 1] |= CE << 4,
     }
-}
-
-/// The ECN field of the IP packet in `frame`, and where its header is.
-fn field(frame: &[u8]) -> Option<(u8, Inner)> {
-    let inner = Inner::of(frame)?;
-    match inner {
-        Inner::V4(at) => Some((frame.get(at..at + 12)?[1] & CE, inner)),
-        Inner::V6(at) => Some((frame.get(at + 1)? >> 4 & CE, inner)),
-    }
+    Ok(true)
 }
 
 #[cfg(test)]
@@ -57,6 +52,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn of(frame: &[u8]) -> u8 {
+        super::of(&Headers::parse(frame), frame)
+    }
+
+    fn mark(frame: &mut [u8]) -> Result<bool, Unmarkable> {
+        super::mark(&Headers::parse(frame), frame)
+    }
 
     fn ipv4(tags: usize, tos: u8) -> (Vec<u8>, usize) {
         let mut frame = vec![2; 12];
@@ -95,6 +98,7 @@ mod tests {
         for class in 0..=u8::MAX {
             let mut frame = vec![2; 12];
             frame.extend([0x86, 0xdd, 0x60 | class >> 4, class << 4 | 0x0a, 1, 2, 0, 8]);
+            frame.resize(14 + 40 + 8, 0);
             assert_eq!(of(&frame), class & 3);
             let marked = mark(&mut frame);
             assert_eq!(marked.is_err(), class & 3 == NOT_ECT);

@@ -2,9 +2,8 @@
 
 use std::hash::BuildHasher;
 
+use acton_frame::Headers;
 use foldhash::fast::RandomState;
-
-use crate::frames::inner::Inner;
 
 /// Flows told apart at a time; those that share a number count as one.
 const FLOWS: usize = 1_024;
@@ -35,8 +34,8 @@ impl Flows {
     }
 
     /// The flow of `frame`.
-    pub(crate) fn of(&self, frame: &[u8]) -> Flow {
-        let (hosts, ports) = identity(frame);
+    pub(crate) fn of(&self, headers: &Headers, frame: &[u8]) -> Flow {
+        let (hosts, ports) = identity(headers, frame);
         (self.hasher.hash_one((hosts, ports)) % FLOWS as u64) as Flow
     }
 
@@ -69,33 +68,12 @@ impl Flows {
 }
 
 /// What the frames of a flow have in common: the addresses, and the ports where the protocol has some
-/// and the packet is no fragment. What is no IP goes by the MACs.
-fn identity(frame: &[u8]) -> (&[u8], &[u8]) {
-    ip_identity(frame).unwrap_or((&frame[..frame.len().min(14)], &[]))
-}
-
-fn ip_identity(frame: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (hosts, protocol, transport) = match Inner::of(frame)? {
-        Inner::V4(at) => {
-            let header = frame.get(at..at + 20)?;
-            // More fragments to come, or not the first.
-            let fragment = header[6] & 0x3f != 0 || header[7] != 0;
-            let transport = at + usize::from(header[0] & 0xf) * 4;
-            (&header[12..20], header[9], Some(transport).filter(|_| !fragment))
-        }
-        Inner::V6(at) => {
-            let header = frame.get(at..at + 40)?;
-            (&header[8..40], header[6], Some(at + 40))
-        }
-    };
-    let ports = transport.filter(|_| has_ports(protocol)).and_then(|at| frame.get(at..at + 4));
-    Some((hosts, ports.unwrap_or(&[])))
-}
-
-/// Whether a transport header begins with something that tells flows apart: the ports of TCP, UDP,
-/// DCCP, SCTP and UDP-Lite, the parameters index of ESP.
-fn has_ports(protocol: u8) -> bool {
-    matches!(protocol, 6 | 17 | 33 | 132 | 136 | 50)
+/// and the packet is no fragment. What is no IP goes by the MACs and the EtherType.
+fn identity<'f>(headers: &Headers, frame: &'f [u8]) -> (&'f [u8], &'f [u8]) {
+    match headers.hosts(frame) {
+        Some(hosts) => (hosts, headers.ports(frame).map_or(&[], |ports| ports)),
+        None => (&frame[..frame.len().min(14)], &[]),
+    }
 }
 
 #[cfg(test)]
@@ -112,8 +90,12 @@ mod tests {
 
     fn ipv6(next: u8, rest: &[u8]) -> Vec<u8> {
         let mut header = [7; 40];
-        header[6] = next;
+        (header[0], header[6]) = (0x60, next);
         [&[2; 12], &[0x86, 0xdd][..], &header, rest].concat()
+    }
+
+    fn identity(frame: &[u8]) -> (&[u8], &[u8]) {
+        super::identity(&Headers::parse(frame), frame)
     }
 
     #[test]
@@ -133,8 +115,14 @@ mod tests {
             // The identifier of a ping is no port.
             assert!(identity(&ipv4(tag, 0, 1, &rest)).1.is_empty());
         }
-        assert_eq!(identity(&ipv6(17, &rest)), (&[7; 32][..], &[1, 2, 3, 4][..]));
-        assert!(identity(&ipv6(44, &rest)).1.is_empty());
+        let hosts = [7; 32];
+        assert_eq!(identity(&ipv6(17, &rest)), (&hosts[..], &[1, 2, 3, 4][..]));
+        let options = [&[17, 0, 1, 4, 0, 0, 0, 0], &rest[..]].concat();
+        assert_eq!(identity(&ipv6(60, &options)), (&hosts[..], &[1, 2, 3, 4][..]));
+        for offset in [0, 0x0b] {
+            let fragment = [&[17, 0, offset, 1, 0, 0, 0, 9], &rest[..]].concat();
+            assert_eq!(identity(&ipv6(44, &fragment)), (&hosts[..], &[][..]));
+        }
     }
 
     #[test]

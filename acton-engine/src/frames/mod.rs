@@ -4,5 +4,4 @@ pub(crate) mod batch;
 pub(crate) mod cut;
 pub(crate) mod ecn;
 pub(crate) mod flow;
-pub(crate) mod inner;
 pub(crate) mod mss;

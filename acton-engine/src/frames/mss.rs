@@ -1,57 +1,43 @@
 //! Clamps the TCP maximum segment size in SYNs (RFC 9293, section 3.7.1), so that TCP inside the
 //! tunnel never makes a frame that needs more than one datagram.
 
-use crate::frames::inner::{Inner, updated};
+use acton_frame::field::tcp;
+use acton_frame::{Headers, Protocol};
+use acton_tap::offload::Sum;
 
-/// Bytes of a TCP header without options.
-const TCP: usize = 20;
-/// The TCP protocol number.
-const PROTOCOL_TCP: u8 = 6;
-/// The TCP flag SYN.
-const SYN: u8 = 0x02;
 /// TCP option kinds: end of list, no operation, maximum segment size.
 const END: u8 = 0;
 const NOP: u8 = 1;
 const MSS: u8 = 2;
 
 /// Lowers the MSS option of a TCP SYN so that the segments it allows make frames of `max_frame`
-/// bytes at most, behind up to two VLAN tags. Anything else stays as it is. A `partial` checksum is
-/// not of the option, and is left to be filled in.
-pub(crate) fn clamp(frame: &mut [u8], max_frame: usize, partial: bool) {
-    let _ = try_clamp(frame, max_frame, partial);
+/// bytes at most. Anything else stays as it is. A `partial` checksum is not of the option, and is
+/// left to be filled in.
+pub(crate) fn clamp(headers: &Headers, frame: &mut [u8], max_frame: usize, partial: bool) {
+    let _ = try_clamp(headers, frame, max_frame, partial);
 }
 
-fn try_clamp(frame: &mut [u8], max_frame: usize, partial: bool) -> Option<()> {
-    let transport = match Inner::of(frame)? {
-        Inner::V4(at) => {
-            let header = frame.get(at..at + 20)?;
-            let fragment_offset = u16::from_be_bytes([header[6], header[7]]) & 0x1fff;
-            let is_tcp = header[0] >> 4 == 4 && header[9] == PROTOCOL_TCP && fragment_offset == 0;
-            is_tcp.then(|| at + usize::from(header[0] & 0x0f) * 4)?
-        }
-        // A SYN behind extension headers is rare enough to be left to FRAG.
-        Inner::V6(at) => (*frame.get(at + 6)? == PROTOCOL_TCP).then_some(at + 40)?,
-    };
-    let tcp = frame.get_mut(transport..).filter(|tcp| tcp.len() >= TCP)?;
-    let header_len = usize::from(tcp[12] >> 4) * 4;
-    if tcp[13] & SYN == 0 || header_len < TCP {
+fn try_clamp(headers: &Headers, frame: &mut [u8], max_frame: usize, partial: bool) -> Option<()> {
+    let transport = headers.transport().filter(|header| header.protocol == Protocol::Tcp)?;
+    let header = frame.get_mut(transport.start..transport.payload)?;
+    if header[tcp::FLAGS] & tcp::SYN == 0 {
         return None;
     }
-    let limit = u16::try_from(max_frame.checked_sub(transport + TCP)?).ok()?;
-    let at = find_mss(tcp.get(TCP..header_len)?)? + TCP;
-    let offered = u16::from_be_bytes([*tcp.get(at)?, *tcp.get(at + 1)?]);
-    if offered <= limit {
+    let limit = u16::try_from(max_frame.checked_sub(transport.start + tcp::LEN)?).ok()?;
+    let at = find_mss(&header[tcp::LEN..])? + tcp::LEN;
+    let offered = [header[at], header[at + 1]];
+    if u16::from_be_bytes(offered) <= limit {
         return None;
     }
-    tcp[at..at + 2].copy_from_slice(&limit.to_be_bytes());
+    let limit = limit.to_be_bytes();
+    header[at..at + 2].copy_from_slice(&limit);
     if partial {
         return Some(());
     }
-    let sum = u16::from_be_bytes([tcp[16], tcp[17]]);
     // The option may stand at an odd offset, where its bytes fall into two words of the sum.
-    let swap = |value: u16| if at.is_multiple_of(2) { value } else { value.swap_bytes() };
-    let sum = updated(sum, swap(offered), swap(limit));
-    tcp[16..18].copy_from_slice(&sum.to_be_bytes());
+    let word = |[high, low]: [u8; 2]| if at.is_multiple_of(2) { [high, low] } else { [low, high] };
+    let sum = &mut header[tcp::CHECKSUM];
+    sum.copy_from_slice(&Sum::updated([sum[0], sum[1]], word(offered), word(limit)));
     Some(())
 }
 
@@ -79,6 +65,10 @@ mod tests {
 
     use super::*;
 
+    fn clamp(frame: &mut [u8], max_frame: usize, partial: bool) {
+        super::clamp(&Headers::parse(frame), frame, max_frame, partial);
+    }
+
     const V4: (Ipv4Addr, Ipv4Addr) = (Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(10, 0, 0, 2));
 
     fn sum(tcp: &[u8], ipv6: bool) -> u16 {
@@ -97,21 +87,21 @@ mod tests {
             frame.extend([0x81, 0, 0, 7]);
         }
         let options = (pad + 4).next_multiple_of(4);
-        let tcp_len = TCP + options;
+        let tcp_len = tcp::LEN + options;
         if ipv6 {
-            frame.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, tcp_len as u8, PROTOCOL_TCP, 64]);
+            frame.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, tcp_len as u8, tcp::NUMBER, 64]);
             let v6 = |ip: Ipv4Addr| -> [u8; 16] { Ipv6Addr::octets(&ip.to_ipv6_mapped()) };
             frame.extend(v6(V4.0));
             frame.extend(v6(V4.1));
         } else {
-            frame.extend([8, 0, 0x45, 0, 0, 20 + tcp_len as u8, 0, 1, 0x40, 0, 64, PROTOCOL_TCP]);
+            frame.extend([8, 0, 0x45, 0, 0, 20 + tcp_len as u8, 0, 1, 0x40, 0, 64, tcp::NUMBER]);
             frame.extend([0, 0]);
             frame.extend(V4.0.octets());
             frame.extend(V4.1.octets());
         }
         let start = frame.len();
-        let mut tcp = vec![0; TCP];
-        (tcp[1], tcp[3], tcp[12], tcp[13]) = (9, 80, ((tcp_len / 4) << 4) as u8, SYN);
+        let mut tcp = vec![0; tcp::LEN];
+        (tcp[1], tcp[3], tcp[12], tcp[13]) = (9, 80, ((tcp_len / 4) << 4) as u8, tcp::SYN);
         tcp.extend(vec![NOP; pad]);
         tcp.extend([MSS, 4]);
         tcp.extend(mss.to_be_bytes());
@@ -123,7 +113,7 @@ mod tests {
     }
 
     fn read_mss(tcp: &[u8]) -> u16 {
-        let at = TCP + find_mss(&tcp[TCP..]).unwrap();
+        let at = tcp::LEN + find_mss(&tcp[tcp::LEN..]).unwrap();
         u16::from_be_bytes([tcp[at], tcp[at + 1]])
     }
 
@@ -135,7 +125,7 @@ mod tests {
             let (mut frame, start) = syn(tags, ipv6, pad, mss);
             clamp(&mut frame, max_frame, false);
             let tcp = &frame[start..];
-            prop_assert_eq!(read_mss(tcp), mss.min((max_frame - start - TCP) as u16));
+            prop_assert_eq!(read_mss(tcp), mss.min((max_frame - start - tcp::LEN) as u16));
             prop_assert_eq!(sum(tcp, ipv6), u16::from_be_bytes([tcp[16], tcp[17]]));
         }
 

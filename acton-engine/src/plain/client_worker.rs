@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use acton_frame::Headers;
 use acton_proto::plain::{Control, Datagram};
 use acton_tap::offload::Trust;
 use acton_udp::Destination;
@@ -79,7 +80,7 @@ impl Side for ClientSide {
                 self.link.last_frame.store(now.as_nanos() as u64, Ordering::Relaxed);
                 if self.link.connected.load(Ordering::Relaxed) {
                     self.tallies.of(self.thread).add_in(1, frame.len() as u64);
-                    tap.write(frame, Trust::Verify);
+                    tap.write(frame, &Headers::parse(frame), Trust::Verify);
                 } else {
                     self.counters.add(Counter::NoSession, 1);
                 }

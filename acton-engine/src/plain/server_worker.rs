@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use acton_bridge::Bridge;
+use acton_frame::Headers;
 use acton_proto::plain::{Control, Datagram};
 use acton_tap::offload::Trust;
 use acton_udp::Source;
@@ -135,9 +136,10 @@ impl Side for ServerSide {
         let Some(Sender { session, .. }) = &self.last else { return };
         session.mode.last_frame.store(now.as_nanos() as u64, Ordering::Relaxed);
         let tally = session.tallies.of(thread);
-        if self.router.admit(session.port, frame, now, tally) {
+        let headers = Headers::parse(frame);
+        if self.router.admit(session.port, &headers, now, tally) {
             tally.add_in(1, frame.len() as u64);
-            tap.write(frame, Trust::Verify);
+            tap.write(frame, &headers, Trust::Verify);
         }
     }
 

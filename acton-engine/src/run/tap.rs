@@ -2,6 +2,7 @@
 
 use std::os::fd::AsFd;
 
+use acton_frame::Headers;
 use acton_tap::offload::Trust;
 use acton_tap::{Interface, Offloads, Queue, Tap};
 
@@ -80,8 +81,8 @@ impl TapHandle {
     }
 
     /// Writes one frame, or counts why not.
-    pub(crate) fn write(&self, frame: &[u8], trust: Trust, counters: &Counters) {
+    pub(crate) fn write(&self, frame: &[u8], headers: &Headers, trust: Trust, counters: &Counters) {
         // Should the TAP be gone, a worker says so.
-        TapWriter::new(&self.queue, counters).write_one(frame, trust);
+        TapWriter::new(&self.queue, counters).write_one(frame, headers, trust);
     }
 }

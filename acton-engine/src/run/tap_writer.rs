@@ -2,7 +2,8 @@
 
 use std::io::{self, IoSlice};
 
-use acton_tap::offload::{Batch, SuperFrame, Trust, partial_checksum};
+use acton_frame::Headers;
+use acton_tap::offload::{Batch, SuperFrame, Trust, partial_checksum_parsed};
 use acton_tap::{Checksum, Queue, VnetHeader};
 
 use crate::observe::counters::{Counter, Counters};
@@ -10,10 +11,10 @@ use crate::observe::counters::{Counter, Counters};
 /// A worker's way out to the TAP.
 pub(crate) trait TapSink<'f> {
     /// Has one frame written, joined to others where the kernel takes that.
-    fn write(&mut self, frame: &'f [u8], trust: Trust);
+    fn write(&mut self, frame: &'f [u8], headers: &Headers, trust: Trust);
 
     /// Writes a frame that does not stay, after all that came before it.
-    fn write_now(&mut self, frame: &[u8], trust: Trust);
+    fn write_now(&mut self, frame: &[u8], headers: &Headers, trust: Trust);
 }
 
 /// Writes super-frames and frames to a TAP, and counts.
@@ -50,9 +51,9 @@ impl<'a> TapWriter<'a> {
     }
 
     /// Writes one frame.
-    pub(crate) fn write_one(&mut self, frame: &[u8], trust: Trust) {
+    pub(crate) fn write_one(&mut self, frame: &[u8], headers: &Headers, trust: Trust) {
         let checksum = match trust {
-            Trust::Partial => match partial_checksum(frame) {
+            Trust::Partial => match partial_checksum_parsed(headers) {
                 Some(checksum) => checksum,
                 None => return self.counters.add(Counter::NoChecksum, 1),
             },
@@ -96,14 +97,14 @@ impl<'c, 'f, S: FnMut(&SuperFrame<'_>)> Joining<'c, 'f, S> {
 }
 
 impl<'f, S: FnMut(&SuperFrame<'_>)> TapSink<'f> for Joining<'_, 'f, S> {
-    fn write(&mut self, frame: &'f [u8], trust: Trust) {
-        if self.batch.push(frame, trust).is_err() {
+    fn write(&mut self, frame: &'f [u8], headers: &Headers, trust: Trust) {
+        if self.batch.push_parsed(frame, headers, trust).is_err() {
             self.counters.add(Counter::NoChecksum, 1);
         }
     }
 
-    fn write_now(&mut self, frame: &[u8], trust: Trust) {
-        if self.batch.pass(frame, trust).is_err() {
+    fn write_now(&mut self, frame: &[u8], headers: &Headers, trust: Trust) {
+        if self.batch.pass_parsed(frame, headers, trust).is_err() {
             self.counters.add(Counter::NoChecksum, 1);
         }
     }

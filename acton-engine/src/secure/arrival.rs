@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::io;
 
+use acton_frame::Headers;
 use acton_proto::session::{Frame, Frames, Keys, OpenError};
 use acton_proto::wire::{Caps, HEADER_LEN};
 use acton_tap::offload::Trust;
@@ -34,11 +35,11 @@ pub(super) fn count_bundle(counters: &Counters, frames: &Frames<'_>) {
 }
 
 /// Writes a frame that was opened, from where it lies.
-pub(super) fn deliver<'d>(frame: Frame<'d>, tap: &mut impl TapSink<'d>) {
+pub(super) fn deliver<'d>(frame: Frame<'d>, headers: &Headers, tap: &mut impl TapSink<'d>) {
     let trust = trust(&frame);
     match frame.into_bytes() {
-        Cow::Borrowed(bytes) => tap.write(bytes, trust),
-        Cow::Owned(bytes) => tap.write_now(&bytes, trust),
+        Cow::Borrowed(bytes) => tap.write(bytes, headers, trust),
+        Cow::Owned(bytes) => tap.write_now(&bytes, headers, trust),
     }
 }
 
@@ -72,12 +73,13 @@ pub(super) fn pass_mark(
     arrival: &Arrival,
     keys: &Keys,
     frame: &mut Frame<'_>,
+    headers: &Headers,
     drops: Drops<'_>,
 ) -> bool {
     if arrival.ecn != ecn::CE || !keys.setup().caps.contains(Caps::ECN) {
         return true;
     }
-    let marked = ecn::mark(frame.bytes_mut());
+    let marked = ecn::mark(headers, frame.bytes_mut());
     match marked {
         Ok(true) => drops.counters.add(Counter::EcnMarked, 1),
         Ok(false) => {}

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use acton_frame::Headers;
 use acton_proto::client::{Client, ClientEvent, DownReason};
 use acton_proto::wire::{Bye, Key};
 use acton_tap::Interface;
@@ -81,7 +82,8 @@ impl ClientControl {
         count_bundle(&self.counters, &frames);
         for frame in frames {
             self.tallies.of(0).add_in(1, frame.bytes().len() as u64);
-            self.tap.write(frame.bytes(), trust(&frame), &self.counters);
+            let headers = Headers::parse(frame.bytes());
+            self.tap.write(frame.bytes(), &headers, trust(&frame), &self.counters);
         }
         if connected {
             self.follow_route(now);

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use acton_frame::Headers;
 use acton_proto::session::Content;
 use acton_proto::wire::{Datagram, Header};
 use arc_swap::{ArcSwap, Cache};
@@ -105,10 +106,11 @@ impl Side for ClientSide {
                 count_bundle(&self.counters, &frames);
                 let (mut passed, mut bytes) = (0, 0);
                 for mut frame in frames {
-                    if pass_mark(arrival, keys, &mut frame, drops) {
+                    let headers = Headers::parse(frame.bytes());
+                    if pass_mark(arrival, keys, &mut frame, &headers, drops) {
                         passed += 1;
                         bytes += frame.bytes().len() as u64;
-                        deliver(frame, tap);
+                        deliver(frame, &headers, tap);
                     }
                 }
                 tally.add_in(passed, bytes);

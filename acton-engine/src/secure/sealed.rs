@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use acton_proto::session::{Bundle, Keys, SealError};
 use acton_proto::wire::{Caps, MIN_FRAME, OVERHEAD};
+use acton_tap::Checksum;
 use acton_tap::offload::{Fill, MAX_HEAD, Segment, Segments};
-use acton_tap::{Checksum, VnetHeader};
 
 use super::arrival::Drops;
 use crate::frames::batch::FrameBatch;
@@ -56,7 +56,7 @@ impl Sealed {
         let (frames_out, bytes_out) = (0, 0);
         let mut sealing =
             Sealing { to, keys, now, drops, bundle: None, frames_out, bytes_out, sealed: self };
-        run.for_each(|index| sealing.add(frames.header(index), frames.get(index)));
+        run.for_each(|index| sealing.add(frames, index));
         sealing.close();
         drops.tally.add_out(sealing.frames_out, sealing.bytes_out);
     }
@@ -109,13 +109,15 @@ struct Sealing<'a> {
 }
 
 impl Sealing<'_> {
-    fn add(&mut self, header: &VnetHeader, frame: &[u8]) {
+    fn add(&mut self, frames: &FrameBatch, index: usize) {
+        let (frame, headers) = (frames.get(index), frames.headers(index));
         let Self { keys, drops, .. } = *self;
         let caps = keys.setup().caps;
         let fill = if caps.contains(Caps::CSUM) { Fill::Partial } else { Fill::Full };
-        let ecn = if caps.contains(Caps::ECN) { ecn::of(frame) } else { ecn::NOT_ECT };
+        let ecn = if caps.contains(Caps::ECN) { ecn::of(headers, frame) } else { ecn::NOT_ECT };
         let max_frame = usize::from(keys.link().path_mtu()).saturating_sub(OVERHEAD);
-        let segments = match Segments::new(header, frame, max_frame, fill) {
+        let vnet = frames.vnet(index);
+        let segments = match Segments::new_parsed(vnet, frame, headers, max_frame, fill) {
             Ok(segments) => segments,
             Err(error) => {
                 log::debug!("super-frame from the TAP: {error}");
@@ -220,7 +222,8 @@ fn is_partial(segments: &Segments<'_>) -> bool {
 pub(crate) fn clamp(frames: &mut FrameBatch, run: Range<usize>, keys: &Keys) {
     let max_frame = usize::from(keys.link().path_mtu()).saturating_sub(OVERHEAD);
     for index in run {
-        let partial = matches!(frames.header(index).checksum, Checksum::Partial { .. });
-        mss::clamp(frames.get_mut(index), max_frame, partial);
+        let partial = matches!(frames.vnet(index).checksum, Checksum::Partial { .. });
+        let (frame, headers) = frames.get_mut(index);
+        mss::clamp(headers, frame, max_frame, partial);
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use acton_bridge::Bridge;
+use acton_frame::Headers;
 use acton_proto::server::{DownReason, Path, RefusedReason, Server, ServerEvent, SessionId};
 use acton_proto::session::Keys;
 use acton_proto::wire::{Bye, Header, Key, Refusal};
@@ -159,9 +160,10 @@ impl ServerControl {
             let Some(session) = self.roster.session(id.0 as usize) else { return };
             let tally = session.tallies.of(0);
             for frame in frames {
-                if self.router.admit(session.port, frame.bytes(), now, tally) {
+                let headers = Headers::parse(frame.bytes());
+                if self.router.admit(session.port, &headers, now, tally) {
                     tally.add_in(1, frame.bytes().len() as u64);
-                    self.tap.write(frame.bytes(), trust(&frame), &self.counters);
+                    self.tap.write(frame.bytes(), &headers, trust(&frame), &self.counters);
                 }
             }
         } else if let Some(header) = header {

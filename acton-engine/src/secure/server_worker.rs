@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use acton_bridge::Bridge;
+use acton_frame::Headers;
 use acton_proto::server::{Notice, Path};
 use acton_proto::session::{Content, Keys, Received};
 use acton_proto::wire::{Datagram, Header};
@@ -179,12 +180,13 @@ impl Side for ServerSide {
                 count_bundle(counters, &frames);
                 let (mut passed, mut bytes) = (0, 0);
                 for mut frame in frames {
-                    if router.admit(session.port, frame.bytes(), now, tally)
-                        && pass_mark(arrival, keys, &mut frame, drops)
+                    let headers = Headers::parse(frame.bytes());
+                    if router.admit(session.port, &headers, now, tally)
+                        && pass_mark(arrival, keys, &mut frame, &headers, drops)
                     {
                         passed += 1;
                         bytes += frame.bytes().len() as u64;
-                        deliver(frame, tap);
+                        deliver(frame, &headers, tap);
                     }
                 }
                 tally.add_in(passed, bytes);

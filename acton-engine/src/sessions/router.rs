@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use acton_bridge::{Bridge, DropReason, FromLeaf, FromRoot, Learned, Owner};
+use acton_frame::{Ethernet, Headers};
 
 use crate::frames::batch::FrameBatch;
 use crate::observe::counters::{Counter, Counters};
@@ -29,8 +30,8 @@ pub(crate) struct Router {
 struct Admitted {
     leaf: LeafId,
     at: Duration,
-    /// Both addresses and a VLAN tag: what the bridge goes by.
-    start: [u8; 16],
+    /// What the bridge goes by.
+    ethernet: Ethernet,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,9 +66,10 @@ impl Router {
         mut each: impl FnMut(Target<M>, Range<usize>),
     ) {
         self.routes.clear();
-        for frame in frames.iter() {
-            let (verdict, learned) = self.bridge.from_root(frame, now);
-            self.note_learned(frame, Owner::Root, learned, now);
+        for index in 0..frames.len() {
+            let ethernet = frames.headers(index).ethernet();
+            let (verdict, learned) = self.bridge.from_root_parsed(ethernet, now);
+            self.note_learned(ethernet, Owner::Root, learned, now);
             self.routes.push(match verdict {
                 FromRoot::Leaf(id) => Route::One(id),
                 FromRoot::Flood(_) => Route::All,
@@ -104,22 +106,21 @@ impl Router {
     pub(crate) fn admit(
         &mut self,
         leaf: LeafId,
-        frame: &[u8],
+        headers: &Headers,
         now: Duration,
         tally: &Tally,
     ) -> bool {
-        // Behind a VLAN tag stands a type, or the frame is a runt.
-        let start = frame.first_chunk().filter(|_| frame.len() >= 18);
+        let ethernet = headers.ethernet();
         let last = &self.admitted;
-        if start == Some(&last.start) && (leaf, now) == (last.leaf, last.at) {
+        if ethernet == Some(&last.ethernet) && (leaf, now) == (last.leaf, last.at) {
             return true;
         }
-        let (verdict, learned) = self.bridge.from_leaf(leaf, frame, now);
-        self.note_learned(frame, Owner::Leaf(leaf), learned, now);
+        let (verdict, learned) = self.bridge.from_leaf_parsed(leaf, ethernet, now);
+        self.note_learned(ethernet, Owner::Leaf(leaf), learned, now);
         match verdict {
             FromLeaf::Root { bum } => {
-                if let (None, Some(&start)) = (bum, start) {
-                    self.admitted = Admitted { leaf, at: now, start };
+                if let (None, Some(&ethernet)) = (bum, ethernet) {
+                    self.admitted = Admitted { leaf, at: now, ethernet };
                 }
                 true
             }
@@ -127,7 +128,7 @@ impl Router {
                 self.counters.add_bridge_drop(reason);
                 tally.add_bridge_drop(reason);
                 if is_of_the_source(reason) {
-                    self.sightings.tell(frame, Owner::Leaf(leaf), Sighted::Held(reason), now);
+                    self.sightings.tell(ethernet, Owner::Leaf(leaf), Sighted::Held(reason), now);
                 }
                 false
             }
@@ -136,7 +137,7 @@ impl Router {
 
     fn note_learned(
         &mut self,
-        frame: &[u8],
+        ethernet: Option<&Ethernet>,
         at: Owner<LeafId>,
         learned: Learned<LeafId>,
         now: Duration,
@@ -149,7 +150,7 @@ impl Router {
                 Sighted::Moved { from, frozen }
             }
         };
-        self.sightings.tell(frame, at, what, now);
+        self.sightings.tell(ethernet, at, what, now);
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use acton_bridge::{DropReason, Owner};
+use acton_frame::Ethernet;
 use pnet_base::MacAddr;
 
 use crate::run::control::Message;
@@ -54,25 +55,20 @@ impl Sightings {
         Self { bucket: Bucket::new(INTERVAL, AT_ONCE), send: Box::new(send) }
     }
 
-    /// Tells what became of the source of `frame`, which the bridge has parsed.
-    pub(crate) fn tell(&mut self, frame: &[u8], at: Owner<LeafId>, what: Sighted, now: Duration) {
-        if self.bucket.admits(now)
-            && let Some((mac, vlan)) = source(frame)
+    /// Tells what became of a frame's source.
+    pub(crate) fn tell(
+        &mut self,
+        ethernet: Option<&Ethernet>,
+        at: Owner<LeafId>,
+        what: Sighted,
+        now: Duration,
+    ) {
+        if let Some(ethernet) = ethernet
+            && self.bucket.admits(now)
         {
+            let (mac, vlan) = (ethernet.source(), ethernet.vlan());
             let left_out = self.bucket.take_suppressed();
             (self.send)(Sighting { mac, vlan, at, what, left_out });
         }
     }
-}
-
-/// The source of a frame, and its VLAN.
-fn source(frame: &[u8]) -> Option<(MacAddr, u16)> {
-    let &[a, b, c, d, e, f, tag @ ..]: &[u8; 10] = frame.get(6..)?.first_chunk()?;
-    let vlan = match tag {
-        [0x81, 0x00, high, low] | [0x88, 0xa8, high, low] => {
-            u16::from_be_bytes([high, low]) & 0xfff
-        }
-        _ => 0,
-    };
-    Some((MacAddr(a, b, c, d, e, f), vlan))
 }

@@ -60,6 +60,20 @@ impl Sum {
         Self::of(addresses).plus_u32(length as u32).plus_u32(protocol.into())
     }
 
+    /// A checksum field after one of the words that it covers changed (RFC 1624, equation 3).
+    ///
+    /// ```
+    /// use acton_tap::offload::Sum;
+    ///
+    /// let checksum = Sum::of(&[0x45, 0x02, 0x00, 0x1c]).checksum();
+    /// let marked = Sum::of(&[0x45, 0x03, 0x00, 0x1c]).checksum();
+    /// assert_eq!(Sum::updated(checksum, [0x45, 0x02], [0x45, 0x03]), marked);
+    /// ```
+    pub fn updated(checksum: [u8; 2], old: [u8; 2], new: [u8; 2]) -> [u8; 2] {
+        let [a, b, c, d] = [checksum[0], checksum[1], old[0], old[1]].map(|byte| !byte);
+        Self::of(&[a, b, c, d, new[0], new[1]]).checksum()
+    }
+
     /// The sum as it stands in the checksum field of a frame with a partial checksum.
     pub fn folded(self) -> [u8; 2] {
         self.fold().to_ne_bytes()

@@ -5,10 +5,12 @@ use std::io::IoSlice;
 use std::mem;
 use std::num::NonZeroU16;
 
+use acton_frame::field::{ipv4, ipv6, tcp, udp};
+use acton_frame::{Headers, IpVersion, Protocol};
 use thiserror::Error;
 
 use super::checksum::Sum;
-use super::packet::{Ip, Layout, Transport, ipv4, ipv6, tcp, udp, word};
+use super::layout::{Layout, word};
 use super::segment::{put, set_lengths};
 use crate::vnet::{Checksum, Gso, Offloads, VnetHeader};
 
@@ -89,7 +91,8 @@ pub struct SuperFrame<'a> {
 #[derive(Debug, Clone, Copy)]
 struct Entry<'f> {
     frame: &'f [u8],
-    trust: Trust,
+    /// What it is written with alone.
+    checksum: Checksum,
     /// Index of the next of its run.
     next: usize,
 }
@@ -97,7 +100,7 @@ struct Entry<'f> {
 /// A super-frame that grows.
 #[derive(Debug, Clone)]
 struct Run {
-    headers: Headers,
+    template: Template,
     /// Indices of its first and last entry.
     first: usize,
     last: usize,
@@ -122,11 +125,11 @@ enum Ids {
 
 /// The headers of a frame that may be joined to others.
 #[derive(Debug, Clone)]
-struct Headers {
+struct Template {
     layout: Layout,
-    /// As they are, but zero where frames of one run differ: two frames with equal templates are
+    /// As they are, but zero where frames of one run differ: two frames with equal bytes here are
     /// joined if their numbers fit.
-    template: [u8; MAX_HEADERS],
+    bytes: [u8; MAX_HEADERS],
     id: u16,
     sequence: u32,
     flags: u8,
@@ -157,36 +160,45 @@ impl<'f, S: FnMut(&SuperFrame<'_>)> Batch<'_, 'f, S> {
     /// # Errors
     /// The frame cannot have the partial checksum that it is said to have; it was not taken.
     pub fn push(&mut self, frame: &'f [u8], trust: Trust) -> Result<(), NotPartial> {
-        let layout = Layout::of(frame);
-        let fills = layout.is_some_and(|layout| layout.fills(frame));
-        let partial = || layout.and_then(|layout| layout.partial()).is_some();
-        if trust == Trust::Partial && !(fills && partial()) {
-            return Err(NotPartial);
-        }
-        let Some(layout) = layout else {
+        self.push_parsed(frame, &Headers::parse(frame), trust)
+    }
+
+    /// As [`push`](Self::push), of a frame that was parsed before. With headers of a frame of another
+    /// length it is joined to none.
+    ///
+    /// # Errors
+    /// As of [`push`](Self::push).
+    pub fn push_parsed(
+        &mut self,
+        frame: &'f [u8],
+        headers: &Headers,
+        trust: Trust,
+    ) -> Result<(), NotPartial> {
+        let checksum = trust.checksum(headers)?;
+        let Some(layout) = Layout::in_frame(headers, frame) else {
             self.flush();
-            self.alone(frame, trust);
+            self.alone(frame, checksum);
             return Ok(());
         };
         let offload = layout.offload() | Offloads::CSUM;
-        let headers = if fills && self.coalescer.offloads.contains(offload) {
-            Headers::of(frame, layout)
+        let template = if layout.fills && self.coalescer.offloads.contains(offload) {
+            Template::of(frame, layout)
         } else {
             None
         };
         // A flow has one run at most, the newest most likely.
-        let of_flow = |run: &Run| run.headers.is_same_flow(frame, &layout);
+        let of_flow = |run: &Run| run.template.is_same_flow(frame, &layout);
         if let Some(index) = self.coalescer.runs.iter().rposition(of_flow) {
-            if let Some(headers) = &headers
-                && self.join(index, frame, trust, headers)
+            if let Some(template) = &template
+                && self.join(index, frame, checksum, template)
             {
                 return Ok(());
             }
             self.close(index);
         }
-        match headers {
-            Some(headers) if !headers.ends_run() => self.start(frame, trust, headers),
-            _ => self.alone(frame, trust),
+        match template {
+            Some(template) if !template.ends_run() => self.start(frame, checksum, template),
+            _ => self.alone(frame, checksum),
         }
         Ok(())
     }
@@ -196,11 +208,22 @@ impl<'f, S: FnMut(&SuperFrame<'_>)> Batch<'_, 'f, S> {
     /// # Errors
     /// As of [`push`](Self::push).
     pub fn pass(&mut self, frame: &[u8], trust: Trust) -> Result<(), NotPartial> {
-        if trust == Trust::Partial && super::partial_checksum(frame).is_none() {
-            return Err(NotPartial);
-        }
+        self.pass_parsed(frame, &Headers::parse(frame), trust)
+    }
+
+    /// As [`pass`](Self::pass), of a frame that was parsed before.
+    ///
+    /// # Errors
+    /// As of [`push`](Self::push).
+    pub fn pass_parsed(
+        &mut self,
+        frame: &[u8],
+        headers: &Headers,
+        trust: Trust,
+    ) -> Result<(), NotPartial> {
+        let checksum = trust.checksum(headers)?;
         self.flush();
-        self.alone(frame, trust);
+        self.alone(frame, checksum);
         Ok(())
     }
 
@@ -212,15 +235,15 @@ impl<'f, S: FnMut(&SuperFrame<'_>)> Batch<'_, 'f, S> {
     }
 
     /// Starts a run with `frame`.
-    fn start(&mut self, frame: &'f [u8], trust: Trust, headers: Headers) {
+    fn start(&mut self, frame: &'f [u8], checksum: Checksum, template: Template) {
         if self.coalescer.runs.len() == MAX_RUNS {
             self.close(0);
         }
         let entry = self.entries.len();
-        let size = frame.len() - headers.layout.payload;
-        self.entries.push(Entry { frame, trust, next: entry });
+        let size = frame.len() - template.layout.payload;
+        self.entries.push(Entry { frame, checksum, next: entry });
         self.coalescer.runs.push(Run {
-            headers,
+            template,
             first: entry,
             last: entry,
             frames: 1,
@@ -233,26 +256,32 @@ impl<'f, S: FnMut(&SuperFrame<'_>)> Batch<'_, 'f, S> {
     }
 
     /// Appends `frame` to the run at `index` if it belongs there.
-    fn join(&mut self, index: usize, frame: &'f [u8], trust: Trust, headers: &Headers) -> bool {
+    fn join(
+        &mut self,
+        index: usize,
+        frame: &'f [u8],
+        checksum: Checksum,
+        template: &Template,
+    ) -> bool {
         let run = &mut self.coalescer.runs[index];
-        let payload = frame.len() - headers.layout.payload;
-        let Some(ids) = run.follows(headers, payload) else {
+        let payload = frame.len() - template.layout.payload;
+        let Some(ids) = run.follows(template, payload) else {
             return false;
         };
         let first = self.entries[run.first];
-        run.verified = run.verified || is_right(first.frame, first.trust, &headers.layout);
-        if !run.verified || !is_right(frame, trust, &headers.layout) {
+        run.verified = run.verified || is_right(first.frame, first.checksum, &template.layout);
+        if !run.verified || !is_right(frame, checksum, &template.layout) {
             return false;
         }
         let entry = self.entries.len();
         self.entries[run.last].next = entry;
-        self.entries.push(Entry { frame, trust, next: entry });
+        self.entries.push(Entry { frame, checksum, next: entry });
         run.last = entry;
         run.frames += 1;
         run.total += payload;
         run.ids = ids;
-        run.flags = headers.flags;
-        if payload < run.size || headers.ends_run() || run.frames == MAX_FRAMES {
+        run.flags = template.flags;
+        if payload < run.size || template.ends_run() || run.frames == MAX_FRAMES {
             self.close(index);
         }
         true
@@ -262,8 +291,8 @@ impl<'f, S: FnMut(&SuperFrame<'_>)> Batch<'_, 'f, S> {
     fn close(&mut self, index: usize) {
         let run = self.coalescer.runs.remove(index);
         if run.frames == 1 {
-            let Entry { frame, trust, .. } = self.entries[run.first];
-            self.alone(frame, trust);
+            let Entry { frame, checksum, .. } = self.entries[run.first];
+            self.alone(frame, checksum);
         } else {
             self.joined(&run);
         }
@@ -273,10 +302,10 @@ impl<'f, S: FnMut(&SuperFrame<'_>)> Batch<'_, 'f, S> {
     }
 
     fn joined(&mut self, run: &Run) {
-        let layout = &run.headers.layout;
+        let layout = &run.template.layout;
         let first = self.entries[run.first];
         let header = VnetHeader {
-            checksum: layout.partial().unwrap_or_default(),
+            checksum: layout.partial(),
             gso: NonZeroU16::new(run.size as u16).map(|size| Gso {
                 kind: layout.kind(),
                 size,
@@ -289,7 +318,7 @@ impl<'f, S: FnMut(&SuperFrame<'_>)> Batch<'_, 'f, S> {
         let (vnet, head) = prefix.split_at_mut(VnetHeader::LEN);
         vnet.copy_from_slice(&header.encode());
         head.copy_from_slice(&first.frame[..layout.payload]);
-        if layout.protocol == Transport::Tcp {
+        if layout.protocol == Protocol::Tcp {
             head[layout.transport + tcp::FLAGS] |= run.flags;
         }
         set_lengths(head, layout, run.total);
@@ -313,8 +342,8 @@ impl<'f, S: FnMut(&SuperFrame<'_>)> Batch<'_, 'f, S> {
         });
     }
 
-    fn alone(&mut self, frame: &[u8], trust: Trust) {
-        let entry = Entry { frame, trust, next: 0 };
+    fn alone(&mut self, frame: &[u8], checksum: Checksum) {
+        let entry = Entry { frame, checksum, next: 0 };
         let header = entry.header();
         let vnet = header.encode();
         let pieces = [&vnet, frame].map(IoSlice::new);
@@ -373,31 +402,37 @@ impl<'a> SuperFrame<'a> {
 impl Entry<'_> {
     /// The vnet header it is written with alone.
     fn header(&self) -> VnetHeader {
-        let checksum = match self.trust {
-            Trust::Verify => Checksum::Unverified,
-            Trust::Vouched => Checksum::Valid,
-            Trust::Partial => super::partial_checksum(self.frame).unwrap_or_default(),
-        };
-        VnetHeader { checksum, ..VnetHeader::default() }
+        VnetHeader { checksum: self.checksum, ..VnetHeader::default() }
+    }
+}
+
+impl Trust {
+    /// The checksum as a TAP is told of it.
+    fn checksum(self, headers: &Headers) -> Result<Checksum, NotPartial> {
+        match self {
+            Self::Verify => Ok(Checksum::Unverified),
+            Self::Vouched => Ok(Checksum::Valid),
+            Self::Partial => super::partial_checksum_parsed(headers).ok_or(NotPartial),
+        }
     }
 }
 
 impl Run {
-    /// What the ids do if a frame with `headers` and so many bytes of payload comes next; `None` if
+    /// What the ids do if a frame of this `template` and so many bytes of payload comes next; `None` if
     /// it may not, whatever its checksum is.
-    fn follows(&self, headers: &Headers, payload: usize) -> Option<Ids> {
-        let Layout { payload: head, protocol, .. } = headers.layout;
+    fn follows(&self, template: &Template, payload: usize) -> Option<Ids> {
+        let Layout { payload: head, protocol, .. } = template.layout;
         let fits = payload <= self.size && head + self.total + payload <= MAX_LEN;
-        let expected = self.headers.sequence.wrapping_add(self.total as u32);
-        let in_order = protocol == Transport::Udp || headers.sequence == expected;
-        if !(fits && in_order && self.headers.fit(headers)) {
+        let expected = self.template.sequence.wrapping_add(self.total as u32);
+        let in_order = protocol == Protocol::Udp || template.sequence == expected;
+        if !(fits && in_order && self.template.fit(template)) {
             return None;
         }
-        if headers.layout.version == Ip::V6 {
+        if template.layout.version == IpVersion::V6 {
             return Some(Ids::Open);
         }
-        let counts = headers.id == self.headers.id.wrapping_add(self.frames as u16);
-        let stays = headers.id == self.headers.id && headers.dont_fragment();
+        let counts = template.id == self.template.id.wrapping_add(self.frames as u16);
+        let stays = template.id == self.template.id && template.dont_fragment();
         match self.ids {
             Ids::Open | Ids::Count if counts => Some(Ids::Count),
             Ids::Open | Ids::Stay if stays => Some(Ids::Stay),
@@ -406,39 +441,39 @@ impl Run {
     }
 }
 
-impl Headers {
+impl Template {
     /// `None` if a frame with such headers is never joined.
     fn of(frame: &[u8], layout: Layout) -> Option<Self> {
         let Layout { ip, transport, payload, .. } = layout;
         if !layout.is_plain() || payload == frame.len() {
             return None;
         }
-        let mut template = [0; MAX_HEADERS];
-        template[..payload].copy_from_slice(&frame[..payload]);
+        let mut bytes = [0; MAX_HEADERS];
+        bytes[..payload].copy_from_slice(&frame[..payload]);
         let mut id = 0;
         match layout.version {
-            Ip::V4 => {
+            IpVersion::V4 => {
                 id = word(frame, ip + ipv4::ID.start)?;
                 for field in [ipv4::TOTAL_LENGTH, ipv4::ID, ipv4::CHECKSUM] {
-                    put(&mut template, ip + field.start, [0, 0]);
+                    put(&mut bytes, ip + field.start, [0, 0]);
                 }
             }
-            Ip::V6 => put(&mut template, ip + ipv6::PAYLOAD_LENGTH.start, [0, 0]),
+            IpVersion::V6 => put(&mut bytes, ip + ipv6::PAYLOAD_LENGTH.start, [0, 0]),
         }
         let (mut sequence, mut flags) = (0, 0);
         match layout.protocol {
-            Transport::Tcp => {
+            Protocol::Tcp => {
                 flags = frame[transport + tcp::FLAGS];
                 if flags & (tcp::SYN | tcp::RST | tcp::URG | tcp::CWR) != 0 {
                     return None;
                 }
                 flags &= tcp::FIN | tcp::PSH;
-                template[transport + tcp::FLAGS] ^= flags;
-                let field = &mut template[transport..][tcp::SEQUENCE];
-                sequence = field.first_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes));
+                bytes[transport + tcp::FLAGS] ^= flags;
+                let field = &mut bytes[transport..][tcp::SEQUENCE];
+                sequence = field.first_chunk().map_or(0, |first| u32::from_be_bytes(*first));
                 field.fill(0);
             }
-            Transport::Udp => {
+            Protocol::Udp => {
                 let length = word(frame, transport + udp::LENGTH.start)?;
                 // Without a checksum there is none to fill in (RFC 768).
                 if transport + usize::from(length) != frame.len()
@@ -446,16 +481,16 @@ impl Headers {
                 {
                     return None;
                 }
-                put(&mut template, transport + udp::LENGTH.start, [0, 0]);
+                put(&mut bytes, transport + udp::LENGTH.start, [0, 0]);
             }
         }
-        put(&mut template, layout.checksum(), [0, 0]);
-        Some(Self { layout, template, id, sequence, flags })
+        put(&mut bytes, layout.checksum(), [0, 0]);
+        Some(Self { layout, bytes, id, sequence, flags })
     }
 
     /// Whether all is equal that must be in a super-frame.
     fn fit(&self, other: &Self) -> bool {
-        self.layout == other.layout && self.template == other.template
+        self.layout == other.layout && self.bytes == other.bytes
     }
 
     /// Whether no frame may follow in a super-frame.
@@ -464,7 +499,7 @@ impl Headers {
     }
 
     fn dont_fragment(&self) -> bool {
-        word(&self.template, self.layout.ip + ipv4::FRAGMENT.start) == Some(ipv4::DONT_FRAGMENT)
+        word(&self.bytes, self.layout.ip + ipv4::FRAGMENT.start) == Some(ipv4::DONT_FRAGMENT)
     }
 
     /// Whether `frame` is between the same MAC addresses, in the same VLAN, between the same IP
@@ -473,18 +508,19 @@ impl Headers {
         let own = &self.layout;
         let ports = |layout: &Layout| layout.transport..layout.transport + 4;
         (own.version, own.protocol, own.ip) == (layout.version, layout.protocol, layout.ip)
-            && self.template[ports(own)] == frame[ports(layout)]
-            && own.addresses(&self.template) == layout.addresses(frame)
-            && self.template[..own.ip] == frame[..own.ip]
+            && self.bytes[ports(own)] == frame[ports(layout)]
+            && own.addresses(&self.bytes) == layout.addresses(frame)
+            && self.bytes[..own.ip] == frame[..own.ip]
     }
 }
 
 /// Whether the checksums that a super-frame does away with are right, as far as it is not known.
-fn is_right(frame: &[u8], trust: Trust, layout: &Layout) -> bool {
-    let ip = layout.version == Ip::V6 || Sum::of(&frame[layout.ip..layout.transport]).is_valid();
-    ip && match trust {
-        Trust::Vouched | Trust::Partial => true,
-        Trust::Verify => {
+fn is_right(frame: &[u8], checksum: Checksum, layout: &Layout) -> bool {
+    let ip =
+        layout.version == IpVersion::V6 || Sum::of(&frame[layout.ip..layout.transport]).is_valid();
+    ip && match checksum {
+        Checksum::Valid | Checksum::Partial { .. } => true,
+        Checksum::Unverified => {
             let bytes = &frame[layout.transport..];
             let protocol = layout.protocol.number();
             Sum::pseudo_header(layout.addresses(frame), protocol, bytes.len())

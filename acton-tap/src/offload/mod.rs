@@ -10,6 +10,9 @@
 //! - [`partial_checksum`] tells a TAP where a frame's checksum is to be filled in;
 //! - [`Sum`] is the Internet checksum.
 //!
+//! Whoever has parsed a frame already passes its [`Headers`] along, to the functions that end in
+//! `_parsed`.
+//!
 //! Neither copies payload nor, after the first batches, allocates. Both know TCP and UDP over IPv4
 //! and IPv6 behind up to two VLAN tags.
 //!
@@ -71,14 +74,16 @@
 
 mod checksum;
 mod coalesce;
-mod packet;
+mod layout;
 mod segment;
 
+pub use acton_frame::Headers;
 pub use checksum::Sum;
 pub use coalesce::{Batch, Coalescer, MAX_FRAMES, NotPartial, SuperFrame, Trust};
 pub use segment::{Fill, Head, MAX_HEAD, Malformed, Segment, Segments};
 
 use crate::vnet::Checksum;
+use layout::Layout;
 
 /// Where the checksum of a TCP or UDP frame is to be filled in, by the frame's own headers; `None`
 /// if it is no such frame, or an IP fragment, or padded.
@@ -86,6 +91,10 @@ use crate::vnet::Checksum;
 /// A [`Checksum::Partial`] for a TAP always comes from here, never from whoever sent the frame: the
 /// kernel adds up and overwrites whatever bytes it is told to.
 pub fn partial_checksum(frame: &[u8]) -> Option<Checksum> {
-    let layout = packet::Layout::of(frame).filter(|layout| layout.fills(frame))?;
-    layout.partial()
+    partial_checksum_parsed(&Headers::parse(frame))
+}
+
+/// As [`partial_checksum`], of a frame that was parsed before.
+pub fn partial_checksum_parsed(headers: &Headers) -> Option<Checksum> {
+    Layout::of(headers).filter(|layout| layout.fills).map(|layout| layout.partial())
 }

@@ -1,9 +1,11 @@
 //! A super-frame cut into frames: generic segmentation offload (GSO) outside the kernel.
 
+use acton_frame::field::{ipv4, ipv6, tcp, udp};
+use acton_frame::{Headers, IpVersion, Protocol};
 use thiserror::Error;
 
 use super::checksum::{Sum, not_zero};
-use super::packet::{Ip, Layout, Transport, ipv4, ipv6, tcp, udp, word};
+use super::layout::{Layout, word};
 use crate::vnet::{Checksum, Gso, VnetHeader};
 
 /// Bytes of headers that a [`Segments`] rewrites at most: Ethernet, two VLAN tags, IPv6 and TCP
@@ -118,12 +120,34 @@ impl<'f> Segments<'f> {
         max_frame: usize,
         fill: Fill,
     ) -> Result<Self, Malformed> {
+        Self::new_parsed(header, frame, &Headers::parse(frame), max_frame, fill)
+    }
+
+    /// As [`new`](Self::new), of a frame that was parsed before.
+    ///
+    /// # Errors
+    /// As of [`new`](Self::new); headers of a frame of another length are not those of a super-frame.
+    pub fn new_parsed(
+        header: &VnetHeader,
+        frame: &'f [u8],
+        headers: &Headers,
+        max_frame: usize,
+        fill: Fill,
+    ) -> Result<Self, Malformed> {
         match (header.gso, header.checksum) {
-            (Some(gso), checksum) => Self::cut(gso, checksum, frame, max_frame, fill),
+            (Some(gso), checksum) => {
+                let layout = Layout::in_frame(headers, frame);
+                let layout = layout.filter(|layout| layout.kind() == gso.kind);
+                let layout = layout.ok_or(Malformed::Headers)?;
+                if layout.partial() != checksum {
+                    return Err(Malformed::Checksum);
+                }
+                Self::cut(gso, layout, frame, max_frame, fill)
+            }
             (None, Checksum::Partial { start, offset }) => {
-                let partial = Layout::of(frame).filter(|layout| layout.fills(frame));
-                let partial = partial.and_then(|layout| layout.partial());
-                if fill == Fill::Partial && partial == Some(header.checksum) {
+                if fill == Fill::Partial
+                    && super::partial_checksum_parsed(headers) == Some(header.checksum)
+                {
                     return Ok(Self::whole(&[], frame, Work::Nothing, header.checksum));
                 }
                 Self::completed(usize::from(start), usize::from(offset), frame)
@@ -148,22 +172,17 @@ impl<'f> Segments<'f> {
 
     fn cut(
         gso: Gso,
-        checksum: Checksum,
+        layout: Layout,
         frame: &'f [u8],
         max_frame: usize,
         fill: Fill,
     ) -> Result<Self, Malformed> {
-        let layout =
-            Layout::of(frame).filter(|layout| layout.is(gso.kind)).ok_or(Malformed::Headers)?;
-        if layout.partial() != Some(checksum) {
-            return Err(Malformed::Checksum);
-        }
         let head = layout.payload;
         if head > MAX_HEAD {
             return Err(Malformed::LongHead(head));
         }
         let mut size = usize::from(gso.size.get());
-        if layout.protocol == Transport::Tcp {
+        if layout.protocol == Protocol::Tcp {
             let room = max_frame.checked_sub(head).filter(|&room| room > 0);
             size = size.min(room.ok_or(Malformed::NoRoom { head, max_frame })?);
         }
@@ -177,7 +196,7 @@ impl<'f> Segments<'f> {
         let base = Sum::of(&headers[at..at + 2]).plus_u32(!length);
         let checksum = match fill {
             Fill::Full => Checksum::Valid,
-            Fill::Partial => checksum,
+            Fill::Partial => layout.partial(),
         };
         let work = Work::Cut { layout, fill, base };
         let count = payload.len().div_ceil(size).max(1);
@@ -228,8 +247,8 @@ impl<'f> Segments<'f> {
                 if *fill == Fill::Full {
                     let sum = Sum::of(&head[layout.transport..]).plus(payload);
                     let checksum = match layout.protocol {
-                        Transport::Tcp => sum.checksum(),
-                        Transport::Udp => not_zero(sum.checksum()),
+                        Protocol::Tcp => sum.checksum(),
+                        Protocol::Udp => not_zero(sum.checksum()),
                     };
                     put(head, layout.checksum(), checksum);
                 }
@@ -254,12 +273,12 @@ impl<'f> Segments<'f> {
 
     /// Writes what tells this frame from the others: TCP's sequence number and flags, IPv4's id.
     fn renumber(&self, head: &mut [u8], layout: &Layout) {
-        if layout.version == Ip::V4 {
+        if layout.version == IpVersion::V4 {
             let at = layout.ip + ipv4::ID.start;
             let id = word(head, at).unwrap_or_default().wrapping_add(self.index as u16);
             put(head, at, id.to_be_bytes());
         }
-        if layout.protocol == Transport::Tcp {
+        if layout.protocol == Protocol::Tcp {
             let header = &mut head[layout.transport..];
             let sequence = &mut header[tcp::SEQUENCE];
             let first = sequence.first_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes));
@@ -280,19 +299,19 @@ pub(super) fn set_lengths(head: &mut [u8], layout: &Layout, payload: usize) {
     let behind = |start| (head.len() - start + payload) as u16;
     let (ip, transport) = (behind(layout.ip), behind(layout.transport));
     match layout.version {
-        Ip::V4 => {
+        IpVersion::V4 => {
             let header = &mut head[layout.ip..layout.transport];
             put(header, ipv4::TOTAL_LENGTH.start, ip.to_be_bytes());
             put(header, ipv4::CHECKSUM.start, [0, 0]);
             let checksum = Sum::of(header).checksum();
             put(header, ipv4::CHECKSUM.start, checksum);
         }
-        Ip::V6 => {
+        IpVersion::V6 => {
             let length = ip.wrapping_sub(ipv6::LEN as u16);
             put(head, layout.ip + ipv6::PAYLOAD_LENGTH.start, length.to_be_bytes());
         }
     }
-    if layout.protocol == Transport::Udp {
+    if layout.protocol == Protocol::Udp {
         put(head, layout.transport + udp::LENGTH.start, transport.to_be_bytes());
     }
 }

@@ -16,6 +16,7 @@
 
 mod bridge;
 mod filter;
+mod frame;
 mod input;
 mod keys;
 mod offload;
@@ -27,6 +28,7 @@ mod wire;
 
 pub use bridge::bridge;
 pub use filter::filter;
+pub use frame::frame;
 pub use keys::{client_list, invite, key_text, server_name};
 pub use offload::{coalesce, segment};
 pub use plain::{plain_codec, plain_session};
@@ -47,6 +49,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("control", control),
     ("session", session),
     ("secure", secure),
+    ("frame", frame),
     ("bridge", bridge),
     ("vnet", vnet),
     ("segment", segment),
