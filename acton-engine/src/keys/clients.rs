@@ -152,10 +152,10 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::{encode_key, parse_key};
     use super::*;
     use crate::keys::file::tests::{Directory, set_mode};
     use crate::keys::line::tests::{KEY, any_client};
+    use crate::keys::{encode_key, parse_key};
 
     const OTHER: &str = "//////////////////////////////////////////8=";
 

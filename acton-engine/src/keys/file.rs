@@ -185,10 +185,10 @@ pub(super) mod tests {
     use super::*;
 
     /// A directory of its own for each test, removed when dropped.
-    pub(in super::super) struct Directory(PathBuf);
+    pub(crate) struct Directory(PathBuf);
 
     impl Directory {
-        pub(in super::super) fn new() -> Self {
+        pub(crate) fn new() -> Self {
             let mut number = [0; 8];
             SystemRandom.fill(&mut number);
             let name = format!("acton-keys-{:016x}", u64::from_ne_bytes(number));
@@ -197,11 +197,11 @@ pub(super) mod tests {
             Self(path)
         }
 
-        pub(in super::super) fn join(&self, name: &str) -> PathBuf {
+        pub(crate) fn join(&self, name: &str) -> PathBuf {
             self.0.join(name)
         }
 
-        pub(in super::super) fn path(&self) -> &Path {
+        pub(crate) fn path(&self) -> &Path {
             &self.0
         }
     }
@@ -212,7 +212,7 @@ pub(super) mod tests {
         }
     }
 
-    pub(in super::super) fn set_mode(path: &Path, mode: u32) {
+    pub(crate) fn set_mode(path: &Path, mode: u32) {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     }
 

@@ -125,7 +125,7 @@ pub(super) mod tests {
 
     use super::*;
 
-    pub(in super::super) const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+    pub(crate) const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
     #[test]
     fn a_line_in_full() {
@@ -174,7 +174,7 @@ pub(super) mod tests {
         assert_eq!(parse(&format!("laptop {KEY}")), Err(LineError::Key));
     }
 
-    pub(in super::super) fn any_client() -> impl Strategy<Value = ListedClient> {
+    pub(crate) fn any_client() -> impl Strategy<Value = ListedClient> {
         let mac =
             any::<[u8; 6]>().prop_map(|[a, b, c, d, e, f]| MacAddr(a & 0xfe | 2, b, c, d, e, f));
         (

@@ -118,9 +118,12 @@ impl State {
 
 /// A reader of a tunnel's events, in their order. Any number of readers may be at work, each at its
 /// own pace; one that is too far behind misses the oldest, which shows in the numbers.
+///
+/// As an iterator it waits for each event, until the tunnel has ended.
 #[derive(Debug, Clone)]
 pub struct Events {
     log: Arc<EventLog>,
+    /// The number of the event to read next.
     next: u64,
 }
 
@@ -171,6 +174,15 @@ impl Events {
         let event = state.kept.get(usize::try_from(index).ok()?)?;
         self.next = event.number + 1;
         Some(Arc::clone(event))
+    }
+}
+
+/// Waits for each event, and ends with the tunnel.
+impl Iterator for Events {
+    type Item = Arc<Event>;
+
+    fn next(&mut self) -> Option<Arc<Event>> {
+        self.next_within(Duration::MAX)
     }
 }
 

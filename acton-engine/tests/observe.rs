@@ -1,0 +1,297 @@
+//! Status, events and new settings of tunnels that run, between real kernels.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use acton_engine::{
+    Client, ClientBuilder, ClientKeys, EndReason, Event, EventKind, Events, Place, Protocol, Role,
+    Running, SecureClient, SecureServer, Server, ServerBuilder, ServerKeys, ServerName,
+    SessionStatus, Settings, State, TapSettings,
+};
+use acton_netns::{Namespace, Veth, veth};
+use acton_proto::handshake::{Secret, SystemRandom, public_key};
+use pnet_base::MacAddr;
+
+/// How long a wait may take before the test is called hung. No measure of anything.
+const HANG: Duration = Duration::from_secs(60);
+const CLIENT_MAC: MacAddr = MacAddr(2, 0, 0, 0, 0, 2);
+
+/// A server's host and a client's, with one cable between them.
+struct World {
+    server: Namespace,
+    client: Namespace,
+    server_key: Secret,
+    client_key: Secret,
+}
+
+impl World {
+    fn new() -> Self {
+        let (server, client) = (Namespace::new().unwrap(), Namespace::new().unwrap());
+        veth(&server, "cable", &client, "cable", &Veth::new()).unwrap();
+        let host = |last| IpAddr::from(Ipv4Addr::new(192, 0, 2, last));
+        server.add_address("cable", host(1), 24).unwrap();
+        client.add_address("cable", host(2), 24).unwrap();
+        let secret = || Secret::generate(&mut SystemRandom);
+        Self { server, client, server_key: secret(), client_key: secret() }
+    }
+
+    fn tap(last: u8) -> TapSettings {
+        let mut tap = TapSettings::new("lan");
+        tap.addresses.push(format!("10.9.0.{last}/24").parse().unwrap());
+        tap.mac = Some(MacAddr(2, 0, 0, 0, 0, last));
+        tap
+    }
+
+    fn secure_server(&self) -> ServerBuilder<SecureServer> {
+        let keys = ServerKeys { private_key: self.server_key.clone(), network_key: None };
+        Server::secure(keys).tap(Self::tap(1))
+    }
+
+    fn name() -> ServerName {
+        SocketAddr::from(([192, 0, 2, 1], 8080)).into()
+    }
+
+    fn secure_client(&self) -> ClientBuilder<SecureClient> {
+        let keys = ClientKeys {
+            private_key: self.client_key.clone(),
+            server_key: public_key(&self.server_key),
+            network_key: None,
+            psk: None,
+        };
+        Client::secure(Self::name(), keys).tap(Self::tap(2))
+    }
+
+    /// A server and a client of secure mode, connected.
+    fn connected(&self) -> (Running, Running) {
+        let server = self.server.run(|| self.secure_server().start().unwrap());
+        let client = self.client.run(|| self.secure_client().start().unwrap());
+        until(&client, |session| session.state == State::Up);
+        until(&server, |session| session.state == State::Up);
+        (server, client)
+    }
+
+    /// Sends `count` datagrams of `bytes` from the client's LAN to the server's, through the tunnel.
+    fn send(&self, count: usize, bytes: usize) {
+        let receiver = self.server.run(|| UdpSocket::bind("10.9.0.1:5000").unwrap());
+        receiver.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        let sender = self.client.run(|| UdpSocket::bind("10.9.0.2:0").unwrap());
+        let (mut got, mut buffer) = (0, vec![0; bytes]);
+        let since = Instant::now();
+        while got < count {
+            assert!(since.elapsed() < HANG, "{got} of {count} came through");
+            sender.send_to(&buffer, "10.9.0.1:5000").unwrap();
+            got += usize::from(receiver.recv_from(&mut buffer).is_ok());
+        }
+    }
+}
+
+/// Waits until the one session is as wanted, and gives it.
+#[track_caller]
+fn until(running: &Running, wanted: impl Fn(&SessionStatus) -> bool) -> SessionStatus {
+    let since = Instant::now();
+    loop {
+        let status = running.status();
+        if let Some(session) = status.sessions.iter().find(|session| wanted(session)) {
+            return session.clone();
+        }
+        assert!(since.elapsed() < HANG, "{:#?}", status.sessions);
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The next event that is one of those wanted.
+#[track_caller]
+fn next(events: &mut Events, wanted: impl Fn(&EventKind) -> bool) -> Arc<Event> {
+    let since = Instant::now();
+    while let Some(event) = events.next_within(HANG) {
+        if wanted(&event.kind) {
+            return event;
+        }
+        assert!(since.elapsed() < HANG, "last seen: {event:?}");
+    }
+    panic!("no such event came");
+}
+
+fn a_status_says_what_both_ends_know() {
+    let world = World::new();
+    let (server, client) = world.connected();
+    world.send(20, 1_000);
+    let [of_server, of_client] = [&server, &client].map(|running| running.status());
+    assert_eq!((of_server.role, of_client.role), (Role::Server, Role::Client));
+    assert_eq!((of_server.protocol, of_client.protocol), (Protocol::Acton1, Protocol::Acton1));
+    let (behind, ahead) = (&of_server.sessions[0], &of_client.sessions[0]);
+    assert_eq!(behind.address.unwrap().ip(), IpAddr::from([192, 0, 2, 2]));
+    assert_eq!(ahead.address, Some(SocketAddr::from(([192, 0, 2, 1], 8080))));
+    assert_eq!(behind.suite, ahead.suite);
+    assert!(behind.suite.is_some() && behind.key.is_some() && behind.key != ahead.key);
+    assert!(behind.frames_in >= 20 && behind.bytes_in >= 20_000, "{behind:#?}");
+    assert!(ahead.frames_out >= behind.frames_in, "{ahead:#?}");
+    assert_eq!(behind.macs.iter().map(|entry| entry.mac).collect::<Vec<_>>(), [CLIENT_MAC]);
+    assert_eq!((behind.mac_limit, ahead.mac_limit), (Some(16), None));
+    assert!(behind.drops.is_empty() && ahead.drops.is_empty(), "{behind:#?} {ahead:#?}");
+    assert_eq!(of_server.bridge.unwrap().client_macs, 1);
+    assert_eq!(of_client.bridge, None);
+    assert_eq!(of_server.tap.mac, Some(MacAddr(2, 0, 0, 0, 0, 1)));
+    assert_eq!((of_client.tap.running, of_client.tap.mtu), (Some(true), Some(1_500)));
+    assert_eq!(of_server.sockets[0].kernel_drops, Some(0));
+    assert!(of_server.totals.get("udp.received.datagrams").unwrap() >= 20);
+}
+
+fn what_the_bridge_drops_is_counted_for_its_session() {
+    let world = World::new();
+    let (server, client) = world.connected();
+    // The server's own address, which no client may use.
+    world.client.run(|| testbed::sh("ip link set lan address 02:00:00:00:00:01"));
+    let sender = world.client.run(|| UdpSocket::bind("10.9.0.2:0").unwrap());
+    let since = Instant::now();
+    while server.status().sessions[0].drops.is_empty() {
+        assert!(since.elapsed() < HANG);
+        let _ = sender.send_to(&[0; 100], "10.9.0.1:5000");
+        thread::sleep(Duration::from_millis(5));
+    }
+    let drops = &server.status().sessions[0].drops;
+    assert_eq!(drops.keys().copied().collect::<Vec<_>>(), ["source_protected"], "{drops:?}");
+    let held = next(&mut server.events(0), |kind| matches!(kind, EventKind::MacHeld { .. }));
+    let EventKind::MacHeld { mac, by: Place::Session { session: 0, .. }, reason, .. } = &held.kind
+    else {
+        panic!("{held:?}");
+    };
+    assert_eq!((*mac, *reason), (MacAddr(2, 0, 0, 0, 0, 1), "source_protected"));
+    drop(client);
+}
+
+fn a_session_that_ends_is_told_and_remembered() {
+    let world = World::new();
+    let (server, client) = world.connected();
+    let mut events = client.events(0);
+    drop(server);
+    let lost = next(&mut events, |kind| matches!(kind, EventKind::Disconnected { .. }));
+    let EventKind::Disconnected { reason: EndReason::Restart, .. } = lost.kind else {
+        panic!("{lost:?}");
+    };
+    let session = until(&client, |session| session.state == State::Lost);
+    assert_eq!(session.reason, Some(EndReason::Restart));
+    assert_eq!((session.session_for, session.heard_ago, session.rtt), (None, None, None));
+    let server = world.server.run(|| world.secure_server().start().unwrap());
+    let session = until(&client, |session| session.state == State::Up);
+    assert_eq!(session.before.map(|before| before.reason), Some(EndReason::Restart));
+    drop(server);
+}
+
+fn a_client_without_a_server_is_handshaking_and_knows_nothing() {
+    let world = World::new();
+    for plain in [false, true] {
+        let client = world.client.run(|| match plain {
+            false => world.secure_client().start().unwrap(),
+            true => Client::plain(World::name()).tap(World::tap(2)).start().unwrap(),
+        });
+        let session = &client.status().sessions[0];
+        assert_eq!(session.state, State::Handshaking);
+        assert_eq!((session.heard_ago, session.rtt, session.suite), (None, None, None));
+        assert_eq!((session.loss_in, session.loss_out, session.before), (None, None, None));
+    }
+}
+
+fn plain_mode_has_a_status_too() {
+    let world = World::new();
+    let server = world.server.run(|| Server::plain().tap(World::tap(1)).start().unwrap());
+    let client = world.client.run(|| {
+        let client = Client::plain(World::name()).tap(World::tap(2));
+        client.keepalive(Duration::from_secs(1)).start().unwrap()
+    });
+    until(&client, |session| session.state == State::Up);
+    world.send(5, 500);
+    let behind = until(&server, |session| session.frames_in >= 5);
+    assert_eq!((behind.state, behind.key, behind.suite), (State::Up, None, None));
+    assert_eq!(server.status().protocol, Protocol::Plain);
+    // Nothing crosses any more: first a sign of life is overdue, then the server counts as lost.
+    world.client.run(|| testbed::sh("ip link set cable down"));
+    until(&client, |session| session.state == State::Quiet);
+    let lost = until(&client, |session| session.state == State::Lost);
+    assert_eq!(lost.reason, Some(EndReason::Silent));
+}
+
+fn events_are_numbered_in_order_and_go_on_from_any() {
+    let world = World::new();
+    let server = world.server.run(|| world.secure_server().start().unwrap());
+    let client = world
+        .client
+        .run(|| world.secure_client().rekey_after(Duration::from_secs(1)).start().unwrap());
+    let mut events = server.events(0);
+    let up = next(&mut events, |kind| matches!(kind, EventKind::SessionUp { .. }));
+    assert_eq!(up.number, 1);
+    world.send(1, 100);
+    let learnt = next(&mut events, |kind| {
+        matches!(kind, EventKind::MacLearnt { mac: CLIENT_MAC, at: Place::Session { .. }, .. })
+    });
+    next(&mut events, |kind| matches!(kind, EventKind::Rekeyed { session: 0 }));
+    drop(client);
+    next(&mut events, |kind| {
+        matches!(kind, EventKind::SessionDown { reason: EndReason::Bye, open: 0, .. })
+    });
+    let mut again = server.events(learnt.number - 1);
+    assert_eq!(again.try_next(), Some(learnt));
+    let mut all = server.events(0);
+    let numbers: Vec<_> = std::iter::from_fn(|| all.try_next()).map(|event| event.number).collect();
+    assert_eq!(numbers, (1..=numbers.len() as u64).collect::<Vec<_>>());
+    assert!(server.status().last_event >= numbers.len() as u64);
+}
+
+fn new_settings_are_taken_as_far_as_they_can_be() {
+    let world = World::new();
+    let builder = world.secure_server();
+    let mut settings = builder.settings();
+    let server = world.server.run(|| builder.start().unwrap());
+    let client = world.client.run(|| world.secure_client().start().unwrap());
+    until(&server, |session| session.state == State::Up);
+    let applied = server.apply(Settings::Server(settings.clone())).unwrap();
+    assert_eq!((applied.taken.len(), applied.needs_restart.len()), (0, 0));
+    settings.max_sessions = 7;
+    settings.common.tap.addresses = vec!["10.9.0.99/24".parse().unwrap()];
+    settings.common.tap.mtu = 1_400;
+    settings.workers = Some(9);
+    let applied = server.apply(Settings::Server(settings.clone())).unwrap();
+    assert_eq!(applied.taken, ["max_sessions", "common.tap.addresses"]);
+    assert_eq!(applied.needs_restart, ["workers", "common.tap.mtu"]);
+    let addresses = world.server.run(|| testbed::sh("ip -br addr show dev lan"));
+    assert!(
+        addresses.contains("10.9.0.99/24") && !addresses.contains("10.9.0.1/24"),
+        "{addresses}"
+    );
+    // What was taken is in force, and said once.
+    let applied = server.apply(Settings::Server(settings)).unwrap();
+    assert_eq!((applied.taken.len(), applied.needs_restart.len()), (0, 2));
+    let of_client = Settings::Client(world.secure_client().settings());
+    assert!(server.apply(of_client.clone()).is_err(), "the other end's");
+    let plain = Settings::Server(Server::plain().settings());
+    assert!(server.apply(plain).is_err(), "the other mode's");
+    assert_eq!(client.apply(of_client).unwrap(), acton_engine::Applied::default());
+    until(&server, |session| session.state == State::Up);
+}
+
+fn a_handle_outlives_its_tunnel_and_holds_nothing() {
+    let world = World::new();
+    let server = world.server.run(|| world.secure_server().start().unwrap());
+    let handle = server.handle();
+    drop(server);
+    assert!(handle.status().sessions.is_empty() && handle.events(0).is_ended());
+    assert!(handle.apply(Settings::Server(world.secure_server().settings())).is_err());
+    handle.stop();
+    // Its port and its TAP's name are free.
+    let again = world.server.run(|| world.secure_server().start().unwrap());
+    drop(again);
+}
+
+testbed::main! {
+    a_status_says_what_both_ends_know,
+    what_the_bridge_drops_is_counted_for_its_session,
+    a_session_that_ends_is_told_and_remembered,
+    a_client_without_a_server_is_handshaking_and_knows_nothing,
+    plain_mode_has_a_status_too,
+    events_are_numbered_in_order_and_go_on_from_any,
+    new_settings_are_taken_as_far_as_they_can_be,
+    a_handle_outlives_its_tunnel_and_holds_nothing,
+}
