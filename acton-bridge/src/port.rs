@@ -1,6 +1,6 @@
 //! Leaves, and who owns an address.
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 
 /// How the caller names a leaf: any small value that is 32 bits or less.
 ///
@@ -49,6 +49,15 @@ impl<P> Owner<P> {
         match self {
             Self::Root => Owner::Root,
             Self::Leaf(port) => Owner::Leaf(leaf(port)),
+        }
+    }
+}
+
+impl<P: Debug> fmt::Display for Owner<P> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root => formatter.write_str("the root"),
+            Self::Leaf(port) => write!(formatter, "leaf {port:?}"),
         }
     }
 }

@@ -41,6 +41,16 @@ pub enum BumKind {
     Unknown,
 }
 
+impl fmt::Display for BumKind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(match self {
+            Self::Broadcast => "broadcast",
+            Self::Multicast => "multicast",
+            Self::Unknown => "unknown",
+        })
+    }
+}
+
 /// What a frame's source address changed in the table. Rare: worth a log line or a counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Learned<P> {
