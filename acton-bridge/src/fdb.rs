@@ -102,11 +102,14 @@ impl Fdb {
 
     /// Finds a key, expired or not.
     pub(crate) fn find(&self, key: u64) -> Option<Found> {
-        self.table.find(key).unwrap_or_else(|| {
-            // Writers changed this very bucket again and again: wait for them once.
-            let _state = self.state.lock();
-            self.table.find_quiet(key)
-        })
+        self.table.find(key).unwrap_or_else(|| self.find_locked(key))
+    }
+
+    /// Writers changed a bucket again and again: waits for them once.
+    #[cold]
+    fn find_locked(&self, key: u64) -> Option<Found> {
+        let _state = self.state.lock();
+        self.table.find_quiet(key)
     }
 
     /// Finds a key unless it has expired.
