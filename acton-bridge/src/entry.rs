@@ -11,6 +11,7 @@ use crate::table::Found;
 
 /// What the bridge knows of an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Entry<P> {
     /// The VLAN id, 0 for untagged.
@@ -20,11 +21,16 @@ pub struct Entry<P> {
     /// Where it lives.
     pub owner: Owner<P>,
     /// The time since its last frame; `None` for a static entry.
+    #[cfg_attr(feature = "serde", serde(with = "crate::seconds"))]
     pub age: Option<Duration>,
-    /// How much longer no other leaf can take it unless its owner sends again, which starts that
-    /// time anew ([`MovePolicy::Guarded`](crate::MovePolicy::Guarded)); `None` if one can.
+    /// How much longer no other leaf can take it because its owner was just heard of; each frame
+    /// of the owner starts that time anew ([`MovePolicy::Guarded`](crate::MovePolicy::Guarded)).
+    /// `None` if it is not held.
+    #[cfg_attr(feature = "serde", serde(with = "crate::seconds"))]
     pub held_for: Option<Duration>,
-    /// How much longer no other leaf can take it because it moved too often; `None` if one can.
+    /// How much longer no other leaf can take it because it moved too often; `None` if it is not
+    /// frozen.
+    #[cfg_attr(feature = "serde", serde(with = "crate::seconds"))]
     pub frozen_for: Option<Duration>,
 }
 

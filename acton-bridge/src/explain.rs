@@ -12,6 +12,7 @@ use crate::verdict::{BumKind, FromLeaf, FromRoot, Learned};
 /// What [`Bridge::explain`](crate::Bridge::explain) says of a frame. Displayed, it is a line a step
 /// and two for how it ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Explanation<P> {
     /// What the verdict rests on, in the order of the rules: each is a fact that was looked at, and
@@ -25,6 +26,8 @@ pub struct Explanation<P> {
 
 /// A fact that a verdict rests on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 #[non_exhaustive]
 pub enum Step<P> {
     /// The header, which is legible; what is wrong with its addresses the verdict says.
@@ -54,6 +57,8 @@ pub enum Step<P> {
 /// What [`Bridge::from_root`](crate::Bridge::from_root) or
 /// [`Bridge::from_leaf`](crate::Bridge::from_leaf) would say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 pub enum Verdict<P> {
     /// To a frame from the root.
     FromRoot(FromRoot<P>),

@@ -75,6 +75,10 @@
 //! What the event is about is asked afterwards, away from the frames: [`Bridge::entry`] for who
 //! holds the address and for how long, [`Bridge::room`] for a limit.
 //!
+//! With the feature `serde`, explanations, entries, limits and verdicts serialise: enums by names in
+//! lower case with hyphens ([`DropReason::as_str`] for reasons), addresses as
+//! `"02:00:00:00:00:01"`, times as seconds with a fraction.
+//!
 //! # Threads
 //! Readers take no lock; a refresh of an address's time is one atomic exchange. Learning, moving and
 //! removing take one short lock. A flood of forged sources from one leaf costs others nothing:
@@ -99,6 +103,8 @@ mod limit;
 mod list;
 mod port;
 mod purpose;
+#[cfg(feature = "serde")]
+mod seconds;
 mod statics;
 mod table;
 mod verdict;

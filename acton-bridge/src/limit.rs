@@ -6,6 +6,8 @@ use crate::port::Owner;
 
 /// Whose learned addresses a limit counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 pub enum Share<P> {
     /// Those of one leaf: [`Bridge::set_leaf_limit`](crate::Bridge::set_leaf_limit), or
     /// [`Config::max_macs_per_leaf`](field@crate::Config::max_macs_per_leaf).
@@ -40,6 +42,7 @@ impl<P> Share<P> {
 
 /// A limit of learned addresses, and how many there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Room<P> {
     /// Whose they are.

@@ -37,6 +37,8 @@ impl Port for u16 {
 
 /// The side an address lives on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 pub enum Owner<P> {
     /// The root: the server itself and the network behind it.
     Root,
