@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use acton_bridge::{Bridge, Config};
+use acton_bridge::{Bridge, Config, Owner};
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 
@@ -123,5 +123,29 @@ fn purge_of_10_addresses_and_back(bencher: Bencher<'_, '_>) {
         for n in 0..MACS {
             let _ = bridge.from_leaf(leaf, &frame(u32::MAX, mac(leaf, n)), Duration::ZERO);
         }
+    });
+}
+
+#[divan::bench]
+fn explain_a_new_address(bencher: Bencher<'_, '_>) {
+    each(bencher, |bridge, n, leaf| {
+        let frame = frame(u32::MAX, (1 << 24) + (n as u32 & 0xff_ffff));
+        black_box(bridge.explain(Owner::Leaf(leaf), &frame, Duration::ZERO));
+    });
+}
+
+#[divan::bench]
+fn list_all_addresses(bencher: Bencher<'_, '_>) {
+    let bridge = full();
+    bencher.counter(ItemsCount::new(LEAVES * MACS)).bench_local(|| {
+        black_box(bridge.entries(Duration::ZERO).count());
+    });
+}
+
+#[divan::bench]
+fn list_all_addresses_by_owner(bencher: Bencher<'_, '_>) {
+    let bridge = full();
+    bencher.counter(ItemsCount::new(LEAVES * MACS)).bench_local(|| {
+        black_box(bridge.entries_by_owner(Duration::ZERO));
     });
 }

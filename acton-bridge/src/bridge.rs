@@ -8,9 +8,15 @@ use pnet_base::MacAddr;
 
 use crate::address::Address;
 use crate::config::Config;
+use crate::entry::Entry;
+use crate::explain::{Explanation, Verdict};
+use crate::explaining::Explaining;
 use crate::fdb::{Fdb, leaf_limit, nanos};
+use crate::header::Header;
 use crate::key;
+use crate::limit::{Room, Share};
 use crate::port::{Owner, Port};
+use crate::purpose::{Fact, Forwarding, Purpose};
 use crate::statics::StaticError;
 use crate::verdict::{BumKind, DropReason, FromLeaf, FromRoot, Learned};
 
@@ -27,30 +33,6 @@ pub struct Bridge<P> {
     fdb: Fdb,
     forward_reserved: bool,
     port: PhantomData<fn() -> P>,
-}
-
-/// What the bridge knows of an address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Entry<P> {
-    /// The VLAN id, 0 for untagged.
-    pub vlan: u16,
-    /// The address.
-    pub mac: MacAddr,
-    /// Where it lives.
-    pub owner: Owner<P>,
-    /// The time since its last frame; `None` for a static entry.
-    pub age: Option<Duration>,
-    /// It moved too often and no leaf can take it for now.
-    pub frozen: bool,
-}
-
-/// What the verdict on a frame goes by.
-struct Header {
-    destination: Address,
-    source: Address,
-    /// Below 4095; 0 for untagged.
-    vlan: u16,
 }
 
 impl<P: Port> Bridge<P> {
@@ -83,15 +65,29 @@ impl<P: Port> Bridge<P> {
         ethernet: Option<&Ethernet>,
         now: Duration,
     ) -> (FromRoot<P>, Learned<P>) {
-        let now = nanos(now);
+        self.root_frame(ethernet, nanos(now), &mut Forwarding)
+    }
+
+    #[inline(always)]
+    fn root_frame(
+        &self,
+        ethernet: Option<&Ethernet>,
+        now: u64,
+        purpose: &mut impl Purpose,
+    ) -> (FromRoot<P>, Learned<P>) {
         let header = match self.checked(ethernet) {
             Ok(header) => header,
             Err(reason) => return (FromRoot::Drop(reason), Learned::Nothing),
         };
-        let learned = self.fdb.heard_from_root(key::mac(header.vlan, header.source), now);
+        let source = key::mac(header.vlan, header.source);
+        let learned = purpose.root_source(&self.fdb, source, now);
+        let destination = key::mac(header.vlan, header.destination);
         let verdict = match group(header.destination) {
-            Some(bum) => FromRoot::Flood(bum),
-            None => match self.fdb.owner(key::mac(header.vlan, header.destination), now) {
+            Some(bum) => {
+                purpose.note(Fact::Group(bum));
+                FromRoot::Flood(bum)
+            }
+            None => match purpose.destination(&self.fdb, destination, now) {
                 Some(Owner::Leaf(port)) => FromRoot::Leaf(P::from_bits(port)),
                 Some(Owner::Root) => FromRoot::Drop(DropReason::Local),
                 None => FromRoot::Flood(BumKind::Unknown),
@@ -120,44 +116,78 @@ impl<P: Port> Bridge<P> {
         ethernet: Option<&Ethernet>,
         now: Duration,
     ) -> (FromLeaf, Learned<P>) {
-        let (leaf, now) = (leaf.to_bits(), nanos(now));
+        self.leaf_frame(leaf.to_bits(), ethernet, nanos(now), &mut Forwarding)
+    }
+
+    #[inline(always)]
+    fn leaf_frame(
+        &self,
+        leaf: u32,
+        ethernet: Option<&Ethernet>,
+        now: u64,
+        purpose: &mut impl Purpose,
+    ) -> (FromLeaf, Learned<P>) {
         let header = match self.checked(ethernet) {
             Ok(header) => header,
             Err(reason) => return (FromLeaf::Drop(reason), Learned::Nothing),
         };
         let source = key::mac(header.vlan, header.source);
-        let learned = match self.fdb.heard_from_leaf(source, leaf, now) {
+        let learned = match purpose.leaf_source(&self.fdb, source, leaf, now) {
             Ok(learned) => learned,
             Err(reason) => return (FromLeaf::Drop(reason), Learned::Nothing),
         };
         let destination = key::mac(header.vlan, header.destination);
         let verdict = match group(header.destination) {
-            Some(bum) => FromLeaf::Root { bum: Some(bum) },
-            None => match self.fdb.owner(destination, now) {
+            Some(bum) => {
+                purpose.note(Fact::Group(bum));
+                FromLeaf::Root { bum: Some(bum) }
+            }
+            None => match purpose.destination(&self.fdb, destination, now) {
                 Some(Owner::Root) => FromLeaf::Root { bum: None },
                 Some(Owner::Leaf(port)) if port == leaf => FromLeaf::Drop(DropReason::Local),
                 Some(Owner::Leaf(_)) => FromLeaf::Drop(DropReason::LeafToLeaf),
-                // Protected addresses are at the root, heard of or not.
-                None if self.fdb.protection(destination) == Some(Owner::Root) => {
-                    FromLeaf::Root { bum: None }
+                None => {
+                    let only = self.fdb.protection(destination);
+                    purpose.note(Fact::DestinationProtection(only));
+                    // Protected addresses are at the root, heard of or not.
+                    let at_root = only == Some(Owner::Root);
+                    FromLeaf::Root { bum: (!at_root).then_some(BumKind::Unknown) }
                 }
-                None => FromLeaf::Root { bum: Some(BumKind::Unknown) },
             },
         };
         (verdict, ported(learned))
     }
 
+    /// What [`from_root`](Self::from_root) or, for a leaf's side, [`from_leaf`](Self::from_leaf)
+    /// would say of a frame now, and why. Nothing is learned and nothing else changes, so that it
+    /// can be asked about any frame, at any time, beside all that goes on.
+    ///
+    /// Takes the lock where the frame itself would, and to count what is in the way of an address.
+    #[must_use]
+    pub fn explain(&self, side: Owner<P>, frame: &[u8], now: Duration) -> Explanation<P> {
+        let now = nanos(now);
+        let mut explaining = Explaining::new(&self.fdb, now);
+        let ethernet = Ethernet::parse(frame);
+        let ethernet = ethernet.as_ref();
+        if let Ok(header) = Header::of(ethernet) {
+            explaining.header(&header);
+        }
+        match side {
+            Owner::Root => {
+                let (verdict, learned) = self.root_frame(ethernet, now, &mut explaining);
+                explaining.end(Verdict::FromRoot(verdict), learned)
+            }
+            Owner::Leaf(leaf) => {
+                let leaf = leaf.to_bits();
+                let (verdict, learned) = self.leaf_frame(leaf, ethernet, now, &mut explaining);
+                explaining.end(Verdict::FromLeaf(verdict), learned)
+            }
+        }
+    }
+
     /// The checks that are the same for both sides. What fails one teaches nothing.
     fn checked(&self, ethernet: Option<&Ethernet>) -> Result<Header, DropReason> {
-        let ethernet = ethernet.ok_or(DropReason::Runt)?;
-        let header = Header {
-            destination: Address::new(ethernet.destination()),
-            source: Address::new(ethernet.source()),
-            vlan: ethernet.vlan(),
-        };
-        if header.vlan >= key::VLANS {
-            return Err(DropReason::BadVlan);
-        }
+        let header = Header::of(ethernet)?;
         if header.destination.is_pause() {
             return Err(DropReason::Pause);
         }
@@ -260,6 +290,22 @@ impl<P: Port> Bridge<P> {
         Some(owner.map(P::from_bits))
     }
 
+    /// What is known of an address; `None` if nothing is. `vlan` is 0 for untagged.
+    #[must_use]
+    pub fn entry(&self, vlan: u16, mac: MacAddr, now: Duration) -> Option<Entry<P>> {
+        if vlan >= key::VLANS {
+            return None;
+        }
+        let (key, now) = (key::mac(vlan, Address::new(mac)), nanos(now));
+        Entry::new(&self.fdb, key, &self.fdb.find_live(key, now)?, now)
+    }
+
+    /// How much of a limit is used.
+    #[must_use]
+    pub fn room(&self, share: Share<P>) -> Room<P> {
+        self.fdb.write().room(share.map(P::to_bits)).map(P::from_bits)
+    }
+
     /// The addresses in the table, with those that expired and were not swept yet.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -282,17 +328,24 @@ impl<P: Port> Bridge<P> {
     /// or not at all.
     pub fn entries(&self, now: Duration) -> impl Iterator<Item = Entry<P>> + '_ {
         let now = nanos(now);
-        self.fdb.entries(now).filter_map(move |(key, found)| {
-            let (vlan, address) = key::parts(key)?;
-            let age = Duration::from_nanos(now.saturating_sub(found.seen));
-            Some(Entry {
-                vlan,
-                mac: address.mac(),
-                owner: key::owner(found.owner).map(P::from_bits),
-                age: (found.owner & key::STATIC == 0).then_some(age),
-                frozen: now < found.frozen_until,
-            })
-        })
+        let entries = self.fdb.entries(now);
+        entries.filter_map(move |(key, found)| Entry::new(&self.fdb, key, &found, now))
+    }
+
+    /// [`entries`](Self::entries) in order: the root's, then leaf after leaf by its
+    /// [bits](Port::to_bits), and those of one owner by VLAN and address. For who lists the
+    /// addresses of all leaves: [`chunk_by`](slice::chunk_by) gives each leaf's.
+    #[must_use]
+    pub fn entries_by_owner(&self, now: Duration) -> Vec<Entry<P>> {
+        let mut entries: Vec<_> = self.entries(now).collect();
+        entries.sort_unstable_by_key(|entry| {
+            let leaf = match entry.owner {
+                Owner::Root => None,
+                Owner::Leaf(port) => Some(port.to_bits()),
+            };
+            (leaf, entry.vlan, entry.mac)
+        });
+        entries
     }
 }
 

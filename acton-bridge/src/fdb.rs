@@ -11,7 +11,9 @@ use parking_lot::Mutex;
 
 use crate::config::{Config, MOST_MACS, MovePolicy};
 use crate::key;
+use crate::limit::Share;
 use crate::port::Owner;
+use crate::purpose::{Fact, Forwarding, Purpose};
 use crate::table::{Found, Table};
 use crate::verdict::{DropReason, Learned};
 use crate::writer::{State, Writer};
@@ -21,6 +23,8 @@ pub(crate) const BATCH: usize = 64;
 /// Leaves that can be marked as at a limit of their own, whatever the limit of the others. Readers
 /// of further ones take the lock to hear it.
 const MARKS: usize = 4_096;
+/// The limit of a leaf without one.
+pub(crate) const NO_LIMIT: usize = usize::MAX;
 
 /// When an address may move to a leaf; times in nanoseconds.
 #[derive(Debug, Clone, Copy)]
@@ -98,11 +102,14 @@ impl Fdb {
 
     /// Finds a key, expired or not.
     pub(crate) fn find(&self, key: u64) -> Option<Found> {
-        self.table.find(key).unwrap_or_else(|| {
-            // Writers changed this very bucket again and again: wait for them once.
-            let _state = self.state.lock();
-            self.table.find_quiet(key)
-        })
+        self.table.find(key).unwrap_or_else(|| self.find_locked(key))
+    }
+
+    /// Writers changed a bucket again and again: waits for them once.
+    #[cold]
+    fn find_locked(&self, key: u64) -> Option<Found> {
+        let _state = self.state.lock();
+        self.table.find_quiet(key)
     }
 
     /// Finds a key unless it has expired.
@@ -131,16 +138,36 @@ impl Fdb {
         leaf: u32,
         now: u64,
     ) -> Result<Learned<u32>, DropReason> {
+        self.leaf_source(key, leaf, now, &mut Forwarding)
+    }
+
+    /// A frame from the root has this source.
+    pub(crate) fn heard_from_root(&self, key: u64, now: u64) -> Learned<u32> {
+        self.root_source(key, now, &mut Forwarding)
+    }
+
+    /// The rules for the source of a frame from `leaf`.
+    #[inline(always)]
+    pub(crate) fn leaf_source(
+        &self,
+        key: u64,
+        leaf: u32,
+        now: u64,
+        purpose: &mut impl Purpose,
+    ) -> Result<Learned<u32>, DropReason> {
         let found = self.find(key);
         let live = found.filter(|found| self.is_live(found, now));
+        purpose.note(Fact::Source { key, live });
         if let Some(found) = &live
             && key::owner(found.owner) == Owner::Leaf(leaf)
         {
             // It was not protected when it was learned, and `protect` removes what is.
-            self.table.refresh(found, now);
+            purpose.refresh(self, found, now);
             return Ok(Learned::Nothing);
         }
-        if self.protection(key).is_some_and(|owner| owner != Owner::Leaf(leaf)) {
+        let only = self.protection(key);
+        purpose.note(Fact::SourceProtection(only));
+        if only.is_some_and(|owner| owner != Owner::Leaf(leaf)) {
             return Err(DropReason::SourceProtected);
         }
         if let Some(found) = &live {
@@ -150,29 +177,42 @@ impl Fdb {
         // in its mark is no later than the first expiry (or, where it has very many, 1 ms away).
         if let Some(mark) = self.find(key::at_limit(leaf)) {
             if now < mark.seen {
+                purpose.note(Fact::Full(Share::Leaf(leaf)));
                 return Err(DropReason::LeafLimit);
             }
         } else if found.is_none_or(|found| key::owner(found.owner) == Owner::Root)
             && now < self.leaves_full_until.load(Ordering::Relaxed)
         {
+            purpose.note(Fact::Full(Share::Leaves));
             return Err(DropReason::TableFull);
         }
-        self.write().claim_for_leaf(key, leaf, now)
+        purpose.claim_for_leaf(self, key, leaf, now)
     }
 
-    /// A frame from the root has this source.
-    pub(crate) fn heard_from_root(&self, key: u64, now: u64) -> Learned<u32> {
-        match self.find(key) {
+    /// The rules for the source of a frame from the root.
+    #[inline(always)]
+    pub(crate) fn root_source(
+        &self,
+        key: u64,
+        now: u64,
+        purpose: &mut impl Purpose,
+    ) -> Learned<u32> {
+        let found = self.find(key);
+        purpose.note(Fact::Source { key, live: found.filter(|found| self.is_live(found, now)) });
+        match found {
             Some(found) if found.owner & key::STATIC != 0 => return Learned::Nothing,
             Some(found) if self.is_live(&found, now) && key::owner(found.owner) == Owner::Root => {
-                self.table.refresh(&found, now);
+                purpose.refresh(self, &found, now);
                 return Learned::Nothing;
             }
             Some(_) => {}
-            None if now < self.root_full_until.load(Ordering::Relaxed) => return Learned::Nothing,
+            None if now < self.root_full_until.load(Ordering::Relaxed) => {
+                purpose.note(Fact::Full(Share::Root));
+                return Learned::Nothing;
+            }
             None => {}
         }
-        self.write().claim_for_root(key, now)
+        purpose.claim_for_root(self, key, now)
     }
 
     /// Whether an address that is known elsewhere may move to a leaf.
@@ -186,6 +226,16 @@ impl Fdb {
                 Err(DropReason::SourceHeld)
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Until when an address may not move to a leaf because of its last frame; 0 for never.
+    pub(crate) fn held_until(&self, found: &Found) -> u64 {
+        match self.limits.moves {
+            Moves::Guarded { hold, .. } if found.owner & key::STATIC == 0 => {
+                found.seen.saturating_add(hold)
+            }
+            _ => 0,
         }
     }
 
@@ -233,7 +283,7 @@ impl Fdb {
 
 /// A limit of a leaf's addresses as it counts: 0 is none.
 pub(crate) fn leaf_limit(macs: usize) -> usize {
-    if macs == 0 { usize::MAX } else { macs }
+    if macs == 0 { NO_LIMIT } else { macs }
 }
 
 /// A time as nanoseconds: 584 years until it saturates.

@@ -46,6 +46,40 @@
 //!   answer to.
 //! * Each dropped frame has one [`DropReason`].
 //!
+//! # Why
+//! [`Bridge::explain`] takes what [`from_root`](Bridge::from_root) or
+//! [`from_leaf`](Bridge::from_leaf) takes, ends as they do, and changes nothing. It goes through the
+//! same code and gives each fact that the verdict rests on, as data, or as text for people:
+//!
+//! ```
+//! use std::time::Duration;
+//! use acton_bridge::{Bridge, Config, Owner};
+//!
+//! let bridge = Bridge::<u32>::new(Config::default());
+//! let frame = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 9, 0x08, 0x00];
+//! let _ = bridge.from_leaf(42, &frame, Duration::from_secs(10));
+//!
+//! // Two seconds later another leaf uses the same address.
+//! let explanation = bridge.explain(Owner::Leaf(43), &frame, Duration::from_secs(12));
+//! assert_eq!(
+//!     explanation.to_string(),
+//!     "header: from 02:00:00:00:00:09 to 02:00:00:00:00:01, untagged\n\
+//!      source: at leaf 42, last heard of 2s ago, held for 3s\n\
+//!      source: not protected\n\
+//!      learned: nothing\n\
+//!      verdict: dropped (source_held)",
+//! );
+//! ```
+//!
+//! Who tells of events needs no more than what a worker gets with each frame: [`Learned`] says that
+//! an address is new, moved or was frozen, [`DropReason`] that it is held, frozen or one too many.
+//! What the event is about is asked afterwards, away from the frames: [`Bridge::entry`] for who
+//! holds the address and for how long, [`Bridge::room`] for a limit.
+//!
+//! With the feature `serde`, explanations, entries, limits and verdicts serialise: enums by names in
+//! lower case with hyphens ([`DropReason::as_str`] for reasons), addresses as
+//! `"02:00:00:00:00:01"`, times as seconds with a fraction.
+//!
 //! # Threads
 //! Readers take no lock; a refresh of an address's time is one atomic exchange. Learning, moving and
 //! removing take one short lock. A flood of forged sources from one leaf costs others nothing:
@@ -59,19 +93,31 @@
 
 mod address;
 mod bridge;
+mod claim;
 mod config;
+mod entry;
+mod explain;
+mod explaining;
 mod fdb;
+mod header;
 mod key;
+mod limit;
 mod list;
 mod port;
+mod purpose;
+#[cfg(feature = "serde")]
+mod seconds;
 mod statics;
 mod table;
 mod verdict;
 mod writer;
 
 pub use acton_frame::Ethernet;
-pub use bridge::{Bridge, Entry};
+pub use bridge::Bridge;
 pub use config::{Config, MovePolicy};
+pub use entry::Entry;
+pub use explain::{Explanation, Step, Verdict};
+pub use limit::{Room, Share};
 pub use port::{Owner, Port};
 pub use statics::StaticError;
 pub use verdict::{BumKind, DropReason, FromLeaf, FromRoot, Learned};

@@ -1,6 +1,8 @@
 //! Doubly linked lists of slots by index, one an owner, so that what belongs to an owner is found
 //! without a scan.
 
+use std::iter;
+
 /// No slot.
 pub(crate) const NONE: u32 = u32::MAX;
 
@@ -19,7 +21,8 @@ impl Default for Links {
 
 /// Whatever keeps the links of each slot.
 pub(crate) trait Linked {
-    fn links(&mut self, index: u32) -> &mut Links;
+    fn links(&self, index: u32) -> &Links;
+    fn links_mut(&mut self, index: u32) -> &mut Links;
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -44,25 +47,33 @@ impl List {
         (self.first != NONE).then_some(self.first)
     }
 
+    /// The slots, first to last.
+    pub(crate) fn iter(self, slots: &impl Linked) -> impl Iterator<Item = u32> {
+        iter::successors(self.first(), |&index| {
+            let after = slots.links(index).after;
+            (after != NONE).then_some(after)
+        })
+    }
+
     pub(crate) fn push(&mut self, slots: &mut impl Linked, index: u32) {
-        *slots.links(index) = Links { before: self.last, after: NONE };
+        *slots.links_mut(index) = Links { before: self.last, after: NONE };
         match self.last {
             NONE => self.first = index,
-            last => slots.links(last).after = index,
+            last => slots.links_mut(last).after = index,
         }
         self.last = index;
         self.len += 1;
     }
 
     pub(crate) fn remove(&mut self, slots: &mut impl Linked, index: u32) {
-        let Links { before, after } = *slots.links(index);
+        let Links { before, after } = *slots.links_mut(index);
         match before {
             NONE => self.first = after,
-            before => slots.links(before).after = after,
+            before => slots.links_mut(before).after = after,
         }
         match after {
             NONE => self.last = before,
-            after => slots.links(after).before = before,
+            after => slots.links_mut(after).before = before,
         }
         self.len -= 1;
     }
@@ -81,7 +92,11 @@ mod tests {
     use super::*;
 
     impl Linked for Vec<Links> {
-        fn links(&mut self, index: u32) -> &mut Links {
+        fn links(&self, index: u32) -> &Links {
+            &self[index as usize]
+        }
+
+        fn links_mut(&mut self, index: u32) -> &mut Links {
             &mut self[index as usize]
         }
     }
@@ -105,6 +120,7 @@ mod tests {
             list.remove(&mut slots, removed);
             assert_eq!(list.len(), 2);
             let rest: Vec<u32> = (0..3).filter(|&index| index != removed).collect();
+            assert_eq!(list.iter(&slots).collect::<Vec<_>>(), rest);
             assert_eq!(drain(list, &mut slots), rest);
         }
     }

@@ -1,6 +1,6 @@
 //! Leaves, and who owns an address.
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 
 /// How the caller names a leaf: any small value that is 32 bits or less.
 ///
@@ -37,6 +37,8 @@ impl Port for u16 {
 
 /// The side an address lives on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 pub enum Owner<P> {
     /// The root: the server itself and the network behind it.
     Root,
@@ -49,6 +51,15 @@ impl<P> Owner<P> {
         match self {
             Self::Root => Owner::Root,
             Self::Leaf(port) => Owner::Leaf(leaf(port)),
+        }
+    }
+}
+
+impl<P: Debug> fmt::Display for Owner<P> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root => formatter.write_str("the root"),
+            Self::Leaf(port) => write!(formatter, "leaf {port:?}"),
         }
     }
 }

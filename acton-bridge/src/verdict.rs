@@ -6,6 +6,8 @@ use crate::port::Owner;
 
 /// Where a frame from the root goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[must_use]
 pub enum FromRoot<P> {
     /// To this leaf only.
@@ -18,6 +20,8 @@ pub enum FromRoot<P> {
 
 /// Where a frame from a leaf goes: to the root or nowhere, never to another leaf.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[must_use]
 pub enum FromLeaf {
     /// To the root.
@@ -32,6 +36,8 @@ pub enum FromLeaf {
 
 /// Why a frame has no single destination (broadcast, unknown unicast, multicast).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 pub enum BumKind {
     /// The destination is FF-FF-FF-FF-FF-FF.
     Broadcast,
@@ -41,8 +47,20 @@ pub enum BumKind {
     Unknown,
 }
 
+impl fmt::Display for BumKind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(match self {
+            Self::Broadcast => "broadcast",
+            Self::Multicast => "multicast",
+            Self::Unknown => "unknown",
+        })
+    }
+}
+
 /// What a frame's source address changed in the table. Rare: worth a log line or a counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 pub enum Learned<P> {
     /// Nothing, or only the time at which an entry was last heard of.
     Nothing,
@@ -64,9 +82,10 @@ macro_rules! drop_reasons {
         /// Why a frame goes nowhere. Each dropped frame has one reason, so that a caller can count
         /// into an array of `DropReason::ALL.len()` counters by [`DropReason::index`].
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
         #[non_exhaustive]
         pub enum DropReason {
-            $($(#[doc = $doc])+ $variant,)+
+            $($(#[doc = $doc])+ #[cfg_attr(feature = "serde", serde(rename = $name))] $variant,)+
         }
 
         impl DropReason {

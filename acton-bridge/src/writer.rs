@@ -1,5 +1,7 @@
 //! Everything that changes the structure of the table, under one lock.
 
+mod rehearsal;
+
 use std::sync::atomic::Ordering;
 
 use foldhash::quality::RandomState;
@@ -7,13 +9,17 @@ use hashbrown::HashMap;
 use parking_lot::MutexGuard;
 
 use crate::address::Address;
-use crate::fdb::{BATCH, Fdb, Moves};
+use crate::claim::Claim;
+use crate::fdb::{BATCH, Fdb, Moves, NO_LIMIT};
 use crate::key;
+use crate::limit::{Room, Share};
 use crate::list::{Linked, Links, List};
 use crate::port::Owner;
 use crate::statics::StaticError;
 use crate::table::Found;
-use crate::verdict::{DropReason, Learned};
+use crate::verdict::Learned;
+
+pub(crate) use rehearsal::Rehearsal;
 
 /// How long a share of the table that is full, and too large to examine at once, is left alone
 /// before the next batch of it is examined: 1 ms. It bounds the work that frames from new sources
@@ -43,7 +49,11 @@ struct Slots {
 }
 
 impl Linked for Slots {
-    fn links(&mut self, index: u32) -> &mut Links {
+    fn links(&self, index: u32) -> &Links {
+        &self.cold[index as usize].links
+    }
+
+    fn links_mut(&mut self, index: u32) -> &mut Links {
         &mut self.cold[index as usize].links
     }
 }
@@ -79,7 +89,7 @@ pub(crate) struct State {
 
 /// The one writer: the state, locked.
 pub(crate) struct Writer<'a> {
-    fdb: &'a Fdb,
+    pub(crate) fdb: &'a Fdb,
     state: MutexGuard<'a, State>,
 }
 
@@ -94,84 +104,6 @@ pub(crate) struct Swept {
 impl<'a> Writer<'a> {
     pub(crate) fn new(fdb: &'a Fdb, state: MutexGuard<'a, State>) -> Self {
         Self { fdb, state }
-    }
-
-    pub(crate) fn claim_for_leaf(
-        &mut self,
-        key: u64,
-        leaf: u32,
-        now: u64,
-    ) -> Result<Learned<u32>, DropReason> {
-        // Another writer may have been here since the caller looked.
-        let owner = Owner::Leaf(leaf);
-        let old = self.live_or_remove(key, now);
-        if let Some(old) = &old
-            && key::owner(old.owner) == owner
-        {
-            self.fdb.table.refresh(old, now);
-            return Ok(Learned::Nothing);
-        }
-        if self.protection(key::protection_of(key)).is_some_and(|only| only != owner) {
-            return Err(DropReason::SourceProtected);
-        }
-        if let Some(old) = &old {
-            self.fdb.may_move(old, now)?;
-        }
-        if !self.leaf_has_room(leaf, now) {
-            return Err(DropReason::LeafLimit);
-        }
-        let from_leaf = old.is_some_and(|old| key::owner(old.owner) != Owner::Root);
-        if !from_leaf && !self.leaves_have_room(now) {
-            return Err(DropReason::TableFull);
-        }
-        Ok(self.put(key, owner, old, now))
-    }
-
-    pub(crate) fn claim_for_root(&mut self, key: u64, now: u64) -> Learned<u32> {
-        let old = self.live_or_remove(key, now);
-        if let Some(old) = &old
-            && (old.owner & key::STATIC != 0 || key::owner(old.owner) == Owner::Root)
-        {
-            self.fdb.table.refresh(old, now);
-            return Learned::Nothing;
-        }
-        if self.root_has_room(now) {
-            return self.put(key, Owner::Root, old, now);
-        }
-        match old {
-            Some(old) => {
-                // At any rate it is no longer where it was.
-                self.remove(old.index);
-                Learned::Moved { from: key::owner(old.owner), frozen: false }
-            }
-            None => Learned::Nothing,
-        }
-    }
-
-    /// The live entry of a key; one that has expired is removed, and with it its history.
-    fn live_or_remove(&mut self, key: u64, now: u64) -> Option<Found> {
-        let found = self.fdb.table.find_quiet(key)?;
-        if self.fdb.is_live(&found, now) {
-            return Some(found);
-        }
-        self.remove(found.index);
-        None
-    }
-
-    /// Learns a key anew, or moves it from the live entry `old`.
-    fn put(&mut self, key: u64, owner: Owner<u32>, old: Option<Found>, now: u64) -> Learned<u32> {
-        let word = key::owner_word(owner);
-        let Some(old) = old else {
-            let index = self.add(key, word, now, 0, History::default());
-            return if index.is_some() { Learned::New } else { Learned::Nothing };
-        };
-        let mut history = self.state.slots.cold[old.index as usize].history;
-        let frozen = self.count_move(&mut history, now);
-        let frozen_until = frozen.unwrap_or(old.frozen_until);
-        // In this order a reader that looks for the key always finds it.
-        self.add(key, word, now, frozen_until, history);
-        self.remove(old.index);
-        Learned::Moved { from: key::owner(old.owner), frozen: frozen.is_some() }
     }
 
     /// Counts a move; gives the end of the freeze that it causes.
@@ -189,22 +121,27 @@ impl<'a> Writer<'a> {
         })
     }
 
-    /// Room for one more address of a leaf: below its limit, or once what expired is removed.
-    fn leaf_has_room(&mut self, leaf: u32, now: u64) -> bool {
-        let Some(entries) = self.at_limit(leaf).map(|entry| entry.entries) else { return true };
-        let swept = self.sweep_list(entries, Owner::Leaf(leaf), now);
-        let Some(entry) = self.at_limit(leaf) else { return true };
-        if let Some(mark) = entry.mark {
-            self.fdb.table.set_seen(mark, swept.quiet_until);
-        }
-        false
-    }
-
     /// The leaf, where it may not learn one more address.
     fn at_limit(&self, leaf: u32) -> Option<&Leaf> {
-        let own = self.state.limits.get(&leaf).copied();
-        let limit = own.unwrap_or(self.fdb.limits.macs_per_leaf);
+        let limit = self.leaf_limit(leaf);
         self.state.leaves.get(&leaf).filter(|entry| entry.learned >= limit)
+    }
+
+    fn leaf_limit(&self, leaf: u32) -> usize {
+        self.state.limits.get(&leaf).copied().unwrap_or(self.fdb.limits.macs_per_leaf)
+    }
+
+    pub(crate) fn room(&self, share: Share<u32>) -> Room<u32> {
+        let (state, limits) = (&*self.state, &self.fdb.limits);
+        let (learned, limit) = match share {
+            Share::Leaf(leaf) => {
+                let learned = state.leaves.get(&leaf).map_or(0, |entry| entry.learned);
+                (learned, self.leaf_limit(leaf))
+            }
+            Share::Leaves => (state.macs, limits.macs),
+            Share::Root => (state.macs_root, limits.macs_root),
+        };
+        Room { share, learned, limit: (limit != NO_LIMIT).then_some(limit) }
     }
 
     /// Gives a leaf a limit of its own, or the common one again.
@@ -214,30 +151,6 @@ impl<'a> Writer<'a> {
             None => self.state.limits.remove(&leaf),
         };
         self.update_mark(leaf);
-    }
-
-    fn leaves_have_room(&mut self, now: u64) -> bool {
-        if self.state.macs < self.fdb.limits.macs {
-            return true;
-        }
-        let swept = self.sweep(now, BATCH);
-        if self.state.macs < self.fdb.limits.macs {
-            return true;
-        }
-        self.fdb.leaves_full_until.store(swept.quiet_until, Ordering::Relaxed);
-        false
-    }
-
-    fn root_has_room(&mut self, now: u64) -> bool {
-        if self.state.macs_root < self.fdb.limits.macs_root {
-            return true;
-        }
-        let swept = self.sweep_list(self.state.root, Owner::Root, now);
-        if self.state.macs_root < self.fdb.limits.macs_root {
-            return true;
-        }
-        self.fdb.root_full_until.store(swept.quiet_until, Ordering::Relaxed);
-        false
     }
 
     /// Removes the expired among the first [`BATCH`] of an owner's entries, and puts the others
@@ -270,15 +183,17 @@ impl<'a> Writer<'a> {
         for _ in 0..budget.min(used as usize) {
             let index = if self.state.hand < used { self.state.hand } else { 0 };
             self.state.hand = index + 1;
-            let linked = self.state.slots.cold[index as usize].linked;
-            if linked
-                && key::parts(self.fdb.table.key(index)).is_some()
-                && search.has_expired(index)
-            {
+            if self.is_entry(index) && search.has_expired(index) {
                 self.remove(index);
             }
         }
         search.swept
+    }
+
+    /// Whether a slot holds an address, not a protection, a mark or nothing.
+    fn is_entry(&self, index: u32) -> bool {
+        self.state.slots.cold[index as usize].linked
+            && key::parts(self.fdb.table.key(index)).is_some()
     }
 
     pub(crate) fn leaf_entries(&self, leaf: u32) -> usize {
@@ -330,7 +245,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Who alone may send from the address of a protection's key.
-    fn protection(&self, key: u64) -> Option<Owner<u32>> {
+    pub(crate) fn protection(&self, key: u64) -> Option<Owner<u32>> {
         self.fdb.table.find_quiet(key).map(|found| key::owner(found.owner))
     }
 
@@ -540,6 +455,78 @@ impl<'a> Writer<'a> {
                 }
             }
         }
+    }
+}
+
+impl Claim for Writer<'_> {
+    fn writer(&self) -> &Writer<'_> {
+        self
+    }
+
+    fn live_or_remove(&mut self, key: u64, now: u64) -> Option<Found> {
+        let found = self.fdb.table.find_quiet(key)?;
+        if self.fdb.is_live(&found, now) {
+            return Some(found);
+        }
+        self.remove(found.index);
+        None
+    }
+
+    fn refresh(&mut self, found: &Found, now: u64) {
+        self.fdb.table.refresh(found, now);
+    }
+
+    fn leaf_has_room(&mut self, leaf: u32, now: u64) -> bool {
+        let Some(entries) = self.at_limit(leaf).map(|entry| entry.entries) else { return true };
+        let swept = self.sweep_list(entries, Owner::Leaf(leaf), now);
+        let Some(entry) = self.at_limit(leaf) else { return true };
+        if let Some(mark) = entry.mark {
+            self.fdb.table.set_seen(mark, swept.quiet_until);
+        }
+        false
+    }
+
+    fn leaves_have_room(&mut self, now: u64) -> bool {
+        if self.state.macs < self.fdb.limits.macs {
+            return true;
+        }
+        let swept = self.sweep(now, BATCH);
+        if self.state.macs < self.fdb.limits.macs {
+            return true;
+        }
+        self.fdb.leaves_full_until.store(swept.quiet_until, Ordering::Relaxed);
+        false
+    }
+
+    fn root_has_room(&mut self, now: u64) -> bool {
+        if self.state.macs_root < self.fdb.limits.macs_root {
+            return true;
+        }
+        let swept = self.sweep_list(self.state.root, Owner::Root, now);
+        if self.state.macs_root < self.fdb.limits.macs_root {
+            return true;
+        }
+        self.fdb.root_full_until.store(swept.quiet_until, Ordering::Relaxed);
+        false
+    }
+
+    fn put(&mut self, key: u64, owner: Owner<u32>, old: Option<Found>, now: u64) -> Learned<u32> {
+        let word = key::owner_word(owner);
+        let Some(old) = old else {
+            let index = self.add(key, word, now, 0, History::default());
+            return if index.is_some() { Learned::New } else { Learned::Nothing };
+        };
+        let mut history = self.state.slots.cold[old.index as usize].history;
+        let frozen = self.count_move(&mut history, now);
+        let frozen_until = frozen.unwrap_or(old.frozen_until);
+        // In this order a reader that looks for the key always finds it.
+        self.add(key, word, now, frozen_until, history);
+        self.remove(old.index);
+        Learned::Moved { from: key::owner(old.owner), frozen: frozen.is_some() }
+    }
+
+    fn forget(&mut self, entry: &Found) {
+        self.remove(entry.index);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use acton_bridge::{
-    Bridge, BumKind, Config, DropReason, FromLeaf, FromRoot, Learned, MovePolicy, Owner,
+    Bridge, BumKind, Config, DropReason, FromLeaf, FromRoot, Learned, MovePolicy, Owner, Share,
     StaticError,
 };
 use pnet_base::MacAddr;
@@ -279,7 +279,8 @@ fn five_moves_freeze_an_address() {
         let moved = Learned::Moved { from: Owner::Leaf(from), frozen: n == 5 };
         assert_eq!(test.hear(to, mac(1)), moved);
     }
-    let frozen = |test: &Test| test.bridge.entries(test.now).all(|entry| entry.frozen);
+    let frozen =
+        |test: &Test| test.bridge.entries(test.now).all(|entry| entry.frozen_for.is_some());
     assert!(frozen(&test));
     test.wait(secs(180) - Duration::from_nanos(1));
     assert_eq!(test.refuse(A, mac(1)), DropReason::SourceFrozen);
@@ -631,9 +632,45 @@ fn entries_tell_what_is_known() {
     entries.sort_by_key(|entry| entry.mac);
     let [one, two] = entries[..] else { panic!("{entries:?}") };
     assert_eq!((one.vlan, one.mac, one.owner), (7, mac(1), Owner::Leaf(A)));
-    assert_eq!((one.age, one.frozen), (Some(secs(3)), false));
+    assert_eq!((one.age, one.held_for, one.frozen_for), (Some(secs(3)), Some(secs(2)), None));
     assert_eq!((two.vlan, two.mac, two.owner), (0, mac(2), Owner::Root));
     assert_eq!(two.age, Some(Duration::ZERO));
+    assert_eq!(test.bridge.entry(7, mac(1), test.now), Some(one));
+    assert_eq!(test.bridge.entry(0, mac(1), test.now), None);
+    assert_eq!(test.bridge.entry(0xfff, mac(1), test.now), None);
+}
+
+#[test]
+fn entries_of_one_owner_come_together() {
+    let test = Test::new(Config::default());
+    for (leaf, n) in [(B, 5), (A, 9), (B, 3), (A, 1)] {
+        test.hear(leaf, mac(n));
+    }
+    let _ = test.root(BROADCAST, mac(7));
+    let entries = test.bridge.entries_by_owner(test.now);
+    let each: Vec<_> = entries.iter().map(|entry| (entry.owner, entry.mac)).collect();
+    let (a, b) = (Owner::Leaf(A), Owner::Leaf(B));
+    let order = [(Owner::Root, 7), (a, 1), (a, 9), (b, 3), (b, 5)];
+    assert_eq!(each, order.map(|(owner, n)| (owner, mac(n))));
+}
+
+#[test]
+fn room_tells_how_much_of_a_limit_is_used() {
+    let test = Test::new(Config::default().max_macs(10).max_macs_per_leaf(0).max_macs_root(4));
+    test.hear(A, mac(1));
+    test.hear(B, mac(2));
+    test.bridge.add_static(0, mac(3), Owner::Leaf(A)).unwrap();
+    let _ = test.root(BROADCAST, mac(9));
+    test.bridge.set_leaf_limit(B, Some(1));
+    let used = |share| {
+        let room = test.bridge.room(share);
+        (room.learned, room.limit, room.is_left())
+    };
+    assert_eq!(used(Share::Leaf(A)), (1, None, true));
+    assert_eq!(used(Share::Leaf(B)), (1, Some(1), false));
+    assert_eq!(used(Share::Leaf(77)), (0, None, true));
+    assert_eq!(used(Share::Leaves), (2, Some(10), true));
+    assert_eq!(used(Share::Root), (1, Some(4), true));
 }
 
 #[test]

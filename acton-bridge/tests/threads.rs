@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use acton_bridge::{
-    Bridge, BumKind, Config, DropReason, FromLeaf, FromRoot, Learned, MovePolicy, Owner,
+    Bridge, BumKind, Config, DropReason, FromLeaf, FromRoot, Learned, MovePolicy, Owner, Verdict,
 };
 use pnet_base::MacAddr;
 
@@ -82,7 +82,20 @@ fn no_reader_is_told_the_owner_of_another_address() {
         }
         hits
     };
+    let explainer = || {
+        let mut n = 0;
+        while !done.load(Ordering::Relaxed) {
+            n += 1;
+            let (wanted, at) = (n % ADDRESSES, now());
+            let _ = bridge.explain(Owner::Leaf(wanted), &frame(GATEWAY, wanted), at);
+            let explanation = bridge.explain(Owner::Root, &frame(wanted, GATEWAY), at);
+            if let Verdict::FromRoot(FromRoot::Leaf(leaf)) = explanation.verdict {
+                assert_eq!(leaf % ODD, wanted, "leaf {leaf} was named for {wanted}");
+            }
+        }
+    };
     let hits: u64 = thread::scope(|scope| {
+        scope.spawn(explainer);
         let readers: Vec<_> = (0..3).map(|_| scope.spawn(reader)).collect();
         let writers: Vec<_> = (0..2).map(|first| scope.spawn(move || writer(first))).collect();
         writers.into_iter().for_each(|writer| writer.join().unwrap());

@@ -163,7 +163,8 @@ fn add_macs(bridge: &Bridge<LeafId>, sessions: &mut [SessionStatus]) -> BridgeRe
             continue;
         };
         report.client_macs += 1;
-        let (mac, vlan, age, frozen) = (entry.mac, entry.vlan, entry.age, entry.frozen);
+        let (mac, vlan, age) = (entry.mac, entry.vlan, entry.age);
+        let frozen = entry.frozen_for.is_some();
         macs.entry(port).or_default().push(MacReport { mac, vlan, age, frozen });
     }
     for session in sessions {

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use acton_bridge::{Bridge, BumKind, Config, DropReason, FromLeaf, FromRoot, MovePolicy, Owner};
+use acton_bridge::{
+    Bridge, BumKind, Config, DropReason, FromLeaf, FromRoot, Learned, MovePolicy, Owner, Verdict,
+};
 use pnet_base::MacAddr;
 
 use crate::input::Input;
@@ -79,8 +81,22 @@ impl World {
         }
     }
 
+    /// What the bridge says it would do with a frame, without doing any of it.
+    fn explain(&self, side: Owner<u32>, frame: &[u8]) -> (Verdict<u32>, Learned<u32>) {
+        let known = || self.bridge.entries(self.now);
+        let (before, len) = (known().collect::<Vec<_>>(), self.bridge.len());
+        let explanation = self.bridge.explain(side, frame, self.now);
+        assert!(known().eq(before), "an explanation changed what is known");
+        assert_eq!(self.bridge.len(), len);
+        assert!(!explanation.to_string().is_empty());
+        (explanation.verdict, explanation.learned)
+    }
+
     fn root(&mut self, frame: &[u8]) {
-        match self.bridge.from_root(frame, self.now).0 {
+        let explained = self.explain(Owner::Root, frame);
+        let (verdict, learned) = self.bridge.from_root(frame, self.now);
+        assert_eq!(explained, (Verdict::FromRoot(verdict), learned));
+        match verdict {
             FromRoot::Drop(reason) => {
                 assert_eq!(DropReason::ALL[reason.index()], reason);
                 return;
@@ -103,7 +119,9 @@ impl World {
 
     fn leaf(&mut self, leaf: u32, frame: &[u8]) {
         let (vlan, to, from) = header(&pad(frame));
-        let verdict = self.bridge.from_leaf(leaf, frame, self.now).0;
+        let explained = self.explain(Owner::Leaf(leaf), frame);
+        let (verdict, learned) = self.bridge.from_leaf(leaf, frame, self.now);
+        assert_eq!(explained, (Verdict::FromLeaf(verdict), learned));
         let heard = match verdict {
             FromLeaf::Root { .. } => {
                 assert_passes(frame);
@@ -202,7 +220,8 @@ fn pad(frame: &[u8]) -> [u8; 18] {
 }
 
 /// Frames, time and commands in any order: no frame goes to a leaf that did not say it is the
-/// destination, none from leaf to leaf, and no table is larger than its limits.
+/// destination, none from leaf to leaf, no table is larger than its limits, and each verdict is the
+/// one that was explained before.
 pub fn bridge(data: &[u8]) -> bool {
     let mut input = Input::new(data);
     let mut world = World::new(&mut input);

@@ -1,0 +1,55 @@
+//! What the bridge knows of an address.
+
+use std::time::Duration;
+
+use pnet_base::MacAddr;
+
+use crate::fdb::Fdb;
+use crate::key;
+use crate::port::{Owner, Port};
+use crate::table::Found;
+
+/// What the bridge knows of an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct Entry<P> {
+    /// The VLAN id, 0 for untagged.
+    pub vlan: u16,
+    /// The address.
+    pub mac: MacAddr,
+    /// Where it lives.
+    pub owner: Owner<P>,
+    /// The time since its last frame; `None` for a static entry.
+    #[cfg_attr(feature = "serde", serde(with = "crate::seconds"))]
+    pub age: Option<Duration>,
+    /// How much longer no other leaf can take it because its owner was just heard of; each frame
+    /// of the owner starts that time anew ([`MovePolicy::Guarded`](crate::MovePolicy::Guarded)).
+    /// `None` if it is not held.
+    #[cfg_attr(feature = "serde", serde(with = "crate::seconds"))]
+    pub held_for: Option<Duration>,
+    /// How much longer no other leaf can take it because it moved too often; `None` if it is not
+    /// frozen.
+    #[cfg_attr(feature = "serde", serde(with = "crate::seconds"))]
+    pub frozen_for: Option<Duration>,
+}
+
+impl<P: Port> Entry<P> {
+    /// `None` if the key is not that of an address.
+    pub(crate) fn new(fdb: &Fdb, key: u64, found: &Found, now: u64) -> Option<Self> {
+        let (vlan, address) = key::parts(key)?;
+        let age = Duration::from_nanos(now.saturating_sub(found.seen));
+        Some(Self {
+            vlan,
+            mac: address.mac(),
+            owner: key::owner(found.owner).map(P::from_bits),
+            age: (found.owner & key::STATIC == 0).then_some(age),
+            held_for: left(fdb.held_until(found), now),
+            frozen_for: left(found.frozen_until, now),
+        })
+    }
+}
+
+fn left(until: u64, now: u64) -> Option<Duration> {
+    (now < until).then(|| Duration::from_nanos(until - now))
+}
