@@ -1,5 +1,7 @@
-//! acton as it is in this tree.
+//! acton as it is in this tree, or as it was before.
 
+use std::env;
+use std::path::PathBuf;
 use std::process::Command;
 
 use crate::instructions::callgrind;
@@ -18,7 +20,12 @@ pub(super) struct Variant {
     suite: Option<&'static str>,
     /// The end, by its subcommand, that runs under callgrind.
     callgrind: Option<&'static str>,
+    /// The program that [`BEFORE`] names, in place of this tree's.
+    before: bool,
 }
+
+/// Names another build of the program to compare with, as that of the commit before.
+const BEFORE: &str = "ACTON_BEFORE";
 
 impl Variant {
     pub(super) const fn under_callgrind(self, end: &'static str) -> Self {
@@ -27,8 +34,16 @@ impl Variant {
 }
 
 /// With the suite that both ends like best on this machine.
-pub(super) const SECURE: Variant =
-    Variant { plain: false, mtu: OVERLAY.mtu, one_worker: false, suite: None, callgrind: None };
+pub(super) const SECURE: Variant = Variant {
+    plain: false,
+    mtu: OVERLAY.mtu,
+    one_worker: false,
+    suite: None,
+    callgrind: None,
+    before: false,
+};
+pub(super) const SECURE_BEFORE: Variant = Variant { before: true, ..SECURE };
+pub(super) const PLAIN_BEFORE: Variant = Variant { before: true, ..PLAIN };
 pub(super) const ONE_WORKER: Variant = Variant { one_worker: true, ..SECURE };
 pub(super) const CHACHA: Variant = Variant { suite: Some("chacha"), ..SECURE };
 /// Its own default, as a LAN's: its datagrams would be too large for the underlay, so it has TCP
@@ -38,6 +53,7 @@ pub(super) const PLAIN: Variant = Variant { plain: true, ..SECURE };
 pub(super) const PLAIN_ONE_WORKER: Variant = Variant { plain: true, ..ONE_WORKER };
 
 struct Acton {
+    program: PathBuf,
     variant: Variant,
     /// State directories of both ends.
     scratch: Scratch,
@@ -45,11 +61,17 @@ struct Acton {
 }
 
 pub(super) fn find(name: &str, variant: Variant) -> Result<Box<dyn Contender>> {
+    let program = match env::var_os(BEFORE) {
+        _ if !variant.before => PROGRAM.into(),
+        Some(program) => program.into(),
+        None => return Err(format!("{BEFORE} names no program").into()),
+    };
     let scratch = Scratch::new(name)?;
+    let acton = || quiet(Command::new(&program));
     let host = format!("{}:{PORT}", UNDERLAY.server);
     let invite =
         output(acton().args(["invite", "--host", &host, "--state"]).arg(scratch.path("server")))?;
-    Ok(Box::new(Acton { variant, scratch, invite: invite.trim().to_owned() }))
+    Ok(Box::new(Acton { program, variant, scratch, invite: invite.trim().to_owned() }))
 }
 
 impl Contender for Acton {
@@ -87,10 +109,10 @@ impl Acton {
         let mut command = match self.variant.callgrind {
             Some(end) if end == subcommand => {
                 let mut command = quiet(callgrind(&["--instr-atstart=no"]));
-                command.arg(PROGRAM);
+                command.arg(&self.program);
                 command
             }
-            _ => acton(),
+            _ => quiet(Command::new(&self.program)),
         };
         command.args([subcommand, "--tap-name", OVERLAY.device, "--address", net]);
         command.args(["--mtu", &self.variant.mtu.to_string()]);
@@ -107,10 +129,6 @@ impl Acton {
 }
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_acton");
-
-fn acton() -> Command {
-    quiet(Command::new(PROGRAM))
-}
 
 fn quiet(mut command: Command) -> Command {
     command.env("ACTON_LOG_LEVEL", "warn");
