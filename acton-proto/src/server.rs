@@ -487,6 +487,12 @@ impl Server {
         let Some(Some(peer)) = self.peers.get_mut(slot as usize) else { return };
         // Never in the past, so that one peer cannot hold up the others.
         let deadline = peer.poll_timeout().map(|at| at.max(now + Duration::from_millis(1)));
+        // A deadline to come stays where it became a later one, and is moved when it has come: so
+        // the signs of life of idle clients move nothing.
+        let stays = |(old, new): (Duration, Duration)| now < old && old <= new;
+        if peer.deadline.zip(deadline).is_some_and(stays) {
+            return;
+        }
         self.deadlines.set(slot, &mut peer.deadline, deadline);
     }
 }
