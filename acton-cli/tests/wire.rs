@@ -317,9 +317,17 @@ fn the_decoder_reads_a_capture(suite: &str) {
         "{totals:?}"
     );
     assert_eq!(count("ip-fragment"), 0, "{totals:?}");
-    for told in
-        [" KEEPALIVE ", " ECHO ", " BYE reason=stop", " index=0 last=0 ", " index=1 last=1 "]
-    {
+    let version = concat!(" version=", env!("CARGO_PKG_VERSION"), " path_mtu=");
+    for told in [
+        " KEEPALIVE ",
+        " ECHO ",
+        " REPORT role=question ",
+        " REPORT role=answer ",
+        version,
+        " BYE reason=stop",
+        " index=0 last=0 ",
+        " index=1 last=1 ",
+    ] {
         assert!(said.contains(told), "no '{told}' in {said}");
     }
 

@@ -140,6 +140,38 @@ fn a_status_says_what_both_ends_know() {
     assert!(of_server.totals.get("udp.received.datagrams").unwrap() >= 20);
 }
 
+fn each_end_knows_what_the_other_tells_it() {
+    let world = World::new();
+    let second = Duration::from_secs(1);
+    let server = world.server.run(|| world.secure_server().keepalive(second).start().unwrap());
+    let client = world.client.run(|| world.secure_client().start().unwrap());
+    until(&client, |session| session.state == State::Up);
+    world.send(50, 1_000);
+    for end in [&server, &client] {
+        // By a KEEPALIVE or its answer that went after the datagrams above.
+        let session = until(end, |session| {
+            let told = session.loss_out.is_some_and(|loss| loss.received >= 2);
+            told && session.rtt.is_some() && session.path_mtu_in == session.path_mtu_out
+        });
+        for loss in [session.loss_in.unwrap(), session.loss_out.unwrap()] {
+            assert_eq!(loss.sent, loss.received, "{session:#?}");
+        }
+        let rtt = session.rtt.unwrap();
+        assert!(rtt.min.unwrap() <= rtt.smoothed && rtt.smoothed < HANG, "{rtt:?}");
+        assert_eq!(session.peer_version.as_deref(), Some(env!("CARGO_PKG_VERSION")));
+        assert_eq!((session.roams, session.before), (Some(0), None));
+        // The cable carries 1,500 bytes.
+        assert!((1_400..=1_472).contains(&session.path_mtu_out.unwrap()), "{session:#?}");
+    }
+    // Nothing crosses any more: a sign of life is overdue at both ends, and neither says "up".
+    world.client.run(|| testbed::sh("ip link set cable down"));
+    for end in [&client, &server] {
+        let quiet = until(end, |session| session.state == State::Quiet);
+        assert!(quiet.heard_ago.unwrap() > second, "{quiet:#?}");
+    }
+    until(&client, |session| session.state == State::Lost && session.rtt.is_none());
+}
+
 fn what_the_bridge_drops_is_counted_for_its_session() {
     let world = World::new();
     let (server, client) = world.connected();
@@ -221,8 +253,7 @@ fn events_are_numbered_in_order_and_go_on_from_any() {
         .client
         .run(|| world.secure_client().rekey_after(Duration::from_secs(1)).start().unwrap());
     let mut events = server.events(0);
-    let up = next(&mut events, |kind| matches!(kind, EventKind::SessionUp { .. }));
-    assert_eq!(up.number, 1);
+    next(&mut events, |kind| matches!(kind, EventKind::SessionUp { session: 0, .. }));
     world.send(1, 100);
     let learnt = next(&mut events, |kind| {
         matches!(kind, EventKind::MacLearnt { mac: CLIENT_MAC, at: Place::Session { .. }, .. })
@@ -287,6 +318,7 @@ fn a_handle_outlives_its_tunnel_and_holds_nothing() {
 
 testbed::main! {
     a_status_says_what_both_ends_know,
+    each_end_knows_what_the_other_tells_it,
     what_the_bridge_drops_is_counted_for_its_session,
     a_session_that_ends_is_told_and_remembered,
     a_client_without_a_server_is_handshaking_and_knows_nothing,

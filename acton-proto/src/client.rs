@@ -17,8 +17,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::handshake::{Cookie, CookieKey, MacKey, Random, Secret, public_key, random_array};
-use crate::session::{Content, Frames, KeyLog, Keys, Live, Outbox, REJECT_AFTER, REKEY_AFTER};
-use crate::wire::{Bye, Caps, Control, Datagram, Header, Key, Refusal, Suites};
+use crate::session::{
+    Beyond, Content, Frames, KeyLog, Keys, LinkStatistics, Live, Outbox, REJECT_AFTER, REKEY_AFTER,
+    SessionEnd,
+};
+use crate::wire::{
+    Bye, Caps, Control, Datagram, Header, Key, Refusal, ReportRole, Rtt, Suites, Version,
+};
 use handshake::Pending;
 use liveness::Liveness;
 
@@ -64,8 +69,11 @@ pub struct ClientConfig {
     pub pmtu: u16,
     /// After how many seconds without sending to send KEEPALIVE; the server may lower it.
     pub keepalive: u16,
-    /// The age at which keys are replaced, no more than the default of [`REKEY_AFTER`].
+    /// The age at which keys are replaced, no more than the default of [`REKEY_AFTER`]; keys that
+    /// carried no frame may be three eighths older.
     pub rekey_after: Duration,
+    /// The version of the software to tell the server, `None` to keep it back. Default this crate's.
+    pub version: Option<Version>,
     /// For debugging: gets the keys of every handshake.
     pub key_log: Option<KeyLog>,
 }
@@ -86,6 +94,7 @@ impl ClientConfig {
             pmtu: 1472,
             keepalive: 15,
             rekey_after: REKEY_AFTER,
+            version: Some(Version::THIS),
             key_log: None,
         }
     }
@@ -187,8 +196,15 @@ pub struct Client {
     live: Option<Live>,
     liveness: Liveness,
     rekey_at: Duration,
+    /// The same for keys that carried no frame.
+    idle_rekey_at: Duration,
     check_at: Duration,
-    up_since: Duration,
+    /// The instance of the server that the session is with.
+    server_instance: u64,
+    /// How often the network changed in this session.
+    roams: u64,
+    /// How the session before this one ended.
+    ended: Option<SessionEnd<DownReason>>,
     /// How often in a row another instance took the session.
     replaced: u32,
     closed: bool,
@@ -224,8 +240,11 @@ impl Client {
             live: None,
             liveness: Liveness::new(config.keepalive),
             rekey_at: now,
+            idle_rekey_at: now,
             check_at: now,
-            up_since: now,
+            server_instance: 0,
+            roams: 0,
+            ended: None,
             replaced: 0,
             closed: false,
             outbox: Outbox::new(),
@@ -247,10 +266,32 @@ impl Client {
         self.live.as_ref().map(|live| &live.current)
     }
 
-    /// Round-trip time of the last KEEPALIVE that was answered.
+    /// Round-trip times of this session, once a KEEPALIVE was answered. They are forgotten where the
+    /// client is told that its network changed.
     #[must_use]
-    pub const fn rtt(&self) -> Option<Duration> {
+    pub const fn rtt(&self) -> Option<Rtt> {
         self.liveness.rtt()
+    }
+
+    /// What is known of the session, if there is one.
+    #[must_use]
+    pub fn statistics(&self, now: Duration) -> Option<LinkStatistics> {
+        let live = self.live.as_ref()?;
+        let expires = live.current.setup().born + REJECT_AFTER;
+        let beyond = Beyond {
+            quiet_at: self.liveness.quiet_at(live.link()),
+            lost_at: self.liveness.dead_at(live.link()).map_or(expires, |at| at.min(expires)),
+            rtt: self.rtt(),
+            roams: self.roams,
+            peer_instance: self.server_instance,
+        };
+        Some(LinkStatistics::new(now, live, &beyond))
+    }
+
+    /// How the last session ended that did.
+    #[must_use]
+    pub const fn last_end(&self) -> Option<SessionEnd<DownReason>> {
+        self.ended
     }
 
     /// Counters of what was dropped.
@@ -301,7 +342,7 @@ impl Client {
         match received.content {
             Content::Frames(frames) => return frames,
             Content::Control(message) => match Control::parse(message) {
-                Ok(message) => self.handle_control(now, &keys, message, size),
+                Ok(message) => self.handle_control(now, &keys, header.counter, message, size),
                 Err(_) => self.stats.malformed += 1,
             },
             Content::Bad => self.stats.malformed += 1,
@@ -310,7 +351,14 @@ impl Client {
         Frames::default()
     }
 
-    fn handle_control(&mut self, now: Duration, keys: &Arc<Keys>, message: Control, len: usize) {
+    fn handle_control(
+        &mut self,
+        now: Duration,
+        keys: &Arc<Keys>,
+        counter: u64,
+        message: Control,
+        len: usize,
+    ) {
         match message {
             Control::Keepalive { token, .. } => {
                 // A datagram is at most 65,507 bytes.
@@ -327,6 +375,15 @@ impl Client {
             }
             Control::Bye { reason, retry_ms } => self.handle_bye(now, reason, retry_ms),
             Control::Rekey => self.rekey(now),
+            Control::Report { role: ReportRole::Answer, token, report }
+                if keys.setup().caps.contains(Caps::REPORT) =>
+            {
+                self.liveness.handle_echo(now, token);
+                if let Some(live) = &mut self.live {
+                    live.hear(now, keys, counter, report);
+                }
+            }
+            Control::Report { .. } => self.stats.malformed += 1,
         }
     }
 
@@ -335,7 +392,8 @@ impl Client {
         let wait = match reason {
             Bye::Replaced => {
                 let (first, longest) = REPLACED_HOLD;
-                if now.saturating_sub(self.up_since) >= longest {
+                let since = self.live.as_ref().map_or(now, Live::since);
+                if now.saturating_sub(since) >= longest {
                     self.replaced = 0;
                 }
                 let hold = (first * (1 << self.replaced.min(8))).min(longest);
@@ -382,7 +440,7 @@ impl Client {
             self.send_keepalive(now);
         }
         let unconfirmed = self.liveness.take_unconfirmed(now, &keys);
-        if now >= self.rekey_at || keys.wants_rekey() || unconfirmed {
+        if now >= self.rekey_at(&keys) || keys.wants_rekey() || unconfirmed {
             self.rekey(now);
         }
         self.check_at = now + CHECK_EVERY;
@@ -396,7 +454,8 @@ impl Client {
         }
         let session = self.live.as_ref().map(|live| {
             let expires = live.current.setup().born + REJECT_AFTER;
-            let rekey = if self.hello_at.is_some() { expires } else { self.rekey_at };
+            let rekey =
+                if self.hello_at.is_some() { expires } else { self.rekey_at(&live.current) };
             let liveness = self.liveness.poll_timeout(&live.current);
             expires.min(rekey).min(liveness).min(self.check_at).min(live.poll_timeout())
         });
@@ -424,6 +483,8 @@ impl Client {
     pub fn handle_network_change(&mut self, now: Duration) {
         if let Some(live) = &mut self.live {
             live.path_changed(now);
+            self.liveness.path_changed();
+            self.roams += 1;
             self.send_keepalive(now);
         } else if self.attempts > 0 {
             // In vain so far; a wait that the server asked for is kept.
@@ -478,6 +539,12 @@ impl Client {
         }
     }
 
+    /// When the keys in use are to be replaced. Idle ones protect nothing but signs of life, and an
+    /// idle session costs its server little but its rekeys.
+    fn rekey_at(&self, keys: &Keys) -> Duration {
+        if keys.is_idle() { self.idle_rekey_at } else { self.rekey_at }
+    }
+
     /// A hint that nobody vouches for: one HELLO per 5 s, and never before a wait is over that an
     /// authenticated message asked for.
     fn hurry(&mut self, now: Duration) {
@@ -493,18 +560,27 @@ impl Client {
             let local_id = keys.setup().local_id;
             self.events.push_back(ClientEvent::KeysDropped { local_id });
         }
+        self.ended = Some(SessionEnd::new(reason, live.since(), now));
         self.pending = None;
         self.attempts = 0;
         self.hello_at = Some(now + wait);
         self.events.push_back(ClientEvent::Disconnected { reason, retry_in: wait });
     }
 
+    /// Asks the server for a sign of life, and reports to one that takes it.
     fn send_keepalive(&mut self, now: Duration) {
-        let Some(keys) = self.keys().cloned() else { return };
         let token = u64::from_ne_bytes(random_array(&mut *self.random));
         let unit = self.random_unit();
+        let Some(live) = &self.live else { return };
+        let keys = &live.current;
+        let message = if keys.setup().caps.contains(Caps::REPORT) {
+            let report = live.report(self.liveness.rtt(), self.config.version);
+            Control::Report { role: ReportRole::Question, token, report }
+        } else {
+            Control::Keepalive { token, size: 0 }
+        };
         self.liveness.note_keepalive(now, keys.link(), token, unit);
-        match keys.seal_control(now, Control::Keepalive { token, size: 0 }) {
+        match keys.seal_control(now, message) {
             Ok(datagram) => self.outbox.push((), datagram),
             // Past the packet limit, and no handshake was answered since a quarter of it.
             Err(_) => self.down(now, DownReason::Expired, Duration::ZERO),
@@ -529,8 +605,10 @@ impl Client {
     }
 }
 
-/// When the client asks for new keys: a little early, never together with all others.
-fn rekey_time(born: Duration, after: Duration, unit: i64) -> Duration {
+/// When the client asks for new keys, if the ones in use carried frames and if not: a little early,
+/// never together with all others. Idle keys may be 165 s old, so that 15 HELLO are left.
+fn rekey_times(born: Duration, after: Duration, unit: i64) -> (Duration, Duration) {
     let after = after.min(REKEY_AFTER);
-    born + liveness::spread(after - after / 20, 5, unit)
+    let early = liveness::spread(after - after / 20, 5, unit);
+    (born + early, born + early * 11 / 8)
 }

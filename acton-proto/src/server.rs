@@ -13,6 +13,7 @@
 //! keys to be confirmed have a largest number and live for 5 s, replies are never larger than
 //! what they answer, and nothing is sent to an address that it did not pay for in bytes.
 
+mod ended;
 mod event;
 mod hello;
 mod limit;
@@ -29,11 +30,12 @@ use hashbrown::HashMap;
 pub use event::{DownReason, RefusedReason, ServerEvent, ServerStats};
 
 use crate::handshake::{CookieJar, CookieKey, MacKey, Random, Secret, public_key, random_array};
-use crate::session::{Frames, KeyLog, Keys, Outbox};
+use crate::session::{Frames, KeyLog, Keys, LinkStatistics, Outbox, SessionEnd};
 use crate::timer::Deadlines;
-use crate::wire::{Bye, Caps, Datagram, Key, Suites};
+use crate::wire::{Bye, Caps, Datagram, Key, Suites, Version};
+use ended::Ended;
 use limit::{Bucket, SourceLimit};
-use peer::Peer;
+use peer::{PENDING_TIME, Peer};
 
 /// For how long after its start a server answers unknown ids with RESET.
 const RESET_TIME: Duration = Duration::from_secs(120);
@@ -113,6 +115,8 @@ pub struct ServerConfig {
     /// HELLO a second from one source, and so many at once; beyond, a source must show a cookie,
     /// and one that did is dropped.
     pub source_rate: (u32, u32),
+    /// The version of the software to tell clients, `None` to keep it back. Default this crate's.
+    pub version: Option<Version>,
     /// How many low bits of an id name a worker.
     pub worker_bits: u8,
     /// How many workers there are; each new client gets one at random.
@@ -138,6 +142,7 @@ impl ServerConfig {
             max_pending: 1024,
             hello_rate: 200,
             source_rate: (20, 50),
+            version: Some(Version::THIS),
             worker_bits: 0,
             workers: 1,
             key_log: None,
@@ -203,6 +208,18 @@ pub struct SessionInfo<'a> {
     pub keys: &'a Arc<Keys>,
 }
 
+/// A client without a session that is being given one, as [`Server::handshakes`] lists it.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct HandshakeInfo<'a> {
+    /// The client's public key.
+    pub client: &'a Key,
+    /// Where the client seems to be.
+    pub path: Path,
+    /// When it was given its keys, which it has yet to confirm.
+    pub since: Duration,
+}
+
 /// A server of many clients.
 pub struct Server {
     config: ServerConfig,
@@ -224,6 +241,7 @@ pub struct Server {
     embryo_count: usize,
     session_count: usize,
     closing: VecDeque<(Duration, u32)>,
+    ended: Ended,
     deadlines: Deadlines<u32>,
     /// Sources of HELLO without a cookie, which may be forged, and with one.
     sources: SourceLimit,
@@ -274,6 +292,7 @@ impl Server {
             embryo_count: 0,
             session_count: 0,
             closing: VecDeque::new(),
+            ended: Ended::new(config.max_sessions),
             deadlines: Deadlines::new(),
             sources: SourceLimit::new(),
             proven_sources: SourceLimit::new(),
@@ -348,6 +367,29 @@ impl Server {
                 path: session.path,
                 keys: &session.live.current,
             })
+        })
+    }
+
+    /// What is known of a session. It takes the same time however many there are.
+    #[must_use]
+    pub fn session_statistics(&self, now: Duration, id: SessionId) -> Option<LinkStatistics> {
+        Some(self.peer(id.0)?.session.as_ref()?.statistics(now))
+    }
+
+    /// How the last session of a client ended that did. The server remembers as many clients as it
+    /// may have sessions.
+    #[must_use]
+    pub fn last_end(&self, client: &Key) -> Option<SessionEnd<DownReason>> {
+        self.ended.get(client)
+    }
+
+    /// Clients without a session whose keys wait to be confirmed.
+    pub fn handshakes(&self) -> impl Iterator<Item = HandshakeInfo<'_>> {
+        self.hellos.values().filter_map(|slot| {
+            let peer = self.peer(*slot).filter(|peer| peer.session.is_none())?;
+            let pending = peer.pending.as_ref()?;
+            let since = pending.until.saturating_sub(PENDING_TIME);
+            Some(HandshakeInfo { client: &peer.client, path: pending.path, since })
         })
     }
 
@@ -461,6 +503,12 @@ impl Server {
         let Some(Some(peer)) = self.peers.get_mut(slot as usize) else { return };
         // Never in the past, so that one peer cannot hold up the others.
         let deadline = peer.poll_timeout().map(|at| at.max(now + Duration::from_millis(1)));
+        // A deadline to come stays where it became a later one, and is moved when it has come: so
+        // the signs of life of idle clients move nothing.
+        let stays = |(old, new): (Duration, Duration)| now < old && old <= new;
+        if peer.deadline.zip(deadline).is_some_and(stays) {
+            return;
+        }
         self.deadlines.set(slot, &mut peer.deadline, deadline);
     }
 }

@@ -187,6 +187,7 @@ fn a_copied_hello_moves_no_session() {
         rig.add(client_config(10), path(1));
         if rekey {
             rig.run(SECOND);
+            rig.assert_works(0, &key(10));
             rig.now += REKEY_AFTER;
         }
         rig.tick();

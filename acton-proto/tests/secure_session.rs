@@ -12,7 +12,7 @@ use acton_proto::server::{
     Admission, AnyClient, Clients, DownReason, Notice, RefusedReason, ServerEvent,
 };
 use acton_proto::session::{KeyLog, REKEY_AFTER, Role, Suite};
-use acton_proto::wire::{Bye, Datagram, ECHO_LEN, Key, Refusal, Suites};
+use acton_proto::wire::{Bye, Datagram, Key, REPORT_LEN, Refusal, Suites};
 use secure_rig::{
     Packet, Rig, SECOND, WALL, client_config, frame, name, path, secret, server_config,
 };
@@ -487,15 +487,15 @@ fn a_dead_server_is_noticed_after_thirteen_seconds_of_talking() {
     rig.assert_works(0, &key(10));
 }
 
-/// When the first client sends KEEPALIVE, but for probes of the path, while nobody answers and its
+/// When the first client asks with a REPORT, and not by probes of the path, while nobody answers and its
 /// timers are looked at every 10 ms, until it gives the session up.
 fn asks_in_vain(rig: &mut Rig) -> Vec<Duration> {
     let (start, mut asked) = (rig.now, Vec::new());
     while rig.stations[0].client.keys().is_some() {
         rig.tick();
         let packets = rig.take_client(0);
-        let short = |p: &&Packet| name(&p.bytes) == "CONTROL" && p.bytes.len() == ECHO_LEN;
-        asked.extend(packets.iter().filter(short).map(|_| rig.now));
+        let report = |p: &&Packet| name(&p.bytes) == "CONTROL" && p.bytes.len() == REPORT_LEN;
+        asked.extend(packets.iter().filter(report).map(|_| rig.now));
         rig.now += SECOND / 100;
         assert!(rig.now < start + SECOND * 30);
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use acton_proto::client::{Client, ClientEvent};
 use acton_proto::server::{AnyClient, Server, ServerEvent};
-use acton_proto::session::Keys;
+use acton_proto::session::{Keys, LinkState, LinkStatistics};
 use acton_proto::wire::{Bye, Key};
 use secure_rig::{SECOND, Seeded, WALL, client_config, server_config};
 use simnet::{Link, Node, Rng, Simulation, for_seeds};
@@ -116,6 +116,13 @@ impl Machine {
         match &self.side {
             Side::Client { back, .. } => back,
             Side::Server { .. } => &[],
+        }
+    }
+
+    fn statistics(&self, now: Duration) -> Option<LinkStatistics> {
+        match &self.side {
+            Side::Client { client, .. } => client.statistics(now),
+            Side::Server { .. } => None,
         }
     }
 
@@ -289,6 +296,15 @@ fn bad_link(rng: &mut Rng) -> Link {
     }
 }
 
+/// Of a session whose network has been a good one for a while.
+fn assert_is_up(known: LinkStatistics) {
+    assert_eq!(known.state, LinkState::Up);
+    let (from_peer, to_peer) = (known.from_peer, known.to_peer.expect("reported"));
+    assert!(from_peer.received <= from_peer.expected && to_peer.received <= to_peer.expected);
+    assert!(from_peer.received > 0 && to_peer.received > 0);
+    assert!(known.rtt.is_some_and(|rtt| rtt.min <= rtt.smoothed), "{:?}", known.rtt);
+}
+
 #[test]
 fn whatever_happens_the_tunnel_comes_back() {
     for_seeds(1_000, |seed| {
@@ -335,8 +351,14 @@ fn whatever_happens_the_tunnel_comes_back() {
             let recent = machine.back().iter().filter(|(_, at)| *at > healed).count();
             // A frame every two seconds for twenty; a first rekey or restart may take one.
             assert!(recent >= 8, "client {n}: {recent} of 10 frames came back");
+            assert_is_up(machine.statistics(sim.now()).expect("a session"));
         }
-        assert_eq!(sim.node_mut(0).the_server().session_count(), usize::from(clients));
+        let now = sim.now();
+        let server = sim.node_mut(0).the_server();
+        assert_eq!(server.session_count(), usize::from(clients));
+        for session in server.sessions() {
+            assert_is_up(server.session_statistics(now, session.id).expect("a session"));
+        }
     });
 }
 

@@ -9,6 +9,7 @@ mod vectors_rig;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use acton_proto::handshake::{
     CookieJar, CookieKey, Initiator, MacKey, Responder, Secret, public_key,
@@ -16,8 +17,9 @@ use acton_proto::handshake::{
 use acton_proto::plain;
 use acton_proto::session::{Content, Keys, OpenError, Suite, WINDOW};
 use acton_proto::wire::{
-    Bye, Caps, Control, Datagram, Fragment, HEADER_LEN, Header, Hello, HelloPayload, Kind,
-    OVERHEAD, PAYLOAD_LEN, ParseError, Refusal, Reset, Suites, TAG_LEN, Welcome, WelcomePayload,
+    Bye, Caps, Control, Datagram, Delivery, Fragment, HEADER_LEN, Header, Hello, HelloPayload,
+    Kind, OVERHEAD, PAYLOAD_LEN, ParseError, Refusal, Report, ReportRole, Reset, Rtt, Suites,
+    TAG_LEN, Version, Welcome, WelcomePayload,
 };
 use vectors_rig::{Fixed, NOW, Vectors, keys, pattern};
 
@@ -225,6 +227,14 @@ fn sealed() {
     };
     let token = 0x1122_3344_5566_7788;
     let bye = |reason, retry_ms| control(Control::Bye { reason, retry_ms });
+    let delivery = Delivery { expected: 0x0123_4567_89ab, received: 0x0123_4567_8000 };
+    let us = Duration::from_micros;
+    let rtt = Rtt { min: us(19_500), smoothed: us(20_250), jitter: us(1_125) };
+    let version = Version { major: 1, minor: 2, patch: 345 };
+    let all = Report { delivery, rtt: Some(rtt), version: Some(version), path_mtu: Some(1400) };
+    let some = Report { rtt: None, ..all };
+    let none = Report { delivery: Delivery::default(), rtt: None, version: None, path_mtu: None };
+    let report = |role, report| control(Control::Report { role, token, report });
     for suite in SUITES {
         let cases = [
             ("data", 0, (whole(false), pattern(60))),
@@ -247,6 +257,9 @@ fn sealed() {
             ("bye-limit", 0x0f17, bye(Bye::Limit, 5000)),
             ("bye-of-a-later-version", 0x0f18, bye(Bye::Other(0x1234), 1)),
             ("rekey", 0x0102_0304, control(Control::Rekey)),
+            ("report", 0x0102_0305, report(ReportRole::Question, all)),
+            ("report-answer", 0x0102_0306, report(ReportRole::Answer, some)),
+            ("report-of-nothing", 0x0102_0307, report(ReportRole::Question, none)),
             ("data-last-counter", (1 << 28) - 1, (whole(false), pattern(100))),
         ];
         let (client, server) = keys(suite, 1514);
@@ -471,7 +484,7 @@ fn invalid() {
 
     for (name, plaintext) in [
         ("control-message-0", &[0, 0, 0, 0][..]),
-        ("control-message-5", &[5, 0, 0, 0]),
+        ("control-message-6", &[6, 0, 0, 0]),
         ("control-second-byte", &[4, 1, 0, 0]),
         ("control-rekey-argument", &[4, 0, 0, 1]),
         ("control-rekey-long", &[4, 0, 0, 0, 0]),
@@ -488,6 +501,28 @@ fn invalid() {
         vectors.block(name, "");
         vectors.word("reason", &reason(error));
         vectors.bytes("control", plaintext);
+    }
+
+    let mut report = [0; 48];
+    report[..4].copy_from_slice(&[5, 0, 0, 0]);
+    assert!(Control::parse(&report).is_ok());
+    for (name, len, at, value) in [
+        ("control-report-short", 47, 0, 5),
+        ("control-report-long", 49, 0, 5),
+        ("control-report-argument", 48, 3, 2),
+        ("control-report-more-received-than-expected", 48, 19, 1),
+        ("control-report-least-of-no-round-trip", 48, 31, 1),
+        ("control-report-jitter-of-no-round-trip", 48, 39, 1),
+        ("control-report-byte-46", 48, 46, 1),
+        ("control-report-byte-47", 48, 47, 1),
+    ] {
+        let mut plaintext = report.to_vec();
+        plaintext.resize(len, 0);
+        plaintext[at] = value;
+        let error = Control::parse(&plaintext).expect_err(name);
+        vectors.block(name, "");
+        vectors.word("reason", &reason(error));
+        vectors.bytes("control", &plaintext);
     }
 
     // Of frames of so many bytes, each said to be so long.

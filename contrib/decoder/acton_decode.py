@@ -100,16 +100,33 @@ def parse_control(text):
         need(not any(body[8:]), "reserved")
         need(len(text) + 32 == arg if arg else len(body) == 8, "length")
         return f"KEEPALIVE token={body[:8].hex()} size={arg}"
-    length = {2: 8, 3: 4, 4: 0}.get(message)
+    length = {2: 8, 3: 4, 4: 0, 5: 44}.get(message)
     need(length is not None, "type")
     need(message != 4 or not arg, "reserved")
+    need(message != 5 or arg < 2, "value")
     need(len(body) == length, "length")
     if message == 2:
         return f"ECHO token={body.hex()} size={arg}"
     if message == 3:
         reason = {1: "stop", 2: "restart", 3: "replaced", 4: "removed", 5: "limit"}.get(arg, arg)
         return f"BYE reason={reason} retry_ms={int.from_bytes(body, 'big')}"
+    if message == 5:
+        return f"REPORT role={('question', 'answer')[arg]} token={body[:8].hex()}" + report(body[8:])
     return "REKEY"
+
+
+def report(body):
+    """What a REPORT says of its sender."""
+    received, expected, *rtt, major, minor, patch, path_mtu, zero = struct.unpack(">QQ3IBBHHH", body)
+    need(received <= expected, "value")
+    need(rtt[1] or not any(rtt), "reserved")
+    need(not zero, "reserved")
+    text = f" received={received} expected={expected}"
+    if rtt[1]:
+        text += f" rtt_min_us={rtt[0]} rtt_us={rtt[1]} rtt_jitter_us={rtt[2]}"
+    if major or minor or patch:
+        text += f" version={major}.{minor}.{patch}"
+    return text + (f" path_mtu={path_mtu}" if path_mtu else "")
 
 
 def parse_bundle(text, max_frame=65507):

@@ -45,7 +45,8 @@ pub struct Status {
     pub sockets: Vec<SocketReport>,
     /// The bridge, at a server.
     pub bridge: Option<BridgeReport>,
-    /// A server's sessions by number; a client's one, in whatever state it is.
+    /// A server's sessions, by number, and those that are being agreed on; a client's one, in whatever
+    /// state it is.
     pub sessions: Vec<SessionStatus>,
     /// What all threads have counted.
     pub totals: Totals,
@@ -209,8 +210,8 @@ pub struct PastSession {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct SessionStatus {
-    /// Its number at the server; 0 at a client.
-    pub number: usize,
+    /// Its number at the server, absent while it is being agreed on; a client's has none.
+    pub number: Option<usize>,
     /// What operators call the other end.
     pub name: String,
     /// The other end's public key, in base64; absent in plain mode.
@@ -241,6 +242,8 @@ pub struct SessionStatus {
     pub address: Option<SocketAddr>,
     /// How often that changed in this session.
     pub roams: Option<u64>,
+    /// How often new keys took the place of others in this session.
+    pub rekeys: Option<u64>,
     /// The cipher suite: `aes-256-gcm` or `chacha20-poly1305`.
     pub suite: Option<&'static str>,
     /// The version of the other end's software, where it says so.
@@ -309,9 +312,9 @@ pub struct MacReport {
 
 impl SessionStatus {
     /// A session of which nothing is known yet.
-    pub(crate) fn new(number: usize, name: String) -> Self {
+    pub(crate) fn new(name: String) -> Self {
         Self {
-            number,
+            number: None,
             name,
             key: None,
             state: State::Handshaking,
@@ -320,6 +323,7 @@ impl SessionStatus {
             session_for: None,
             address: None,
             roams: None,
+            rekeys: None,
             suite: None,
             peer_version: None,
             heard_ago: None,

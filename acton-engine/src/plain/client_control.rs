@@ -123,7 +123,7 @@ impl Control for ClientControl {
     }
 
     fn report(&self, now: Duration) -> Vec<SessionStatus> {
-        let mut status = SessionStatus::new(0, self.dial.server().to_string());
+        let mut status = SessionStatus::new(self.dial.server().to_string());
         status.address = self.dial.peer_address();
         status.add_traffic(&self.tallies.sum());
         let past = self.ended.map(|(at, reason)| (now.saturating_sub(at), reason));

@@ -17,6 +17,7 @@ use crate::observe::event::{Beginning, EndReason, EventKind};
 use crate::observe::status::{SessionStatus, State};
 use crate::run::control::Control;
 use crate::run::launch::earliest;
+use crate::sessions::port::slot;
 use crate::sessions::roster::{Opening, Roster};
 use crate::sessions::sighting::Sighting;
 use crate::settings::{Applied, PlainServerSettings, ServerMode, ServerSettings, Settings};
@@ -168,7 +169,7 @@ impl Control for ServerControl {
     fn report(&self, now: Duration) -> Vec<SessionStatus> {
         let keepalive = self.settings.keepalive();
         self.roster.report(now, |session, status| {
-            let told = self.machine.session(SessionId::at(status.number));
+            let told = self.machine.session(SessionId::at(slot(session.port)));
             let told = told.map(|session| session.last_seen).unwrap_or_default();
             let heard = told.max(last_frame(session));
             status.address = Some(session.mode.address);

@@ -125,8 +125,6 @@ pub(crate) fn start(
         counters: launch.counters(),
         tallies,
         events: launch.events(),
-        since: None,
-        ended: None,
         buffer: Vec::new(),
         waiting: Vec::new(),
     };

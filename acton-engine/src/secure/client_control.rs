@@ -48,10 +48,6 @@ pub(super) struct ClientControl {
     pub(super) counters: Arc<Counters>,
     pub(super) tallies: Arc<Tallies>,
     pub(super) events: Arc<EventLog>,
-    /// When the session began.
-    pub(super) since: Option<Duration>,
-    /// When and why the last session ended.
-    pub(super) ended: Option<(Duration, EndReason)>,
     pub(super) buffer: Vec<u8>,
     /// What is to be said as soon as the server's address is known.
     pub(super) waiting: Vec<u8>,
@@ -145,7 +141,6 @@ impl ClientControl {
             }
             ClientEvent::Connected { keys, server_time } => {
                 self.change(|link| link.open_and_seal(keys));
-                self.since = Some(now);
                 self.set_carrier(now, true);
                 let server = self.dial.text();
                 self.events.tell(now, EventKind::Connected { server, rtt: None });
@@ -167,9 +162,7 @@ impl ClientControl {
                     link.seal = None;
                     link.open.clear();
                 });
-                self.since = None;
                 let reason = ended(reason);
-                self.ended = Some((now, reason));
                 self.set_carrier(now, false);
                 let server = self.dial.text();
                 let silent = None;
@@ -251,20 +244,22 @@ impl Control for ClientControl {
     }
 
     fn report(&self, now: Duration) -> Vec<SessionStatus> {
-        let mut status = SessionStatus::new(0, self.dial.server().to_string());
+        let mut status = SessionStatus::new(self.dial.server().to_string());
+        status.key = Some(report::key_text(&self.server_key));
         status.address = self.dial.peer_address();
         status.add_traffic(&self.tallies.sum());
-        status.session_for = self.since.map(|since| now.saturating_sub(since));
-        let past = self.ended.map(|(at, reason)| (now.saturating_sub(at), reason));
-        status.before = past.map(|(ago, reason)| PastSession { reason, ago });
-        match (self.machine.keys(), past) {
-            (Some(keys), _) => report::add_keys(&mut status, &self.server_key, keys, now),
-            (None, Some((ago, reason))) => {
+        status.before = self.machine.last_end().map(|end| PastSession {
+            reason: ended(end.reason),
+            ago: now.saturating_sub(end.until),
+        });
+        match (self.machine.statistics(now), status.before) {
+            (Some(known), _) => report::add_statistics(&mut status, &known, now),
+            (None, Some(PastSession { reason, ago })) => {
                 status.state = State::Lost;
                 status.reason = Some(reason);
                 status.in_state_for = Some(ago);
             }
-            (None, None) => status.state = State::Handshaking,
+            (None, None) => {}
         }
         vec![status]
     }

@@ -21,7 +21,7 @@ use super::strangers::Strangers;
 use crate::Error;
 use crate::observe::counters::{Counter, Counters};
 use crate::observe::event::{Beginning, EndReason, EventKind, RefusalReason};
-use crate::observe::status::SessionStatus;
+use crate::observe::status::{PastSession, SessionStatus};
 use crate::run::clock::{self, wall};
 use crate::run::control::Control;
 use crate::run::launch::earliest;
@@ -401,7 +401,7 @@ impl Control for ServerControl {
     }
 
     fn report(&self, now: Duration) -> Vec<SessionStatus> {
-        self.roster.report(now, |session, status| {
+        let sessions = self.roster.report(now, |session, status| {
             let secured = &session.mode;
             status.address = Some(secured.path.remote);
             status.mac_limit =
@@ -409,8 +409,25 @@ impl Control for ServerControl {
                     0 => None,
                     limit => Some(limit),
                 };
-            report::add_keys(status, &secured.client, &secured.seal, now);
-        })
+            status.key = Some(report::key_text(&secured.client));
+            let id = SessionId(slot(session.port) as u32);
+            if let Some(known) = self.machine.session_statistics(now, id) {
+                report::add_statistics(status, &known, now);
+            }
+            status.before = self.machine.last_end(&secured.client).map(|end| PastSession {
+                reason: ended(end.reason),
+                ago: now.saturating_sub(end.until),
+            });
+        });
+        // Clients without a session that are being given one.
+        let handshakes = self.machine.handshakes().map(|handshake| {
+            let mut status = SessionStatus::new(self.gate.name(handshake.client));
+            status.key = Some(report::key_text(handshake.client));
+            status.address = Some(handshake.path.remote);
+            status.in_state_for = Some(now.saturating_sub(handshake.since));
+            status
+        });
+        sessions.into_iter().chain(handshakes).collect()
     }
 
     fn end(&mut self, now: Duration) {

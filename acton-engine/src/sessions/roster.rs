@@ -150,7 +150,8 @@ impl<K: Copy + Eq + Hash, M> Roster<K, M> {
     ) -> Vec<SessionStatus> {
         let mut all = Vec::with_capacity(self.directory.len());
         self.directory.for_each(|session| {
-            let mut status = SessionStatus::new(slot(session.port), session.name.to_string());
+            let mut status = SessionStatus::new(session.name.to_string());
+            status.number = Some(slot(session.port));
             status.port = Some(session.port);
             status.session_for = Some(now.saturating_sub(session.since));
             status.add_traffic(&session.tallies.sum());

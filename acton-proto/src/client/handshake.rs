@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Client, ClientEvent, HELLO_LIFETIME, HELLO_RETRY, REFUSED_HOLD, rekey_time};
+use super::{Client, ClientEvent, HELLO_LIFETIME, HELLO_RETRY, REFUSED_HOLD, rekey_times};
 use crate::handshake::{COOKIE_LIFETIME, Initiator, Random, Secret, random_array};
 use crate::session::{Keys, Link, Live, Role, Setup, Suite};
 use crate::wire::{
-    HELLO_LEN, HELLO_MAC1, Hello, HelloPayload, Refusal, Retry, VERSION, WELCOME_LEN, Welcome,
-    WelcomePayload,
+    Caps, HELLO_LEN, HELLO_MAC1, Hello, HelloPayload, Refusal, Retry, VERSION, WELCOME_LEN,
+    Welcome, WelcomePayload,
 };
 
 /// A handshake under way.
@@ -190,9 +190,13 @@ impl Client {
             log.log(Role::Client, &setup, &split);
         }
         let keys = Arc::new(Keys::new(Role::Client, &split, &setup, link));
-        self.rekey_at = rekey_time(now, self.config.rekey_after, self.random_unit());
+        let unit = self.random_unit();
+        (self.rekey_at, self.idle_rekey_at) = rekey_times(now, self.config.rekey_after, unit);
         self.attempts = 0;
-        self.liveness.keys_changed(now, payload.keepalive.min(self.config.keepalive.max(1)));
+        self.server_instance = payload.instance;
+        let reports = setup.caps.contains(Caps::REPORT);
+        let keepalive = payload.keepalive.min(self.config.keepalive.max(1));
+        self.liveness.keys_changed(now, keepalive, reports);
         let max_pmtu = payload.pmtu.min(self.config.pmtu);
         if let Some(live) = &mut self.live {
             live.set_max_pmtu(now, max_pmtu);
@@ -203,7 +207,8 @@ impl Client {
             self.events.push_back(ClientEvent::KeysChanged { keys });
         } else {
             self.live = Some(Live::new(now, Arc::clone(&keys), max_pmtu));
-            self.up_since = now;
+            self.liveness.path_changed();
+            self.roams = 0;
             self.events.push_back(ClientEvent::Connected { keys, server_time: payload.time });
         }
         self.check_at = now;

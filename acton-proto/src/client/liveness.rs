@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::session::{Keys, Link};
+use crate::session::{Keys, Link, overdue_after};
+use crate::wire::Rtt;
 
 /// Silence after sending before the server is asked for a sign of life.
 const SILENCE: Duration = Duration::from_secs(10);
@@ -27,9 +28,13 @@ pub(super) struct Liveness {
     keepalive: Duration,
     /// The interval with this time's jitter.
     interval: Duration,
+    /// Whether KEEPALIVE are REPORT, which are due beside frames too.
+    reports: bool,
     /// The last KEEPALIVE without an ECHO.
     asked: Option<(u64, Duration)>,
-    rtt: Option<Duration>,
+    /// When the last KEEPALIVE was said.
+    said_at: Duration,
+    rtt: Option<Rtt>,
     /// The wait that the probes below belong to, by its beginning; how many were sent, and when the
     /// last was.
     waiting_since: Option<Duration>,
@@ -46,7 +51,9 @@ impl Liveness {
         Self {
             keepalive,
             interval: keepalive,
+            reports: false,
             asked: None,
+            said_at: Duration::ZERO,
             rtt: None,
             waiting_since: None,
             probes: 0,
@@ -56,17 +63,25 @@ impl Liveness {
         }
     }
 
-    pub(super) const fn rtt(&self) -> Option<Duration> {
+    pub(super) const fn rtt(&self) -> Option<Rtt> {
         self.rtt
     }
 
-    /// New keys, to be confirmed from now on; the server says how often it wants KEEPALIVE.
-    pub(super) fn keys_changed(&mut self, now: Duration, seconds: u16) {
-        *self = Self { rtt: self.rtt, confirm_at: now, ..Self::new(seconds) };
+    /// New keys, to be confirmed from now on; the server says how often it wants KEEPALIVE, and
+    /// whether as REPORT.
+    pub(super) fn keys_changed(&mut self, now: Duration, seconds: u16, reports: bool) {
+        let (rtt, said_at) = (self.rtt, now);
+        *self = Self { reports, rtt, said_at, confirm_at: now, ..Self::new(seconds) };
+    }
+
+    /// Another path has other round-trip times.
+    pub(super) const fn path_changed(&mut self) {
+        (self.rtt, self.asked) = (None, None);
     }
 
     pub(super) fn note_keepalive(&mut self, now: Duration, link: &Link, token: u64, unit: i64) {
         self.asked = Some((token, now));
+        self.said_at = now;
         self.interval = spread(self.keepalive, 10, unit);
         // Some are said for other reasons, also after the last that was to confirm.
         self.confirms = CONFIRMS.min(self.confirms + 1);
@@ -79,7 +94,7 @@ impl Liveness {
 
     pub(super) fn handle_echo(&mut self, now: Duration, token: u64) {
         if let Some((_, sent)) = self.asked.take_if(|(asked, _)| *asked == token) {
-            self.rtt = Some(now.saturating_sub(sent));
+            self.rtt = Some(Rtt::after(self.rtt, now.saturating_sub(sent)));
         }
     }
 
@@ -95,9 +110,28 @@ impl Liveness {
         Some(if first { since + SILENCE } else { self.probed_at + PROBE_TIME })
     }
 
+    /// When the server is given up, once all probes are out.
+    pub(super) fn dead_at(&self, link: &Link) -> Option<Duration> {
+        let since = link.waiting_since()?;
+        if self.probes_since(since) >= PROBES { self.probe_at(link) } else { None }
+    }
+
     pub(super) fn is_dead(&self, now: Duration, link: &Link) -> bool {
-        link.waiting_since().is_some_and(|since| self.probes_since(since) >= PROBES)
-            && self.probe_at(link).is_some_and(|at| now >= at)
+        self.dead_at(link).is_some_and(|at| now >= at)
+    }
+
+    /// When a sign of life of the server is overdue: it answers each KEEPALIVE, and the first probe
+    /// too.
+    pub(super) fn quiet_at(&self, link: &Link) -> Duration {
+        let answer = link.last_received() + overdue_after(self.keepalive);
+        let probe = link.waiting_since().map(|since| since + SILENCE + PROBE_TIME);
+        probe.map_or(answer, |at| at.min(answer))
+    }
+
+    /// When a KEEPALIVE is due that nothing else asks for: the server of one that is a REPORT wants
+    /// it however much is sent.
+    fn idle_at(&self, link: &Link) -> Duration {
+        (if self.reports { self.said_at } else { link.last_sent() }) + self.interval
     }
 
     /// Whether a KEEPALIVE is due, for any of the three reasons.
@@ -105,7 +139,7 @@ impl Liveness {
         let link = keys.link();
         let silent = self.probe_at(link).is_some_and(|at| now >= at);
         let confirm = !keys.is_confirmed() && self.confirms < CONFIRMS && now >= self.confirm_at;
-        silent || confirm || now >= link.last_sent() + self.interval
+        silent || confirm || now >= self.idle_at(link)
     }
 
     /// Whether the confirmations were all in vain: told once.
@@ -119,7 +153,7 @@ impl Liveness {
 
     pub(super) fn poll_timeout(&self, keys: &Keys) -> Duration {
         let link = keys.link();
-        let idle = link.last_sent() + self.interval;
+        let idle = self.idle_at(link);
         let confirm =
             (!keys.is_confirmed() && self.confirms <= CONFIRMS).then_some(self.confirm_at);
         [self.probe_at(link), confirm].into_iter().flatten().fold(idle, Duration::min)

@@ -7,6 +7,7 @@
 mod mac;
 mod noise;
 mod random;
+mod x25519;
 
 pub(crate) use mac::COOKIE_LIFETIME;
 pub use mac::{Cookie, CookieJar, CookieKey, MacKey};

@@ -8,7 +8,7 @@ use snow::types::{Cipher, Dh, Hash};
 use snow::{Builder, HandshakeState};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use super::{Random, random_array};
+use super::{Random, random_array, x25519};
 use crate::wire::{Key, PAYLOAD_LEN};
 
 const PROLOGUE: &[u8] = b"acton/1";
@@ -73,10 +73,7 @@ impl Eq for Secret {}
 /// The X25519 public key of a private key.
 #[must_use]
 pub fn public_key(private: &Secret) -> Key {
-    let mut dh =
-        DefaultResolver.resolve_dh(&DHChoice::Curve25519).expect("snow is built with X25519");
-    dh.set(&private.0);
-    dh.pubkey().try_into().expect("a public key of X25519 has 32 bytes")
+    x25519::public_key(private)
 }
 
 /// What Noise's split gives: a key for each direction.
@@ -94,47 +91,63 @@ impl std::fmt::Debug for Split {
     }
 }
 
-/// X25519 that refuses a shared secret of zero, which a public key of small order gives.
-struct Contributory(Box<dyn Dh>);
+/// X25519 as snow calls it. It refuses a shared secret of zero.
+struct KeyPair {
+    private: Secret,
+    public: Key,
+}
 
-impl Dh for Contributory {
-    fn name(&self) -> &'static str {
-        self.0.name()
-    }
-
-    fn pub_len(&self) -> usize {
-        self.0.pub_len()
-    }
-
-    fn priv_len(&self) -> usize {
-        self.0.priv_len()
-    }
-
-    fn set(&mut self, privkey: &[u8]) {
-        self.0.set(privkey);
-    }
-
-    fn generate(&mut self, rng: &mut dyn snow::types::Random) -> Result<(), snow::Error> {
-        self.0.generate(rng)
-    }
-
-    fn pubkey(&self) -> &[u8] {
-        self.0.pubkey()
-    }
-
-    fn privkey(&self) -> &[u8] {
-        self.0.privkey()
-    }
-
-    fn dh(&self, pubkey: &[u8], out: &mut [u8]) -> Result<(), snow::Error> {
-        self.0.dh(pubkey, out)?;
-        let any = out.iter().fold(0, |any, byte| any | byte);
-        if any == 0 { Err(snow::Error::Dh) } else { Ok(()) }
+impl KeyPair {
+    fn set_private(&mut self, private: [u8; 32]) {
+        self.private = Secret(private);
+        self.public = public_key(&self.private);
     }
 }
 
-/// snow's defaults, but the ephemeral key's bytes were drawn by us and every shared secret is
-/// checked.
+impl Dh for KeyPair {
+    fn name(&self) -> &'static str {
+        "25519"
+    }
+
+    fn pub_len(&self) -> usize {
+        self.public.len()
+    }
+
+    fn priv_len(&self) -> usize {
+        self.private.0.len()
+    }
+
+    fn set(&mut self, privkey: &[u8]) {
+        // It is one of ours, always.
+        if let Ok(private) = privkey.try_into() {
+            self.set_private(private);
+        }
+    }
+
+    fn generate(&mut self, rng: &mut dyn snow::types::Random) -> Result<(), snow::Error> {
+        let mut private = [0; 32];
+        rng.try_fill_bytes(&mut private)?;
+        self.set_private(private);
+        Ok(())
+    }
+
+    fn pubkey(&self) -> &[u8] {
+        &self.public
+    }
+
+    fn privkey(&self) -> &[u8] {
+        &self.private.0
+    }
+
+    fn dh(&self, pubkey: &[u8], out: &mut [u8]) -> Result<(), snow::Error> {
+        let public = pubkey.first_chunk().ok_or(snow::Error::Dh)?;
+        let shared = x25519::shared_secret(&self.private, public).ok_or(snow::Error::Dh)?;
+        out.get_mut(..shared.len()).ok_or(snow::Error::Dh)?.copy_from_slice(&*shared);
+        Ok(())
+    }
+}
+
+/// snow's defaults, but X25519 is ours and the ephemeral key's bytes were drawn by us.
 struct Resolver([u8; 32]);
 
 struct Drawn([u8; 32]);
@@ -157,7 +170,8 @@ impl CryptoResolver for Resolver {
     }
 
     fn resolve_dh(&self, choice: &DHChoice) -> Option<Box<dyn Dh>> {
-        Some(Box::new(Contributory(DefaultResolver.resolve_dh(choice)?)))
+        (*choice == DHChoice::Curve25519)
+            .then(|| Box::new(KeyPair { private: Secret([0; 32]), public: [0; 32] }) as Box<dyn Dh>)
     }
 
     fn resolve_hash(&self, choice: &HashChoice) -> Option<Box<dyn Hash>> {

@@ -18,6 +18,8 @@ pub enum DownReason {
     Removed,
     /// [`Server::close`](super::Server::close).
     Closed,
+    /// Another instance of the client took its place; there is no event of this end.
+    Replaced,
 }
 
 /// Why a HELLO got no session.

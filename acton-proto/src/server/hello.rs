@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::peer::{PENDING_TIME, Peer, Pending};
+use super::peer::{PENDING_TIME, Peer, Pending, dead_after};
 use super::{Admission, Id, Path, RefusedReason, Server, ServerEvent, SessionId};
 use crate::handshake::{MacKey, Responder, Secret, random_array};
 use crate::session::{Keys, Link, Role, Setup, Suite};
@@ -118,7 +118,6 @@ impl Server {
         }
         let terms = self.terms(grant.as_ref(), slot, payload);
         let keepalive = payload.keepalive.clamp(1, self.config.keepalive.max(1));
-        let dead_after = keepalive.saturating_mul(3).saturating_add(5);
         let answer = WelcomePayload {
             version: VERSION,
             suite: terms.map_or(0, Suite::code),
@@ -127,7 +126,7 @@ impl Server {
             max_frame: self.config.max_frame,
             pmtu: self.config.pmtu,
             keepalive,
-            dead_after,
+            dead_after: dead_after(keepalive),
             instance: self.instance,
             time: wall,
         };
@@ -178,7 +177,7 @@ impl Server {
             timestamp: payload.timestamp,
             instance: payload.instance,
             max_pmtu: payload.pmtu.min(self.config.pmtu),
-            dead_after: Duration::from_secs(dead_after.into()),
+            keepalive,
             until: now + PENDING_TIME,
         };
         self.set_pending(now, slot, pending);

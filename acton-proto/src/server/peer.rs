@@ -5,8 +5,13 @@ use std::time::Duration;
 
 use super::limit::Bucket;
 use super::{Admission, Path};
-use crate::session::{Keys, Live};
+use crate::session::{Beyond, Heard, Keys, LinkStatistics, Live, overdue_after};
 use crate::wire::{ECHO_LEN, Key, WELCOME_LEN};
+
+/// Seconds of silence after which a client is forgotten that says KEEPALIVE every `keepalive`.
+pub(super) const fn dead_after(keepalive: u16) -> u16 {
+    keepalive.saturating_mul(3).saturating_add(5)
+}
 
 /// For how long keys wait to be confirmed.
 pub(super) const PENDING_TIME: Duration = Duration::from_secs(5);
@@ -35,7 +40,8 @@ pub(super) struct Pending {
     pub(super) timestamp: u64,
     pub(super) instance: u64,
     pub(super) max_pmtu: u16,
-    pub(super) dead_after: Duration,
+    /// After how many seconds without sending the client says KEEPALIVE.
+    pub(super) keepalive: u16,
     pub(super) until: Duration,
 }
 
@@ -47,9 +53,31 @@ pub(super) struct Established {
     pub(super) instance: u64,
     /// The instance that this one took the session from.
     pub(super) replaced_instance: Option<u64>,
-    pub(super) dead_after: Duration,
+    pub(super) keepalive: u16,
     pub(super) candidate: Option<Candidate>,
     pub(super) check_at: Duration,
+    /// How often the path changed.
+    pub(super) roams: u64,
+}
+
+impl Established {
+    /// When the client is forgotten, if it stays silent.
+    pub(super) fn dead_at(&self) -> Duration {
+        let dead_after = Duration::from_secs(dead_after(self.keepalive).into());
+        self.live.link().last_received() + dead_after
+    }
+
+    pub(super) fn statistics(&self, now: Duration) -> LinkStatistics {
+        let keepalive = Duration::from_secs(self.keepalive.into());
+        let beyond = Beyond {
+            quiet_at: self.live.link().last_received() + overdue_after(keepalive),
+            lost_at: self.dead_at(),
+            rtt: self.live.heard().and_then(Heard::rtt),
+            roams: self.roams,
+            peer_instance: self.instance,
+        };
+        LinkStatistics::new(now, &self.live, &beyond)
+    }
 }
 
 /// An address that the client seems to have moved to.
@@ -163,8 +191,7 @@ impl Peer {
     pub(super) fn poll_timeout(&self) -> Option<Duration> {
         let pending = self.pending.as_ref().map(|pending| pending.until);
         let session = self.session.as_ref().map(|session| {
-            let dead = session.live.link().last_received() + session.dead_after;
-            let own = session.live.poll_timeout().min(session.check_at).min(dead);
+            let own = session.live.poll_timeout().min(session.check_at).min(session.dead_at());
             session.candidate.as_ref().and_then(Candidate::due).map_or(own, |at| at.min(own))
         });
         [pending, session].into_iter().flatten().min()

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::handshake::random_array;
 use crate::session::{Content, Frames, Keys, Live};
-use crate::wire::{Bye, Control, ECHO_LEN, Header, Key, Reset};
+use crate::wire::{Bye, Caps, Control, ECHO_LEN, Header, Key, ReportRole, Reset};
 
 /// How long under closed keys what was on its way is no sign of a live second instance.
 const IN_FLIGHT: Duration = Duration::from_secs(1);
@@ -50,7 +50,10 @@ impl Server {
             }
             Content::Control(message) => {
                 match Control::parse(message) {
-                    Ok(message) => self.handle_control(now, slot, &keys, from, message, bytes),
+                    Ok(message) => {
+                        let counter = header.counter;
+                        self.handle_control(now, slot, &keys, counter, &notice, message);
+                    }
                     Err(_) => self.stats.malformed += 1,
                 }
                 self.reschedule(now, slot);
@@ -117,7 +120,7 @@ impl Server {
 
     /// The client has the new keys.
     fn confirm(&mut self, now: Duration, slot: u32, pending: Pending, from: Path) {
-        let Pending { keys, path, instance, max_pmtu, dead_after, timestamp, .. } = pending;
+        let Pending { keys, path, instance, max_pmtu, keepalive, timestamp, .. } = pending;
         let (id, check_at) = (SessionId(slot), now + CHECK_EVERY);
         let Some(Some(peer)) = self.peers.get_mut(slot as usize) else { return };
         let client = peer.client;
@@ -126,15 +129,16 @@ impl Server {
             path,
             instance,
             replaced_instance,
-            dead_after,
+            keepalive,
             candidate: None,
             check_at,
+            roams: 0,
         };
         match &mut peer.session {
             Some(session) if session.instance == instance => {
                 let dropped = session.live.replace(Arc::clone(&keys));
                 session.live.set_max_pmtu(now, max_pmtu);
-                session.dead_after = dead_after;
+                session.keepalive = keepalive;
                 self.events.push_back(ServerEvent::KeysChanged { id, keys, replaced: false });
                 // WELCOME came there, or there would be no confirmation.
                 if from != session.path && path != session.path {
@@ -148,6 +152,7 @@ impl Server {
                 let again = session.replaced_instance == Some(instance);
                 let old = std::mem::replace(session, fresh(None));
                 session.replaced_instance = Some(old.instance);
+                self.ended.note(client, DownReason::Replaced, old.live.since(), now);
                 self.events.push_back(ServerEvent::KeysChanged { id, keys, replaced: true });
                 if old.path != path {
                     self.events.push_back(ServerEvent::AddressChanged { id, path });
@@ -201,6 +206,7 @@ impl Server {
         };
         session.path = path;
         session.candidate = None;
+        session.roams += 1;
         session.live.path_changed(now);
         self.events.push_back(ServerEvent::AddressChanged { id: SessionId(slot), path });
     }
@@ -210,33 +216,49 @@ impl Server {
         now: Duration,
         slot: u32,
         keys: &Arc<Keys>,
-        from: Path,
+        counter: u64,
+        notice: &Notice,
         message: Control,
-        len: usize,
     ) {
+        let from = notice.from;
+        let version = self.config.version;
         let Some(session) = self.peer_mut(slot).and_then(|peer| peer.session.as_mut()) else {
             return;
         };
-        let candidate = session.candidate.as_mut().filter(|candidate| candidate.path == from);
-        match message {
-            Control::Keepalive { token, .. } => {
-                let proven = from == session.path;
-                if proven || candidate.is_some_and(|candidate| candidate.spend(ECHO_LEN)) {
-                    // A datagram is at most 65,507 bytes.
-                    let echo = Control::Echo { token, size: len as u16 };
-                    if let Ok(datagram) = keys.seal_control(now, echo) {
-                        self.outbox.push(from, datagram);
-                    }
+        let proven = from == session.path;
+        let mut candidate = session.candidate.as_mut().filter(|candidate| candidate.path == from);
+        // A datagram is at most 65,507 bytes.
+        let echo = |token| Control::Echo { token, size: notice.bytes as u16 };
+        let mut pay = || candidate.as_mut().is_some_and(|candidate| candidate.spend(ECHO_LEN));
+        let answer = match message {
+            Control::Keepalive { token, .. } => (proven || pay()).then(|| echo(token)),
+            Control::Report { role: ReportRole::Question, token, report }
+                if keys.setup().caps.contains(Caps::REPORT) =>
+            {
+                session.live.hear(now, keys, counter, report);
+                if proven {
+                    let report = session.live.report(None, version);
+                    Some(Control::Report { role: ReportRole::Answer, token, report })
+                } else {
+                    // What a KEEPALIVE gets there.
+                    pay().then(|| echo(token))
                 }
             }
             Control::Echo { token, .. } if candidate.is_some_and(|c| c.token == token) => {
-                self.move_to(now, slot, from);
+                return self.move_to(now, slot, from);
             }
-            Control::Echo { token, size } => session.live.handle_echo(now, token, size),
+            Control::Echo { token, size } => return session.live.handle_echo(now, token, size),
             Control::Bye { reason, .. } => {
                 self.end(now, slot, DownReason::Bye(reason), None);
+                return;
             }
-            Control::Rekey => self.stats.malformed += 1,
+            Control::Rekey | Control::Report { .. } => {
+                self.stats.malformed += 1;
+                return;
+            }
+        };
+        if let Some(datagram) = answer.and_then(|answer| keys.seal_control(now, answer).ok()) {
+            self.outbox.push(from, datagram);
         }
     }
 
@@ -309,7 +331,7 @@ impl Server {
         }
         let Some(Some(peer)) = self.peers.get_mut(slot as usize) else { return };
         let Some(session) = &mut peer.session else { return };
-        if now >= session.live.link().last_received() + session.dead_after {
+        if now >= session.dead_at() {
             self.end(now, slot, DownReason::Timeout, None);
             return;
         }
@@ -370,6 +392,7 @@ impl Server {
         self.deadlines.set(slot, &mut peer.deadline, None);
         self.by_client.remove(&peer.client);
         self.session_count -= 1;
+        self.ended.note(peer.client, reason, session.live.since(), now);
         let id = SessionId(slot);
         if let Some(previous) = session.live.previous() {
             self.drop_keys(id, previous);

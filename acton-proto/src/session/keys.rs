@@ -13,7 +13,8 @@ use super::suite::Direction;
 use super::{Link, REJECT_AFTER, REJECT_AFTER_PACKETS, REKEY_AFTER_PACKETS, Role, Suite};
 use crate::handshake::Split;
 use crate::wire::{
-    Caps, Control, Fragment, HEADER_LEN, Header, Kind, MAX_DATAGRAM, MIN_FRAME, OVERHEAD, TAG_LEN,
+    Caps, Control, Delivery, Fragment, HEADER_LEN, Header, Kind, MAX_DATAGRAM, MIN_FRAME, OVERHEAD,
+    REPORT_LEN, ReportRole, TAG_LEN,
 };
 
 /// Datagrams that fail to open after which a key opens no more: the integrity limit of
@@ -83,6 +84,9 @@ pub struct Keys {
     /// Whether anything was ever opened: the peer has the keys.
     confirmed: AtomicBool,
     forgeries: AtomicU64,
+    /// Control messages sealed and received: all other datagrams carried frames.
+    control_sealed: AtomicU64,
+    control_received: AtomicU64,
     link: Arc<Link>,
 }
 
@@ -201,6 +205,8 @@ impl Keys {
             window: Mutex::new(Window::new()),
             confirmed: AtomicBool::new(false),
             forgeries: AtomicU64::new(0),
+            control_sealed: AtomicU64::new(0),
+            control_received: AtomicU64::new(0),
             link,
         }
     }
@@ -227,6 +233,18 @@ impl Keys {
     #[must_use]
     pub fn is_confirmed(&self) -> bool {
         self.confirmed.load(Relaxed)
+    }
+
+    /// What arrived under these keys, of what the peer sealed.
+    #[must_use]
+    pub fn delivery(&self) -> Delivery {
+        self.window.lock().unwrap_or_else(PoisonError::into_inner).delivery()
+    }
+
+    /// Whether no frame was sealed or received under these keys.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.sealed() == self.control_sealed.load(Relaxed)
+            && self.delivery().received == self.control_received.load(Relaxed)
     }
 
     /// Whether so much was sealed that it is time for new keys.
@@ -323,13 +341,20 @@ impl Keys {
         now: Duration,
         message: Control,
     ) -> Result<Vec<u8>, SealError> {
-        let mut datagram = vec![0; HEADER_LEN];
+        // Room for all but a padded probe, at once.
+        let mut datagram = Vec::with_capacity(REPORT_LEN);
+        datagram.resize(HEADER_LEN, 0);
         message.encode(&mut datagram);
         datagram.resize(datagram.len() + TAG_LEN, 0);
         let mut counter = match message {
-            Control::Keepalive { .. } | Control::Rekey => self.reserve(now, 1)?,
-            Control::Echo { .. } | Control::Bye { .. } => self.reserve_quietly(now, 1)?,
+            Control::Keepalive { .. }
+            | Control::Report { role: ReportRole::Question, .. }
+            | Control::Rekey => self.reserve(now, 1)?,
+            Control::Echo { .. }
+            | Control::Report { role: ReportRole::Answer, .. }
+            | Control::Bye { .. } => self.reserve_quietly(now, 1)?,
         };
+        self.control_sealed.fetch_add(1, Relaxed);
         counter.seal(Kind::Control, &mut datagram)?;
         Ok(datagram)
     }
@@ -373,7 +398,10 @@ impl Keys {
         let opened = self.open(now, header, datagram)?;
         let plaintext = &mut datagram[opened.range()];
         let content = match opened.kind {
-            Kind::Control => Content::Control(plaintext),
+            Kind::Control => {
+                self.control_received.fetch_add(1, Relaxed);
+                Content::Control(plaintext)
+            }
             Kind::Bundle { partial_checksum } => self.bundle(plaintext, partial_checksum),
             Kind::Data { fragment: Fragment::WHOLE, partial_checksum } => {
                 if self.takes(plaintext.len(), partial_checksum) {

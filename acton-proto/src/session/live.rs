@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::path_mtu::PathMtu;
-use super::{KEEP_PREVIOUS, Keys, Link};
+use super::{Heard, KEEP_PREVIOUS, Keys, Link};
 use crate::handshake::{Random, random_array};
-use crate::wire::Control;
+use crate::wire::{Control, Delivery, Report, Rtt, Version};
 
 /// Keys to seal with, keys that may still open, and the search for the path's MTU.
 #[derive(Debug)]
@@ -18,13 +18,29 @@ pub(crate) struct Live {
     path_mtu: PathMtu,
     /// The most that both ends' links carry.
     max_pmtu: u16,
+    /// When the session began.
+    since: Duration,
+    rekeys: u64,
+    /// What arrived under keys that were dropped.
+    dropped: Delivery,
+    heard: Option<Heard>,
 }
 
 impl Live {
     pub(crate) fn new(now: Duration, keys: Arc<Keys>, max_pmtu: u16) -> Self {
         let path_mtu = PathMtu::new(now, max_pmtu);
         keys.link().set_path_mtu(path_mtu.current());
-        Self { current: keys, previous: None, previous_until: None, path_mtu, max_pmtu }
+        Self {
+            current: keys,
+            previous: None,
+            previous_until: None,
+            path_mtu,
+            max_pmtu,
+            since: now,
+            rekeys: 0,
+            dropped: Delivery::default(),
+            heard: None,
+        }
     }
 
     pub(crate) fn link(&self) -> &Arc<Link> {
@@ -33,13 +49,16 @@ impl Live {
 
     /// Seals with `keys` from now on. Returns keys that were dropped by that.
     pub(crate) fn replace(&mut self, keys: Arc<Keys>) -> Option<Arc<Keys>> {
+        self.rekeys += 1;
         let old = std::mem::replace(&mut self.current, keys);
         // The peer may still seal with the last keys that it confirmed, until it has the new ones.
-        if !old.is_confirmed() && self.previous.is_some() {
-            return Some(old);
-        }
-        self.previous_until = None;
-        self.previous.replace(old)
+        let dropped = if !old.is_confirmed() && self.previous.is_some() {
+            Some(old)
+        } else {
+            self.previous_until = None;
+            self.previous.replace(old)
+        };
+        dropped.inspect(|keys| self.dropped = self.dropped.plus(keys.delivery()))
     }
 
     /// The keys that open datagrams with this id.
@@ -58,7 +77,47 @@ impl Live {
             self.previous_until = Some(now + KEEP_PREVIOUS);
         }
         self.previous_until.take_if(|until| now >= *until)?;
-        self.previous.take()
+        let dropped = self.previous.take();
+        dropped.inspect(|keys| self.dropped = self.dropped.plus(keys.delivery()))
+    }
+
+    /// When the session began.
+    pub(crate) const fn since(&self) -> Duration {
+        self.since
+    }
+
+    /// How often new keys took the place of others.
+    pub(crate) const fn rekeys(&self) -> u64 {
+        self.rekeys
+    }
+
+    /// What arrived in this session, under whatever keys.
+    pub(crate) fn delivery(&self) -> Delivery {
+        let keys = [Some(&self.current), self.previous.as_ref()];
+        let keys = keys.into_iter().flatten().map(|keys| keys.delivery());
+        keys.fold(self.dropped, Delivery::plus)
+    }
+
+    /// What to tell the other end.
+    pub(crate) fn report(&self, rtt: Option<Rtt>, version: Option<Version>) -> Report {
+        let path_mtu = Some(self.link().path_mtu());
+        Report { delivery: self.delivery(), rtt, version, path_mtu }
+    }
+
+    /// The other end's report, in the datagram of this counter under `keys`. One that another has
+    /// overtaken says nothing.
+    pub(crate) fn hear(&mut self, now: Duration, keys: &Arc<Keys>, counter: u64, report: Report) {
+        let place = (keys.setup().local_id, counter);
+        if Arc::ptr_eq(keys, &self.current)
+            && self.heard.as_ref().is_none_or(|heard| heard.is_before(place))
+        {
+            self.heard = Some(Heard::after(self.heard, now, place, report));
+        }
+    }
+
+    /// What the other end reported.
+    pub(crate) const fn heard(&self) -> Option<&Heard> {
+        self.heard.as_ref()
     }
 
     /// When something here is due; what depends on other threads is looked at by the caller's own

@@ -36,6 +36,8 @@ mod live;
 mod outbox;
 mod path_mtu;
 mod replay;
+mod rtt;
+mod statistics;
 mod suite;
 
 pub use bundle::Bundle;
@@ -48,13 +50,15 @@ pub(crate) use live::Live;
 pub(crate) use outbox::Outbox;
 pub use path_mtu::BASE_PMTU;
 pub use replay::WINDOW;
+pub(crate) use statistics::{Beyond, Heard, overdue_after};
+pub use statistics::{LinkState, LinkStatistics, SessionEnd};
 pub use suite::{Role, Suite};
 
 use std::time::Duration;
 
 /// For how long the keys before the current ones still open datagrams that were on their way.
 pub const KEEP_PREVIOUS: Duration = Duration::from_secs(10);
-/// Age at which the client makes new keys.
+/// Age at which the client makes new keys, if the ones in use carried frames.
 pub const REKEY_AFTER: Duration = Duration::from_secs(120);
 /// Age at which keys neither seal nor open any more.
 pub const REJECT_AFTER: Duration = Duration::from_secs(180);

@@ -1,5 +1,7 @@
 //! The replay window, a ring of bits (RFC 6479).
 
+use crate::wire::Delivery;
+
 /// How far behind the newest datagram a late one is still taken, in datagrams.
 pub const WINDOW: u64 = 8192;
 
@@ -10,12 +12,14 @@ const WORDS: usize = WINDOW as usize / 64 + 1;
 pub(super) struct Window {
     /// One past the highest counter seen.
     next: u64,
+    /// How many were taken.
+    count: u64,
     bits: [u64; WORDS],
 }
 
 impl Window {
     pub(super) const fn new() -> Self {
-        Self { next: 0, bits: [0; WORDS] }
+        Self { next: 0, count: 0, bits: [0; WORDS] }
     }
 
     /// Notes a counter of an authentic datagram. `None` if it was seen before or is too old, else
@@ -41,7 +45,13 @@ impl Window {
             return None;
         }
         *word |= bit;
+        self.count += 1;
         Some(newest)
+    }
+
+    /// How many counters were taken, of those up to the highest.
+    pub(super) const fn delivery(&self) -> Delivery {
+        Delivery { expected: self.next, received: self.count }
     }
 }
 
@@ -87,6 +97,8 @@ mod tests {
                 let expected = (!old && seen.insert(counter)).then_some(counter >= next);
                 prop_assert_eq!(window.note(counter), expected, "counter {} next {}", counter, next);
                 next = next.max(counter + 1);
+                let delivery = Delivery { expected: next, received: seen.len() as u64 };
+                prop_assert_eq!(window.delivery(), delivery);
             }
         }
     }

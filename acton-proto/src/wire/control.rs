@@ -1,7 +1,7 @@
 //! The plaintext of CONTROL: `msg u8 | 0 u8 | arg u16 | body`.
 
-use super::ParseError;
 use super::field::Reader;
+use super::{ParseError, Report};
 
 /// Size of the shortest control message in bytes, REKEY.
 pub const CONTROL_MIN_LEN: usize = 4;
@@ -12,6 +12,7 @@ const KEEPALIVE: u8 = 1;
 const ECHO: u8 = 2;
 const BYE: u8 = 3;
 const REKEY: u8 = 4;
+const REPORT: u8 = 5;
 
 /// Why a side leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -81,6 +82,24 @@ pub enum Control {
     },
     /// The server asks the client for a HELLO.
     Rekey,
+    /// A KEEPALIVE, or the ECHO to it, with news of the sender ([`Caps::REPORT`](super::Caps::REPORT)).
+    Report {
+        /// From the client, which wants an answer, or the server's answer.
+        role: ReportRole,
+        /// What the answer repeats.
+        token: u64,
+        /// The news.
+        report: Report,
+    },
+}
+
+/// Which of the two REPORT a control message is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ReportRole {
+    /// The client's, to be answered like a KEEPALIVE.
+    Question,
+    /// The server's, in the place of an ECHO.
+    Answer,
 }
 
 impl Control {
@@ -93,6 +112,8 @@ impl Control {
             Self::Echo { size, .. } => (ECHO, size),
             Self::Bye { reason, .. } => (BYE, reason.code()),
             Self::Rekey => (REKEY, 0),
+            Self::Report { role: ReportRole::Question, .. } => (REPORT, 0),
+            Self::Report { role: ReportRole::Answer, .. } => (REPORT, 1),
         };
         out.extend_from_slice(&[msg, 0]);
         out.extend_from_slice(&arg.to_be_bytes());
@@ -105,14 +126,18 @@ impl Control {
             Self::Echo { token, .. } => out.extend_from_slice(&token.to_be_bytes()),
             Self::Bye { retry_ms, .. } => out.extend_from_slice(&retry_ms.to_be_bytes()),
             Self::Rekey => {}
+            Self::Report { token, report, .. } => {
+                out.extend_from_slice(&token.to_be_bytes());
+                out.extend_from_slice(&report.encode());
+            }
         }
     }
 
     /// Reads the plaintext.
     ///
     /// # Errors
-    /// [`ParseError`] if it is no control message that is known, or a KEEPALIVE whose padding is not
-    /// zero or does not give the size it names.
+    /// [`ParseError`] if it is no control message that is known, a KEEPALIVE whose padding is not
+    /// zero or does not give the size it names, or a REPORT that cannot be.
     pub fn parse(plaintext: &[u8]) -> Result<Self, ParseError> {
         let mut r = Reader::new(plaintext);
         let msg = r.u8()?;
@@ -137,6 +162,14 @@ impl Control {
             BYE => Self::Bye { reason: Bye::from_code(arg), retry_ms: r.u32()? },
             REKEY if arg == 0 => Self::Rekey,
             REKEY => return Err(ParseError::Reserved),
+            REPORT => {
+                let role = match arg {
+                    0 => ReportRole::Question,
+                    1 => ReportRole::Answer,
+                    _ => return Err(ParseError::Value),
+                };
+                Self::Report { role, token: r.u64()?, report: Report::parse(&mut r)? }
+            }
             _ => return Err(ParseError::Type),
         };
         if r.rest().is_empty() { Ok(message) } else { Err(ParseError::Length) }

@@ -22,13 +22,15 @@ mod data;
 mod field;
 mod hello;
 mod payload;
+mod report;
 
-pub use control::{Bye, CONTROL_MIN_LEN, Control, ECHO_LEN};
+pub use control::{Bye, CONTROL_MIN_LEN, Control, ECHO_LEN, ReportRole};
 pub use data::{BUNDLE_MIN_LEN, ENTRY_HEAD, Fragment, HEADER_LEN, Header, Kind, MAX_BUNDLED};
 pub use data::{MAX_FRAGMENTS, MIN_FRAME, OVERHEAD, TAG_LEN};
 pub use hello::{HELLO_LEN, HELLO_MAC1, HELLO_MAC2, WELCOME_MAC1};
 pub use hello::{Hello, RESET_LEN, RETRY_LEN, Reset, Retry, WELCOME_LEN, Welcome};
 pub use payload::{Caps, HelloPayload, PAYLOAD_LEN, Refusal, Suites, WelcomePayload};
+pub use report::{Delivery, REPORT_LEN, Report, Rtt, Version};
 
 /// The version that this crate speaks, the high nibble of byte 0.
 pub const VERSION: u8 = 1;

@@ -62,8 +62,10 @@ impl Caps {
     /// Bears the ECN field of the packet inside on its datagrams, and passes on a mark that they get
     /// (RFC 6040). It is for the owner of the sockets to do so.
     pub const ECN: Self = Self(1 << 4);
+    /// Says REPORT in the place of KEEPALIVE and ECHO, and takes it.
+    pub const REPORT: Self = Self(1 << 5);
     /// What this crate implements.
-    pub const ALL: Self = Self(Self::FRAG.0 | Self::CSUM.0 | Self::BUNDLE.0);
+    pub const ALL: Self = Self(Self::FRAG.0 | Self::CSUM.0 | Self::BUNDLE.0 | Self::REPORT.0);
 
     /// What both name.
     #[must_use]

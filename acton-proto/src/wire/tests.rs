@@ -1,5 +1,6 @@
 use super::*;
 use proptest::prelude::*;
+use std::time::Duration;
 
 fn id() -> impl Strategy<Value = u32> {
     1..=u32::MAX
@@ -34,7 +35,28 @@ fn control() -> impl Strategy<Value = Control> {
         (any::<u64>(), any::<u16>()).prop_map(|(token, size)| Control::Echo { token, size }),
         (bye(), any::<u32>()).prop_map(|(reason, retry_ms)| Control::Bye { reason, retry_ms }),
         Just(Control::Rekey),
+        (any::<bool>(), any::<u64>(), report()).prop_map(|(asks, token, report)| {
+            let role = if asks { ReportRole::Question } else { ReportRole::Answer };
+            Control::Report { role, token, report }
+        }),
     ]
+}
+
+fn report() -> impl Strategy<Value = Report> {
+    let us = |micros: u32| Duration::from_micros(micros.into());
+    let rtt =
+        (any::<u32>(), 1..=u32::MAX, any::<u32>()).prop_map(move |(min, smoothed, jitter)| Rtt {
+            min: us(min),
+            smoothed: us(smoothed),
+            jitter: us(jitter),
+        });
+    let version = (any::<u8>(), any::<u8>(), 1..=u16::MAX)
+        .prop_map(|(major, minor, patch)| Version { major, minor, patch });
+    let path_mtu = prop_oneof![Just(None), (1..=u16::MAX).prop_map(Some)];
+    let delivery = (any::<u64>(), any::<u64>())
+        .prop_map(|(a, b)| Delivery { expected: a.max(b), received: a.min(b) });
+    (delivery, proptest::option::of(rtt), proptest::option::of(version), path_mtu)
+        .prop_map(|(delivery, rtt, version, path_mtu)| Report { delivery, rtt, version, path_mtu })
 }
 
 fn header() -> impl Strategy<Value = Header> {
@@ -244,4 +266,30 @@ fn layouts_are_byte_exact() {
     let mut probe = Vec::new();
     Control::Keepalive { token: 1, size: 1200 }.encode(&mut probe);
     assert_eq!((probe.len(), &probe[..12]), (1168, &[1, 0, 4, 176, 0, 0, 0, 0, 0, 0, 0, 1][..]));
+
+    let delivery = Delivery { expected: 0x0203, received: 0x0102 };
+    let [min, smoothed, jitter] = [4, 5, 6].map(Duration::from_micros);
+    let rtt = Some(Rtt { min, smoothed, jitter });
+    let version = Some(Version { major: 7, minor: 8, patch: 0x090a });
+    let report = Report { delivery, rtt, version, path_mtu: Some(0x0b0c) };
+    let mut text = Vec::new();
+    Control::Report { role: ReportRole::Answer, token: 1, report }.encode(&mut text);
+    let expected = [
+        [5, 0, 0, 1, 0, 0, 0, 0],
+        [0, 0, 0, 1, 0, 0, 0, 0],
+        [0, 0, 1, 2, 0, 0, 0, 0],
+        [0, 0, 2, 3, 0, 0, 0, 4],
+        [0, 0, 0, 5, 0, 0, 0, 6],
+        [7, 8, 9, 10, 11, 12, 0, 0],
+    ];
+    assert_eq!(text, expected.concat());
+    assert_eq!(text.len() + OVERHEAD, REPORT_LEN);
+
+    // Less than a microsecond is known all the same, and what does not fit is the most there is.
+    let brief =
+        Rtt { min: Duration::ZERO, smoothed: Duration::from_nanos(1), jitter: Duration::MAX };
+    let mut text = Vec::new();
+    let report = Report { rtt: Some(brief), ..report };
+    Control::Report { role: ReportRole::Question, token: 1, report }.encode(&mut text);
+    assert_eq!(text[28..40], [0, 0, 0, 0, 0, 0, 0, 1, 255, 255, 255, 255]);
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use acton_proto::client::{Client, ClientConfig, ClientEvent};
 use acton_proto::handshake::{Random, Secret, public_key};
 use acton_proto::server::{AnyClient, Notice, Path, Server, ServerConfig, ServerEvent, SessionId};
-use acton_proto::session::Keys;
-use acton_proto::wire::{Datagram, Key, Suites};
+use acton_proto::session::{Keys, LinkState, LinkStatistics};
+use acton_proto::wire::{Caps, Datagram, Key, Suites};
 
 pub(super) const SERVER: u8 = 1;
 pub(super) const NETWORK: u8 = 2;
@@ -29,6 +29,8 @@ const MAX_SESSIONS: usize = 8;
 const MAX_PENDING: usize = 4;
 const MAX_QUEUE: usize = 200;
 const MAX_CAPTURED: usize = 64;
+/// What an end offers that knows no REPORT.
+const OLD: Caps = Caps(Caps::ALL.0 & !Caps::REPORT.0);
 /// The longest that anything authentic keeps a client away is 900 s (BYE(replaced), 600 s +-50 %).
 const HEALING: Duration = Duration::from_secs(1200);
 
@@ -147,6 +149,9 @@ impl World {
         if self.options & 4 != 0 {
             config.max_frame = 9000;
             config.pmtu = 9000;
+        }
+        if self.options & 16 != 0 {
+            config.caps = OLD;
         }
         Client::new(config, Box::new(Seeded(self.random.next())), self.now)
     }
@@ -344,6 +349,9 @@ impl World {
             }
         }
         assert_eq!(client.keys().is_some(), *connected, "events say whether there is a session");
+        let statistics = client.statistics(self.now);
+        assert_eq!(statistics.is_some(), *connected, "what is known is of a session");
+        statistics.iter().for_each(make_sense);
     }
 
     fn server_events(&mut self) {
@@ -367,6 +375,10 @@ impl World {
             }
         }
         assert_eq!(self.server.session_count(), self.sessions.len());
+        for id in self.sessions.keys() {
+            let statistics = self.server.session_statistics(self.now, *id);
+            make_sense(&statistics.expect("what is known of a session"));
+        }
         assert!(self.server.session_count() <= MAX_SESSIONS);
         assert!(self.server.pending_count() <= MAX_PENDING);
         let twice = |(n, client)| self.sessions.values().skip(n + 1).any(|other| other == client);
@@ -433,8 +445,22 @@ impl World {
         self.send_up(at, 50);
         self.send_down(at, 60);
         self.settle();
-        self.frames.len() == first + 2 && self.frames[first..].iter().all(|frame| frame.delivered)
+        let works = self.frames.len() == first + 2
+            && self.frames[first..].iter().all(|frame| frame.delivered);
+        let statistics = self.stations[at].client.statistics(self.now);
+        assert!(!works || statistics.is_some_and(|it| it.state == LinkState::Up), "it is up");
+        works
     }
+}
+
+/// Numbers that no state of a session, and no peer's word, makes nonsense of.
+fn make_sense(statistics: &LinkStatistics) {
+    for delivery in [Some(statistics.from_peer), statistics.to_peer].into_iter().flatten() {
+        assert!(delivery.received <= delivery.expected, "more came than were sent");
+    }
+    let reports = statistics.caps.contains(Caps::REPORT);
+    assert!(reports || statistics.to_peer.is_none(), "a report that was not agreed on");
+    assert!(statistics.since <= statistics.last_received, "heard before it began");
 }
 
 /// Does what is due; whether nothing is, after a few calls.
@@ -464,6 +490,9 @@ fn new_server(options: u8, now: Duration, random: &mut Seeded) -> Server {
     if options & 4 != 0 {
         config.max_frame = 9000;
         config.pmtu = 9000;
+    }
+    if options & 32 != 0 {
+        config.caps = OLD;
     }
     Server::new(config, Box::new(AnyClient), Box::new(Seeded(random.next())), now)
 }

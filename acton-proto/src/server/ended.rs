@@ -1,0 +1,67 @@
+//! How sessions ended, a few of the last.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use hashbrown::HashMap;
+
+use super::event::DownReason;
+use crate::session::SessionEnd;
+use crate::wire::Key;
+
+/// The last end of each client's session, of no more clients than were asked for: who is admitted by
+/// a network key alone may come with any number of keys.
+#[derive(Debug)]
+pub(super) struct Ended {
+    by_client: HashMap<Key, (u64, SessionEnd<DownReason>), foldhash::quality::RandomState>,
+    /// Oldest first, by number; one of a client that ended again since counts no more.
+    order: VecDeque<(u64, Key)>,
+    next: u64,
+    limit: usize,
+}
+
+impl Ended {
+    pub(super) fn new(limit: usize) -> Self {
+        Self { by_client: HashMap::default(), order: VecDeque::new(), next: 0, limit }
+    }
+
+    pub(super) fn note(&mut self, client: Key, reason: DownReason, since: Duration, now: Duration) {
+        self.by_client.insert(client, (self.next, SessionEnd::new(reason, since, now)));
+        self.order.push_back((self.next, client));
+        self.next += 1;
+        while self.order.len() > self.limit
+            && let Some((number, oldest)) = self.order.pop_front()
+        {
+            if self.by_client.get(&oldest).is_some_and(|(last, _)| *last == number) {
+                self.by_client.remove(&oldest);
+            }
+        }
+    }
+
+    pub(super) fn get(&self, client: &Key) -> Option<SessionEnd<DownReason>> {
+        self.by_client.get(client).map(|(_, end)| *end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_ends_are_kept_and_no_more() {
+        let mut ended = Ended::new(3);
+        let at = Duration::from_secs;
+        let clients: [Key; 4] = std::array::from_fn(|n| [n as u8; 32]);
+        for (second, client) in [0, 1, 1, 1, 2].into_iter().enumerate() {
+            ended.note(clients[client], DownReason::Timeout, at(0), at(second as u64));
+        }
+        assert_eq!(ended.get(&clients[0]), None, "the oldest");
+        assert_eq!(ended.get(&clients[1]).unwrap().until, at(3));
+        assert_eq!(ended.get(&clients[2]).unwrap().until, at(4));
+        assert_eq!(ended.get(&clients[3]), None, "never was");
+        for _ in 0..10 {
+            ended.note(clients[3], DownReason::Closed, at(5), at(6));
+        }
+        assert_eq!((ended.by_client.len(), ended.order.len()), (1, 3));
+    }
+}
