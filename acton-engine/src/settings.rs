@@ -19,7 +19,8 @@ const KEEPALIVE_SECURE: Duration = Duration::from_secs(15);
 
 /// The TAP of a tunnel's end.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 #[non_exhaustive]
 pub struct TapSettings {
     /// Interface name, at most 15 bytes; `%d` stands for the first free number.
@@ -49,7 +50,8 @@ impl Default for TapSettings {
 
 /// What server and client, plain mode and secure, have in common.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 #[non_exhaustive]
 pub struct Common {
     /// The TAP.
@@ -92,6 +94,7 @@ impl From<SuiteChoice> for Suites {
 /// Settings of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
 #[non_exhaustive]
 pub struct ServerSettings {
     /// What both ends have.
@@ -129,7 +132,8 @@ pub enum ServerMode {
 
 /// What plain mode adds to a server's settings.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 #[non_exhaustive]
 pub struct PlainServerSettings {
     /// Sources that may have a session; with none given, all may.
@@ -140,7 +144,8 @@ pub struct PlainServerSettings {
 
 /// What secure mode adds to the settings of either end.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 #[non_exhaustive]
 pub struct SecureSettings {
     /// The cipher suites to agree to.
@@ -177,6 +182,7 @@ impl ServerSettings {
 /// Settings of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
 #[non_exhaustive]
 pub struct ClientSettings {
     /// What both ends have.

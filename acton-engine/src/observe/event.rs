@@ -233,6 +233,8 @@ pub enum EventKind {
         vlan: u16,
         /// Who sent from it.
         by: Place,
+        /// Whose it is, where it is somebody's now.
+        held_by: Option<Place>,
         /// The bridge's name of the rule: `source_held`, `source_protected` and the like.
         reason: &'static str,
     },

@@ -95,7 +95,7 @@ fn line(event: &EventKind) -> Option<(Level, String)> {
             let (from, to) = (place(from), place(to));
             (Debug, format!("{mac}{} moved: it was {from} and is {to}", tagged(*vlan)))
         }
-        EventKind::MacHeld { mac, vlan, by, reason } => (
+        EventKind::MacHeld { mac, vlan, by, reason, .. } => (
             Debug,
             format!("{mac}{} used {}, which may not use it ({reason})", tagged(*vlan), place(by)),
         ),

@@ -3,6 +3,8 @@
 pub(crate) mod counters;
 pub(crate) mod event;
 pub(crate) mod event_log;
+#[cfg(all(test, feature = "serde"))]
+mod json_tests;
 mod lines;
 #[cfg(feature = "serde")]
 pub(crate) mod serialise;

@@ -23,7 +23,7 @@ const KEEPALIVES_TO_LOSE: u32 = 3;
 
 /// What the control thread and the workers tell one another.
 #[derive(Default)]
-pub(super) struct Link {
+pub(super) struct PlainUplink {
     pub(super) connected: AtomicBool,
     /// When a frame last came, in nanoseconds of the engine's clock.
     pub(super) last_frame: AtomicU64,
@@ -43,7 +43,7 @@ pub(crate) fn start(
     tap: OpenTap,
     socket: UdpSocket,
 ) -> Result<Running, Error> {
-    let link = Arc::new(Link::default());
+    let link = Arc::new(PlainUplink::default());
     let tallies = Arc::new(Tallies::new(1 + tap.queues.len()));
     let mut launch = Launch::new(vec![socket], settings.common.scheduling)?;
     let handle = TapHandle::of(&tap.queues[0])?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use acton_proto::plain::{self, ClientEvent, Datagram};
 use acton_tap::Interface;
 
-use super::client::{Link, protocol};
+use super::client::{PlainUplink, protocol};
 use super::client_worker::News;
 use crate::Error;
 use crate::observe::counters::Counters;
@@ -16,7 +16,7 @@ use crate::observe::event_log::EventLog;
 use crate::observe::status::{PastSession, RttReport, SessionStatus, State};
 use crate::observe::tally::Tallies;
 use crate::reach::dial::Dial;
-use crate::run::control::Control;
+use crate::run::control::Controller;
 use crate::run::tap::TapHandle;
 use crate::settings::{Applied, ClientMode, ClientSettings, Settings};
 
@@ -27,7 +27,7 @@ pub(super) struct ClientControl {
     pub(super) dial: Dial<News>,
     pub(super) tap: TapHandle,
     pub(super) interface: Arc<Interface>,
-    pub(super) link: Arc<Link>,
+    pub(super) link: Arc<PlainUplink>,
     pub(super) counters: Arc<Counters>,
     pub(super) tallies: Arc<Tallies>,
     pub(super) events: Arc<EventLog>,
@@ -84,7 +84,7 @@ impl ClientControl {
     }
 }
 
-impl Control for ClientControl {
+impl Controller for ClientControl {
     type News = News;
 
     fn due(&self) -> Option<Duration> {

@@ -11,7 +11,7 @@ use acton_proto::plain::{Control, Datagram};
 use acton_tap::offload::Trust;
 use acton_udp::Destination;
 
-use super::client::Link;
+use super::client::PlainUplink;
 use crate::frames::batch::FrameBatch;
 use crate::frames::cut::Cut;
 use crate::observe::counters::{Counter, Counters};
@@ -33,7 +33,7 @@ pub(super) enum News {
 
 /// The client's part of a worker.
 pub(super) struct ClientSide {
-    link: Arc<Link>,
+    link: Arc<PlainUplink>,
     server: Destination,
     cut: Cut,
     counters: Arc<Counters>,
@@ -43,7 +43,7 @@ pub(super) struct ClientSide {
 }
 
 impl ClientSide {
-    pub(super) fn new(link: Arc<Link>, tallies: Arc<Tallies>, post: Post<News>) -> Self {
+    pub(super) fn new(link: Arc<PlainUplink>, tallies: Arc<Tallies>, post: Post<News>) -> Self {
         let Post { outbox, counters, thread, .. } = post;
         let server = Destination::connected();
         Self { link, server, cut: Cut::default(), counters, tallies, outbox, thread }

@@ -15,7 +15,7 @@ use crate::Error;
 use crate::observe::counters::{Counter, Counters};
 use crate::observe::event::{Beginning, EndReason, EventKind};
 use crate::observe::status::{SessionStatus, State};
-use crate::run::control::Control;
+use crate::run::control::Controller;
 use crate::run::launch::earliest;
 use crate::sessions::port::slot;
 use crate::sessions::roster::{Opening, Roster};
@@ -112,7 +112,7 @@ impl ServerControl {
     }
 }
 
-impl Control for ServerControl {
+impl Controller for ServerControl {
     type News = News;
 
     fn due(&self) -> Option<Duration> {

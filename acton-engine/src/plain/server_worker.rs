@@ -36,7 +36,7 @@ pub(super) struct News {
 pub(super) struct ServerSide {
     directory: Arc<PlainDirectory>,
     index: Index<SocketAddr>,
-    /// Whose datagram came last in this batch.
+    /// Whose datagram came last.
     last: Option<Sender>,
     cut: Cut,
     router: Router,
@@ -50,7 +50,8 @@ pub(super) struct ServerSide {
 /// Whose a datagram is, by the address it came from.
 struct Sender {
     address: SocketAddr,
-    at: Duration,
+    /// Of the directory, when it was looked up.
+    version: u64,
     session: Arc<PlainSession>,
 }
 
@@ -74,13 +75,15 @@ impl ServerSide {
         }
     }
 
-    /// The session of an address. Datagrams of one batch that follow one another share the answer.
-    fn sender(&mut self, address: SocketAddr, at: Duration) -> Option<&PlainSession> {
+    /// The session of an address. Datagrams that follow one another share the answer while nothing
+    /// changes.
+    fn sender(&mut self, address: SocketAddr) -> Option<&PlainSession> {
         let Self { directory, index, last, .. } = self;
-        if last.as_ref().is_none_or(|last| (last.address, last.at) != (address, at)) {
+        let version = directory.version();
+        if last.as_ref().is_none_or(|last| (last.address, last.version) != (address, version)) {
             *last = None;
             let session = directory.get(index.find(&address)?)?;
-            *last = Some(Sender { address, at, session });
+            *last = Some(Sender { address, version, session });
         }
         last.as_ref().map(|last| &*last.session)
     }
@@ -130,7 +133,7 @@ impl Side for ServerSide {
             Err(_) => return self.counters.add(Counter::UnknownControl, 1),
         };
         let thread = self.thread;
-        if self.sender(from, now).is_none() {
+        if self.sender(from).is_none() {
             return self.counters.add(Counter::NoSession, 1);
         }
         let Some(Sender { session, .. }) = &self.last else { return };

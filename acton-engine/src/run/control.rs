@@ -1,4 +1,4 @@
-//! The control thread: one loop for both modes and both ends, which differ in a [`Control`].
+//! The control thread: one loop for both modes and both ends, which differ in a [`Controller`].
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError};
@@ -42,7 +42,7 @@ pub(crate) enum Order {
 }
 
 /// What a mode and an end do on the control thread.
-pub(crate) trait Control {
+pub(crate) trait Controller {
     /// What workers pass to it.
     type News: Send + 'static;
 
@@ -78,7 +78,7 @@ pub(crate) trait Control {
 ///
 /// # Errors
 /// Why a worker could not go on.
-pub(crate) fn run<C: Control>(
+pub(crate) fn run<C: Controller>(
     mut control: C,
     inbox: &Receiver<Message<C::News>>,
 ) -> Result<(), Error> {

@@ -16,7 +16,7 @@ use crate::observe::event::EventKind;
 use crate::observe::event_log::EventLog;
 use crate::observe::status::{Protocol, Role};
 use crate::run::clock;
-use crate::run::control::{self, Control, INBOX_LEN, Message, Outbox};
+use crate::run::control::{self, Controller, INBOX_LEN, Message, Outbox};
 use crate::run::handle::{Handle, Shared, orders};
 use crate::run::running::Running;
 use crate::run::scheduling::Scheduling;
@@ -136,7 +136,7 @@ impl<N: Send + 'static> Launch<N> {
     }
 
     /// Starts the control thread, which runs `control` and then ends the workers.
-    pub(crate) fn control<C: Control<News = N> + Send + 'static>(
+    pub(crate) fn control<C: Controller<News = N> + Send + 'static>(
         self,
         what: (Role, Protocol),
         interface: Arc<Interface>,

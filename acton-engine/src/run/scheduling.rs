@@ -8,7 +8,8 @@ use nix::unistd::Pid;
 /// How worker threads use processors. By default a worker sleeps as soon as there is nothing to do,
 /// and the kernel chooses where it runs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 #[non_exhaustive]
 pub struct Scheduling {
     /// For how long a worker looks for the next frame before it sleeps. Being woken takes most of an

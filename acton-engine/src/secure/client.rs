@@ -28,7 +28,7 @@ use crate::{Error, Running};
 
 /// The session as workers see it: a snapshot that is replaced whole.
 #[derive(Debug, Clone)]
-pub(super) struct Link {
+pub(super) struct SecureUplink {
     pub(super) to: Arc<Destination>,
     /// The keys to seal with, while there is a session.
     pub(super) seal: Option<Arc<Keys>>,
@@ -36,7 +36,7 @@ pub(super) struct Link {
     pub(super) open: Vec<Arc<Keys>>,
 }
 
-impl Link {
+impl SecureUplink {
     fn new() -> Self {
         Self { to: Arc::new(Destination::connected()), seal: None, open: Vec::new() }
     }
@@ -63,7 +63,7 @@ pub(crate) fn start(
 ) -> Result<Running, Error> {
     socket.forbid_fragments().map_err(Error::system("forbid IP fragments"))?;
     socket.keep_reports().map_err(Error::system("hear of the path's MTU"))?;
-    let link = Arc::new(ArcSwap::from_pointee(Link::new()));
+    let link = Arc::new(ArcSwap::from_pointee(SecureUplink::new()));
     let strangers = Strangers::default();
     // The control thread and one worker.
     let tallies = Arc::new(Tallies::new(1 + tap.queues.len()));

@@ -11,7 +11,7 @@ use acton_tap::Interface;
 use arc_swap::ArcSwap;
 
 use super::arrival::{count_bundle, datagram_size, has_frames, is_too_large, trust};
-use super::client::{Link, route_to};
+use super::client::{SecureUplink, route_to};
 use super::client_worker::News;
 use super::report;
 use super::server_control::refusal_reason;
@@ -26,7 +26,7 @@ use crate::reach::dial::Dial;
 use crate::reach::network::NetworkWatch;
 use crate::reach::route::Route;
 use crate::run::clock::{self, wall};
-use crate::run::control::Control;
+use crate::run::control::Controller;
 use crate::run::tap::TapHandle;
 use crate::settings::{Applied, ClientMode, ClientSettings, Settings};
 
@@ -43,7 +43,7 @@ pub(super) struct ClientControl {
     pub(super) _watch: Option<NetworkWatch>,
     pub(super) tap: TapHandle,
     pub(super) interface: Arc<Interface>,
-    pub(super) link: Arc<ArcSwap<Link>>,
+    pub(super) link: Arc<ArcSwap<SecureUplink>>,
     pub(super) strangers: Strangers,
     pub(super) counters: Arc<Counters>,
     pub(super) tallies: Arc<Tallies>,
@@ -184,15 +184,15 @@ impl ClientControl {
         self.events.tell(now, EventKind::Carrier { up });
     }
 
-    fn change(&self, change: impl FnOnce(&mut Link)) {
-        let mut link = Link::clone(&self.link.load());
+    fn change(&self, change: impl FnOnce(&mut SecureUplink)) {
+        let mut link = SecureUplink::clone(&self.link.load());
         link.to = Arc::new(self.dial.destination());
         change(&mut link);
         self.link.store(Arc::new(link));
     }
 }
 
-impl Control for ClientControl {
+impl Controller for ClientControl {
     type News = News;
 
     fn due(&self) -> Option<Duration> {

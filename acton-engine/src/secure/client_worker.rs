@@ -11,7 +11,7 @@ use acton_proto::wire::{Datagram, Header};
 use arc_swap::{ArcSwap, Cache};
 
 use super::arrival::{Drops, count_bundle, deliver, has_frames, pass_mark};
-use super::client::Link;
+use super::client::SecureUplink;
 use super::sealed::{Sealed, clamp};
 use super::strangers::Strangers;
 use crate::frames::batch::FrameBatch;
@@ -40,7 +40,7 @@ pub(super) enum News {
 
 /// The client's part of a worker.
 pub(super) struct ClientSide {
-    link: Cache<Arc<ArcSwap<Link>>, Arc<Link>>,
+    link: Cache<Arc<ArcSwap<SecureUplink>>, Arc<SecureUplink>>,
     sealed: Sealed,
     strangers: Strangers,
     counters: Arc<Counters>,
@@ -51,7 +51,7 @@ pub(super) struct ClientSide {
 
 impl ClientSide {
     pub(super) fn new(
-        link: Cache<Arc<ArcSwap<Link>>, Arc<Link>>,
+        link: Cache<Arc<ArcSwap<SecureUplink>>, Arc<SecureUplink>>,
         strangers: Strangers,
         tallies: Arc<Tallies>,
         post: Post<News>,

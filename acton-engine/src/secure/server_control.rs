@@ -23,7 +23,7 @@ use crate::observe::counters::{Counter, Counters};
 use crate::observe::event::{Beginning, EndReason, EventKind, RefusalReason};
 use crate::observe::status::{PastSession, SessionStatus};
 use crate::run::clock::{self, wall};
-use crate::run::control::Control;
+use crate::run::control::Controller;
 use crate::run::launch::earliest;
 use crate::run::tap::TapHandle;
 use crate::run::worker::NEWS_INTERVAL;
@@ -332,7 +332,7 @@ impl ServerControl {
     }
 }
 
-impl Control for ServerControl {
+impl Controller for ServerControl {
     type News = News;
 
     fn due(&self) -> Option<Duration> {

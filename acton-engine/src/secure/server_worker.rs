@@ -44,7 +44,7 @@ pub(super) enum News {
 pub(super) struct ServerSide {
     directory: Arc<SecureDirectory>,
     index: Index<u32>,
-    /// Whose datagram came last in this batch.
+    /// Whose datagram came last.
     last: Option<Sender>,
     router: Router,
     sealed: Sealed,
@@ -61,7 +61,8 @@ pub(super) struct ServerSide {
 /// Whose a datagram is, by the id in its header.
 struct Sender {
     id: u32,
-    at: Duration,
+    /// Of the directory, when it was looked up.
+    version: u64,
     session: Arc<SecureSession>,
     keys: Arc<Keys>,
 }
@@ -90,19 +91,20 @@ impl ServerSide {
     }
 }
 
-/// Whose datagrams with this id are. Those of one batch that follow one another share the answer.
+/// Whose datagrams with this id are. Those that follow one another share the answer while nothing
+/// changes.
 fn sender<'a>(
     last: &'a mut Option<Sender>,
     index: &mut Index<u32>,
     directory: &SecureDirectory,
     id: u32,
-    at: Duration,
 ) -> Option<&'a Sender> {
-    if last.as_ref().is_none_or(|last| (last.id, last.at) != (id, at)) {
+    let version = directory.version();
+    if last.as_ref().is_none_or(|last| (last.id, last.version) != (id, version)) {
         *last = None;
         let session = directory.get(index.find(&id)?)?;
         let keys = Arc::clone(session.mode.opening(id)?);
-        *last = Some(Sender { id, at, session, keys });
+        *last = Some(Sender { id, version, session, keys });
     }
     last.as_ref()
 }
@@ -147,9 +149,8 @@ impl Side for ServerSide {
         let local = arrival.to.and_then(|to| specified(to.ip()));
         let path = Path { remote: arrival.from, local };
         let header = has_frames(datagram).then(|| Header::parse(datagram).ok()).flatten();
-        let known = header.and_then(|header| {
-            Some((header, sender(last, index, directory, header.receiver_id, now)?))
-        });
+        let known = header
+            .and_then(|header| Some((header, sender(last, index, directory, header.receiver_id)?)));
         let Some((header, Sender { session, keys, .. })) = known else {
             let stranger = match Datagram::parse(datagram) {
                 Ok(Datagram::Hello(_)) => true,

@@ -7,7 +7,7 @@
 
 use std::array;
 use std::hash::{BuildHasher, Hash};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::{ArcSwap, ArcSwapOption, Cache};
@@ -37,6 +37,8 @@ pub(crate) struct Directory<K, S> {
     /// Chooses the shard of a key; within it, keys go by another seed.
     hasher: RandomState,
     len: AtomicUsize,
+    /// Grows with every change.
+    version: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -57,7 +59,18 @@ impl<K: Copy + Eq + Hash, S: Ported> Directory<K, S> {
             shards: (0..SHARDS).map(|_| Arc::default()).collect(),
             hasher: RandomState::default(),
             len: AtomicUsize::new(0),
+            version: AtomicU64::new(0),
         }
+    }
+
+    /// A number that is another one after every change: what was read since it was read holds while
+    /// it is the same.
+    pub(crate) fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    fn changed(&self) {
+        self.version.fetch_add(1, Ordering::Release);
     }
 
     fn in_slot(&self, port: LeafId) -> Option<&ArcSwapOption<S>> {
@@ -109,6 +122,7 @@ impl<K: Copy + Eq + Hash, S: Ported> Directory<K, S> {
         } else {
             self.len.fetch_add(1, Ordering::Relaxed);
         }
+        self.changed();
     }
 
     /// Takes the session with that port out. Its keys are to be [unbound](Self::unbind) before.
@@ -120,6 +134,7 @@ impl<K: Copy + Eq + Hash, S: Ported> Directory<K, S> {
             chunk.occupied.fetch_sub(1, Ordering::Relaxed);
         }
         self.len.fetch_sub(1, Ordering::Relaxed);
+        self.changed();
         Some(session)
     }
 
@@ -149,6 +164,7 @@ impl<K: Copy + Eq + Hash, S: Ported> Directory<K, S> {
         let mut keys = Keys::clone(&shard.load());
         change(&mut keys);
         shard.store(Arc::new(keys));
+        self.changed();
     }
 
     /// Where `key` leads, for those who ask rarely.

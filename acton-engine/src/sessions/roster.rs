@@ -125,7 +125,9 @@ impl<K: Copy + Eq + Hash, M> Roster<K, M> {
                 EventKind::MacMoved { mac, vlan, from: self.place(from), to: here }
             }
             Sighted::Held(reason) => {
-                EventKind::MacHeld { mac, vlan, by: here, reason: reason.as_str() }
+                let owner = self.bridge.entry(vlan, mac, now).map(|entry| self.place(entry.owner));
+                let (held_by, reason) = (owner, reason.as_str());
+                EventKind::MacHeld { mac, vlan, by: here, held_by, reason }
             }
         };
         self.events.add_suppressed(event.name(), left_out);

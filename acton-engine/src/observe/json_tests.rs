@@ -1,0 +1,170 @@
+//! The names that tools read: what is here changes for a good reason only.
+
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime};
+
+use pnet_base::MacAddr;
+use serde_json::{Value, json, to_value};
+
+use crate::observe::counters::Counters;
+use crate::observe::event::{Beginning, EndReason, Event, EventKind, Place};
+use crate::observe::status::{
+    LossReport, MacReport, PastSession, RttReport, SessionStatus, SocketReport, State,
+};
+use crate::settings::{
+    ClientMode, ClientSettings, PlainServerSettings, SecureSettings, ServerMode, ServerSettings,
+    Settings,
+};
+use crate::{Protocol, Role, ServerName, Totals};
+
+const MAC: MacAddr = MacAddr(2, 0, 0, 0, 0, 9);
+
+fn ms(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+#[test]
+fn a_session_of_which_all_is_known() {
+    let mut status = SessionStatus::new("laptop".to_owned());
+    status.number = Some(3);
+    status.key = Some("AAEC".to_owned());
+    status.state = State::Quiet;
+    status.in_state_for = Some(ms(1_500));
+    status.session_for = Some(ms(60_000));
+    status.address = Some(SocketAddr::from(([192, 0, 2, 7], 4_242)));
+    status.roams = Some(1);
+    status.rekeys = Some(2);
+    status.suite = Some("aes-256-gcm");
+    status.peer_version = Some("0.2.0".to_owned());
+    status.heard_ago = Some(ms(16_500));
+    let (smoothed, min, jitter) = (ms(20), Some(ms(10)), Some(ms(5)));
+    status.rtt = Some(RttReport { min, smoothed, jitter });
+    status.loss_in = Some(LossReport { sent: 100, received: 99 });
+    status.path_mtu_out = Some(1_472);
+    (status.frames_in, status.bytes_in, status.frames_out, status.bytes_out) = (1, 60, 2, 120);
+    status.macs = vec![MacReport { mac: MAC, vlan: 7, age: Some(ms(250)), frozen: false }];
+    status.mac_limit = Some(16);
+    status.drops.insert("source_held", 4);
+    status.before = Some(PastSession { reason: EndReason::Silent, ago: ms(90_000) });
+    let expected = json!({
+        "number": 3, "name": "laptop", "key": "AAEC",
+        "state": "quiet", "state_seconds": 1.5, "reason": null, "session_seconds": 60.0,
+        "address": "192.0.2.7:4242", "roams": 1, "rekeys": 2, "suite": "aes-256-gcm",
+        "peer_version": "0.2.0", "heard_seconds": 16.5,
+        "rtt": { "min_seconds": 0.01, "smoothed_seconds": 0.02, "jitter_seconds": 0.005 },
+        "loss_in": { "sent": 100, "received": 99 }, "loss_out": null,
+        "path_mtu_out": 1_472, "path_mtu_in": null,
+        "frames_in": 1, "bytes_in": 60, "frames_out": 2, "bytes_out": 120,
+        "macs": [{
+            "mac": "02:00:00:00:00:09", "vlan": 7, "age_seconds": 0.25, "frozen": false,
+        }],
+        "mac_limit": 16, "drops": { "source_held": 4 },
+        "before": { "reason": "silent", "ago_seconds": 90.0 },
+    });
+    assert_eq!(to_value(&status).unwrap(), expected);
+}
+
+#[test]
+fn what_is_not_known_is_null_and_never_zero() {
+    let Value::Object(fields) = to_value(SessionStatus::new(String::new())).unwrap() else {
+        panic!("an object");
+    };
+    // Counters begin at zero; all else is absent.
+    let counted = ["frames_in", "bytes_in", "frames_out", "bytes_out"];
+    for (name, value) in &fields {
+        assert!(!value.is_number() || counted.contains(&name.as_str()), "{name} is {value}");
+    }
+    assert_eq!(fields["state"], "handshaking");
+}
+
+#[test]
+fn events_have_a_number_a_time_and_a_kind() {
+    let event = |kind: EventKind| {
+        let name = kind.name();
+        let time = SystemTime::UNIX_EPOCH + ms(1_500);
+        let value = to_value(Event { number: 7, time, kind }).unwrap();
+        assert_eq!(value["event"], name, "one name, serialised or not");
+        assert_eq!((&value["number"], &value["time"]), (&json!(7), &json!(1.5)));
+        value
+    };
+    let address = SocketAddr::from(([192, 0, 2, 7], 4_242));
+    let (client, by) = ("laptop".to_owned(), Beginning::Handshake);
+    let up = event(EventKind::SessionUp { session: 3, client, address, by, open: 9 });
+    assert_eq!(
+        up,
+        json!({
+            "number": 7, "time": 1.5, "event": "session_up", "session": 3, "client": "laptop",
+            "address": "192.0.2.7:4242", "by": "handshake", "open": 9,
+        })
+    );
+    let from = Place::Session { session: 3, client: None };
+    let moved = event(EventKind::MacMoved { mac: MAC, vlan: 0, from, to: Place::Root });
+    assert_eq!(moved["from"], json!({ "session": { "session": 3, "client": null } }));
+    assert_eq!((&moved["to"], &moved["mac"]), (&json!("root"), &json!("02:00:00:00:00:09")));
+    let (server, reason) = ("a:1".to_owned(), EndReason::Bye);
+    let (silent, retry_in) = (None, ms(250));
+    let lost = event(EventKind::Disconnected { server, reason, silent, retry_in });
+    assert_eq!((&lost["silent"], &lost["retry_in"]), (&Value::Null, &json!(0.25)));
+    event(EventKind::Suppressed { kind: "mac_held", events: 4 });
+}
+
+#[test]
+fn roles_protocols_sockets_and_totals() {
+    assert_eq!(to_value((Role::Server, Role::Client)).unwrap(), json!(["server", "client"]));
+    assert_eq!(to_value([Protocol::Plain, Protocol::Acton1]).unwrap(), json!(["plain", "acton/1"]));
+    let socket = SocketReport {
+        local: SocketAddr::from(([0, 0, 0, 0], 8_080)),
+        kernel_drops: Some(0),
+        receive_buffer: Some(1),
+        receive_queued: Some(2),
+        send_buffer: None,
+        send_queued: None,
+    };
+    let expected = json!({
+        "local": "0.0.0.0:8080", "kernel_drops": 0, "receive_buffer": 1, "receive_queued": 2,
+        "send_buffer": null, "send_queued": null,
+    });
+    assert_eq!(to_value(socket).unwrap(), expected);
+    let totals = to_value(Totals::of(&[Counters::new().into()])).unwrap();
+    assert_eq!(totals["tap.reads"], 0);
+    assert_eq!(totals["drop.source_held"], 0);
+}
+
+#[test]
+fn settings_are_written_and_read_again() {
+    let again = |settings: &Settings| {
+        let text = serde_json::to_string(settings).unwrap();
+        assert_eq!(serde_json::from_str::<Settings>(&text).unwrap(), *settings, "{text}");
+    };
+    let mut server = ServerSettings::new(ServerMode::Secure(SecureSettings::default()));
+    server.common.tap.addresses.push("10.0.0.1/24".parse().unwrap());
+    server.common.tap.mac = Some(MAC);
+    server.common.keepalive = Some(ms(2_500));
+    server.workers = Some(3);
+    again(&Settings::Server(server.clone()));
+    let plain = PlainServerSettings {
+        allow: vec!["192.0.2.0/24".parse().unwrap()],
+        peers: vec!["192.0.2.1:9".parse().unwrap()],
+    };
+    again(&Settings::Server(ServerSettings::new(ServerMode::Plain(plain))));
+    let name = ServerName::parse("example.net:9", 1).unwrap();
+    again(&Settings::Client(ClientSettings::new(name, ClientMode::Plain)));
+    let expected = json!({ "server": {
+        "common": {
+            "tap": {
+                "name": "server", "mac": "02:00:00:00:00:09", "addresses": ["10.0.0.1/24"],
+                "mtu": 1_500, "bridge": null,
+            },
+            "keepalive": 2.5,
+            "scheduling": { "busy_poll": 0.0, "pin": false },
+        },
+        "listen": "0.0.0.0:8080", "workers": 3, "max_sessions": 4_096, "mac_ageing": 300.0,
+        "macs_per_client": 16,
+        "mode": { "secure": { "suite": "auto", "rekey_after": null } },
+    }});
+    assert_eq!(to_value(Settings::Server(server)).unwrap(), expected);
+    // A setting of the other mode is an error, not a surprise.
+    let mut wrong = expected;
+    wrong["server"]["mode"] = json!({ "secure": { "allow": [] } });
+    assert!(serde_json::from_value::<Settings>(wrong).is_err());
+}
