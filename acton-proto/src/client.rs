@@ -273,7 +273,8 @@ impl Client {
         self.liveness.rtt()
     }
 
-    /// What is known of the session, if there is one.
+    /// What is known of the session. `None` without one: the client is at the handshake of its first,
+    /// or of the next after [`last_end`](Self::last_end).
     #[must_use]
     pub fn statistics(&self, now: Duration) -> Option<LinkStatistics> {
         let live = self.live.as_ref()?;

@@ -29,7 +29,7 @@ use hashbrown::HashMap;
 
 pub use event::{DownReason, RefusedReason, ServerEvent, ServerStats};
 
-use crate::handshake::{CookieJar, CookieKey, MacKey, Random, Secret, public_key, random_array};
+use crate::handshake::{CookieJar, CookieKey, Identity, MacKey, Random, Secret, random_array};
 use crate::session::{Frames, KeyLog, Keys, LinkStatistics, Outbox, SessionEnd};
 use crate::timer::Deadlines;
 use crate::wire::{Bye, Caps, Datagram, Key, Suites, Version};
@@ -225,6 +225,7 @@ pub struct Server {
     config: ServerConfig,
     clients: Box<dyn Clients>,
     random: Box<dyn Random>,
+    identity: Arc<Identity>,
     mac_to_us: MacKey,
     cookie_key: CookieKey,
     cookies: CookieJar,
@@ -274,12 +275,13 @@ impl Server {
         mut random: Box<dyn Random>,
         now: Duration,
     ) -> Self {
-        let public = public_key(&config.private_key);
+        let identity = Arc::new(Identity::new(config.private_key.clone()));
         let network_key = config.network_key.as_ref();
         Self {
             clients,
-            mac_to_us: MacKey::new(&public, network_key),
-            cookie_key: CookieKey::new(&public, network_key),
+            mac_to_us: MacKey::new(identity.public(), network_key),
+            cookie_key: CookieKey::new(identity.public(), network_key),
+            identity,
             cookies: CookieJar::new(&mut *random, now),
             instance: u64::from_ne_bytes(random_array(&mut *random)),
             born: now,

@@ -397,7 +397,8 @@ fn idle_keys_may_be_older_and_are_replaced_in_time() {
 /// Seals a control message as a peer may who does what he likes.
 fn seal_control(rig: &Rig, keys: &Keys, message: &[u8]) -> Vec<u8> {
     let mut bytes = [&[0; HEADER_LEN][..], message, &[0; TAG_LEN]].concat();
-    keys.reserve(rig.now, 1).unwrap().seal(Kind::Control, &mut bytes).unwrap();
+    let mut counter = keys.reserve(rig.now, 1).expect("fresh keys");
+    counter.seal(Kind::Control, &mut bytes).expect("sealed");
     bytes
 }
 

@@ -4,11 +4,13 @@
 //! `acton/1`, on `snow`, and give the raw [`Split`] that [`crate::session::Keys`] are made of.
 //! [`MacKey`] and [`CookieJar`] are the cheap checks that come before any Diffie-Hellman.
 
+mod identity;
 mod mac;
 mod noise;
 mod random;
 mod x25519;
 
+pub(crate) use identity::Identity;
 pub(crate) use mac::COOKIE_LIFETIME;
 pub use mac::{Cookie, CookieJar, CookieKey, MacKey};
 pub use noise::{HandshakeError, Initiator, Responder, Secret, Split, public_key};

@@ -1,6 +1,6 @@
 //! Noise IKpsk2 by `snow`, with randomness from outside and the raw split.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use snow::params::{CipherChoice, DHChoice, HashChoice, NoiseParams};
 use snow::resolvers::{CryptoResolver, DefaultResolver};
@@ -8,7 +8,7 @@ use snow::types::{Cipher, Dh, Hash};
 use snow::{Builder, HandshakeState};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use super::{Random, random_array, x25519};
+use super::{Identity, Random, random_array, x25519};
 use crate::wire::{Key, PAYLOAD_LEN};
 
 const PROLOGUE: &[u8] = b"acton/1";
@@ -91,16 +91,23 @@ impl std::fmt::Debug for Split {
     }
 }
 
-/// X25519 as snow calls it. It refuses a shared secret of zero.
+/// X25519 as snow calls it: static and ephemeral keys. A shared secret of zero is refused.
 struct KeyPair {
     private: Secret,
     public: Key,
+    /// Whose key it is, if it is one whose public key and shared secrets are known.
+    identity: Option<Arc<Identity>>,
 }
 
 impl KeyPair {
     fn set_private(&mut self, private: [u8; 32]) {
         self.private = Secret(private);
-        self.public = public_key(&self.private);
+        let private = &self.private;
+        self.identity = self.identity.take().filter(|identity| identity.private() == private);
+        self.public = match &self.identity {
+            Some(identity) => *identity.public(),
+            None => public_key(private),
+        };
     }
 }
 
@@ -141,14 +148,21 @@ impl Dh for KeyPair {
 
     fn dh(&self, pubkey: &[u8], out: &mut [u8]) -> Result<(), snow::Error> {
         let public = pubkey.first_chunk().ok_or(snow::Error::Dh)?;
-        let shared = x25519::shared_secret(&self.private, public).ok_or(snow::Error::Dh)?;
+        let shared = match &self.identity {
+            Some(identity) => identity.shared_secret(public),
+            None => x25519::shared_secret(&self.private, public),
+        };
+        let shared = shared.ok_or(snow::Error::Dh)?;
         out.get_mut(..shared.len()).ok_or(snow::Error::Dh)?.copy_from_slice(&*shared);
         Ok(())
     }
 }
 
 /// snow's defaults, but X25519 is ours and the ephemeral key's bytes were drawn by us.
-struct Resolver([u8; 32]);
+struct Resolver {
+    ephemeral: [u8; 32],
+    identity: Option<Arc<Identity>>,
+}
 
 struct Drawn([u8; 32]);
 
@@ -166,12 +180,14 @@ impl snow::types::Random for Drawn {
 
 impl CryptoResolver for Resolver {
     fn resolve_rng(&self) -> Option<Box<dyn snow::types::Random>> {
-        Some(Box::new(Drawn(self.0)))
+        Some(Box::new(Drawn(self.ephemeral)))
     }
 
     fn resolve_dh(&self, choice: &DHChoice) -> Option<Box<dyn Dh>> {
-        (*choice == DHChoice::Curve25519)
-            .then(|| Box::new(KeyPair { private: Secret([0; 32]), public: [0; 32] }) as Box<dyn Dh>)
+        (*choice == DHChoice::Curve25519).then(|| {
+            let identity = self.identity.clone();
+            Box::new(KeyPair { private: Secret([0; 32]), public: [0; 32], identity }) as Box<dyn Dh>
+        })
     }
 
     fn resolve_hash(&self, choice: &HashChoice) -> Option<Box<dyn Hash>> {
@@ -185,9 +201,11 @@ impl CryptoResolver for Resolver {
 
 fn builder<'a>(
     private: &'a Secret,
+    identity: Option<Arc<Identity>>,
     random: &mut dyn Random,
 ) -> Result<Builder<'a>, HandshakeError> {
-    Ok(Builder::with_resolver(PARAMS.clone(), Box::new(Resolver(random_array(random))))
+    let resolver = Resolver { ephemeral: random_array(random), identity };
+    Ok(Builder::with_resolver(PARAMS.clone(), Box::new(resolver))
         .local_private_key(&private.0)?
         .prologue(PROLOGUE)?)
 }
@@ -213,7 +231,7 @@ impl Initiator {
         payload: &[u8; PAYLOAD_LEN],
         random: &mut dyn Random,
     ) -> Result<(Self, [u8; 128]), HandshakeError> {
-        let mut state = builder(private, random)?
+        let mut state = builder(private, None, random)?
             .remote_public_key(server)?
             .psk(PSK, &psk.0)?
             .build_initiator()?;
@@ -258,7 +276,20 @@ impl Responder {
         message: &[u8; 128],
         random: &mut dyn Random,
     ) -> Result<Self, HandshakeError> {
-        let mut state = builder(private, random)?.build_responder()?;
+        Self::read(builder(private, None, random)?, message)
+    }
+
+    /// The same for a server that remembers what it shares with clients.
+    pub(crate) fn of(
+        identity: &Arc<Identity>,
+        message: &[u8; 128],
+        random: &mut dyn Random,
+    ) -> Result<Self, HandshakeError> {
+        Self::read(builder(identity.private(), Some(Arc::clone(identity)), random)?, message)
+    }
+
+    fn read(builder: Builder<'_>, message: &[u8; 128]) -> Result<Self, HandshakeError> {
+        let mut state = builder.build_responder()?;
         let mut payload = [0; PAYLOAD_LEN];
         state.read_message(message, &mut payload)?;
         let client = state.get_remote_static().ok_or(HandshakeError)?;

@@ -51,8 +51,7 @@ impl Server {
             self.stats.limited += 1;
             return;
         }
-        let private = &self.config.private_key;
-        let read = Responder::new(private, &hello.noise, &mut *self.random).ok();
+        let read = Responder::of(&self.identity, &hello.noise, &mut *self.random).ok();
         let read = read.and_then(|r| Some((HelloPayload::parse(r.payload()).ok()?, r)));
         let Some((payload, responder)) = read else {
             self.stats.failed += 1;
@@ -254,6 +253,7 @@ impl Server {
         let Some(Some(peer)) = self.peers.get_mut(slot as usize) else { return };
         peer.timestamp = peer.timestamp.max(pending.timestamp);
         if peer.session.is_some() {
+            self.identity.remember(&peer.client);
             let keys = Arc::clone(&pending.keys);
             self.events.push_back(ServerEvent::KeysReady { id: SessionId(slot), keys });
         }

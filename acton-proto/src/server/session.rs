@@ -393,6 +393,7 @@ impl Server {
         self.by_client.remove(&peer.client);
         self.session_count -= 1;
         self.ended.note(peer.client, reason, session.live.since(), now);
+        self.identity.forget(&peer.client);
         let id = SessionId(slot);
         if let Some(previous) = session.live.previous() {
             self.drop_keys(id, previous);
