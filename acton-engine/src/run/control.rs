@@ -14,6 +14,9 @@ use crate::settings::{Applied, Settings};
 /// Messages that wait for the control thread at most. A flood of control words past that is
 /// dropped by the worker and counted, so that it cannot hold up frames.
 pub(crate) const INBOX_LEN: usize = 1_024;
+/// How late what is due may be: a server's timers come by the thousand, and being woken costs more
+/// than most of what they do.
+const SLACK: Duration = Duration::from_millis(20);
 /// Messages that are dealt with before what they led to is settled.
 const MESSAGES_A_TURN: usize = 32;
 
@@ -82,9 +85,10 @@ pub(crate) fn run<C: Controller>(
     mut control: C,
     inbox: &Receiver<Message<C::News>>,
 ) -> Result<(), Error> {
-    control.advance(clock::now());
+    let mut advanced = clock::now();
+    control.advance(advanced);
     let ended = loop {
-        let message = next_message(inbox, control.due());
+        let message = next_message(inbox, control.due().map(|due| due.max(advanced + SLACK)));
         let more = (1..MESSAGES_A_TURN).map_while(|_| inbox.try_recv().ok());
         let now = clock::now();
         let mut ended = None;
@@ -107,7 +111,8 @@ pub(crate) fn run<C: Controller>(
         if let Some(ended) = ended {
             break ended;
         }
-        control.advance(clock::now());
+        advanced = clock::now();
+        control.advance(advanced);
     };
     control.end(clock::now());
     ended
