@@ -428,6 +428,7 @@ impl Client {
         if self.liveness.is_dead(now, live.link()) {
             return self.down(now, DownReason::Timeout, Duration::ZERO);
         }
+        live.note_use();
         if let Some(keys) = live.expire_previous(now) {
             let local_id = keys.setup().local_id;
             self.events.push_back(ClientEvent::KeysDropped { local_id });

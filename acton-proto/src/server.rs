@@ -244,6 +244,9 @@ pub struct Server {
     closing: VecDeque<(Duration, u32)>,
     ended: Ended,
     deadlines: Deadlines<u32>,
+    /// The slot that the sweep comes to next, and when.
+    swept: usize,
+    sweep_at: Duration,
     /// Sources of HELLO without a cookie, which may be forged, and with one.
     sources: SourceLimit,
     proven_sources: SourceLimit,
@@ -296,6 +299,8 @@ impl Server {
             closing: VecDeque::new(),
             ended: Ended::new(config.max_sessions),
             deadlines: Deadlines::new(),
+            swept: 0,
+            sweep_at: now,
             sources: SourceLimit::new(),
             proven_sources: SourceLimit::new(),
             hello_load: Bucket::new(),
@@ -340,7 +345,8 @@ impl Server {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Duration> {
         let closing = self.closing.front().map(|&(until, _)| until);
-        [self.deadlines.next(), closing].into_iter().flatten().min()
+        let sweep = (self.session_count > 0).then_some(self.sweep_at);
+        [self.deadlines.next(), closing, sweep].into_iter().flatten().min()
     }
 
     /// Appends datagrams to `out` that go to one client in one send, at most `max_datagrams`.

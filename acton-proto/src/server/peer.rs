@@ -18,8 +18,6 @@ pub(super) const PENDING_TIME: Duration = Duration::from_secs(5);
 /// How long an ECHO from a new address is waited for, and how often it is asked for.
 const CHALLENGE_TIME: Duration = Duration::from_secs(1);
 const CHALLENGES: u32 = 3;
-/// How often state that other threads change is looked at.
-pub(super) const CHECK_EVERY: Duration = Duration::from_secs(10);
 /// Handshakes of one client: one a second, five at once.
 const HANDSHAKE_INTERVAL: Duration = Duration::from_secs(1);
 const HANDSHAKE_BURST: u32 = 5;
@@ -55,7 +53,6 @@ pub(super) struct Established {
     pub(super) replaced_instance: Option<u64>,
     pub(super) keepalive: u16,
     pub(super) candidate: Option<Candidate>,
-    pub(super) check_at: Duration,
     /// How often the path changed.
     pub(super) roams: u64,
 }
@@ -191,7 +188,7 @@ impl Peer {
     pub(super) fn poll_timeout(&self) -> Option<Duration> {
         let pending = self.pending.as_ref().map(|pending| pending.until);
         let session = self.session.as_ref().map(|session| {
-            let own = session.live.poll_timeout().min(session.check_at).min(session.dead_at());
+            let own = session.live.poll_timeout().min(session.dead_at());
             session.candidate.as_ref().and_then(Candidate::due).map_or(own, |at| at.min(own))
         });
         [pending, session].into_iter().flatten().min()

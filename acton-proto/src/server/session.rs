@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::peer::{CHECK_EVERY, Candidate, Established, Peer, Pending};
+use super::peer::{Candidate, Established, Peer, Pending};
 use super::{
     CLOSING_TIME, Closing, DownReason, Id, MAX_CLOSING, Notice, Path, RESET_LIMIT, RESET_TIME,
     RefusedReason, Server, ServerEvent, SessionId,
@@ -12,6 +12,9 @@ use crate::handshake::random_array;
 use crate::session::{Content, Frames, Keys, Live};
 use crate::wire::{Bye, Caps, Control, ECHO_LEN, Header, Key, ReportRole, Reset};
 
+/// In what time all sessions are looked at once, and how often some of them are.
+const SWEEP_ALL: Duration = Duration::from_secs(5);
+pub(super) const SWEEP_EVERY: Duration = Duration::from_millis(250);
 /// How long under closed keys what was on its way is no sign of a live second instance.
 const IN_FLIGHT: Duration = Duration::from_secs(1);
 
@@ -121,7 +124,7 @@ impl Server {
     /// The client has the new keys.
     fn confirm(&mut self, now: Duration, slot: u32, pending: Pending, from: Path) {
         let Pending { keys, path, instance, max_pmtu, keepalive, timestamp, .. } = pending;
-        let (id, check_at) = (SessionId(slot), now + CHECK_EVERY);
+        let id = SessionId(slot);
         let Some(Some(peer)) = self.peers.get_mut(slot as usize) else { return };
         let client = peer.client;
         let fresh = |replaced_instance| Established {
@@ -131,12 +134,14 @@ impl Server {
             replaced_instance,
             keepalive,
             candidate: None,
-            check_at,
             roams: 0,
         };
         match &mut peer.session {
             Some(session) if session.instance == instance => {
                 let dropped = session.live.replace(Arc::clone(&keys));
+                // They are confirmed, so the ones before have their last seconds from now on.
+                let none = session.live.expire_previous(now);
+                debug_assert!(none.is_none(), "they are only now the ones before");
                 session.live.set_max_pmtu(now, max_pmtu);
                 session.keepalive = keepalive;
                 self.events.push_back(ServerEvent::KeysChanged { id, keys, replaced: false });
@@ -306,6 +311,35 @@ impl Server {
             self.handle_peer_timeout(now, slot);
             self.reschedule(now, slot);
         }
+        self.sweep(now);
+    }
+
+    /// Looks at what other threads did with the keys of sessions, some sessions at a time: a deadline
+    /// for each would cost an idle server most of its time.
+    fn sweep(&mut self, now: Duration) {
+        if self.session_count == 0 || now < self.sweep_at {
+            return;
+        }
+        self.sweep_at = now + SWEEP_EVERY;
+        let some =
+            self.peers.len().div_ceil((SWEEP_ALL.as_millis() / SWEEP_EVERY.as_millis()) as usize);
+        for _ in 0..some {
+            let slot = self.swept % self.peers.len();
+            self.swept = slot + 1;
+            let Some(session) = self.peers[slot].as_mut().and_then(|peer| peer.session.as_mut())
+            else {
+                continue;
+            };
+            let (sooner, keys) = (session.live.note_use(), &session.live.current);
+            if keys.wants_rekey()
+                && let Ok(datagram) = keys.seal_control(now, Control::Rekey)
+            {
+                self.outbox.push(session.path, datagram);
+            }
+            if sooner {
+                self.reschedule(now, slot as u32);
+            }
+        }
     }
 
     fn handle_peer_timeout(&mut self, now: Duration, slot: u32) {
@@ -336,15 +370,10 @@ impl Server {
             return;
         }
         let probe = session.live.probe(now, &mut *self.random);
-        let rekey = now >= session.check_at;
-        if rekey {
-            session.check_at = now + CHECK_EVERY;
-        }
-        let rekey = (rekey && session.live.current.wants_rekey()).then_some(Control::Rekey);
-        for message in [probe, rekey].into_iter().flatten() {
-            if let Ok(datagram) = session.live.current.seal_control(now, message) {
-                self.outbox.push(session.path, datagram);
-            }
+        if let Some(probe) = probe
+            && let Ok(datagram) = session.live.current.seal_control(now, probe)
+        {
+            self.outbox.push(session.path, datagram);
         }
         if let Some(dropped) = session.live.expire_previous(now) {
             self.drop_keys(SessionId(slot), &dropped);

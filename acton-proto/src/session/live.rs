@@ -127,11 +127,20 @@ impl Live {
         self.previous_until.map_or(path_mtu, |until| until.min(path_mtu))
     }
 
+    /// Looks at what other threads did with the keys; true if something is due earlier by that.
+    pub(crate) fn note_use(&mut self) -> bool {
+        let large = self.link().take_large_sent();
+        if large {
+            self.path_mtu.note_large();
+        }
+        large
+    }
+
     /// A probe of the path's MTU, if one is due.
     pub(crate) fn probe(&mut self, now: Duration, random: &mut dyn Random) -> Option<Control> {
         let link = Arc::clone(self.current.link());
         let token = || u64::from_ne_bytes(random_array(random));
-        let probe = self.path_mtu.handle_timeout(now, || link.take_large_sent(), token);
+        let probe = self.path_mtu.handle_timeout(now, token);
         link.set_path_mtu(self.path_mtu.current());
         probe.map(|probe| Control::Keepalive { token: probe.token, size: probe.size })
     }

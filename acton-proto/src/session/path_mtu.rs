@@ -54,6 +54,9 @@ pub(crate) struct PathMtu {
     too_large: u16,
     state: State,
     raise_at: Duration,
+    /// Datagrams of the size in use go out: it is to be confirmed.
+    in_use: bool,
+    /// Not before this.
     confirm_at: Duration,
     /// No hint is taken before this.
     hint_at: Duration,
@@ -70,9 +73,15 @@ impl PathMtu {
             too_large: max + 1,
             state: State::Step,
             raise_at: now + RAISE_AFTER,
+            in_use: false,
             confirm_at: now + CONFIRM_EVERY,
             hint_at: now,
         }
+    }
+
+    /// A datagram above [`BASE_PMTU`] was sent.
+    pub(crate) const fn note_large(&mut self) {
+        self.in_use = true;
     }
 
     /// The size in use, bytes.
@@ -83,19 +92,19 @@ impl PathMtu {
     /// When [`handle_timeout`](Self::handle_timeout) has something to do.
     pub(crate) fn poll_timeout(&self) -> Duration {
         match self.state {
-            State::Idle if self.current > BASE_PMTU => self.raise_at.min(self.confirm_at),
+            State::Idle if self.in_use && self.current > BASE_PMTU => {
+                self.raise_at.min(self.confirm_at)
+            }
             State::Idle => self.raise_at,
             State::Step => Duration::ZERO,
             State::Search { until, .. } | State::Confirm { until, .. } => until,
         }
     }
 
-    /// What is due now. `large_sent` tells, and clears, whether a datagram above [`BASE_PMTU`] was
-    /// sent; `token` draws a token.
+    /// What is due now; `token` draws a token.
     pub(crate) fn handle_timeout(
         &mut self,
         now: Duration,
-        large_sent: impl FnOnce() -> bool,
         token: impl FnOnce() -> u64,
     ) -> Option<Probe> {
         if now < self.poll_timeout() {
@@ -117,10 +126,8 @@ impl PathMtu {
             }
             State::Idle if now >= self.raise_at => self.too_large = self.max + 1,
             State::Idle => {
+                self.in_use = false;
                 self.confirm_at = now + CONFIRM_EVERY;
-                if !large_sent() {
-                    return None;
-                }
                 let probe = Probe { token: token(), size: self.current };
                 self.state = State::Confirm { probe, sent: 1, until: now + CONFIRM_TIME };
                 return Some(probe);
@@ -206,11 +213,14 @@ mod tests {
     fn run(path: &mut PathMtu, from: Duration, time: Duration, mtu: u16, large: bool) -> usize {
         let (mut now, mut probes) = (from, 0);
         loop {
+            if large {
+                path.note_large();
+            }
             now = now.max(path.poll_timeout());
             if now > from + time {
                 return probes;
             }
-            if let Some(probe) = path.handle_timeout(now, || large, || probes as u64) {
+            if let Some(probe) = path.handle_timeout(now, || probes as u64) {
                 probes += 1;
                 assert!(probes < 100_000, "the search does not end");
                 if probe.size <= mtu {
@@ -239,7 +249,7 @@ mod tests {
             assert!(path.handle_hint(MINUTE, 1300, || 99));
             assert_eq!((path.current(), path.poll_timeout()), (1300, MINUTE));
             assert!(!path.handle_hint(MINUTE + rtt, 1250, || 98), "one at a time");
-            let probe = path.handle_timeout(MINUTE, || false, || 0).unwrap();
+            let probe = path.handle_timeout(MINUTE, || 0).unwrap();
             assert_eq!(probe, Probe { token: 99, size: 1472 });
             if probe.size <= mtu {
                 assert!(path.handle_echo(MINUTE + rtt, probe.token, probe.size));
@@ -316,7 +326,8 @@ mod tests {
                     1 => { path.handle_echo(now, last.token, last.size); }
                     2 => { path.handle_echo(now, 7, size); }
                     3 => { path.handle_hint(now, size, || 7); }
-                    _ => if let Some(probe) = path.handle_timeout(now, || true, || 7) {
+                    4 if size % 2 == 0 => path.note_large(),
+                    _ => if let Some(probe) = path.handle_timeout(now, || 7) {
                         prop_assert!(probe.size <= max);
                         last = probe;
                     },
