@@ -229,6 +229,11 @@ impl<'f> Segments<'f> {
         if self.is_empty() {
             return None;
         }
+        if let Work::Nothing = self.work {
+            // As most small frames go.
+            self.index = self.count;
+            return Some(Segment { head: &[], payload: self.payload });
+        }
         let (payload, rest) = self.payload.split_at(self.size.min(self.payload.len()));
         let head = &mut head[..self.headers.len()];
         head.copy_from_slice(self.headers);
