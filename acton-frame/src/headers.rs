@@ -1,20 +1,20 @@
 //! The one pass over a frame.
 
 use crate::ethernet::{Ethernet, is_tag};
-use crate::field::ethernet::{ADDRESSES_LEN, IPV4, IPV6};
+use crate::field::ethernet::{IPV4, IPV6};
 use crate::field::{self, ipv4, ipv6, tcp, udp};
-use crate::ip::{Fragment, Ip, IpVersion};
+use crate::ip::{Ip, IpBits, IpVersion};
 use crate::transport::{Protocol, Transport};
 
 /// VLAN tags behind which IP is looked for.
-const MAX_TAGS: u8 = 2;
+const MAX_TAGS: usize = 2;
 /// IPv6 extension headers behind which what IP carries is looked for: twice the four that a
 /// packet has at most if its sender follows RFC 8200, section 4.1. A bound, for one could fill a
 /// frame with them.
 const MAX_EXTENSIONS: usize = 8;
 
 /// Where the headers of a frame are. See the [crate's page](crate).
-// One of them waits with each frame: 32 bytes, and few of them, so that a parser's stores are few.
+// 32 bytes, for one waits with each frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Headers {
     frame_len: usize,
@@ -30,54 +30,6 @@ pub struct Headers {
     /// IP's.
     protocol: u8,
     ip: IpBits,
-}
-
-/// What is known of an IP header, in bits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct IpBits(u8);
-
-impl IpBits {
-    const NONE: Self = Self(0);
-    const V4: u8 = 1;
-    const V6: u8 = 1 << 1;
-    const FIRST: u8 = 1 << 2;
-    const LATER: u8 = 1 << 3;
-    const FILLS: u8 = 1 << 4;
-
-    #[inline]
-    fn has(self, bits: u8) -> bool {
-        self.0 & bits != 0
-    }
-
-    /// Of a header of this version.
-    #[inline]
-    fn new(version: u8, fills: bool) -> Self {
-        Self(version | if fills { Self::FILLS } else { 0 })
-    }
-
-    /// Adds that it is a fragment that starts at `offset` of the packet.
-    #[inline]
-    fn add_fragment(&mut self, offset: u16) {
-        self.0 |= if offset == 0 { Self::FIRST } else { Self::LATER };
-    }
-
-    #[inline]
-    fn version(self) -> Option<IpVersion> {
-        match self.0 & (Self::V4 | Self::V6) {
-            0 => None,
-            Self::V4 => Some(IpVersion::V4),
-            _ => Some(IpVersion::V6),
-        }
-    }
-
-    #[inline]
-    fn fragment(self) -> Fragment {
-        match self.0 & (Self::FIRST | Self::LATER) {
-            0 => Fragment::Whole,
-            Self::FIRST => Fragment::First,
-            _ => Fragment::Later,
-        }
-    }
 }
 
 impl Headers {
@@ -98,37 +50,45 @@ impl Headers {
         headers
     }
 
-    /// Fills in what is found. Not a function that returns it: each field is written once, where it
-    /// is to be, and the compiler keeps none of them in a register until the end.
+    /// Fills in what is found. It returns nothing, so that each field is written once, where it is to
+    /// be: returned, all of them wait in registers and on the stack, for a quarter more instructions.
     #[inline(never)]
     fn find(&mut self, frame: &[u8]) {
         let Some(ethernet) = Ethernet::parse(frame) else { return };
         self.ethernet = ethernet;
-        self.network = field::ethernet::LEN as u8;
-        self.ethertype = word(frame, ADDRESSES_LEN).unwrap_or(0);
-        if is_tag(self.ethertype) {
-            self.pass_tags(frame);
+        let start = field::ethernet::LEN;
+        let ethertype = word(frame, start - 2).unwrap_or(0);
+        if is_tag(ethertype) {
+            self.find_behind_tags(frame, start, ethertype);
+        } else {
+            self.find_behind(frame, start, ethertype);
         }
-        match self.ethertype {
-            IPV4 => self.parse_ipv4(frame),
-            IPV6 => self.parse_ipv6(frame),
+    }
+
+    fn find_behind_tags(&mut self, frame: &[u8], mut start: usize, mut ethertype: u16) {
+        for _ in 0..MAX_TAGS {
+            if is_tag(ethertype) {
+                start += field::ethernet::TAG_LEN;
+                ethertype = word(frame, start - 2).unwrap_or(0);
+            }
+        }
+        self.find_behind(frame, start, ethertype);
+    }
+
+    /// Looks at what is behind the Ethernet header and its tags, which starts at `start`.
+    #[inline]
+    fn find_behind(&mut self, frame: &[u8], start: usize, ethertype: u16) {
+        self.network = start as u8;
+        self.ethertype = ethertype;
+        match ethertype {
+            IPV4 => self.find_ipv4(frame, start),
+            IPV6 => self.find_ipv6(frame, start),
             _ => {}
         }
     }
 
     #[inline]
-    fn pass_tags(&mut self, frame: &[u8]) {
-        for _ in 0..MAX_TAGS {
-            if is_tag(self.ethertype) {
-                self.network += field::ethernet::TAG_LEN as u8;
-                self.ethertype = word(frame, usize::from(self.network) - 2).unwrap_or(0);
-            }
-        }
-    }
-
-    #[inline]
-    fn parse_ipv4(&mut self, frame: &[u8]) {
-        let start = usize::from(self.network);
+    fn find_ipv4(&mut self, frame: &[u8], start: usize) {
         let Some(header): Option<&[u8; ipv4::LEN]> = chunk(frame, start) else { return };
         let header_len = match header[0] {
             0x45..=0x4f => usize::from(header[0] & 0xf) * 4,
@@ -144,12 +104,11 @@ impl Headers {
                 return;
             }
         }
-        self.parse_carried(frame, start + header_len);
+        self.find_carried(frame, start + header_len);
     }
 
     #[inline]
-    fn parse_ipv6(&mut self, frame: &[u8]) {
-        let start = usize::from(self.network);
+    fn find_ipv6(&mut self, frame: &[u8], start: usize) {
         let Some(header): Option<&[u8; ipv6::LEN]> = chunk(frame, start) else { return };
         if header[0] >> 4 != 6 {
             return;
@@ -161,7 +120,7 @@ impl Headers {
         if is_extension(self.protocol) {
             self.pass_extensions(frame, behind);
         } else {
-            self.parse_carried(frame, behind);
+            self.find_carried(frame, behind);
         }
     }
 
@@ -190,17 +149,20 @@ impl Headers {
                 return;
             }
         }
-        self.parse_carried(frame, at);
+        self.find_carried(frame, at);
     }
 
     /// Looks at what IP carries, which starts at `start`.
     #[inline]
-    fn parse_carried(&mut self, frame: &[u8], start: usize) {
+    fn find_carried(&mut self, frame: &[u8], start: usize) {
         if start > frame.len() {
             return;
         }
         // Tags, the longest IPv4 header and as many extension headers end below 17,000.
         self.carried = start as u16;
+        if self.ip.is_fragment() {
+            return;
+        }
         let payload = start
             + match self.protocol {
                 udp::NUMBER => udp::LEN,
@@ -252,7 +214,7 @@ impl Headers {
         })
     }
 
-    /// The header of TCP or UDP; `None` where there is none, or not all of it.
+    /// The header of TCP or UDP; `None` where there is none, or not all of it, and for fragments.
     #[inline]
     pub fn transport(&self) -> Option<Transport> {
         if self.payload == 0 {
@@ -286,8 +248,7 @@ impl Headers {
         const UDP_LITE: u8 = 136;
         let has_ports =
             matches!(self.protocol, tcp::NUMBER | udp::NUMBER | DCCP | ESP | SCTP | UDP_LITE);
-        let is_fragment = self.ip.has(IpBits::FIRST | IpBits::LATER);
-        if self.carried == 0 || is_fragment || !has_ports {
+        if self.carried == 0 || self.ip.is_fragment() || !has_ports {
             return None;
         }
         chunk(frame, self.carried.into())
@@ -301,7 +262,7 @@ fn is_extension(kind: u8) -> bool {
     matches!(kind, HOP_BY_HOP | ROUTING | FRAGMENT | DESTINATION_OPTIONS)
 }
 
-/// The bytes from `at` on, which is in no frame near the largest number there is.
+/// The bytes from `at` on, which is below 17,000: nothing overflows.
 #[inline]
 fn chunk<const N: usize>(frame: &[u8], at: usize) -> Option<&[u8; N]> {
     frame.get(at..at + N)?.first_chunk()

@@ -91,6 +91,7 @@ fn deliver<'d>(frame: Frame<'d>, headers: &Headers, tap: &mut impl TapSink<'d>) 
 
 /// Passes on to a frame what its datagram met on its way. False where the frame must be dropped for
 /// it, which is counted.
+#[inline]
 fn pass_mark(
     arrival: &Arrival,
     keys: &Keys,
@@ -98,9 +99,12 @@ fn pass_mark(
     headers: &Headers,
     counters: &Counters,
 ) -> bool {
-    if arrival.ecn != ecn::CE || !keys.setup().caps.contains(Caps::ECN) {
-        return true;
-    }
+    let is_marked = arrival.ecn == ecn::CE && keys.setup().caps.contains(Caps::ECN);
+    !is_marked || mark(frame, headers, counters)
+}
+
+/// Marks a frame as its datagram was; as of [`pass_mark`].
+fn mark(frame: &mut Frame<'_>, headers: &Headers, counters: &Counters) -> bool {
     let marked = ecn::mark(headers, frame.bytes_mut());
     match marked {
         Ok(true) => counters.add(Counter::EcnMarked, 1),

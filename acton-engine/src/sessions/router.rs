@@ -91,12 +91,18 @@ impl Router {
     }
 
     /// Whether a frame from a client may go to the TAP.
+    #[inline]
     pub(crate) fn admit(&mut self, leaf: LeafId, headers: &Headers, now: Duration) -> bool {
         let ethernet = headers.ethernet();
         let last = &self.admitted;
         if ethernet == Some(&last.ethernet) && (leaf, now) == (last.leaf, last.at) {
             return true;
         }
+        self.ask(leaf, ethernet, now)
+    }
+
+    /// Whether the bridge lets a frame from a client go to the TAP.
+    fn ask(&mut self, leaf: LeafId, ethernet: Option<&Ethernet>, now: Duration) -> bool {
         let (verdict, learned) = self.bridge.from_leaf_parsed(leaf, ethernet, now);
         self.count_move(learned);
         match verdict {
