@@ -31,7 +31,7 @@ impl Protocol {
     }
 }
 
-/// A TCP or UDP header that lies whole in the frame, of a packet or of its first fragment.
+/// A TCP or UDP header that lies whole in the frame, of a packet that is no fragment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Transport {
     /// The protocol.

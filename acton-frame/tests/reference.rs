@@ -95,7 +95,7 @@ fn ipv6(frame: &[u8], start: usize) -> Option<Ip> {
 }
 
 fn transport(frame: &[u8], ip: Ip) -> Option<Transport> {
-    let start = ip.payload?;
+    let start = ip.payload.filter(|_| ip.fragment == Fragment::Whole)?;
     let bytes = &frame[start..];
     let (protocol, length) = match IpNextHeaderProtocol(ip.protocol) {
         Next::Tcp => {

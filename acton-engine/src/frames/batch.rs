@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
+use std::ops::Range;
 
 use acton_frame::Headers;
 use acton_tap::VnetHeader;
@@ -27,35 +28,49 @@ const SPARSE_FRAMES: usize = 32;
 const LARGE_LEN: usize = 65_664;
 /// Super-frames held at a time: the window of a transfer.
 const LARGE: usize = 64;
-/// Room for a frame that is none; a longer one is held as a super-frame is.
+/// Room for a frame that is no super-frame; a longer one is held as a super-frame is.
 const SMALL_LEN: usize = 2_048;
 /// Such frames held at a time.
 const SMALL: usize = 512;
 
-/// A frame, and where it lies.
-#[derive(Debug, Clone)]
-struct Stored {
+/// Room for one frame, and what is known of the frame in it.
+#[derive(Debug)]
+struct Slot {
+    /// Where the frame starts in the buffer. One for super-frames has room for the vnet header
+    /// before it.
+    start: usize,
     vnet: VnetHeader,
     headers: Headers,
-    start: usize,
-    flow: Flow,
 }
 
-impl Stored {
-    /// Bytes of it.
-    fn len(&self) -> usize {
-        self.headers.frame_len()
+impl Slot {
+    fn empty(start: usize) -> Self {
+        Self { start, vnet: VnetHeader::default(), headers: Headers::parse(&[]) }
     }
+
+    /// Where the frame lies in the buffer.
+    fn range(&self) -> Range<usize> {
+        self.start..self.start + self.headers.frame_len()
+    }
+}
+
+/// A frame that waits, or has its turn.
+#[derive(Debug, Clone, Copy)]
+struct Stored {
+    /// The number of its slot.
+    slot: u16,
+    flow: Flow,
 }
 
 /// Frames and super-frames read from the TAP, in buffers allocated once.
 pub(crate) struct FrameBatch {
-    /// Slots for super-frames, then those for frames.
+    /// Room for super-frames, then for frames.
     buffer: Vec<u8>,
-    /// The starts of slots that are free. The one that was freed last is the first to be used again,
-    /// while it is in the cache.
-    large: Vec<usize>,
-    small: Vec<usize>,
+    slots: Vec<Slot>,
+    /// The slots that are free. The one that was freed last is the first to be used again, while it
+    /// is in the cache.
+    large: Vec<u16>,
+    small: Vec<u16>,
     /// Those whose turn it is: those of sparse flows, then others.
     turn: Vec<Stored>,
     /// How many of them are of sparse flows.
@@ -68,10 +83,13 @@ pub(crate) struct FrameBatch {
 impl FrameBatch {
     pub(crate) fn new() -> Self {
         const SMALL_START: usize = LARGE * LARGE_LEN;
+        let large = (0..LARGE).map(|slot| slot * LARGE_LEN + VnetHeader::LEN);
+        let small = (0..SMALL).map(|slot| SMALL_START + slot * SMALL_LEN);
         Self {
             buffer: vec![0; SMALL_START + SMALL * SMALL_LEN],
-            large: (0..LARGE).rev().map(|slot| slot * LARGE_LEN).collect(),
-            small: (0..SMALL).rev().map(|slot| SMALL_START + slot * SMALL_LEN).collect(),
+            slots: large.chain(small).map(Slot::empty).collect(),
+            large: (0..LARGE as u16).rev().collect(),
+            small: (LARGE as u16..(LARGE + SMALL) as u16).rev().collect(),
             turn: Vec::with_capacity(TURN_FRAMES),
             sparse: 0,
             bulk: VecDeque::with_capacity(LARGE + SMALL),
@@ -84,25 +102,28 @@ impl FrameBatch {
         self.turn.len()
     }
 
+    fn slot(&self, index: usize) -> &Slot {
+        &self.slots[usize::from(self.turn[index].slot)]
+    }
+
     /// What the kernel says of frame `index`.
     pub(crate) fn vnet(&self, index: usize) -> &VnetHeader {
-        &self.turn[index].vnet
+        &self.slot(index).vnet
     }
 
     /// What was found in frame `index` when it was stored.
     pub(crate) fn headers(&self, index: usize) -> &Headers {
-        &self.turn[index].headers
+        &self.slot(index).headers
     }
 
     pub(crate) fn get(&self, index: usize) -> &[u8] {
-        let stored = &self.turn[index];
-        &self.buffer[stored.start..][..stored.len()]
+        &self.buffer[self.slot(index).range()]
     }
 
     /// Frame `index`, to be changed where its headers do not look, and those.
     pub(crate) fn get_mut(&mut self, index: usize) -> (&mut [u8], &Headers) {
-        let stored = &self.turn[index];
-        (&mut self.buffer[stored.start..][..stored.len()], &stored.headers)
+        let slot = &self.slots[usize::from(self.turn[index].slot)];
+        (&mut self.buffer[slot.range()], &slot.headers)
     }
 
     /// Whether frames wait that have not had their turn.
@@ -117,9 +138,10 @@ impl FrameBatch {
         counters: &Counters,
     ) -> io::Result<()> {
         let (mut reads, mut bytes) = (0, 0);
-        while let (Some(&start), Some(_)) = (self.large.last(), self.small.last()) {
-            let slot = &mut self.buffer[start..start + LARGE_LEN];
-            let length = match read(slot) {
+        while let (Some(&large), Some(_)) = (self.large.last(), self.small.last()) {
+            let start = self.slots[usize::from(large)].start - VnetHeader::LEN;
+            let room = &mut self.buffer[start..start + LARGE_LEN];
+            let length = match read(room) {
                 Ok(length) => length,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
@@ -127,9 +149,9 @@ impl FrameBatch {
             };
             reads += 1;
             bytes += length;
-            let vnet = slot.first_chunk().map(VnetHeader::decode);
+            let vnet = room.first_chunk().map(VnetHeader::decode);
             match (vnet, length.checked_sub(VnetHeader::LEN)) {
-                (Some(Ok(vnet)), Some(len)) => self.store(vnet, len),
+                (Some(Ok(vnet)), Some(len)) => self.store(start + VnetHeader::LEN, len, vnet),
                 _ => counters.add(Counter::BadSuperFrame, 1),
             }
         }
@@ -138,25 +160,19 @@ impl FrameBatch {
         Ok(())
     }
 
-    /// Keeps the frame of `len` bytes that was read into the next slot for super-frames.
-    fn store(&mut self, vnet: VnetHeader, len: usize) {
-        let Some(&slot) = self.large.last() else { return };
-        let read = slot + VnetHeader::LEN..slot + VnetHeader::LEN + len;
-        let frame = &self.buffer[read.clone()];
-        let headers = Headers::parse(frame);
-        let flow = self.flows.of(&headers, frame);
-        let start = match self.small.last() {
-            Some(&start) if len <= SMALL_LEN => {
-                self.small.pop();
-                self.buffer.copy_within(read, start);
-                start
-            }
-            _ => {
-                self.large.pop();
-                read.start
-            }
-        };
-        let stored = Stored { vnet, headers, start, flow };
+    /// Keeps the frame of `len` bytes that was read into the next slot for super-frames, at `start`.
+    fn store(&mut self, start: usize, len: usize, vnet: VnetHeader) {
+        let free = if len <= SMALL_LEN { &mut self.small } else { &mut self.large };
+        let Some(number) = free.pop() else { return };
+        let slot = &mut self.slots[usize::from(number)];
+        if slot.start != start {
+            self.buffer.copy_within(start..start + len, slot.start);
+        }
+        let frame = &self.buffer[slot.start..slot.start + len];
+        slot.vnet = vnet;
+        slot.headers = Headers::parse(frame);
+        let flow = self.flows.of(&slot.headers, frame);
+        let stored = Stored { slot: number, flow };
         if self.sparse < SPARSE_FRAMES && self.flows.is_sparse(flow, len) {
             self.flows.add_sparse(flow, len);
             self.turn.push(stored);
@@ -174,7 +190,7 @@ impl FrameBatch {
             && bytes < TURN_LEN
             && let Some(stored) = self.bulk.pop_front()
         {
-            bytes += stored.len();
+            bytes += self.slots[usize::from(stored.slot)].headers.frame_len();
             self.turn.push(stored);
         }
         !self.turn.is_empty()
@@ -182,13 +198,9 @@ impl FrameBatch {
 
     /// The frames that had their turn are done with.
     pub(crate) fn end_turn(&mut self) {
-        for (index, stored) in self.turn.drain(..).enumerate() {
-            let Stored { start, flow, .. } = stored;
-            if stored.len() <= SMALL_LEN {
-                self.small.push(start);
-            } else {
-                self.large.push(start - VnetHeader::LEN);
-            }
+        for (index, Stored { slot, flow }) in self.turn.drain(..).enumerate() {
+            let free = if usize::from(slot) < LARGE { &mut self.large } else { &mut self.small };
+            free.push(slot);
             if index < self.sparse {
                 self.flows.clear_sparse(flow);
             } else {

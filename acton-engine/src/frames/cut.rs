@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use acton_tap::Checksum;
 use acton_tap::offload::{Fill, Head, MAX_HEAD, Segments};
 
 use crate::frames::batch::FrameBatch;
@@ -36,34 +37,44 @@ impl Cut {
         self.ends.clear();
         let mut head: Head = [0; MAX_HEAD];
         for index in 0..frames.len() {
-            let (frame, headers) = (frames.get(index), frames.headers(index));
             let vnet = frames.vnet(index);
-            match Segments::new_parsed(vnet, frame, headers, MAX_FRAME, Fill::Full) {
-                Ok(mut segments) => {
-                    let mut at = frame.len();
-                    let first = self.pieces.len();
-                    while let Some(segment) = segments.next_in(&mut head) {
-                        let start = self.heads.len();
-                        self.heads.extend_from_slice(segment.head);
-                        at -= segment.payload.len();
-                        self.pieces.push(Piece {
-                            head: start..self.heads.len(),
-                            frame: index,
-                            rest: 0..segment.payload.len(),
-                        });
-                    }
-                    // What is left of the frame are its headers; payloads follow one another.
-                    for piece in &mut self.pieces[first..] {
-                        piece.rest = at..at + piece.rest.len();
-                        at = piece.rest.end;
-                    }
-                }
-                Err(error) => {
-                    log::debug!("super-frame from the TAP: {error}");
-                    counters.add(Counter::BadSuperFrame, 1);
-                }
+            if vnet.gso.is_none() && !matches!(vnet.checksum, Checksum::Partial { .. }) {
+                // It goes as it came.
+                let rest = 0..frames.headers(index).frame_len();
+                self.pieces.push(Piece { head: 0..0, frame: index, rest });
+            } else {
+                self.cut(frames, index, &mut head, counters);
             }
             self.ends.push(self.pieces.len());
+        }
+    }
+
+    /// Cuts or completes frame `index` of `frames`.
+    fn cut(&mut self, frames: &FrameBatch, index: usize, head: &mut Head, counters: &Counters) {
+        let (vnet, frame, headers) = (frames.vnet(index), frames.get(index), frames.headers(index));
+        let mut segments = match Segments::new_parsed(vnet, frame, headers, MAX_FRAME, Fill::Full) {
+            Ok(segments) => segments,
+            Err(error) => {
+                log::debug!("super-frame from the TAP: {error}");
+                return counters.add(Counter::BadSuperFrame, 1);
+            }
+        };
+        let mut at = frame.len();
+        let first = self.pieces.len();
+        while let Some(segment) = segments.next_in(head) {
+            let start = self.heads.len();
+            self.heads.extend_from_slice(segment.head);
+            at -= segment.payload.len();
+            self.pieces.push(Piece {
+                head: start..self.heads.len(),
+                frame: index,
+                rest: 0..segment.payload.len(),
+            });
+        }
+        // What is left of the frame are its headers; payloads follow one another.
+        for piece in &mut self.pieces[first..] {
+            piece.rest = at..at + piece.rest.len();
+            at = piece.rest.end;
         }
     }
 

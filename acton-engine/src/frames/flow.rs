@@ -1,6 +1,6 @@
 //! Which flow a frame is of, and how much of each flow waits.
 
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hasher};
 
 use acton_frame::Headers;
 use foldhash::fast::RandomState;
@@ -36,7 +36,10 @@ impl Flows {
     /// The flow of `frame`.
     pub(crate) fn of(&self, headers: &Headers, frame: &[u8]) -> Flow {
         let (hosts, ports) = identity(headers, frame);
-        (self.hasher.hash_one((hosts, ports)) % FLOWS as u64) as Flow
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(hosts);
+        hasher.write_u32(u32::from_ne_bytes(ports));
+        (hasher.finish() % FLOWS as u64) as Flow
     }
 
     /// Whether the next frame of `flow`, of `len` bytes, may go ahead of the bulk: what waits of the
@@ -67,13 +70,11 @@ impl Flows {
     }
 }
 
-/// What the frames of a flow have in common: the addresses, and the ports where the protocol has some
-/// and the packet is no fragment. What is no IP goes by the MACs and the EtherType.
-fn identity<'f>(headers: &Headers, frame: &'f [u8]) -> (&'f [u8], &'f [u8]) {
-    match headers.hosts(frame) {
-        Some(hosts) => (hosts, headers.ports(frame).map_or(&[], |ports| ports)),
-        None => (&frame[..frame.len().min(14)], &[]),
-    }
+/// What the frames of a flow have in common: the addresses, and the ports, or zero where the protocol
+/// has none or the packet is a fragment. What is no IP goes by the MACs and the EtherType.
+fn identity<'f>(headers: &Headers, frame: &'f [u8]) -> (&'f [u8], [u8; 4]) {
+    let hosts = headers.hosts(frame).unwrap_or(&frame[..frame.len().min(14)]);
+    (hosts, headers.ports(frame).copied().unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -94,7 +95,7 @@ mod tests {
         [&[2; 12], &[0x86, 0xdd][..], &header, rest].concat()
     }
 
-    fn identity(frame: &[u8]) -> (&[u8], &[u8]) {
+    fn identity(frame: &[u8]) -> (&[u8], [u8; 4]) {
         super::identity(&Headers::parse(frame), frame)
     }
 
@@ -105,35 +106,35 @@ mod tests {
             for protocol in [6, 17] {
                 let frame = ipv4(tag, 0x4000, protocol, &rest);
                 let hosts = [10, 0, 0, 1, 10, 0, 0, 2];
-                assert_eq!(identity(&frame), (&hosts[..], &[1, 2, 3, 4][..]));
+                assert_eq!(identity(&frame), (&hosts[..], [1, 2, 3, 4]));
                 // Fragments, first and last, lie in one flow.
                 for fragment in [0x2000, 0x00b9] {
                     let frame = ipv4(tag, fragment, protocol, &rest);
-                    assert_eq!(identity(&frame), (&hosts[..], &[][..]));
+                    assert_eq!(identity(&frame), (&hosts[..], [0; 4]));
                 }
             }
             // The identifier of a ping is no port.
-            assert!(identity(&ipv4(tag, 0, 1, &rest)).1.is_empty());
+            assert_eq!(identity(&ipv4(tag, 0, 1, &rest)).1, [0; 4]);
         }
         let hosts = [7; 32];
-        assert_eq!(identity(&ipv6(17, &rest)), (&hosts[..], &[1, 2, 3, 4][..]));
+        assert_eq!(identity(&ipv6(17, &rest)), (&hosts[..], [1, 2, 3, 4]));
         let options = [&[17, 0, 1, 4, 0, 0, 0, 0], &rest[..]].concat();
-        assert_eq!(identity(&ipv6(60, &options)), (&hosts[..], &[1, 2, 3, 4][..]));
+        assert_eq!(identity(&ipv6(60, &options)), (&hosts[..], [1, 2, 3, 4]));
         for offset in [0, 0x0b] {
             let fragment = [&[17, 0, offset, 1, 0, 0, 0, 9], &rest[..]].concat();
-            assert_eq!(identity(&ipv6(44, &fragment)), (&hosts[..], &[][..]));
+            assert_eq!(identity(&ipv6(44, &fragment)), (&hosts[..], [0; 4]));
         }
     }
 
     #[test]
     fn what_is_no_ip_or_cut_short_goes_by_its_macs() {
         let arp = [&[2; 12], &[8, 6][..], &[9; 28]].concat();
-        assert_eq!(identity(&arp), (&arp[..14], &[][..]));
+        assert_eq!(identity(&arp), (&arp[..14], [0; 4]));
         let whole = ipv4(true, 0, 6, &[1, 2, 3, 4]);
         for len in 0..whole.len() {
             let (hosts, ports) = identity(&whole[..len]);
             let ip = len >= whole.len() - 4;
-            assert_eq!((hosts.len(), ports.len()), if ip { (8, 0) } else { (len.min(14), 0) });
+            assert_eq!((hosts.len(), ports), (if ip { 8 } else { len.min(14) }, [0; 4]));
         }
     }
 }

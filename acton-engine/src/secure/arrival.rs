@@ -69,6 +69,7 @@ impl Drops<'_> {
 
 /// Passes on to a frame what its datagram met on its way. False where the frame must be dropped for
 /// it, which is counted.
+#[inline]
 pub(super) fn pass_mark(
     arrival: &Arrival,
     keys: &Keys,
@@ -76,9 +77,12 @@ pub(super) fn pass_mark(
     headers: &Headers,
     drops: Drops<'_>,
 ) -> bool {
-    if arrival.ecn != ecn::CE || !keys.setup().caps.contains(Caps::ECN) {
-        return true;
-    }
+    let is_marked = arrival.ecn == ecn::CE && keys.setup().caps.contains(Caps::ECN);
+    !is_marked || mark(frame, headers, drops)
+}
+
+/// Marks a frame as its datagram was; as of [`pass_mark`].
+fn mark(frame: &mut Frame<'_>, headers: &Headers, drops: Drops<'_>) -> bool {
     let marked = ecn::mark(headers, frame.bytes_mut());
     match marked {
         Ok(true) => drops.counters.add(Counter::EcnMarked, 1),

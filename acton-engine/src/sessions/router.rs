@@ -103,6 +103,7 @@ impl Router {
     }
 
     /// Whether a frame from a client may go to the TAP.
+    #[inline]
     pub(crate) fn admit(
         &mut self,
         leaf: LeafId,
@@ -115,6 +116,17 @@ impl Router {
         if ethernet == Some(&last.ethernet) && (leaf, now) == (last.leaf, last.at) {
             return true;
         }
+        self.ask(leaf, ethernet, now, tally)
+    }
+
+    /// Whether the bridge lets a frame from a client go to the TAP.
+    fn ask(
+        &mut self,
+        leaf: LeafId,
+        ethernet: Option<&Ethernet>,
+        now: Duration,
+        tally: &Tally,
+    ) -> bool {
         let (verdict, learned) = self.bridge.from_leaf_parsed(leaf, ethernet, now);
         self.note_learned(ethernet, Owner::Leaf(leaf), learned, now);
         match verdict {

@@ -1,7 +1,7 @@
 //! Where the headers of a TCP or UDP frame are, and how a TAP speaks of such frames.
 
 use acton_frame::field::{ipv4, ipv6};
-use acton_frame::{Fragment, Headers, IpVersion, Protocol};
+use acton_frame::{Headers, IpVersion, Protocol};
 
 use crate::vnet::{Checksum, GsoKind, Offloads};
 
@@ -26,9 +26,6 @@ impl Layout {
     #[inline]
     pub(super) fn of(headers: &Headers) -> Option<Self> {
         let (ip, transport) = (headers.ip()?, headers.transport()?);
-        if ip.fragment != Fragment::Whole {
-            return None;
-        }
         Some(Self {
             version: ip.version,
             protocol: transport.protocol,

@@ -87,22 +87,18 @@ pub struct Segments<'f> {
     size: usize,
     index: usize,
     count: usize,
-    work: Work,
+    /// `None` where the frame goes as it came.
+    work: Option<Work>,
     checksum: Checksum,
 }
 
 /// What is to be done to the headers of each frame.
 #[derive(Debug, Clone, Copy)]
 enum Work {
-    Nothing,
     /// Write this checksum at the end of the head.
     Complete([u8; 2]),
     /// `base` is the partial checksum without a length.
-    Cut {
-        layout: Layout,
-        fill: Fill,
-        base: Sum,
-    },
+    Cut { layout: Layout, fill: Fill, base: Sum },
 }
 
 impl<'f> Segments<'f> {
@@ -148,15 +144,15 @@ impl<'f> Segments<'f> {
                 if fill == Fill::Partial
                     && super::partial_checksum_parsed(headers) == Some(header.checksum)
                 {
-                    return Ok(Self::whole(&[], frame, Work::Nothing, header.checksum));
+                    return Ok(Self::whole(&[], frame, None, header.checksum));
                 }
                 Self::completed(usize::from(start), usize::from(offset), frame)
             }
-            (None, checksum) => Ok(Self::whole(&[], frame, Work::Nothing, checksum)),
+            (None, checksum) => Ok(Self::whole(&[], frame, None, checksum)),
         }
     }
 
-    fn whole(headers: &'f [u8], payload: &'f [u8], work: Work, checksum: Checksum) -> Self {
+    fn whole(headers: &'f [u8], payload: &'f [u8], work: Option<Work>, checksum: Checksum) -> Self {
         Self { headers, payload, size: payload.len(), index: 0, count: 1, work, checksum }
     }
 
@@ -167,7 +163,7 @@ impl<'f> Segments<'f> {
             return Err(Malformed::LongHead(head));
         }
         let checksum = not_zero(Sum::of(&frame[start..]).checksum());
-        Ok(Self::whole(headers, payload, Work::Complete(checksum), Checksum::Valid))
+        Ok(Self::whole(headers, payload, Some(Work::Complete(checksum)), Checksum::Valid))
     }
 
     fn cut(
@@ -198,7 +194,7 @@ impl<'f> Segments<'f> {
             Fill::Full => Checksum::Valid,
             Fill::Partial => layout.partial(),
         };
-        let work = Work::Cut { layout, fill, base };
+        let work = Some(Work::Cut { layout, fill, base });
         let count = payload.len().div_ceil(size).max(1);
         Ok(Self { headers, payload, size, index: 0, count, work, checksum })
     }
@@ -229,11 +225,14 @@ impl<'f> Segments<'f> {
         if self.is_empty() {
             return None;
         }
+        let Some(work) = &self.work else {
+            self.index = self.count;
+            return Some(Segment { head: &[], payload: self.payload });
+        };
         let (payload, rest) = self.payload.split_at(self.size.min(self.payload.len()));
         let head = &mut head[..self.headers.len()];
         head.copy_from_slice(self.headers);
-        match &self.work {
-            Work::Nothing => {}
+        match work {
             Work::Complete(checksum) => {
                 let at = head.len() - checksum.len();
                 head[at..].copy_from_slice(checksum);
