@@ -494,6 +494,15 @@ impl Client {
         }
     }
 
+    /// The client's network changed in a way that does not show: something that was sent meanwhile may
+    /// have gone another way, so that the server looks for the client there. It is told where the
+    /// client is.
+    pub fn handle_network_news(&mut self, now: Duration, since: Duration) {
+        if self.keys().is_some_and(|keys| keys.link().last_sent() >= since) {
+            self.send_keepalive(now);
+        }
+    }
+
     /// The link that leads to the server carries datagrams of `pmtu` bytes now. A HELLO under way
     /// is made anew to say so; with a session the server hears it by a rekey.
     pub fn set_pmtu(&mut self, now: Duration, wall: u64, pmtu: u16) {

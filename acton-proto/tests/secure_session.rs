@@ -267,6 +267,20 @@ fn a_notice_that_is_lost_costs_no_session() {
 }
 
 #[test]
+fn a_way_that_was_another_for_a_moment_is_told_if_something_went_by_it() {
+    let mut rig = Rig::connected();
+    rig.run(SECOND * 60);
+    let client = &mut rig.stations[0].client;
+    let (now, sent) = (rig.now, client.keys().unwrap().link().last_sent());
+    let mut said = |since| {
+        client.handle_network_news(now, since);
+        client.poll_transmit(1, &mut Vec::new()).is_some()
+    };
+    assert!(!said(sent + Duration::from_nanos(1)), "nothing went out since");
+    assert!(said(sent));
+}
+
+#[test]
 fn a_size_that_the_system_refuses_is_not_used_again() {
     let mut rig = Rig::connected();
     rig.run(SECOND);

@@ -15,7 +15,7 @@ use crate::Error;
 use crate::observe::counters::{Counter, Counters};
 use crate::observe::event::{Beginning, EndReason, EventKind};
 use crate::observe::status::{SessionStatus, State};
-use crate::run::control::Controller;
+use crate::run::control::{Controller, SERVER_SLACK};
 use crate::run::launch::earliest;
 use crate::sessions::port::slot;
 use crate::sessions::roster::{Opening, Roster};
@@ -114,6 +114,7 @@ impl ServerControl {
 
 impl Controller for ServerControl {
     type News = News;
+    const SLACK: Duration = SERVER_SLACK;
 
     fn due(&self) -> Option<Duration> {
         Some(earliest(self.roster.due(), self.machine.poll_timeout()))

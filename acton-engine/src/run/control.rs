@@ -14,9 +14,8 @@ use crate::settings::{Applied, Settings};
 /// Messages that wait for the control thread at most. A flood of control words past that is
 /// dropped by the worker and counted, so that it cannot hold up frames.
 pub(crate) const INBOX_LEN: usize = 1_024;
-/// How late what is due may be: a server's timers come by the thousand, and being woken costs more
-/// than most of what they do.
-const SLACK: Duration = Duration::from_millis(20);
+/// How late a server's timers may be.
+pub(crate) const SERVER_SLACK: Duration = Duration::from_millis(20);
 /// Messages that are dealt with before what they led to is settled.
 const MESSAGES_A_TURN: usize = 32;
 
@@ -48,6 +47,10 @@ pub(crate) enum Order {
 pub(crate) trait Controller {
     /// What workers pass to it.
     type News: Send + 'static;
+
+    /// How late [`advance`](Self::advance) may be: where timers come by the thousand, being woken costs
+    /// more than most of what they do.
+    const SLACK: Duration = Duration::ZERO;
 
     /// When [`advance`](Self::advance) has something to do.
     fn due(&self) -> Option<Duration>;
@@ -88,7 +91,7 @@ pub(crate) fn run<C: Controller>(
     let mut advanced = clock::now();
     control.advance(advanced);
     let ended = loop {
-        let message = next_message(inbox, control.due().map(|due| due.max(advanced + SLACK)));
+        let message = next_message(inbox, control.due().map(|due| due.max(advanced + C::SLACK)));
         let more = (1..MESSAGES_A_TURN).map_while(|_| inbox.try_recv().ok());
         let now = clock::now();
         let mut ended = None;

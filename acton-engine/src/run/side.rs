@@ -25,6 +25,9 @@ pub(crate) trait Side {
         tap: &mut impl TapSink<'f>,
     );
 
+    /// Sends what the datagrams of a batch are to be answered with.
+    fn answer(&mut self, _out: &mut Output<'_>) {}
+
     /// Hears, once in a while, that the network could not deliver what was sent earlier.
     fn network_error(&mut self, error: &io::Error);
 

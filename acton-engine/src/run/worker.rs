@@ -78,6 +78,9 @@ impl<S: Side> Worker<S> {
             }
             if ready.udp {
                 self.deliver(&mut received, now, &mut coalescer)?;
+                let mut out = Output::new(&self.socket, &mut buffer);
+                self.side.answer(&mut out);
+                self.counters.add_sent(out.counts());
             }
         }
     }

@@ -14,11 +14,18 @@ use crate::observe::tally::Tally;
 use crate::run::side::Arrival;
 use crate::run::tap_writer::TapSink;
 
+const DATA: u8 = 0x14;
+const CONTROL: u8 = 0x15;
+const BUNDLE: u8 = 0x16;
+
 /// Whether a datagram claims to carry frames: workers open those themselves.
 pub(super) fn has_frames(datagram: &[u8]) -> bool {
-    const DATA: u8 = 0x14;
-    const BUNDLE: u8 = 0x16;
     datagram.len() > HEADER_LEN && matches!(datagram[0], DATA | BUNDLE)
+}
+
+/// Whether a datagram claims to be sealed.
+pub(super) fn is_sealed(datagram: &[u8]) -> bool {
+    datagram.len() > HEADER_LEN && matches!(datagram[0], DATA | CONTROL | BUNDLE)
 }
 
 /// What is known of the checksum of a frame that was sealed by the peer.

@@ -115,6 +115,7 @@ pub(crate) fn start(
         server_key,
         settings,
         route,
+        looked: clock::now(),
         max_pmtu,
         _watch: watch,
         dial,

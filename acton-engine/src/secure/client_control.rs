@@ -38,6 +38,8 @@ pub(super) struct ClientControl {
     pub(super) dial: Dial<News>,
     /// How datagrams go to the server now, where that is known.
     pub(super) route: Option<Route>,
+    /// When that was last looked at.
+    pub(super) looked: Duration,
     /// The longest datagram that there is a use for, in bytes: the largest frame's.
     pub(super) max_pmtu: u16,
     pub(super) _watch: Option<NetworkWatch>,
@@ -88,17 +90,21 @@ impl ClientControl {
 
     /// This host's network is another: the server must hear from where to reach this client.
     fn network_changed(&mut self, now: Duration) {
-        let known = self.dial.peer_address().is_some();
+        let (known, looked) = (self.dial.peer_address().is_some(), self.looked);
         if !known || self.follow_route(now) {
             if self.machine.keys().is_some() {
                 self.events.tell(now, EventKind::WayChanged { server: self.dial.text() });
             }
             self.machine.handle_network_change(now);
+        } else {
+            // It may have been another for a moment.
+            self.machine.handle_network_news(now, looked);
         }
     }
 
     /// Looks how datagrams go to the server now; whether by another way than before.
     fn follow_route(&mut self, now: Duration) -> bool {
+        self.looked = now;
         let route = self.dial.peer_address().and_then(route_to);
         if route == self.route {
             return false;

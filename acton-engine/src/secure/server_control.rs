@@ -23,7 +23,7 @@ use crate::observe::counters::{Counter, Counters};
 use crate::observe::event::{Beginning, EndReason, EventKind, RefusalReason};
 use crate::observe::status::{PastSession, SessionStatus};
 use crate::run::clock::{self, wall};
-use crate::run::control::Controller;
+use crate::run::control::{Controller, SERVER_SLACK};
 use crate::run::launch::earliest;
 use crate::run::tap::TapHandle;
 use crate::run::worker::NEWS_INTERVAL;
@@ -334,6 +334,7 @@ impl ServerControl {
 
 impl Controller for ServerControl {
     type News = News;
+    const SLACK: Duration = SERVER_SLACK;
 
     fn due(&self) -> Option<Duration> {
         let own = self.roster.due().min(self.gate.due());
@@ -347,6 +348,9 @@ impl Controller for ServerControl {
                     self.strangers.done();
                 }
                 self.take_datagram(now, path, bytes);
+            }
+            News::Control { notice, counter, message } => {
+                self.machine.handle_opened_control(now, &notice, counter, &message);
             }
             News::Opened(notice) => self.machine.handle_notice(now, &notice),
             News::PathHint { to, size } => {

@@ -10,9 +10,10 @@ use acton_bridge::Bridge;
 use acton_frame::Headers;
 use acton_proto::server::{Notice, Path};
 use acton_proto::session::{Content, Keys, Received};
-use acton_proto::wire::{Datagram, Header};
+use acton_proto::wire::{Datagram, Header, Kind, Version};
+use acton_udp::Destination;
 
-use super::arrival::{Drops, count_bundle, deliver, has_frames, pass_mark};
+use super::arrival::{Drops, count_bundle, deliver, is_sealed, pass_mark};
 use super::sealed::{Sealed, clamp};
 use super::server::{SecureDirectory, SecureSession, Secured, specified};
 use super::strangers::Strangers;
@@ -34,6 +35,9 @@ pub(super) enum News {
     Datagram { path: Path, stranger: bool, bytes: Vec<u8> },
     /// News of a datagram that was opened.
     Opened(Notice),
+    /// A control message that was opened, in the datagram of this counter, and has no answer that a
+    /// worker could give.
+    Control { notice: Notice, counter: u64, message: Vec<u8> },
     /// The system refused a datagram of this size.
     TooLarge { leaf: LeafId, size: usize },
     /// A router says how large datagrams to there may be.
@@ -53,6 +57,8 @@ pub(super) struct ServerSide {
     /// Where a session's newest datagram came from: while the control thread finds out, once in a
     /// while is enough.
     noticed: ChangeThrottle<(u32, Path)>,
+    /// What the datagrams of this batch are to be answered with.
+    answers: Vec<(Arc<Destination>, Vec<u8>)>,
     counters: Arc<Counters>,
     outbox: Outbox<News>,
     thread: usize,
@@ -84,6 +90,7 @@ impl ServerSide {
             runs: Vec::new(),
             strangers,
             noticed: ChangeThrottle::new(NEWS_INTERVAL),
+            answers: Vec::new(),
             counters,
             outbox,
             thread,
@@ -144,13 +151,19 @@ impl Side for ServerSide {
         now: Duration,
         tap: &mut impl TapSink<'f>,
     ) {
-        let Self { directory, index, last, router, strangers, noticed, counters, outbox, .. } =
-            self;
+        let Self { directory, index, last, router, strangers, noticed, .. } = self;
+        let (counters, outbox) = (&self.counters, &self.outbox);
         let local = arrival.to.and_then(|to| specified(to.ip()));
         let path = Path { remote: arrival.from, local };
-        let header = has_frames(datagram).then(|| Header::parse(datagram).ok()).flatten();
-        let known = header
-            .and_then(|header| Some((header, sender(last, index, directory, header.receiver_id)?)));
+        let header = is_sealed(datagram).then(|| Header::parse(datagram).ok()).flatten();
+        let known = header.and_then(|header| {
+            let sender = sender(last, index, directory, header.receiver_id)?;
+            // A sign of life from where the session is wakes no other thread.
+            let mode = &sender.session.mode;
+            let opens = header.kind != Kind::Control
+                || Arc::ptr_eq(&sender.keys, &mode.seal) && mode.path == path;
+            opens.then_some((header, sender))
+        });
         let Some((header, Sender { session, keys, .. })) = known else {
             let stranger = match Datagram::parse(datagram) {
                 Ok(Datagram::Hello(_)) => true,
@@ -168,13 +181,9 @@ impl Side for ServerSide {
             Err(error) => return drops.add_unopened(error),
         };
         let moved = newest && session.mode.path != path;
+        let notice = Notice { local_id: header.receiver_id, from: path, bytes, newest };
         if first || moved && noticed.admits((header.receiver_id, path), now) {
-            outbox.post(News::Opened(Notice {
-                local_id: header.receiver_id,
-                from: path,
-                bytes,
-                newest,
-            }));
+            outbox.post(News::Opened(notice));
         }
         match content {
             Content::Frames(frames) => {
@@ -193,8 +202,26 @@ impl Side for ServerSide {
                 tally.add_in(passed, bytes);
             }
             Content::Piece => counters.add(Counter::Pieces, 1),
-            Content::Bad | Content::Control(_) => drops.add(Counter::BadFrame, 1),
+            Content::Control(message) => {
+                match keys.answer(now, header.counter, message, bytes, Some(Version::THIS)) {
+                    Some(answer) => self.answers.push((Arc::clone(&session.to), answer)),
+                    None => {
+                        let (counter, message) = (header.counter, message.to_vec());
+                        outbox.post(News::Control { notice, counter, message });
+                    }
+                }
+            }
+            Content::Bad => drops.add(Counter::BadFrame, 1),
         }
+    }
+
+    fn answer(&mut self, out: &mut Output<'_>) {
+        let mut batch = out.batch();
+        for (to, answer) in &self.answers {
+            batch.push_parts(to, [answer.as_slice()]);
+        }
+        batch.finish();
+        self.answers.clear();
     }
 
     fn network_error(&mut self, error: &io::Error) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::limit::Bucket;
 use super::{Admission, Path};
-use crate::session::{Beyond, Heard, Keys, LinkStatistics, Live, overdue_after};
+use crate::session::{Beyond, Keys, LinkStatistics, Live, overdue_after};
 use crate::wire::{ECHO_LEN, Key, WELCOME_LEN};
 
 /// Seconds of silence after which a client is forgotten that says KEEPALIVE every `keepalive`.
@@ -69,7 +69,7 @@ impl Established {
         let beyond = Beyond {
             quiet_at: self.live.link().last_received() + overdue_after(keepalive),
             lost_at: self.dead_at(),
-            rtt: self.live.heard().and_then(Heard::rtt),
+            rtt: self.live.heard().and_then(|heard| heard.rtt()),
             roams: self.roams,
             peer_instance: self.instance,
         };

@@ -52,14 +52,7 @@ impl Server {
                 return session.map(|_| (SessionId(slot), frames));
             }
             Content::Control(message) => {
-                match Control::parse(message) {
-                    Ok(message) => {
-                        let counter = header.counter;
-                        self.handle_control(now, slot, &keys, counter, &notice, message);
-                    }
-                    Err(_) => self.stats.malformed += 1,
-                }
-                self.reschedule(now, slot);
+                self.take_control(now, slot, &keys, header.counter, &notice, message);
             }
             Content::Bad => self.stats.malformed += 1,
             Content::Piece => {}
@@ -73,6 +66,39 @@ impl Server {
             let slot = *slot;
             self.handle_opened(now, slot, notice);
         }
+    }
+
+    /// A control message that another thread opened, in the datagram of this counter, and could not
+    /// answer by itself ([`Keys::answer`]).
+    pub fn handle_opened_control(
+        &mut self,
+        now: Duration,
+        notice: &Notice,
+        counter: u64,
+        message: &[u8],
+    ) {
+        let Some(Id::Peer(slot)) = self.ids.get(&notice.local_id) else { return };
+        let slot = *slot;
+        let keys = self.peer(slot).and_then(|peer| peer.keys(notice.local_id));
+        let Some(keys) = keys.map(Arc::clone) else { return };
+        self.handle_opened(now, slot, notice);
+        self.take_control(now, slot, &keys, counter, notice, message);
+    }
+
+    fn take_control(
+        &mut self,
+        now: Duration,
+        slot: u32,
+        keys: &Arc<Keys>,
+        counter: u64,
+        notice: &Notice,
+        message: &[u8],
+    ) {
+        match Control::parse(message) {
+            Ok(message) => self.handle_control(now, slot, keys, counter, notice, message),
+            Err(_) => self.stats.malformed += 1,
+        }
+        self.reschedule(now, slot);
     }
 
     /// An authentic datagram: keys may be confirmed by it, and the client may have moved.

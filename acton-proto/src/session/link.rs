@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::Ledger;
 use super::fragment::Reassembler;
 use super::path_mtu::BASE_PMTU;
 
@@ -19,6 +20,7 @@ pub struct Link {
     path_mtu: AtomicU16,
     large_sent: AtomicBool,
     reassembler: Mutex<Reassembler>,
+    ledger: Mutex<Ledger>,
 }
 
 impl std::fmt::Debug for Link {
@@ -46,6 +48,7 @@ impl Link {
             path_mtu: AtomicU16::new(BASE_PMTU),
             large_sent: AtomicBool::new(false),
             reassembler: Mutex::new(Reassembler::new()),
+            ledger: Mutex::default(),
         }
     }
 
@@ -113,6 +116,10 @@ impl Link {
         if self.waiting_since.load(Relaxed) != 0 {
             self.waiting_since.store(0, Relaxed);
         }
+    }
+
+    pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn reassembler(&self) -> MutexGuard<'_, Reassembler> {

@@ -21,15 +21,13 @@ pub(crate) struct Live {
     /// When the session began.
     since: Duration,
     rekeys: u64,
-    /// What arrived under keys that were dropped.
-    dropped: Delivery,
-    heard: Option<Heard>,
 }
 
 impl Live {
     pub(crate) fn new(now: Duration, keys: Arc<Keys>, max_pmtu: u16) -> Self {
         let path_mtu = PathMtu::new(now, max_pmtu);
         keys.link().set_path_mtu(path_mtu.current());
+        keys.link().ledger().add(&keys);
         Self {
             current: keys,
             previous: None,
@@ -38,8 +36,6 @@ impl Live {
             max_pmtu,
             since: now,
             rekeys: 0,
-            dropped: Delivery::default(),
-            heard: None,
         }
     }
 
@@ -50,6 +46,7 @@ impl Live {
     /// Seals with `keys` from now on. Returns keys that were dropped by that.
     pub(crate) fn replace(&mut self, keys: Arc<Keys>) -> Option<Arc<Keys>> {
         self.rekeys += 1;
+        self.link().ledger().add(&keys);
         let old = std::mem::replace(&mut self.current, keys);
         // The peer may still seal with the last keys that it confirmed, until it has the new ones.
         let dropped = if !old.is_confirmed() && self.previous.is_some() {
@@ -58,7 +55,7 @@ impl Live {
             self.previous_until = None;
             self.previous.replace(old)
         };
-        dropped.inspect(|keys| self.dropped = self.dropped.plus(keys.delivery()))
+        dropped.inspect(|keys| self.link().ledger().close(keys))
     }
 
     /// The keys that open datagrams with this id.
@@ -78,7 +75,7 @@ impl Live {
         }
         self.previous_until.take_if(|until| now >= *until)?;
         let dropped = self.previous.take();
-        dropped.inspect(|keys| self.dropped = self.dropped.plus(keys.delivery()))
+        dropped.inspect(|keys| self.link().ledger().close(keys))
     }
 
     /// When the session began.
@@ -93,9 +90,7 @@ impl Live {
 
     /// What arrived in this session, under whatever keys.
     pub(crate) fn delivery(&self) -> Delivery {
-        let keys = [Some(&self.current), self.previous.as_ref()];
-        let keys = keys.into_iter().flatten().map(|keys| keys.delivery());
-        keys.fold(self.dropped, Delivery::plus)
+        self.link().ledger().delivery()
     }
 
     /// What to tell the other end.
@@ -107,17 +102,14 @@ impl Live {
     /// The other end's report, in the datagram of this counter under `keys`. One that another has
     /// overtaken says nothing.
     pub(crate) fn hear(&mut self, now: Duration, keys: &Arc<Keys>, counter: u64, report: Report) {
-        let place = (keys.setup().local_id, counter);
-        if Arc::ptr_eq(keys, &self.current)
-            && self.heard.as_ref().is_none_or(|heard| heard.is_before(place))
-        {
-            self.heard = Some(Heard::after(self.heard, now, place, report));
+        if Arc::ptr_eq(keys, &self.current) {
+            self.link().ledger().hear(now, (keys.setup().local_id, counter), report);
         }
     }
 
     /// What the other end reported.
-    pub(crate) const fn heard(&self) -> Option<&Heard> {
-        self.heard.as_ref()
+    pub(crate) fn heard(&self) -> Option<Heard> {
+        self.link().ledger().heard()
     }
 
     /// When something here is due; what depends on other threads is looked at by the caller's own

@@ -26,11 +26,13 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod answer;
 mod bundle;
 mod fragment;
 mod frame;
 mod key_log;
 mod keys;
+mod ledger;
 mod link;
 mod live;
 mod outbox;
@@ -45,6 +47,7 @@ pub use fragment::REASSEMBLY_SLOTS;
 pub use frame::{Content, Frame, Frames, Received};
 pub use key_log::{KeyLog, KeyLogEntry};
 pub use keys::{Keys, OpenError, Opened, Reservation, SealError, Setup};
+pub(crate) use ledger::Ledger;
 pub use link::Link;
 pub(crate) use live::Live;
 pub(crate) use outbox::Outbox;

@@ -152,7 +152,7 @@ impl LinkStatistics {
             last_sent: link.last_sent(),
             rtt: beyond.rtt,
             from_peer: live.delivery(),
-            to_peer: heard.map(Heard::delivery),
+            to_peer: heard.map(|heard| heard.delivery()),
             path_mtu: link.path_mtu(),
             peer_path_mtu: heard.and_then(|heard| heard.report.path_mtu),
             peer_version: heard.and_then(|heard| heard.report.version),
