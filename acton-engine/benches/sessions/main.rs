@@ -1,0 +1,134 @@
+//! What sessions cost a server: processor time of a join, a rekey and a leave, memory, and the
+//! processor's share while all are idle, for growing numbers of sessions.
+//!
+//! ```text
+//! cargo bench -p acton-engine --bench sessions
+//! cargo bench -p acton-engine --bench sessions -- --clients 100,10000 --quick
+//! ```
+//!
+//! For each number of clients there is a fresh server, alone in a process ([`process`], [`server`])
+//! so that its processor time and memory are its own. The clients ([`crowd`]) are state machines of
+//! `acton-proto` in this process, without TAPs, each with a UDP socket and a loopback address of its
+//! own. [`phases`] tells what is measured in which order; [`report`] prints it.
+//!
+//! Needs root, or user namespaces and a `/dev/net/tun` that is open to all.
+#![forbid(unsafe_code)]
+
+mod crowd;
+mod phases;
+mod process;
+mod report;
+mod server;
+
+use std::error::Error;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use acton_netns::Namespace;
+use clap::Parser;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+type Failure = Box<dyn Error + Send + Sync>;
+type Result<T> = std::result::Result<T, Failure>;
+
+/// Open files besides the clients' sockets.
+const OTHER_FILES: u64 = 100;
+
+/// What sessions cost a server: processor time, memory, the idle processor
+#[derive(Debug, Parser)]
+#[command(name = "sessions", max_term_width = 100)]
+struct Arguments {
+    /// Numbers of clients, each measured with a server of its own
+    #[arg(long, value_delimiter = ',', default_value = "100,1000,10000",
+          value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    clients: Vec<u32>,
+
+    /// Joins, leaves and rekeys a second; at 200 a server starts to ask for cookies
+    #[arg(long, default_value_t = 150, value_parser = clap::value_parser!(u32).range(1..200))]
+    pace: u32,
+
+    /// Fewer rounds, and the rekeys of an idle server reckoned from what one costs: less exact
+    #[arg(long)]
+    quick: bool,
+
+    /// Writes the figures as JSON to this file, as seen from the workspace
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+
+    /// What cargo bench adds, and cargo test does not
+    #[arg(long, hide = true)]
+    bench: bool,
+
+    /// Instead: the server
+    #[arg(long, hide = true, value_name = "ADDRESS")]
+    serve: Option<SocketAddr>,
+
+    /// Sessions that the server may have
+    #[arg(long, hide = true, default_value_t = 0)]
+    max_sessions: usize,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let outcome = match arguments.serve {
+        Some(address) => server::run(address, arguments.max_sessions),
+        None if arguments.bench => measure(&arguments),
+        None => {
+            // cargo test --all-targets builds benchmarks and runs them too.
+            println!("not run: cargo bench -p acton-engine --bench sessions");
+            Ok(())
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure(arguments: &Arguments) -> Result<()> {
+    let mut sizes: Vec<_> = arguments.clients.iter().map(|&clients| clients as usize).collect();
+    sizes.sort_unstable();
+    sizes.dedup();
+    let most = sizes.last().copied().unwrap_or_default();
+    allow_open_files((most + phases::GUESTS) as u64 + OTHER_FILES)?;
+    enter_namespace()?;
+    let mut figures = Vec::new();
+    for clients in sizes {
+        figures.push(phases::measure(clients, f64::from(arguments.pace), arguments.quick)?);
+    }
+    print!("{}", report::text(&figures));
+    if let Some(file) = &arguments.json {
+        // cargo runs a benchmark in its package's folder.
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file);
+        let text = report::json(&figures);
+        fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Raises this process's limit of open files to at least `needed`.
+fn allow_open_files(needed: u64) -> Result<()> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, soft.max(needed), hard.max(needed))
+        .map_err(|errno| format!("{needed} open files are needed, see ulimit -Hn: {errno}").into())
+}
+
+/// Moves this process, and the servers that it starts, into a network of their own.
+fn enter_namespace() -> Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        // While this process has one thread, as the kernel demands.
+        acton_netns::enter_user_namespace()?;
+    }
+    Namespace::new()?.enter()?;
+    // The kernel looks for routers on a TAP that has IPv6, and each such frame goes to all clients.
+    let ipv6 = Path::new("/proc/sys/net/ipv6/conf/default/disable_ipv6");
+    if ipv6.exists() {
+        fs::write(ipv6, "1").map_err(|error| format!("{}: {error}", ipv6.display()))?;
+    }
+    Ok(())
+}

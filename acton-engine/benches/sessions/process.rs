@@ -1,0 +1,127 @@
+//! The process of the server: what it says of its sessions, and what the kernel says of it.
+
+use std::env;
+use std::fs;
+use std::io::{BufRead, BufReader, Lines, Write};
+use std::net::SocketAddr;
+use std::ops::{Add, Mul, Sub};
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use crate::{Result, server};
+
+/// Processor time of the server's threads in seconds.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Processor {
+    /// Of the control thread.
+    pub(crate) control: f64,
+    /// Of all others.
+    pub(crate) workers: f64,
+}
+
+impl Processor {
+    pub(crate) fn total(self) -> f64 {
+        self.control + self.workers
+    }
+}
+
+impl Add for Processor {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { control: self.control + other.control, workers: self.workers + other.workers }
+    }
+}
+
+impl Sub for Processor {
+    type Output = Self;
+
+    fn sub(self, other: Self) -> Self {
+        self + other * -1.0
+    }
+}
+
+impl Mul<f64> for Processor {
+    type Output = Self;
+
+    fn mul(self, factor: f64) -> Self {
+        Self { control: self.control * factor, workers: self.workers * factor }
+    }
+}
+
+/// A server in a process of its own, which ends with this value.
+#[derive(Debug)]
+pub(crate) struct ServerProcess {
+    child: Child,
+    answers: Lines<BufReader<ChildStdout>>,
+}
+
+impl ServerProcess {
+    /// Starts a server in the namespace of the calling thread, and waits until it listens.
+    pub(crate) fn start(address: SocketAddr, max_sessions: usize) -> Result<Self> {
+        let mut child = Command::new(env::current_exe()?)
+            .args(["--serve", &address.to_string()])
+            .args(["--max-sessions", &max_sessions.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let stdout = child.stdout.take().ok_or("the server has no standard output")?;
+        let mut process = Self { child, answers: BufReader::new(stdout).lines() };
+        let word = process.answer()?;
+        if word == server::READY { Ok(process) } else { Err(word.into()) }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sessions that are open, as the server has it.
+    pub(crate) fn sessions(&mut self) -> Result<usize> {
+        let stdin = self.child.stdin.as_mut().ok_or("the server has no standard input")?;
+        stdin.write_all(b"sessions\n")?;
+        Ok(self.answer()?.parse()?)
+    }
+
+    fn answer(&mut self) -> Result<String> {
+        Ok(self.answers.next().ok_or("the server has ended: see above")??)
+    }
+
+    /// Processor time so far of its threads but the first, which only answers
+    /// [`sessions`](Self::sessions). The kernel counts it in nanoseconds, and with it the
+    /// delivery of a datagram to a loopback address, which it does in the sender's time.
+    pub(crate) fn processor(&self) -> Result<Processor> {
+        let mut spent = Processor::default();
+        for entry in fs::read_dir(format!("/proc/{}/task", self.id()))? {
+            let task = entry?.path();
+            if task.file_name().is_some_and(|name| *name == *self.id().to_string()) {
+                continue;
+            }
+            // Time on a processor, time in its queue, turns: sched-stats.rst of the kernel.
+            let statistics = fs::read_to_string(task.join("schedstat"))?;
+            let nanoseconds = statistics.split(' ').next().unwrap_or_default().parse::<u64>()?;
+            let name = fs::read_to_string(task.join("comm"))?;
+            let control = name.contains("control");
+            let part = if control { &mut spent.control } else { &mut spent.workers };
+            *part += nanoseconds as f64 / 1e9;
+        }
+        Ok(spent)
+    }
+
+    /// Resident memory in bytes.
+    pub(crate) fn resident(&self) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id()))?;
+        let value = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = value.and_then(|value| value.trim().strip_suffix(" kB"));
+        let kib: u64 = kib.ok_or("/proc/PID/status: unexpected content")?.parse()?;
+        Ok(kib * 1024)
+    }
+}
+
+impl Drop for ServerProcess {
+    fn drop(&mut self) {
+        // Its standard input ends, and with that the server.
+        drop(self.child.stdin.take());
+        if let Err(error) = self.child.wait() {
+            eprintln!("the server's process: {error}");
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! The server under measurement, which this program is when started with `--serve`: all that the
+//! benchmark uses of the engine.
+
+use std::io;
+use std::net::SocketAddr;
+
+use acton_engine::{Server, ServerKeys, TapSettings};
+use acton_proto::handshake::Secret;
+
+use crate::Result;
+
+/// Everybody knows these keys: nobody but this benchmark reaches the server.
+pub(crate) const PRIVATE_KEY: Secret = Secret::new([1; 32]);
+pub(crate) const NETWORK_KEY: Secret = Secret::new([2; 32]);
+
+/// What it says once it listens.
+pub(crate) const READY: &str = "ready";
+
+/// Serves until standard input ends. Each line there is a question: how many sessions are open?
+pub(crate) fn run(address: SocketAddr, max_sessions: usize) -> Result<()> {
+    let keys = ServerKeys { private_key: PRIVATE_KEY, network_key: Some(NETWORK_KEY) };
+    let running = Server::builder()
+        .listen(address)
+        .keys(keys)
+        .tap(TapSettings::new("acton%d"))
+        .max_sessions(max_sessions)
+        .start()?;
+    println!("{READY}");
+    for question in io::stdin().lines() {
+        question?;
+        println!("{}", running.sessions().len());
+    }
+    Ok(())
+}
