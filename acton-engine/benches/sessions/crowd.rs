@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
-use std::ops::Range;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use acton_proto::client::{Client, ClientConfig, ClientEvent, DownReason};
@@ -92,7 +91,7 @@ impl Crowd {
     /// do.
     pub(crate) fn each(
         &mut self,
-        numbers: Range<usize>,
+        numbers: impl Iterator<Item = usize>,
         pace: f64,
         mut action: impl FnMut(&mut Self, usize) -> Result<()>,
     ) -> Result<()> {

@@ -49,7 +49,7 @@ struct Arguments {
     #[arg(long, default_value_t = 150, value_parser = clap::value_parser!(u32).range(1..200))]
     pace: u32,
 
-    /// Fewer rounds, and the rekeys of an idle server reckoned from what one costs: less exact
+    /// Does not wait for the rekeys of idle clients, but adds what they cost to the idle share
     #[arg(long)]
     quick: bool,
 

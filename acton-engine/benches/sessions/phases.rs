@@ -4,10 +4,10 @@
 //! 2. Beside them [`GUESTS`] come and go, in rounds: what a join and a leave cost at this size.
 //! 3. Nothing happens but keepalives and timers: the keys of all are younger than two minutes.
 //! 4. That goes on until each client has made new keys about once: with 3 the idle server.
-//! 5. Some make new keys at once, and the old ones are dropped: what a rekey costs.
+//! 5. Some make new keys at once, and the old ones are dropped: with 4 what a rekey costs.
 //!
-//! Of the processor time of 1, 2 and 5 the share of what 3 shows is subtracted, and of each the
-//! rekeys that came by themselves.
+//! From the processor time of each is subtracted what 3 shows for as long, and what the rekeys cost
+//! that came meanwhile.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::{Add, Range};
@@ -20,16 +20,15 @@ use crate::crowd::Crowd;
 use crate::process::{Processor, ServerProcess};
 
 /// Clients that come and go beside those that stay.
-pub(crate) const GUESTS: usize = 100;
+pub(crate) const GUESTS: usize = 300;
 
 const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 /// Clients that come and go before anything is measured: the first make the server touch its
 /// buffers.
 const FIRST_GUESTS: usize = 2;
-/// After a join: probes of the path's MTU and their answers.
-const JOINED: Duration = Duration::from_secs(1);
-/// After a leave: the server looks twice, at most a second apart, for MACs that came late.
-const LEFT: Duration = Duration::from_millis(2_200);
+const ROUNDS: usize = 3;
+/// After joins and leaves: probes of the path's MTU, and their answers.
+const SETTLE: Duration = Duration::from_millis(500);
 /// As long as a client's time between two keepalives, so that each says one.
 const CALM: Duration = Duration::from_secs(15);
 /// After a rekey: the server drops the old keys 10 s after it looked at the session, which it does
@@ -55,8 +54,10 @@ pub(crate) struct Figures {
     /// Share of a processor, 0 to 1, without and with rekeys.
     pub(crate) calm: Processor,
     pub(crate) idle: Processor,
-    /// Resident bytes a session: when all had joined, and at the end.
+    /// Resident bytes a session, when all had joined.
     pub(crate) memory: f64,
+    /// The same at the end, for as many as there were with the guests: memory that these left
+    /// behind is still there.
     pub(crate) memory_at_end: f64,
 }
 
@@ -79,12 +80,15 @@ pub(crate) fn measure(clients: usize, pace: f64, quick: bool) -> Result<Figures>
     bench.join(first.clone(), FIRST_GUESTS)?;
     bench.leave(first, 0)?;
     let empty = bench.server.resident()?;
+    // Few take their time too, or their keepalives would all come at once.
+    bench.pace = pace.min(clients as f64 / CALM.as_secs_f64());
     let joins = bench.window(|bench| bench.join(0..clients, clients))?;
+    bench.pace = pace;
     let full = bench.server.resident()?;
 
     say("guests come and go");
     let (mut guest_joins, mut guest_leaves) = (Vec::new(), Vec::new());
-    for _ in 0..if quick { 3 } else { 5 } {
+    for _ in 0..ROUNDS {
         guest_joins.push(bench.window(|bench| bench.join(clients..all, all))?);
         guest_leaves.push(bench.window(|bench| bench.leave(clients..all, clients))?);
     }
@@ -92,13 +96,13 @@ pub(crate) fn measure(clients: usize, pace: f64, quick: bool) -> Result<Figures>
     say("idle");
     let calm = bench.window(|bench| bench.crowd.run(CALM))?;
     let rest = if quick { Duration::ZERO } else { rekey_interval() - CALM };
-    let idle = calm + bench.window(|bench| bench.crowd.run(rest))?;
+    let rest = bench.window(|bench| bench.crowd.run(rest))?;
 
     say("making new keys");
     let burst = clients.min(MAX_BURST);
-    let mut rekeys = Window::default();
+    let mut rekeys = rest;
     for _ in 0..MIN_REKEYS.div_ceil(burst) {
-        rekeys = rekeys + bench.window(|bench| bench.rekey(0..burst))?;
+        rekeys = rekeys + bench.window(|bench| bench.rekey(burst, clients))?;
     }
     let end = bench.server.resident()?;
     bench.expect(clients)?;
@@ -110,8 +114,9 @@ pub(crate) fn measure(clients: usize, pace: f64, quick: bool) -> Result<Figures>
         costs.sort_by(|a, b| a.total().total_cmp(&b.total()));
         costs[costs.len() / 2]
     };
+    let idle = calm + rest;
     let expected = clients as f64 * idle.seconds / rekey_interval().as_secs_f64();
-    let memory = |resident: u64| (resident as f64 - empty as f64) / clients as f64;
+    let memory = |resident: u64, most: usize| (resident as f64 - empty as f64) / most as f64;
     Ok(Figures {
         clients,
         join: each(&guest_joins),
@@ -121,8 +126,8 @@ pub(crate) fn measure(clients: usize, pace: f64, quick: bool) -> Result<Figures>
         leave: each(&guest_leaves),
         calm: cost.second,
         idle: (idle.spent + cost.rekey * (expected - idle.rekeys)) * (1.0 / idle.seconds),
-        memory: memory(full),
-        memory_at_end: memory(end),
+        memory: memory(full, clients),
+        memory_at_end: memory(end, all),
     })
 }
 
@@ -139,18 +144,20 @@ impl Bench {
     fn join(&mut self, numbers: Range<usize>, then: usize) -> Result<()> {
         self.crowd.each(numbers, self.pace, Crowd::join)?;
         self.expect(then)?;
-        self.crowd.run(JOINED)
+        self.crowd.run(SETTLE)
     }
 
     /// Has these leave, so that so many are left.
     fn leave(&mut self, numbers: Range<usize>, then: usize) -> Result<()> {
         self.crowd.each(numbers, self.pace, Crowd::leave)?;
         self.expect(then)?;
-        self.crowd.run(LEFT)
+        self.crowd.run(SETTLE)
     }
 
-    fn rekey(&mut self, numbers: Range<usize>) -> Result<()> {
-        let (before, count) = (self.crowd.rekeys(), numbers.len());
+    /// Has `count` of `clients` make new keys, not neighbours, who would share cache lines.
+    fn rekey(&mut self, count: usize, clients: usize) -> Result<()> {
+        let before = self.crowd.rekeys();
+        let numbers = (0..count).map(|turn| turn * clients / count);
         self.crowd.each(numbers, self.pace, Crowd::rekey)?;
         self.crowd.run(REKEYED)?;
         let made = self.crowd.rekeys() - before;
