@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use acton_proto::client::{Client, ClientConfig, ClientEvent, DownReason};
 use acton_proto::handshake::{Secret, SystemRandom, public_key};
+use acton_proto::wire::Key;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
 use crate::{Result, server};
@@ -30,6 +31,7 @@ struct Member {
 #[derive(Debug)]
 pub(crate) struct Crowd {
     members: Vec<Member>,
+    server_key: Key,
     epoll: Epoll,
     timers: BTreeSet<(Duration, usize)>,
     start: Instant,
@@ -48,7 +50,14 @@ impl Crowd {
             epoll.add(&socket, EpollEvent::new(EpollFlags::EPOLLIN, number as u64))?;
             members.push(Member { socket, client: None, due: None });
         }
-        Ok(Self { members, epoll, timers: BTreeSet::new(), start: Instant::now(), rekeys: 0 })
+        Ok(Self {
+            members,
+            server_key: public_key(&server::PRIVATE_KEY),
+            epoll,
+            timers: BTreeSet::new(),
+            start: Instant::now(),
+            rekeys: 0,
+        })
     }
 
     /// How often a client got new keys for a session so far.
@@ -58,8 +67,7 @@ impl Crowd {
 
     /// Has a client without a session join.
     pub(crate) fn join(&mut self, number: usize) -> Result<()> {
-        let server_key = public_key(&server::PRIVATE_KEY);
-        let mut config = ClientConfig::new(private_key(number), server_key);
+        let mut config = ClientConfig::new(private_key(number), self.server_key);
         config.network_key = Some(server::NETWORK_KEY);
         let client = Client::new(config, Box::new(SystemRandom), self.now());
         self.members[number].client = Some(client);

@@ -9,7 +9,7 @@
 //! From the processor time of each is subtracted what 3 shows for as long, and what the rekeys cost
 //! that came meanwhile.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::{Add, Range};
 use std::time::{Duration, Instant};
 
@@ -22,10 +22,11 @@ use crate::process::{Processor, ServerProcess};
 /// Clients that come and go beside those that stay.
 pub(crate) const GUESTS: usize = 300;
 
-const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 /// Clients that come and go before anything is measured: the first make the server touch its
 /// buffers.
 const FIRST_GUESTS: usize = 2;
+/// Rounds of guests: with more, the first clients would make new keys meanwhile.
 const ROUNDS: usize = 3;
 /// After joins and leaves: probes of the path's MTU, and their answers.
 const SETTLE: Duration = Duration::from_millis(500);
