@@ -4,7 +4,8 @@
 //! 2. Beside them [`GUESTS`] come and go, in rounds: what a join and a leave cost at this size.
 //! 3. Nothing happens but keepalives and timers: the keys of all are younger than two minutes.
 //! 4. That goes on until each client has made new keys about once: with 3 the idle server.
-//! 5. Some make new keys at once, and the old ones are dropped: with 4 what a rekey costs.
+//! 5. Some make new keys at once, and the old ones are dropped: what a rekey costs, together with 4
+//!    where that had more of them.
 //!
 //! From the processor time of each is subtracted what 3 shows for as long, and what the rekeys cost
 //! that came meanwhile.
@@ -67,6 +68,11 @@ fn rekey_interval() -> Duration {
     REKEY_AFTER - REKEY_AFTER / 20
 }
 
+/// The age of a client's keys before which it makes no new ones: a tenth early at most.
+fn first_rekey() -> Duration {
+    REKEY_AFTER * 9 / 10
+}
+
 /// Measures a server of so many clients that do what they do `pace` times a second.
 pub(crate) fn measure(clients: usize, pace: f64, quick: bool) -> Result<Figures> {
     let all = clients + GUESTS;
@@ -83,6 +89,7 @@ pub(crate) fn measure(clients: usize, pace: f64, quick: bool) -> Result<Figures>
     let empty = bench.server.resident()?;
     // Few take their time too, or their keepalives would all come at once.
     bench.pace = pace.min(clients as f64 / CALM.as_secs_f64());
+    let start = Instant::now();
     let joins = bench.window(|bench| bench.join(0..clients, clients))?;
     bench.pace = pace;
     let full = bench.server.resident()?;
@@ -95,13 +102,16 @@ pub(crate) fn measure(clients: usize, pace: f64, quick: bool) -> Result<Figures>
     }
 
     say("idle");
-    let calm = bench.window(|bench| bench.crowd.run(CALM))?;
-    let rest = if quick { Duration::ZERO } else { rekey_interval() - CALM };
+    let left = first_rekey().saturating_sub(start.elapsed());
+    let time = CALM * (left.as_secs() / CALM.as_secs()).max(1) as u32;
+    let calm = bench.window(|bench| bench.crowd.run(time))?;
+    let rest = if quick { Duration::ZERO } else { rekey_interval().saturating_sub(time) };
     let rest = bench.window(|bench| bench.crowd.run(rest))?;
 
     say("making new keys");
     let burst = clients.min(MAX_BURST);
-    let mut rekeys = rest;
+    // Few that come by themselves are lost in the idle time between them.
+    let mut rekeys = if rest.rekeys > MAX_BURST as f64 { rest } else { Window::default() };
     for _ in 0..MIN_REKEYS.div_ceil(burst) {
         rekeys = rekeys + bench.window(|bench| bench.rekey(burst, clients))?;
     }
