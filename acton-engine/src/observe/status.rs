@@ -51,7 +51,7 @@ pub struct Status {
     /// What all threads have counted.
     pub totals: Totals,
     /// The number of the newest event when this was taken: to go on from with
-    /// [`Running::events`](crate::Running::events).
+    /// [`Handle::events`](crate::Handle::events).
     pub last_event: u64,
 }
 

@@ -109,8 +109,7 @@ impl Controller for ClientControl {
         self.settle(now);
     }
 
-    fn apply(&mut self, now: Duration, settings: Settings) -> Result<Applied, Error> {
-        let _ = now;
+    fn apply(&mut self, settings: Settings) -> Result<Applied, Error> {
         let Settings::Client(new) = settings else { return Err(Error::other_end()) };
         if new.mode != ClientMode::Plain {
             return Err(Error::other_mode());

@@ -15,7 +15,6 @@ use crate::run::clock;
 use crate::run::launch::Launch;
 use crate::run::tap::OpenTap;
 use crate::sessions::directory::Directory;
-use crate::sessions::housekeeping::Housekeeping;
 use crate::sessions::port::LeafId;
 use crate::sessions::roster::Roster;
 use crate::sessions::session::Session;
@@ -48,15 +47,8 @@ pub(crate) fn start(
     let interface = launch
         .workers(tap, |post| ServerSide::new(Arc::clone(&directory), Arc::clone(&bridge), post))?;
     let now = clock::now();
-    let housekeeping =
-        Housekeeping::new(Arc::clone(&bridge), launch.events(), launch.worker_counters(), now);
-    let roster = Roster::new(
-        directory,
-        Arc::clone(&bridge),
-        launch.events(),
-        housekeeping,
-        launch.threads(),
-    );
+    let roster =
+        Roster::new(directory, Arc::clone(&bridge), launch.events(), launch.worker_counters(), now);
     let mut machine = plain::Server::new(protocol(&settings), now);
     for &peer in &plain.peers {
         machine.add_static(peer);

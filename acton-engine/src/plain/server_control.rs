@@ -153,7 +153,7 @@ impl Controller for ServerControl {
         self.roster.keep_house(now);
     }
 
-    fn apply(&mut self, _now: Duration, settings: Settings) -> Result<Applied, Error> {
+    fn apply(&mut self, settings: Settings) -> Result<Applied, Error> {
         let Settings::Server(new) = settings else { return Err(Error::other_end()) };
         let ServerMode::Plain(mode) = &new.mode else { return Err(Error::other_mode()) };
         let mut applied = Applied::default();

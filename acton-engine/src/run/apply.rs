@@ -3,6 +3,7 @@
 use std::mem;
 
 use acton_tap::Interface;
+use ipnet::IpNet;
 
 use crate::Error;
 use crate::settings::{Applied, Common, ServerSettings};
@@ -54,14 +55,7 @@ impl Applied {
             self.note_restart(differs, name);
         }
         if old.tap.addresses != new.tap.addresses {
-            // One by one, so that what stays is never away.
-            for gone in old.tap.addresses.iter().filter(|net| !new.tap.addresses.contains(net)) {
-                interface.remove_address(gone.addr(), gone.prefix_len())?;
-            }
-            for come in new.tap.addresses.iter().filter(|net| !old.tap.addresses.contains(net)) {
-                interface.add_address(come.addr(), come.prefix_len())?;
-            }
-            old.tap.addresses.clone_from(&new.tap.addresses);
+            follow_addresses(&mut old.tap.addresses, &new.tap.addresses, interface)?;
             self.taken.push("common.tap.addresses");
         }
         if old.tap.bridge != new.tap.bridge {
@@ -80,4 +74,24 @@ impl Applied {
             self.needs_restart.push(name);
         }
     }
+}
+
+/// Gives the TAP other addresses, one by one: what stays is never away, and `old` is what the TAP has
+/// also where the system refuses one of them.
+fn follow_addresses(
+    old: &mut Vec<IpNet>,
+    new: &[IpNet],
+    interface: &Interface,
+) -> Result<(), Error> {
+    while let Some(index) = old.iter().position(|net| !new.contains(net)) {
+        interface.remove_address(old[index].addr(), old[index].prefix_len())?;
+        old.remove(index);
+    }
+    for net in new {
+        if !old.contains(net) {
+            interface.add_address(net.addr(), net.prefix_len())?;
+            old.push(*net);
+        }
+    }
+    Ok(())
 }

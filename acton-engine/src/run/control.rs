@@ -71,7 +71,7 @@ pub(crate) trait Controller {
     ///
     /// # Errors
     /// Where the settings are of another kind of tunnel, or the system refuses one of them.
-    fn apply(&mut self, now: Duration, settings: Settings) -> Result<Applied, Error>;
+    fn apply(&mut self, settings: Settings) -> Result<Applied, Error>;
 
     /// How the sessions are, but for the MACs behind them.
     fn report(&self, now: Duration) -> Vec<SessionStatus>;
@@ -104,7 +104,7 @@ pub(crate) fn run<C: Controller>(
                 Message::Order(Order::Reload) => control.reload(now),
                 // Whoever asked may have given up.
                 Message::Order(Order::Apply(settings, answer)) => {
-                    let _ = answer.send(control.apply(now, *settings));
+                    let _ = answer.send(control.apply(*settings));
                 }
                 Message::Order(Order::Report(answer)) => {
                     let _ = answer.send(control.report(now));

@@ -78,11 +78,6 @@ impl<N: Send + 'static> Launch<N> {
         self.counters[1..].to_vec()
     }
 
-    /// Threads that count so far: the control thread and the workers.
-    pub(crate) fn threads(&self) -> usize {
-        self.counters.len()
-    }
-
     /// Where events are told.
     pub(crate) fn events(&self) -> Arc<EventLog> {
         Arc::clone(&self.events)

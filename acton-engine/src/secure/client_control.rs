@@ -230,8 +230,7 @@ impl Controller for ClientControl {
         self.settle(now);
     }
 
-    fn apply(&mut self, now: Duration, settings: Settings) -> Result<Applied, Error> {
-        let _ = now;
+    fn apply(&mut self, settings: Settings) -> Result<Applied, Error> {
         let Settings::Client(new) = settings else { return Err(Error::other_end()) };
         let (ClientMode::Secure(old_mode), ClientMode::Secure(new_mode)) =
             (&self.settings.mode, &new.mode)

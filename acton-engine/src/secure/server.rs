@@ -19,7 +19,6 @@ use crate::run::launch::Launch;
 use crate::run::tap::{OpenTap, TapHandle, max_frame};
 use crate::sessions::admission::{Admission, ClientPolicy, Gate};
 use crate::sessions::directory::Directory;
-use crate::sessions::housekeeping::Housekeeping;
 use crate::sessions::port::LeafId;
 use crate::sessions::roster::Roster;
 use crate::sessions::router::Router;
@@ -106,15 +105,8 @@ pub(crate) fn start(
     config.key_log = access.key_log;
     config.suites = secure.suite.into();
     let gate = Gate::new(access.admission);
-    let housekeeping =
-        Housekeeping::new(Arc::clone(&bridge), launch.events(), launch.worker_counters(), now);
-    let roster = Roster::new(
-        directory,
-        Arc::clone(&bridge),
-        launch.events(),
-        housekeeping,
-        launch.threads(),
-    );
+    let roster =
+        Roster::new(directory, Arc::clone(&bridge), launch.events(), launch.worker_counters(), now);
     let router =
         Router::new(Arc::clone(&bridge), launch.counters(), Sightings::new(launch.sender()));
     let control = ServerControl::new(

@@ -385,7 +385,7 @@ impl Controller for ServerControl {
         self.look(now, true);
     }
 
-    fn apply(&mut self, _now: Duration, settings: Settings) -> Result<Applied, Error> {
+    fn apply(&mut self, settings: Settings) -> Result<Applied, Error> {
         let Settings::Server(new) = settings else { return Err(Error::other_end()) };
         let (ServerMode::Secure(old_mode), ServerMode::Secure(new_mode)) =
             (&mut self.settings.mode, &new.mode)

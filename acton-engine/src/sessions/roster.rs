@@ -9,6 +9,7 @@ use std::time::Duration;
 use acton_bridge::{Bridge, Owner};
 use acton_udp::Destination;
 
+use crate::observe::counters::Counters;
 use crate::observe::event::{Beginning, EndReason, EventKind, Place};
 use crate::observe::event_log::EventLog;
 use crate::observe::status::SessionStatus;
@@ -48,9 +49,12 @@ impl<K: Copy + Eq + Hash, M> Roster<K, M> {
         directory: Arc<Directory<K, Session<M>>>,
         bridge: Arc<Bridge<LeafId>>,
         events: Arc<EventLog>,
-        housekeeping: Housekeeping,
-        threads: usize,
+        workers: Vec<Arc<Counters>>,
+        now: Duration,
     ) -> Self {
+        let threads = 1 + workers.len();
+        let housekeeping =
+            Housekeeping::new(Arc::clone(&bridge), Arc::clone(&events), workers, now);
         Self { directory, bridge, events, housekeeping, ports: Ports::default(), threads }
     }
 
