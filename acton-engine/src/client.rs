@@ -111,6 +111,7 @@ impl ClientBuilder<SecureClient> {
     /// Where the TAP or the socket cannot be made.
     pub fn start(self) -> Result<Running, Error> {
         let settings = self.settings();
+        settings.check()?;
         let socket = bind()?;
         let tap = settings.common.tap.open(1, false)?;
         announce(&settings, &tap.interface, "secure mode")?;
@@ -131,6 +132,7 @@ impl ClientBuilder<PlainClient> {
     /// # Errors
     /// Where the TAP or the socket cannot be made.
     pub fn start(self) -> Result<Running, Error> {
+        self.settings.check()?;
         let socket = bind()?;
         let tap = self.settings.common.tap.open(1, false)?;
         announce(&self.settings, &tap.interface, "plain mode: no keys, no encryption")?;

@@ -3,8 +3,6 @@
 use std::io;
 use std::net::SocketAddr;
 
-use crate::sessions::port::MAX_SESSIONS;
-
 /// Why a tunnel could not start or had to end.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -49,10 +47,6 @@ impl Error {
     /// Whether a setting is wrong whatever the machine.
     pub fn is_setting(&self) -> bool {
         matches!(self, Self::Setting(_) | Self::Tap(acton_tap::Error::Name { .. }))
-    }
-
-    pub(crate) fn too_many_sessions() -> Self {
-        Self::Setting(format!("at most {MAX_SESSIONS} sessions"))
     }
 
     pub(crate) fn other_end() -> Self {

@@ -29,7 +29,7 @@
 //! Nothing here exits the process, prints, or keeps global state; events go to [`log`].
 //!
 //! A frame is handled start to end by the worker that read it. What workers share is read-mostly:
-//! the table of peers (a snapshot that the control thread replaces), the bridge, and counters of
+//! the directory of sessions (which the control thread changes), the bridge, and counters of
 //! their own that are added up on demand.
 #![forbid(unsafe_code)]
 

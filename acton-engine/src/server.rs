@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use crate::run::tap::OpenTap;
 use crate::secure::{self, SecureAccess, ServerKeys};
 use crate::sessions::admission::{Admission, Anybody};
-use crate::sessions::port::{LeafId, MAX_SESSIONS};
+use crate::sessions::port::LeafId;
 use crate::settings::{
     MAX_WORKERS, PlainServerSettings, SecureSettings, ServerMode, ServerSettings, SuiteChoice,
     TapSettings,
@@ -204,10 +204,6 @@ impl ServerBuilder<PlainServer> {
     /// Where the TAP or the socket cannot be made, or a setting is out of range.
     pub fn start(self) -> Result<Running, Error> {
         let settings = self.settings();
-        let peers = self.mode.settings.peers.len();
-        if settings.max_sessions + peers > MAX_SESSIONS {
-            return Err(Error::too_many_sessions());
-        }
         // A client of plain mode has no identity that could own a MAC.
         let (tap, sockets, bridge) = open(&settings, 0, MovePolicy::FirstFrame)?;
         if self.mode.settings.allow.is_empty() && !settings.listen.ip().is_loopback() {
@@ -226,9 +222,7 @@ type Opened = (OpenTap, Vec<UdpSocket>, Arc<Bridge<LeafId>>);
 
 /// Makes what a server of either mode runs on. `owned` MACs belong to clients that are known by name.
 fn open(settings: &ServerSettings, owned: usize, moves: MovePolicy) -> Result<Opened, Error> {
-    if settings.max_sessions > MAX_SESSIONS {
-        return Err(Error::too_many_sessions());
-    }
+    settings.check()?;
     // The socket first: where the port is taken, no TAP comes and goes.
     let cores = || thread::available_parallelism().map_or(1, usize::from);
     let workers = settings.workers.unwrap_or_else(cores).clamp(1, MAX_WORKERS);

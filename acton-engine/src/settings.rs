@@ -1,14 +1,17 @@
 //! What the owner of a tunnel chooses: plain data, without secrets.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use acton_proto::wire::Suites;
 use ipnet::IpNet;
 use pnet_base::MacAddr;
 
+use crate::Error;
 use crate::reach::name::ServerName;
 use crate::run::scheduling::Scheduling;
+use crate::sessions::port::MAX_SESSIONS;
 
 /// Workers at most: more would wait for one another in the kernel.
 pub(crate) const MAX_WORKERS: usize = 64;
@@ -136,7 +139,7 @@ pub enum ServerMode {
 #[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 #[non_exhaustive]
 pub struct PlainServerSettings {
-    /// Sources that may have a session; with none given, all may.
+    /// Sources that may begin a session; with none given, all may.
     pub allow: Vec<IpNet>,
     /// Clients that say no HELLO, as socat, with a session that never ends.
     pub peers: Vec<SocketAddr>,
@@ -224,6 +227,42 @@ impl ClientSettings {
     }
 }
 
+/// What an interval between keepalives may be.
+const INTERVALS: RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_secs(86_400);
+
+impl Common {
+    fn check(&self) -> Result<(), Error> {
+        match self.keepalive {
+            Some(keepalive) if !INTERVALS.contains(&keepalive) => {
+                Err(Error::Setting("a keepalive interval is 0.1 to 86,400 seconds".to_owned()))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl ServerSettings {
+    /// Whether everything is within its range.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let peers = match &self.mode {
+            ServerMode::Plain(plain) => plain.peers.len(),
+            ServerMode::Secure(_) => 0,
+        };
+        if self.max_sessions.saturating_add(peers) > MAX_SESSIONS {
+            return Err(Error::Setting(format!("at most {MAX_SESSIONS} sessions")));
+        }
+        self.common.check()
+    }
+}
+
+impl ClientSettings {
+    /// Whether everything is within its range.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        self.common.check()
+    }
+}
+
 /// Settings of either end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(
@@ -239,7 +278,7 @@ pub enum Settings {
     Client(ClientSettings),
 }
 
-/// What became of new settings, by their serialised names: `listen`, `tap.mtu`.
+/// What became of new settings, by their serialised names: `listen`, `common.tap.mtu`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]

@@ -285,8 +285,8 @@ fn new_settings_are_taken_as_far_as_they_can_be() {
     settings.common.tap.mtu = 1_400;
     settings.workers = Some(9);
     let applied = server.apply(Settings::Server(settings.clone())).unwrap();
-    assert_eq!(applied.taken, ["max_sessions", "common.tap.addresses"]);
-    assert_eq!(applied.needs_restart, ["workers", "common.tap.mtu"]);
+    assert_eq!(applied.taken, ["common.tap.addresses", "max_sessions"]);
+    assert_eq!(applied.needs_restart, ["common.tap.mtu", "workers"]);
     let addresses = world.server.run(|| testbed::sh("ip -br addr show dev lan"));
     assert!(
         addresses.contains("10.9.0.99/24") && !addresses.contains("10.9.0.1/24"),
@@ -295,12 +295,35 @@ fn new_settings_are_taken_as_far_as_they_can_be() {
     // What was taken is in force, and said once.
     let applied = server.apply(Settings::Server(settings)).unwrap();
     assert_eq!((applied.taken.len(), applied.needs_restart.len()), (0, 2));
+    for (sessions, keepalive) in [(100_000, None), (7, Some(Duration::ZERO))] {
+        let mut wrong = world.secure_server().settings();
+        (wrong.max_sessions, wrong.common.keepalive) = (sessions, keepalive);
+        assert!(server.apply(Settings::Server(wrong)).unwrap_err().is_setting());
+    }
     let of_client = Settings::Client(world.secure_client().settings());
     assert!(server.apply(of_client.clone()).is_err(), "the other end's");
     let plain = Settings::Server(Server::plain().settings());
     assert!(server.apply(plain).is_err(), "the other mode's");
     assert_eq!(client.apply(of_client).unwrap(), acton_engine::Applied::default());
     until(&server, |session| session.state == State::Up);
+}
+
+fn a_tap_goes_from_one_bridge_to_another() {
+    let world = World::new();
+    world.server.run(|| testbed::sh("ip link add br0 type bridge; ip link add br1 type bridge"));
+    let mut tap = World::tap(1);
+    tap.bridge = Some("br0".to_owned());
+    let builder = world.secure_server().tap(tap);
+    let mut settings = builder.settings();
+    let server = world.server.run(|| builder.start().unwrap());
+    for bridge in [Some("br1".to_owned()), None, Some("br0".to_owned())] {
+        settings.common.tap.bridge.clone_from(&bridge);
+        let applied = server.apply(Settings::Server(settings.clone())).unwrap();
+        assert_eq!(
+            (applied.taken, server.status().tap.bridge),
+            (vec!["common.tap.bridge"], bridge)
+        );
+    }
 }
 
 fn a_handle_outlives_its_tunnel_and_holds_nothing() {
@@ -325,5 +348,6 @@ testbed::main! {
     plain_mode_has_a_status_too,
     events_are_numbered_in_order_and_go_on_from_any,
     new_settings_are_taken_as_far_as_they_can_be,
+    a_tap_goes_from_one_bridge_to_another,
     a_handle_outlives_its_tunnel_and_holds_nothing,
 }

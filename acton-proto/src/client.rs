@@ -375,7 +375,12 @@ impl Client {
                 }
             }
             Control::Bye { reason, retry_ms } => self.handle_bye(now, reason, retry_ms),
-            Control::Rekey => self.rekey(now),
+            // One under keys that were replaced has had its effect.
+            Control::Rekey => {
+                if self.keys().is_some_and(|current| Arc::ptr_eq(current, keys)) {
+                    self.rekey(now);
+                }
+            }
             Control::Report { role: ReportRole::Answer, token, report }
                 if keys.setup().caps.contains(Caps::REPORT) =>
             {
@@ -617,7 +622,7 @@ impl Client {
 }
 
 /// When the client asks for new keys, if the ones in use carried frames and if not: a little early,
-/// never together with all others. Idle keys may be 165 s old, so that 15 HELLO are left.
+/// never together with all others. Idle keys may be 165 s old, so that ten HELLO are left.
 fn rekey_times(born: Duration, after: Duration, unit: i64) -> (Duration, Duration) {
     let after = after.min(REKEY_AFTER);
     let early = liveness::spread(after - after / 20, 5, unit);

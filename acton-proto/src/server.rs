@@ -2,7 +2,9 @@
 //!
 //! [`Server`] does no I/O and belongs to one thread, which does the handshakes and the timers. The
 //! threads that move frames hold the [`Keys`] of the sessions, by id; they seal and open on their
-//! own and hand this one what is rare: a datagram without frames or of an id they do not know
+//! own, answer signs of life from where the session is ([`Keys::answer`]), and hand this one what is
+//! rare: another control message, opened ([`Server::handle_opened_control`]) or not, a datagram of
+//! an id they do not know
 //! ([`Server::handle_input`]), and news of one they opened ([`Server::handle_notice`]) if it was
 //! the first under its keys, or the newest and not from the session's address. A flood of HELLO
 //! so fills a queue of this thread's and nothing else.
@@ -247,6 +249,8 @@ pub struct Server {
     /// The slot that the sweep comes to next, and when.
     swept: usize,
     sweep_at: Duration,
+    /// Slots, times the parts that a sweep of all has, that are still to be looked at.
+    sweep_owed: usize,
     /// Sources of HELLO without a cookie, which may be forged, and with one.
     sources: SourceLimit,
     proven_sources: SourceLimit,
@@ -301,6 +305,7 @@ impl Server {
             deadlines: Deadlines::new(),
             swept: 0,
             sweep_at: now,
+            sweep_owed: 0,
             sources: SourceLimit::new(),
             proven_sources: SourceLimit::new(),
             hello_load: Bucket::new(),

@@ -281,6 +281,20 @@ fn a_way_that_was_another_for_a_moment_is_told_if_something_went_by_it() {
 }
 
 #[test]
+fn a_client_that_is_looked_for_elsewhere_and_is_where_it_was_stays_there() {
+    let mut rig = Rig::connected();
+    let keys = rig.server.sessions().next().unwrap().keys.clone();
+    assert!(!keys.link().is_looking());
+    for (from, looking) in [(2, true), (1, false)] {
+        let mut datagram = rig.seal(0, &frame(9, 80)).remove(0).bytes;
+        let (now, wall) = (rig.now, rig.wall());
+        rig.server.handle_input(now, wall, path(from), &mut datagram);
+        // While it is so, workers tell of what comes from where the session is, too.
+        assert_eq!(keys.link().is_looking(), looking);
+    }
+}
+
+#[test]
 fn a_size_that_the_system_refuses_is_not_used_again() {
     let mut rig = Rig::connected();
     rig.run(SECOND);

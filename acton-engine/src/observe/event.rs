@@ -84,7 +84,7 @@ pub enum RefusalReason {
     Other,
 }
 
-/// How a session of plain mode came to be.
+/// How a session came to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
@@ -286,7 +286,7 @@ pub enum EventKind {
     Connecting {
         /// The server, as its user names it, and its address where that is known.
         server: String,
-        /// How many times it has asked in vain.
+        /// Which attempt this is, from 1.
         attempt: u32,
         /// Why the last datagram to it was not sent, where it was not.
         error: Option<String>,

@@ -22,6 +22,7 @@ const PROVOKED_INTERVAL: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub(crate) struct EventLog {
     state: Mutex<State>,
+    log: Mutex<LogReader>,
     news: Condvar,
 }
 
@@ -31,35 +32,33 @@ struct State {
     /// The number of the next event.
     next: u64,
     buckets: HashMap<&'static str, Bucket, RandomState>,
-    log: LogReader,
     /// The tunnel has ended: nothing more comes.
     ended: bool,
 }
 
 impl EventLog {
     pub(crate) fn new() -> Arc<Self> {
-        let state = State {
-            kept: VecDeque::new(),
-            next: 1,
-            buckets: HashMap::default(),
-            log: LogReader::new(),
-            ended: false,
-        };
-        Arc::new(Self { state: Mutex::new(state), news: Condvar::new() })
+        let state =
+            State { kept: VecDeque::new(), next: 1, buckets: HashMap::default(), ended: false };
+        let log = Mutex::new(LogReader::new());
+        Arc::new(Self { state: Mutex::new(state), log, news: Condvar::new() })
     }
 
     /// Tells an event, unless too many of its kind came of late.
     pub(crate) fn tell(&self, now: Duration, kind: EventKind) {
-        let mut state = self.state.lock();
+        let mut left_out = 0;
         if kind.can_be_provoked() {
-            let bucket = state.buckets.entry(kind.name());
-            if !bucket.or_insert_with(provoked).admits(now) {
+            let mut state = self.state.lock();
+            let bucket = state.buckets.entry(kind.name()).or_insert_with(provoked);
+            if !bucket.admits(now) {
                 return;
             }
+            left_out = bucket.take_suppressed();
         }
-        state.add(now, kind);
-        drop(state);
-        self.news.notify_all();
+        if left_out > 0 {
+            self.add(now, EventKind::Suppressed { kind: kind.name(), events: left_out });
+        }
+        self.add(now, kind);
     }
 
     /// Notes that events of a kind were left out where they happened.
@@ -85,13 +84,29 @@ impl EventLog {
             .map(|(&kind, bucket)| (kind, bucket.take_suppressed()))
             .filter(|&(_, events)| events > 0)
             .collect();
-        for &(kind, events) in &left_out {
-            state.add(now, EventKind::Suppressed { kind, events });
-        }
         drop(state);
-        if !left_out.is_empty() {
-            self.news.notify_all();
+        for (kind, events) in left_out {
+            self.add(now, EventKind::Suppressed { kind, events });
         }
+    }
+
+    fn add(&self, now: Duration, kind: EventKind) {
+        // Not under the lock of the events: a logger may be slow, or look at them itself.
+        self.log.lock().read(now, &kind);
+        let mut state = self.state.lock();
+        if state.kept.len() == KEPT {
+            state.kept.pop_front();
+        }
+        let number = state.next;
+        state.kept.push_back(Arc::new(Event { number, time: SystemTime::now(), kind }));
+        state.next += 1;
+        drop(state);
+        self.news.notify_all();
+    }
+
+    /// Whether the tunnel has ended.
+    pub(crate) fn is_ended(&self) -> bool {
+        self.state.lock().ended
     }
 
     /// Nothing more comes.
@@ -103,17 +118,6 @@ impl EventLog {
 
 const fn provoked() -> Bucket {
     Bucket::new(PROVOKED_INTERVAL, PROVOKED_AT_ONCE)
-}
-
-impl State {
-    fn add(&mut self, now: Duration, kind: EventKind) {
-        self.log.read(now, &kind);
-        if self.kept.len() == KEPT {
-            self.kept.pop_front();
-        }
-        self.kept.push_back(Arc::new(Event { number: self.next, time: SystemTime::now(), kind }));
-        self.next += 1;
-    }
 }
 
 /// A reader of a tunnel's events, in their order. Any number of readers may be at work, each at its
@@ -165,7 +169,7 @@ impl Events {
     /// Whether the tunnel has ended; what was told before may still be read.
     #[must_use]
     pub fn is_ended(&self) -> bool {
-        self.log.state.lock().ended
+        self.log.is_ended()
     }
 
     fn take(&mut self, state: &State) -> Option<Arc<Event>> {

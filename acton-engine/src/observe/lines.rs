@@ -14,8 +14,8 @@ use crate::throttle::KeyedThrottle;
 /// in that time: one client's mistake does not fill the log.
 const TELL_INTERVAL: Duration = Duration::from_secs(60);
 const MAX_TOLD: usize = 64;
-/// HELLO without an answer after which it is worth a line.
-const NAGGING_AFTER: u32 = 5;
+/// The attempt at which it is worth a line that those before had no answer.
+const NAGGING_AFTER: u32 = 6;
 
 /// Writes what it is told of to [`log`].
 #[derive(Debug)]

@@ -53,6 +53,8 @@ pub struct Status {
     /// The number of the newest event when this was taken: to go on from with
     /// [`Handle::events`](crate::Handle::events).
     pub last_event: u64,
+    /// The tunnel has ended: nothing else here means anything any more.
+    pub ended: bool,
 }
 
 /// An end of a tunnel.
@@ -141,8 +143,6 @@ pub enum State {
     Quiet,
     /// There was a session, and the other end is not heard any more.
     Lost,
-    /// This end has ended it.
-    Closed,
 }
 
 /// A round trip, as far as it was measured.
@@ -267,7 +267,8 @@ pub struct SessionStatus {
     pub path_mtu_out: Option<u16>,
     /// The largest datagram from the other end, in bytes of UDP payload, as that says.
     pub path_mtu_in: Option<u16>,
-    /// Frames that came from the other end and were passed on, and their bytes.
+    /// Frames that came from the other end and were passed on: in this session at a server, since the
+    /// start at a client.
     pub frames_in: u64,
     /// Their bytes.
     pub bytes_in: u64,

@@ -114,6 +114,7 @@ impl Controller for ClientControl {
         if new.mode != ClientMode::Plain {
             return Err(Error::other_mode());
         }
+        new.check()?;
         let mut applied = Applied::default();
         applied.note_restart(self.settings.server != new.server, "server");
         applied.take_common(&mut self.settings.common, &new.common, &self.interface)?;

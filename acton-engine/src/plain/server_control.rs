@@ -156,13 +156,14 @@ impl Controller for ServerControl {
     fn apply(&mut self, settings: Settings) -> Result<Applied, Error> {
         let Settings::Server(new) = settings else { return Err(Error::other_end()) };
         let ServerMode::Plain(mode) = &new.mode else { return Err(Error::other_mode()) };
+        new.check()?;
         let mut applied = Applied::default();
+        applied.take_server(&mut self.settings, &new, &self.interface)?;
         if self.plain.allow != mode.allow {
             self.plain.allow.clone_from(&mode.allow);
             applied.taken.push("mode.plain.allow");
         }
         applied.note_restart(self.plain.peers != mode.peers, "mode.plain.peers");
-        applied.take_server(&mut self.settings, &new, &self.interface)?;
         self.machine.set_config(protocol(&self.settings));
         Ok(applied)
     }
@@ -171,12 +172,12 @@ impl Controller for ServerControl {
         let keepalive = self.settings.keepalive();
         self.roster.report(now, |session, status| {
             let told = self.machine.session(SessionId::at(slot(session.port)));
-            let told = told.map(|session| session.last_seen).unwrap_or_default();
+            let (told, since) = told.map(|it| (it.last_seen, it.since)).unwrap_or_default();
             let heard = told.max(last_frame(session));
             status.address = Some(session.mode.address);
             status.mac_limit = Some(self.settings.macs_per_client).filter(|&limit| limit > 0);
             let named = self.plain.peers.contains(&session.mode.address);
-            if named && last_frame(session).is_zero() {
+            if named && heard <= since {
                 // A peer that says nothing by itself was not heard yet.
                 status.state = State::Quiet;
                 return;

@@ -1,5 +1,7 @@
 //! New settings for a tunnel that runs: what can be taken, and what needs a restart.
 
+use std::error::Error as _;
+use std::io::{self, ErrorKind};
 use std::mem;
 
 use acton_tap::Interface;
@@ -19,6 +21,8 @@ impl Applied {
         new: &ServerSettings,
         interface: &Interface,
     ) -> Result<(), Error> {
+        // What the system may refuse comes first.
+        self.take_common(&mut old.common, &new.common, interface)?;
         if mem::replace(&mut old.max_sessions, new.max_sessions) != new.max_sessions {
             self.taken.push("max_sessions");
         }
@@ -30,7 +34,7 @@ impl Applied {
         ] {
             self.note_restart(differs, name);
         }
-        self.take_common(&mut old.common, &new.common, interface)
+        Ok(())
     }
 
     /// Takes what both ends can take, and notes what they cannot.
@@ -43,6 +47,21 @@ impl Applied {
         new: &Common,
         interface: &Interface,
     ) -> Result<(), Error> {
+        if old.tap.addresses != new.tap.addresses {
+            follow_addresses(&mut old.tap.addresses, &new.tap.addresses, interface)?;
+            self.taken.push("common.tap.addresses");
+        }
+        if old.tap.bridge != new.tap.bridge {
+            // A port of one bridge cannot become one of another.
+            if old.tap.bridge.take().is_some() {
+                interface.leave_bridge()?;
+            }
+            if let Some(bridge) = &new.tap.bridge {
+                interface.join_bridge(bridge)?;
+                old.tap.bridge = Some(bridge.clone());
+            }
+            self.taken.push("common.tap.bridge");
+        }
         if mem::replace(&mut old.keepalive, new.keepalive) != new.keepalive {
             self.taken.push("common.keepalive");
         }
@@ -53,18 +72,6 @@ impl Applied {
             (old.tap.mtu != new.tap.mtu, "common.tap.mtu"),
         ] {
             self.note_restart(differs, name);
-        }
-        if old.tap.addresses != new.tap.addresses {
-            follow_addresses(&mut old.tap.addresses, &new.tap.addresses, interface)?;
-            self.taken.push("common.tap.addresses");
-        }
-        if old.tap.bridge != new.tap.bridge {
-            match &new.tap.bridge {
-                Some(bridge) => interface.join_bridge(bridge)?,
-                None => interface.leave_bridge()?,
-            }
-            old.tap.bridge.clone_from(&new.tap.bridge);
-            self.taken.push("common.tap.bridge");
         }
         Ok(())
     }
@@ -84,14 +91,28 @@ fn follow_addresses(
     interface: &Interface,
 ) -> Result<(), Error> {
     while let Some(index) = old.iter().position(|net| !new.contains(net)) {
-        interface.remove_address(old[index].addr(), old[index].prefix_len())?;
+        let gone = interface.remove_address(old[index].addr(), old[index].prefix_len());
+        unless_so_already(gone, ErrorKind::AddrNotAvailable)?;
         old.remove(index);
     }
     for net in new {
         if !old.contains(net) {
-            interface.add_address(net.addr(), net.prefix_len())?;
+            let added = interface.add_address(net.addr(), net.prefix_len());
+            unless_so_already(added, ErrorKind::AlreadyExists)?;
             old.push(*net);
         }
     }
     Ok(())
+}
+
+/// Somebody else may have done it by hand.
+fn unless_so_already(
+    result: Result<(), acton_tap::Error>,
+    kind: ErrorKind,
+) -> Result<(), acton_tap::Error> {
+    let is_so = |error: &acton_tap::Error| {
+        let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
+        cause.is_some_and(|cause| cause.kind() == kind)
+    };
+    result.or_else(|error| if is_so(&error) { Ok(()) } else { Err(error) })
 }

@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 
 use crate::Error;
 use crate::observe::counters::{Counters, Totals};
+use crate::observe::event::EventKind;
 use crate::observe::event_log::{EventLog, Events};
 use crate::observe::status::{
     BridgeReport, MacReport, Protocol, Role, SCHEMA, SessionStatus, SocketReport, Status, TapReport,
@@ -25,6 +26,9 @@ use crate::settings::{Applied, Settings};
 
 /// Watches and steers a tunnel that runs, from any thread and for as long as one likes; it does not
 /// keep the tunnel alive. Clones are cheap.
+///
+/// What runs on the tunnel's own control thread ([`Admission`](crate::Admission), a key log) must not
+/// ask it for a [`status`](Self::status) nor [`apply`](Self::apply) settings: it would wait for itself.
 #[derive(Clone)]
 pub struct Handle {
     shared: Arc<Shared>,
@@ -101,7 +105,7 @@ impl Handle {
     }
 
     /// What happens from event number `after` + 1 on: 0 for all that is still kept, or the number of
-    /// the last one read.
+    /// the last one read. Numbers begin at 1 in each run.
     #[must_use]
     pub fn events(&self, after: u64) -> Events {
         Events::after(Arc::clone(&self.shared.events), after)
@@ -129,7 +133,13 @@ impl Handle {
             sessions,
             totals: self.totals(),
             last_event,
+            ended: shared.events.is_ended(),
         }
+    }
+
+    pub(crate) fn tell_panic(&self) {
+        let error = "the control thread panicked, a fault in acton".to_owned();
+        self.shared.events.tell(clock::now(), EventKind::Failed { error });
     }
 
     fn socket_reports(&self) -> Vec<SocketReport> {

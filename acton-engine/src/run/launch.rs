@@ -180,6 +180,9 @@ struct Closing(Handle);
 
 impl Drop for Closing {
     fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.tell_panic();
+        }
         self.0.close();
     }
 }

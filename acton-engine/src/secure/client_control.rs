@@ -237,6 +237,7 @@ impl Controller for ClientControl {
         else {
             return Err(Error::other_mode());
         };
+        new.check()?;
         let mut applied = Applied::default();
         applied.note_restart(self.settings.server != new.server, "server");
         applied.note_restart(old_mode.suite != new_mode.suite, "mode.secure.suite");

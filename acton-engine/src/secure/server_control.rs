@@ -131,6 +131,8 @@ impl ServerControl {
             policy.macs.iter().map(move |&mac| (mac, port))
         });
         let Err(failed) = self.macs.keep_all(macs) else { return };
+        let untold = failed.len().saturating_sub(MAX_MACS_TOLD) as u64;
+        self.roster.add_suppressed("mac_not_kept", untold);
         for &(mac, error) in failed.iter().take(MAX_MACS_TOLD) {
             let owner = owners.iter().find(|(_, policy)| policy.macs.contains(&mac));
             let client = owner.map(|(key, _)| self.gate.name(key)).unwrap_or_default();
@@ -388,17 +390,19 @@ impl Controller for ServerControl {
     fn apply(&mut self, settings: Settings) -> Result<Applied, Error> {
         let Settings::Server(new) = settings else { return Err(Error::other_end()) };
         let (ServerMode::Secure(old_mode), ServerMode::Secure(new_mode)) =
-            (&mut self.settings.mode, &new.mode)
+            (&self.settings.mode, &new.mode)
         else {
             return Err(Error::other_mode());
         };
+        new.check()?;
+        let suite = (old_mode.suite != new_mode.suite).then_some(new_mode.suite);
         let mut applied = Applied::default();
-        if old_mode.suite != new_mode.suite {
-            self.machine.set_suites(new_mode.suite.into());
-            old_mode.suite = new_mode.suite;
+        applied.take_server(&mut self.settings, &new, &self.interface)?;
+        if let Some(suite) = suite {
+            self.machine.set_suites(suite.into());
+            self.settings.mode = new.mode;
             applied.taken.push("mode.secure.suite");
         }
-        applied.take_server(&mut self.settings, &new, &self.interface)?;
         self.machine.set_max_sessions(self.settings.max_sessions);
         self.machine.set_keepalive(keepalive_seconds(&self.settings));
         Ok(applied)

@@ -182,7 +182,9 @@ impl Side for ServerSide {
         };
         let moved = newest && session.mode.path != path;
         let notice = Notice { local_id: header.receiver_id, from: path, bytes, newest };
-        if first || moved && noticed.admits((header.receiver_id, path), now) {
+        // While the client is looked for elsewhere, that it is here ends it.
+        let is_here = || newest && !moved && keys.link().is_looking();
+        if first || is_here() || moved && noticed.admits((header.receiver_id, path), now) {
             outbox.post(News::Opened(notice));
         }
         match content {
@@ -222,6 +224,9 @@ impl Side for ServerSide {
         }
         batch.finish();
         self.answers.clear();
+        // Keys of a session that has ended do not stay for want of a datagram.
+        let version = self.directory.version();
+        self.last.take_if(|last| last.version != version);
     }
 
     fn network_error(&mut self, error: &io::Error) {

@@ -77,6 +77,11 @@ impl<K: Copy + Eq + Hash, M> Roster<K, M> {
         self.events.tell(now, event);
     }
 
+    /// Notes that events of a kind were left out.
+    pub(crate) fn add_suppressed(&self, kind: &'static str, events: u64) {
+        self.events.add_suppressed(kind, events);
+    }
+
     /// Opens a session and gives its port. Workers find it by that; the keys that lead to it are
     /// the mode's to bind.
     pub(crate) fn open(&mut self, now: Duration, opening: Opening<M>) -> LeafId {

@@ -41,18 +41,19 @@ pub(crate) enum Sighted {
 
 /// A worker's way to tell of MACs, of which it tells only so many and never waits.
 pub(crate) struct Sightings {
-    bucket: Bucket,
-    send: Box<dyn Fn(Sighting) + Send>,
+    /// One for each kind: who provokes one leaves room for the others.
+    buckets: [Bucket; 3],
+    send: Box<dyn Fn(Sighting) -> bool + Send>,
 }
 
 impl Sightings {
     /// Tells the control thread that `control` leads to.
     pub(crate) fn new<N: Send + 'static>(control: SyncSender<Message<N>>) -> Self {
         let send = move |sighting| {
-            // News for people: where there is no room, frames matter more.
-            let _ = control.try_send(Message::Sighting(sighting));
+            // News for people: where there is no room, it waits for the next.
+            control.try_send(Message::Sighting(sighting)).is_ok()
         };
-        Self { bucket: Bucket::new(INTERVAL, AT_ONCE), send: Box::new(send) }
+        Self { buckets: [const { Bucket::new(INTERVAL, AT_ONCE) }; 3], send: Box::new(send) }
     }
 
     /// Tells what became of a frame's source.
@@ -63,12 +64,19 @@ impl Sightings {
         what: Sighted,
         now: Duration,
     ) {
+        let bucket = match what {
+            Sighted::New => &mut self.buckets[0],
+            Sighted::Moved { .. } => &mut self.buckets[1],
+            Sighted::Held(_) => &mut self.buckets[2],
+        };
         if let Some(ethernet) = ethernet
-            && self.bucket.admits(now)
+            && bucket.admits(now)
         {
             let (mac, vlan) = (ethernet.source(), ethernet.vlan());
-            let left_out = self.bucket.take_suppressed();
-            (self.send)(Sighting { mac, vlan, at, what, left_out });
+            let left_out = bucket.take_suppressed();
+            if !(self.send)(Sighting { mac, vlan, at, what, left_out }) {
+                bucket.add_suppressed(left_out + 1);
+            }
         }
     }
 }

@@ -94,7 +94,11 @@ impl Liveness {
 
     pub(super) fn handle_echo(&mut self, now: Duration, token: u64) {
         if let Some((_, sent)) = self.asked.take_if(|(asked, _)| *asked == token) {
-            self.rtt = Some(Rtt::after(self.rtt, now.saturating_sub(sent)));
+            let sample = now.saturating_sub(sent);
+            // One that waited for this host to wake up says nothing of the path.
+            if sample < SILENCE + PROBE_TIME * PROBES {
+                self.rtt = Some(Rtt::after(self.rtt, sample));
+            }
         }
     }
 

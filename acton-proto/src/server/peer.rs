@@ -53,11 +53,19 @@ pub(super) struct Established {
     pub(super) replaced_instance: Option<u64>,
     pub(super) keepalive: u16,
     pub(super) candidate: Option<Candidate>,
+    /// REKEY is not said again before this.
+    pub(super) rekey_at: Duration,
     /// How often the path changed.
     pub(super) roams: u64,
 }
 
 impl Established {
+    /// Looks for the client at another address, or no more.
+    pub(super) fn look_for(&mut self, candidate: Option<Candidate>) {
+        self.live.link().set_looking(candidate.is_some());
+        self.candidate = candidate;
+    }
+
     /// When the client is forgotten, if it stays silent.
     pub(super) fn dead_at(&self) -> Duration {
         let dead_after = Duration::from_secs(dead_after(self.keepalive).into());

@@ -15,6 +15,8 @@ use crate::wire::{Bye, Caps, Control, ECHO_LEN, Header, Key, ReportRole, Reset};
 /// In what time all sessions are looked at once, and how often some of them are.
 const SWEEP_ALL: Duration = Duration::from_secs(5);
 pub(super) const SWEEP_EVERY: Duration = Duration::from_millis(250);
+/// How often a client is asked for new keys, at most.
+const REKEY_EVERY: Duration = Duration::from_secs(10);
 /// How long under closed keys what was on its way is no sign of a live second instance.
 const IN_FLIGHT: Duration = Duration::from_secs(1);
 
@@ -117,12 +119,12 @@ impl Server {
         }
         if notice.from == session.path {
             // The client is where it was, whoever sent what seemed to come from elsewhere.
-            session.candidate = None;
+            session.look_for(None);
             return;
         }
         if session.candidate.as_ref().is_none_or(|candidate| candidate.path != notice.from) {
             let token = u64::from_ne_bytes(random_array(&mut *self.random));
-            session.candidate = Some(Candidate::new(notice.from, token));
+            session.look_for(Some(Candidate::new(notice.from, token)));
         }
         if let Some(candidate) = &mut session.candidate {
             candidate.add(notice.bytes);
@@ -143,7 +145,7 @@ impl Server {
                 self.outbox.push(path, datagram);
             }
         } else if candidate.is_over(now) {
-            session.candidate = None;
+            session.look_for(None);
         }
     }
 
@@ -160,6 +162,7 @@ impl Server {
             replaced_instance,
             keepalive,
             candidate: None,
+            rekey_at: now,
             roams: 0,
         };
         match &mut peer.session {
@@ -236,7 +239,7 @@ impl Server {
             return;
         };
         session.path = path;
-        session.candidate = None;
+        session.look_for(None);
         session.roams += 1;
         session.live.path_changed(now);
         self.events.push_back(ServerEvent::AddressChanged { id: SessionId(slot), path });
@@ -266,14 +269,16 @@ impl Server {
             Control::Report { role: ReportRole::Question, token, report }
                 if keys.setup().caps.contains(Caps::REPORT) =>
             {
-                session.live.hear(now, keys, counter, report);
                 if proven {
-                    let report = session.live.report(None, version);
-                    Some(Control::Report { role: ReportRole::Answer, token, report })
-                } else {
-                    // What a KEEPALIVE gets there.
-                    pay().then(|| echo(token))
+                    let answer = keys.answer_question(now, counter, token, report, version);
+                    if let Some(datagram) = answer {
+                        self.outbox.push(from, datagram);
+                    }
+                    return;
                 }
+                session.live.hear(now, keys, counter, report);
+                // What a KEEPALIVE gets there.
+                pay().then(|| echo(token))
             }
             Control::Echo { token, .. } if candidate.is_some_and(|c| c.token == token) => {
                 return self.move_to(now, slot, from);
@@ -346,20 +351,23 @@ impl Server {
         if self.session_count == 0 || now < self.sweep_at {
             return;
         }
-        self.sweep_at = now + SWEEP_EVERY;
-        let some =
-            self.peers.len().div_ceil((SWEEP_ALL.as_millis() / SWEEP_EVERY.as_millis()) as usize);
+        self.sweep_at = (self.sweep_at + SWEEP_EVERY).max(now);
+        let parts = (SWEEP_ALL.as_millis() / SWEEP_EVERY.as_millis()) as usize;
+        self.sweep_owed += self.peers.len();
+        let some = self.sweep_owed / parts;
+        self.sweep_owed %= parts;
         for _ in 0..some {
             let slot = self.swept % self.peers.len();
             self.swept = slot + 1;
-            let Some(session) = self.peers[slot].as_mut().and_then(|peer| peer.session.as_mut())
-            else {
-                continue;
-            };
+            let Some(peer) = &mut self.peers[slot] else { continue };
+            let Some(session) = &mut peer.session else { continue };
             let (sooner, keys) = (session.live.note_use(), &session.live.current);
             if keys.wants_rekey()
+                && peer.pending.is_none()
+                && now >= session.rekey_at
                 && let Ok(datagram) = keys.seal_control(now, Control::Rekey)
             {
+                session.rekey_at = now + REKEY_EVERY;
                 self.outbox.push(session.path, datagram);
             }
             if sooner {

@@ -21,20 +21,35 @@ impl Keys {
         len: usize,
         version: Option<Version>,
     ) -> Option<Vec<u8>> {
-        let answer = match Control::parse(message).ok()? {
+        match Control::parse(message).ok()? {
             // A datagram is at most 65,507 bytes.
-            Control::Keepalive { token, .. } => Control::Echo { token, size: len as u16 },
+            Control::Keepalive { token, .. } => {
+                self.seal_control(now, Control::Echo { token, size: len as u16 }).ok()
+            }
             Control::Report { role: ReportRole::Question, token, report }
                 if self.setup().caps.contains(Caps::REPORT) =>
             {
-                let mut ledger = self.link().ledger();
-                ledger.hear(now, (self.setup().local_id, counter), report);
-                let (delivery, path_mtu) = (ledger.delivery(), Some(self.link().path_mtu()));
-                let report = Report { delivery, rtt: None, version, path_mtu };
-                Control::Report { role: ReportRole::Answer, token, report }
+                self.answer_question(now, counter, token, report, version)
             }
-            _ => return None,
-        };
-        self.seal_control(now, answer).ok()
+            _ => None,
+        }
+    }
+
+    /// Takes the report of a question and gives the answer with a report of our own, sealed.
+    pub(crate) fn answer_question(
+        &self,
+        now: Duration,
+        counter: u64,
+        token: u64,
+        report: Report,
+        version: Option<Version>,
+    ) -> Option<Vec<u8>> {
+        // Until it is sealed: what was counted first must not be sealed later, or the other end
+        // takes it for a count that began anew.
+        let mut ledger = self.link().ledger();
+        ledger.hear(now, (self.setup().local_id, counter), report);
+        let (delivery, path_mtu) = (ledger.delivery(), Some(self.link().path_mtu()));
+        let report = Report { delivery, rtt: None, version, path_mtu };
+        self.seal_control(now, Control::Report { role: ReportRole::Answer, token, report }).ok()
     }
 }

@@ -11,14 +11,17 @@ use crate::wire::{Delivery, Report};
 pub(crate) struct Ledger {
     /// The keys that open, but for those that were not confirmed yet.
     keys: Vec<Weak<Keys>>,
+    /// The id of those that seal: only what comes under them is heard.
+    current: u32,
     /// What arrived under keys that open no more.
     dropped: Delivery,
     heard: Option<Heard>,
 }
 
 impl Ledger {
-    /// Counts what arrives under these keys too.
+    /// Counts what arrives under these keys too, which seal from now on.
     pub(crate) fn add(&mut self, keys: &Arc<Keys>) {
+        self.current = keys.setup().local_id;
         self.keys.push(Arc::downgrade(keys));
     }
 
@@ -40,7 +43,8 @@ impl Ledger {
     /// Takes the other end's report, in the datagram of this counter under the keys with this id. One
     /// that another has overtaken says nothing.
     pub(crate) fn hear(&mut self, now: Duration, place: (u32, u64), report: Report) {
-        if self.heard.as_ref().is_none_or(|heard| heard.is_before(place)) {
+        let is_newer = self.heard.as_ref().is_none_or(|heard| heard.is_before(place));
+        if place.0 == self.current && is_newer {
             self.heard = Some(Heard::after(self.heard, now, place, report));
         }
     }

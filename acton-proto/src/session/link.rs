@@ -19,6 +19,8 @@ pub struct Link {
     waiting_since: AtomicU64,
     path_mtu: AtomicU16,
     large_sent: AtomicBool,
+    /// The peer seems to be at another address, which is not proven.
+    looking: AtomicBool,
     reassembler: Mutex<Reassembler>,
     ledger: Mutex<Ledger>,
 }
@@ -47,6 +49,7 @@ impl Link {
             waiting_since: AtomicU64::new(0),
             path_mtu: AtomicU16::new(BASE_PMTU),
             large_sent: AtomicBool::new(false),
+            looking: AtomicBool::new(false),
             reassembler: Mutex::new(Reassembler::new()),
             ledger: Mutex::default(),
         }
@@ -116,6 +119,17 @@ impl Link {
         if self.waiting_since.load(Relaxed) != 0 {
             self.waiting_since.store(0, Relaxed);
         }
+    }
+
+    /// Whether the peer seems to be at another address: then the state machine must hear of what
+    /// comes from where the session is, too.
+    #[must_use]
+    pub fn is_looking(&self) -> bool {
+        self.looking.load(Relaxed)
+    }
+
+    pub(crate) fn set_looking(&self, looking: bool) {
+        self.looking.store(looking, Relaxed);
     }
 
     pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::path_mtu::PathMtu;
-use super::{Heard, KEEP_PREVIOUS, Keys, Link};
+use super::{Heard, KEEP_PREVIOUS, Keys, Ledger, Link};
 use crate::handshake::{Random, random_array};
 use crate::wire::{Control, Delivery, Report, Rtt, Version};
 
@@ -27,7 +27,10 @@ impl Live {
     pub(crate) fn new(now: Duration, keys: Arc<Keys>, max_pmtu: u16) -> Self {
         let path_mtu = PathMtu::new(now, max_pmtu);
         keys.link().set_path_mtu(path_mtu.current());
-        keys.link().ledger().add(&keys);
+        let mut ledger = Ledger::default();
+        ledger.add(&keys);
+        // The keys may come from a handshake that a session before this one began.
+        *keys.link().ledger() = ledger;
         Self {
             current: keys,
             previous: None,

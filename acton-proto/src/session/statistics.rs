@@ -24,7 +24,7 @@ pub enum LinkState {
 pub struct LinkStatistics {
     /// How it is.
     pub state: LinkState,
-    /// Since when it is so.
+    /// Since when it is so; of one that is up, since it began, whatever was quiet meanwhile.
     pub state_since: Duration,
     /// When the session began.
     pub since: Duration,
