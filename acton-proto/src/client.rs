@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::handshake::{Cookie, CookieKey, MacKey, Random, Secret, public_key, random_array};
+use crate::jitter::{spread, unit};
 use crate::session::{
     Beyond, Content, Frames, KeyLog, Keys, LinkStatistics, Live, Outbox, REJECT_AFTER, REKEY_AFTER,
     SessionEnd,
@@ -612,12 +613,12 @@ impl Client {
 
     /// Draws from -1,024 to 1,023.
     fn random_unit(&mut self) -> i64 {
-        i64::from(u16::from_ne_bytes(random_array(&mut *self.random)) % 2048) - 1024
+        unit(u16::from_ne_bytes(random_array(&mut *self.random)).into())
     }
 
     /// `time` and up to so many per cent more or less.
     fn jitter(&mut self, time: Duration, percent: u32) -> Duration {
-        liveness::spread(time, percent, self.random_unit())
+        spread(time, percent, self.random_unit())
     }
 }
 
@@ -625,6 +626,6 @@ impl Client {
 /// never together with all others. Idle keys may be 165 s old, so that ten HELLO are left.
 fn rekey_times(born: Duration, after: Duration, unit: i64) -> (Duration, Duration) {
     let after = after.min(REKEY_AFTER);
-    let early = liveness::spread(after - after / 20, 5, unit);
+    let early = spread(after - after / 20, 5, unit);
     (born + early, born + early * 11 / 8)
 }

@@ -59,6 +59,7 @@
 
 pub mod client;
 pub mod handshake;
+mod jitter;
 pub mod plain;
 pub mod server;
 pub mod session;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::jitter::spread;
 use crate::session::{Keys, Link, overdue_after};
 use crate::wire::Rtt;
 
@@ -15,12 +16,6 @@ const CONFIRM_TIME: Duration = Duration::from_millis(500);
 /// Confirmations without an answer before a new handshake is made. Together they take less than
 /// the 5 s for which the server keeps unconfirmed keys.
 const CONFIRMS: u32 = 8;
-
-/// `time` and up to so many per cent more or less; `unit` is -1,024 to 1,023.
-pub(super) fn spread(time: Duration, percent: u32, unit: i64) -> Duration {
-    let part = time.as_nanos() as i128 * i128::from(percent) * i128::from(unit) / (100 * 1024);
-    Duration::from_nanos((time.as_nanos() as u64).saturating_add_signed(part as i64))
-}
 
 /// What the client knows of the server's being alive, beyond the link's times.
 #[derive(Debug)]
@@ -161,19 +156,5 @@ impl Liveness {
         let confirm =
             (!keys.is_confirmed() && self.confirms <= CONFIRMS).then_some(self.confirm_at);
         [self.probe_at(link), confirm].into_iter().flatten().fold(idle, Duration::min)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn jitter_stays_within_its_bounds() {
-        let ten = Duration::from_secs(10);
-        assert_eq!(spread(ten, 50, 0), ten);
-        assert_eq!(spread(ten, 50, -1024), Duration::from_secs(5));
-        assert!(spread(ten, 50, 1023) < Duration::from_secs(15));
-        assert!(spread(ten, 50, 1023) > Duration::from_millis(14_990));
     }
 }

@@ -1,11 +1,9 @@
-//! Random spread of timers, so that a thousand clients that lost one server do not come back in
-//! step. It guards no secret: a seeded SplitMix64 is enough, and a test can repeat it.
+//! The random numbers that spread timers. They guard no secret: a seeded SplitMix64 is enough, and a
+//! test can repeat it.
 
 use std::time::Duration;
 
-/// Parts per million that a timer may move.
-const SPREAD: u64 = 100_000;
-const MILLION: u32 = 1_000_000;
+use crate::jitter::{spread, unit};
 
 #[derive(Debug, Clone)]
 pub(super) struct Jitter(u64);
@@ -17,17 +15,12 @@ impl Jitter {
 
     /// `time` +-10 %.
     pub(super) fn around(&mut self, time: Duration) -> Duration {
-        self.scale(time, u64::from(MILLION) - SPREAD, 2 * SPREAD)
+        spread(time, 10, unit(self.next()))
     }
 
     /// `time` or up to 10 % less, for what has a last moment.
     pub(super) fn before(&mut self, time: Duration) -> Duration {
-        self.scale(time, u64::from(MILLION) - SPREAD, SPREAD)
-    }
-
-    fn scale(&mut self, time: Duration, least: u64, width: u64) -> Duration {
-        let factor = least + self.next() % (width + 1);
-        time.saturating_mul(factor as u32) / MILLION
+        spread(time - time / 20, 5, unit(self.next()))
     }
 
     /// SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
