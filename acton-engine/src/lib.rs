@@ -58,6 +58,7 @@ pub use observe::status::{
     BridgeReport, LossReport, MacReport, PastSession, Protocol, Role, RttReport, SCHEMA,
     SessionStatus, SocketReport, State, Status, TapReport,
 };
+pub use observe::tally::Traffic;
 pub use reach::name::ServerName;
 pub use run::handle::Handle;
 pub use run::running::Running;

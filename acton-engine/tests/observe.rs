@@ -7,9 +7,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use acton_engine::{
-    Client, ClientBuilder, ClientKeys, EndReason, Event, EventKind, Events, Place, Protocol, Role,
-    Running, SecureClient, SecureServer, Server, ServerBuilder, ServerKeys, ServerName,
-    SessionStatus, Settings, State, TapSettings,
+    Admission, Admit, Client, ClientBuilder, ClientKeys, ClientPolicy, EndReason, Event, EventKind,
+    Events, Place, Protocol, RefusalReason, Role, Running, SecureClient, SecureServer, Server,
+    ServerBuilder, ServerKeys, ServerName, SessionStatus, Settings, State, TapSettings,
 };
 use acton_netns::{Namespace, Veth, veth};
 use acton_proto::handshake::{Secret, SystemRandom, public_key};
@@ -88,6 +88,26 @@ impl World {
     }
 }
 
+/// Rules that let nobody in.
+#[derive(Debug, Clone, Copy)]
+struct Nobody;
+
+impl Admit for Nobody {
+    fn admit(&self, _: &[u8; 32]) -> Option<Arc<ClientPolicy>> {
+        None
+    }
+}
+
+impl Admission for Nobody {
+    fn rules(&self) -> Arc<dyn Admit> {
+        Arc::new(*self)
+    }
+
+    fn look(&mut self, _: bool) -> Option<Result<Arc<dyn Admit>, String>> {
+        None
+    }
+}
+
 /// Waits until the one session is as wanted, and gives it.
 #[track_caller]
 fn until(running: &Running, wanted: impl Fn(&SessionStatus) -> bool) -> SessionStatus {
@@ -127,11 +147,12 @@ fn a_status_says_what_both_ends_know() {
     assert_eq!(ahead.address, Some(SocketAddr::from(([192, 0, 2, 1], 8080))));
     assert_eq!(behind.suite, ahead.suite);
     assert!(behind.suite.is_some() && behind.key.is_some() && behind.key != ahead.key);
-    assert!(behind.frames_in >= 20 && behind.bytes_in >= 20_000, "{behind:#?}");
-    assert!(ahead.frames_out >= behind.frames_in, "{ahead:#?}");
+    assert!(behind.traffic.frames_in >= 20 && behind.traffic.bytes_in >= 20_000, "{behind:#?}");
+    assert!(ahead.traffic.frames_out >= behind.traffic.frames_in, "{ahead:#?}");
     assert_eq!(behind.macs.iter().map(|entry| entry.mac).collect::<Vec<_>>(), [CLIENT_MAC]);
     assert_eq!((behind.mac_limit, ahead.mac_limit), (Some(16), None));
-    assert!(behind.drops.is_empty() && ahead.drops.is_empty(), "{behind:#?} {ahead:#?}");
+    let dropped = [behind, ahead].map(|session| session.traffic.drops.len());
+    assert_eq!(dropped, [0, 0], "{behind:#?} {ahead:#?}");
     assert_eq!(of_server.bridge.unwrap().client_macs, 1);
     assert_eq!(of_client.bridge, None);
     assert_eq!(of_server.tap.mac, Some(MacAddr(2, 0, 0, 0, 0, 1)));
@@ -179,12 +200,12 @@ fn what_the_bridge_drops_is_counted_for_its_session() {
     world.client.run(|| testbed::sh("ip link set lan address 02:00:00:00:00:01"));
     let sender = world.client.run(|| UdpSocket::bind("10.9.0.2:0").unwrap());
     let since = Instant::now();
-    while server.status().sessions[0].drops.is_empty() {
+    while server.status().sessions[0].traffic.drops.is_empty() {
         assert!(since.elapsed() < HANG);
         let _ = sender.send_to(&[0; 100], "10.9.0.1:5000");
         thread::sleep(Duration::from_millis(5));
     }
-    let drops = &server.status().sessions[0].drops;
+    let drops = &server.status().sessions[0].traffic.drops;
     assert_eq!(drops.keys().copied().collect::<Vec<_>>(), ["source_protected"], "{drops:?}");
     let held = next(&mut server.events(0), |kind| matches!(kind, EventKind::MacHeld { .. }));
     let EventKind::MacHeld { mac, by: Place::Session { session: 0, .. }, reason, .. } = &held.kind
@@ -204,12 +225,70 @@ fn a_session_that_ends_is_told_and_remembered() {
     let EventKind::Disconnected { reason: EndReason::Restart, .. } = lost.kind else {
         panic!("{lost:?}");
     };
-    let session = until(&client, |session| session.state == State::Lost);
-    assert_eq!(session.reason, Some(EndReason::Restart));
+    let session = until(&client, |session| session.state == State::Closed);
+    assert_eq!((session.reason, session.before), (Some(EndReason::Restart), None));
     assert_eq!((session.session_for, session.heard_ago, session.rtt), (None, None, None));
     let server = world.server.run(|| world.secure_server().start().unwrap());
     let session = until(&client, |session| session.state == State::Up);
     assert_eq!(session.before.map(|before| before.reason), Some(EndReason::Restart));
+    drop(server);
+}
+
+fn a_client_counts_each_session_and_all_of_them() {
+    let world = World::new();
+    let (server, client) = world.connected();
+    world.send(20, 1_000);
+    drop(server);
+    let first = until(&client, |session| session.state == State::Closed).traffic;
+    assert!(first.frames_out >= 20, "{first:?}");
+    let server = world.server.run(|| world.secure_server().start().unwrap());
+    until(&client, |session| session.state == State::Up);
+    world.send(1, 1_000);
+    let status = client.status();
+    let second = &status.sessions[0].traffic;
+    assert!(second.frames_out >= 1, "{second:?}");
+    assert_eq!(status.traffic.frames_out, first.frames_out + second.frames_out);
+    assert_eq!(status.traffic.bytes_out, first.bytes_out + second.bytes_out);
+    drop(server);
+}
+
+fn a_server_remembers_clients_that_have_gone() {
+    let world = World::new();
+    for plain in [false, true] {
+        let server = world.server.run(|| match plain {
+            false => world.secure_server().start().unwrap(),
+            true => Server::plain().tap(World::tap(1)).start().unwrap(),
+        });
+        let client = || {
+            let client = world.client.run(|| match plain {
+                false => world.secure_client().start().unwrap(),
+                true => Client::plain(World::name()).tap(World::tap(2)).start().unwrap(),
+            });
+            until(&client, |session| session.state == State::Up);
+            client
+        };
+        let first = client();
+        world.send(3, 100);
+        drop(first);
+        let gone = until(&server, |session| session.state == State::Closed);
+        assert_eq!((gone.reason, gone.number), (Some(EndReason::Bye), None));
+        assert!(gone.traffic.frames_in >= 3 && gone.macs.is_empty(), "{gone:#?}");
+        assert!(gone.in_state_for.is_some() && gone.session_for.is_none(), "{gone:#?}");
+        let second = client();
+        let status = server.status();
+        assert!(status.traffic.frames_in >= gone.traffic.frames_in, "{status:#?}");
+        // By its key it is the one that went; by its address, in plain mode, it is another one.
+        assert_eq!(status.sessions.len(), if plain { 2 } else { 1 }, "{status:#?}");
+        drop(second);
+    }
+}
+
+fn a_client_that_is_refused_says_so() {
+    let world = World::new();
+    let server = world.server.run(|| world.secure_server().admission(Nobody).start().unwrap());
+    let client = world.client.run(|| world.secure_client().start().unwrap());
+    let refused = until(&client, |session| session.state == State::Closed);
+    assert_eq!((refused.refusal, refused.reason), (Some(RefusalReason::NotListed), None));
     drop(server);
 }
 
@@ -236,7 +315,7 @@ fn plain_mode_has_a_status_too() {
     });
     until(&client, |session| session.state == State::Up);
     world.send(5, 500);
-    let behind = until(&server, |session| session.frames_in >= 5);
+    let behind = until(&server, |session| session.traffic.frames_in >= 5);
     assert_eq!((behind.state, behind.key, behind.suite), (State::Up, None, None));
     assert_eq!(server.status().protocol, Protocol::Plain);
     // Nothing crosses any more: first a sign of life is overdue, then the server counts as lost.
@@ -330,8 +409,22 @@ fn a_handle_outlives_its_tunnel_and_holds_nothing() {
     let world = World::new();
     let server = world.server.run(|| world.secure_server().start().unwrap());
     let handle = server.handle();
+    let client = world.client.run(|| world.secure_client().start().unwrap());
+    until(&server, |session| session.state == State::Up);
+    let of_client = client.handle();
+    drop(client);
+    until(&server, |session| session.state == State::Closed);
     drop(server);
-    assert!(handle.status().sessions.is_empty() && handle.events(0).is_ended());
+    for (handle, reason) in [(&handle, EndReason::Bye), (&of_client, EndReason::Stopped)] {
+        let last = handle.status();
+        let [session] = &last.sessions[..] else { panic!("{last:#?}") };
+        assert_eq!((session.state, session.reason), (State::Closed, Some(reason)), "{last:#?}");
+        assert!(last.ended && handle.events(0).is_ended());
+        assert_eq!((last.tap.name.as_str(), last.tap.mac, last.tap.running), ("lan", None, None));
+        assert!(last.sockets.is_empty());
+        thread::sleep(Duration::from_millis(5));
+        assert_eq!(handle.status(), last, "it stays as it was");
+    }
     assert!(handle.apply(Settings::Server(world.secure_server().settings())).is_err());
     handle.stop();
     // Its port and its TAP's name are free.
@@ -339,15 +432,45 @@ fn a_handle_outlives_its_tunnel_and_holds_nothing() {
     drop(again);
 }
 
+fn sessions_of_a_tunnel_that_stopped_are_closed() {
+    let world = World::new();
+    for plain in [false, true] {
+        let server = world.server.run(|| match plain {
+            false => world.secure_server().start().unwrap(),
+            true => Server::plain().tap(World::tap(1)).start().unwrap(),
+        });
+        let client = world.client.run(|| match plain {
+            false => world.secure_client().start().unwrap(),
+            true => Client::plain(World::name()).tap(World::tap(2)).start().unwrap(),
+        });
+        until(&client, |session| session.state == State::Up);
+        until(&server, |session| session.state == State::Up);
+        let handles = [server.handle(), client.handle()];
+        // The server first, so that its session is there when it stops.
+        for running in [server, client] {
+            drop(running);
+        }
+        for handle in handles {
+            let last = handle.status();
+            let [session] = &last.sessions[..] else { panic!("{last:#?}") };
+            assert_eq!((session.state, session.reason), (State::Closed, Some(EndReason::Stopped)));
+        }
+    }
+}
+
 testbed::main! {
     a_status_says_what_both_ends_know,
     each_end_knows_what_the_other_tells_it,
     what_the_bridge_drops_is_counted_for_its_session,
     a_session_that_ends_is_told_and_remembered,
+    a_client_counts_each_session_and_all_of_them,
+    a_server_remembers_clients_that_have_gone,
+    a_client_that_is_refused_says_so,
     a_client_without_a_server_is_handshaking_and_knows_nothing,
     plain_mode_has_a_status_too,
     events_are_numbered_in_order_and_go_on_from_any,
     new_settings_are_taken_as_far_as_they_can_be,
     a_tap_goes_from_one_bridge_to_another,
     a_handle_outlives_its_tunnel_and_holds_nothing,
+    sessions_of_a_tunnel_that_stopped_are_closed,
 }

@@ -27,7 +27,8 @@ pub(crate) fn run(address: SocketAddr, max_sessions: usize) -> Result<()> {
     println!("{READY}");
     for question in io::stdin().lines() {
         question?;
-        println!("{}", running.status().sessions.len());
+        let sessions = running.status().sessions;
+        println!("{}", sessions.iter().filter(|session| session.session_for.is_some()).count());
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! The names that tools read: what is here changes for a good reason only.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
@@ -11,6 +12,7 @@ use crate::observe::event::{Beginning, EndReason, Event, EventKind, Place};
 use crate::observe::status::{
     LossReport, MacReport, PastSession, RttReport, SessionStatus, SocketReport, State,
 };
+use crate::observe::tally::Traffic;
 use crate::settings::{
     ClientMode, ClientSettings, PlainServerSettings, SecureSettings, ServerMode, ServerSettings,
     Settings,
@@ -41,24 +43,28 @@ fn a_session_of_which_all_is_known() {
     status.rtt = Some(RttReport { min, smoothed, jitter });
     status.loss_in = Some(LossReport { sent: 100, received: 99 });
     status.path_mtu_out = Some(1_472);
-    (status.frames_in, status.bytes_in, status.frames_out, status.bytes_out) = (1, 60, 2, 120);
+    let drops = BTreeMap::from([("source_held", 4)]);
+    status.traffic = Traffic { frames_in: 1, bytes_in: 60, frames_out: 2, bytes_out: 120, drops };
     status.macs = vec![MacReport { mac: MAC, vlan: 7, age: Some(ms(250)), frozen: false }];
     status.mac_limit = Some(16);
-    status.drops.insert("source_held", 4);
     status.before = Some(PastSession { reason: EndReason::Silent, ago: ms(90_000) });
     let expected = json!({
         "number": 3, "name": "laptop", "key": "AAEC",
-        "state": "quiet", "state_seconds": 1.5, "reason": null, "session_seconds": 60.0,
+        "state": "quiet", "state_seconds": 1.5, "reason": null, "refusal": null,
+        "session_seconds": 60.0,
         "address": "192.0.2.7:4242", "roams": 1, "rekeys": 2, "suite": "aes-256-gcm",
         "peer_version": "0.2.0", "heard_seconds": 16.5,
         "rtt": { "min_seconds": 0.01, "smoothed_seconds": 0.02, "jitter_seconds": 0.005 },
         "loss_in": { "sent": 100, "received": 99 }, "loss_out": null,
         "path_mtu_out": 1_472, "path_mtu_in": null,
-        "frames_in": 1, "bytes_in": 60, "frames_out": 2, "bytes_out": 120,
+        "traffic": {
+            "frames_in": 1, "bytes_in": 60, "frames_out": 2, "bytes_out": 120,
+            "drops": { "source_held": 4 },
+        },
         "macs": [{
             "mac": "02:00:00:00:00:09", "vlan": 7, "age_seconds": 0.25, "frozen": false,
         }],
-        "mac_limit": 16, "drops": { "source_held": 4 },
+        "mac_limit": 16,
         "before": { "reason": "silent", "ago_seconds": 90.0 },
     });
     assert_eq!(to_value(&status).unwrap(), expected);
@@ -70,11 +76,13 @@ fn what_is_not_known_is_null_and_never_zero() {
         panic!("an object");
     };
     // Counters begin at zero; all else is absent.
-    let counted = ["frames_in", "bytes_in", "frames_out", "bytes_out"];
+    let nothing = json!({
+        "frames_in": 0, "bytes_in": 0, "frames_out": 0, "bytes_out": 0, "drops": {},
+    });
     for (name, value) in &fields {
-        assert!(!value.is_number() || counted.contains(&name.as_str()), "{name} is {value}");
+        assert!(!value.is_number(), "{name} is {value}");
     }
-    assert_eq!(fields["state"], "handshaking");
+    assert_eq!((&fields["state"], &fields["traffic"]), (&json!("handshaking"), &nothing));
 }
 
 #[test]

@@ -1,18 +1,17 @@
 //! How a tunnel is at one moment, as plain data. What is not known is absent, never zero.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use pnet_base::MacAddr;
 
 use crate::observe::counters::Totals;
-use crate::observe::event::EndReason;
+use crate::observe::event::{EndReason, RefusalReason};
 use crate::observe::tally::Traffic;
 
 /// The number of the schema below: it grows where a field goes or changes its meaning. Fields that
 /// come do not change it.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// A tunnel at one moment.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,7 +25,7 @@ pub struct Status {
     /// When this was, by this host's wall clock.
     #[cfg_attr(feature = "serde", serde(serialize_with = "super::serialise::unix_seconds"))]
     pub time: SystemTime,
-    /// For how long the tunnel has run.
+    /// For how long the tunnel has run, or ran where it has ended.
     #[cfg_attr(
         feature = "serde",
         serde(
@@ -45,15 +44,17 @@ pub struct Status {
     pub sockets: Vec<SocketReport>,
     /// The bridge, at a server.
     pub bridge: Option<BridgeReport>,
-    /// A server's sessions, by number, and those that are being agreed on; a client's one, in whatever
-    /// state it is.
+    /// A server's sessions, by number; then those that are being agreed on; then the last ones of
+    /// clients that have gone, of the latest 1,024. A client's one, in whatever state it is.
     pub sessions: Vec<SessionStatus>,
+    /// What went through all sessions since the tunnel started.
+    pub traffic: Traffic,
     /// What all threads have counted.
     pub totals: Totals,
     /// The number of the newest event when this was taken: to go on from with
     /// [`Handle::events`](crate::Handle::events).
     pub last_event: u64,
-    /// The tunnel has ended: nothing else here means anything any more.
+    /// The tunnel has ended: this is how it was then, and all that it will ever be.
     pub ended: bool,
 }
 
@@ -87,7 +88,7 @@ pub enum Protocol {
 pub struct TapReport {
     /// The interface's name.
     pub name: String,
-    /// Its MAC; absent where it could not be read, as of a TAP that was deleted.
+    /// Its MAC; absent, as all that the kernel says, once the TAP is gone.
     pub mac: Option<MacAddr>,
     /// Its MTU in bytes.
     pub mtu: Option<u32>,
@@ -143,6 +144,19 @@ pub enum State {
     Quiet,
     /// There was a session, and the other end is not heard any more.
     Lost,
+    /// There is no session: one of the ends ended it, or the server gives none. The client comes
+    /// back, or tries again, for as long as its tunnel runs.
+    Closed,
+}
+
+impl State {
+    /// That of a session after its end.
+    pub(crate) const fn after(reason: EndReason) -> Self {
+        match reason {
+            EndReason::Silent | EndReason::KeysExpired => Self::Lost,
+            _ => Self::Closed,
+        }
+    }
 }
 
 /// A round trip, as far as it was measured.
@@ -227,8 +241,10 @@ pub struct SessionStatus {
         )
     )]
     pub in_state_for: Option<Duration>,
-    /// Why it is not up.
+    /// Why it ended, where it has.
     pub reason: Option<EndReason>,
+    /// Why the server gives no session, at a client that was told.
+    pub refusal: Option<RefusalReason>,
     /// For how long there has been a session without a break.
     #[cfg_attr(
         feature = "serde",
@@ -267,21 +283,12 @@ pub struct SessionStatus {
     pub path_mtu_out: Option<u16>,
     /// The largest datagram from the other end, in bytes of UDP payload, as that says.
     pub path_mtu_in: Option<u16>,
-    /// Frames that came from the other end and were passed on: in this session at a server, since the
-    /// start at a client.
-    pub frames_in: u64,
-    /// Their bytes.
-    pub bytes_in: u64,
-    /// Frames that were sent to the other end.
-    pub frames_out: u64,
-    /// Their bytes.
-    pub bytes_out: u64,
+    /// What went through this session; where it has ended, until then.
+    pub traffic: Traffic,
     /// At a server, the MACs behind the client: each with its VLAN, 0 for untagged.
     pub macs: Vec<MacReport>,
     /// At a server, how many MACs may be behind the client; absent for any number.
     pub mac_limit: Option<usize>,
-    /// Frames and datagrams of this session that were dropped, by the reason's name.
-    pub drops: BTreeMap<&'static str, u64>,
     /// How the session before this one ended.
     pub before: Option<PastSession>,
     /// The port on the bridge, to find the MACs by.
@@ -321,6 +328,7 @@ impl SessionStatus {
             state: State::Handshaking,
             in_state_for: None,
             reason: None,
+            refusal: None,
             session_for: None,
             address: None,
             roams: None,
@@ -333,23 +341,26 @@ impl SessionStatus {
             loss_out: None,
             path_mtu_out: None,
             path_mtu_in: None,
-            frames_in: 0,
-            bytes_in: 0,
-            frames_out: 0,
-            bytes_out: 0,
+            traffic: Traffic::default(),
             macs: Vec::new(),
             mac_limit: None,
-            drops: BTreeMap::new(),
             before: None,
             port: None,
         }
     }
 
-    pub(crate) fn add_traffic(&mut self, traffic: &Traffic) {
-        self.frames_in = traffic.frames_in;
-        self.bytes_in = traffic.bytes_in;
-        self.frames_out = traffic.frames_out;
-        self.bytes_out = traffic.bytes_out;
-        self.drops = traffic.drops.iter().copied().collect();
+    /// Says that it ended, and when.
+    pub(crate) fn end(&mut self, reason: EndReason, ago: Duration) {
+        self.state = State::after(reason);
+        self.reason = Some(reason);
+        self.in_state_for = Some(ago);
     }
+}
+
+/// What a control thread knows of its sessions, but for the MACs behind them.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    pub(crate) sessions: Vec<SessionStatus>,
+    /// Of all sessions since the tunnel started.
+    pub(crate) traffic: Traffic,
 }

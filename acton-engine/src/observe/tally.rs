@@ -1,6 +1,7 @@
 //! What went through one session: a block of counters for each thread, which that thread alone
 //! writes, so that anybody can add them up without stopping a worker.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use acton_bridge::DropReason;
@@ -117,15 +118,49 @@ impl Tallies {
     }
 }
 
-/// What went through a session.
+/// What went through a session, or through all of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Traffic {
-    pub(crate) frames_in: u64,
-    pub(crate) bytes_in: u64,
-    pub(crate) frames_out: u64,
-    pub(crate) bytes_out: u64,
-    /// By reason, those that happened.
-    pub(crate) drops: Vec<(&'static str, u64)>,
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Traffic {
+    /// Frames that came from the other end and were passed on.
+    pub frames_in: u64,
+    /// Their bytes.
+    pub bytes_in: u64,
+    /// Frames that were sent to the other end.
+    pub frames_out: u64,
+    /// Their bytes.
+    pub bytes_out: u64,
+    /// Frames and datagrams that were dropped, by the reason's name; a reason that never came is
+    /// not among them.
+    pub drops: BTreeMap<&'static str, u64>,
+}
+
+impl Traffic {
+    /// Adds that of another session.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.frames_in += other.frames_in;
+        self.bytes_in += other.bytes_in;
+        self.frames_out += other.frames_out;
+        self.bytes_out += other.bytes_out;
+        for (reason, drops) in &other.drops {
+            *self.drops.entry(reason).or_default() += drops;
+        }
+    }
+
+    /// What came since `before`.
+    pub(crate) fn since(&self, before: &Self) -> Self {
+        let drops = self.drops.iter().map(|(&reason, &drops)| {
+            (reason, drops.saturating_sub(before.drops.get(reason).copied().unwrap_or_default()))
+        });
+        Self {
+            frames_in: self.frames_in.saturating_sub(before.frames_in),
+            bytes_in: self.bytes_in.saturating_sub(before.bytes_in),
+            frames_out: self.frames_out.saturating_sub(before.frames_out),
+            bytes_out: self.bytes_out.saturating_sub(before.bytes_out),
+            drops: drops.filter(|&(_, drops)| drops > 0).collect(),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -145,7 +180,23 @@ mod tests {
         tallies.of(2).add_drops(Counter::NoSession, 7);
         let sum = tallies.sum();
         assert_eq!((sum.frames_in, sum.bytes_in, sum.frames_out, sum.bytes_out), (3, 260, 5, 500));
-        assert_eq!(sum.drops, [("source_held", 2), ("replayed", 7)]);
+        assert_eq!(sum.drops, BTreeMap::from([("source_held", 2), ("replayed", 7)]));
+    }
+
+    #[test]
+    fn traffic_since_and_traffic_together() {
+        let tallies = Tallies::new(1);
+        tallies.of(0).add_in(2, 200);
+        tallies.of(0).add_drops(Counter::Replayed, 7);
+        let before = tallies.sum();
+        assert_eq!(before.since(&before), Traffic::default());
+        tallies.of(0).add_out(1, 60);
+        tallies.of(0).add_drops(Counter::Forged, 1);
+        let mut since = tallies.sum().since(&before);
+        assert_eq!((since.frames_in, since.frames_out, since.bytes_out), (0, 1, 60));
+        assert_eq!(since.drops, BTreeMap::from([("forged", 1)]));
+        since.add(&before);
+        assert_eq!(since, tallies.sum());
     }
 
     #[test]

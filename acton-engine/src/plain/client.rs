@@ -12,6 +12,7 @@ use super::client_worker::{ClientSide, News};
 use crate::observe::status::{Protocol, Role};
 use crate::observe::tally::Tallies;
 use crate::reach::dial::Dial;
+use crate::reach::history::SessionHistory;
 use crate::run::clock;
 use crate::run::launch::Launch;
 use crate::run::tap::{OpenTap, TapHandle};
@@ -67,10 +68,9 @@ pub(crate) fn start(
         interface: Arc::clone(&interface),
         link,
         counters: launch.counters(),
-        tallies,
+        history: SessionHistory::new(tallies),
         events: launch.events(),
         since: None,
-        ended: None,
     };
     launch.control((Role::Client, Protocol::Plain), interface, None, control)
 }

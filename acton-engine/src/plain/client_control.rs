@@ -13,9 +13,9 @@ use crate::Error;
 use crate::observe::counters::Counters;
 use crate::observe::event::{EndReason, EventKind};
 use crate::observe::event_log::EventLog;
-use crate::observe::status::{PastSession, RttReport, SessionStatus, State};
-use crate::observe::tally::Tallies;
+use crate::observe::status::{Report, RttReport, State};
 use crate::reach::dial::Dial;
+use crate::reach::history::SessionHistory;
 use crate::run::control::Controller;
 use crate::run::tap::TapHandle;
 use crate::settings::{Applied, ClientMode, ClientSettings, Settings};
@@ -29,12 +29,10 @@ pub(super) struct ClientControl {
     pub(super) interface: Arc<Interface>,
     pub(super) link: Arc<PlainUplink>,
     pub(super) counters: Arc<Counters>,
-    pub(super) tallies: Arc<Tallies>,
+    pub(super) history: SessionHistory,
     pub(super) events: Arc<EventLog>,
     /// When the session began.
     pub(super) since: Option<Duration>,
-    /// When and why the last session ended.
-    pub(super) ended: Option<(Duration, EndReason)>,
 }
 
 impl ClientControl {
@@ -44,6 +42,7 @@ impl ClientControl {
                 ClientEvent::Connecting { attempt } => self.dial.connect(now, attempt),
                 ClientEvent::Connected { rtt } => {
                     self.since = Some(now);
+                    self.history.begin();
                     self.set_connected(now, true);
                     let server = self.dial.text();
                     self.events.tell(now, EventKind::Connected { server, rtt });
@@ -65,7 +64,7 @@ impl ClientControl {
 
     fn disconnected(&mut self, now: Duration, reason: EndReason, silent: Option<Duration>) {
         if self.since.take().is_some() {
-            self.ended = Some((now, reason));
+            self.history.end(now, reason);
             let (server, retry_in) = (self.dial.text(), Duration::ZERO);
             self.events.tell(now, EventKind::Disconnected { server, reason, silent, retry_in });
         }
@@ -122,13 +121,12 @@ impl Controller for ClientControl {
         Ok(applied)
     }
 
-    fn report(&self, now: Duration) -> Vec<SessionStatus> {
-        let mut status = SessionStatus::new(self.dial.server().to_string());
-        status.address = self.dial.peer_address();
-        status.add_traffic(&self.tallies.sum());
-        let past = self.ended.map(|(at, reason)| (now.saturating_sub(at), reason));
-        status.before = past.map(|(ago, reason)| PastSession { reason, ago });
-        if let Some((since, heard)) = self.since.zip(self.machine.last_seen()) {
+    fn report(&self, now: Duration) -> Report {
+        self.history.report(now, self.dial.server().to_string(), |status| {
+            status.address = self.dial.peer_address();
+            let Some((since, heard)) = self.since.zip(self.machine.last_seen()) else {
+                return false;
+            };
             status.session_for = Some(now.saturating_sub(since));
             status.rtt =
                 self.machine.rtt().map(|smoothed| RttReport { min: None, smoothed, jitter: None });
@@ -136,16 +134,13 @@ impl Controller for ClientControl {
             status.heard_ago = Some(silence);
             let overdue = self.settings.keepalive() * 3 / 2;
             status.state = if silence > overdue { State::Quiet } else { State::Up };
-        } else if let Some((ago, reason)) = past {
-            status.state = State::Lost;
-            status.reason = Some(reason);
-            status.in_state_for = Some(ago);
-        }
-        vec![status]
+            true
+        })
     }
 
     fn end(&mut self, now: Duration) {
         self.machine.close();
         self.settle(now);
+        self.history.stop(now);
     }
 }

@@ -10,14 +10,14 @@ use acton_udp::UdpSocket;
 
 use super::server_control::{ServerControl, protocol};
 use super::server_worker::ServerSide;
-use crate::observe::status::{Protocol, Role};
+use crate::observe::status::{Protocol, Role, SessionStatus};
 use crate::run::clock;
 use crate::run::launch::Launch;
 use crate::run::tap::OpenTap;
 use crate::sessions::directory::Directory;
 use crate::sessions::port::LeafId;
 use crate::sessions::roster::Roster;
-use crate::sessions::session::Session;
+use crate::sessions::session::{Session, SessionMode};
 use crate::settings::{PlainServerSettings, ServerSettings};
 use crate::{Error, Running};
 
@@ -27,6 +27,18 @@ pub(super) struct Plain {
     pub(super) address: SocketAddr,
     /// When a frame last came from there, in nanoseconds of the engine's clock.
     pub(super) last_frame: AtomicU64,
+}
+
+impl SessionMode for Plain {
+    type Client = SocketAddr;
+
+    fn client(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn describe(&self, status: &mut SessionStatus) {
+        status.address = Some(self.address);
+    }
 }
 
 /// A session.

@@ -1,5 +1,6 @@
 //! A server's control thread in plain mode: it alone opens and ends sessions.
 
+use std::iter;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,12 +10,12 @@ use acton_proto::plain::{self, DownReason, Origin, ServerConfig, ServerEvent, Se
 use acton_tap::Interface;
 use acton_udp::{Source, UdpSocket};
 
-use super::server::Plain;
+use super::server::{Plain, PlainSession};
 use super::server_worker::News;
 use crate::Error;
 use crate::observe::counters::{Counter, Counters};
 use crate::observe::event::{Beginning, EndReason, EventKind};
-use crate::observe::status::{SessionStatus, State};
+use crate::observe::status::{Report, SessionStatus, State};
 use crate::run::control::{Controller, SERVER_SLACK};
 use crate::run::launch::earliest;
 use crate::sessions::port::slot;
@@ -168,13 +169,12 @@ impl Controller for ServerControl {
         Ok(applied)
     }
 
-    fn report(&self, now: Duration) -> Vec<SessionStatus> {
+    fn report(&self, now: Duration) -> Report {
         let keepalive = self.settings.keepalive();
-        self.roster.report(now, |session, status| {
+        let add = |session: &PlainSession, status: &mut SessionStatus| {
             let told = self.machine.session(SessionId::at(slot(session.port)));
             let (told, since) = told.map(|it| (it.last_seen, it.since)).unwrap_or_default();
             let heard = told.max(last_frame(session));
-            status.address = Some(session.mode.address);
             status.mac_limit = Some(self.settings.macs_per_client).filter(|&limit| limit > 0);
             let named = self.plain.peers.contains(&session.mode.address);
             if named && heard <= since {
@@ -191,14 +191,21 @@ impl Controller for ServerControl {
             } else {
                 None
             };
-        })
+        };
+        self.roster.report(now, add, iter::empty())
     }
 
-    fn end(&mut self, _now: Duration) {
+    fn end(&mut self, now: Duration) {
         // The wire of 0.1.1 has no word for it.
+        let mut open = Vec::new();
+        self.roster.directory().for_each(|session| open.push(Arc::clone(session)));
+        for session in open {
+            self.roster.directory().unbind(&session.mode.address);
+            self.roster.close(now, slot(session.port), EndReason::Stopped);
+        }
     }
 }
 
-fn last_frame(session: &super::server::PlainSession) -> Duration {
+fn last_frame(session: &PlainSession) -> Duration {
     Duration::from_nanos(session.mode.last_frame.load(Ordering::Relaxed))
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::Error;
 use crate::observe::counters::{Counter, Counters};
-use crate::observe::status::SessionStatus;
+use crate::observe::status::Report;
 use crate::run::clock;
 use crate::sessions::sighting::Sighting;
 use crate::settings::{Applied, Settings};
@@ -40,7 +40,7 @@ pub(crate) enum Order {
     /// Take these settings; say what became of them.
     Apply(Box<Settings>, SyncSender<Result<Applied, Error>>),
     /// Say how the sessions are.
-    Report(SyncSender<Vec<SessionStatus>>),
+    Report(SyncSender<Report>),
 }
 
 /// What a mode and an end do on the control thread.
@@ -73,21 +73,19 @@ pub(crate) trait Controller {
     /// Where the settings are of another kind of tunnel, or the system refuses one of them.
     fn apply(&mut self, settings: Settings) -> Result<Applied, Error>;
 
-    /// How the sessions are, but for the MACs behind them.
-    fn report(&self, now: Duration) -> Vec<SessionStatus>;
+    /// How the sessions are.
+    fn report(&self, now: Duration) -> Report;
 
-    /// Says goodbye.
+    /// Says goodbye. What is [reported](Self::report) then is the last.
     fn end(&mut self, now: Duration);
 }
 
-/// Runs a control thread until it is told to stop.
-///
-/// # Errors
-/// Why a worker could not go on.
+/// Runs a control thread until it is told to stop, or a worker cannot go on, and says how the
+/// sessions were in the end.
 pub(crate) fn run<C: Controller>(
     mut control: C,
     inbox: &Receiver<Message<C::News>>,
-) -> Result<(), Error> {
+) -> (Result<(), Error>, Report) {
     let mut advanced = clock::now();
     control.advance(advanced);
     let ended = loop {
@@ -117,8 +115,9 @@ pub(crate) fn run<C: Controller>(
         advanced = clock::now();
         control.advance(advanced);
     };
-    control.end(clock::now());
-    ended
+    let now = clock::now();
+    control.end(now);
+    (ended, control.report(now))
 }
 
 /// The next message, or `None` once the clock shows `due`.

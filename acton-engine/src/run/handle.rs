@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::mpsc::{self, SyncSender};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use acton_bridge::{Bridge, Owner};
@@ -17,7 +17,8 @@ use crate::observe::counters::{Counters, Totals};
 use crate::observe::event::EventKind;
 use crate::observe::event_log::{EventLog, Events};
 use crate::observe::status::{
-    BridgeReport, MacReport, Protocol, Role, SCHEMA, SessionStatus, SocketReport, Status, TapReport,
+    BridgeReport, MacReport, Protocol, Report, Role, SCHEMA, SessionStatus, SocketReport, Status,
+    TapReport,
 };
 use crate::run::clock;
 use crate::run::control::{Message, Order};
@@ -48,6 +49,8 @@ pub(crate) struct Shared {
     pub(crate) sockets: Mutex<Vec<UdpSocket>>,
     pub(crate) local_addr: SocketAddr,
     pub(crate) started: Duration,
+    /// Set once the tunnel has ended.
+    pub(crate) last: OnceLock<Status>,
 }
 
 /// A way to give orders to the control thread that `control` leads to; `false` where that is gone.
@@ -111,14 +114,29 @@ impl Handle {
         Events::after(Arc::clone(&self.shared.events), after)
     }
 
-    /// How the tunnel is now. No worker stops for it. Of a tunnel that has ended it has no sessions.
+    /// How the tunnel is now, or was when it ended. No worker stops for it.
     #[must_use]
     pub fn status(&self) -> Status {
         let shared = &*self.shared;
+        if let Some(last) = shared.last.get() {
+            return last.clone();
+        }
+        // Before the control thread answers: what happens meanwhile is still to be read, and until
+        // then the TAP is there, whose name may be another's as soon as it is gone.
         let last_event = shared.events.newest();
+        let tap = tap_report(&shared.interface, shared.tap_queues);
         let (answer, answered) = mpsc::sync_channel(1);
         (shared.order)(Order::Report(answer));
-        let mut sessions = answered.recv().unwrap_or_default();
+        match answered.recv() {
+            Ok(report) => self.status_of(last_event, tap, report),
+            // It is ending: all that is left to be done comes to its end by itself.
+            Err(_) => shared.last.wait().clone(),
+        }
+    }
+
+    fn status_of(&self, last_event: u64, tap: TapReport, report: Report) -> Status {
+        let shared = &*self.shared;
+        let Report { mut sessions, traffic } = report;
         let bridge = shared.bridge.as_ref().map(|bridge| add_macs(bridge, &mut sessions));
         Status {
             schema: SCHEMA,
@@ -127,13 +145,14 @@ impl Handle {
             running_for: clock::now().saturating_sub(shared.started),
             role: shared.role,
             protocol: shared.protocol,
-            tap: tap_report(&shared.interface, shared.tap_queues),
+            tap,
             sockets: self.socket_reports(),
             bridge,
             sessions,
+            traffic,
             totals: self.totals(),
             last_event,
-            ended: shared.events.is_ended(),
+            ended: false,
         }
     }
 
@@ -147,9 +166,14 @@ impl Handle {
         sockets.iter().map(|socket| socket_report(socket, self.shared.local_addr)).collect()
     }
 
-    /// The tunnel has ended: lets go of what others may want now.
-    pub(crate) fn close(&self) {
+    /// The tunnel has ended: keeps how it was, and lets go of what others may want now.
+    pub(crate) fn close(&self, last: Report) {
         self.shared.sockets.lock().clear();
+        let (name, queues) = (self.tap_name().to_owned(), self.shared.tap_queues);
+        let tap = TapReport { name, mac: None, mtu: None, running: None, bridge: None, queues };
+        let last = Status { ended: true, ..self.status_of(self.shared.events.newest(), tap, last) };
+        // Nobody else ends it.
+        let _ = self.shared.last.set(last);
         self.shared.events.end();
     }
 }

@@ -1,7 +1,8 @@
 //! Starts the threads of a tunnel.
 
-use std::sync::Arc;
+use std::mem;
 use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use crate::Error;
 use crate::observe::counters::Counters;
 use crate::observe::event::EventKind;
 use crate::observe::event_log::EventLog;
-use crate::observe::status::{Protocol, Role};
+use crate::observe::status::{Protocol, Report, Role};
 use crate::run::clock;
 use crate::run::control::{self, Controller, INBOX_LEN, Message, Outbox};
 use crate::run::handle::{Handle, Shared, orders};
@@ -152,18 +153,20 @@ impl<N: Send + 'static> Launch<N> {
             sockets: Mutex::new(self.sockets),
             local_addr,
             started: clock::now(),
+            last: OnceLock::new(),
         });
         let (inbox, workers, events) = (self.inbox, self.workers, self.events);
-        let closing = Closing(handle.clone());
+        let closing = Closing { handle: handle.clone(), last: Report::default() };
         let thread = thread::Builder::new()
             .name("acton-control".to_owned())
             .spawn(move || {
                 // The inbox goes first, also in a panic: a worker that fails then must not wait for
                 // room in it while it is waited for.
-                let _closing = closing;
+                let mut closing = closing;
                 let _workers = workers;
                 let inbox = inbox;
-                let ended = control::run(control, &inbox);
+                let (ended, last) = control::run(control, &inbox);
+                closing.last = last;
                 if let Err(error) = &ended {
                     let error = error.to_string();
                     events.tell(clock::now(), EventKind::Failed { error });
@@ -176,14 +179,18 @@ impl<N: Send + 'static> Launch<N> {
 }
 
 /// Says that the tunnel has ended, however it did.
-struct Closing(Handle);
+struct Closing {
+    handle: Handle,
+    /// How the sessions were then.
+    last: Report,
+}
 
 impl Drop for Closing {
     fn drop(&mut self) {
         if thread::panicking() {
-            self.0.tell_panic();
+            self.handle.tell_panic();
         }
-        self.0.close();
+        self.handle.close(mem::take(&mut self.last));
     }
 }
 

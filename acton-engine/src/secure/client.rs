@@ -17,6 +17,7 @@ use super::{CAPS, ClientKeys};
 use crate::observe::status::{Protocol, Role};
 use crate::observe::tally::Tallies;
 use crate::reach::dial::Dial;
+use crate::reach::history::SessionHistory;
 use crate::reach::network::NetworkWatch;
 use crate::reach::route::Route;
 use crate::run::clock;
@@ -124,7 +125,7 @@ pub(crate) fn start(
         link,
         strangers,
         counters: launch.counters(),
-        tallies,
+        history: SessionHistory::new(tallies),
         events: launch.events(),
         buffer: Vec::new(),
         waiting: Vec::new(),

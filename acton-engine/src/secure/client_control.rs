@@ -20,9 +20,9 @@ use crate::Error;
 use crate::observe::counters::{Counter, Counters};
 use crate::observe::event::{EndReason, EventKind};
 use crate::observe::event_log::EventLog;
-use crate::observe::status::{PastSession, SessionStatus, State};
-use crate::observe::tally::Tallies;
+use crate::observe::status::Report;
 use crate::reach::dial::Dial;
+use crate::reach::history::SessionHistory;
 use crate::reach::network::NetworkWatch;
 use crate::reach::route::Route;
 use crate::run::clock::{self, wall};
@@ -48,7 +48,7 @@ pub(super) struct ClientControl {
     pub(super) link: Arc<ArcSwap<SecureUplink>>,
     pub(super) strangers: Strangers,
     pub(super) counters: Arc<Counters>,
-    pub(super) tallies: Arc<Tallies>,
+    pub(super) history: SessionHistory,
     pub(super) events: Arc<EventLog>,
     pub(super) buffer: Vec<u8>,
     /// What is to be said as soon as the server's address is known.
@@ -79,12 +79,14 @@ impl ClientControl {
         }
         count_bundle(&self.counters, &frames);
         for frame in frames {
-            self.tallies.of(0).add_in(1, frame.bytes().len() as u64);
+            self.history.tally().add_in(1, frame.bytes().len() as u64);
             let headers = Headers::parse(frame.bytes());
             self.tap.write(frame.bytes(), &headers, trust(&frame), &self.counters);
         }
         if connected {
             self.follow_route(now);
+            // The session begins before its first frames, which may be the next message.
+            self.settle(now);
         }
     }
 
@@ -146,6 +148,7 @@ impl ClientControl {
                 self.change(|_| {});
             }
             ClientEvent::Connected { keys, server_time } => {
+                self.history.begin();
                 self.change(|link| link.open_and_seal(keys));
                 self.set_carrier(now, true);
                 let server = self.dial.text();
@@ -169,6 +172,7 @@ impl ClientControl {
                     link.open.clear();
                 });
                 let reason = ended(reason);
+                self.history.end(now, reason);
                 self.set_carrier(now, false);
                 let server = self.dial.text();
                 let silent = None;
@@ -179,6 +183,7 @@ impl ClientControl {
             }
             ClientEvent::Refused { reason } => {
                 let (server, reason) = (self.dial.text(), refusal_reason(reason));
+                self.history.refuse(now, reason);
                 self.events.tell(now, EventKind::Refused { server, reason });
             }
             _ => {}
@@ -249,30 +254,22 @@ impl Controller for ClientControl {
         Ok(applied)
     }
 
-    fn report(&self, now: Duration) -> Vec<SessionStatus> {
-        let mut status = SessionStatus::new(self.dial.server().to_string());
-        status.key = Some(report::key_text(&self.server_key));
-        status.address = self.dial.peer_address();
-        status.add_traffic(&self.tallies.sum());
-        status.before = self.machine.last_end().map(|end| PastSession {
-            reason: ended(end.reason),
-            ago: now.saturating_sub(end.until),
-        });
-        match (self.machine.statistics(now), status.before) {
-            (Some(known), _) => report::add_statistics(&mut status, &known, now),
-            (None, Some(PastSession { reason, ago })) => {
-                status.state = State::Lost;
-                status.reason = Some(reason);
-                status.in_state_for = Some(ago);
+    fn report(&self, now: Duration) -> Report {
+        self.history.report(now, self.dial.server().to_string(), |status| {
+            status.key = Some(report::key_text(&self.server_key));
+            status.address = self.dial.peer_address();
+            let known = self.machine.statistics(now);
+            if let Some(known) = &known {
+                report::add_statistics(status, known, now);
             }
-            (None, None) => {}
-        }
-        vec![status]
+            known.is_some()
+        })
     }
 
     fn end(&mut self, now: Duration) {
         self.machine.close(now);
         self.settle(now);
+        self.history.stop(now);
     }
 }
 

@@ -10,10 +10,11 @@ use acton_proto::session::{KeyLog, Keys};
 use acton_proto::wire::Key;
 use acton_udp::UdpSocket;
 
+use super::report::key_text;
 use super::server_control::ServerControl;
 use super::server_worker::ServerSide;
 use super::{CAPS, SERVER_PMTU, ServerKeys};
-use crate::observe::status::{Protocol, Role};
+use crate::observe::status::{Protocol, Role, SessionStatus};
 use crate::run::clock;
 use crate::run::launch::Launch;
 use crate::run::tap::{OpenTap, TapHandle, max_frame};
@@ -22,7 +23,7 @@ use crate::sessions::directory::Directory;
 use crate::sessions::port::LeafId;
 use crate::sessions::roster::Roster;
 use crate::sessions::router::Router;
-use crate::sessions::session::Session;
+use crate::sessions::session::{Session, SessionMode};
 use crate::sessions::sighting::Sightings;
 use crate::settings::{SecureSettings, ServerSettings};
 use crate::{Error, Running};
@@ -46,6 +47,19 @@ impl Secured {
     /// The keys that open datagrams with this id.
     pub(super) fn opening(&self, id: u32) -> Option<&Arc<Keys>> {
         self.open.iter().find(|keys| keys.setup().local_id == id)
+    }
+}
+
+impl SessionMode for Secured {
+    type Client = Key;
+
+    fn client(&self) -> Key {
+        self.client
+    }
+
+    fn describe(&self, status: &mut SessionStatus) {
+        status.key = Some(key_text(&self.client));
+        status.address = Some(self.path.remote);
     }
 }
 

@@ -21,7 +21,7 @@ use super::strangers::Strangers;
 use crate::Error;
 use crate::observe::counters::{Counter, Counters};
 use crate::observe::event::{Beginning, EndReason, EventKind, RefusalReason};
-use crate::observe::status::{PastSession, SessionStatus};
+use crate::observe::status::{PastSession, Report, SessionStatus};
 use crate::run::clock::{self, wall};
 use crate::run::control::{Controller, SERVER_SLACK};
 use crate::run::launch::earliest;
@@ -327,6 +327,12 @@ impl ServerControl {
         });
     }
 
+    /// How the last session of a client ended.
+    fn before(&self, client: &Key, now: Duration) -> Option<PastSession> {
+        let end = self.machine.last_end(client)?;
+        Some(PastSession { reason: ended(end.reason), ago: now.saturating_sub(end.until) })
+    }
+
     /// What operators call the client of a session.
     fn name(&self, id: SessionId) -> String {
         let name = |session: &SecureSession| session.name.to_string();
@@ -408,34 +414,30 @@ impl Controller for ServerControl {
         Ok(applied)
     }
 
-    fn report(&self, now: Duration) -> Vec<SessionStatus> {
-        let sessions = self.roster.report(now, |session, status| {
+    fn report(&self, now: Duration) -> Report {
+        let add = |session: &SecureSession, status: &mut SessionStatus| {
             let secured = &session.mode;
-            status.address = Some(secured.path.remote);
             status.mac_limit =
                 match secured.policy.max_macs.unwrap_or(self.settings.macs_per_client) {
                     0 => None,
                     limit => Some(limit),
                 };
-            status.key = Some(report::key_text(&secured.client));
             let id = SessionId(slot(session.port) as u32);
             if let Some(known) = self.machine.session_statistics(now, id) {
                 report::add_statistics(status, &known, now);
             }
-            status.before = self.machine.last_end(&secured.client).map(|end| PastSession {
-                reason: ended(end.reason),
-                ago: now.saturating_sub(end.until),
-            });
-        });
+            status.before = self.before(&secured.client, now);
+        };
         // Clients without a session that are being given one.
         let handshakes = self.machine.handshakes().map(|handshake| {
             let mut status = SessionStatus::new(self.gate.name(handshake.client));
             status.key = Some(report::key_text(handshake.client));
             status.address = Some(handshake.path.remote);
             status.in_state_for = Some(now.saturating_sub(handshake.since));
-            status
+            status.before = self.before(handshake.client, now);
+            (*handshake.client, status)
         });
-        sessions.into_iter().chain(handshakes).collect()
+        self.roster.report(now, add, handshakes)
     }
 
     fn end(&mut self, now: Duration) {

@@ -4,6 +4,7 @@ pub(crate) mod admission;
 pub(crate) mod directory;
 pub(crate) mod housekeeping;
 pub(crate) mod owned_macs;
+pub(crate) mod past;
 pub(crate) mod port;
 pub(crate) mod roster;
 pub(crate) mod router;

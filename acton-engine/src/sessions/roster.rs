@@ -8,25 +8,31 @@ use std::time::Duration;
 
 use acton_bridge::{Bridge, Owner};
 use acton_udp::Destination;
+use foldhash::fast::RandomState;
+use hashbrown::HashSet;
 
 use crate::observe::counters::Counters;
 use crate::observe::event::{Beginning, EndReason, EventKind, Place};
 use crate::observe::event_log::EventLog;
-use crate::observe::status::SessionStatus;
-use crate::observe::tally::Tallies;
+use crate::observe::status::{Report, SessionStatus};
+use crate::observe::tally::{Tallies, Traffic};
 use crate::sessions::directory::Directory;
 use crate::sessions::housekeeping::Housekeeping;
+use crate::sessions::past::PastSessions;
 use crate::sessions::port::{LeafId, Ports, slot};
-use crate::sessions::session::Session;
+use crate::sessions::session::{Session, SessionMode};
 use crate::sessions::sighting::{Sighted, Sighting};
 
 /// The sessions of a server, as its control thread has them.
-pub(crate) struct Roster<K, M> {
+pub(crate) struct Roster<K, M: SessionMode> {
     directory: Arc<Directory<K, Session<M>>>,
     bridge: Arc<Bridge<LeafId>>,
     events: Arc<EventLog>,
     housekeeping: Housekeeping,
     ports: Ports,
+    past: PastSessions<M::Client>,
+    /// What went through sessions that are over.
+    past_traffic: Traffic,
     /// Threads that count: this one and the workers.
     threads: usize,
 }
@@ -44,7 +50,7 @@ pub(crate) struct Opening<M> {
     pub(crate) mode: M,
 }
 
-impl<K: Copy + Eq + Hash, M> Roster<K, M> {
+impl<K: Copy + Eq + Hash, M: SessionMode> Roster<K, M> {
     pub(crate) fn new(
         directory: Arc<Directory<K, Session<M>>>,
         bridge: Arc<Bridge<LeafId>>,
@@ -55,7 +61,16 @@ impl<K: Copy + Eq + Hash, M> Roster<K, M> {
         let threads = 1 + workers.len();
         let housekeeping =
             Housekeeping::new(Arc::clone(&bridge), Arc::clone(&events), workers, now);
-        Self { directory, bridge, events, housekeeping, ports: Ports::default(), threads }
+        Self {
+            directory,
+            bridge,
+            events,
+            housekeeping,
+            ports: Ports::default(),
+            past: PastSessions::new(),
+            past_traffic: Traffic::default(),
+            threads,
+        }
     }
 
     pub(crate) fn directory(&self) -> &Directory<K, Session<M>> {
@@ -86,6 +101,7 @@ impl<K: Copy + Eq + Hash, M> Roster<K, M> {
     /// the mode's to bind.
     pub(crate) fn open(&mut self, now: Duration, opening: Opening<M>) -> LeafId {
         let Opening { slot, name, address, to, by, mode } = opening;
+        self.past.forget(&mode.client());
         let port = self.ports.open(slot);
         let session = Session {
             port,
@@ -106,6 +122,10 @@ impl<K: Copy + Eq + Hash, M> Roster<K, M> {
         let Some(session) = self.directory.take(self.port(slot)) else { return };
         // Only now, when no worker learns from it any more.
         let macs = self.housekeeping.purge(session.port);
+        let mut status = status_of(&session);
+        self.past_traffic.add(&status.traffic);
+        status.end(reason, Duration::ZERO);
+        self.past.add(now, session.mode.client(), status);
         let (client, open) = (session.name.to_string(), self.directory.len());
         self.tell(now, EventKind::SessionDown { session: slot, client, reason, macs, open });
     }
@@ -153,27 +173,43 @@ impl<K: Copy + Eq + Hash, M> Roster<K, M> {
         }
     }
 
-    /// How all sessions are, as far as both modes know; the mode adds what it knows.
+    /// How all sessions are, as far as both modes know; the mode adds what it knows, also clients
+    /// with whom one is being agreed on.
     pub(crate) fn report(
         &self,
         now: Duration,
         mut add: impl FnMut(&Session<M>, &mut SessionStatus),
-    ) -> Vec<SessionStatus> {
-        let mut all = Vec::with_capacity(self.directory.len());
+        handshakes: impl Iterator<Item = (M::Client, SessionStatus)>,
+    ) -> Report {
+        let mut report = Report { traffic: self.past_traffic.clone(), ..Report::default() };
         self.directory.for_each(|session| {
-            let mut status = SessionStatus::new(session.name.to_string());
+            let mut status = status_of(session);
             status.number = Some(slot(session.port));
             status.port = Some(session.port);
             status.session_for = Some(now.saturating_sub(session.since));
-            status.add_traffic(&session.tallies.sum());
+            report.traffic.add(&status.traffic);
             add(session, &mut status);
-            all.push(status);
+            report.sessions.push(status);
         });
-        all
+        let mut joining = HashSet::<_, RandomState>::default();
+        report.sessions.extend(handshakes.map(|(client, status)| {
+            joining.insert(client);
+            status
+        }));
+        report.sessions.extend(self.past.report(now, |client| !joining.contains(client)));
+        report
     }
 
     /// Limits the MACs behind a client, where its policy does.
     pub(crate) fn limit_macs(&self, port: LeafId, macs: Option<usize>) {
         self.bridge.set_leaf_limit(port, macs);
     }
+}
+
+/// What is known of a session, open or over.
+fn status_of<M: SessionMode>(session: &Session<M>) -> SessionStatus {
+    let mut status = SessionStatus::new(session.name.to_string());
+    status.traffic = session.tallies.sum();
+    session.mode.describe(&mut status);
+    status
 }

@@ -1,10 +1,12 @@
 //! One session, as workers see it.
 
+use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
 use acton_udp::Destination;
 
+use crate::observe::status::SessionStatus;
 use crate::observe::tally::Tallies;
 use crate::sessions::directory::Ported;
 use crate::sessions::port::LeafId;
@@ -25,6 +27,18 @@ pub(crate) struct Session<M> {
     pub(crate) tallies: Arc<Tallies>,
     /// What the mode adds.
     pub(crate) mode: M,
+}
+
+/// What a mode adds to a session.
+pub(crate) trait SessionMode {
+    /// Who a client is, also once its session is over.
+    type Client: Copy + Eq + Hash;
+
+    /// The client.
+    fn client(&self) -> Self::Client;
+
+    /// Adds to a status what this says of the client.
+    fn describe(&self, status: &mut SessionStatus);
 }
 
 impl<M> Ported for Session<M> {
