@@ -398,24 +398,4 @@ impl EventKind {
             Self::Suppressed { .. } => "suppressed",
         }
     }
-
-    /// Whether others than this host's operator can cause it at will, so that too many of it are
-    /// left out.
-    pub(crate) const fn can_be_provoked(&self) -> bool {
-        matches!(
-            self,
-            Self::SessionMoved { .. }
-                | Self::Rekeyed { .. }
-                | Self::Replaced { .. }
-                | Self::Duplicate { .. }
-                | Self::SessionRefused { .. }
-                | Self::ClockApart { .. }
-                | Self::MacLearnt { .. }
-                | Self::MacMoved { .. }
-                | Self::MacHeld { .. }
-                | Self::MacFrozen { .. }
-                | Self::SessionsFull { .. }
-                | Self::WayChanged { .. }
-        )
-    }
 }

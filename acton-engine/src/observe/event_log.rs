@@ -1,6 +1,6 @@
 //! The events of a tunnel, kept for those who ask: in order, numbered, and no more than so many.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -12,11 +12,16 @@ use crate::observe::event::{Event, EventKind};
 use crate::observe::lines::LogReader;
 use crate::throttle::Bucket;
 
-/// Events that are kept for readers who are behind.
-const KEPT: usize = 8_192;
-/// Events of one kind that others can provoke: so many at once, one more in so much time.
-const PROVOKED_AT_ONCE: u32 = 200;
-const PROVOKED_INTERVAL: Duration = Duration::from_millis(20);
+/// Events of each kind that are kept for readers who are behind: where thousands of clients join,
+/// what else happened is still there.
+const KEPT_OF_A_KIND: usize = 1_024;
+/// Events of one kind, most of which others can provoke by a datagram or a frame: so many at once,
+/// one more in so much time.
+const AT_ONCE: u32 = 200;
+/// Sessions that begin or end at once: more than a server can have, since operators want to know of
+/// each client where all of them join.
+const SESSIONS_AT_ONCE: u32 = 65_536;
+const INTERVAL: Duration = Duration::from_millis(20);
 
 /// Where events are told.
 #[derive(Debug)]
@@ -28,33 +33,57 @@ pub(crate) struct EventLog {
 
 #[derive(Debug)]
 struct State {
-    kept: VecDeque<Arc<Event>>,
+    /// By number.
+    kept: BTreeMap<u64, Arc<Event>>,
     /// The number of the next event.
     next: u64,
-    buckets: HashMap<&'static str, Bucket, RandomState>,
+    /// By name.
+    kinds: HashMap<&'static str, Kind, RandomState>,
     /// The tunnel has ended: nothing more comes.
     ended: bool,
+}
+
+/// What is known of the events of one kind.
+#[derive(Debug)]
+struct Kind {
+    bucket: Bucket,
+    /// The numbers of those that are kept.
+    kept: VecDeque<u64>,
+}
+
+impl Kind {
+    fn new(name: &str) -> Self {
+        let at_once = match name {
+            "session_up" | "session_down" => SESSIONS_AT_ONCE,
+            _ => AT_ONCE,
+        };
+        Self { bucket: Bucket::new(INTERVAL, at_once), kept: VecDeque::new() }
+    }
+}
+
+impl State {
+    fn kind(&mut self, name: &'static str) -> &mut Kind {
+        self.kinds.entry(name).or_insert_with(|| Kind::new(name))
+    }
 }
 
 impl EventLog {
     pub(crate) fn new() -> Arc<Self> {
         let state =
-            State { kept: VecDeque::new(), next: 1, buckets: HashMap::default(), ended: false };
+            State { kept: BTreeMap::new(), next: 1, kinds: HashMap::default(), ended: false };
         let log = Mutex::new(LogReader::new());
         Arc::new(Self { state: Mutex::new(state), log, news: Condvar::new() })
     }
 
     /// Tells an event, unless too many of its kind came of late.
     pub(crate) fn tell(&self, now: Duration, kind: EventKind) {
-        let mut left_out = 0;
-        if kind.can_be_provoked() {
-            let mut state = self.state.lock();
-            let bucket = state.buckets.entry(kind.name()).or_insert_with(provoked);
-            if !bucket.admits(now) {
-                return;
-            }
-            left_out = bucket.take_suppressed();
+        let mut state = self.state.lock();
+        let bucket = &mut state.kind(kind.name()).bucket;
+        if !bucket.admits(now) {
+            return;
         }
+        let left_out = bucket.take_suppressed();
+        drop(state);
         if left_out > 0 {
             self.add(now, EventKind::Suppressed { kind: kind.name(), events: left_out });
         }
@@ -64,9 +93,7 @@ impl EventLog {
     /// Notes that events of a kind were left out where they happened.
     pub(crate) fn add_suppressed(&self, kind: &'static str, events: u64) {
         if events > 0 {
-            let mut state = self.state.lock();
-            let bucket = state.buckets.entry(kind);
-            bucket.or_insert_with(provoked).add_suppressed(events);
+            self.state.lock().kind(kind).bucket.add_suppressed(events);
         }
     }
 
@@ -79,9 +106,9 @@ impl EventLog {
     pub(crate) fn tell_suppressed(&self, now: Duration) {
         let mut state = self.state.lock();
         let left_out: Vec<_> = state
-            .buckets
+            .kinds
             .iter_mut()
-            .map(|(&kind, bucket)| (kind, bucket.take_suppressed()))
+            .map(|(&name, kind)| (name, kind.bucket.take_suppressed()))
             .filter(|&(_, events)| events > 0)
             .collect();
         drop(state);
@@ -94,12 +121,15 @@ impl EventLog {
         // Not under the lock of the events: a logger may be slow, or look at them itself.
         self.log.lock().read(now, &kind);
         let mut state = self.state.lock();
-        if state.kept.len() == KEPT {
-            state.kept.pop_front();
-        }
         let number = state.next;
-        state.kept.push_back(Arc::new(Event { number, time: SystemTime::now(), kind }));
         state.next += 1;
+        let numbers = &mut state.kind(kind.name()).kept;
+        let oldest = if numbers.len() == KEPT_OF_A_KIND { numbers.pop_front() } else { None };
+        numbers.push_back(number);
+        if let Some(oldest) = oldest {
+            state.kept.remove(&oldest);
+        }
+        state.kept.insert(number, Arc::new(Event { number, time: SystemTime::now(), kind }));
         drop(state);
         self.news.notify_all();
     }
@@ -116,12 +146,8 @@ impl EventLog {
     }
 }
 
-const fn provoked() -> Bucket {
-    Bucket::new(PROVOKED_INTERVAL, PROVOKED_AT_ONCE)
-}
-
 /// A reader of a tunnel's events, in their order. Any number of readers may be at work, each at its
-/// own pace; one that is too far behind misses the oldest, which shows in the numbers.
+/// own pace; one that is too far behind misses the oldest of a kind, which shows in the numbers.
 ///
 /// As an iterator it waits for each event, until the tunnel has ended.
 #[derive(Debug, Clone)]
@@ -173,10 +199,8 @@ impl Events {
     }
 
     fn take(&mut self, state: &State) -> Option<Arc<Event>> {
-        let first = state.kept.front()?.number;
-        let index = self.next.saturating_sub(first);
-        let event = state.kept.get(usize::try_from(index).ok()?)?;
-        self.next = event.number + 1;
+        let (number, event) = state.kept.range(self.next..).next()?;
+        self.next = number + 1;
         Some(Arc::clone(event))
     }
 }
@@ -192,9 +216,11 @@ impl Iterator for Events {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
     use std::thread;
 
     use super::*;
+    use crate::observe::event::Beginning;
 
     const NOW: Duration = Duration::from_secs(7);
 
@@ -217,17 +243,25 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_go_where_there_are_too_many() {
+    fn clients_that_join_all_at_once_are_told_and_push_out_nothing_else() {
         let log = EventLog::new();
-        for clients in 0..KEPT + 10 {
-            log.tell(NOW, EventKind::ListRead { clients });
+        let mut reader = Events::after(Arc::clone(&log), 0);
+        log.tell(NOW, EventKind::ListRead { clients: 10_000 });
+        let by = Beginning::Handshake;
+        for session in 0..10_000 {
+            let (client, address) = (session.to_string(), SocketAddr::from(([0; 4], 1)));
+            log.tell(NOW, EventKind::SessionUp { session, client, address, by, open: session + 1 });
+            assert!(reader.try_next().is_some(), "one that keeps up misses none");
         }
-        let seen = numbers(&mut Events::after(log, 0));
-        assert_eq!((seen.len(), seen[0]), (KEPT, 11));
+        log.tell_suppressed(NOW);
+        let kept = numbers(&mut Events::after(log, 0));
+        assert_eq!(kept.len(), 1 + KEPT_OF_A_KIND);
+        assert_eq!((kept[0], kept[1]), (1, 10_002 - KEPT_OF_A_KIND as u64));
+        assert_eq!(kept.last(), Some(&10_001));
     }
 
     #[test]
-    fn what_others_provoke_is_bounded_and_what_was_left_out_is_told() {
+    fn the_others_are_bounded_and_what_was_left_out_is_told() {
         let log = EventLog::new();
         for session in 0..1_000 {
             log.tell(NOW, EventKind::Rekeyed { session });
@@ -236,8 +270,8 @@ mod tests {
         log.tell_suppressed(NOW);
         let mut events = Events::after(log, 0);
         let seen: Vec<_> = std::iter::from_fn(|| events.try_next()).collect();
-        assert_eq!(seen.len() as u32, PROVOKED_AT_ONCE + 1);
-        let left_out = 1_000 - u64::from(PROVOKED_AT_ONCE);
+        assert_eq!(seen.len() as u32, AT_ONCE + 1);
+        let left_out = 1_000 - u64::from(AT_ONCE);
         let last = &seen.last().unwrap().kind;
         assert_eq!(*last, EventKind::Suppressed { kind: "rekeyed", events: left_out });
     }
