@@ -274,6 +274,33 @@ fn a_named_invite_lists_its_client_and_revoke_takes_it_off() {
 }
 
 #[test]
+fn a_lost_list_opens_nothing() {
+    let world = World::new();
+    world.invite(&["--name", "a"]);
+    let list = world.path("server").join("clients");
+    let network = world.path("server").join("network.key");
+    assert!(world.state("server").requires_list().unwrap());
+    let saved = fs::read_to_string(&list).unwrap();
+    fs::remove_file(&list).unwrap();
+    // Before anything of the network is touched, so that it needs no privilege to be told.
+    for arguments in [&["server"][..], &["invite", "--host", "a"]] {
+        let said = world.fails("server", arguments);
+        for part in ["is gone", "acton invite --name NAME", "delete the line 'listed' in"] {
+            assert!(said.contains(part), "{said}");
+        }
+        assert!(said.contains(network.to_str().unwrap()), "{said}");
+    }
+    fs::write(&list, saved).unwrap();
+    let said = world.run("server", &["revoke", "a"]).err;
+    assert!(said.contains("line 'listed'"), "{said}");
+    // On purpose.
+    fs::remove_file(&list).unwrap();
+    let text = fs::read_to_string(&network).unwrap();
+    fs::write(&network, text.lines().next().unwrap()).unwrap();
+    world.invite(&[]);
+}
+
+#[test]
 fn a_client_may_keep_its_private_key_to_itself() {
     let world = World::new();
     let own = world.state("client").client_key().unwrap();

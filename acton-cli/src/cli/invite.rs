@@ -11,14 +11,14 @@ use super::state::{StateOptions, note, print};
 use super::{Failure, USAGE};
 use acton_engine::ServerName;
 use acton_engine::keys::{
-    ClientList, Invite, KeyError, ListedClient, ServerIdentity, default_address, parse_key,
+    ClientList, Invite, KeyError, ListedClient, ServerIdentity, State, default_address, parse_key,
 };
 
 /// Prints an invite, with which a client joins: a secret
 ///
 /// On the host of the server, with the server's state directory. Without --name the invite is for
 /// whoever holds it, and many may use it. With --name it is for one client, which is listed; once
-/// there is a list, only listed clients get in.
+/// there was a list, only listed clients get in, and nobody if it is lost.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -55,7 +55,7 @@ impl Arguments {
         let state = self.state.open();
         let path = state.clients_path(self.clients.as_deref());
         if self.name.is_none() {
-            refuse_if_listed(&path)?;
+            refuse_if_listed(&state, &path)?;
         }
         let server = self.server()?;
         let identity = state.server_identity()?;
@@ -67,6 +67,14 @@ impl Arguments {
         };
         let (invite, client) = self.named_invite(name, &identity, server);
         let is_new_list = ClientList::add(&path, &client)?;
+        if let Err(error) = state.require_list() {
+            note(&format!(
+                "The network cannot remember that it has a list ({}): should {} be lost, start the \
+                 server with --clients, or whoever has the network key gets in.",
+                Failure::from(error).message,
+                path.display()
+            ));
+        }
         if is_new_list {
             note(&format!(
                 "{} is new: from now on only the clients that it lists get in, and the network's \
@@ -123,8 +131,11 @@ impl Arguments {
 }
 
 /// An invite for everybody lets nobody in where there is a list.
-fn refuse_if_listed(path: &Path) -> Result<(), Failure> {
+fn refuse_if_listed(state: &State, path: &Path) -> Result<(), Failure> {
     match ClientList::load(path) {
+        Err(KeyError::NoList { .. }) if state.requires_list()? => {
+            Err(state.list_lost(path.to_owned()).into())
+        }
         Err(KeyError::NoList { .. }) => Ok(()),
         Err(error) => Err(error.into()),
         Ok(_) => Err(Failure {

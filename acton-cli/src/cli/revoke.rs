@@ -24,14 +24,16 @@ pub(super) struct Arguments {
 
 impl Arguments {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let path = self.state.open().clients_path(self.clients.as_deref());
+        let state = self.state.open();
+        let path = state.clients_path(self.clients.as_deref());
         let left = ClientList::remove(&path, &self.name)?;
         print(&format!("Took {} off {}; clients left: {left}.", self.name, path.display()))?;
         if left == 0 {
             note(&format!(
-                "Nobody gets in now. To let in whoever has the network key, delete {} and start \
-                 the server again.",
-                path.display()
+                "Nobody gets in now. To let in whoever has the network key, revoked clients too, \
+                 delete {} and the line 'listed' in {}, and start the server again.",
+                path.display(),
+                state.directory().join("network.key").display()
             ));
         }
         Ok(())

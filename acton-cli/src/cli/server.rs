@@ -49,7 +49,8 @@ pub(super) struct Arguments {
     #[command(flatten)]
     state: StateOptions,
 
-    /// List of the clients that may join; `clients` in the state directory, where there is one
+    /// List of the clients that may join; without it `clients` in the state directory, which must
+    /// be there if there ever was a list
     #[arg(long, value_name = "FILE", conflicts_with = "plain")]
     clients: Option<PathBuf>,
 

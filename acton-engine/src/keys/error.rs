@@ -126,10 +126,23 @@ pub enum KeyError {
         /// The path where one was expected.
         path: PathBuf,
     },
+    /// There is no list of clients, but there was one, without which nobody gets in.
+    #[error(
+        "the list of clients {} is gone, and this network admits listed clients only: put it back, \
+         name it by --clients, or begin a new one with `acton invite --name NAME`; to let in \
+         whoever has the network key, clients that were revoked too, delete the line 'listed' in {}",
+        .path.display(), .network_key.display()
+    )]
+    ListLost {
+        /// Where it should be.
+        path: PathBuf,
+        /// The file that says so.
+        network_key: PathBuf,
+    },
     /// The list of clients is gone while a server used it.
     #[error(
-        "the list of clients {} is gone; what it said still holds: put it back, or start the \
-         server again to let in whoever has the network key",
+        "the list of clients {} is gone; what it said still holds: put it back, for without it the \
+         server does not start again",
         .path.display()
     )]
     ListGone {

@@ -7,10 +7,10 @@
 //! | file | holds |
 //! |---|---|
 //! | `server.key` | the server's private key, base64, one line |
-//! | `network.key` | the network key, base64, one line |
+//! | `network.key` | the network key, base64, one line; behind it `listed` if there was a list |
 //! | `client.key` | this client's private key, for invites that carry none |
 //! | `invite` | the invite that `acton join` stored |
-//! | `clients` | a [`ClientList`]; where there is one, only listed clients get in |
+//! | `clients` | a [`ClientList`]; once there was one, only listed clients get in |
 //!
 //! The server makes an [`Invite`] of its identity; the client finds its credentials by one:
 //!
@@ -39,6 +39,7 @@ mod file;
 mod host;
 mod invite;
 mod line;
+mod network;
 mod state;
 mod text;
 mod watch;

@@ -2,13 +2,17 @@
 
 use std::env;
 use std::fmt;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use acton_proto::handshake::{Secret, SystemRandom, public_key};
 use acton_proto::wire::Key;
 
 use super::file::{self, ANY_ACCESS, SMALL};
-use super::{INVITE_VARIABLE, Invite, KeyError, Watched, encode_secret, host, parse_secret};
+use super::network::NetworkKey;
+use super::{
+    INVITE_VARIABLE, Invite, KeyError, KeyTextError, Watched, encode_secret, host, parse_secret,
+};
 use crate::{ClientKeys, ServerKeys, ServerName};
 
 const SERVER_KEY: &str = "server.key";
@@ -130,18 +134,19 @@ impl State {
     /// # Errors
     /// Where a file cannot be read or made, holds no key, or is open to others.
     pub fn server_identity(&self) -> Result<ServerIdentity, KeyError> {
-        let (private_key, new_server) = self.load_or_make(SERVER_KEY)?;
-        let (network_key, new_network) = self.load_or_make(NETWORK_KEY)?;
+        let (private_key, new_server) = self.load_or_make(SERVER_KEY, parse_key_file)?;
+        let (network, new_network) = self.load_or_make(NETWORK_KEY, NetworkKey::parse)?;
         let public_key = public_key(&private_key);
         let created = new_server || new_network;
-        Ok(ServerIdentity { private_key, public_key, network_key, created })
+        Ok(ServerIdentity { private_key, public_key, network_key: network.key, created })
     }
 
     /// The server's keys if they are there.
     fn present_server_identity(&self) -> Result<Option<ServerIdentity>, KeyError> {
-        let Some(private_key) = self.load(SERVER_KEY)? else { return Ok(None) };
-        let Some(network_key) = self.load(NETWORK_KEY)? else { return Ok(None) };
+        let Some(private_key) = self.load(SERVER_KEY, parse_key_file)? else { return Ok(None) };
+        let Some(network) = self.load(NETWORK_KEY, NetworkKey::parse)? else { return Ok(None) };
         let public_key = public_key(&private_key);
+        let network_key = network.key;
         Ok(Some(ServerIdentity { private_key, public_key, network_key, created: false }))
     }
 
@@ -150,7 +155,7 @@ impl State {
     /// # Errors
     /// As [`server_identity`](Self::server_identity).
     pub fn client_key(&self) -> Result<Secret, KeyError> {
-        self.load_or_make(CLIENT_KEY).map(|(key, _)| key)
+        self.load_or_make(CLIENT_KEY, parse_key_file).map(|(key, _)| key)
     }
 
     /// The invite that was stored, if there is one.
@@ -182,17 +187,57 @@ impl State {
     }
 
     /// The list of clients at [`clients_path`](Self::clients_path). One that was given must be
-    /// there; the other may come later, as `acton invite --name` makes it.
+    /// there, and so must the other if this network had a list before, wherever that was; else it
+    /// may come later, as `acton invite --name` makes it. As soon as there is one, that is remembered
+    /// in the file of the network key, so that a list that is lost lets nobody in.
     ///
     /// # Errors
-    /// Where the list cannot be read.
+    /// Where the list cannot be read, or is not there and should be.
     pub fn watch_clients(&self, given: Option<&Path>) -> Result<Watched, KeyError> {
         let path = self.clients_path(given);
-        let watched = Watched::new(&path)?;
+        let mut watched = Watched::new(&path)?;
         if given.is_some() && watched.list().is_none() {
             return Err(KeyError::NoList { path });
         }
+        if watched.list().is_none() && self.requires_list()? {
+            return Err(self.list_lost(path));
+        }
+        watched.remember_in(self.clone());
         Ok(watched)
+    }
+
+    /// Whether the network admits listed clients only, since it had a list before.
+    ///
+    /// # Errors
+    /// Where the network key cannot be read.
+    pub fn requires_list(&self) -> Result<bool, KeyError> {
+        Ok(self.load(NETWORK_KEY, NetworkKey::parse)?.is_some_and(|network| network.listed))
+    }
+
+    /// Remembers that only listed clients get in from now on. Without a network key there is nobody
+    /// yet to keep out, and nothing changes.
+    ///
+    /// # Errors
+    /// Where the network key cannot be read or written.
+    pub fn require_list(&self) -> Result<(), KeyError> {
+        if self.requires_list()? {
+            return Ok(());
+        }
+        let path = self.directory.join(NETWORK_KEY);
+        if !path.exists() {
+            return Ok(());
+        }
+        let _lock = file::lock_beside(&path)?;
+        let Some(network) = self.load(NETWORK_KEY, NetworkKey::parse)? else { return Ok(()) };
+        let text = NetworkKey { listed: true, ..network }.render();
+        let former = fs::metadata(&path).map_err(KeyError::io("read", &path))?;
+        file::replace(&path, &text, Some((&former, ANY_ACCESS)))
+    }
+
+    /// The error of a list at `path` that this network cannot do without.
+    #[must_use]
+    pub fn list_lost(&self, path: PathBuf) -> KeyError {
+        KeyError::ListLost { path, network_key: self.directory.join(NETWORK_KEY) }
     }
 
     /// What to join with. `target` is what the user said: an invite, a server's name or address
@@ -291,32 +336,37 @@ impl State {
         Ok((path, contents))
     }
 
-    fn load(&self, name: &str) -> Result<Option<Secret>, KeyError> {
+    /// What `parse` finds in a file, if it is there.
+    fn load<T>(&self, name: &str, parse: Parse<T>) -> Result<Option<T>, KeyError> {
         let (path, contents) = self.read(name)?;
         let Some(contents) = contents else { return Ok(None) };
-        let key = parse_secret(contents.text.trim());
-        key.map(Some).map_err(|source| KeyError::BadKey { path, source })
+        parse(&contents.text).map(Some).map_err(|source| KeyError::BadKey { path, source })
     }
 
-    /// A key, and whether it was made just now.
-    fn load_or_make(&self, name: &str) -> Result<(Secret, bool), KeyError> {
-        if let Some(key) = self.load(name)? {
+    /// What is in the file of a key, and whether the key was made just now.
+    fn load_or_make<T>(&self, name: &str, parse: Parse<T>) -> Result<(T, bool), KeyError> {
+        if let Some(key) = self.load(name, parse)? {
             return Ok((key, false));
         }
         self.prepare()?;
-        let key = Secret::generate(&mut SystemRandom);
-        let mut text = encode_secret(&key);
+        let mut text = encode_secret(&Secret::generate(&mut SystemRandom));
+        // It has the room: a string that grows leaves copies behind.
         text.push('\n');
         let path = self.directory.join(name);
-        if file::create(&path, &text)? {
-            return Ok((key, true));
-        }
-        // Another process was faster, and its key counts.
+        let made = file::create(&path, &text)?;
+        // Another process may have been faster, and then its key counts.
         let key = self
-            .load(name)?
+            .load(name, parse)?
             .ok_or_else(|| KeyError::io("read", path)(std::io::ErrorKind::NotFound.into()))?;
-        Ok((key, false))
+        Ok((key, made))
     }
+}
+
+/// How the text of a key file is read.
+type Parse<T> = fn(&str) -> Result<T, KeyTextError>;
+
+fn parse_key_file(text: &str) -> Result<Secret, KeyTextError> {
+    parse_secret(text.trim())
 }
 
 fn parse_invite(text: &str, origin: &'static str) -> Result<Invite, KeyError> {
@@ -334,11 +384,11 @@ fn parse_server(text: &str, default_port: u16) -> Result<ServerName, KeyError> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
     use std::os::unix::fs::MetadataExt;
 
     use super::*;
     use crate::keys::file::tests::{Directory, set_mode};
+    use crate::keys::{ClientList, ListedClient};
 
     fn name(text: &str) -> ServerName {
         ServerName::parse(text, 8080).unwrap()
@@ -517,5 +567,75 @@ mod tests {
         assert!(matches!(state.watch_clients(Some(&given)), Err(KeyError::NoList { .. })));
         fs::write(&given, "").unwrap();
         assert!(state.watch_clients(Some(&given)).unwrap().list().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_list_that_was_there_is_required_until_somebody_says_otherwise() {
+        let directory = Directory::new();
+        let state = State::new(directory.path());
+        let network = directory.join("network.key");
+        let key = state.server_identity().unwrap().network_key;
+        let list = state.clients_path(None);
+        let client = ListedClient::new([1; 32], "a");
+        // It comes while a server runs, made by hand.
+        let mut watched = state.watch_clients(None).unwrap();
+        assert!(!state.requires_list().unwrap());
+        ClientList::add(&list, &client).unwrap();
+        watched.poll().unwrap().unwrap();
+        assert!(state.requires_list().unwrap());
+        assert_eq!(fs::metadata(&network).unwrap().mode() & 0o777, 0o600);
+        fs::remove_file(&list).unwrap();
+        for _ in 0..2 {
+            let error = state.watch_clients(None).unwrap_err();
+            assert!(matches!(error, KeyError::ListLost { .. }), "{error}");
+            let said = error.to_string();
+            for part in ["--clients", "acton invite --name", &network.display().to_string()] {
+                assert!(said.contains(part), "{said}");
+            }
+        }
+        // One elsewhere does, and an empty one admits nobody.
+        let elsewhere = directory.join("elsewhere");
+        fs::write(&elsewhere, "").unwrap();
+        assert!(state.watch_clients(Some(&elsewhere)).unwrap().list().unwrap().is_empty());
+        // The way out: the key stays, the line goes.
+        let text = fs::read_to_string(&network).unwrap();
+        let open: Vec<_> = text.lines().filter(|line| !line.starts_with("listed")).collect();
+        fs::write(&network, open.join("\n")).unwrap();
+        assert!(state.watch_clients(None).unwrap().list().is_none());
+        assert_eq!(state.server_identity().unwrap().network_key, key);
+    }
+
+    #[test]
+    fn the_directory_of_an_earlier_version_learns_that_it_has_a_list() {
+        let directory = Directory::new();
+        let state = State::new(directory.path());
+        for (name, byte) in [("server.key", 1), ("network.key", 2)] {
+            let text = encode_secret(&Secret::new([byte; 32]));
+            file::create(&directory.join(name), &text).unwrap();
+        }
+        ClientList::add(&state.clients_path(None), &ListedClient::new([1; 32], "a")).unwrap();
+        state.watch_clients(None).unwrap();
+        // A copy of the keys alone knows it too.
+        let copy = Directory::new();
+        for name in ["server.key", "network.key"] {
+            fs::copy(directory.join(name), copy.join(name)).unwrap();
+        }
+        let error = State::new(copy.path()).watch_clients(None).unwrap_err();
+        assert!(matches!(error, KeyError::ListLost { .. }), "{error}");
+        // Nobody has a network key that is made anew.
+        fs::remove_file(copy.join("network.key")).unwrap();
+        State::new(copy.path()).server_identity().unwrap();
+        assert!(State::new(copy.path()).watch_clients(None).unwrap().list().is_none());
+    }
+
+    #[test]
+    fn a_list_outside_is_remembered_too() {
+        let directory = Directory::new();
+        let state = State::new(directory.join("state"));
+        state.server_identity().unwrap();
+        let list = directory.join("list");
+        fs::write(&list, "").unwrap();
+        state.watch_clients(Some(&list)).unwrap();
+        assert!(matches!(state.watch_clients(None), Err(KeyError::ListLost { .. })));
     }
 }

@@ -24,7 +24,10 @@ pub fn encode_key(key: &Key) -> String {
 /// A secret as text, wiped when dropped.
 #[must_use]
 pub fn encode_secret(secret: &Secret) -> Zeroizing<String> {
-    Zeroizing::new(BASE64.encode(secret.bytes()))
+    // Room for an end of line too: a string that grows leaves copies behind.
+    let mut text = Zeroizing::new(String::with_capacity(PADDED_LEN + 1));
+    BASE64.encode_append(secret.bytes(), &mut text);
+    text
 }
 
 /// Reads a public key, with or without its padding.

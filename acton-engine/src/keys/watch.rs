@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{ClientList, KeyError};
+use super::{ClientList, KeyError, State};
 
 /// A [`ClientList`] and its file, which may change at any time.
 ///
@@ -22,6 +22,8 @@ pub struct Watched {
     loaded: Option<Stamp>,
     /// What the last poll saw.
     seen: Option<Stamp>,
+    /// What has to know as soon as there is a list.
+    memory: Option<State>,
 }
 
 /// What shows that a file is another or has changed.
@@ -51,9 +53,27 @@ impl Watched {
     /// # Errors
     /// Those of [`ClientList::load`], but for a file that is not there.
     pub fn new(path: impl Into<PathBuf>) -> Result<Self, KeyError> {
-        let mut watched = Self { path: path.into(), list: None, loaded: None, seen: None };
+        let mut watched =
+            Self { path: path.into(), list: None, loaded: None, seen: None, memory: None };
         watched.load(None)?;
         Ok(watched)
+    }
+
+    /// Has a state directory remember that there is a list, now or once it comes.
+    pub(super) fn remember_in(&mut self, state: State) {
+        self.memory = Some(state);
+        self.remember();
+    }
+
+    fn remember(&mut self) {
+        let Some(state) = self.memory.take_if(|_| self.list.is_some()) else { return };
+        if let Err(error) = state.require_list() {
+            log::warn!(
+                "{} cannot remember that there is a list of clients ({error}): a start without the \
+                 list would let in whoever has the network key; --clients FILE demands it",
+                state.directory().display()
+            );
+        }
     }
 
     /// The file.
@@ -108,6 +128,7 @@ impl Watched {
             Some((list, metadata)) => {
                 self.loaded = Some(Stamp::from(&metadata));
                 self.list = Some(Arc::new(list));
+                self.remember();
                 Ok(())
             }
             None if self.list.is_none() => Ok(()),

@@ -125,6 +125,9 @@ fn line(event: &EventKind) -> Option<(Level, String)> {
                  so far"
             ),
         ),
+        EventKind::ListRead { clients: 0 } => {
+            (Warn, "read the list of clients again: it is empty, so nobody gets in".to_owned())
+        }
         EventKind::ListRead { clients } => {
             (Info, format!("read the list of clients again: {clients} on it"))
         }
