@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use acton_proto::handshake::public_key;
 use acton_proto::session::KeyLog;
 use acton_udp::UdpSocket;
 
@@ -113,7 +114,8 @@ impl ClientBuilder<SecureClient> {
         let settings = self.settings();
         settings.check()?;
         let socket = bind()?;
-        let tap = settings.common.tap.open(1, false)?;
+        let key = public_key(&self.mode.keys.private_key);
+        let tap = settings.common.tap.open(1, false, Some(&key))?;
         announce(&settings, &tap.interface, "secure mode")?;
         let SecureClient { settings: secure, keys, key_log } = self.mode;
         secure::start_client(settings, &secure, keys, key_log, tap, socket)
@@ -134,7 +136,7 @@ impl ClientBuilder<PlainClient> {
     pub fn start(self) -> Result<Running, Error> {
         self.settings.check()?;
         let socket = bind()?;
-        let tap = self.settings.common.tap.open(1, false)?;
+        let tap = self.settings.common.tap.open(1, false, None)?;
         announce(&self.settings, &tap.interface, "plain mode: no keys, no encryption")?;
         plain::start_client(self.settings, tap, socket)
     }

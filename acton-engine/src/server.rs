@@ -6,7 +6,9 @@ use std::thread;
 use std::time::Duration;
 
 use acton_bridge::{Bridge, Config, MovePolicy};
+use acton_proto::handshake::public_key;
 use acton_proto::session::KeyLog;
+use acton_proto::wire::Key;
 use acton_udp::UdpSocket;
 use ipnet::IpNet;
 
@@ -168,7 +170,8 @@ impl ServerBuilder<SecureServer> {
         let settings = self.settings();
         let owners = self.mode.admission.rules().owners();
         let owned = owners.iter().map(|(_, policy)| policy.macs.len()).sum();
-        let (tap, sockets, bridge) = open(&settings, owned, MovePolicy::guarded())?;
+        let key = public_key(&self.mode.keys.private_key);
+        let (tap, sockets, bridge) = open(&settings, Some(&key), owned, MovePolicy::guarded())?;
         announce(&settings, &tap, "secure mode")?;
         let SecureServer { settings: secure, keys, admission, key_log } = self.mode;
         let access = SecureAccess { keys, admission, key_log };
@@ -205,7 +208,7 @@ impl ServerBuilder<PlainServer> {
     pub fn start(self) -> Result<Running, Error> {
         let settings = self.settings();
         // A client of plain mode has no identity that could own a MAC.
-        let (tap, sockets, bridge) = open(&settings, 0, MovePolicy::FirstFrame)?;
+        let (tap, sockets, bridge) = open(&settings, None, 0, MovePolicy::FirstFrame)?;
         if self.mode.settings.allow.is_empty() && !settings.listen.ip().is_loopback() {
             log::warn!(
                 "whoever reaches UDP {} is on this LAN: plain mode checks nobody; --allow CIDR \
@@ -220,18 +223,23 @@ impl ServerBuilder<PlainServer> {
 
 type Opened = (OpenTap, Vec<UdpSocket>, Arc<Bridge<LeafId>>);
 
-/// Makes what a server of either mode runs on. `owned` MACs belong to clients that are known by name.
-fn open(settings: &ServerSettings, owned: usize, moves: MovePolicy) -> Result<Opened, Error> {
+/// Makes what a server of either mode runs on; one with keys has this public one. `owned` MACs belong to clients that are known by name.
+fn open(
+    settings: &ServerSettings,
+    key: Option<&Key>,
+    owned: usize,
+    moves: MovePolicy,
+) -> Result<Opened, Error> {
     settings.check()?;
     // The socket first: where the port is taken, no TAP comes and goes.
     let cores = || thread::available_parallelism().map_or(1, usize::from);
     let workers = settings.workers.unwrap_or_else(cores).clamp(1, MAX_WORKERS);
     let mut sockets = UdpSocket::bind_group(settings.listen, workers)
         .map_err(|source| Error::Bind { address: settings.listen, source })?;
-    let tap = match settings.common.tap.open(workers, true) {
+    let tap = match settings.common.tap.open(workers, true, key) {
         // One that somebody made for a single queue, where nobody asked for more.
         Err(Error::Tap(acton_tap::Error::SingleQueue { .. })) if settings.workers.is_none() => {
-            settings.common.tap.open(1, true)?
+            settings.common.tap.open(1, true, key)?
         }
         tap => tap?,
     };

@@ -28,8 +28,12 @@ const KEEPALIVE_SECURE: Duration = Duration::from_secs(15);
 pub struct TapSettings {
     /// Interface name, at most 15 bytes; `%d` stands for the first free number.
     pub name: String,
-    /// Its MAC; the kernel chooses one where this is `None`.
+    /// Its MAC, also where it is there already.
     pub mac: Option<MacAddr>,
+    /// Its MAC where `mac` is `None` and it is made anew. With `None` here too it has the same one at
+    /// each start in secure mode, from the end's key and the TAP's name, and one that the kernel
+    /// draws in plain mode.
+    pub default_mac: Option<MacAddr>,
     /// Its IP addresses, each with the length of the subnet's prefix.
     pub addresses: Vec<IpNet>,
     /// The largest payload of a frame, in bytes; an Ethernet header comes on top.
@@ -41,7 +45,14 @@ pub struct TapSettings {
 impl TapSettings {
     /// A TAP called `name` with Ethernet's usual MTU of 1,500 bytes and nothing else set.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), mac: None, addresses: Vec::new(), mtu: 1_500, bridge: None }
+        Self {
+            name: name.into(),
+            mac: None,
+            default_mac: None,
+            addresses: Vec::new(),
+            mtu: 1_500,
+            bridge: None,
+        }
     }
 }
 

@@ -10,6 +10,9 @@ use crate::message::{Attributes, Request, family, ip, number};
 /// Bytes of `struct ifaddrmsg` (linux/if_addr.h).
 const FIXED: usize = 8;
 
+/// `IFA_PROTO` of linux/if_addr.h.
+const PROTOCOL: u16 = 11;
+
 /// An address of an interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -20,6 +23,11 @@ pub struct Address {
     pub prefix_len: u8,
     /// The broadcast address; IPv6 has none.
     pub broadcast: Option<Ipv4Addr>,
+    /// IPv6 does not use it: it may be another host's, which is being found out or was found.
+    pub tentative: bool,
+    /// Who added it, by a number of their own choice; `None` where nobody said so, and before
+    /// Linux 5.18.
+    pub protocol: Option<u8>,
 }
 
 /// As in `192.0.2.1/24`.
@@ -37,12 +45,19 @@ pub struct NewAddress {
     prefix_len: u8,
     broadcast: Option<Ipv4Addr>,
     duplicate_detection: bool,
+    protocol: Option<u8>,
 }
 
 impl NewAddress {
     /// An address and how many bits of it name the subnet.
     pub fn new(ip: impl Into<IpAddr>, prefix_len: u8) -> Self {
-        Self { ip: ip.into(), prefix_len, broadcast: None, duplicate_detection: true }
+        Self {
+            ip: ip.into(),
+            prefix_len,
+            broadcast: None,
+            duplicate_detection: true,
+            protocol: None,
+        }
     }
 
     /// Gives an IPv4 address a broadcast address; it has none by default. IPv6 knows none.
@@ -55,6 +70,13 @@ impl NewAddress {
     /// once.
     pub fn without_duplicate_detection(mut self) -> Self {
         self.duplicate_detection = false;
+        self
+    }
+
+    /// Notes who adds it, by a number that is not in use on the host (`/etc/iproute2/rt_addrprotos`;
+    /// the kernel's own are 1 to 3). Linux before 5.18 keeps no note.
+    pub fn protocol(mut self, protocol: impl Into<Option<u8>>) -> Self {
+        self.protocol = protocol.into();
         self
     }
 
@@ -76,6 +98,9 @@ impl NewAddress {
         request.push_ip(libc::IFA_ADDRESS, self.ip);
         if let (IpAddr::V4(_), Some(broadcast)) = (self.ip, self.broadcast) {
             request.push(libc::IFA_BROADCAST, &broadcast.octets());
+        }
+        if let Some(protocol) = self.protocol {
+            request.push(PROTOCOL, &[protocol]);
         }
         request
     }
@@ -134,7 +159,9 @@ impl Socket {
 fn parse(body: &[u8]) -> Option<(u32, Address)> {
     let prefix_len = *body.get(1)?;
     let index = number(body.get(4..)?)?;
-    let (mut own, mut peer, mut broadcast) = (None, None, None);
+    let flags = u32::from(*body.get(2)?);
+    let tentative = flags & (libc::IFA_F_TENTATIVE | libc::IFA_F_DADFAILED) != 0;
+    let (mut own, mut peer, mut broadcast, mut protocol) = (None, None, None, None);
     for (kind, value) in Attributes::after(FIXED, body) {
         match kind {
             libc::IFA_LOCAL => own = ip(value),
@@ -142,11 +169,13 @@ fn parse(body: &[u8]) -> Option<(u32, Address)> {
             libc::IFA_BROADCAST => {
                 broadcast = value.first_chunk().map(|&octets: &[u8; 4]| octets.into());
             }
+            PROTOCOL => protocol = value.first().copied(),
             _ => {}
         }
     }
     // IPv6 has IFA_LOCAL only where the peer's address differs.
-    Some((index, Address { ip: own.or(peer)?, prefix_len, broadcast }))
+    let ip = own.or(peer)?;
+    Some((index, Address { ip, prefix_len, broadcast, tentative, protocol }))
 }
 
 #[cfg(test)]
@@ -159,10 +188,16 @@ mod tests {
     #[test]
     fn an_address_goes_there_and_back() {
         let (ip, broadcast) = (Ipv4Addr::new(10, 1, 2, 3), Ipv4Addr::new(10, 1, 2, 255));
-        let new = NewAddress::new(ip, 24).broadcast(broadcast);
+        let new = NewAddress::new(ip, 24).broadcast(broadcast).protocol(172);
         let mut request = new.request(libc::RTM_NEWADDR, 0, 7);
         let message = Messages(request.bytes(1)).next().unwrap();
-        let address = Address { ip: ip.into(), prefix_len: 24, broadcast: Some(broadcast) };
+        let address = Address {
+            ip: ip.into(),
+            prefix_len: 24,
+            broadcast: Some(broadcast),
+            tentative: false,
+            protocol: Some(172),
+        };
         assert_eq!(parse(message.body), Some((7, address)));
     }
 

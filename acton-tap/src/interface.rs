@@ -167,7 +167,24 @@ impl Interface {
     /// The prefix is longer than the address, the interface has the address already, or it has no
     /// IPv6 (its MTU is under 1,280, or sysctl disable_ipv6 is set).
     pub fn add_address(&self, ip: IpAddr, prefix_len: u8) -> Result<(), Error> {
-        let address = NewAddress::new(ip, prefix_len);
+        self.add_usual(NewAddress::new(ip, prefix_len), ip, prefix_len)
+    }
+
+    /// As [`add_address`](Self::add_address), with a note of who adds it: a number that is not in
+    /// use on the host, which [`addresses`](Self::addresses) tells. Linux before 5.18 keeps no note.
+    ///
+    /// # Errors
+    /// As of `add_address`.
+    pub fn add_noted_address(
+        &self,
+        ip: IpAddr,
+        prefix_len: u8,
+        protocol: u8,
+    ) -> Result<(), Error> {
+        self.add_usual(NewAddress::new(ip, prefix_len).protocol(protocol), ip, prefix_len)
+    }
+
+    fn add_usual(&self, address: NewAddress, ip: IpAddr, prefix_len: u8) -> Result<(), Error> {
         match ip {
             IpAddr::V4(ip) => self.add(address.broadcast(usual_broadcast(ip, prefix_len))),
             IpAddr::V6(_) => self

@@ -10,11 +10,12 @@ use ipnet::IpNet;
 use pnet_base::MacAddr;
 use zeroize::Zeroizing;
 
+use super::kept_mac::keep_mac;
 use super::key_log::KeyLogOption;
 use super::state::{StateOptions, read_text};
 use super::values::{SchedulingOptions, SuiteOption, TapOptions, mac, network, seconds};
 use super::{FAILURE, Failure, USAGE, run};
-use acton_engine::{Client, ClientBuilder, ServerName};
+use acton_engine::{Client, ClientBuilder, ServerName, TapSettings};
 
 /// Joins the LAN of a server, and joins it again for ever
 #[derive(Debug, Args)]
@@ -44,7 +45,8 @@ pub(super) struct Arguments {
     #[arg(short, long, value_name = "NAME", env = "CLIENT_TAP_NAME", default_value = "client")]
     tap_name: String,
 
-    /// MAC address of the TAP; the kernel's choice without it
+    /// MAC address of the TAP; without it the same at each start: from this end's key and the TAP's
+    /// name, in plain mode one that is kept in the state directory
     #[arg(short, long, env = "CLIENT_TAP_MAC", value_parser = mac)]
     mac: Option<MacAddr>,
 
@@ -87,7 +89,9 @@ impl Arguments {
                 code: USAGE,
                 message: format!("server '{target}': {error}"),
             })?;
-            let client = self.common(Client::plain(server));
+            let mut tap = self.tap();
+            let _kept = keep_mac(&self.state.open(), &mut tap);
+            let client = self.common(Client::plain(server), tap);
             return run::until_signal(|| client.start());
         }
         let invite = self.invite_file.as_deref().map(read_invite).transpose()?;
@@ -95,7 +99,7 @@ impl Arguments {
         let credentials = self.state.open().client_credentials(target, self.port)?;
         log::info!("joining with {}", credentials.origin);
         let server = credentials.server.clone();
-        let client = self.common(Client::secure(server, credentials.into()));
+        let client = self.common(Client::secure(server, credentials.into()), self.tap());
         let mut client = client.suite(self.suite.into());
         if let Some(age) = self.rekey {
             client = client.rekey_after(age);
@@ -106,14 +110,16 @@ impl Arguments {
         run::until_signal(|| client.start())
     }
 
+    fn tap(&self) -> TapSettings {
+        self.tap.settings(&self.tap_name, self.mac, &self.address)
+    }
+
     /// What both modes have.
-    fn common<M>(&self, mut client: ClientBuilder<M>) -> ClientBuilder<M> {
+    fn common<M>(&self, mut client: ClientBuilder<M>, tap: TapSettings) -> ClientBuilder<M> {
         if let Some(keepalive) = self.keepalive {
             client = client.keepalive(keepalive);
         }
-        client
-            .tap(self.tap.settings(&self.tap_name, self.mac, &self.address))
-            .scheduling(self.scheduling.into())
+        client.tap(tap).scheduling(self.scheduling.into())
     }
 }
 

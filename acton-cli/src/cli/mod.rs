@@ -3,6 +3,7 @@
 mod client;
 mod invite;
 mod join;
+mod kept_mac;
 mod key_log;
 mod keygen;
 mod lab;

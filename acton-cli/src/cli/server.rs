@@ -10,12 +10,13 @@ use ipnet::IpNet;
 use pnet_base::MacAddr;
 use zeroize::Zeroizing;
 
+use super::kept_mac::keep_mac;
 use super::key_log::KeyLogOption;
 use super::state::{StateOptions, print};
 use super::values::{SchedulingOptions, SuiteOption, TapOptions, mac, network, seconds};
 use super::{Failure, run};
 use acton_engine::keys::{ServerIdentity, default_address};
-use acton_engine::{Server, ServerBuilder};
+use acton_engine::{Server, ServerBuilder, TapSettings};
 
 /// Owns the LAN's TAP and serves any number of clients
 #[derive(Debug, Args)]
@@ -38,7 +39,8 @@ pub(super) struct Arguments {
     #[arg(short, long, value_name = "NAME", env = "SERVER_TAP_NAME", default_value = "server")]
     tap_name: String,
 
-    /// MAC address of the TAP; the kernel's choice without it
+    /// MAC address of the TAP; without it the same at each start: from this end's key and the TAP's
+    /// name, in plain mode one that is kept in the state directory
     #[arg(short, long, env = "SERVER_TAP_MAC", value_parser = mac)]
     mac: Option<MacAddr>,
 
@@ -117,7 +119,9 @@ impl Arguments {
             addresses.push(address);
         }
         if self.plain {
-            let server = self.common(Server::plain(), listen, &addresses);
+            let mut tap = self.tap.settings(&self.tap_name, self.mac, &addresses);
+            let _kept = keep_mac(&self.state.open(), &mut tap);
+            let server = self.common(Server::plain(), listen, tap);
             let server = server.allow(self.allow).peers(self.peer);
             return run::until_signal(|| server.start());
         }
@@ -127,7 +131,8 @@ impl Arguments {
         if identity.created {
             welcome(&identity, clients.list().is_some(), listen)?;
         }
-        let server = self.common(Server::secure(identity.into()), listen, &addresses);
+        let tap = self.tap.settings(&self.tap_name, self.mac, &addresses);
+        let server = self.common(Server::secure(identity.into()), listen, tap);
         let mut server = server.admission(clients).suite(self.suite.into());
         if let Some(log) = self.key_log.open()? {
             server = server.key_log(log);
@@ -140,11 +145,11 @@ impl Arguments {
         &self,
         server: ServerBuilder<M>,
         listen: SocketAddr,
-        addresses: &[IpNet],
+        tap: TapSettings,
     ) -> ServerBuilder<M> {
         let mut server = server
             .listen(listen)
-            .tap(self.tap.settings(&self.tap_name, self.mac, addresses))
+            .tap(tap)
             .mac_ageing(self.mac_ageing)
             .max_sessions(self.max_sessions.into())
             .macs_per_client(self.macs_per_client)

@@ -15,7 +15,7 @@ const MAX_INPUT: u64 = 64 << 10;
 /// Where keys are kept.
 #[derive(Debug, Args)]
 pub(super) struct StateOptions {
-    /// Directory of keys, invite and list of clients
+    /// Directory of keys, invite and list of clients, and in plain mode of the TAP's MAC
     #[arg(long, value_name = "DIR", env = "ACTON_STATE", default_value = DEFAULT_STATE)]
     state: PathBuf,
 }

@@ -73,6 +73,22 @@ pub enum KeyError {
         /// What a key is.
         source: KeyTextError,
     },
+    /// A file that should hold the MAC of a TAP holds none.
+    #[error("{} holds no MAC that a TAP can have; delete it to have one drawn", .path.display())]
+    BadMac {
+        /// Its path.
+        path: PathBuf,
+    },
+    /// The MAC that is kept for a TAP is in use, by another TAP of that name.
+    #[error(
+        "{} is in use by another acton, for a TAP of the same name; give each a directory of its \
+         own (--state)",
+        .path.display()
+    )]
+    MacInUse {
+        /// The file that holds it.
+        path: PathBuf,
+    },
     /// The state directory holds an invite that cannot be read.
     #[error("{} holds no invite; run `acton join` again", .path.display())]
     BadStoredInvite {

@@ -11,6 +11,7 @@
 //! | `client.key` | this client's private key, for invites that carry none |
 //! | `invite` | the invite that `acton join` stored |
 //! | `clients` | a [`ClientList`]; once there was one, only listed clients get in |
+//! | `tap-NAME.mac` | in plain mode, the MAC of the TAP called `NAME` |
 //!
 //! The server makes an [`Invite`] of its identity; the client finds its credentials by one:
 //!
@@ -38,6 +39,7 @@ mod error;
 mod file;
 mod host;
 mod invite;
+mod kept_mac;
 mod line;
 mod network;
 mod state;
@@ -48,6 +50,7 @@ pub use clients::{ClientList, ListedClient};
 pub use error::KeyError;
 pub use host::default_address;
 pub use invite::{Invite, InviteError};
+pub use kept_mac::KeptMac;
 pub use line::LineError;
 pub use state::{Credentials, Origin, ServerIdentity, State};
 pub use text::{KeyTextError, encode_key, encode_secret, parse_key, parse_secret};

@@ -324,7 +324,7 @@ impl State {
     }
 
     /// Makes the directory if need be, and refuses one that others can write to.
-    fn prepare(&self) -> Result<(), KeyError> {
+    pub(super) fn prepare(&self) -> Result<(), KeyError> {
         file::create_directory(&self.directory)?;
         file::check_directory(&self.directory)
     }

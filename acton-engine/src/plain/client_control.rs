@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use acton_proto::plain::{self, ClientEvent, Datagram};
-use acton_tap::Interface;
 
 use super::client::{PlainUplink, protocol};
 use super::client_worker::News;
@@ -18,6 +17,7 @@ use crate::reach::dial::Dial;
 use crate::reach::history::SessionHistory;
 use crate::run::control::Controller;
 use crate::run::tap::TapHandle;
+use crate::run::tap_interface::TapInterface;
 use crate::settings::{Applied, ClientMode, ClientSettings, Settings};
 
 /// The client's control thread.
@@ -26,7 +26,7 @@ pub(super) struct ClientControl {
     pub(super) settings: ClientSettings,
     pub(super) dial: Dial<News>,
     pub(super) tap: TapHandle,
-    pub(super) interface: Arc<Interface>,
+    pub(super) interface: Arc<TapInterface>,
     pub(super) link: Arc<PlainUplink>,
     pub(super) counters: Arc<Counters>,
     pub(super) history: SessionHistory,

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use acton_proto::plain::{self, DownReason, Origin, ServerConfig, ServerEvent, SessionId};
-use acton_tap::Interface;
 use acton_udp::{Source, UdpSocket};
 
 use super::server::{Plain, PlainSession};
@@ -18,6 +17,7 @@ use crate::observe::event::{Beginning, EndReason, EventKind};
 use crate::observe::status::{Report, SessionStatus, State};
 use crate::run::control::{Controller, SERVER_SLACK};
 use crate::run::launch::earliest;
+use crate::run::tap_interface::TapInterface;
 use crate::sessions::port::slot;
 use crate::sessions::roster::{Opening, Roster};
 use crate::sessions::sighting::Sighting;
@@ -41,7 +41,7 @@ pub(super) struct ServerControl {
     plain: PlainServerSettings,
     roster: Roster<SocketAddr, Plain>,
     socket: UdpSocket,
-    interface: Arc<Interface>,
+    interface: Arc<TapInterface>,
     counters: Arc<Counters>,
 }
 
@@ -52,7 +52,7 @@ impl ServerControl {
         plain: PlainServerSettings,
         roster: Roster<SocketAddr, Plain>,
         socket: UdpSocket,
-        interface: Arc<Interface>,
+        interface: Arc<TapInterface>,
         counters: Arc<Counters>,
     ) -> Self {
         Self { machine, settings, plain, roster, socket, interface, counters }

@@ -1,13 +1,9 @@
 //! New settings for a tunnel that runs: what can be taken, and what needs a restart.
 
-use std::error::Error as _;
-use std::io::{self, ErrorKind};
 use std::mem;
 
-use acton_tap::Interface;
-use ipnet::IpNet;
-
 use crate::Error;
+use crate::run::tap_interface::TapInterface;
 use crate::settings::{Applied, Common, ServerSettings};
 
 impl Applied {
@@ -19,7 +15,7 @@ impl Applied {
         &mut self,
         old: &mut ServerSettings,
         new: &ServerSettings,
-        interface: &Interface,
+        interface: &TapInterface,
     ) -> Result<(), Error> {
         // What the system may refuse comes first.
         self.take_common(&mut old.common, &new.common, interface)?;
@@ -45,21 +41,16 @@ impl Applied {
         &mut self,
         old: &mut Common,
         new: &Common,
-        interface: &Interface,
+        interface: &TapInterface,
     ) -> Result<(), Error> {
         if old.tap.addresses != new.tap.addresses {
-            follow_addresses(&mut old.tap.addresses, &new.tap.addresses, interface)?;
+            interface.follow_addresses(&new.tap.addresses)?;
+            old.tap.addresses.clone_from(&new.tap.addresses);
             self.taken.push("common.tap.addresses");
         }
         if old.tap.bridge != new.tap.bridge {
-            // A port of one bridge cannot become one of another.
-            if old.tap.bridge.take().is_some() {
-                interface.leave_bridge()?;
-            }
-            if let Some(bridge) = &new.tap.bridge {
-                interface.join_bridge(bridge)?;
-                old.tap.bridge = Some(bridge.clone());
-            }
+            interface.follow_bridge(new.tap.bridge.as_deref())?;
+            old.tap.bridge.clone_from(&new.tap.bridge);
             self.taken.push("common.tap.bridge");
         }
         if mem::replace(&mut old.keepalive, new.keepalive) != new.keepalive {
@@ -69,6 +60,7 @@ impl Applied {
             (old.scheduling != new.scheduling, "common.scheduling"),
             (old.tap.name != new.tap.name, "common.tap.name"),
             (old.tap.mac != new.tap.mac, "common.tap.mac"),
+            (old.tap.default_mac != new.tap.default_mac, "common.tap.default_mac"),
             (old.tap.mtu != new.tap.mtu, "common.tap.mtu"),
         ] {
             self.note_restart(differs, name);
@@ -81,38 +73,4 @@ impl Applied {
             self.needs_restart.push(name);
         }
     }
-}
-
-/// Gives the TAP other addresses, one by one: what stays is never away, and `old` is what the TAP has
-/// also where the system refuses one of them.
-fn follow_addresses(
-    old: &mut Vec<IpNet>,
-    new: &[IpNet],
-    interface: &Interface,
-) -> Result<(), Error> {
-    while let Some(index) = old.iter().position(|net| !new.contains(net)) {
-        let gone = interface.remove_address(old[index].addr(), old[index].prefix_len());
-        unless_so_already(gone, ErrorKind::AddrNotAvailable)?;
-        old.remove(index);
-    }
-    for net in new {
-        if !old.contains(net) {
-            let added = interface.add_address(net.addr(), net.prefix_len());
-            unless_so_already(added, ErrorKind::AlreadyExists)?;
-            old.push(*net);
-        }
-    }
-    Ok(())
-}
-
-/// Somebody else may have done it by hand.
-fn unless_so_already(
-    result: Result<(), acton_tap::Error>,
-    kind: ErrorKind,
-) -> Result<(), acton_tap::Error> {
-    let is_so = |error: &acton_tap::Error| {
-        let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
-        cause.is_some_and(|cause| cause.kind() == kind)
-    };
-    result.or_else(|error| if is_so(&error) { Ok(()) } else { Err(error) })
 }

@@ -8,7 +8,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use acton_bridge::{Bridge, Owner};
-use acton_tap::Interface;
 use acton_udp::UdpSocket;
 use parking_lot::Mutex;
 
@@ -22,6 +21,7 @@ use crate::observe::status::{
 };
 use crate::run::clock;
 use crate::run::control::{Message, Order};
+use crate::run::tap_interface::TapInterface;
 use crate::sessions::port::LeafId;
 use crate::settings::{Applied, Settings};
 
@@ -43,7 +43,7 @@ pub(crate) struct Shared {
     pub(crate) counters: Vec<Arc<Counters>>,
     pub(crate) events: Arc<EventLog>,
     pub(crate) bridge: Option<Arc<Bridge<LeafId>>>,
-    pub(crate) interface: Arc<Interface>,
+    pub(crate) interface: Arc<TapInterface>,
     pub(crate) tap_queues: usize,
     /// Empty once the tunnel has ended, so that its port is free.
     pub(crate) sockets: Mutex<Vec<UdpSocket>>,
@@ -169,6 +169,7 @@ impl Handle {
     /// The tunnel has ended: keeps how it was, and lets go of what others may want now.
     pub(crate) fn close(&self, last: Report) {
         self.shared.sockets.lock().clear();
+        self.shared.interface.restore();
         let (name, queues) = (self.tap_name().to_owned(), self.shared.tap_queues);
         let tap = TapReport { name, mac: None, mtu: None, running: None, bridge: None, queues };
         let last = Status { ended: true, ..self.status_of(self.shared.events.newest(), tap, last) };
@@ -208,7 +209,7 @@ fn add_macs(bridge: &Bridge<LeafId>, sessions: &mut [SessionStatus]) -> BridgeRe
     report
 }
 
-fn tap_report(interface: &Interface, queues: usize) -> TapReport {
+fn tap_report(interface: &TapInterface, queues: usize) -> TapReport {
     TapReport {
         name: interface.name().to_owned(),
         mac: interface.mac().ok(),

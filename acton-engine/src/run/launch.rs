@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use acton_bridge::Bridge;
-use acton_tap::{Interface, Stop};
+use acton_tap::Stop;
 use acton_udp::UdpSocket;
 use parking_lot::Mutex;
 
@@ -23,6 +23,7 @@ use crate::run::running::Running;
 use crate::run::scheduling::Scheduling;
 use crate::run::side::Side;
 use crate::run::tap::OpenTap;
+use crate::run::tap_interface::TapInterface;
 use crate::run::worker::{NEWS_INTERVAL, Worker};
 use crate::run::workers::Workers;
 use crate::sessions::port::LeafId;
@@ -105,7 +106,7 @@ impl<N: Send + 'static> Launch<N> {
         &mut self,
         tap: OpenTap,
         mut side: impl FnMut(Post<N>) -> S,
-    ) -> Result<Arc<Interface>, Error> {
+    ) -> Result<Arc<TapInterface>, Error> {
         let OpenTap { interface, queues, offloads } = tap;
         for queue in queues {
             let thread = self.counters.len();
@@ -135,7 +136,7 @@ impl<N: Send + 'static> Launch<N> {
     pub(crate) fn control<C: Controller<News = N> + Send + 'static>(
         self,
         what: (Role, Protocol),
-        interface: Arc<Interface>,
+        interface: Arc<TapInterface>,
         bridge: Option<Arc<Bridge<LeafId>>>,
         control: C,
     ) -> Result<Running, Error> {

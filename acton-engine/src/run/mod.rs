@@ -9,6 +9,8 @@ pub(crate) mod running;
 pub(crate) mod scheduling;
 pub(crate) mod side;
 pub(crate) mod tap;
+pub(crate) mod tap_interface;
+pub(crate) mod tap_mac;
 pub(crate) mod tap_writer;
 pub(crate) mod worker;
 mod workers;

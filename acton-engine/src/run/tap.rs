@@ -3,24 +3,38 @@
 use std::os::fd::AsFd;
 
 use acton_frame::Headers;
+use acton_proto::wire::Key;
 use acton_tap::offload::Trust;
 use acton_tap::{Interface, Offloads, Queue, Tap};
 
 use crate::Error;
 use crate::observe::counters::Counters;
+use crate::run::tap_interface::TapInterface;
+use crate::run::tap_mac::derived_mac;
 use crate::run::tap_writer::TapWriter;
 use crate::settings::TapSettings;
 
 impl TapSettings {
-    /// Makes the TAP and brings it up. Without a `carrier` it says "no cable" until told.
-    pub(crate) fn open(&self, queues: usize, carrier: bool) -> Result<OpenTap, Error> {
-        // The kernel lets programs share a TAP of several queues; two tunnels must not.
+    /// Makes the TAP, or takes the one that is there, and brings it up. Without a `carrier` it says
+    /// "no cable" until told. What is so already needs no privilege.
+    ///
+    /// A new TAP that is given no MAC gets the one that comes from `key`, this end's public key. One
+    /// that is there keeps its own: it is the same at each start anyway, whoever made the TAP could
+    /// choose it, and this process may have no right to change it.
+    pub(crate) fn open(
+        &self,
+        queues: usize,
+        carrier: bool,
+        key: Option<&Key>,
+    ) -> Result<OpenTap, Error> {
         let status = Interface::open(&self.name).and_then(|interface| interface.tap_status());
-        if let Ok(Some(status)) = status
-            && status.queues > 0
-        {
-            return Err(acton_tap::Error::Busy { name: self.name.clone() }.into());
-        }
+        let present = match status {
+            // The kernel lets programs share a TAP of several queues; two tunnels must not.
+            Ok(Some(status)) if status.queues > 0 => {
+                return Err(acton_tap::Error::Busy { name: self.name.clone() }.into());
+            }
+            status => status.is_ok(),
+        };
         let tap = Tap::builder()
             .name(&self.name)
             .queues(queues)
@@ -31,24 +45,27 @@ impl TapSettings {
             .build()?;
         let offloads = tap.offloads();
         let (interface, queues) = tap.into_parts();
-        if let Some(mac) = self.mac {
-            interface.set_mac(mac)?;
+        let interface = TapInterface::new(interface)?;
+        let usual_mac = || {
+            let derived = || key.map(|key| derived_mac(key, interface.name()));
+            self.default_mac.or_else(derived).filter(|_| !present)
+        };
+        if let Some(mac) = self.mac.or_else(usual_mac) {
+            interface.follow_mac(mac)?;
         }
-        interface.set_mtu(self.mtu)?;
-        for address in &self.addresses {
-            interface.add_address(address.addr(), address.prefix_len())?;
-        }
+        interface.follow_mtu(self.mtu)?;
+        interface.follow_addresses(&self.addresses)?;
         if let Some(bridge) = &self.bridge {
-            interface.join_bridge(bridge)?;
+            interface.follow_bridge(Some(bridge))?;
         }
-        interface.up()?;
+        interface.follow_up()?;
         Ok(OpenTap { interface, queues, offloads })
     }
 }
 
 /// A TAP that is up.
 pub(crate) struct OpenTap {
-    pub(crate) interface: Interface,
+    pub(crate) interface: TapInterface,
     pub(crate) queues: Vec<Queue>,
     /// What the kernel grants.
     pub(crate) offloads: Offloads,

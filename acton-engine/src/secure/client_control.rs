@@ -7,7 +7,6 @@ use std::time::Duration;
 use acton_frame::Headers;
 use acton_proto::client::{Client, ClientEvent, DownReason};
 use acton_proto::wire::{Bye, Key};
-use acton_tap::Interface;
 use arc_swap::ArcSwap;
 
 use super::arrival::{count_bundle, datagram_size, has_frames, is_too_large, trust};
@@ -28,6 +27,7 @@ use crate::reach::route::Route;
 use crate::run::clock::{self, wall};
 use crate::run::control::Controller;
 use crate::run::tap::TapHandle;
+use crate::run::tap_interface::TapInterface;
 use crate::settings::{Applied, ClientMode, ClientSettings, Settings};
 
 /// The client's control thread.
@@ -44,7 +44,7 @@ pub(super) struct ClientControl {
     pub(super) max_pmtu: u16,
     pub(super) _watch: Option<NetworkWatch>,
     pub(super) tap: TapHandle,
-    pub(super) interface: Arc<Interface>,
+    pub(super) interface: Arc<TapInterface>,
     pub(super) link: Arc<ArcSwap<SecureUplink>>,
     pub(super) strangers: Strangers,
     pub(super) counters: Arc<Counters>,

@@ -8,7 +8,6 @@ use acton_frame::Headers;
 use acton_proto::server::{DownReason, Path, RefusedReason, Server, ServerEvent, SessionId};
 use acton_proto::session::Keys;
 use acton_proto::wire::{Bye, Header, Key, Refusal};
-use acton_tap::Interface;
 use acton_udp::{Destination, Source, UdpSocket};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -26,6 +25,7 @@ use crate::run::clock::{self, wall};
 use crate::run::control::{Controller, SERVER_SLACK};
 use crate::run::launch::earliest;
 use crate::run::tap::TapHandle;
+use crate::run::tap_interface::TapInterface;
 use crate::run::worker::NEWS_INTERVAL;
 use crate::sessions::admission::Gate;
 use crate::sessions::owned_macs::{OwnedMacs, not_kept};
@@ -51,7 +51,7 @@ pub(super) struct ServerControl {
     macs: OwnedMacs,
     socket: UdpSocket,
     tap: TapHandle,
-    interface: Arc<Interface>,
+    interface: Arc<TapInterface>,
     strangers: Strangers,
     counters: Arc<Counters>,
     hints: Throttle,
@@ -69,7 +69,7 @@ impl ServerControl {
         bridge: Arc<Bridge<LeafId>>,
         socket: UdpSocket,
         tap: TapHandle,
-        interface: Arc<Interface>,
+        interface: Arc<TapInterface>,
         strangers: Strangers,
         counters: Arc<Counters>,
     ) -> Self {
