@@ -46,6 +46,20 @@ pub mod ipv4 {
     pub const ADDRESSES: Range<usize> = 12..20;
 }
 
+/// ICMPv6 (RFC 4443), of which neighbour discovery is a part (RFC 4861).
+pub mod icmpv6 {
+    use std::ops::Range;
+
+    /// Its number among protocols.
+    pub const NUMBER: u8 = 58;
+    /// The checksum, over a pseudo-header too.
+    pub const CHECKSUM: Range<usize> = 2..4;
+    /// The type of a neighbour advertisement (RFC 4861, section 4.4).
+    pub const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
+    /// What neighbour discovery has as IPv6's hop limit: it crossed no router.
+    pub const HOP_LIMIT: u8 = 255;
+}
+
 /// IPv6 (RFC 8200, section 3) and its extension headers (section 4).
 pub mod ipv6 {
     use std::ops::Range;

@@ -21,6 +21,10 @@ const TUN_MULTI_QUEUE: u16 = 7;
 const TUN_NUM_QUEUES: u16 = 8;
 const TUN_NUM_DISABLED_QUEUES: u16 = 9;
 
+/// `IFLA_INET6_CONF` of linux/if_link.h: the sysctls of an interface, 32 bits each, the first of which
+/// is `DEVCONF_FORWARDING` (linux/ipv6.h).
+const INET6_CONF: u16 = 2;
+
 /// `VETH_INFO_PEER` of linux/veth.h.
 const VETH_INFO_PEER: u16 = 1;
 
@@ -46,6 +50,8 @@ pub struct Link {
     pub master_kind: String,
     /// Its state as a TAP, if it is one.
     pub tap: Option<TapStatus>,
+    /// Whether it forwards IPv6 (the sysctl forwarding), as a router does.
+    pub ipv6_forwarding: bool,
 }
 
 /// What the kernel tells about a TAP.
@@ -195,6 +201,14 @@ fn parse(body: &[u8]) -> Option<Link> {
             }
             libc::IFLA_MTU => link.mtu = number(value)?,
             libc::IFLA_MASTER => link.master = number(value),
+            libc::IFLA_AF_SPEC => {
+                let families = Attributes::after(0, value);
+                let ipv6 = families.filter(|&(family, _)| family == libc::AF_INET6 as u16);
+                let sysctls = ipv6.flat_map(|(_, value)| Attributes::after(0, value));
+                let mut sysctls = sysctls.filter(|&(kind, _)| kind == INET6_CONF);
+                link.ipv6_forwarding =
+                    sysctls.next().and_then(|(_, value)| number(value)).is_some_and(|on| on != 0);
+            }
             libc::IFLA_LINKINFO => {
                 for (kind, value) in Attributes::after(0, value) {
                     match kind {

@@ -175,12 +175,7 @@ impl Interface {
     ///
     /// # Errors
     /// As of `add_address`.
-    pub fn add_noted_address(
-        &self,
-        ip: IpAddr,
-        prefix_len: u8,
-        protocol: u8,
-    ) -> Result<(), Error> {
+    pub fn add_noted_address(&self, ip: IpAddr, prefix_len: u8, protocol: u8) -> Result<(), Error> {
         self.add_usual(NewAddress::new(ip, prefix_len).protocol(protocol), ip, prefix_len)
     }
 
@@ -277,6 +272,16 @@ impl Interface {
     pub fn tap_status(&self) -> Result<Option<TapStatus>, Error> {
         let link = self.netlink().link(&self.name);
         Ok(link.map_err(|error| self.error("read its status", error))?.tap)
+    }
+
+    /// Whether it forwards IPv6 (sysctl forwarding): then it must tell its neighbours that it is a
+    /// router (RFC 4861, section 4.4).
+    ///
+    /// # Errors
+    /// The interface is gone.
+    pub fn is_ipv6_router(&self) -> Result<bool, Error> {
+        let link = self.netlink().link(&self.name);
+        Ok(link.map_err(|error| self.error("read its sysctls", error))?.ipv6_forwarding)
     }
 
     fn flags(&self) -> Result<u16, Error> {

@@ -1,5 +1,6 @@
 //! A batch of frames from the TAP, and what is done to frames on their way.
 
+pub(crate) mod announcement;
 pub(crate) mod batch;
 pub(crate) mod cut;
 pub(crate) mod ecn;

@@ -13,6 +13,7 @@ use crate::observe::status::{Protocol, Role};
 use crate::observe::tally::Tallies;
 use crate::reach::dial::Dial;
 use crate::reach::history::SessionHistory;
+use crate::run::announcer::Announcer;
 use crate::run::clock;
 use crate::run::launch::Launch;
 use crate::run::tap::{OpenTap, TapHandle};
@@ -65,6 +66,7 @@ pub(crate) fn start(
         settings,
         dial,
         tap: handle,
+        announcer: Announcer::new(Arc::clone(&interface)),
         interface: Arc::clone(&interface),
         link,
         counters: launch.counters(),

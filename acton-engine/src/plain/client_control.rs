@@ -15,7 +15,9 @@ use crate::observe::event_log::EventLog;
 use crate::observe::status::{Report, RttReport, State};
 use crate::reach::dial::Dial;
 use crate::reach::history::SessionHistory;
+use crate::run::announcer::Announcer;
 use crate::run::control::Controller;
+use crate::run::launch::earliest;
 use crate::run::tap::TapHandle;
 use crate::run::tap_interface::TapInterface;
 use crate::settings::{Applied, ClientMode, ClientSettings, Settings};
@@ -27,6 +29,7 @@ pub(super) struct ClientControl {
     pub(super) dial: Dial<News>,
     pub(super) tap: TapHandle,
     pub(super) interface: Arc<TapInterface>,
+    pub(super) announcer: Announcer<()>,
     pub(super) link: Arc<PlainUplink>,
     pub(super) counters: Arc<Counters>,
     pub(super) history: SessionHistory,
@@ -46,6 +49,8 @@ impl ClientControl {
                     self.set_connected(now, true);
                     let server = self.dial.text();
                     self.events.tell(now, EventKind::Connected { server, rtt });
+                    self.announcer.note_up(now, ());
+                    self.announce(now);
                 }
                 ClientEvent::Lost { silent_for } => {
                     self.disconnected(now, EndReason::Silent, Some(silent_for));
@@ -71,6 +76,16 @@ impl ClientControl {
         self.set_connected(now, false);
     }
 
+    /// Tells the LAN where this host's addresses are.
+    fn announce(&mut self, now: Duration) {
+        for frame in self.announcer.frames(now) {
+            match self.dial.send(frame) {
+                Ok(()) => self.tallies.of(0).add_out(1, frame.len() as u64),
+                Err(error) => self.counters.add_unsent(&error),
+            }
+        }
+    }
+
     fn set_connected(&self, now: Duration, up: bool) {
         self.tap.set_carrier(up);
         if self.link.connected.swap(up, Ordering::Relaxed) != up {
@@ -87,7 +102,8 @@ impl Controller for ClientControl {
     type News = News;
 
     fn due(&self) -> Option<Duration> {
-        self.machine.poll_timeout()
+        let own = self.announcer.due();
+        self.machine.poll_timeout().map_or(own, |due| Some(earliest(due, own)))
     }
 
     fn take(&mut self, now: Duration, news: News) {
@@ -106,6 +122,9 @@ impl Controller for ClientControl {
         self.machine.touch(self.last_frame());
         self.machine.handle_timeout(now);
         self.settle(now);
+        if !self.announcer.take_due(now).is_empty() && self.machine.is_connected() {
+            self.announce(now);
+        }
     }
 
     fn apply(&mut self, settings: Settings) -> Result<Applied, Error> {

@@ -15,10 +15,11 @@ use crate::Error;
 use crate::observe::counters::{Counter, Counters};
 use crate::observe::event::{Beginning, EndReason, EventKind};
 use crate::observe::status::{Report, SessionStatus, State};
+use crate::run::announcer::Announcer;
 use crate::run::control::{Controller, SERVER_SLACK};
 use crate::run::launch::earliest;
 use crate::run::tap_interface::TapInterface;
-use crate::sessions::port::slot;
+use crate::sessions::port::{LeafId, slot};
 use crate::sessions::roster::{Opening, Roster};
 use crate::sessions::sighting::Sighting;
 use crate::settings::{Applied, PlainServerSettings, ServerMode, ServerSettings, Settings};
@@ -41,6 +42,7 @@ pub(super) struct ServerControl {
     plain: PlainServerSettings,
     roster: Roster<SocketAddr, Plain>,
     socket: UdpSocket,
+    announcer: Announcer<LeafId>,
     interface: Arc<TapInterface>,
     counters: Arc<Counters>,
 }
@@ -55,7 +57,8 @@ impl ServerControl {
         interface: Arc<TapInterface>,
         counters: Arc<Counters>,
     ) -> Self {
-        Self { machine, settings, plain, roster, socket, interface, counters }
+        let announcer = Announcer::new(Arc::clone(&interface));
+        Self { machine, settings, plain, roster, socket, announcer, interface, counters }
     }
 
     /// Makes workers and bridge follow the sessions. `source` is the local address that the
@@ -110,6 +113,19 @@ impl ServerControl {
             },
         );
         self.roster.directory().bind(address, port);
+        self.announcer.note_up(now, port);
+        self.announce(now, port);
+    }
+
+    /// Tells the LAN behind a client where this host's addresses are.
+    fn announce(&mut self, now: Duration, port: LeafId) {
+        let Some(session) = self.roster.directory().get(port) else { return };
+        for frame in self.announcer.frames(now) {
+            match self.socket.send(&session.to, frame) {
+                Ok(_) => session.tallies.of(0).add_out(1, frame.len() as u64),
+                Err(error) => self.counters.add_unsent(&error),
+            }
+        }
     }
 }
 
@@ -118,7 +134,8 @@ impl Controller for ServerControl {
     const SLACK: Duration = SERVER_SLACK;
 
     fn due(&self) -> Option<Duration> {
-        Some(earliest(self.roster.due(), self.machine.poll_timeout()))
+        let own = earliest(self.roster.due(), self.announcer.due());
+        Some(earliest(own, self.machine.poll_timeout()))
     }
 
     fn take(&mut self, now: Duration, news: News) {
@@ -151,6 +168,9 @@ impl Controller for ServerControl {
             roster.directory().read(roster.port(id.index()), last_frame).unwrap_or_default()
         });
         self.settle(now, None);
+        for port in self.announcer.take_due(now) {
+            self.announce(now, port);
+        }
         self.roster.keep_house(now);
     }
 

@@ -1,5 +1,6 @@
 //! The threads of a tunnel: workers that move frames, and one that keeps the sessions.
 
+pub(crate) mod announcer;
 mod apply;
 pub(crate) mod clock;
 pub(crate) mod control;

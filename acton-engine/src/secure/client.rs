@@ -20,6 +20,7 @@ use crate::reach::dial::Dial;
 use crate::reach::history::SessionHistory;
 use crate::reach::network::NetworkWatch;
 use crate::reach::route::Route;
+use crate::run::announcer::Announcer;
 use crate::run::clock;
 use crate::run::control::Message;
 use crate::run::launch::Launch;
@@ -121,6 +122,7 @@ pub(crate) fn start(
         _watch: watch,
         dial,
         tap: handle,
+        announcer: Announcer::new(Arc::clone(&interface)),
         interface: Arc::clone(&interface),
         link,
         strangers,

@@ -24,8 +24,10 @@ use crate::reach::dial::Dial;
 use crate::reach::history::SessionHistory;
 use crate::reach::network::NetworkWatch;
 use crate::reach::route::Route;
+use crate::run::announcer::Announcer;
 use crate::run::clock::{self, wall};
 use crate::run::control::Controller;
+use crate::run::launch::earliest;
 use crate::run::tap::TapHandle;
 use crate::run::tap_interface::TapInterface;
 use crate::settings::{Applied, ClientMode, ClientSettings, Settings};
@@ -45,6 +47,7 @@ pub(super) struct ClientControl {
     pub(super) _watch: Option<NetworkWatch>,
     pub(super) tap: TapHandle,
     pub(super) interface: Arc<TapInterface>,
+    pub(super) announcer: Announcer<()>,
     pub(super) link: Arc<ArcSwap<SecureUplink>>,
     pub(super) strangers: Strangers,
     pub(super) counters: Arc<Counters>,
@@ -153,6 +156,8 @@ impl ClientControl {
                 self.set_carrier(now, true);
                 let server = self.dial.text();
                 self.events.tell(now, EventKind::Connected { server, rtt: None });
+                self.announcer.note_up(now, ());
+                self.announce(now);
                 if let Some(ahead_seconds) = clock::apart(wall(), server_time) {
                     let (client, address) = (None, self.dial.peer_address());
                     let event = EventKind::ClockApart { client, address, ahead_seconds };
@@ -190,6 +195,20 @@ impl ClientControl {
         }
     }
 
+    /// Tells the LAN where this host's addresses are.
+    fn announce(&mut self, now: Duration) {
+        let link = self.link.load_full();
+        let Some(keys) = &link.seal else { return };
+        for frame in self.announcer.frames(now) {
+            self.buffer.clear();
+            // Keys that are used up come to an end in other ways too.
+            if keys.seal_frame(now, frame, false, &mut self.buffer).is_ok() {
+                self.tallies.of(0).add_out(1, frame.len() as u64);
+                send(&mut self.dial, &mut self.machine, &self.counters, &self.buffer);
+            }
+        }
+    }
+
     fn set_carrier(&self, now: Duration, up: bool) {
         self.tap.set_carrier(up);
         self.events.tell(now, EventKind::Carrier { up });
@@ -207,7 +226,8 @@ impl Controller for ClientControl {
     type News = News;
 
     fn due(&self) -> Option<Duration> {
-        self.machine.poll_timeout()
+        let own = self.announcer.due();
+        self.machine.poll_timeout().map_or(own, |due| Some(earliest(due, own)))
     }
 
     fn take(&mut self, now: Duration, news: News) {
@@ -233,6 +253,9 @@ impl Controller for ClientControl {
     fn advance(&mut self, now: Duration) {
         self.machine.handle_timeout(now, wall());
         self.settle(now);
+        if !self.announcer.take_due(now).is_empty() {
+            self.announce(now);
+        }
     }
 
     fn apply(&mut self, settings: Settings) -> Result<Applied, Error> {

@@ -21,6 +21,7 @@ use crate::Error;
 use crate::observe::counters::{Counter, Counters};
 use crate::observe::event::{Beginning, EndReason, EventKind, RefusalReason};
 use crate::observe::status::{PastSession, Report, SessionStatus};
+use crate::run::announcer::Announcer;
 use crate::run::clock::{self, wall};
 use crate::run::control::{Controller, SERVER_SLACK};
 use crate::run::launch::earliest;
@@ -51,6 +52,7 @@ pub(super) struct ServerControl {
     macs: OwnedMacs,
     socket: UdpSocket,
     tap: TapHandle,
+    announcer: Announcer<LeafId>,
     interface: Arc<TapInterface>,
     strangers: Strangers,
     counters: Arc<Counters>,
@@ -82,6 +84,7 @@ impl ServerControl {
             macs: OwnedMacs::new(bridge),
             socket,
             tap,
+            announcer: Announcer::new(Arc::clone(&interface)),
             interface,
             strangers,
             counters,
@@ -240,6 +243,11 @@ impl ServerControl {
                         EventKind::Rekeyed { session }
                     },
                 );
+                if replaced {
+                    let port = self.roster.port(session);
+                    self.announcer.note_up(now, port);
+                    self.announce(now, port);
+                }
             }
             ServerEvent::KeysDropped { id, local_id } => {
                 self.roster.directory().unbind(&local_id);
@@ -298,6 +306,24 @@ impl ServerControl {
         self.roster.limit_macs(port, max_macs);
         self.roster.directory().bind(local_id, port);
         self.keep_macs_of(now, &client, Some(port));
+        self.announcer.note_up(now, port);
+        self.announce(now, port);
+    }
+
+    /// Tells the LAN behind a client where this host's addresses are.
+    fn announce(&mut self, now: Duration, port: LeafId) {
+        let Some(session) = self.roster.directory().get(port) else { return };
+        for frame in self.announcer.frames(now) {
+            self.buffer.clear();
+            // Keys that are used up come to an end in other ways too.
+            if session.mode.seal.seal_frame(now, frame, false, &mut self.buffer).is_err() {
+                continue;
+            }
+            match self.socket.send(&session.to, &self.buffer) {
+                Ok(_) => session.tallies.of(0).add_out(1, frame.len() as u64),
+                Err(error) => self.counters.add_unsent(&error),
+            }
+        }
     }
 
     /// Has workers open with new keys, and with `seal` seal with them too.
@@ -345,7 +371,7 @@ impl Controller for ServerControl {
     const SLACK: Duration = SERVER_SLACK;
 
     fn due(&self) -> Option<Duration> {
-        let own = self.roster.due().min(self.gate.due());
+        let own = earliest(self.roster.due().min(self.gate.due()), self.announcer.due());
         Some(earliest(own, self.machine.poll_timeout()))
     }
 
@@ -386,6 +412,9 @@ impl Controller for ServerControl {
         self.machine.handle_timeout(now);
         self.look(now, false);
         self.settle(now);
+        for port in self.announcer.take_due(now) {
+            self.announce(now, port);
+        }
         self.roster.keep_house(now);
     }
 

@@ -1,0 +1,222 @@
+//! What a server or a client is after it was started again: the same host, at once.
+#![allow(clippy::unwrap_used)] // a test: the panic is the report
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use acton_netns::Namespace;
+use support::{
+    Acton, Mode, ROOT_V4, ROOT_V6, World, answers, leaf, ping_until_answered, said, shell,
+    wait_until,
+};
+
+support::in_both_modes! {
+    a_taps_mac_is_the_same_at_each_start,
+    a_server_that_comes_back_is_reached_at_once,
+    a_client_that_comes_back_is_reached_at_once,
+    a_server_that_comes_back_is_reached_at_once_behind_a_bridge,
+    a_tap_that_is_there_is_left_as_it_was: ["setpriv"];
+    plain:
+    two_tunnels_of_one_state_have_two_macs
+}
+
+/// The name of all TAPs whose MAC nobody gives.
+const TAP: &str = "lan";
+
+/// MACs of a TAP before it comes back and afterwards.
+const ONE: &str = "02:00:00:00:00:01";
+const OTHER: &str = "02:00:00:00:00:02";
+
+/// Starts the server, whose TAP is given no MAC, and waits until it listens.
+fn serve(world: &World, mode: Mode, more: &[&str]) -> Acton {
+    let state = world.keys.server_state();
+    let mode = if mode == Mode::Plain { &["--plain"][..] } else { &[] };
+    let fixed = ["server", "--state", &state, "-t", TAP];
+    let server = Acton::start("server", &world.server, &[&fixed, mode, more].concat());
+    server.wait_for(said::LISTENING);
+    server
+}
+
+/// Starts client `i`, whose TAP is given no MAC, and waits for its session.
+fn join(world: &World, mode: Mode, i: u8, more: &[&str]) -> Acton {
+    let mut arguments = world.client_arguments(i, "192.0.2.1");
+    if mode == Mode::Plain {
+        arguments.extend(["--state".to_owned(), world.keys.client_state(i)]);
+    }
+    arguments.extend(["-t", TAP].iter().chain(more).map(|&argument| argument.to_owned()));
+    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    let client = Acton::start("client", &world.clients[usize::from(i)], &arguments);
+    client.wait_for(said::CONNECTED);
+    client
+}
+
+fn mac_of(namespace: &Namespace, interface: &str) -> String {
+    let text = shell(namespace, &format!("ip -o link show {interface}"));
+    text.split_once("link/ether ").unwrap().1[..17].to_owned()
+}
+
+fn a_taps_mac_is_the_same_at_each_start(mode: Mode) {
+    let world = World::new(2).speaking(mode);
+    let hosts = [&world.server, &world.clients[0], &world.clients[1]];
+    let macs = || hosts.map(|host| mac_of(host, TAP));
+    let server = serve(&world, mode, &[]);
+    let clients = [0, 1].map(|i| join(&world, mode, i, &[]));
+    let first = macs();
+    assert_eq!(BTreeSet::from(first.clone()).len(), 3, "{first:?}");
+    assert!(first.iter().all(|mac| "26ae".contains(&mac[1..2])), "{first:?}");
+    server.kill();
+    clients.into_iter().for_each(Acton::kill);
+    let server = serve(&world, mode, &[]);
+    let _clients = [0, 1].map(|i| join(&world, mode, i, &[]));
+    assert_eq!(macs(), first);
+    server.stop();
+    let _server = serve(&world, mode, &["-m", "02:00:00:00:00:77"]);
+    assert_eq!(mac_of(&world.server, TAP), "02:00:00:00:00:77");
+}
+
+fn two_tunnels_of_one_state_have_two_macs() {
+    let world = World::new(1);
+    let state = world.keys.server_state();
+    let arguments = ["server", "--plain", "--state", &state, "-t", TAP];
+    let first = Acton::start("first", &world.server, &arguments);
+    first.wait_for(said::LISTENING);
+    let second = Acton::start("second", &world.clients[0], &arguments);
+    second.wait_for("is in use by another acton");
+    second.wait_for(said::LISTENING);
+    assert_ne!(mac_of(&world.server, TAP), mac_of(&world.clients[0], TAP));
+}
+
+/// Whether a host knows of a neighbour that it is at `mac`. It asks nobody.
+fn knows(host: &Namespace, neighbour: std::net::IpAddr, mac: &str) -> bool {
+    shell(host, &format!("ip neighbour show {neighbour}")).contains(mac)
+}
+
+/// No frame asks for the new MAC, so that only what the server says by itself can tell it.
+fn a_server_that_comes_back_is_reached_at_once(mode: Mode) {
+    let world = World::new(1).speaking(mode);
+    let client_host = &world.clients[0];
+    let serve = |mac: &str| {
+        let addresses = ["-a", "10.9.0.1/24", "-a", "fd09::1/64"];
+        serve(&world, mode, &[&["--keepalive", "1", "-m", mac], &addresses[..]].concat())
+    };
+    let server = serve(ONE);
+    let _client = world.join(0, &["--keepalive", "1"]);
+    for address in [ROOT_V4, ROOT_V6] {
+        ping_until_answered(client_host, address);
+        assert!(knows(client_host, address, ONE), "{address}");
+    }
+    server.kill();
+    let _server = serve(OTHER);
+    for address in [ROOT_V4, ROOT_V6] {
+        wait_until("the client knows the new MAC", || knows(client_host, address, OTHER));
+        assert!(answers(client_host, address), "{address}");
+    }
+}
+
+fn a_client_that_comes_back_is_reached_at_once(mode: Mode) {
+    let world = World::new(1).speaking(mode);
+    let _server = world.serve(&[]);
+    let join =
+        |mac: &str| join(&world, mode, 0, &["-m", mac, "-a", "10.9.0.10/24", "-a", "fd09::a/64"]);
+    let client = join(ONE);
+    for address in leaf(0) {
+        ping_until_answered(&world.server, address);
+        assert!(knows(&world.server, address, ONE), "{address}");
+    }
+    client.kill();
+    let _client = join(OTHER);
+    for address in leaf(0) {
+        wait_until("the server knows the new MAC", || knows(&world.server, address, OTHER));
+        assert!(answers(&world.server, address), "{address}");
+    }
+}
+
+/// The bridge has the lowest MAC of its ports: that of the TAP while that is there.
+fn a_server_that_comes_back_is_reached_at_once_behind_a_bridge(mode: Mode) {
+    let world = World::new(1).speaking(mode);
+    shell(
+        &world.server,
+        "ip link add br0 type bridge; ip link add port0 address 02:ff:00:00:00:01 type veth peer \
+         name host0; ip link set port0 master br0 up; ip link set host0 up; ip address add 10.9.0.1/24 dev br0; \
+         ip address add fd09::1/64 dev br0; ip link set br0 up",
+    );
+    let serve =
+        |mac: &str| serve(&world, mode, &["--keepalive", "1", "--bridge", "br0", "-m", mac]);
+    let client_host = &world.clients[0];
+    let server = serve(ONE);
+    let client = world.start_client(0, "192.0.2.1", &["--keepalive", "1"]);
+    client.wait_for(said::CONNECTED);
+    for address in [ROOT_V4, ROOT_V6] {
+        ping_until_answered(client_host, address);
+        assert!(knows(client_host, address, ONE), "{address}");
+    }
+    server.kill();
+    let _server = serve(OTHER);
+    for address in [ROOT_V4, ROOT_V6] {
+        wait_until("the client knows the new MAC", || knows(client_host, address, OTHER));
+        assert!(answers(client_host, address), "{address}");
+    }
+}
+
+/// What `ip` says of the TAP, but for its counters and what the kernel adds by itself.
+fn state_of(host: &Namespace) -> String {
+    shell(
+        host,
+        &format!(
+            "ip -o link show {TAP} | grep -o 'master [^ ]*' || true; \
+             ip -o address show {TAP} scope global | grep -o 'inet6* [^ ]*' || true"
+        ),
+    )
+}
+
+fn a_tap_that_is_there_is_left_as_it_was(mode: Mode) {
+    let world = World::new(0).speaking(mode);
+    let host = &world.server;
+    shell(
+        host,
+        &format!(
+            "ip link add br0 type bridge; ip tuntap add {TAP} mode tap user 0; \
+             ip link set {TAP} address 02:00:00:00:00:77; ip address add 10.8.0.1/24 dev {TAP}"
+        ),
+    );
+    let before = state_of(host);
+    let bridged = ["-a", "10.9.0.1/24", "-a", "fd09::1/64", "--bridge", "br0"];
+    for _ in 0..3 {
+        let server = serve(&world, mode, &bridged);
+        let state = state_of(host);
+        for has in ["master br0", "10.8.0.1/24", "10.9.0.1/24", "fd09::1/64"] {
+            assert!(state.contains(has), "{has}: {state}");
+        }
+        assert_eq!(mac_of(host, TAP), "02:00:00:00:00:77");
+        server.stop();
+        assert_eq!(state_of(host), before);
+    }
+
+    // What one that was killed left is the next one's to take away.
+    serve(&world, mode, &["-a", "10.9.0.1/24", "-a", "10.7.0.1/24"]).kill();
+    let server = serve(&world, mode, &["-a", "10.9.0.1/24"]);
+    let state = state_of(host);
+    assert!(state.contains("10.9.0.1/24") && !state.contains("10.7.0.1/24"), "{state}");
+    server.stop();
+    assert_eq!(state_of(host), before);
+
+    // What is so already needs no privilege.
+    serve(&world, mode, &bridged).kill();
+    let server = serve_without_privilege(&world, mode, &bridged);
+    server.stop();
+    let server = serve_without_privilege(&world, mode, &bridged);
+    server.kill();
+}
+
+fn serve_without_privilege(world: &World, mode: Mode, more: &[&str]) -> Acton {
+    let state = world.keys.server_state();
+    let mut command = Command::new("setpriv");
+    command.args(["--bounding-set=-net_admin", "--inh-caps=-net_admin"]);
+    command.args([env!("CARGO_BIN_EXE_acton"), "server", "--state", &state, "-t", TAP]);
+    command.args(if mode == Mode::Plain { &["--plain"][..] } else { &[] }).args(more);
+    let server = Acton::spawn("server", &world.server, &mut command);
+    server.wait_for(said::LISTENING);
+    server
+}

@@ -1,0 +1,94 @@
+//! What this host tells its neighbours through a session that comes up.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use acton_tap::{Error, Interface};
+
+use crate::frames::announcement::announcement;
+use crate::run::tap_interface::TapInterface;
+
+/// When it is told again after a session came up, should a datagram get lost. An IPv6 address can be
+/// told once the kernel has made sure that nobody else has it, which takes 1 to 2 s from the moment
+/// that the TAP has a carrier.
+const AGAIN: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(5)];
+/// For how long what was read of this host's addresses does for other sessions too.
+const FRESH: Duration = Duration::from_secs(1);
+/// Addresses that are told at most: a session costs a fixed sum.
+const MAX_ADDRESSES: usize = 16;
+/// Sessions that are told again at a turn at most, so that the control thread hears others between.
+const TURN: usize = 64;
+
+/// Tells what this host's addresses on the LAN are to sessions `T` that come up: those of the TAP,
+/// and of the bridge that it is a port of, which then answers for both.
+#[derive(Debug)]
+pub(crate) struct Announcer<T> {
+    interface: Arc<TapInterface>,
+    frames: Vec<Vec<u8>>,
+    /// When they were read.
+    read: Option<Duration>,
+    /// Whom to tell again, and when; a queue for each of [`AGAIN`], in order.
+    again: [VecDeque<(Duration, T)>; AGAIN.len()],
+}
+
+impl<T> Announcer<T> {
+    pub(crate) fn new(interface: Arc<TapInterface>) -> Self {
+        let again = std::array::from_fn(|_| VecDeque::new());
+        Self { interface, frames: Vec::new(), read: None, again }
+    }
+
+    /// Notes that a session came up, which is to be told at once.
+    pub(crate) fn note_up(&mut self, now: Duration, session: T)
+    where
+        T: Clone,
+    {
+        for (queue, after) in self.again.iter_mut().zip(AGAIN) {
+            queue.push_back((now + after, session.clone()));
+        }
+    }
+
+    /// When [`next_due`](Self::next_due) has something.
+    pub(crate) fn due(&self) -> Option<Duration> {
+        self.again.iter().filter_map(|queue| Some(queue.front()?.0)).min()
+    }
+
+    /// Sessions that are to be told again now; more may be left for the next turn.
+    pub(crate) fn take_due(&mut self, now: Duration) -> Vec<T> {
+        let mut due = Vec::new();
+        for queue in &mut self.again {
+            while due.len() < TURN
+                && let Some((_, session)) = queue.pop_front_if(|(at, _)| *at <= now)
+            {
+                due.push(session);
+            }
+        }
+        due
+    }
+
+    /// The frames to tell.
+    pub(crate) fn frames(&mut self, now: Duration) -> &[Vec<u8>] {
+        if self.read.is_none_or(|read| now.saturating_sub(read) >= FRESH) {
+            self.read = Some(now);
+            self.frames = read(&self.interface).unwrap_or_else(|error| {
+                log::debug!("this host's addresses are not told: {error}");
+                Vec::new()
+            });
+        }
+        &self.frames
+    }
+}
+
+/// The announcements of what the TAP's host answers for on the LAN.
+fn read(tap: &Interface) -> Result<Vec<Vec<u8>>, Error> {
+    let mut addresses = tap.addresses()?;
+    let bridge = tap.bridge()?.map(|bridge| Interface::open(&bridge)).transpose()?;
+    if let Some(bridge) = &bridge {
+        addresses.extend(bridge.addresses()?);
+    }
+    let answers = bridge.as_ref().unwrap_or(tap);
+    let (mac, is_router) = (answers.mac()?, answers.is_ipv6_router()?);
+    let usable = addresses.iter().filter(|address| !address.tentative);
+    let usable = usable.map(|address| address.ip).filter(|ip| !ip.is_loopback());
+    Ok(usable.take(MAX_ADDRESSES).map(|ip| announcement(mac, ip, is_router)).collect())
+}
