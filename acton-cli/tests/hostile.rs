@@ -18,25 +18,16 @@ use std::time::Duration;
 use acton_netns::Namespace;
 use acton_tap::{Checksum, Offloads, Tap};
 use keyed::{sealed_by_a_trusted_server, sealed_by_an_invited_client};
-use nix::sys::signal::Signal;
 use random::{Random, frames};
 use support::{
-    Acton, CLIENT_MAC, Mode, PORT, ROOT_V4, ROOT_V6, SERVER_MAC, SERVER_V4, World, counter, leaf,
-    ping_until_answered, shell, tcp_transfer, wait_until,
+    Acton, CLIENT_MAC, Mode, PORT, ROOT_V4, ROOT_V6, SERVER_MAC, SERVER_V4, World, counter,
+    counters, leaf, ping_until_answered, shell, tcp_transfer, wait_until,
 };
 
 support::in_both_modes! {
     super_frames_that_the_kernel_lets_pass;
     plain: frames_from_a_peer;
     secure: sealed_by_an_invited_client, sealed_by_a_trusted_server,
-}
-
-/// The counters now.
-fn counters(end: &Acton) -> String {
-    let lines = end.log().matches("counters: ").count();
-    end.signal(Signal::SIGUSR1);
-    wait_until("the counters are logged", || end.log().matches("counters: ").count() > lines);
-    end.log()
 }
 
 /// All drops.

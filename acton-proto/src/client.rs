@@ -20,7 +20,7 @@ use crate::handshake::{Cookie, CookieKey, MacKey, Random, Secret, public_key, ra
 use crate::jitter::{spread, unit};
 use crate::session::{
     Beyond, Content, Frames, KeyLog, Keys, LinkStatistics, Live, Outbox, REJECT_AFTER, REKEY_AFTER,
-    SessionEnd,
+    SealedStats, SessionEnd,
 };
 use crate::wire::{
     Bye, Caps, Control, Datagram, Header, Key, Refusal, ReportRole, Rtt, Suites, Version,
@@ -164,18 +164,22 @@ pub enum ClientEvent {
     },
 }
 
-/// Counters of what was dropped.
+/// Counters of the handshake, and of what was dropped. Whoever shows them shows them all, so they can
+/// be taken apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
 pub struct ClientStats {
-    /// Datagrams that do not parse, hold what was not agreed on, or are not for a client.
+    /// Datagrams that are none of acton/1.
     pub malformed: u64,
-    /// Datagrams with an id or a mac1 that is not ours.
-    pub unknown: u64,
-    /// Datagrams that failed to open: forged, replayed, or too old.
-    pub rejected: u64,
+    /// HELLO, which no server sends.
+    pub wrong_end: u64,
+    /// WELCOME, RETRY and RESET that answer nothing that this client sent: late, or forged.
+    pub stale_answers: u64,
+    /// WELCOME to the HELLO under way that do not open.
+    pub unreadable: u64,
     /// HELLO sent.
     pub hellos: u64,
+    /// Sealed datagrams.
+    pub sealed: SealedStats,
 }
 
 /// A client of one server.
@@ -296,7 +300,7 @@ impl Client {
         self.ended
     }
 
-    /// Counters of what was dropped.
+    /// Counters of the handshake and of what was dropped.
     #[must_use]
     pub const fn stats(&self) -> ClientStats {
         self.stats
@@ -317,10 +321,11 @@ impl Client {
                 if self.keys().is_some_and(sent) {
                     self.hurry(now);
                 } else {
-                    self.stats.unknown += 1;
+                    self.stats.stale_answers += 1;
                 }
             }
-            Ok(Datagram::Hello(_)) | Err(_) => self.stats.malformed += 1,
+            Ok(Datagram::Hello(_)) => self.stats.wrong_end += 1,
+            Err(_) => self.stats.malformed += 1,
         }
         Frames::default()
     }
@@ -333,22 +338,26 @@ impl Client {
     ) -> Frames<'d> {
         let keys = self.live.as_ref().and_then(|live| live.keys(header.receiver_id));
         let Some(keys) = keys.cloned() else {
-            self.stats.unknown += 1;
+            self.stats.sealed.unknown += 1;
             return Frames::default();
         };
         let size = datagram.len();
-        let Ok(received) = keys.receive(now, header, datagram) else {
-            self.stats.rejected += 1;
-            return Frames::default();
+        let received = match keys.receive(now, header, datagram) {
+            Ok(received) => received,
+            Err(error) => {
+                self.stats.sealed.note_unopened(error);
+                return Frames::default();
+            }
         };
         match received.content {
             Content::Frames(frames) => return frames,
             Content::Control(message) => match Control::parse(message) {
                 Ok(message) => self.handle_control(now, &keys, header.counter, message, size),
-                Err(_) => self.stats.malformed += 1,
+                Err(_) => self.stats.sealed.bad_control += 1,
             },
-            Content::Bad => self.stats.malformed += 1,
-            Content::Piece => {}
+            Content::Bad => self.stats.sealed.bad_frames += 1,
+            Content::Piece => self.stats.sealed.pieces += 1,
+            Content::BadPiece => self.stats.sealed.bad_pieces += 1,
         }
         Frames::default()
     }
@@ -390,7 +399,7 @@ impl Client {
                     live.hear(now, keys, counter, report);
                 }
             }
-            Control::Report { .. } => self.stats.malformed += 1,
+            Control::Report { .. } => self.stats.sealed.bad_control += 1,
         }
     }
 
@@ -435,6 +444,7 @@ impl Client {
             return self.down(now, DownReason::Timeout, Duration::ZERO);
         }
         live.note_use();
+        self.stats.sealed.incomplete += live.link().sweep_pieces(now);
         if let Some(keys) = live.expire_previous(now) {
             let local_id = keys.setup().local_id;
             self.events.push_back(ClientEvent::KeysDropped { local_id });
@@ -573,6 +583,7 @@ impl Client {
 
     fn down(&mut self, now: Duration, reason: DownReason, wait: Duration) {
         let Some(live) = self.live.take() else { return };
+        self.stats.sealed.incomplete += live.link().sweep_pieces(Duration::MAX);
         for keys in [Some(&live.current), live.previous()].into_iter().flatten() {
             let local_id = keys.setup().local_id;
             self.events.push_back(ClientEvent::KeysDropped { local_id });

@@ -339,7 +339,11 @@ impl Server {
                 self.handle_hello(now, wall, from, &hello);
                 None
             }
-            Ok(_) | Err(_) => {
+            Ok(_) => {
+                self.stats.wrong_end += 1;
+                None
+            }
+            Err(_) => {
                 self.stats.malformed += 1;
                 None
             }

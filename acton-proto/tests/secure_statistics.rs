@@ -108,8 +108,8 @@ fn an_old_peer_is_told_nothing_and_nothing_breaks() {
         }
         rig.run(SECOND * 400);
         assert_eq!(reports(&rig), (0, 0));
-        assert_eq!(rig.stations[0].client.stats().malformed, 0);
-        assert_eq!(rig.server.stats().malformed, 0);
+        assert_eq!(rig.stations[0].client.stats().sealed.bad_control, 0);
+        assert_eq!(rig.server.stats().sealed.bad_control, 0);
         let (client, server) = (of_client(&rig), of_server(&rig));
         for end in [client, server] {
             assert_eq!(end.state, LinkState::Up);
@@ -433,16 +433,16 @@ fn reports_that_are_wrong_change_nothing_and_get_no_answer() {
         rig.give_server(path(1), &bytes);
         assert!(rig.take_server().is_empty(), "{message:?}");
     }
-    assert_eq!(rig.server.stats().malformed, 6);
+    assert_eq!(rig.server.stats().sealed.bad_control, 6);
     let after = of_server(&rig);
     assert_eq!((after.to_peer, after.peer_path_mtu), (before.to_peer, before.peer_path_mtu));
     // A question to a client is none, so nobody answers an answer for ever.
     let keys = rig.server.sessions().next().unwrap().keys.clone();
     let bytes = seal_control(&rig, &keys, &good);
-    let malformed = rig.stations[0].client.stats().malformed;
+    let bad = rig.stations[0].client.stats().sealed.bad_control;
     rig.give_client(0, &bytes);
     assert!(rig.take_client(0).is_empty());
-    assert_eq!(rig.stations[0].client.stats().malformed, malformed + 1);
+    assert_eq!(rig.stations[0].client.stats().sealed.bad_control, bad + 1);
 
     // What was not agreed on.
     let mut theirs = server_config();
@@ -458,7 +458,7 @@ fn reports_that_are_wrong_change_nothing_and_get_no_answer() {
     let bytes = seal_control(&rig, &keys, &answer);
     rig.give_client(0, &bytes);
     assert_eq!((of_server(&rig).to_peer, of_client(&rig).to_peer), (None, None));
-    assert_eq!(rig.server.stats().malformed, 1);
+    assert_eq!(rig.server.stats().sealed.bad_control, 1);
 }
 
 #[test]

@@ -1,10 +1,7 @@
 //! An end that has keys, and so is believed to be what it says, and has nothing good in mind.
 
-use std::net::{SocketAddr, UdpSocket};
-use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use acton_netns::Namespace;
 use acton_proto::client::{Client, ClientConfig};
 use acton_proto::handshake::{Secret, SystemRandom};
 use acton_proto::server::{AnyClient, Server, ServerConfig};
@@ -17,9 +14,10 @@ use socket2::SockRef;
 
 use super::random::{Random, frames};
 use super::support::{
-    Acton, CLIENT_MAC, Mode, PORT, SERVER_MAC, SERVER_V4, World, counter, said, wait_until,
+    Acton, CLIENT_MAC, End, Machine, Mode, PORT, SERVER_MAC, SERVER_V4, World, counter, counters,
+    said, wait_until,
 };
-use super::{counters, drops, works, written_as_counted};
+use super::{drops, works, written_as_counted};
 
 /// Datagrams that are sent before each is asked after.
 const ROUND: usize = 64;
@@ -136,12 +134,13 @@ fn throw<M: Machine>(
     let mut counted = vec![
         "drop.forged",
         "drop.replayed",
-        "drop.unknown_control",
+        "drop.malformed",
+        "drop.bad_control",
         "drop.no_session",
         "drop.bad_frame",
     ];
     if caps == ALL {
-        counted.extend(["session.bundles", "session.pieces", "drop.no_checksum"]);
+        counted.extend(["session.bundles", "session.pieces", "drop.bad_piece", "drop.no_checksum"]);
         counted.extend(["ecn.marked", "drop.ecn_unmarkable"]);
     }
     for name in counted {
@@ -151,7 +150,9 @@ fn throw<M: Machine>(
 
 /// What became of how many frames, but those of a server's own kernel before there was a session.
 fn explained(log: &str) -> u64 {
-    let dropped = drops(log) - counter(log, "drop.no_client");
+    // Control is no frame, and the pieces of frames that were given up are counted as pieces.
+    let others = ["drop.no_client", "drop.bad_control", "drop.incomplete_frame"];
+    let dropped = drops(log) - others.map(|name| counter(log, name)).iter().sum::<u64>();
     counter(log, "tap.written.frames") + counter(log, "session.pieces") + dropped
 }
 
@@ -357,104 +358,4 @@ impl Random {
             }
         }
     }
-}
-
-/// The protocol at one end.
-trait Machine {
-    fn receive(&mut self, now: Duration, wall: u64, from: SocketAddr, datagram: &mut [u8]);
-    fn tick(&mut self, now: Duration, wall: u64);
-    /// Appends a datagram, if one is to be sent.
-    fn transmit(&mut self, out: &mut Vec<u8>) -> bool;
-    fn keys(&self) -> Option<Arc<Keys>>;
-}
-
-impl Machine for Client {
-    fn receive(&mut self, now: Duration, _: u64, _: SocketAddr, datagram: &mut [u8]) {
-        self.handle_input(now, datagram);
-    }
-
-    fn tick(&mut self, now: Duration, wall: u64) {
-        self.handle_timeout(now, wall);
-        while self.poll_event().is_some() {}
-    }
-
-    fn transmit(&mut self, out: &mut Vec<u8>) -> bool {
-        self.poll_transmit(1, out).is_some()
-    }
-
-    fn keys(&self) -> Option<Arc<Keys>> {
-        self.keys().cloned()
-    }
-}
-
-impl Machine for Server {
-    fn receive(&mut self, now: Duration, wall: u64, from: SocketAddr, datagram: &mut [u8]) {
-        self.handle_input(now, wall, from.into(), datagram);
-    }
-
-    fn tick(&mut self, now: Duration, _: u64) {
-        self.handle_timeout(now);
-        while self.poll_event().is_some() {}
-    }
-
-    fn transmit(&mut self, out: &mut Vec<u8>) -> bool {
-        self.poll_transmit(1, out).is_some()
-    }
-
-    fn keys(&self) -> Option<Arc<Keys>> {
-        self.sessions().next().map(|session| Arc::clone(session.keys))
-    }
-}
-
-/// One end of a session that has an acton at the other.
-struct End<M> {
-    machine: M,
-    socket: UdpSocket,
-    /// The other end's address, once it is known.
-    to: Option<SocketAddr>,
-    start: Instant,
-}
-
-impl<M: Machine> End<M> {
-    fn new(machine: M, host: &Namespace, port: u16) -> Self {
-        let socket = host.run(|| UdpSocket::bind(("0.0.0.0", port))).unwrap();
-        socket.set_nonblocking(true).unwrap();
-        Self { machine, socket, to: None, start: Instant::now() }
-    }
-
-    fn now(&self) -> Duration {
-        self.start.elapsed()
-    }
-
-    /// Does what keeps the session.
-    fn turn(&mut self) {
-        self.hear();
-        self.speak();
-    }
-
-    fn hear(&mut self) {
-        let (now, wall) = (self.now(), wall());
-        let mut buffer = vec![0; 65_536];
-        while let Ok((length, from)) = self.socket.recv_from(&mut buffer) {
-            self.to = Some(from);
-            self.machine.receive(now, wall, from, &mut buffer[..length]);
-        }
-    }
-
-    fn speak(&mut self) {
-        self.machine.tick(self.now(), wall());
-        let mut datagram = Vec::new();
-        while self.machine.transmit(&mut datagram) {
-            self.send(&datagram);
-            datagram.clear();
-        }
-    }
-
-    fn send(&self, datagram: &[u8]) {
-        self.socket.send_to(datagram, self.to.expect("the other end was heard of")).unwrap();
-    }
-}
-
-fn wall() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64
 }

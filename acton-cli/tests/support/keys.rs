@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use acton_engine::ServerName;
 use acton_engine::keys::{ServerIdentity, State};
+use acton_proto::handshake::Secret;
 
 use super::PORT;
 
@@ -42,6 +43,13 @@ impl KeyRing {
     /// The server's keys; the first call makes them.
     pub(crate) fn server(&self) -> ServerIdentity {
         State::new(self.path("server")).server_identity().unwrap()
+    }
+
+    /// The private key of client `i`, which it makes when it first starts.
+    pub(crate) fn client_key(&self, i: u8) -> Secret {
+        let text = fs::read(self.path(&format!("client-{i}")).join("client.key")).unwrap();
+        let key = data_encoding::BASE64.decode(text.trim_ascii()).unwrap();
+        Secret::new(key.try_into().unwrap())
     }
 
     /// An invite for everybody, to the server at this address.

@@ -15,6 +15,7 @@
 #![allow(clippy::unwrap_used)] // a test: the panic is the report
 
 mod capture;
+mod end;
 mod forge;
 mod impair;
 mod keys;
@@ -30,9 +31,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use acton_netns::{Namespace, Veth, veth};
+use nix::sys::signal::Signal;
 use pnet_base::MacAddr;
 
 pub(crate) use capture::{Capture, Captured};
+pub(crate) use end::{End, Machine};
 pub(crate) use forge::Forger;
 pub(crate) use impair::{Impairment, Proxy, Recorded};
 pub(crate) use keys::KeyRing;
@@ -300,6 +303,14 @@ pub(crate) fn counter(log: &str, name: &str) -> u64 {
     values.rev().find(|&(known, _)| known == name).map_or(0, |(_, value)| {
         value.parse().unwrap_or_else(|error| panic!("{name}={value}: {error}"))
     })
+}
+
+/// The log, its last counters those of now.
+pub(crate) fn counters(end: &Acton) -> String {
+    let lines = end.log().matches("counters: ").count();
+    end.signal(Signal::SIGUSR1);
+    wait_until("the counters are logged", || end.log().matches("counters: ").count() > lines);
+    end.log()
 }
 
 /// Runs a shell command in a namespace and returns its standard output.

@@ -34,8 +34,10 @@ counters! {
     TapWrites => "tap.writes",
     TapWritten => "tap.written.frames",
     TapWrittenBytes => "tap.written.bytes",
+    /// Datagrams that the kernel took, of frames and of control alike.
     UdpSent => "udp.sent.datagrams",
     UdpSentBytes => "udp.sent.bytes",
+    /// Datagrams that came, of frames, of control and bad ones alike.
     UdpReceived => "udp.received.datagrams",
     UdpReceivedBytes => "udp.received.bytes",
     /// Super-frames that the kernel refused; their frames were written one by one.
@@ -43,8 +45,24 @@ counters! {
     /// Datagrams that came with several frames in them, and these frames.
     Bundles => "session.bundles",
     BundledFrames => "session.bundled_frames",
-    /// Pieces of frames that waited for the rest, or whose rest never came.
+    /// Pieces of frames that waited for the rest.
     Pieces => "session.pieces",
+    /// At a client: the round trip as it is now, smoothed; 0 where it is not known.
+    RttMicroseconds => "session.rtt_microseconds",
+    /// At a client: HELLO sent.
+    HellosSent => "handshake.hellos",
+    /// At a server: HELLO answered with keys.
+    Welcomed => "handshake.welcomed",
+    /// At a server: HELLO that came again and got the same answer.
+    WelcomedAgain => "handshake.repeated",
+    /// At a server: HELLO answered with a refusal.
+    HellosRefused => "handshake.refused",
+    /// At a server: HELLO answered with a cookie.
+    Retries => "handshake.retries",
+    /// At a server: RESET sent.
+    Resets => "handshake.resets",
+    /// At a server: alarms that two machines use one client's key.
+    Duplicates => "handshake.duplicates",
     /// Frames that went to every client, each counted once.
     Flooded => "bridge.flooded",
     /// MACs that moved to where they were seen last.
@@ -53,10 +71,25 @@ counters! {
     EcnMarked => "ecn.marked",
     /// Sends whose segmentation the kernel refused; their datagrams went one by one.
     SegmentationRefused => "udp.segmentation_refused",
-    /// A frame from an address that has no session, or a datagram of frames under keys of none.
+    /// A frame from an address that has no session, or a sealed datagram of keys that are not known.
     NoSession => "drop.no_session",
-    /// A datagram too short for a frame that is no control word.
+    /// In plain mode, a datagram too short for a frame that is no control word.
     UnknownControl => "drop.unknown_control",
+    /// A datagram that is none of the protocol's: of a type or a size that there is not, or with a
+    /// reserved bit set.
+    Malformed => "drop.malformed",
+    /// A datagram of a type that only the other end sends.
+    WrongEnd => "drop.wrong_end",
+    /// A HELLO for another server, or from somebody without the network key.
+    HelloWrongKey => "drop.hello_wrong_key",
+    /// A HELLO that does not open, or holds what cannot be.
+    HelloUnreadable => "drop.hello_unreadable",
+    /// A HELLO of a client that asks too often.
+    HelloLimited => "drop.hello_limited",
+    /// At a client: an answer to nothing that it sent, late or forged.
+    StaleAnswer => "drop.stale_answer",
+    /// At a client: a WELCOME that does not open.
+    WelcomeUnreadable => "drop.welcome_unreadable",
     /// A control word while the control thread was busy.
     ControlBusy => "drop.control_busy",
     /// A control word from an address that `--allow` leaves out.
@@ -82,6 +115,12 @@ counters! {
     /// An authentic frame that the peer should not have sent: too short, too long, or by a
     /// capability that was not agreed on; or a bundle of frames that do not fill it.
     BadFrame => "drop.bad_frame",
+    /// An authentic control message that is none, is not for this end, or was not agreed on.
+    BadControl => "drop.bad_control",
+    /// An authentic piece of a frame that does not fit the others, which are dropped with it.
+    BadPiece => "drop.bad_piece",
+    /// Frames of which some pieces came and the others did not in time.
+    IncompleteFrame => "drop.incomplete_frame",
     /// A frame longer than the peer takes.
     FrameTooLong => "drop.frame_too_long",
     /// A packet that knows no ECN in a datagram that met congestion (RFC 6040).
@@ -125,9 +164,23 @@ impl Counters {
         self.bridge[reason.index()].load(Ordering::Relaxed)
     }
 
-    /// A datagram of the control thread's that could not be sent.
-    pub(crate) fn add_unsent(&self, error: &io::Error) {
-        self.add(if is_full(error) { Counter::UdpFull } else { Counter::UdpUnreachable }, 1);
+    /// Sets a counter that shows how something is now.
+    pub(crate) fn set(&self, counter: Counter, value: u64) {
+        self.values[counter as usize].store(value, Ordering::Relaxed);
+    }
+
+    /// What became of one datagram of the control thread's, of so many bytes. One that is too large is
+    /// a probe of the path, and has its answer by that.
+    pub(crate) fn add_sent_one(&self, sent: &io::Result<()>, bytes: usize) {
+        match sent {
+            Ok(()) => {
+                self.add(Counter::UdpSent, 1);
+                self.add(Counter::UdpSentBytes, bytes as u64);
+            }
+            Err(error) if is_full(error) => self.add(Counter::UdpFull, 1),
+            Err(error) if error.raw_os_error() == Some(libc::EMSGSIZE) => {}
+            Err(_) => self.add(Counter::UdpUnreachable, 1),
+        }
     }
 
     pub(crate) fn add_sent(&self, counts: &SendCounts) {

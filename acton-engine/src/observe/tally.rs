@@ -9,11 +9,12 @@ use acton_bridge::DropReason;
 use crate::observe::counters::Counter;
 
 /// Reasons to drop that are counted for each session, beside the bridge's.
-const OWN_DROPS: [Counter; 7] = [
+const OWN_DROPS: [Counter; 8] = [
     Counter::Forged,
     Counter::Replayed,
     Counter::KeysExpired,
     Counter::BadFrame,
+    Counter::BadPiece,
     Counter::FrameTooLong,
     Counter::EcnUnmarkable,
     Counter::BadSuperFrame,

@@ -9,7 +9,7 @@ use acton_proto::plain::{self, ClientEvent, Datagram};
 use super::client::{PlainUplink, protocol};
 use super::client_worker::News;
 use crate::Error;
-use crate::observe::counters::Counters;
+use crate::observe::counters::{Counter, Counters};
 use crate::observe::event::{EndReason, EventKind};
 use crate::observe::event_log::EventLog;
 use crate::observe::status::{Report, RttReport, State};
@@ -61,9 +61,9 @@ impl ClientControl {
         }
         if self.dial.is_ready()
             && let Some(control) = self.machine.poll_transmit()
-            && let Err(error) = self.dial.send(control.as_bytes())
         {
-            self.counters.add_unsent(&error);
+            let sent = self.dial.send(control.as_bytes());
+            self.counters.add_sent_one(&sent, control.as_bytes().len());
         }
     }
 
@@ -79,10 +79,8 @@ impl ClientControl {
     /// Tells the LAN where this host's addresses are.
     fn announce(&mut self, now: Duration) {
         for frame in self.announcer.frames(now) {
-            match self.dial.send(frame) {
-                Ok(()) => self.tallies.of(0).add_out(1, frame.len() as u64),
-                Err(error) => self.counters.add_unsent(&error),
-            }
+            self.history.tally().add_out(1, frame.len() as u64);
+            self.counters.add_sent_one(&self.dial.send(frame), frame.len());
         }
     }
 
@@ -125,6 +123,8 @@ impl Controller for ClientControl {
         if !self.announcer.take_due(now).is_empty() && self.machine.is_connected() {
             self.announce(now);
         }
+        let rtt = self.machine.rtt().unwrap_or_default();
+        self.counters.set(Counter::RttMicroseconds, rtt.as_micros() as u64);
     }
 
     fn apply(&mut self, settings: Settings) -> Result<Applied, Error> {

@@ -11,6 +11,7 @@ use acton_proto::plain::{Control, Datagram};
 use acton_tap::offload::Trust;
 use acton_udp::Destination;
 
+use super::bad_datagram;
 use super::client::PlainUplink;
 use crate::frames::batch::FrameBatch;
 use crate::frames::cut::Cut;
@@ -85,10 +86,11 @@ impl Side for ClientSide {
                     self.counters.add(Counter::NoSession, 1);
                 }
             }
+            Ok(Datagram::Control(Control::Bye)) => self.counters.add(Counter::WrongEnd, 1),
             Ok(Datagram::Control(control)) => {
                 self.outbox.post(News::Control(control));
             }
-            Err(_) => self.counters.add(Counter::UnknownControl, 1),
+            Err(error) => self.counters.add(bad_datagram(error), 1),
         }
     }
 

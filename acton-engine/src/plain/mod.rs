@@ -7,5 +7,17 @@ mod server;
 mod server_control;
 mod server_worker;
 
+use acton_proto::plain::ParseError;
+
+use crate::observe::counters::Counter;
+
 pub(crate) use client::start as start_client;
 pub(crate) use server::start as start_server;
+
+/// What a datagram is counted as that is neither control nor a frame.
+fn bad_datagram(error: ParseError) -> Counter {
+    match error {
+        ParseError::UnknownControl { .. } => Counter::UnknownControl,
+        _ => Counter::Malformed,
+    }
+}

@@ -121,10 +121,9 @@ impl ServerControl {
     fn announce(&mut self, now: Duration, port: LeafId) {
         let Some(session) = self.roster.directory().get(port) else { return };
         for frame in self.announcer.frames(now) {
-            match self.socket.send(&session.to, frame) {
-                Ok(_) => session.tallies.of(0).add_out(1, frame.len() as u64),
-                Err(error) => self.counters.add_unsent(&error),
-            }
+            session.tallies.of(0).add_out(1, frame.len() as u64);
+            let sent = self.socket.send(&session.to, frame);
+            self.counters.add_sent_one(&sent, frame.len());
         }
     }
 }
@@ -150,8 +149,9 @@ impl Controller for ServerControl {
         self.settle(now, news.to);
         while let Some((to, control)) = self.machine.poll_transmit() {
             let destination = self.socket.destination(to, news.to);
-            if let Err(error) = self.socket.send(&destination, control.as_bytes()) {
-                self.counters.add_unsent(&error);
+            let sent = self.socket.send(&destination, control.as_bytes());
+            self.counters.add_sent_one(&sent, control.as_bytes().len());
+            if let Err(error) = sent {
                 log::debug!("answer to {to}: {error}");
             }
         }

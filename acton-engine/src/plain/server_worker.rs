@@ -13,6 +13,7 @@ use acton_proto::plain::{Control, Datagram};
 use acton_tap::offload::Trust;
 use acton_udp::Source;
 
+use super::bad_datagram;
 use super::server::{PlainDirectory, PlainSession};
 use crate::frames::batch::FrameBatch;
 use crate::frames::cut::Cut;
@@ -130,7 +131,7 @@ impl Side for ServerSide {
                 self.outbox.post(News { from, to, control });
                 return;
             }
-            Err(_) => return self.counters.add(Counter::UnknownControl, 1),
+            Err(error) => return self.counters.add(bad_datagram(error), 1),
         };
         let thread = self.thread;
         if self.sender(from).is_none() {

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use acton_proto::client::{Client, ClientConfig};
+use acton_proto::client::{Client, ClientConfig, ClientStats};
 use acton_proto::handshake::SystemRandom;
 use acton_proto::session::{KeyLog, Keys};
 use acton_proto::wire::OVERHEAD;
@@ -127,6 +127,7 @@ pub(crate) fn start(
         link,
         strangers,
         counters: launch.counters(),
+        counted: ClientStats::default(),
         history: SessionHistory::new(tallies),
         events: launch.events(),
         buffer: Vec::new(),

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use acton_frame::Headers;
-use acton_proto::client::{Client, ClientEvent, DownReason};
+use acton_proto::client::{Client, ClientEvent, ClientStats, DownReason};
 use acton_proto::wire::{Bye, Key};
 use arc_swap::ArcSwap;
 
-use super::arrival::{count_bundle, datagram_size, has_frames, is_too_large, trust};
+use super::arrival::{count_bundle, datagram_size, is_too_large, trust};
 use super::client::{SecureUplink, route_to};
 use super::client_worker::News;
 use super::report;
@@ -52,6 +52,8 @@ pub(super) struct ClientControl {
     pub(super) strangers: Strangers,
     pub(super) counters: Arc<Counters>,
     pub(super) history: SessionHistory,
+    /// What of the protocol's counters is in those already.
+    pub(super) counted: ClientStats,
     pub(super) events: Arc<EventLog>,
     pub(super) buffer: Vec<u8>,
     /// What is to be said as soon as the server's address is known.
@@ -59,26 +61,21 @@ pub(super) struct ClientControl {
 }
 
 fn send(dial: &mut Dial<News>, machine: &mut Client, counters: &Counters, datagram: &[u8]) {
-    let Err(error) = dial.send(datagram) else { return };
-    if is_too_large(&error) {
+    let sent = dial.send(datagram);
+    counters.add_sent_one(&sent, datagram.len());
+    if sent.is_err_and(|error| is_too_large(&error)) {
         // A probe of the path that not even the first link takes.
         machine.handle_too_large(datagram_size(datagram.len()));
-    } else {
-        counters.add_unsent(&error);
     }
 }
 
 impl ClientControl {
     fn take_datagram(&mut self, now: Duration, from: SocketAddr, mut datagram: Vec<u8>) {
-        let has_frames = has_frames(&datagram);
         let connecting = self.machine.keys().is_none();
         let frames = self.machine.handle_input(now, &mut datagram);
         let connected = connecting && self.machine.keys().is_some();
         if connected {
             self.dial.answered(from);
-        }
-        if has_frames && frames.len() == 0 {
-            self.counters.add(Counter::NoSession, 1);
         }
         count_bundle(&self.counters, &frames);
         for frame in frames {
@@ -203,10 +200,17 @@ impl ClientControl {
             self.buffer.clear();
             // Keys that are used up come to an end in other ways too.
             if keys.seal_frame(now, frame, false, &mut self.buffer).is_ok() {
-                self.tallies.of(0).add_out(1, frame.len() as u64);
+                self.history.tally().add_out(1, frame.len() as u64);
                 send(&mut self.dial, &mut self.machine, &self.counters, &self.buffer);
             }
         }
+    }
+
+    /// Shows what the protocol counts and measures among the counters.
+    fn count(&mut self) {
+        report::add_client_stats(&self.counters, &mut self.counted, self.machine.stats());
+        let rtt = self.machine.rtt().map(|rtt| rtt.smoothed).unwrap_or_default();
+        self.counters.set(Counter::RttMicroseconds, rtt.as_micros() as u64);
     }
 
     fn set_carrier(&self, now: Duration, up: bool) {
@@ -256,6 +260,7 @@ impl Controller for ClientControl {
         if !self.announcer.take_due(now).is_empty() {
             self.announce(now);
         }
+        self.count();
     }
 
     fn apply(&mut self, settings: Settings) -> Result<Applied, Error> {
@@ -292,6 +297,7 @@ impl Controller for ClientControl {
     fn end(&mut self, now: Duration) {
         self.machine.close(now);
         self.settle(now);
+        self.count();
         self.history.stop(now);
     }
 }

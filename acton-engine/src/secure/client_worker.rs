@@ -90,9 +90,8 @@ impl Side for ClientSide {
             // A handshake may be anybody's, and so may keys that are not known here.
             let stranger = match Datagram::parse(datagram) {
                 Ok(Datagram::Sealed(header)) => link.opening(header.receiver_id).is_none(),
-                Ok(Datagram::Hello(_)) | Err(_) => {
-                    return self.counters.add(Counter::UnknownControl, 1);
-                }
+                Ok(Datagram::Hello(_)) => return self.counters.add(Counter::WrongEnd, 1),
+                Err(_) => return self.counters.add(Counter::Malformed, 1),
                 Ok(_) => true,
             };
             let from = arrival.from;
@@ -116,6 +115,7 @@ impl Side for ClientSide {
                 tally.add_in(passed, bytes);
             }
             Ok(Content::Piece) => self.counters.add(Counter::Pieces, 1),
+            Ok(Content::BadPiece) => drops.add(Counter::BadPiece, 1),
             Ok(Content::Bad | Content::Control(_)) => drops.add(Counter::BadFrame, 1),
             Err(error) => drops.add_unopened(error),
         }

@@ -1,10 +1,13 @@
-//! What the protocol knows of a session, as a status has it.
+//! What the protocol knows and counts, as a status has it.
 
 use std::time::Duration;
 
-use acton_proto::session::{LinkState, LinkStatistics, Suite};
+use acton_proto::client::ClientStats;
+use acton_proto::server::ServerStats;
+use acton_proto::session::{LinkState, LinkStatistics, SealedStats, Suite};
 use acton_proto::wire::{Delivery, Key};
 
+use crate::observe::counters::{Counter, Counters};
 use crate::observe::status::{LossReport, RttReport, SessionStatus, State};
 
 /// A public key as its owner writes it.
@@ -43,4 +46,97 @@ pub(super) fn add_statistics(status: &mut SessionStatus, known: &LinkStatistics,
 
 fn loss(delivery: Delivery) -> LossReport {
     LossReport { sent: delivery.expected, received: delivery.received }
+}
+
+/// Adds to `counters` what a server's protocol counted since `told`.
+pub(super) fn add_server_stats(counters: &Counters, told: &mut ServerStats, now: ServerStats) {
+    let counts = |stats: &ServerStats| {
+        let &ServerStats {
+            malformed,
+            wrong_end,
+            bad_mac,
+            repeated,
+            retries,
+            limited,
+            failed,
+            refused,
+            welcomed,
+            resets,
+            duplicates,
+            sealed,
+        } = stats;
+        let own = [
+            (Counter::Malformed, malformed),
+            (Counter::WrongEnd, wrong_end),
+            (Counter::HelloWrongKey, bad_mac),
+            (Counter::WelcomedAgain, repeated),
+            (Counter::Retries, retries),
+            (Counter::HelloLimited, limited),
+            (Counter::HelloUnreadable, failed),
+            (Counter::HellosRefused, refused),
+            (Counter::Welcomed, welcomed),
+            (Counter::Resets, resets),
+            (Counter::Duplicates, duplicates),
+        ];
+        own.into_iter().chain(sealed_counts(sealed))
+    };
+    if *told != now {
+        add_more(counters, counts(told), counts(&now));
+        *told = now;
+    }
+}
+
+/// Adds to `counters` what a client's protocol counted since `told`.
+pub(super) fn add_client_stats(counters: &Counters, told: &mut ClientStats, now: ClientStats) {
+    let counts = |stats: &ClientStats| {
+        let &ClientStats { malformed, wrong_end, stale_answers, unreadable, hellos, sealed } =
+            stats;
+        let own = [
+            (Counter::Malformed, malformed),
+            (Counter::WrongEnd, wrong_end),
+            (Counter::StaleAnswer, stale_answers),
+            (Counter::WelcomeUnreadable, unreadable),
+            (Counter::HellosSent, hellos),
+        ];
+        own.into_iter().chain(sealed_counts(sealed))
+    };
+    if *told != now {
+        add_more(counters, counts(told), counts(&now));
+        *told = now;
+    }
+}
+
+fn sealed_counts(stats: SealedStats) -> [(Counter, u64); 9] {
+    let SealedStats {
+        unknown,
+        forged,
+        replayed,
+        expired,
+        bad_frames,
+        bad_control,
+        pieces,
+        bad_pieces,
+        incomplete,
+    } = stats;
+    [
+        (Counter::NoSession, unknown),
+        (Counter::Forged, forged),
+        (Counter::Replayed, replayed),
+        (Counter::KeysExpired, expired),
+        (Counter::BadFrame, bad_frames),
+        (Counter::BadControl, bad_control),
+        (Counter::Pieces, pieces),
+        (Counter::BadPiece, bad_pieces),
+        (Counter::IncompleteFrame, incomplete),
+    ]
+}
+
+fn add_more(
+    counters: &Counters,
+    before: impl Iterator<Item = (Counter, u64)>,
+    now: impl Iterator<Item = (Counter, u64)>,
+) {
+    for ((counter, before), (_, now)) in before.zip(now) {
+        counters.add(counter, now - before);
+    }
 }

@@ -5,20 +5,22 @@ use std::time::Duration;
 
 use acton_bridge::Bridge;
 use acton_frame::Headers;
-use acton_proto::server::{DownReason, Path, RefusedReason, Server, ServerEvent, SessionId};
+use acton_proto::server::{
+    DownReason, Path, RefusedReason, Server, ServerEvent, ServerStats, SessionId,
+};
 use acton_proto::session::Keys;
-use acton_proto::wire::{Bye, Header, Key, Refusal};
+use acton_proto::wire::{Bye, Key, Refusal};
 use acton_udp::{Destination, Source, UdpSocket};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
-use super::arrival::{count_bundle, datagram_size, has_frames, is_too_large, trust};
+use super::arrival::{count_bundle, datagram_size, is_too_large, trust};
 use super::report;
 use super::server::{SecureSession, Secured};
 use super::server_worker::News;
 use super::strangers::Strangers;
 use crate::Error;
-use crate::observe::counters::{Counter, Counters};
+use crate::observe::counters::Counters;
 use crate::observe::event::{Beginning, EndReason, EventKind, RefusalReason};
 use crate::observe::status::{PastSession, Report, SessionStatus};
 use crate::run::announcer::Announcer;
@@ -56,6 +58,8 @@ pub(super) struct ServerControl {
     interface: Arc<TapInterface>,
     strangers: Strangers,
     counters: Arc<Counters>,
+    /// What of the protocol's counters is in those already.
+    counted: ServerStats,
     hints: Throttle,
     buffer: Vec<u8>,
 }
@@ -88,6 +92,7 @@ impl ServerControl {
             interface,
             strangers,
             counters,
+            counted: ServerStats::default(),
             hints: Throttle::new(NEWS_INTERVAL),
             buffer: Vec::new(),
         };
@@ -156,7 +161,6 @@ impl ServerControl {
     }
 
     fn take_datagram(&mut self, now: Duration, path: Path, mut bytes: Vec<u8>) {
-        let header = has_frames(&bytes).then(|| Header::parse(&bytes).ok()).flatten();
         let received = self.machine.handle_input(now, wall(), path, &mut bytes);
         if let Some((id, frames)) = received {
             count_bundle(&self.counters, &frames);
@@ -171,11 +175,6 @@ impl ServerControl {
                     self.tap.write(frame.bytes(), &headers, trust(&frame), &self.counters);
                 }
             }
-        } else if let Some(header) = header {
-            self.settle(now);
-            // A session that has just begun may wait for the rest of a frame.
-            let known = self.roster.directory().find(&header.receiver_id).is_some();
-            self.counters.add(if known { Counter::Pieces } else { Counter::NoSession }, 1);
         }
     }
 
@@ -188,12 +187,12 @@ impl ServerControl {
             self.buffer.clear();
             let Some(transmit) = self.machine.poll_transmit(1, &mut self.buffer) else { break };
             let to = self.destination(transmit.path);
-            let Err(error) = self.socket.send(&to, &self.buffer) else { continue };
+            let sent = self.socket.send(&to, &self.buffer);
+            self.counters.add_sent_one(&sent, self.buffer.len());
+            let Err(error) = sent else { continue };
             log::debug!("{}: {error}", transmit.path.remote);
             if is_too_large(&error) {
                 self.too_large(now, transmit.path, self.buffer.len());
-            } else {
-                self.counters.add_unsent(&error);
             }
         }
     }
@@ -319,10 +318,9 @@ impl ServerControl {
             if session.mode.seal.seal_frame(now, frame, false, &mut self.buffer).is_err() {
                 continue;
             }
-            match self.socket.send(&session.to, &self.buffer) {
-                Ok(_) => session.tallies.of(0).add_out(1, frame.len() as u64),
-                Err(error) => self.counters.add_unsent(&error),
-            }
+            session.tallies.of(0).add_out(1, frame.len() as u64);
+            let sent = self.socket.send(&session.to, &self.buffer);
+            self.counters.add_sent_one(&sent, self.buffer.len());
         }
     }
 
@@ -415,6 +413,7 @@ impl Controller for ServerControl {
         for port in self.announcer.take_due(now) {
             self.announce(now, port);
         }
+        report::add_server_stats(&self.counters, &mut self.counted, self.machine.stats());
         self.roster.keep_house(now);
     }
 
@@ -474,6 +473,7 @@ impl Controller for ServerControl {
         let spread = RETURN_SPREAD * sessions + Duration::from_millis(500);
         self.machine.close(now, Bye::Restart, spread);
         self.settle(now);
+        report::add_server_stats(&self.counters, &mut self.counted, self.machine.stats());
     }
 }
 

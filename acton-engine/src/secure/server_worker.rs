@@ -168,7 +168,8 @@ impl Side for ServerSide {
             let stranger = match Datagram::parse(datagram) {
                 Ok(Datagram::Hello(_)) => true,
                 Ok(Datagram::Sealed(header)) => index.find(&header.receiver_id).is_none(),
-                _ => return counters.add(Counter::UnknownControl, 1),
+                Ok(_) => return counters.add(Counter::WrongEnd, 1),
+                Err(_) => return counters.add(Counter::Malformed, 1),
             };
             let news = || News::Datagram { path, stranger, bytes: datagram.to_vec() };
             return strangers.post(outbox, counters, stranger, news);
@@ -213,6 +214,7 @@ impl Side for ServerSide {
                     }
                 }
             }
+            Content::BadPiece => drops.add(Counter::BadPiece, 1),
             Content::Bad => drops.add(Counter::BadFrame, 1),
         }
     }

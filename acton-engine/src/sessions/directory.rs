@@ -167,11 +167,6 @@ impl<K: Copy + Eq + Hash, S: Ported> Directory<K, S> {
         self.changed();
     }
 
-    /// Where `key` leads, for those who ask rarely.
-    pub(crate) fn find(&self, key: &K) -> Option<LeafId> {
-        self.shard(key).load().get(key).copied()
-    }
-
     fn shard(&self, key: &K) -> &Shard<K> {
         &self.shards[shard_of(&self.hasher, key)]
     }
@@ -272,7 +267,7 @@ mod tests {
                 }
                 prop_assert_eq!(directory.len(), by_port.len());
                 prop_assert_eq!(index.find(&(value % 500)), by_key.get(&(value % 500)).copied());
-                prop_assert_eq!(directory.find(&port), by_key.get(&port).copied());
+                prop_assert_eq!(index.find(&port), by_key.get(&port).copied());
                 let read = directory.read(port, |entry| entry.1);
                 prop_assert_eq!(read, by_port.get(&port).copied());
             }

@@ -128,7 +128,7 @@ impl Client {
         let pending = self.pending.as_ref().filter(|p| p.local_id == retry.receiver_id);
         let cookie = pending.and_then(|p| self.cookie_key.open(retry, &p.mac1()));
         let Some(cookie) = cookie else {
-            self.stats.unknown += 1;
+            self.stats.stale_answers += 1;
             return;
         };
         // A second RETRY with the same cookie answers a HELLO that crossed the first one.
@@ -144,11 +144,11 @@ impl Client {
         let pending = self.pending.as_mut();
         let pending = pending.filter(|p| ours && p.local_id == welcome.receiver_id);
         let Some(pending) = pending else {
-            self.stats.unknown += 1;
+            self.stats.stale_answers += 1;
             return;
         };
         let Ok((payload, split)) = pending.initiator.finish(&welcome.noise) else {
-            self.stats.rejected += 1;
+            self.stats.unreadable += 1;
             if let Some(reason) = pending.refusal_without_psk(welcome) {
                 // News for the user and nothing more: what was sealed without the psk changes
                 // nothing, and a WELCOME under it may still come.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Path, SessionId};
-use crate::session::Keys;
+use crate::session::{Keys, SealedStats};
 use crate::wire::{Bye, Key, Refusal};
 
 /// Why a session ended.
@@ -112,12 +112,13 @@ pub enum ServerEvent {
     },
 }
 
-/// Counters of the control side.
+/// Counters of the control side. Whoever shows them shows them all, so they can be taken apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
 pub struct ServerStats {
-    /// Datagrams that do not parse, hold what was not agreed on, or are not for a server.
+    /// Datagrams that are none of acton/1.
     pub malformed: u64,
+    /// WELCOME, RETRY and RESET, which no client sends.
+    pub wrong_end: u64,
     /// HELLO with a wrong mac1.
     pub bad_mac: u64,
     /// HELLO that came again and got the cached answer.
@@ -132,12 +133,10 @@ pub struct ServerStats {
     pub refused: u64,
     /// HELLO answered with keys.
     pub welcomed: u64,
-    /// Sealed datagrams of no known id.
-    pub unknown: u64,
     /// RESET sent.
     pub resets: u64,
-    /// Sealed datagrams that failed to open: forged, replayed, or too old.
-    pub rejected: u64,
     /// Two live instances of one client key.
     pub duplicates: u64,
+    /// Sealed datagrams.
+    pub sealed: SealedStats,
 }

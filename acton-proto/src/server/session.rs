@@ -41,23 +41,30 @@ impl Server {
         };
         let keys = Arc::clone(self.peer(slot)?.keys(header.receiver_id)?);
         let bytes = datagram.len();
-        let Ok(received) = keys.receive(now, header, datagram) else {
-            self.stats.rejected += 1;
-            return None;
+        let received = match keys.receive(now, header, datagram) {
+            Ok(received) => received,
+            Err(error) => {
+                self.stats.sealed.note_unopened(error);
+                return None;
+            }
         };
         let newest = received.newest;
         let notice = Notice { local_id: header.receiver_id, from, bytes, newest };
         self.handle_opened(now, slot, &notice);
         match received.content {
             Content::Frames(frames) => {
-                let session = self.peer(slot)?.session.as_ref();
-                return session.map(|_| (SessionId(slot), frames));
+                let has_session = self.peer(slot).is_some_and(|peer| peer.session.is_some());
+                if has_session {
+                    return Some((SessionId(slot), frames));
+                }
+                self.stats.sealed.unknown += 1;
             }
             Content::Control(message) => {
                 self.take_control(now, slot, &keys, header.counter, &notice, message);
             }
-            Content::Bad => self.stats.malformed += 1,
-            Content::Piece => {}
+            Content::Bad => self.stats.sealed.bad_frames += 1,
+            Content::Piece => self.stats.sealed.pieces += 1,
+            Content::BadPiece => self.stats.sealed.bad_pieces += 1,
         }
         None
     }
@@ -98,7 +105,7 @@ impl Server {
     ) {
         match Control::parse(message) {
             Ok(message) => self.handle_control(now, slot, keys, counter, notice, message),
-            Err(_) => self.stats.malformed += 1,
+            Err(_) => self.stats.sealed.bad_control += 1,
         }
         self.reschedule(now, slot);
     }
@@ -186,6 +193,7 @@ impl Server {
                 let again = session.replaced_instance == Some(instance);
                 let old = std::mem::replace(session, fresh(None));
                 session.replaced_instance = Some(old.instance);
+                self.stats.sealed.incomplete += old.live.link().sweep_pieces(Duration::MAX);
                 self.ended.note(client, DownReason::Replaced, old.live.since(), now);
                 self.events.push_back(ServerEvent::KeysChanged { id, keys, replaced: true });
                 if old.path != path {
@@ -289,7 +297,7 @@ impl Server {
                 return;
             }
             Control::Rekey | Control::Report { .. } => {
-                self.stats.malformed += 1;
+                self.stats.sealed.bad_control += 1;
                 return;
             }
         };
@@ -301,10 +309,10 @@ impl Server {
     /// A datagram under keys that were closed: the sender did not hear the BYE.
     fn handle_closing(&mut self, now: Duration, header: &Header, datagram: &mut [u8]) {
         let Some(Id::Closing(closing)) = self.ids.get_mut(&header.receiver_id) else { return };
-        if closing.keys.open(now, header, datagram).is_err() {
-            self.stats.rejected += 1;
-            return;
+        if let Err(error) = closing.keys.open(now, header, datagram) {
+            return self.stats.sealed.note_unopened(error);
         }
+        self.stats.sealed.unknown += 1;
         let alarm =
             closing.reason == Bye::Replaced && !closing.alarmed && now >= closing.since + IN_FLIGHT;
         closing.alarmed |= alarm;
@@ -323,7 +331,7 @@ impl Server {
     }
 
     fn handle_unknown(&mut self, now: Duration, from: Path, header: &Header) {
-        self.stats.unknown += 1;
+        self.stats.sealed.unknown += 1;
         let (interval, burst) = RESET_LIMIT;
         if now < self.born + RESET_TIME && self.resets.take(now, interval, burst) {
             self.stats.resets += 1;
@@ -362,6 +370,7 @@ impl Server {
             let Some(peer) = &mut self.peers[slot] else { continue };
             let Some(session) = &mut peer.session else { continue };
             let (sooner, keys) = (session.live.note_use(), &session.live.current);
+            self.stats.sealed.incomplete += keys.link().sweep_pieces(now);
             if keys.wants_rekey()
                 && peer.pending.is_none()
                 && now >= session.rekey_at
@@ -455,6 +464,7 @@ impl Server {
         self.deadlines.set(slot, &mut peer.deadline, None);
         self.by_client.remove(&peer.client);
         self.session_count -= 1;
+        self.stats.sealed.incomplete += session.live.link().sweep_pieces(Duration::MAX);
         self.ended.note(peer.client, reason, session.live.since(), now);
         self.identity.forget(&peer.client);
         let id = SessionId(slot);

@@ -5,9 +5,16 @@ use std::time::Duration;
 use crate::wire::{Fragment, MAX_FRAGMENTS, OVERHEAD};
 
 /// The most frames in reassembly at a time, a session.
-pub const REASSEMBLY_SLOTS: usize = 8;
-/// How long a frame waits for its missing pieces.
+const MAX_INCOMPLETE: usize = 64;
+/// The most bytes that they hold, in frames of the largest size: pieces of many frames may come
+/// interleaved, and most of them are small.
+const MAX_HELD: usize = 8;
+/// How long a frame waits for its missing pieces, from the first that came.
 const REASSEMBLY_TIME: Duration = Duration::from_secs(1);
+
+/// A piece does not fit the others of its frame, which is dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Misfit;
 
 /// Into how large pieces a frame of `len` bytes is cut for datagrams of up to `path_mtu` bytes:
 /// equal ones, but the last may be shorter. `None` if it takes more than 16.
@@ -37,16 +44,22 @@ struct Slot {
 
 /// Frames of which some pieces came: a few, each bounded, each for a second.
 pub(super) struct Reassembler {
+    /// In order of their beginning.
     slots: Vec<Slot>,
+    /// Frames that were given up since this was last asked.
+    given_up: u64,
 }
 
 impl Reassembler {
     pub(super) const fn new() -> Self {
-        Self { slots: Vec::new() }
+        Self { slots: Vec::new(), given_up: 0 }
     }
 
-    /// Adds a piece and gives the frame if it was the last one missing. A piece that does not fit
-    /// what came of the same frame drops the frame.
+    /// Adds a piece and gives the frame if it was the last one missing. Where there is no room the
+    /// frame that has waited longest gives way.
+    ///
+    /// # Errors
+    /// [`Misfit`].
     pub(super) fn insert(
         &mut self,
         now: Duration,
@@ -55,14 +68,11 @@ impl Reassembler {
         partial_checksum: bool,
         bytes: &[u8],
         max_frame: usize,
-    ) -> Option<Vec<u8>> {
-        self.slots.retain(|slot| now.saturating_sub(slot.since) < REASSEMBLY_TIME);
+    ) -> Result<Option<Vec<u8>>, Misfit> {
+        self.expire(now);
         let at = match self.slots.iter().position(|slot| slot.id == id) {
             Some(at) => at,
             None => {
-                if self.slots.len() == REASSEMBLY_SLOTS {
-                    self.slots.remove(0); // The oldest: slots are in order of their beginning.
-                }
                 self.slots.push(Slot::new(id, now, partial_checksum));
                 self.slots.len() - 1
             }
@@ -72,9 +82,38 @@ impl Reassembler {
             slot.partial_checksum == partial_checksum && slot.add(fragment, bytes, max_frame);
         if !fits {
             self.slots.remove(at);
-            return None;
+            return Err(Misfit);
         }
-        slot.complete().then(|| self.slots.remove(at).frame)
+        if slot.complete() {
+            return Ok(Some(self.slots.remove(at).frame));
+        }
+        while self.slots.len() > MAX_INCOMPLETE || self.held() > MAX_HELD * max_frame {
+            self.slots.remove(0);
+            self.given_up += 1;
+        }
+        Ok(None)
+    }
+
+    /// Drops what has waited too long, and tells how many frames were given up since this was last
+    /// asked.
+    pub(super) fn sweep(&mut self, now: Duration) -> u64 {
+        self.expire(now);
+        if self.slots.is_empty() {
+            self.slots = Vec::new();
+        }
+        std::mem::take(&mut self.given_up)
+    }
+
+    fn expire(&mut self, now: Duration) {
+        let old = |slot: &&Slot| now.saturating_sub(slot.since) >= REASSEMBLY_TIME;
+        let expired = self.slots.iter().take_while(old).count();
+        self.slots.drain(..expired);
+        self.given_up += expired as u64;
+    }
+
+    /// The bytes that all of them hold.
+    fn held(&self) -> usize {
+        self.slots.iter().map(|slot| slot.frame.capacity() + slot.early.capacity()).sum()
     }
 
     #[cfg(test)]
@@ -147,6 +186,7 @@ impl Slot {
             return false;
         }
         if self.frame.len() < end {
+            self.frame.reserve_exact(end - self.frame.len());
             self.frame.resize(end, 0);
         }
         self.frame[start..end].copy_from_slice(bytes);
@@ -160,6 +200,8 @@ mod tests {
     use proptest::prelude::*;
 
     const NOW: Duration = Duration::from_secs(9);
+    const FIRST: Fragment = Fragment { index: 0, last: false };
+    const LAST: Fragment = Fragment { index: 1, last: true };
 
     fn pieces(frame: &[u8], len: usize) -> Vec<(Fragment, Vec<u8>)> {
         let count = frame.len().div_ceil(len);
@@ -180,19 +222,45 @@ mod tests {
     }
 
     #[test]
-    fn at_most_eight_frames_wait_and_a_second_at_most() {
+    fn so_many_frames_wait_at_most_and_a_second_at_most() {
         let mut reassembler = Reassembler::new();
-        let first = Fragment { index: 0, last: false };
-        for base in 0..20 {
-            let made = reassembler.insert(NOW, (1, base * 2), first, false, &[1; 10], 1514);
-            assert_eq!(made, None);
-            assert!(reassembler.len() <= REASSEMBLY_SLOTS);
+        for base in 0..100 {
+            let made = reassembler.insert(NOW, (1, base * 2), FIRST, false, &[1; 10], 1514);
+            assert_eq!(made, Ok(None));
+            assert!(reassembler.len() <= MAX_INCOMPLETE);
         }
-        let last = Fragment { index: 1, last: true };
-        let mut end = |now, base| reassembler.insert(now, (1, base), last, false, &[2; 5], 1514);
-        assert_eq!(end(NOW, 0), None, "evicted");
-        assert_eq!(end(NOW, 38).unwrap().len(), 15);
-        assert_eq!(end(NOW + REASSEMBLY_TIME, 36), None, "expired");
+        let mut end = |now, base| reassembler.insert(now, (1, base), LAST, false, &[2; 5], 1514);
+        assert_eq!(end(NOW, 0), Ok(None), "evicted, so it begins another");
+        assert_eq!(end(NOW, 198).unwrap().unwrap().len(), 15);
+        assert_eq!(end(NOW + REASSEMBLY_TIME, 196), Ok(None), "expired");
+        // All of the first hundred but one that is complete, and the one begun by a last piece.
+        assert_eq!(reassembler.sweep(NOW + REASSEMBLY_TIME), 100);
+        assert_eq!(reassembler.len(), 1);
+        assert_eq!(reassembler.sweep(NOW + 2 * REASSEMBLY_TIME), 1);
+        assert_eq!((reassembler.len(), reassembler.slots.capacity()), (0, 0));
+        assert_eq!(reassembler.sweep(NOW + 3 * REASSEMBLY_TIME), 0);
+    }
+
+    #[test]
+    fn fifteen_frames_of_two_pieces_may_come_interleaved_and_bytes_are_bounded() {
+        let mut reassembler = Reassembler::new();
+        let all = |fragment, reassembler: &mut Reassembler| {
+            let mut made = 0;
+            for base in 0..15 {
+                let id = (1, base * 2);
+                let frame = reassembler.insert(NOW, id, fragment, false, &[1; 757], 1514);
+                made += usize::from(frame.unwrap().is_some());
+                assert!(reassembler.held() <= MAX_HELD * 1514);
+            }
+            made
+        };
+        assert_eq!((all(FIRST, &mut reassembler), all(LAST, &mut reassembler)), (0, 15));
+        for base in 0..30 {
+            let id = (1, base * 2);
+            assert_eq!(reassembler.insert(NOW, id, FIRST, false, &[1; 1500], 1514), Ok(None));
+            assert!(reassembler.held() <= MAX_HELD * 1514);
+        }
+        assert_eq!(reassembler.len(), MAX_HELD);
     }
 
     #[test]
@@ -200,11 +268,11 @@ mod tests {
         let part = |index, last| Fragment { index, last };
         let drops = |steps: &[(Fragment, usize, bool)]| {
             let mut reassembler = Reassembler::new();
-            let mut made = None;
+            let mut made = Ok(None);
             for &(fragment, len, checksum) in steps {
                 made = reassembler.insert(NOW, (1, 1), fragment, checksum, &vec![1; len], 100);
             }
-            made.is_none() && reassembler.len() == 0
+            made == Err(Misfit) && reassembler.len() == 0
         };
         assert!(drops(&[(part(0, false), 10, false), (part(1, false), 11, false)]), "unequal");
         assert!(drops(&[(part(0, false), 10, false), (part(1, true), 11, false)]), "longer last");
@@ -240,7 +308,7 @@ mod tests {
                     continue;
                 }
                 let made = reassembler.insert(NOW, (1, 5), fragment, true, &bytes, 4000);
-                prop_assert_eq!(made.as_deref(), (i + 1 == count).then_some(&frame[..]));
+                prop_assert_eq!(made, Ok((i + 1 == count).then(|| frame.clone())));
             }
             prop_assert_eq!(reassembler.len(), 0);
         }
@@ -253,7 +321,7 @@ mod tests {
             for (base, index, last, checksum, len) in parts {
                 let fragment = Fragment { index, last };
                 let made = reassembler.insert(NOW, (1, base), fragment, checksum, &vec![7; len], 1000);
-                prop_assert!(made.is_none_or(|frame| frame.len() <= 1000));
+                prop_assert!(made.ok().flatten().is_none_or(|frame| frame.len() <= 1000));
                 prop_assert!(reassembler.len() <= 3);
             }
         }

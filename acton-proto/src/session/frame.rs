@@ -23,6 +23,8 @@ pub enum Content<'d> {
     Frames(Frames<'d>),
     /// A piece of a frame, not the last one missing.
     Piece,
+    /// A piece that does not fit the others of its frame, which is dropped.
+    BadPiece,
     /// What the peer should not have sent: a frame shorter than 14 bytes, or longer than agreed, or
     /// with a capability that was not; entries of a bundle that do not fill it.
     Bad,

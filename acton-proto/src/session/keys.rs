@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::bundle::Entries;
-use super::fragment::{FrameId, piece_len};
+use super::fragment::{FrameId, Misfit, piece_len};
 use super::frame::{Content, Frames, Received};
 use super::replay::Window;
 use super::suite::Direction;
@@ -449,11 +449,12 @@ impl Keys {
         let max_frame = usize::from(self.setup.max_frame);
         let mut reassembler = self.link.reassembler();
         match reassembler.insert(now, id, fragment, partial_checksum, piece, max_frame) {
-            Some(frame) if self.takes(frame.len(), partial_checksum) => {
+            Ok(Some(frame)) if self.takes(frame.len(), partial_checksum) => {
                 Content::Frames(Frames::reassembled(frame, partial_checksum))
             }
-            Some(_) => Content::Bad,
-            None => Content::Piece,
+            Ok(Some(_)) => Content::Bad,
+            Ok(None) => Content::Piece,
+            Err(Misfit) => Content::BadPiece,
         }
     }
 }

@@ -136,6 +136,12 @@ impl Link {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Frees the pieces of frames that have waited too long; how many frames were given up since this
+    /// was last asked.
+    pub(crate) fn sweep_pieces(&self, now: Duration) -> u64 {
+        self.reassembler().sweep(now)
+    }
+
     pub(super) fn reassembler(&self) -> MutexGuard<'_, Reassembler> {
         self.reassembler.lock().unwrap_or_else(PoisonError::into_inner)
     }
