@@ -1,5 +1,6 @@
 //! The client: one TAP, one server, for ever.
 
+use std::mem::discriminant;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
@@ -20,8 +21,10 @@ impl Client {
     #[must_use]
     pub fn secure(server: ServerName, keys: ClientKeys) -> ClientBuilder<SecureClient> {
         let mode = ClientMode::Secure(SecureSettings::default());
-        let secure = SecureClient { settings: SecureSettings::default(), keys, key_log: None };
-        ClientBuilder { settings: ClientSettings::new(server, mode), mode: secure }
+        ClientBuilder {
+            settings: ClientSettings::new(server, mode),
+            mode: SecureClient { keys, key_log: None },
+        }
     }
 
     /// A client of `server` in plain mode, without keys and without encryption, with a TAP called
@@ -35,15 +38,14 @@ impl Client {
     }
 }
 
-/// What a client has in secure mode.
+/// What a client has in secure mode beside its settings.
 #[derive(Debug, Clone)]
 pub struct SecureClient {
-    settings: SecureSettings,
     keys: ClientKeys,
     key_log: Option<KeyLog>,
 }
 
-/// What a client has in plain mode: nothing.
+/// What a client has in plain mode beside its settings: nothing.
 #[derive(Debug, Clone, Copy)]
 pub struct PlainClient(());
 
@@ -55,6 +57,24 @@ pub struct ClientBuilder<M> {
 }
 
 impl<M> ClientBuilder<M> {
+    /// All settings at once, in place of those so far: from a file, say.
+    ///
+    /// # Errors
+    /// Where they are of the other mode.
+    pub fn with_settings(mut self, settings: ClientSettings) -> Result<Self, Error> {
+        if discriminant(&self.settings.mode) != discriminant(&settings.mode) {
+            return Err(Error::other_mode());
+        }
+        self.settings = settings;
+        Ok(self)
+    }
+
+    /// The settings so far, to be changed and given to [`Handle::apply`](crate::Handle::apply).
+    #[must_use]
+    pub fn settings(&self) -> ClientSettings {
+        self.settings.clone()
+    }
+
     /// The TAP that the client makes. It shows a carrier while the client is connected.
     #[must_use]
     pub fn tap(mut self, tap: TapSettings) -> Self {
@@ -81,14 +101,18 @@ impl ClientBuilder<SecureClient> {
     /// The cipher suites to agree to, by default what the processor is good at.
     #[must_use]
     pub fn suite(mut self, suite: SuiteChoice) -> Self {
-        self.mode.settings.suite = suite;
+        if let ClientMode::Secure(secure) = &mut self.settings.mode {
+            secure.suite = suite;
+        }
         self
     }
 
     /// The age at which keys are replaced, where 120 s are too long to wait.
     #[must_use]
     pub fn rekey_after(mut self, age: Duration) -> Self {
-        self.mode.settings.rekey_after = Some(age);
+        if let ClientMode::Secure(secure) = &mut self.settings.mode {
+            secure.rekey_after = Some(age);
+        }
         self
     }
 
@@ -99,36 +123,25 @@ impl ClientBuilder<SecureClient> {
         self
     }
 
-    /// The settings so far, to be changed and given to [`Handle::apply`](crate::Handle::apply).
-    #[must_use]
-    pub fn settings(&self) -> ClientSettings {
-        let mode = ClientMode::Secure(self.mode.settings.clone());
-        ClientSettings { mode, ..self.settings.clone() }
-    }
-
     /// Makes the TAP and the socket and starts the client, which then connects by itself.
     ///
     /// # Errors
     /// Where the TAP or the socket cannot be made.
     pub fn start(self) -> Result<Running, Error> {
-        let settings = self.settings();
+        let settings = self.settings;
+        let ClientMode::Secure(secure) = &settings.mode else { return Err(Error::other_mode()) };
+        let secure = secure.clone();
         settings.check()?;
         let socket = bind()?;
         let key = public_key(&self.mode.keys.private_key);
         let tap = settings.common.tap.open(1, false, Some(&key))?;
         announce(&settings, &tap.interface, "secure mode")?;
-        let SecureClient { settings: secure, keys, key_log } = self.mode;
+        let SecureClient { keys, key_log } = self.mode;
         secure::start_client(settings, &secure, keys, key_log, tap, socket)
     }
 }
 
 impl ClientBuilder<PlainClient> {
-    /// The settings so far, to be changed and given to [`Handle::apply`](crate::Handle::apply).
-    #[must_use]
-    pub fn settings(&self) -> ClientSettings {
-        self.settings.clone()
-    }
-
     /// Makes the TAP and the socket and starts the client, which then connects by itself.
     ///
     /// # Errors

@@ -38,6 +38,12 @@ pub enum Error {
     /// The tunnel has ended, so that it takes no orders.
     #[error("the tunnel has ended")]
     Ended,
+    /// The tunnel's control thread was to wait for itself.
+    #[error(
+        "this is the tunnel's own control thread, which cannot wait for itself: apply settings from \
+         another thread"
+    )]
+    ControlThread,
     /// A setting is out of its range.
     #[error("{0}")]
     Setting(String),
@@ -54,7 +60,10 @@ impl Error {
     }
 
     pub(crate) fn other_mode() -> Self {
-        Self::Setting("plain mode and secure mode are for a restart to change".to_owned())
+        Self::Setting(
+            "these settings are of the other mode: plain or secure is for a new start to choose"
+                .to_owned(),
+        )
     }
 
     pub(crate) fn system(step: &'static str) -> impl FnOnce(io::Error) -> Self {

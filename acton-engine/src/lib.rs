@@ -47,6 +47,14 @@ mod sessions;
 mod settings;
 mod throttle;
 
+// What signatures here have of other crates.
+pub use acton_proto::handshake::{Secret, SystemRandom, public_key};
+pub use acton_proto::session::{KeyLog, KeyLogEntry};
+pub use acton_proto::wire::Key;
+pub use acton_tap::Error as TapError;
+pub use ipnet::IpNet;
+pub use pnet_base::MacAddr;
+
 pub use client::{Client, ClientBuilder, PlainClient, SecureClient};
 pub use error::Error;
 pub use observe::counters::Totals;

@@ -1,5 +1,6 @@
 //! The server: one TAP, any number of clients.
 
+use std::mem::discriminant;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
@@ -27,43 +28,41 @@ use crate::{Error, Running, Scheduling, plain};
 pub struct Server;
 
 impl Server {
-    /// A server in secure mode with these keys, a TAP called `server`, on UDP port 8080 of every
-    /// IPv4 address.
+    /// A server in secure mode with these keys, which [`keys::State`](crate::keys::State) makes and
+    /// keeps. Whoever holds the network key gets in, or who knows the server's public key where there
+    /// is none; [`admission`](ServerBuilder::admission) narrows that. Its settings begin as
+    /// [`ServerSettings::new`] has them: a TAP called `server`, UDP port 8080 of every IPv4 address.
     #[must_use]
     pub fn secure(keys: ServerKeys) -> ServerBuilder<SecureServer> {
-        let settings = SecureSettings::default();
         ServerBuilder {
-            settings: ServerSettings::new(ServerMode::Secure(settings.clone())),
-            mode: SecureServer { settings, keys, admission: Box::new(Anybody), key_log: None },
+            settings: ServerSettings::new(ServerMode::Secure(SecureSettings::default())),
+            mode: SecureServer { keys, admission: Box::new(Anybody), key_log: None },
         }
     }
 
-    /// A server in plain mode, without keys and without encryption, with a TAP called `server`, on
-    /// UDP port 8080 of every IPv4 address.
+    /// A server in plain mode: no keys, no encryption, and whoever reaches its UDP port is on the LAN
+    /// unless [`allow`](ServerBuilder::allow) limits the sources. For clients of acton 0.1.1, and
+    /// where something else protects the network. Its settings begin as in secure mode.
     #[must_use]
     pub fn plain() -> ServerBuilder<PlainServer> {
-        let settings = PlainServerSettings::default();
         ServerBuilder {
-            settings: ServerSettings::new(ServerMode::Plain(settings.clone())),
-            mode: PlainServer { settings },
+            settings: ServerSettings::new(ServerMode::Plain(PlainServerSettings::default())),
+            mode: PlainServer(()),
         }
     }
 }
 
-/// What a server has in secure mode.
+/// What a server has in secure mode beside its settings.
 #[derive(Debug)]
 pub struct SecureServer {
-    settings: SecureSettings,
     keys: ServerKeys,
     admission: Box<dyn Admission>,
     key_log: Option<KeyLog>,
 }
 
-/// What a server has in plain mode.
-#[derive(Debug, Clone)]
-pub struct PlainServer {
-    settings: PlainServerSettings,
-}
+/// What a server has in plain mode beside its settings: nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct PlainServer(());
 
 /// A server in the making, of [`SecureServer`] or [`PlainServer`] mode.
 #[derive(Debug, Clone)]
@@ -73,6 +72,24 @@ pub struct ServerBuilder<M> {
 }
 
 impl<M> ServerBuilder<M> {
+    /// All settings at once, in place of those so far: from a file, say.
+    ///
+    /// # Errors
+    /// Where they are of the other mode.
+    pub fn with_settings(mut self, settings: ServerSettings) -> Result<Self, Error> {
+        if discriminant(&self.settings.mode) != discriminant(&settings.mode) {
+            return Err(Error::other_mode());
+        }
+        self.settings = settings;
+        Ok(self)
+    }
+
+    /// The settings so far, to be changed and given to [`Handle::apply`](crate::Handle::apply).
+    #[must_use]
+    pub fn settings(&self) -> ServerSettings {
+        self.settings.clone()
+    }
+
     /// The UDP address to listen on; the unspecified IPv6 address takes IPv4 as well.
     #[must_use]
     pub fn listen(mut self, address: SocketAddr) -> Self {
@@ -144,7 +161,9 @@ impl ServerBuilder<SecureServer> {
     /// The cipher suites to agree to, by default what the processor is good at.
     #[must_use]
     pub fn suite(mut self, suite: SuiteChoice) -> Self {
-        self.mode.settings.suite = suite;
+        if let ServerMode::Secure(secure) = &mut self.settings.mode {
+            secure.suite = suite;
+        }
         self
     }
 
@@ -155,25 +174,20 @@ impl ServerBuilder<SecureServer> {
         self
     }
 
-    /// The settings so far, to be changed and given to [`Handle::apply`](crate::Handle::apply).
-    #[must_use]
-    pub fn settings(&self) -> ServerSettings {
-        let mode = ServerMode::Secure(self.mode.settings.clone());
-        ServerSettings { mode, ..self.settings.clone() }
-    }
-
     /// Makes the TAP and the socket and starts the server.
     ///
     /// # Errors
     /// Where the TAP or the socket cannot be made, or a setting is out of range.
     pub fn start(self) -> Result<Running, Error> {
-        let settings = self.settings();
+        let settings = self.settings;
+        let ServerMode::Secure(secure) = &settings.mode else { return Err(Error::other_mode()) };
+        let secure = secure.clone();
         let owners = self.mode.admission.rules().owners();
         let owned = owners.iter().map(|(_, policy)| policy.macs.len()).sum();
         let key = public_key(&self.mode.keys.private_key);
         let (tap, sockets, bridge) = open(&settings, Some(&key), owned, MovePolicy::guarded())?;
         announce(&settings, &tap, "secure mode")?;
-        let SecureServer { settings: secure, keys, admission, key_log } = self.mode;
+        let SecureServer { keys, admission, key_log } = self.mode;
         let access = SecureAccess { keys, admission, key_log };
         secure::start_server(settings, &secure, access, tap, sockets, bridge)
     }
@@ -183,22 +197,19 @@ impl ServerBuilder<PlainServer> {
     /// Sources that may have a session; with none given, all may.
     #[must_use]
     pub fn allow(mut self, sources: impl IntoIterator<Item = IpNet>) -> Self {
-        self.mode.settings.allow.extend(sources);
+        if let ServerMode::Plain(plain) = &mut self.settings.mode {
+            plain.allow.extend(sources);
+        }
         self
     }
 
     /// Clients that say no HELLO, as socat, with a session that never ends.
     #[must_use]
     pub fn peers(mut self, peers: impl IntoIterator<Item = SocketAddr>) -> Self {
-        self.mode.settings.peers.extend(peers);
+        if let ServerMode::Plain(plain) = &mut self.settings.mode {
+            plain.peers.extend(peers);
+        }
         self
-    }
-
-    /// The settings so far, to be changed and given to [`Handle::apply`](crate::Handle::apply).
-    #[must_use]
-    pub fn settings(&self) -> ServerSettings {
-        let mode = ServerMode::Plain(self.mode.settings.clone());
-        ServerSettings { mode, ..self.settings.clone() }
     }
 
     /// Makes the TAP and the socket and starts the server.
@@ -206,10 +217,12 @@ impl ServerBuilder<PlainServer> {
     /// # Errors
     /// Where the TAP or the socket cannot be made, or a setting is out of range.
     pub fn start(self) -> Result<Running, Error> {
-        let settings = self.settings();
+        let settings = self.settings;
+        let ServerMode::Plain(plain) = &settings.mode else { return Err(Error::other_mode()) };
+        let (open_to_all, peers) = (plain.allow.is_empty(), plain.peers.clone());
         // A client of plain mode has no identity that could own a MAC.
         let (tap, sockets, bridge) = open(&settings, None, 0, MovePolicy::FirstFrame)?;
-        if self.mode.settings.allow.is_empty() && !settings.listen.ip().is_loopback() {
+        if open_to_all && !settings.listen.ip().is_loopback() {
             log::warn!(
                 "whoever reaches UDP {} is on this LAN: plain mode checks nobody; --allow CIDR \
                  limits the sources",
@@ -217,7 +230,7 @@ impl ServerBuilder<PlainServer> {
             );
         }
         announce(&settings, &tap, "plain mode: no keys, no encryption")?;
-        plain::start_server(settings, self.mode.settings, tap, sockets, bridge)
+        plain::start_server(settings, &peers, tap, sockets, bridge)
     }
 }
 

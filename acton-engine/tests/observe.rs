@@ -1,92 +1,20 @@
-//! Status, events and new settings of tunnels that run, between real kernels.
+//! Status and events of tunnels that run, between real kernels.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+mod support;
+
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use acton_engine::{
-    Admission, Admit, Client, ClientBuilder, ClientKeys, ClientPolicy, EndReason, Event, EventKind,
-    Events, Place, Protocol, RefusalReason, Role, Running, SecureClient, SecureServer, Server,
-    ServerBuilder, ServerKeys, ServerName, SessionStatus, Settings, State, TapSettings,
+    Admission, Admit, Client, ClientPolicy, EndReason, EventKind, MacAddr, Place, Protocol,
+    RefusalReason, Role, Server, Settings, State,
 };
-use acton_netns::{Namespace, Veth, veth};
-use acton_proto::handshake::{Secret, SystemRandom, public_key};
-use pnet_base::MacAddr;
+use support::{HANG, World, next, until};
 
-/// How long a wait may take before the test is called hung. No measure of anything.
-const HANG: Duration = Duration::from_secs(60);
 const CLIENT_MAC: MacAddr = MacAddr(2, 0, 0, 0, 0, 2);
-
-/// A server's host and a client's, with one cable between them.
-struct World {
-    server: Namespace,
-    client: Namespace,
-    server_key: Secret,
-    client_key: Secret,
-}
-
-impl World {
-    fn new() -> Self {
-        let (server, client) = (Namespace::new().unwrap(), Namespace::new().unwrap());
-        veth(&server, "cable", &client, "cable", &Veth::new()).unwrap();
-        let host = |last| IpAddr::from(Ipv4Addr::new(192, 0, 2, last));
-        server.add_address("cable", host(1), 24).unwrap();
-        client.add_address("cable", host(2), 24).unwrap();
-        let secret = || Secret::generate(&mut SystemRandom);
-        Self { server, client, server_key: secret(), client_key: secret() }
-    }
-
-    fn tap(last: u8) -> TapSettings {
-        let mut tap = TapSettings::new("lan");
-        tap.addresses.push(format!("10.9.0.{last}/24").parse().unwrap());
-        tap.mac = Some(MacAddr(2, 0, 0, 0, 0, last));
-        tap
-    }
-
-    fn secure_server(&self) -> ServerBuilder<SecureServer> {
-        let keys = ServerKeys { private_key: self.server_key.clone(), network_key: None };
-        Server::secure(keys).tap(Self::tap(1))
-    }
-
-    fn name() -> ServerName {
-        SocketAddr::from(([192, 0, 2, 1], 8080)).into()
-    }
-
-    fn secure_client(&self) -> ClientBuilder<SecureClient> {
-        let keys = ClientKeys {
-            private_key: self.client_key.clone(),
-            server_key: public_key(&self.server_key),
-            network_key: None,
-            psk: None,
-        };
-        Client::secure(Self::name(), keys).tap(Self::tap(2))
-    }
-
-    /// A server and a client of secure mode, connected.
-    fn connected(&self) -> (Running, Running) {
-        let server = self.server.run(|| self.secure_server().start().unwrap());
-        let client = self.client.run(|| self.secure_client().start().unwrap());
-        until(&client, |session| session.state == State::Up);
-        until(&server, |session| session.state == State::Up);
-        (server, client)
-    }
-
-    /// Sends `count` datagrams of `bytes` from the client's LAN to the server's, through the tunnel.
-    fn send(&self, count: usize, bytes: usize) {
-        let receiver = self.server.run(|| UdpSocket::bind("10.9.0.1:5000").unwrap());
-        receiver.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
-        let sender = self.client.run(|| UdpSocket::bind("10.9.0.2:0").unwrap());
-        let (mut got, mut buffer) = (0, vec![0; bytes]);
-        let since = Instant::now();
-        while got < count {
-            assert!(since.elapsed() < HANG, "{got} of {count} came through");
-            sender.send_to(&buffer, "10.9.0.1:5000").unwrap();
-            got += usize::from(receiver.recv_from(&mut buffer).is_ok());
-        }
-    }
-}
 
 /// Rules that let nobody in.
 #[derive(Debug, Clone, Copy)]
@@ -106,33 +34,6 @@ impl Admission for Nobody {
     fn look(&mut self, _: bool) -> Option<Result<Arc<dyn Admit>, String>> {
         None
     }
-}
-
-/// Waits until the one session is as wanted, and gives it.
-#[track_caller]
-fn until(running: &Running, wanted: impl Fn(&SessionStatus) -> bool) -> SessionStatus {
-    let since = Instant::now();
-    loop {
-        let status = running.status();
-        if let Some(session) = status.sessions.iter().find(|session| wanted(session)) {
-            return session.clone();
-        }
-        assert!(since.elapsed() < HANG, "{:#?}", status.sessions);
-        thread::sleep(Duration::from_millis(5));
-    }
-}
-
-/// The next event that is one of those wanted.
-#[track_caller]
-fn next(events: &mut Events, wanted: impl Fn(&EventKind) -> bool) -> Arc<Event> {
-    let since = Instant::now();
-    while let Some(event) = events.next_within(HANG) {
-        if wanted(&event.kind) {
-            return event;
-        }
-        assert!(since.elapsed() < HANG, "last seen: {event:?}");
-    }
-    panic!("no such event came");
 }
 
 fn a_status_says_what_both_ends_know() {
@@ -350,61 +251,6 @@ fn events_are_numbered_in_order_and_go_on_from_any() {
     assert!(server.status().last_event >= numbers.len() as u64);
 }
 
-fn new_settings_are_taken_as_far_as_they_can_be() {
-    let world = World::new();
-    let builder = world.secure_server();
-    let mut settings = builder.settings();
-    let server = world.server.run(|| builder.start().unwrap());
-    let client = world.client.run(|| world.secure_client().start().unwrap());
-    until(&server, |session| session.state == State::Up);
-    let applied = server.apply(Settings::Server(settings.clone())).unwrap();
-    assert_eq!((applied.taken.len(), applied.needs_restart.len()), (0, 0));
-    settings.max_sessions = 7;
-    settings.common.tap.addresses = vec!["10.9.0.99/24".parse().unwrap()];
-    settings.common.tap.mtu = 1_400;
-    settings.workers = Some(9);
-    let applied = server.apply(Settings::Server(settings.clone())).unwrap();
-    assert_eq!(applied.taken, ["common.tap.addresses", "max_sessions"]);
-    assert_eq!(applied.needs_restart, ["common.tap.mtu", "workers"]);
-    let addresses = world.server.run(|| testbed::sh("ip -br addr show dev lan"));
-    assert!(
-        addresses.contains("10.9.0.99/24") && !addresses.contains("10.9.0.1/24"),
-        "{addresses}"
-    );
-    // What was taken is in force, and said once.
-    let applied = server.apply(Settings::Server(settings)).unwrap();
-    assert_eq!((applied.taken.len(), applied.needs_restart.len()), (0, 2));
-    for (sessions, keepalive) in [(100_000, None), (7, Some(Duration::ZERO))] {
-        let mut wrong = world.secure_server().settings();
-        (wrong.max_sessions, wrong.common.keepalive) = (sessions, keepalive);
-        assert!(server.apply(Settings::Server(wrong)).unwrap_err().is_setting());
-    }
-    let of_client = Settings::Client(world.secure_client().settings());
-    assert!(server.apply(of_client.clone()).is_err(), "the other end's");
-    let plain = Settings::Server(Server::plain().settings());
-    assert!(server.apply(plain).is_err(), "the other mode's");
-    assert_eq!(client.apply(of_client).unwrap(), acton_engine::Applied::default());
-    until(&server, |session| session.state == State::Up);
-}
-
-fn a_tap_goes_from_one_bridge_to_another() {
-    let world = World::new();
-    world.server.run(|| testbed::sh("ip link add br0 type bridge; ip link add br1 type bridge"));
-    let mut tap = World::tap(1);
-    tap.bridge = Some("br0".to_owned());
-    let builder = world.secure_server().tap(tap);
-    let mut settings = builder.settings();
-    let server = world.server.run(|| builder.start().unwrap());
-    for bridge in [Some("br1".to_owned()), None, Some("br0".to_owned())] {
-        settings.common.tap.bridge.clone_from(&bridge);
-        let applied = server.apply(Settings::Server(settings.clone())).unwrap();
-        assert_eq!(
-            (applied.taken, server.status().tap.bridge),
-            (vec!["common.tap.bridge"], bridge)
-        );
-    }
-}
-
 fn a_handle_outlives_its_tunnel_and_holds_nothing() {
     let world = World::new();
     let server = world.server.run(|| world.secure_server().start().unwrap());
@@ -469,8 +315,6 @@ testbed::main! {
     a_client_without_a_server_is_handshaking_and_knows_nothing,
     plain_mode_has_a_status_too,
     events_are_numbered_in_order_and_go_on_from_any,
-    new_settings_are_taken_as_far_as_they_can_be,
-    a_tap_goes_from_one_bridge_to_another,
     a_handle_outlives_its_tunnel_and_holds_nothing,
     sessions_of_a_tunnel_that_stopped_are_closed,
 }

@@ -47,7 +47,7 @@ pub enum EndReason {
     Restart,
     /// Another instance with the client's key took the session.
     Replaced,
-    /// The client is not on the server's list any more.
+    /// The client is not on the server's list any more, or in plain mode its address not allowed.
     Removed,
     /// The server has no room.
     Full,

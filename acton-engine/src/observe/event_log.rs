@@ -10,6 +10,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::observe::event::{Event, EventKind};
 use crate::observe::lines::LogReader;
+use crate::observe::status::Protocol;
 use crate::throttle::Bucket;
 
 /// Events of each kind that are kept for readers who are behind: where thousands of clients join,
@@ -68,10 +69,10 @@ impl State {
 }
 
 impl EventLog {
-    pub(crate) fn new() -> Arc<Self> {
+    pub(crate) fn new(protocol: Protocol) -> Arc<Self> {
         let state =
             State { kept: BTreeMap::new(), next: 1, kinds: HashMap::default(), ended: false };
-        let log = Mutex::new(LogReader::new());
+        let log = Mutex::new(LogReader::new(protocol));
         Arc::new(Self { state: Mutex::new(state), log, news: Condvar::new() })
     }
 
@@ -230,7 +231,7 @@ mod tests {
 
     #[test]
     fn readers_go_at_their_own_pace_and_from_any_number() {
-        let log = EventLog::new();
+        let log = EventLog::new(Protocol::Acton1);
         let mut first = Events::after(Arc::clone(&log), 0);
         for clients in 0..5 {
             log.tell(NOW, EventKind::ListRead { clients });
@@ -244,7 +245,7 @@ mod tests {
 
     #[test]
     fn clients_that_join_all_at_once_are_told_and_push_out_nothing_else() {
-        let log = EventLog::new();
+        let log = EventLog::new(Protocol::Acton1);
         let mut reader = Events::after(Arc::clone(&log), 0);
         log.tell(NOW, EventKind::ListRead { clients: 10_000 });
         let by = Beginning::Handshake;
@@ -262,7 +263,7 @@ mod tests {
 
     #[test]
     fn the_others_are_bounded_and_what_was_left_out_is_told() {
-        let log = EventLog::new();
+        let log = EventLog::new(Protocol::Acton1);
         for session in 0..1_000 {
             log.tell(NOW, EventKind::Rekeyed { session });
         }
@@ -278,7 +279,7 @@ mod tests {
 
     #[test]
     fn a_reader_that_waits_is_woken_and_ends_with_the_tunnel() {
-        let log = EventLog::new();
+        let log = EventLog::new(Protocol::Acton1);
         let mut events = Events::after(Arc::clone(&log), 0);
         thread::scope(|scope| {
             let reader = scope.spawn(move || {

@@ -8,6 +8,7 @@ use log::Level;
 use crate::observe::event::{
     Beginning, EndReason, EventKind, Limit, NotKept, Place, RefusalReason,
 };
+use crate::observe::status::Protocol;
 use crate::throttle::KeyedThrottle;
 
 /// Least time between two lines on why one source got no session, and how many sources have a line
@@ -20,12 +21,13 @@ const NAGGING_AFTER: u32 = 6;
 /// Writes what it is told of to [`log`].
 #[derive(Debug)]
 pub(crate) struct LogReader {
+    protocol: Protocol,
     refused: KeyedThrottle<IpAddr>,
 }
 
 impl LogReader {
-    pub(crate) fn new() -> Self {
-        Self { refused: KeyedThrottle::new(TELL_INTERVAL, MAX_TOLD) }
+    pub(crate) fn new(protocol: Protocol) -> Self {
+        Self { protocol, refused: KeyedThrottle::new(TELL_INTERVAL, MAX_TOLD) }
     }
 
     pub(crate) fn read(&mut self, now: Duration, event: &EventKind) {
@@ -39,14 +41,14 @@ impl LogReader {
         if source.is_some_and(|source| !self.refused.admits(source, now)) {
             return;
         }
-        if let Some((level, line)) = line(event) {
+        if let Some((level, line)) = line(event, self.protocol) {
             log::log!(level, "{line}");
         }
     }
 }
 
 /// What the log says of an event; `None` for what it does not mention.
-fn line(event: &EventKind) -> Option<(Level, String)> {
+fn line(event: &EventKind, protocol: Protocol) -> Option<(Level, String)> {
     use Level::{Debug, Error, Info, Trace, Warn};
     Some(match event {
         EventKind::SessionUp { session, client, address, by, open } => {
@@ -64,7 +66,7 @@ fn line(event: &EventKind) -> Option<(Level, String)> {
             Info,
             format!(
                 "session {session} down: {client} {}; {macs} MACs forgotten, {open} open",
-                ended(*reason)
+                ended(*reason, protocol)
             ),
         ),
         EventKind::SessionMoved { session, address, .. } => {
@@ -153,7 +155,11 @@ fn line(event: &EventKind) -> Option<(Level, String)> {
                 Warn,
                 format!(
                     "no answer from {server} so far{error}: is its server running, is UDP let \
-                     through, and is the invite one of this server? Trying on"
+                     through, and {}? Trying on",
+                    match protocol {
+                        Protocol::Plain => "does it allow this address (--allow)",
+                        Protocol::Acton1 => "is the invite one of this server",
+                    }
                 ),
             )
         }
@@ -222,11 +228,14 @@ fn peer(address: Option<SocketAddr>, client: Option<&str>) -> String {
     client.map_or(address.clone(), |client| format!("{address} ({client})"))
 }
 
-fn ended(reason: EndReason) -> &'static str {
+fn ended(reason: EndReason, protocol: Protocol) -> &'static str {
     match reason {
         EndReason::Bye => "said BYE",
         EndReason::Silent => "has been silent too long",
-        EndReason::Removed => "is not on the list any more",
+        EndReason::Removed => match protocol {
+            Protocol::Plain => "is not allowed any more",
+            Protocol::Acton1 => "is not on the list any more",
+        },
         _ => "ended with the server",
     }
 }
@@ -320,7 +329,7 @@ mod tests {
 
     #[test]
     fn one_source_has_one_line_a_minute() {
-        let mut log = LogReader::new();
+        let mut log = LogReader::new(Protocol::Acton1);
         let at = Duration::from_secs;
         let source: IpAddr = "192.0.2.1".parse().unwrap();
         assert!(log.refused.admits(source, at(1)) && !log.refused.admits(source, at(60)));
@@ -335,7 +344,7 @@ mod tests {
             silent,
             retry_in,
         };
-        let text = |event| line(&event).unwrap().1;
+        let text = |event| line(&event, Protocol::Acton1).unwrap().1;
         let seconds = Duration::from_secs;
         assert_eq!(
             text(event(EndReason::Bye, None, seconds(0))),

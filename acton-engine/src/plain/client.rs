@@ -47,7 +47,8 @@ pub(crate) fn start(
 ) -> Result<Running, Error> {
     let link = Arc::new(PlainUplink::default());
     let tallies = Arc::new(Tallies::new(1 + tap.queues.len()));
-    let mut launch = Launch::new(vec![socket], settings.common.scheduling)?;
+    let mut launch =
+        Launch::new(Role::Client, Protocol::Plain, vec![socket], settings.common.scheduling)?;
     let handle = TapHandle::of(&tap.queues[0])?;
     let interface = launch
         .workers(tap, |post| ClientSide::new(Arc::clone(&link), Arc::clone(&tallies), post))?;
@@ -74,5 +75,5 @@ pub(crate) fn start(
         events: launch.events(),
         since: None,
     };
-    launch.control((Role::Client, Protocol::Plain), interface, None, control)
+    launch.control(interface, None, control)
 }

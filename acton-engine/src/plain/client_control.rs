@@ -127,7 +127,11 @@ impl Controller for ClientControl {
         self.counters.set(Counter::RttMicroseconds, rtt.as_micros() as u64);
     }
 
-    fn apply(&mut self, settings: Settings) -> Result<Applied, Error> {
+    fn settings(&self) -> Settings {
+        Settings::Client(self.settings.clone())
+    }
+
+    fn apply(&mut self, _: Duration, settings: Settings) -> Result<Applied, Error> {
         let Settings::Client(new) = settings else { return Err(Error::other_end()) };
         if new.mode != ClientMode::Plain {
             return Err(Error::other_mode());

@@ -11,6 +11,7 @@ use acton_udp::UdpSocket;
 use super::server_control::{ServerControl, protocol};
 use super::server_worker::ServerSide;
 use crate::observe::status::{Protocol, Role, SessionStatus};
+use crate::run::announcer::Announcer;
 use crate::run::clock;
 use crate::run::launch::Launch;
 use crate::run::tap::OpenTap;
@@ -18,7 +19,7 @@ use crate::sessions::directory::Directory;
 use crate::sessions::port::LeafId;
 use crate::sessions::roster::Roster;
 use crate::sessions::session::{Session, SessionMode};
-use crate::settings::{PlainServerSettings, ServerSettings};
+use crate::settings::ServerSettings;
 use crate::{Error, Running};
 
 /// What plain mode adds to a session.
@@ -49,30 +50,31 @@ pub(super) type PlainDirectory = Directory<SocketAddr, PlainSession>;
 /// Starts a server on a TAP, a socket and a bridge that are ready.
 pub(crate) fn start(
     settings: ServerSettings,
-    plain: PlainServerSettings,
+    peers: &[SocketAddr],
     tap: OpenTap,
     sockets: Vec<UdpSocket>,
     bridge: Arc<Bridge<LeafId>>,
 ) -> Result<Running, Error> {
     let directory = Arc::new(PlainDirectory::new());
-    let mut launch = Launch::new(sockets, settings.common.scheduling)?;
+    let mut launch =
+        Launch::new(Role::Server, Protocol::Plain, sockets, settings.common.scheduling)?;
     let interface = launch
         .workers(tap, |post| ServerSide::new(Arc::clone(&directory), Arc::clone(&bridge), post))?;
     let now = clock::now();
     let roster =
         Roster::new(directory, Arc::clone(&bridge), launch.events(), launch.worker_counters(), now);
     let mut machine = plain::Server::new(protocol(&settings), now);
-    for &peer in &plain.peers {
+    for &peer in peers {
         machine.add_static(peer);
     }
-    let control = ServerControl::new(
+    let control = ServerControl {
         machine,
         settings,
-        plain,
         roster,
-        launch.socket()?,
-        Arc::clone(&interface),
-        launch.counters(),
-    );
-    launch.control((Role::Server, Protocol::Plain), interface, Some(bridge), control)
+        socket: launch.socket()?,
+        announcer: Announcer::new(Arc::clone(&interface)),
+        interface: Arc::clone(&interface),
+        counters: launch.counters(),
+    };
+    launch.control(interface, Some(bridge), control)
 }

@@ -37,30 +37,16 @@ pub(super) fn protocol(settings: &ServerSettings) -> ServerConfig {
 
 /// The server's control thread.
 pub(super) struct ServerControl {
-    machine: plain::Server<SocketAddr>,
-    settings: ServerSettings,
-    plain: PlainServerSettings,
-    roster: Roster<SocketAddr, Plain>,
-    socket: UdpSocket,
-    announcer: Announcer<LeafId>,
-    interface: Arc<TapInterface>,
-    counters: Arc<Counters>,
+    pub(super) machine: plain::Server<SocketAddr>,
+    pub(super) settings: ServerSettings,
+    pub(super) roster: Roster<SocketAddr, Plain>,
+    pub(super) socket: UdpSocket,
+    pub(super) announcer: Announcer<LeafId>,
+    pub(super) interface: Arc<TapInterface>,
+    pub(super) counters: Arc<Counters>,
 }
 
 impl ServerControl {
-    pub(super) fn new(
-        machine: plain::Server<SocketAddr>,
-        settings: ServerSettings,
-        plain: PlainServerSettings,
-        roster: Roster<SocketAddr, Plain>,
-        socket: UdpSocket,
-        interface: Arc<TapInterface>,
-        counters: Arc<Counters>,
-    ) -> Self {
-        let announcer = Announcer::new(Arc::clone(&interface));
-        Self { machine, settings, plain, roster, socket, announcer, interface, counters }
-    }
-
     /// Makes workers and bridge follow the sessions. `source` is the local address that the
     /// client used.
     fn settle(&mut self, now: Duration, source: Option<Source>) {
@@ -73,6 +59,7 @@ impl ServerControl {
                     self.roster.directory().unbind(&addr);
                     let reason = match reason {
                         DownReason::Bye => EndReason::Bye,
+                        DownReason::Removed => EndReason::Removed,
                         _ => EndReason::Silent,
                     };
                     self.roster.close(now, id.index(), reason);
@@ -138,9 +125,7 @@ impl Controller for ServerControl {
     }
 
     fn take(&mut self, now: Duration, news: News) {
-        let source = news.from.ip();
-        if !self.plain.allow.is_empty() && !self.plain.allow.iter().any(|net| net.contains(&source))
-        {
+        if !is_allowed(&self.settings.mode, news.from) {
             self.counters.add(Counter::NotAllowed, 1);
             log::debug!("{} is not in --allow", news.from);
             return;
@@ -174,18 +159,32 @@ impl Controller for ServerControl {
         self.roster.keep_house(now);
     }
 
-    fn apply(&mut self, settings: Settings) -> Result<Applied, Error> {
+    fn settings(&self) -> Settings {
+        Settings::Server(self.settings.clone())
+    }
+
+    fn apply(&mut self, now: Duration, settings: Settings) -> Result<Applied, Error> {
         let Settings::Server(new) = settings else { return Err(Error::other_end()) };
-        let ServerMode::Plain(mode) = &new.mode else { return Err(Error::other_mode()) };
+        let (ServerMode::Plain(old_mode), ServerMode::Plain(new_mode)) =
+            (&self.settings.mode, &new.mode)
+        else {
+            return Err(Error::other_mode());
+        };
         new.check()?;
+        let narrowed = old_mode.allow != new_mode.allow;
+        let mode = PlainServerSettings { allow: new_mode.allow.clone(), ..old_mode.clone() };
+        let peers_differ = old_mode.peers != new_mode.peers;
         let mut applied = Applied::default();
         applied.take_server(&mut self.settings, &new, &self.interface)?;
-        if self.plain.allow != mode.allow {
-            self.plain.allow.clone_from(&mode.allow);
-            applied.taken.push("mode.plain.allow");
-        }
-        applied.note_restart(self.plain.peers != mode.peers, "mode.plain.peers");
+        applied.note_restart(peers_differ, "mode.plain.peers");
         self.machine.set_config(protocol(&self.settings));
+        if narrowed {
+            self.settings.mode = ServerMode::Plain(mode);
+            applied.taken.push("mode.plain.allow");
+            let mode = &self.settings.mode;
+            self.machine.retain(|session| is_allowed(mode, session.addr));
+            self.settle(now, None);
+        }
         Ok(applied)
     }
 
@@ -193,11 +192,10 @@ impl Controller for ServerControl {
         let keepalive = self.settings.keepalive();
         let add = |session: &PlainSession, status: &mut SessionStatus| {
             let told = self.machine.session(SessionId::at(slot(session.port)));
-            let (told, since) = told.map(|it| (it.last_seen, it.since)).unwrap_or_default();
-            let heard = told.max(last_frame(session));
+            let Some(told) = told else { return };
+            let heard = told.last_seen.max(last_frame(session));
             status.mac_limit = Some(self.settings.macs_per_client).filter(|&limit| limit > 0);
-            let named = self.plain.peers.contains(&session.mode.address);
-            if named && heard <= since {
+            if told.origin == Origin::Static && heard <= told.since {
                 // A peer that says nothing by itself was not heard yet.
                 status.state = State::Quiet;
                 return;
@@ -224,6 +222,12 @@ impl Controller for ServerControl {
             self.roster.close(now, slot(session.port), EndReason::Stopped);
         }
     }
+}
+
+/// Whether a source may have a session.
+fn is_allowed(mode: &ServerMode, source: SocketAddr) -> bool {
+    let ServerMode::Plain(PlainServerSettings { allow, .. }) = mode else { return false };
+    allow.is_empty() || allow.iter().any(|net| net.contains(&source.ip()))
 }
 
 fn last_frame(session: &PlainSession) -> Duration {

@@ -8,6 +8,7 @@ use crate::Error;
 use crate::observe::counters::{Counter, Counters};
 use crate::observe::status::Report;
 use crate::run::clock;
+use crate::run::handle::Handle;
 use crate::sessions::sighting::Sighting;
 use crate::settings::{Applied, Settings};
 
@@ -67,11 +68,14 @@ pub(crate) trait Controller {
     /// Reads again what can be read again.
     fn reload(&mut self, _now: Duration) {}
 
+    /// The settings that hold now.
+    fn settings(&self) -> Settings;
+
     /// Takes new settings, as far as a tunnel that runs can.
     ///
     /// # Errors
     /// Where the settings are of another kind of tunnel, or the system refuses one of them.
-    fn apply(&mut self, settings: Settings) -> Result<Applied, Error>;
+    fn apply(&mut self, now: Duration, settings: Settings) -> Result<Applied, Error>;
 
     /// How the sessions are.
     fn report(&self, now: Duration) -> Report;
@@ -85,6 +89,7 @@ pub(crate) trait Controller {
 pub(crate) fn run<C: Controller>(
     mut control: C,
     inbox: &Receiver<Message<C::News>>,
+    handle: &Handle,
 ) -> (Result<(), Error>, Report) {
     let mut advanced = clock::now();
     control.advance(advanced);
@@ -102,7 +107,9 @@ pub(crate) fn run<C: Controller>(
                 Message::Order(Order::Reload) => control.reload(now),
                 // Whoever asked may have given up.
                 Message::Order(Order::Apply(settings, answer)) => {
-                    let _ = answer.send(control.apply(*settings));
+                    let applied = control.apply(now, *settings);
+                    handle.set_settings(control.settings());
+                    let _ = answer.send(applied);
                 }
                 Message::Order(Order::Report(answer)) => {
                     let _ = answer.send(control.report(now));

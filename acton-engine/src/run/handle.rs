@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::mpsc::{self, SyncSender};
 use std::sync::{Arc, OnceLock};
+use std::thread::{self, ThreadId};
 use std::time::{Duration, SystemTime};
 
 use acton_bridge::{Bridge, Owner};
@@ -28,8 +29,9 @@ use crate::settings::{Applied, Settings};
 /// Watches and steers a tunnel that runs, from any thread and for as long as one likes; it does not
 /// keep the tunnel alive. Clones are cheap.
 ///
-/// What runs on the tunnel's own control thread ([`Admission`](crate::Admission), a key log) must not
-/// ask it for a [`status`](Self::status) nor [`apply`](Self::apply) settings: it would wait for itself.
+/// What runs on the tunnel's own control thread ([`Admission`](crate::Admission), a key log) can ask
+/// it nothing, for it would wait for itself: [`apply`](Self::apply) is an error there, and a
+/// [`status`](Self::status) has no sessions.
 #[derive(Clone)]
 pub struct Handle {
     shared: Arc<Shared>,
@@ -49,6 +51,9 @@ pub(crate) struct Shared {
     pub(crate) sockets: Mutex<Vec<UdpSocket>>,
     pub(crate) local_addr: SocketAddr,
     pub(crate) started: Duration,
+    /// Those that hold now.
+    pub(crate) settings: Mutex<Settings>,
+    pub(crate) control_thread: OnceLock<ThreadId>,
     /// Set once the tunnel has ended.
     pub(crate) last: OnceLock<Status>,
 }
@@ -67,26 +72,49 @@ impl Handle {
 
     /// Has the tunnel say goodbye and end. More than once is no harm.
     pub fn stop(&self) {
-        // A tunnel that has ended needs no orders.
-        (self.shared.order)(Order::Stop);
+        self.order(Order::Stop);
     }
 
     /// Has a server look at once whether who gets in has changed; it looks by itself several times a
     /// second.
     pub fn reload(&self) {
-        (self.shared.order)(Order::Reload);
+        self.order(Order::Reload);
+    }
+
+    /// Gives an order that has no answer. A tunnel that has ended needs none.
+    fn order(&self, order: Order) {
+        if !self.is_control_thread() {
+            (self.shared.order)(order);
+            return;
+        }
+        // Where the queue is full, the one that empties it must not wait for room.
+        let shared = Arc::clone(&self.shared);
+        let giver = thread::Builder::new().name("acton-order".to_owned());
+        if let Err(error) = giver.spawn(move || (shared.order)(order)) {
+            log::warn!("cannot start a thread to give the tunnel an order: {error}");
+        }
     }
 
     /// Takes new settings as far as a tunnel that runs can, and says what became of each that
-    /// differs. Sessions go on.
+    /// differs. Sessions go on, but for those of plain mode from where no client is allowed any more.
     ///
     /// # Errors
-    /// Where the settings are of the other end or another mode, the system refuses one of them, or
-    /// the tunnel has ended.
+    /// Where the settings are of the other end or another mode, the system refuses one of them, the
+    /// tunnel has ended, or this is its control thread. [`settings`](Self::settings) says what holds
+    /// then.
     pub fn apply(&self, settings: Settings) -> Result<Applied, Error> {
+        if self.is_control_thread() {
+            return Err(Error::ControlThread);
+        }
         let (answer, answered) = mpsc::sync_channel(1);
         (self.shared.order)(Order::Apply(Box::new(settings), answer));
         answered.recv().unwrap_or(Err(Error::Ended))
+    }
+
+    /// The settings that hold now: those of the start, with what [`apply`](Self::apply) took since.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        self.shared.settings.lock().clone()
     }
 
     /// The name that the TAP has got.
@@ -125,6 +153,9 @@ impl Handle {
         // then the TAP is there, whose name may be another's as soon as it is gone.
         let last_event = shared.events.newest();
         let tap = tap_report(&shared.interface, shared.tap_queues);
+        if self.is_control_thread() {
+            return self.status_of(last_event, tap, Report::default());
+        }
         let (answer, answered) = mpsc::sync_channel(1);
         (shared.order)(Order::Report(answer));
         match answered.recv() {
@@ -154,6 +185,21 @@ impl Handle {
             last_event,
             ended: false,
         }
+    }
+
+    /// The control thread has taken other settings.
+    pub(crate) fn set_settings(&self, settings: Settings) {
+        *self.shared.settings.lock() = settings;
+    }
+
+    /// This thread is the tunnel's control thread.
+    pub(crate) fn set_control_thread(&self) {
+        // It is set once, by that thread.
+        let _ = self.shared.control_thread.set(thread::current().id());
+    }
+
+    fn is_control_thread(&self) -> bool {
+        self.shared.control_thread.get() == Some(&thread::current().id())
     }
 
     pub(crate) fn tell_panic(&self) {

@@ -32,6 +32,8 @@ use crate::throttle::Throttle;
 
 /// A tunnel in the making: its workers run, its control thread does not yet.
 pub(crate) struct Launch<N> {
+    role: Role,
+    protocol: Protocol,
     /// One a worker; a client's workers share one.
     sockets: Vec<UdpSocket>,
     scheduling: Scheduling,
@@ -55,10 +57,17 @@ pub(crate) struct Post<N> {
 
 impl<N: Send + 'static> Launch<N> {
     /// A tunnel whose workers take `sockets` in turn.
-    pub(crate) fn new(sockets: Vec<UdpSocket>, scheduling: Scheduling) -> Result<Self, Error> {
+    pub(crate) fn new(
+        role: Role,
+        protocol: Protocol,
+        sockets: Vec<UdpSocket>,
+        scheduling: Scheduling,
+    ) -> Result<Self, Error> {
         let (sender, inbox) = mpsc::sync_channel(INBOX_LEN);
         let stop = Stop::new().map_err(Error::system("make an eventfd"))?;
         Ok(Self {
+            role,
+            protocol,
             sockets,
             scheduling,
             sender,
@@ -66,7 +75,7 @@ impl<N: Send + 'static> Launch<N> {
             workers: Workers::new(stop.clone()),
             stop,
             counters: vec![Arc::new(Counters::new())],
-            events: EventLog::new(),
+            events: EventLog::new(protocol),
         })
     }
 
@@ -135,7 +144,6 @@ impl<N: Send + 'static> Launch<N> {
     /// Starts the control thread, which runs `control` and then ends the workers.
     pub(crate) fn control<C: Controller<News = N> + Send + 'static>(
         self,
-        what: (Role, Protocol),
         interface: Arc<TapInterface>,
         bridge: Option<Arc<Bridge<LeafId>>>,
         control: C,
@@ -144,8 +152,8 @@ impl<N: Send + 'static> Launch<N> {
             self.sockets[0].local_addr().map_err(Error::system("read the UDP address"))?;
         let handle = Handle::new(Shared {
             order: orders(self.sender),
-            role: what.0,
-            protocol: what.1,
+            role: self.role,
+            protocol: self.protocol,
             tap_queues: self.counters.len() - 1,
             counters: self.counters,
             events: Arc::clone(&self.events),
@@ -154,6 +162,8 @@ impl<N: Send + 'static> Launch<N> {
             sockets: Mutex::new(self.sockets),
             local_addr,
             started: clock::now(),
+            settings: Mutex::new(control.settings()),
+            control_thread: OnceLock::new(),
             last: OnceLock::new(),
         });
         let (inbox, workers, events) = (self.inbox, self.workers, self.events);
@@ -166,7 +176,8 @@ impl<N: Send + 'static> Launch<N> {
                 let mut closing = closing;
                 let _workers = workers;
                 let inbox = inbox;
-                let (ended, last) = control::run(control, &inbox);
+                closing.handle.set_control_thread();
+                let (ended, last) = control::run(control, &inbox, &closing.handle);
                 closing.last = last;
                 if let Err(error) = &ended {
                     let error = error.to_string();

@@ -13,7 +13,7 @@ use arc_swap::{ArcSwap, Cache};
 use super::client_control::ClientControl;
 use super::client_worker::{ClientSide, News};
 use super::strangers::Strangers;
-use super::{CAPS, ClientKeys};
+use super::{CAPS, ClientKeys, keepalive_seconds};
 use crate::observe::status::{Protocol, Role};
 use crate::observe::tally::Tallies;
 use crate::reach::dial::Dial;
@@ -69,7 +69,8 @@ pub(crate) fn start(
     let strangers = Strangers::default();
     // The control thread and one worker.
     let tallies = Arc::new(Tallies::new(1 + tap.queues.len()));
-    let mut launch = Launch::new(vec![socket], settings.common.scheduling)?;
+    let mut launch =
+        Launch::new(Role::Client, Protocol::Acton1, vec![socket], settings.common.scheduling)?;
     let handle = TapHandle::of(&tap.queues[0])?;
     let interface = launch.workers(tap, |post| {
         let link = Cache::new(Arc::clone(&link));
@@ -79,7 +80,7 @@ pub(crate) fn start(
     let mut config = ClientConfig::new(keys.private_key, keys.server_key);
     config.network_key = keys.network_key;
     config.psk = keys.psk;
-    config.keepalive = settings.keepalive().as_secs().clamp(1, u16::MAX.into()) as u16;
+    config.keepalive = keepalive_seconds(settings.keepalive());
     config.max_frame = max_frame(settings.common.tap.mtu);
     config.caps = CAPS;
     config.key_log = key_log;
@@ -133,7 +134,7 @@ pub(crate) fn start(
         buffer: Vec::new(),
         waiting: Vec::new(),
     };
-    launch.control((Role::Client, Protocol::Acton1), interface, None, control)
+    launch.control(interface, None, control)
 }
 
 /// `None` where no route leads there, which sending will tell too.

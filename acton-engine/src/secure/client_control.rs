@@ -12,9 +12,9 @@ use arc_swap::ArcSwap;
 use super::arrival::{count_bundle, datagram_size, is_too_large, trust};
 use super::client::{SecureUplink, route_to};
 use super::client_worker::News;
-use super::report;
 use super::server_control::refusal_reason;
 use super::strangers::Strangers;
+use super::{keepalive_seconds, report};
 use crate::Error;
 use crate::observe::counters::{Counter, Counters};
 use crate::observe::event::{EndReason, EventKind};
@@ -263,7 +263,11 @@ impl Controller for ClientControl {
         self.count();
     }
 
-    fn apply(&mut self, settings: Settings) -> Result<Applied, Error> {
+    fn settings(&self) -> Settings {
+        Settings::Client(self.settings.clone())
+    }
+
+    fn apply(&mut self, _: Duration, settings: Settings) -> Result<Applied, Error> {
         let Settings::Client(new) = settings else { return Err(Error::other_end()) };
         let (ClientMode::Secure(old_mode), ClientMode::Secure(new_mode)) =
             (&self.settings.mode, &new.mode)
@@ -277,8 +281,7 @@ impl Controller for ClientControl {
         let rekey_differs = old_mode.rekey_after != new_mode.rekey_after;
         applied.note_restart(rekey_differs, "mode.secure.rekey_after");
         applied.take_common(&mut self.settings.common, &new.common, &self.interface)?;
-        self.machine
-            .set_keepalive(self.settings.keepalive().as_secs().clamp(1, u16::MAX.into()) as u16);
+        self.machine.set_keepalive(keepalive_seconds(self.settings.keepalive()));
         Ok(applied)
     }
 

@@ -11,6 +11,8 @@ mod server_control;
 mod server_worker;
 mod strangers;
 
+use std::time::Duration;
+
 use acton_proto::handshake::Secret;
 use acton_proto::wire::{Caps, Key};
 
@@ -23,6 +25,11 @@ const SERVER_PMTU: u16 = 8_972;
 
 /// What this engine does with frames.
 const CAPS: Caps = Caps::ALL.union(Caps::ECN);
+
+/// Time between keepalives as the protocol has it: whole seconds.
+fn keepalive_seconds(keepalive: Duration) -> u16 {
+    keepalive.as_secs().clamp(1, u16::MAX.into()) as u16
+}
 
 /// A server's keys.
 #[derive(Debug, Clone)]

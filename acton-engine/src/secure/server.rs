@@ -13,7 +13,7 @@ use acton_udp::UdpSocket;
 use super::report::key_text;
 use super::server_control::ServerControl;
 use super::server_worker::ServerSide;
-use super::{CAPS, SERVER_PMTU, ServerKeys};
+use super::{CAPS, SERVER_PMTU, ServerKeys, keepalive_seconds};
 use crate::observe::status::{Protocol, Role, SessionStatus};
 use crate::run::clock;
 use crate::run::launch::Launch;
@@ -102,7 +102,8 @@ pub(crate) fn start(
     }
     let directory = Arc::new(SecureDirectory::new());
     let strangers = Strangers::default();
-    let mut launch = Launch::new(sockets, settings.common.scheduling)?;
+    let mut launch =
+        Launch::new(Role::Server, Protocol::Acton1, sockets, settings.common.scheduling)?;
     let handle = TapHandle::of(&tap.queues[0])?;
     let interface = launch.workers(tap, |post| {
         ServerSide::new(Arc::clone(&directory), Arc::clone(&bridge), strangers.clone(), post)
@@ -111,7 +112,7 @@ pub(crate) fn start(
     let mut config = ServerConfig::new(access.keys.private_key);
     config.network_key = access.keys.network_key;
     config.max_sessions = settings.max_sessions;
-    config.keepalive = settings.keepalive().as_secs().clamp(1, u16::MAX.into()) as u16;
+    config.keepalive = keepalive_seconds(settings.keepalive());
     config.max_frame = max_frame(settings.common.tap.mtu);
     config.pmtu = SERVER_PMTU;
     (config.workers, config.worker_bits) = (workers, worker_bits);
@@ -136,7 +137,7 @@ pub(crate) fn start(
         strangers,
         launch.counters(),
     );
-    launch.control((Role::Server, Protocol::Acton1), interface, Some(bridge), control)
+    launch.control(interface, Some(bridge), control)
 }
 
 /// The unspecified address means "any": no reason to insist on it.

@@ -15,10 +15,10 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use super::arrival::{count_bundle, datagram_size, is_too_large, trust};
-use super::report;
 use super::server::{SecureSession, Secured};
 use super::server_worker::News;
 use super::strangers::Strangers;
+use super::{keepalive_seconds, report};
 use crate::Error;
 use crate::observe::counters::Counters;
 use crate::observe::event::{Beginning, EndReason, EventKind, RefusalReason};
@@ -116,12 +116,17 @@ impl ServerControl {
         self.machine.set_clients(now, self.gate.for_protocol());
         self.settle(now);
         for session in self.machine.sessions() {
-            let policy = self.gate.policy(session.client);
+            let (policy, name) = (self.gate.policy(session.client), self.gate.name(session.client));
             let port = self.roster.port(session.id.0 as usize);
+            let is_so =
+                |session: &SecureSession| *session.name == *name && session.mode.policy == policy;
+            if self.roster.directory().read(port, is_so) == Some(true) {
+                continue;
+            }
             self.roster.limit_macs(port, policy.max_macs);
             self.roster.directory().change(port, |session| {
-                let mode = Secured { policy: Arc::clone(&policy), ..session.mode.clone() };
-                SecureSession { mode, ..session.clone() }
+                let mode = Secured { policy, ..session.mode.clone() };
+                SecureSession { name: name.into(), mode, ..session.clone() }
             });
         }
         self.keep_macs(now);
@@ -421,7 +426,11 @@ impl Controller for ServerControl {
         self.look(now, true);
     }
 
-    fn apply(&mut self, settings: Settings) -> Result<Applied, Error> {
+    fn settings(&self) -> Settings {
+        Settings::Server(self.settings.clone())
+    }
+
+    fn apply(&mut self, _: Duration, settings: Settings) -> Result<Applied, Error> {
         let Settings::Server(new) = settings else { return Err(Error::other_end()) };
         let (ServerMode::Secure(old_mode), ServerMode::Secure(new_mode)) =
             (&self.settings.mode, &new.mode)
@@ -438,7 +447,7 @@ impl Controller for ServerControl {
             applied.taken.push("mode.secure.suite");
         }
         self.machine.set_max_sessions(self.settings.max_sessions);
-        self.machine.set_keepalive(keepalive_seconds(&self.settings));
+        self.machine.set_keepalive(keepalive_seconds(self.settings.keepalive()));
         Ok(applied)
     }
 
@@ -475,11 +484,6 @@ impl Controller for ServerControl {
         self.settle(now);
         report::add_server_stats(&self.counters, &mut self.counted, self.machine.stats());
     }
-}
-
-/// Time between keepalives as the protocol has it.
-pub(super) fn keepalive_seconds(settings: &ServerSettings) -> u16 {
-    settings.keepalive().as_secs().clamp(1, u16::MAX.into()) as u16
 }
 
 fn ended(reason: DownReason) -> EndReason {

@@ -9,6 +9,8 @@ use acton_proto::server;
 use acton_proto::wire::Key;
 use pnet_base::MacAddr;
 
+use crate::throttle::ChangeThrottle;
+
 /// On what terms a client gets in.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -82,17 +84,23 @@ impl Admission for Anybody {
 /// second.
 const LOOK_INTERVAL: Duration = Duration::from_millis(300);
 
+/// Least time between two tellings of one error.
+const TELL_INTERVAL: Duration = Duration::from_secs(60);
+
 /// The rules in force at a server, and when to look for others.
 #[derive(Debug)]
 pub(crate) struct Gate {
     admission: Box<dyn Admission>,
     rules: Arc<dyn Admit>,
     due: Duration,
+    /// What went wrong when they were looked at, so that the same is told once in a while.
+    errors: ChangeThrottle<String>,
 }
 
 impl Gate {
     pub(crate) fn new(admission: Box<dyn Admission>) -> Self {
-        Self { rules: admission.rules(), admission, due: Duration::ZERO }
+        let errors = ChangeThrottle::new(TELL_INTERVAL);
+        Self { rules: admission.rules(), admission, due: Duration::ZERO, errors }
     }
 
     /// The rules, for the protocol.
@@ -105,14 +113,23 @@ impl Gate {
         if self.admission.may_change() { self.due } else { Duration::MAX }
     }
 
-    /// Whether the rules are others now, or why they are not.
+    /// Whether the rules are others now, or why they are not, which `again` has told in any case.
     pub(crate) fn look(&mut self, now: Duration, again: bool) -> Option<Result<(), String>> {
         if now < self.due() && !again {
             return None;
         }
         self.due = now + LOOK_INTERVAL;
-        let rules = self.admission.look(again)?;
-        Some(rules.map(|rules| self.rules = rules))
+        match self.admission.look(again)? {
+            Ok(rules) => {
+                self.rules = rules;
+                self.errors = ChangeThrottle::new(TELL_INTERVAL);
+                Some(Ok(()))
+            }
+            Err(error) => {
+                let told = self.errors.admits(error.clone(), now) || again;
+                told.then_some(Err(error))
+            }
+        }
     }
 
     pub(crate) fn rules(&self) -> &dyn Admit {
@@ -142,5 +159,39 @@ impl server::Clients for ForProtocol {
     fn admit(&self, client: &Key) -> Option<server::Admission> {
         let policy = self.0.admit(client)?;
         Some(server::Admission { psk: policy.psk.clone() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rules that cannot be read, for ever other reasons.
+    #[derive(Debug)]
+    struct Unreadable(&'static [&'static str]);
+
+    impl Admission for Unreadable {
+        fn rules(&self) -> Arc<dyn Admit> {
+            Arc::new(Anybody)
+        }
+
+        fn look(&mut self, _: bool) -> Option<Result<Arc<dyn Admit>, String>> {
+            let (first, rest) = self.0.split_first()?;
+            self.0 = rest;
+            let looked = if first.is_empty() { Ok(self.rules()) } else { Err((*first).to_owned()) };
+            Some(looked)
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_rules_is_told_once_in_a_while() {
+        let looks = &["a", "a", "b", "b", "a", "a", "", "a", "a", "a"];
+        let mut gate = Gate::new(Box::new(Unreadable(looks)));
+        let at = |second: u64| Duration::from_secs(second);
+        let told: Vec<_> =
+            (1..=8).filter(|&second| gate.look(at(second), false).is_some()).collect();
+        assert_eq!(told, [1, 3, 5, 7, 8]);
+        assert!(gate.look(at(9), true).is_some(), "who asks is told");
+        assert!(gate.look(at(100), false).is_some());
     }
 }

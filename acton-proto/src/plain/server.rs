@@ -72,6 +72,8 @@ pub enum DownReason {
     Bye,
     /// Nothing came for [`ServerConfig::expire_after`].
     Expired,
+    /// By [`Server::retain`].
+    Removed,
 }
 
 /// One session.
@@ -236,6 +238,16 @@ impl<A: Copy + Eq + Hash> Server<A> {
             self.statics += 1;
         }
         id
+    }
+
+    /// Ends the sessions that `keep` says no to; static ones stay. The wire has no word for it: a
+    /// client notices that nothing is answered any more.
+    pub fn retain(&mut self, keep: impl Fn(&Session<A>) -> bool) {
+        let gone: Vec<_> =
+            self.sessions().filter(|it| !it.is_static() && !keep(it)).map(|it| it.id).collect();
+        for id in gone {
+            self.end(id, DownReason::Removed);
+        }
     }
 
     /// Tells that a frame of the session `id` came at the time `seen`, which may lie somewhat

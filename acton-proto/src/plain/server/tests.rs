@@ -121,6 +121,25 @@ fn static_sessions_end_by_nothing_and_need_no_room() {
 }
 
 #[test]
+fn sessions_that_are_not_to_be_kept_end_but_for_static_ones() {
+    let mut server = server(10);
+    for addr in [7, 8] {
+        server.handle_control(secs(1), addr, Control::Hello);
+    }
+    server.add_static(9);
+    let gone = server.get(7).unwrap();
+    events(&mut server);
+    server.retain(|session| session.addr == 8);
+    let reason = DownReason::Removed;
+    assert_eq!(events(&mut server), [ServerEvent::SessionDown { id: gone, addr: 7, reason }]);
+    assert_eq!(server.sessions().map(|session| session.addr).collect::<Vec<_>>(), [8, 9]);
+    // A deadline that is left of it ends nobody.
+    server.handle_control(secs(20), 7, Control::Hello);
+    server.handle_timeout(secs(32));
+    assert!(server.get(7).is_some() && server.get(8).is_none());
+}
+
+#[test]
 fn a_full_table_is_silent_to_strangers_and_reports_once_a_second() {
     let mut server = server(2);
     server.handle_control(secs(1), 1, Control::Hello);

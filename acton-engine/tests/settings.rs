@@ -1,0 +1,206 @@
+//! Settings and rules of tunnels that run: how they go in, change and come out again.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use acton_engine::{
+    Admission, Admit, Anybody, Client, ClientPolicy, EndReason, EventKind, Handle, IpNet, Key,
+    Server, ServerMode, SessionStatus, Settings, State,
+};
+use support::{World, next, until};
+
+/// Rules under which everybody gets in, by the names that the test gives from time to time.
+#[derive(Debug, Clone, Default)]
+struct Named(Arc<Mutex<VecDeque<&'static str>>>);
+
+#[derive(Debug)]
+struct EverybodyIs(&'static str);
+
+impl Admit for EverybodyIs {
+    fn admit(&self, _: &Key) -> Option<Arc<ClientPolicy>> {
+        let mut policy = ClientPolicy::default();
+        policy.name = Some(self.0.to_owned());
+        Some(Arc::new(policy))
+    }
+}
+
+impl Admission for Named {
+    fn rules(&self) -> Arc<dyn Admit> {
+        Arc::new(EverybodyIs("nobody yet"))
+    }
+
+    fn look(&mut self, _: bool) -> Option<Result<Arc<dyn Admit>, String>> {
+        let name = self.0.lock().unwrap().pop_front()?;
+        Some(Ok(Arc::new(EverybodyIs(name))))
+    }
+}
+
+/// Rules that ask the tunnel about itself, which it cannot answer while it asks them; then they stop
+/// it.
+#[derive(Debug, Clone, Default)]
+struct Curious(Arc<OnceLock<Handle>>);
+
+impl Admission for Curious {
+    fn rules(&self) -> Arc<dyn Admit> {
+        Arc::new(Anybody)
+    }
+
+    fn look(&mut self, _: bool) -> Option<Result<Arc<dyn Admit>, String>> {
+        let handle = self.0.get()?;
+        assert!(handle.apply(handle.settings()).is_err_and(|error| !error.is_setting()));
+        assert!(handle.status().sessions.is_empty());
+        handle.reload();
+        handle.stop();
+        None
+    }
+}
+
+fn new_settings_are_taken_as_far_as_they_can_be() {
+    let world = World::new();
+    let builder = world.secure_server();
+    let mut settings = builder.settings();
+    let server = world.server.run(|| builder.start().unwrap());
+    let client = world.client.run(|| world.secure_client().start().unwrap());
+    until(&server, |session| session.state == State::Up);
+    let applied = server.apply(Settings::Server(settings.clone())).unwrap();
+    assert_eq!((applied.taken.len(), applied.needs_restart.len()), (0, 0));
+    settings.max_sessions = 7;
+    settings.common.tap.addresses = vec!["10.9.0.99/24".parse().unwrap()];
+    settings.common.tap.mtu = 1_400;
+    settings.workers = Some(9);
+    let applied = server.apply(Settings::Server(settings.clone())).unwrap();
+    assert_eq!(applied.taken, ["common.tap.addresses", "max_sessions"]);
+    assert_eq!(applied.needs_restart, ["common.tap.mtu", "workers"]);
+    let addresses = world.server.run(|| testbed::sh("ip -br addr show dev lan"));
+    assert!(
+        addresses.contains("10.9.0.99/24") && !addresses.contains("10.9.0.1/24"),
+        "{addresses}"
+    );
+    // What was taken is in force, and said once.
+    let applied = server.apply(Settings::Server(settings)).unwrap();
+    assert_eq!((applied.taken.len(), applied.needs_restart.len()), (0, 2));
+    for (sessions, keepalive) in [(100_000, None), (7, Some(Duration::ZERO))] {
+        let mut wrong = world.secure_server().settings();
+        (wrong.max_sessions, wrong.common.keepalive) = (sessions, keepalive);
+        assert!(server.apply(Settings::Server(wrong)).unwrap_err().is_setting());
+    }
+    let of_client = Settings::Client(world.secure_client().settings());
+    assert!(server.apply(of_client.clone()).is_err(), "the other end's");
+    let plain = Settings::Server(Server::plain().settings());
+    assert!(server.apply(plain).is_err(), "the other mode's");
+    assert_eq!(client.apply(of_client).unwrap(), acton_engine::Applied::default());
+    until(&server, |session| session.state == State::Up);
+}
+
+fn settings_go_in_whole_and_come_out_again() {
+    let world = World::new();
+    let mut settings = world.secure_server().settings();
+    settings.common.keepalive = Some(Duration::from_secs(7));
+    settings.workers = Some(1);
+    let of_server = Settings::Server(settings.clone());
+    let builder = world.secure_server().with_settings(settings.clone()).unwrap();
+    let server = world.server.run(|| builder.start().unwrap());
+    assert_eq!(server.settings(), of_server);
+    assert!(Server::plain().with_settings(settings).is_err_and(|error| error.is_setting()));
+    let settings = world.secure_client().settings();
+    assert!(Client::plain(World::name()).with_settings(settings.clone()).is_err());
+    let client = world.secure_client().with_settings(settings.clone()).unwrap();
+    let client = world.client.run(|| client.start().unwrap());
+    assert_eq!(client.settings(), Settings::Client(settings));
+    // What needs a restart does not hold.
+    let mut other = world.secure_server().settings();
+    (other.workers, other.common.keepalive) = (Some(2), Some(Duration::from_secs(8)));
+    server.apply(Settings::Server(other.clone())).unwrap();
+    other.workers = Some(1);
+    assert_eq!(server.settings(), Settings::Server(other));
+}
+
+fn a_client_that_is_called_otherwise_has_its_session_called_so() {
+    let world = World::new();
+    let names = Named::default();
+    let server =
+        world.server.run(|| world.secure_server().admission(names.clone()).start().unwrap());
+    names.0.lock().unwrap().push_back("laptop");
+    let client = world.client.run(|| world.secure_client().start().unwrap());
+    until(&server, |session| session.state == State::Up && session.name == "laptop");
+    names.0.lock().unwrap().push_back("notebook");
+    let session = until(&server, |session| session.name == "notebook");
+    assert_eq!((session.state, session.before), (State::Up, None));
+    drop(client);
+    let down = next(&mut server.events(0), |it| matches!(it, EventKind::SessionDown { .. }));
+    let EventKind::SessionDown { client, .. } = &down.kind else { panic!("{down:?}") };
+    assert_eq!(client, "notebook");
+}
+
+fn a_source_that_is_not_allowed_any_more_is_out() {
+    let world = World::new();
+    let server = world.server.run(|| {
+        // Nobody is there: its session never ends.
+        let server = Server::plain().tap(World::tap(1)).peers(["192.0.2.9:9".parse().unwrap()]);
+        server.start().unwrap()
+    });
+    let client = world.client.run(|| {
+        let client = Client::plain(World::name()).tap(World::tap(2));
+        client.keepalive(Duration::from_secs(1)).start().unwrap()
+    });
+    until(&client, |session| session.state == State::Up);
+    let Settings::Server(mut settings) = server.settings() else { panic!("a server's") };
+    let mut allow = |net: &str| {
+        let ServerMode::Plain(plain) = &mut settings.mode else { panic!("plain") };
+        plain.allow = vec![net.parse::<IpNet>().unwrap()];
+        let applied = server.apply(Settings::Server(settings.clone())).unwrap();
+        assert_eq!(applied.taken, ["mode.plain.allow"]);
+        assert_eq!(server.settings(), Settings::Server(settings.clone()));
+    };
+    let is_client = |session: &SessionStatus| session.address.unwrap().ip() == World::client_ip();
+    allow("192.0.2.0/30");
+    until(&server, |session| is_client(session) && session.state == State::Up);
+    allow("198.51.100.0/24");
+    let gone = until(&server, |session| is_client(session) && session.state == State::Closed);
+    assert_eq!(gone.reason, Some(EndReason::Removed));
+    until(&server, |session| !is_client(session) && session.state == State::Quiet);
+    until(&client, |session| session.state == State::Lost);
+    // It is heard again as soon as it is allowed again.
+    allow("192.0.2.2/32");
+    until(&client, |session| session.state == State::Up);
+}
+
+fn what_runs_on_the_control_thread_cannot_wait_for_itself() {
+    let world = World::new();
+    let curious = Curious::default();
+    let server =
+        world.server.run(|| world.secure_server().admission(curious.clone()).start().unwrap());
+    curious.0.set(server.handle()).unwrap();
+    server.wait().unwrap();
+}
+
+fn a_tap_goes_from_one_bridge_to_another() {
+    let world = World::new();
+    world.server.run(|| testbed::sh("ip link add br0 type bridge; ip link add br1 type bridge"));
+    let mut tap = World::tap(1);
+    tap.bridge = Some("br0".to_owned());
+    let builder = world.secure_server().tap(tap);
+    let mut settings = builder.settings();
+    let server = world.server.run(|| builder.start().unwrap());
+    for bridge in [Some("br1".to_owned()), None, Some("br0".to_owned())] {
+        settings.common.tap.bridge.clone_from(&bridge);
+        let applied = server.apply(Settings::Server(settings.clone())).unwrap();
+        assert_eq!(
+            (applied.taken, server.status().tap.bridge),
+            (vec!["common.tap.bridge"], bridge)
+        );
+    }
+}
+
+testbed::main! {
+    new_settings_are_taken_as_far_as_they_can_be,
+    settings_go_in_whole_and_come_out_again,
+    a_client_that_is_called_otherwise_has_its_session_called_so,
+    a_source_that_is_not_allowed_any_more_is_out,
+    what_runs_on_the_control_thread_cannot_wait_for_itself,
+    a_tap_goes_from_one_bridge_to_another,
+}
