@@ -100,15 +100,6 @@ pub(crate) fn start(
             .steer_by_word(RECEIVER_ID_AT, worker_bits)
             .map_err(Error::system("steer datagrams"))?;
     }
-    let directory = Arc::new(SecureDirectory::new());
-    let strangers = Strangers::default();
-    let mut launch =
-        Launch::new(Role::Server, Protocol::Acton1, sockets, settings.common.scheduling)?;
-    let handle = TapHandle::of(&tap.queues[0])?;
-    let interface = launch.workers(tap, |post| {
-        ServerSide::new(Arc::clone(&directory), Arc::clone(&bridge), strangers.clone(), post)
-    })?;
-    let now = clock::now();
     let mut config = ServerConfig::new(access.keys.private_key);
     config.network_key = access.keys.network_key;
     config.max_sessions = settings.max_sessions;
@@ -119,6 +110,22 @@ pub(crate) fn start(
     config.caps = CAPS;
     config.key_log = access.key_log;
     config.suites = secure.suite.into();
+    let version = config.version;
+    let directory = Arc::new(SecureDirectory::new());
+    let strangers = Strangers::default();
+    let mut launch =
+        Launch::new(Role::Server, Protocol::Acton1, sockets, settings.common.scheduling)?;
+    let handle = TapHandle::of(&tap.queues[0])?;
+    let interface = launch.workers(tap, |post| {
+        ServerSide::new(
+            Arc::clone(&directory),
+            Arc::clone(&bridge),
+            strangers.clone(),
+            version,
+            post,
+        )
+    })?;
+    let now = clock::now();
     let gate = Gate::new(access.admission);
     let roster =
         Roster::new(directory, Arc::clone(&bridge), launch.events(), launch.worker_counters(), now);

@@ -57,6 +57,8 @@ pub(super) struct ServerSide {
     /// Where a session's newest datagram came from: while the control thread finds out, once in a
     /// while is enough.
     noticed: ChangeThrottle<(u32, Path)>,
+    /// The version of this software to tell clients, if they are to know.
+    version: Option<Version>,
     /// What the datagrams of this batch are to be answered with.
     answers: Vec<(Arc<Destination>, Vec<u8>)>,
     counters: Arc<Counters>,
@@ -78,6 +80,7 @@ impl ServerSide {
         directory: Arc<SecureDirectory>,
         bridge: Arc<Bridge<LeafId>>,
         strangers: Strangers,
+        version: Option<Version>,
         post: Post<News>,
     ) -> Self {
         let Post { outbox, counters, sightings, thread } = post;
@@ -90,6 +93,7 @@ impl ServerSide {
             runs: Vec::new(),
             strangers,
             noticed: ChangeThrottle::new(NEWS_INTERVAL),
+            version,
             answers: Vec::new(),
             counters,
             outbox,
@@ -206,7 +210,7 @@ impl Side for ServerSide {
             }
             Content::Piece => counters.add(Counter::Pieces, 1),
             Content::Control(message) => {
-                match keys.answer(now, header.counter, message, bytes, Some(Version::THIS)) {
+                match keys.answer(now, header.counter, message, bytes, self.version) {
                     Some(answer) => self.answers.push((Arc::clone(&session.to), answer)),
                     None => {
                         let (counter, message) = (header.counter, message.to_vec());

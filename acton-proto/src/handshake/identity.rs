@@ -8,7 +8,8 @@ use super::x25519::{self, Shared};
 use super::{Secret, public_key};
 use crate::wire::Key;
 
-type Known = HashMap<Key, Shared, foldhash::quality::RandomState>;
+/// Boxed, so that a table that grows leaves no copy of them behind.
+type Known = HashMap<Key, Box<Shared>, foldhash::quality::RandomState>;
 
 /// The server's key pair. With the keys of clients that it was told to remember, a handshake spares
 /// the Diffie-Hellman of the two static keys, whose result is always the same: a quarter of the
@@ -39,7 +40,7 @@ impl Identity {
         if !known.contains_key(client)
             && let Some(shared) = x25519::shared_secret(&self.private, client)
         {
-            known.insert(*client, shared);
+            known.insert(*client, Box::new(shared));
         }
     }
 
@@ -49,7 +50,7 @@ impl Identity {
 
     /// The secret shared with the holder of this key, of small order or not.
     pub(super) fn shared_secret(&self, public: &Key) -> Option<Shared> {
-        let known = self.known().get(public).cloned();
+        let known = self.known().get(public).map(|shared| Shared::clone(shared));
         known.or_else(|| x25519::shared_secret(&self.private, public))
     }
 
