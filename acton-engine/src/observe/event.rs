@@ -5,6 +5,9 @@ use std::time::{Duration, SystemTime};
 
 use pnet_base::MacAddr;
 
+#[cfg(feature = "serde")]
+use crate::observe::serialise::{as_seconds, optional_seconds};
+
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
@@ -296,10 +299,7 @@ pub enum EventKind {
         /// The server.
         server: String,
         /// The round trip of the handshake, where it was measured.
-        #[cfg_attr(
-            feature = "serde",
-            serde(serialize_with = "super::serialise::optional_seconds::serialize")
-        )]
+        #[cfg_attr(feature = "serde", serde(with = "optional_seconds"))]
         rtt: Option<Duration>,
     },
     /// At a client: its session is over, and it goes on trying.
@@ -309,16 +309,10 @@ pub enum EventKind {
         /// Why.
         reason: EndReason,
         /// How long the server had been silent, where that is the reason and is known.
-        #[cfg_attr(
-            feature = "serde",
-            serde(serialize_with = "super::serialise::optional_seconds::serialize")
-        )]
+        #[cfg_attr(feature = "serde", serde(with = "optional_seconds"))]
         silent: Option<Duration>,
         /// When it tries again.
-        #[cfg_attr(
-            feature = "serde",
-            serde(serialize_with = "super::serialise::as_seconds::serialize")
-        )]
+        #[cfg_attr(feature = "serde", serde(with = "as_seconds"))]
         retry_in: Duration,
     },
     /// At a client: the server gives it no session, and it goes on trying.

@@ -7,6 +7,8 @@ use pnet_base::MacAddr;
 
 use crate::observe::counters::Totals;
 use crate::observe::event::{EndReason, RefusalReason};
+#[cfg(feature = "serde")]
+use crate::observe::serialise::{as_seconds, optional_seconds};
 use crate::observe::tally::Traffic;
 
 /// The number of the schema below: it grows where a field goes or changes its meaning. Fields that
@@ -26,13 +28,7 @@ pub struct Status {
     #[cfg_attr(feature = "serde", serde(serialize_with = "super::serialise::unix_seconds"))]
     pub time: SystemTime,
     /// For how long the tunnel has run, or ran where it has ended.
-    #[cfg_attr(
-        feature = "serde",
-        serde(
-            rename = "running_seconds",
-            serialize_with = "super::serialise::as_seconds::serialize"
-        )
-    )]
+    #[cfg_attr(feature = "serde", serde(rename = "running_seconds", with = "as_seconds"))]
     pub running_for: Duration,
     /// Which end of the tunnel this is.
     pub role: Role,
@@ -165,31 +161,13 @@ impl State {
 #[non_exhaustive]
 pub struct RttReport {
     /// The smallest.
-    #[cfg_attr(
-        feature = "serde",
-        serde(
-            rename = "min_seconds",
-            serialize_with = "super::serialise::optional_seconds::serialize"
-        )
-    )]
+    #[cfg_attr(feature = "serde", serde(rename = "min_seconds", with = "optional_seconds"))]
     pub min: Option<Duration>,
     /// Smoothed as TCP does it (RFC 6298).
-    #[cfg_attr(
-        feature = "serde",
-        serde(
-            rename = "smoothed_seconds",
-            serialize_with = "super::serialise::as_seconds::serialize"
-        )
-    )]
+    #[cfg_attr(feature = "serde", serde(rename = "smoothed_seconds", with = "as_seconds"))]
     pub smoothed: Duration,
     /// How much it varies, smoothed alike.
-    #[cfg_attr(
-        feature = "serde",
-        serde(
-            rename = "jitter_seconds",
-            serialize_with = "super::serialise::optional_seconds::serialize"
-        )
-    )]
+    #[cfg_attr(feature = "serde", serde(rename = "jitter_seconds", with = "optional_seconds"))]
     pub jitter: Option<Duration>,
 }
 
@@ -212,10 +190,7 @@ pub struct PastSession {
     /// Why.
     pub reason: EndReason,
     /// How long ago.
-    #[cfg_attr(
-        feature = "serde",
-        serde(rename = "ago_seconds", serialize_with = "super::serialise::as_seconds::serialize")
-    )]
+    #[cfg_attr(feature = "serde", serde(rename = "ago_seconds", with = "as_seconds"))]
     pub ago: Duration,
 }
 
@@ -233,26 +208,14 @@ pub struct SessionStatus {
     /// How it is.
     pub state: State,
     /// For how long it has been so.
-    #[cfg_attr(
-        feature = "serde",
-        serde(
-            rename = "state_seconds",
-            serialize_with = "super::serialise::optional_seconds::serialize"
-        )
-    )]
+    #[cfg_attr(feature = "serde", serde(rename = "state_seconds", with = "optional_seconds"))]
     pub in_state_for: Option<Duration>,
     /// Why it ended, where it has.
     pub reason: Option<EndReason>,
     /// Why the server gives no session, at a client that was told.
     pub refusal: Option<RefusalReason>,
     /// For how long there has been a session without a break.
-    #[cfg_attr(
-        feature = "serde",
-        serde(
-            rename = "session_seconds",
-            serialize_with = "super::serialise::optional_seconds::serialize"
-        )
-    )]
+    #[cfg_attr(feature = "serde", serde(rename = "session_seconds", with = "optional_seconds"))]
     pub session_for: Option<Duration>,
     /// The UDP address of the other end.
     pub address: Option<SocketAddr>,
@@ -265,13 +228,7 @@ pub struct SessionStatus {
     /// The version of the other end's software, where it says so.
     pub peer_version: Option<String>,
     /// How long ago the other end was last heard: by an authentic datagram in secure mode.
-    #[cfg_attr(
-        feature = "serde",
-        serde(
-            rename = "heard_seconds",
-            serialize_with = "super::serialise::optional_seconds::serialize"
-        )
-    )]
+    #[cfg_attr(feature = "serde", serde(rename = "heard_seconds", with = "optional_seconds"))]
     pub heard_ago: Option<Duration>,
     /// The round trip.
     pub rtt: Option<RttReport>,
@@ -306,13 +263,7 @@ pub struct MacReport {
     /// Its VLAN, 0 for untagged.
     pub vlan: u16,
     /// Time since its last frame; absent for one that is always this client's.
-    #[cfg_attr(
-        feature = "serde",
-        serde(
-            rename = "age_seconds",
-            serialize_with = "super::serialise::optional_seconds::serialize"
-        )
-    )]
+    #[cfg_attr(feature = "serde", serde(rename = "age_seconds", with = "optional_seconds"))]
     pub age: Option<Duration>,
     /// It moved too often and stays where it is for now.
     pub frozen: bool,

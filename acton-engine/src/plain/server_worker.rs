@@ -36,9 +36,8 @@ pub(super) struct News {
 /// The server's part of a worker.
 pub(super) struct ServerSide {
     directory: Arc<PlainDirectory>,
-    index: Index<SocketAddr>,
-    /// Whose datagram came last.
-    last: Option<Sender>,
+    /// By a client's address.
+    index: Index<SocketAddr, Arc<PlainSession>>,
     cut: Cut,
     router: Router,
     /// Who gets which frames of a batch.
@@ -46,14 +45,6 @@ pub(super) struct ServerSide {
     counters: Arc<Counters>,
     outbox: Outbox<News>,
     thread: usize,
-}
-
-/// Whose a datagram is, by the address it came from.
-struct Sender {
-    address: SocketAddr,
-    /// Of the directory, when it was looked up.
-    version: u64,
-    session: Arc<PlainSession>,
 }
 
 impl ServerSide {
@@ -66,7 +57,6 @@ impl ServerSide {
         Self {
             index: directory.index(),
             directory,
-            last: None,
             cut: Cut::default(),
             router: Router::new(bridge, Arc::clone(&counters), sightings),
             runs: Vec::new(),
@@ -74,19 +64,6 @@ impl ServerSide {
             outbox,
             thread,
         }
-    }
-
-    /// The session of an address. Datagrams that follow one another share the answer while nothing
-    /// changes.
-    fn sender(&mut self, address: SocketAddr) -> Option<&PlainSession> {
-        let Self { directory, index, last, .. } = self;
-        let version = directory.version();
-        if last.as_ref().is_none_or(|last| (last.address, last.version) != (address, version)) {
-            *last = None;
-            let session = directory.get(index.find(&address)?)?;
-            *last = Some(Sender { address, version, session });
-        }
-        last.as_ref().map(|last| &*last.session)
     }
 }
 
@@ -133,13 +110,11 @@ impl Side for ServerSide {
             }
             Err(error) => return self.counters.add(bad_datagram(error), 1),
         };
-        let thread = self.thread;
-        if self.sender(from).is_none() {
+        let Some(session) = self.index.session(&self.directory, from, Some) else {
             return self.counters.add(Counter::NoSession, 1);
-        }
-        let Some(Sender { session, .. }) = &self.last else { return };
+        };
         session.mode.last_frame.store(now.as_nanos() as u64, Ordering::Relaxed);
-        let tally = session.tallies.of(thread);
+        let tally = session.tallies.of(self.thread);
         let headers = Headers::parse(frame);
         if self.router.admit(session.port, &headers, now, tally) {
             tally.add_in(1, frame.len() as u64);

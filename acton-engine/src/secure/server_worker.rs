@@ -47,9 +47,8 @@ pub(super) enum News {
 /// The server's part of a worker.
 pub(super) struct ServerSide {
     directory: Arc<SecureDirectory>,
-    index: Index<u32>,
-    /// Whose datagram came last.
-    last: Option<Sender>,
+    /// By the id in a datagram's header.
+    index: Index<u32, Sender>,
     router: Router,
     sealed: Sealed,
     runs: Vec<(Target<Secured>, Range<usize>)>,
@@ -68,9 +67,6 @@ pub(super) struct ServerSide {
 
 /// Whose a datagram is, by the id in its header.
 struct Sender {
-    id: u32,
-    /// Of the directory, when it was looked up.
-    version: u64,
     session: Arc<SecureSession>,
     keys: Arc<Keys>,
 }
@@ -87,7 +83,6 @@ impl ServerSide {
         Self {
             index: directory.index(),
             directory,
-            last: None,
             router: Router::new(bridge, Arc::clone(&counters), sightings),
             sealed: Sealed::default(),
             runs: Vec::new(),
@@ -100,24 +95,6 @@ impl ServerSide {
             thread,
         }
     }
-}
-
-/// Whose datagrams with this id are. Those that follow one another share the answer while nothing
-/// changes.
-fn sender<'a>(
-    last: &'a mut Option<Sender>,
-    index: &mut Index<u32>,
-    directory: &SecureDirectory,
-    id: u32,
-) -> Option<&'a Sender> {
-    let version = directory.version();
-    if last.as_ref().is_none_or(|last| (last.id, last.version) != (id, version)) {
-        *last = None;
-        let session = directory.get(index.find(&id)?)?;
-        let keys = Arc::clone(session.mode.opening(id)?);
-        *last = Some(Sender { id, version, session, keys });
-    }
-    last.as_ref()
 }
 
 impl Side for ServerSide {
@@ -155,13 +132,17 @@ impl Side for ServerSide {
         now: Duration,
         tap: &mut impl TapSink<'f>,
     ) {
-        let Self { directory, index, last, router, strangers, noticed, .. } = self;
+        let Self { directory, index, router, strangers, noticed, .. } = self;
         let (counters, outbox) = (&self.counters, &self.outbox);
         let local = arrival.to.and_then(|to| specified(to.ip()));
         let path = Path { remote: arrival.from, local };
         let header = is_sealed(datagram).then(|| Header::parse(datagram).ok()).flatten();
         let known = header.and_then(|header| {
-            let sender = sender(last, index, directory, header.receiver_id)?;
+            let id = header.receiver_id;
+            let sender = index.session(directory, id, |session| {
+                let keys = Arc::clone(session.mode.opening(id)?);
+                Some(Sender { session, keys })
+            })?;
             // A sign of life from where the session is wakes no other thread.
             let mode = &sender.session.mode;
             let opens = header.kind != Kind::Control
@@ -231,8 +212,7 @@ impl Side for ServerSide {
         batch.finish();
         self.answers.clear();
         // Keys of a session that has ended do not stay for want of a datagram.
-        let version = self.directory.version();
-        self.last.take_if(|last| last.version != version);
+        self.index.tidy(&self.directory);
     }
 
     fn network_error(&mut self, error: &io::Error) {

@@ -171,23 +171,56 @@ impl<K: Copy + Eq + Hash, S: Ported> Directory<K, S> {
         &self.shards[shard_of(&self.hasher, key)]
     }
 
-    /// A reader of the index, for those who ask often.
-    pub(crate) fn index(&self) -> Index<K> {
+    /// A reader of the index, for those who ask often and want `T` of the session that they find.
+    pub(crate) fn index<T>(&self) -> Index<K, T> {
         let shards = self.shards.iter().map(|shard| Cache::new(Arc::clone(shard))).collect();
-        Index { shards, hasher: self.hasher.clone() }
+        Index { shards, hasher: self.hasher.clone(), last: None }
     }
 }
 
 /// One worker's reader of the index: an atomic load tells whether a part of it is another by now.
-pub(crate) struct Index<K> {
+pub(crate) struct Index<K, T> {
     shards: Box<[CachedShard<K>]>,
     hasher: RandomState,
+    last: Option<Found<K, T>>,
 }
 
-impl<K: Copy + Eq + Hash> Index<K> {
+/// What a key led to.
+struct Found<K, T> {
+    key: K,
+    /// Of the directory, when it was looked up.
+    version: u64,
+    what: T,
+}
+
+impl<K: Copy + Eq + Hash, T> Index<K, T> {
     /// Where `key` leads.
     pub(crate) fn find(&mut self, key: &K) -> Option<LeafId> {
         self.shards[shard_of(&self.hasher, key)].load().get(key).copied()
+    }
+
+    /// What `take` makes of the session that `key` leads to. Questions that follow one another about
+    /// one key share the answer while nothing changes.
+    pub(crate) fn session<S: Ported>(
+        &mut self,
+        directory: &Directory<K, S>,
+        key: K,
+        take: impl FnOnce(Arc<S>) -> Option<T>,
+    ) -> Option<&T> {
+        let version = directory.version();
+        if self.last.as_ref().is_none_or(|last| (last.key, last.version) != (key, version)) {
+            self.last = None;
+            let what = take(directory.get(self.find(&key)?)?)?;
+            self.last = Some(Found { key, version, what });
+        }
+        self.last.as_ref().map(|last| &last.what)
+    }
+
+    /// Lets go of an answer that does not hold any more, so that it does not stay for want of a
+    /// question.
+    pub(crate) fn tidy<S: Ported>(&mut self, directory: &Directory<K, S>) {
+        let version = directory.version();
+        self.last.take_if(|last| last.version != version);
     }
 }
 
@@ -244,7 +277,7 @@ mod tests {
             steps in prop::collection::vec((0..4_u8, 0..700_u32, any::<u32>()), 0..300),
         ) {
             let directory = Directory::new();
-            let mut index = directory.index();
+            let mut index = directory.index::<u32>();
             let (mut by_port, mut by_key) = (BTreeMap::new(), BTreeMap::new());
             for (step, port, value) in steps {
                 match step {
@@ -267,6 +300,9 @@ mod tests {
                 }
                 prop_assert_eq!(directory.len(), by_port.len());
                 prop_assert_eq!(index.find(&(value % 500)), by_key.get(&(value % 500)).copied());
+                let found = index.session(&directory, value % 500, |entry| Some(entry.1)).copied();
+                let expected = by_key.get(&(value % 500)).and_then(|port| by_port.get(port));
+                prop_assert_eq!(found, expected.copied());
                 prop_assert_eq!(index.find(&port), by_key.get(&port).copied());
                 let read = directory.read(port, |entry| entry.1);
                 prop_assert_eq!(read, by_port.get(&port).copied());
@@ -281,7 +317,7 @@ mod tests {
         let done = AtomicBool::new(false);
         thread::scope(|scope| {
             let reader = scope.spawn(|| {
-                let mut index = directory.index();
+                let mut index = directory.index::<()>();
                 while !done.load(Ordering::Relaxed) {
                     for key in 0..64 {
                         let Some(port) = index.find(&key) else { continue };
