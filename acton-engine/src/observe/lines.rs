@@ -328,6 +328,16 @@ mod tests {
     }
 
     #[test]
+    fn a_client_without_an_answer_says_what_to_look_at() {
+        let (server, error) = ("a:1".to_owned(), Some("Network is unreachable".to_owned()));
+        let event = EventKind::Connecting { server, attempt: NAGGING_AFTER, error };
+        let text = |protocol| line(&event, protocol).unwrap().1;
+        let secure = text(Protocol::Acton1);
+        assert!(secure.starts_with("no answer from a:1 so far (Network is unreachable): is its"));
+        assert!(secure.contains("invite") && !text(Protocol::Plain).contains("invite"));
+    }
+
+    #[test]
     fn one_source_has_one_line_a_minute() {
         let mut log = LogReader::new(Protocol::Acton1);
         let at = Duration::from_secs;
