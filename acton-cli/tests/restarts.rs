@@ -19,7 +19,9 @@ support::in_both_modes! {
     a_server_that_comes_back_is_reached_at_once_behind_a_bridge,
     a_tap_that_is_there_is_left_as_it_was: ["setpriv"];
     plain:
-    two_tunnels_of_one_state_have_two_macs
+    two_tunnels_of_one_state_have_two_macs;
+    secure:
+    a_server_that_crashed_is_told_of
 }
 
 /// The name of all TAPs whose MAC nobody gives.
@@ -131,6 +133,25 @@ fn a_client_that_comes_back_is_reached_at_once(mode: Mode) {
         wait_until("the server knows the new MAC", || knows(&world.server, address, OTHER));
         assert!(answers(&world.server, address), "{address}");
     }
+}
+
+fn a_server_that_crashed_is_told_of() {
+    let world = World::new(1).speaking(Mode::Secure);
+    world.serve(&[]).stop();
+    let server = world.serve(&[]);
+    let client = world.join(0, &["--keepalive", "1"]);
+    server.kill();
+    let server = world.serve(&[]);
+    client.wait_for("is another process than before");
+    // Only then it has somebody to say BYE to.
+    server.wait_for(" up: ");
+    server.stop();
+    client.wait_for(said::LOST);
+    let _server = world.serve(&[]);
+    client.wait_for_nth(said::CONNECTED, 2);
+    // That one had said so.
+    let log = client.stop();
+    assert_eq!(log.matches("is another process than before").count(), 1, "{log}");
 }
 
 /// The bridge has the lowest MAC of its ports: that of the TAP while that is there.

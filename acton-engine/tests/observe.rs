@@ -251,6 +251,23 @@ fn events_are_numbered_in_order_and_go_on_from_any() {
     assert!(server.status().last_event >= numbers.len() as u64);
 }
 
+fn mtus_that_do_not_fit_are_told_at_both_ends() {
+    for mtus in [[1_500, 9_000], [9_000, 1_500]] {
+        let world = World::new();
+        let [mut server_tap, mut client_tap] = [1, 2].map(World::tap);
+        [server_tap.mtu, client_tap.mtu] = mtus;
+        let server = world.server.run(|| world.secure_server().tap(server_tap).start().unwrap());
+        let client = world.client.run(|| world.secure_client().tap(client_tap).start().unwrap());
+        for (end, [own, other]) in [(&server, mtus), (&client, [mtus[1], mtus[0]])] {
+            let mut events = end.events(0);
+            let event = next(&mut events, |kind| matches!(kind, EventKind::MtuUnfit { .. }));
+            let EventKind::MtuUnfit { mtu, peer_mtu, .. } = event.kind else { unreachable!() };
+            assert_eq!((mtu, peer_mtu), (own, other));
+            assert_eq!(until(end, |session| session.state == State::Up).peer_mtu, Some(other));
+        }
+    }
+}
+
 fn a_handle_outlives_its_tunnel_and_holds_nothing() {
     let world = World::new();
     let server = world.server.run(|| world.secure_server().start().unwrap());
@@ -315,6 +332,7 @@ testbed::main! {
     a_client_without_a_server_is_handshaking_and_knows_nothing,
     plain_mode_has_a_status_too,
     events_are_numbered_in_order_and_go_on_from_any,
+    mtus_that_do_not_fit_are_told_at_both_ends,
     a_handle_outlives_its_tunnel_and_holds_nothing,
     sessions_of_a_tunnel_that_stopped_are_closed,
 }

@@ -142,6 +142,12 @@ pub enum ClientEvent {
         /// The new keys.
         keys: Arc<Keys>,
     },
+    /// The server is another process than the one before, and did not say that it would end: it
+    /// crashed, or was killed. Follows the event of the keys that it made.
+    ServerRestarted {
+        /// The session goes on with it, under new keys.
+        session_goes_on: bool,
+    },
     /// Keys with this id of ours open nothing any more.
     KeysDropped {
         /// The id that datagrams to the client carried.
@@ -204,8 +210,12 @@ pub struct Client {
     /// The same for keys that carried no frame.
     idle_rekey_at: Duration,
     check_at: Duration,
-    /// The instance of the server that the session is with.
-    server_instance: u64,
+    /// The instance of the server that the session is with, or was.
+    server_instance: Option<u64>,
+    /// How often that was another one than before.
+    server_restarts: u64,
+    /// The largest frame that the server takes.
+    server_max_frame: u16,
     /// How often the network changed in this session.
     roams: u64,
     /// How the session before this one ended.
@@ -247,7 +257,9 @@ impl Client {
             rekey_at: now,
             idle_rekey_at: now,
             check_at: now,
-            server_instance: 0,
+            server_instance: None,
+            server_restarts: 0,
+            server_max_frame: 0,
             roams: 0,
             ended: None,
             replaced: 0,
@@ -289,9 +301,16 @@ impl Client {
             lost_at: self.liveness.dead_at(live.link()).map_or(expires, |at| at.min(expires)),
             rtt: self.rtt(),
             roams: self.roams,
-            peer_instance: self.server_instance,
+            peer_instance: self.server_instance.unwrap_or(0),
+            peer_max_frame: self.server_max_frame,
         };
         Some(LinkStatistics::new(now, live, &beyond))
+    }
+
+    /// How often the server was another process than the one before, announced or not.
+    #[must_use]
+    pub const fn server_restarts(&self) -> u64 {
+        self.server_restarts
     }
 
     /// How the last session ended that did.

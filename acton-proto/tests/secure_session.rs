@@ -746,3 +746,33 @@ fn a_clock_that_is_wrong_locks_nobody_out() {
     rig.settle();
     rig.assert_works(index, &key(10));
 }
+
+#[test]
+fn a_server_that_crashed_is_told_of_and_one_that_said_bye_is_counted() {
+    let mut rig = Rig::connected();
+    rig.run(REKEY_AFTER * 2);
+    assert_eq!(rig.stations[0].client.server_restarts(), 0, "a rekey is none");
+    let mut told = Vec::new();
+    let mut run = |rig: &mut Rig| {
+        rig.run(SECOND * 120);
+        rig.assert_works(0, &key(10));
+        told.extend(rig.stations[0].events.drain(..).filter_map(|event| match event {
+            ClientEvent::ServerRestarted { session_goes_on } => Some(session_goes_on),
+            _ => None,
+        }));
+        (rig.stations[0].client.server_restarts(), told.clone())
+    };
+    rig.restart_server(server_config());
+    assert_eq!(run(&mut rig), (1, vec![true]));
+    // It is away for longer than the session lasts.
+    rig.mtu = 0;
+    rig.run(SECOND * 60);
+    assert!(rig.stations[0].client.keys().is_none());
+    rig.mtu = usize::MAX;
+    rig.restart_server(server_config());
+    assert_eq!(run(&mut rig), (2, vec![true, false]));
+    rig.server.close(rig.now, Bye::Restart, SECOND);
+    rig.run(SECOND / 10);
+    rig.restart_server(server_config());
+    assert_eq!(run(&mut rig), (3, vec![true, false]));
+}

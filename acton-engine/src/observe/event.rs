@@ -339,6 +339,24 @@ pub enum EventKind {
         /// The server.
         server: String,
     },
+    /// At a client: the server is another process than the one before and did not say so: it crashed
+    /// or was killed.
+    ServerRestarted {
+        /// The server.
+        server: String,
+    },
+    /// The TAPs of the two ends have MTUs that do not fit: frames that one takes are too long for the
+    /// other and get lost.
+    MtuUnfit {
+        /// At a server, what operators call the client.
+        client: Option<String>,
+        /// The other end.
+        address: Option<SocketAddr>,
+        /// The MTU of this end's TAP, in bytes.
+        mtu: u32,
+        /// The MTU of the other end's, in bytes.
+        peer_mtu: u32,
+    },
     /// The TAP's carrier changed.
     Carrier {
         /// Whether it has one.
@@ -387,6 +405,8 @@ impl EventKind {
             Self::Unreadable { .. } => "unreadable",
             Self::Unreachable { .. } => "unreachable",
             Self::WayChanged { .. } => "way_changed",
+            Self::ServerRestarted { .. } => "server_restarted",
+            Self::MtuUnfit { .. } => "mtu_unfit",
             Self::Carrier { .. } => "carrier",
             Self::Failed { .. } => "failed",
             Self::Suppressed { .. } => "suppressed",

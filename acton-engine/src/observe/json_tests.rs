@@ -38,6 +38,8 @@ fn a_session_of_which_all_is_known() {
     status.rekeys = Some(2);
     status.suite = Some("aes-256-gcm");
     status.peer_version = Some("0.2.0".to_owned());
+    status.peer_mtu = Some(1_500);
+    status.server_restarts = Some(4);
     status.heard_ago = Some(ms(16_500));
     let (smoothed, min, jitter) = (ms(20), Some(ms(10)), Some(ms(5)));
     status.rtt = Some(RttReport { min, smoothed, jitter });
@@ -53,7 +55,7 @@ fn a_session_of_which_all_is_known() {
         "state": "quiet", "state_seconds": 1.5, "reason": null, "refusal": null,
         "session_seconds": 60.0,
         "address": "192.0.2.7:4242", "roams": 1, "rekeys": 2, "suite": "aes-256-gcm",
-        "peer_version": "0.2.0", "heard_seconds": 16.5,
+        "peer_version": "0.2.0", "peer_mtu": 1_500, "server_restarts": 4, "heard_seconds": 16.5,
         "rtt": { "min_seconds": 0.01, "smoothed_seconds": 0.02, "jitter_seconds": 0.005 },
         "loss_in": { "sent": 100, "received": 99 }, "loss_out": null,
         "path_mtu_out": 1_472, "path_mtu_in": null,
@@ -160,7 +162,8 @@ fn settings_are_written_and_read_again() {
     let expected = json!({ "server": {
         "common": {
             "tap": {
-                "name": "server", "mac": "02:00:00:00:00:09", "addresses": ["10.0.0.1/24"],
+                "name": "server", "mac": "02:00:00:00:00:09", "default_mac": null,
+                "addresses": ["10.0.0.1/24"],
                 "mtu": 1_500, "bridge": null,
             },
             "keepalive": 2.5,

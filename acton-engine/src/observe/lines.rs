@@ -22,7 +22,7 @@ const NAGGING_AFTER: u32 = 6;
 #[derive(Debug)]
 pub(crate) struct LogReader {
     protocol: Protocol,
-    refused: KeyedThrottle<IpAddr>,
+    refused: KeyedThrottle<(IpAddr, &'static str)>,
 }
 
 impl LogReader {
@@ -33,8 +33,9 @@ impl LogReader {
     pub(crate) fn read(&mut self, now: Duration, event: &EventKind) {
         let source = match event {
             EventKind::SessionRefused { address, .. }
-            | EventKind::ClockApart { client: Some(_), address: Some(address), .. } => {
-                Some(address.ip())
+            | EventKind::ClockApart { client: Some(_), address: Some(address), .. }
+            | EventKind::MtuUnfit { client: Some(_), address: Some(address), .. } => {
+                Some((address.ip(), event.name()))
             }
             _ => None,
         };
@@ -201,6 +202,21 @@ fn line(event: &EventKind, protocol: Protocol) -> Option<(Level, String)> {
         EventKind::WayChanged { server } => {
             (Info, format!("this host's way to {server} changed; telling it"))
         }
+        EventKind::ServerRestarted { server } => (
+            Warn,
+            format!(
+                "{server} is another process than before: it crashed or was killed, and its log \
+                 may say why"
+            ),
+        ),
+        EventKind::MtuUnfit { client, address, mtu, peer_mtu } => (
+            Warn,
+            format!(
+                "{}: its TAP has an MTU of {peer_mtu}, this one {mtu}: larger frames are lost; set \
+                 --mtu {peer_mtu} here or --mtu {mtu} there",
+                peer(*address, client.as_deref())
+            ),
+        ),
         EventKind::Suppressed { kind, events } => {
             (Debug, format!("{events} more of {kind} were left out"))
         }
@@ -341,7 +357,7 @@ mod tests {
     fn one_source_has_one_line_a_minute() {
         let mut log = LogReader::new(Protocol::Acton1);
         let at = Duration::from_secs;
-        let source: IpAddr = "192.0.2.1".parse().unwrap();
+        let source = ("192.0.2.1".parse().unwrap(), "clock_apart");
         assert!(log.refused.admits(source, at(1)) && !log.refused.admits(source, at(60)));
         assert!(log.refused.admits(source, at(61)));
     }

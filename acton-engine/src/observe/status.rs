@@ -227,6 +227,11 @@ pub struct SessionStatus {
     pub suite: Option<&'static str>,
     /// The version of the other end's software, where it says so.
     pub peer_version: Option<String>,
+    /// The MTU of the other end's TAP, as its word on the longest frame that it takes has it; absent
+    /// in plain mode.
+    pub peer_mtu: Option<u32>,
+    /// At a client in secure mode, how often the server was another process than before.
+    pub server_restarts: Option<u64>,
     /// How long ago the other end was last heard: by an authentic datagram in secure mode.
     #[cfg_attr(feature = "serde", serde(rename = "heard_seconds", with = "optional_seconds"))]
     pub heard_ago: Option<Duration>,
@@ -286,6 +291,8 @@ impl SessionStatus {
             rekeys: None,
             suite: None,
             peer_version: None,
+            peer_mtu: None,
+            server_restarts: None,
             heard_ago: None,
             rtt: None,
             loss_in: None,

@@ -50,7 +50,6 @@ impl ClientControl {
                     let server = self.dial.text();
                     self.events.tell(now, EventKind::Connected { server, rtt });
                     self.announcer.note_up(now, ());
-                    self.announce(now);
                 }
                 ClientEvent::Lost { silent_for } => {
                     self.disconnected(now, EndReason::Silent, Some(silent_for));

@@ -101,7 +101,6 @@ impl ServerControl {
         );
         self.roster.directory().bind(address, port);
         self.announcer.note_up(now, port);
-        self.announce(now, port);
     }
 
     /// Tells the LAN behind a client where this host's addresses are.

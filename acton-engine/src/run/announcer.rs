@@ -9,15 +9,15 @@ use acton_tap::{Error, Interface};
 use crate::frames::announcement::announcement;
 use crate::run::tap_interface::TapInterface;
 
-/// When it is told again after a session came up, should a datagram get lost. An IPv6 address can be
-/// told once the kernel has made sure that nobody else has it, which takes 1 to 2 s from the moment
-/// that the TAP has a carrier.
-const AGAIN: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(5)];
+/// When it is told, from the moment that a session came up: again, should a datagram get lost. An
+/// IPv6 address can be told once the kernel has made sure that nobody else has it, which takes 1 to
+/// 2 s from the moment that the TAP has a carrier.
+const TIMES: [Duration; 3] = [Duration::ZERO, Duration::from_secs(2), Duration::from_secs(5)];
 /// For how long what was read of this host's addresses does for other sessions too.
 const FRESH: Duration = Duration::from_secs(1);
 /// Addresses that are told at most: a session costs a fixed sum.
 const MAX_ADDRESSES: usize = 16;
-/// Sessions that are told again at a turn at most, so that the control thread hears others between.
+/// Sessions that are told at a turn at most, so that the control thread hears others between.
 const TURN: usize = 64;
 
 /// Tells what this host's addresses on the LAN are to sessions `T` that come up: those of the TAP,
@@ -28,35 +28,35 @@ pub(crate) struct Announcer<T> {
     frames: Vec<Vec<u8>>,
     /// When they were read.
     read: Option<Duration>,
-    /// Whom to tell again, and when; a queue for each of [`AGAIN`], in order.
-    again: [VecDeque<(Duration, T)>; AGAIN.len()],
+    /// Whom to tell, and when; a queue for each of [`TIMES`], in order.
+    waiting: [VecDeque<(Duration, T)>; TIMES.len()],
 }
 
 impl<T> Announcer<T> {
     pub(crate) fn new(interface: Arc<TapInterface>) -> Self {
-        let again = std::array::from_fn(|_| VecDeque::new());
-        Self { interface, frames: Vec::new(), read: None, again }
+        let waiting = std::array::from_fn(|_| VecDeque::new());
+        Self { interface, frames: Vec::new(), read: None, waiting }
     }
 
-    /// Notes that a session came up, which is to be told at once.
+    /// Notes that a session came up: it is to be told in this turn, and again.
     pub(crate) fn note_up(&mut self, now: Duration, session: T)
     where
         T: Clone,
     {
-        for (queue, after) in self.again.iter_mut().zip(AGAIN) {
+        for (queue, after) in self.waiting.iter_mut().zip(TIMES) {
             queue.push_back((now + after, session.clone()));
         }
     }
 
-    /// When [`next_due`](Self::next_due) has something.
+    /// When [`take_due`](Self::take_due) has something.
     pub(crate) fn due(&self) -> Option<Duration> {
-        self.again.iter().filter_map(|queue| Some(queue.front()?.0)).min()
+        self.waiting.iter().filter_map(|queue| Some(queue.front()?.0)).min()
     }
 
-    /// Sessions that are to be told again now; more may be left for the next turn.
+    /// Sessions that are to be told now; more may be left for the next turn.
     pub(crate) fn take_due(&mut self, now: Duration) -> Vec<T> {
         let mut due = Vec::new();
-        for queue in &mut self.again {
+        for queue in &mut self.waiting {
             while due.len() < TURN
                 && let Some((_, session)) = queue.pop_front_if(|(at, _)| *at <= now)
             {

@@ -71,10 +71,28 @@ pub(crate) struct OpenTap {
     pub(crate) offloads: Offloads,
 }
 
+/// Bytes of an Ethernet header, and of the two VLAN tags that may come with it.
+const HEADER_LEN: u32 = 14;
+const TAGS_LEN: u32 = 8;
+
+/// The MTU of the other end's TAP, whose longest frame this is.
+pub(crate) fn peer_mtu(max_frame: u16) -> u32 {
+    u32::from(max_frame).saturating_sub(HEADER_LEN + TAGS_LEN)
+}
+
+/// The MTU of the other end's TAP, whose longest frame this is, where frames that one of the two takes
+/// are too long for the other. `mtu` is that of this end's.
+pub(crate) fn unfit_peer_mtu(mtu: u32, peer_max_frame: u16) -> Option<u32> {
+    let untagged = |mtu: u32| (mtu + HEADER_LEN).min(u16::MAX.into());
+    let peer_mtu = peer_mtu(peer_max_frame);
+    let too_long = untagged(mtu) > peer_max_frame.into();
+    (too_long || untagged(peer_mtu) > max_frame(mtu).into()).then_some(peer_mtu)
+}
+
 /// The longest frame, in bytes, that a TAP of this MTU has: behind an Ethernet header and two VLAN
 /// tags.
 pub(crate) fn max_frame(mtu: u32) -> u16 {
-    u16::try_from(mtu.saturating_add(14 + 2 * 4)).unwrap_or(u16::MAX)
+    u16::try_from(mtu.saturating_add(HEADER_LEN + TAGS_LEN)).unwrap_or(u16::MAX)
 }
 
 /// The control thread's handle of the TAP: its carrier follows the session, and the rare frame that
@@ -101,5 +119,20 @@ impl TapHandle {
     pub(crate) fn write(&self, frame: &[u8], headers: &Headers, trust: Trust, counters: &Counters) {
         // Should the TAP be gone, a worker says so.
         TapWriter::new(&self.queue, counters).write_one(frame, headers, trust);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mtus_that_lose_frames_are_told() {
+        assert_eq!(unfit_peer_mtu(1_500, max_frame(1_500)), None);
+        assert_eq!(unfit_peer_mtu(9_000, max_frame(1_500)), Some(1_500));
+        assert_eq!(unfit_peer_mtu(1_500, max_frame(9_000)), Some(9_000));
+        // One that takes no VLAN tags, and what has no room in 16 bits.
+        assert_eq!(unfit_peer_mtu(1_500, 1_514), None);
+        assert_eq!(unfit_peer_mtu(65_521, max_frame(65_521)), None);
     }
 }

@@ -28,7 +28,7 @@ use crate::run::announcer::Announcer;
 use crate::run::clock::{self, wall};
 use crate::run::control::Controller;
 use crate::run::launch::earliest;
-use crate::run::tap::TapHandle;
+use crate::run::tap::{TapHandle, unfit_peer_mtu};
 use crate::run::tap_interface::TapInterface;
 use crate::settings::{Applied, ClientMode, ClientSettings, Settings};
 
@@ -153,8 +153,7 @@ impl ClientControl {
                 self.set_carrier(now, true);
                 let server = self.dial.text();
                 self.events.tell(now, EventKind::Connected { server, rtt: None });
-                self.announcer.note_up(now, ());
-                self.announce(now);
+                self.session_up(now);
                 if let Some(ahead_seconds) = clock::apart(wall(), server_time) {
                     let (client, address) = (None, self.dial.peer_address());
                     let event = EventKind::ClockApart { client, address, ahead_seconds };
@@ -164,6 +163,12 @@ impl ClientControl {
             ClientEvent::KeysChanged { keys } => {
                 self.change(|link| link.open_and_seal(keys));
                 self.events.tell(now, EventKind::Rekeyed { session: 0 });
+            }
+            ClientEvent::ServerRestarted { session_goes_on } => {
+                self.events.tell(now, EventKind::ServerRestarted { server: self.dial.text() });
+                if session_goes_on {
+                    self.session_up(now);
+                }
             }
             ClientEvent::KeysDropped { local_id } => self.change(|link| {
                 link.open.retain(|keys| keys.setup().local_id != local_id);
@@ -189,6 +194,18 @@ impl ClientControl {
                 self.events.tell(now, EventKind::Refused { server, reason });
             }
             _ => {}
+        }
+    }
+
+    /// A session with a server that knows nothing of the one before.
+    fn session_up(&mut self, now: Duration) {
+        self.announcer.note_up(now, ());
+        let mtu = self.settings.common.tap.mtu;
+        let known = self.machine.statistics(now);
+        let peer_mtu = known.and_then(|known| unfit_peer_mtu(mtu, known.peer_max_frame));
+        if let Some(peer_mtu) = peer_mtu {
+            let (client, address) = (None, self.dial.peer_address());
+            self.events.tell(now, EventKind::MtuUnfit { client, address, mtu, peer_mtu });
         }
     }
 
@@ -289,6 +306,7 @@ impl Controller for ClientControl {
         self.history.report(now, self.dial.server().to_string(), |status| {
             status.key = Some(report::key_text(&self.server_key));
             status.address = self.dial.peer_address();
+            status.server_restarts = Some(self.machine.server_restarts());
             let known = self.machine.statistics(now);
             if let Some(known) = &known {
                 report::add_statistics(status, known, now);

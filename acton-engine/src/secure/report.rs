@@ -9,6 +9,7 @@ use acton_proto::wire::{Delivery, Key};
 
 use crate::observe::counters::{Counter, Counters};
 use crate::observe::status::{LossReport, RttReport, SessionStatus, State};
+use crate::run::tap::peer_mtu;
 
 /// A public key as its owner writes it.
 pub(super) fn key_text(key: &Key) -> String {
@@ -33,6 +34,7 @@ pub(super) fn add_statistics(status: &mut SessionStatus, known: &LinkStatistics,
         Suite::ChaCha20Poly1305 => "chacha20-poly1305",
     });
     status.peer_version = known.peer_version.map(|version| version.to_string());
+    status.peer_mtu = Some(peer_mtu(known.peer_max_frame));
     status.rtt = known.rtt.map(|rtt| RttReport {
         min: Some(rtt.min),
         smoothed: rtt.smoothed,

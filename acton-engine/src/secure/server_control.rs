@@ -27,7 +27,7 @@ use crate::run::announcer::Announcer;
 use crate::run::clock::{self, wall};
 use crate::run::control::{Controller, SERVER_SLACK};
 use crate::run::launch::earliest;
-use crate::run::tap::TapHandle;
+use crate::run::tap::{TapHandle, unfit_peer_mtu};
 use crate::run::tap_interface::TapInterface;
 use crate::run::worker::NEWS_INTERVAL;
 use crate::sessions::admission::Gate;
@@ -247,10 +247,8 @@ impl ServerControl {
                         EventKind::Rekeyed { session }
                     },
                 );
-                if replaced {
-                    let port = self.roster.port(session);
-                    self.announcer.note_up(now, port);
-                    self.announce(now, port);
+                if replaced && let Some(session) = self.roster.session(session) {
+                    self.client_up(now, id, session.mode.path);
                 }
             }
             ServerEvent::KeysDropped { id, local_id } => {
@@ -310,8 +308,19 @@ impl ServerControl {
         self.roster.limit_macs(port, max_macs);
         self.roster.directory().bind(local_id, port);
         self.keep_macs_of(now, &client, Some(port));
-        self.announcer.note_up(now, port);
-        self.announce(now, port);
+        self.client_up(now, id, path);
+    }
+
+    /// A client that knows nothing of a session before.
+    fn client_up(&mut self, now: Duration, id: SessionId, path: Path) {
+        self.announcer.note_up(now, self.roster.port(id.0 as usize));
+        let mtu = self.settings.common.tap.mtu;
+        let known = self.machine.session_statistics(now, id);
+        let peer_mtu = known.and_then(|known| unfit_peer_mtu(mtu, known.peer_max_frame));
+        if let Some(peer_mtu) = peer_mtu {
+            let (client, address) = (Some(self.name(id)), Some(path.remote));
+            self.roster.tell(now, EventKind::MtuUnfit { client, address, mtu, peer_mtu });
+        }
     }
 
     /// Tells the LAN behind a client where this host's addresses are.

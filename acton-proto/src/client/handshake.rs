@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Client, ClientEvent, HELLO_LIFETIME, HELLO_RETRY, REFUSED_HOLD, rekey_times};
+use super::{
+    Client, ClientEvent, DownReason, HELLO_LIFETIME, HELLO_RETRY, REFUSED_HOLD, rekey_times,
+};
 use crate::handshake::{COOKIE_LIFETIME, Initiator, Random, Secret, random_array};
 use crate::session::{Keys, Link, Live, Role, Setup, Suite};
 use crate::wire::{
@@ -193,7 +195,13 @@ impl Client {
         let unit = self.random_unit();
         (self.rekey_at, self.idle_rekey_at) = rekey_times(now, self.config.rekey_after, unit);
         self.attempts = 0;
-        self.server_instance = payload.instance;
+        let before = self.server_instance.replace(payload.instance);
+        let restarted = before.is_some_and(|before| before != payload.instance);
+        let said_bye = self.ended.is_some_and(|end| matches!(end.reason, DownReason::Bye(_)));
+        let session_goes_on = self.live.is_some();
+        let unsaid = restarted && (session_goes_on || !said_bye);
+        self.server_restarts += u64::from(restarted);
+        self.server_max_frame = payload.max_frame;
         let reports = setup.caps.contains(Caps::REPORT);
         let keepalive = payload.keepalive.min(self.config.keepalive.max(1));
         self.liveness.keys_changed(now, keepalive, reports);
@@ -210,6 +218,9 @@ impl Client {
             self.liveness.path_changed();
             self.roams = 0;
             self.events.push_back(ClientEvent::Connected { keys, server_time: payload.time });
+        }
+        if unsaid {
+            self.events.push_back(ClientEvent::ServerRestarted { session_goes_on });
         }
         self.check_at = now;
         // The server seals with the new keys once it got something under them.

@@ -175,6 +175,7 @@ impl Server {
             welcome: datagram,
             timestamp: payload.timestamp,
             instance: payload.instance,
+            max_frame: payload.max_frame,
             max_pmtu: payload.pmtu.min(self.config.pmtu),
             keepalive,
             until: now + PENDING_TIME,

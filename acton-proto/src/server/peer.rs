@@ -37,6 +37,8 @@ pub(super) struct Pending {
     pub(super) welcome: [u8; WELCOME_LEN],
     pub(super) timestamp: u64,
     pub(super) instance: u64,
+    /// The largest frame that the client takes.
+    pub(super) max_frame: u16,
     pub(super) max_pmtu: u16,
     /// After how many seconds without sending the client says KEEPALIVE.
     pub(super) keepalive: u16,
@@ -49,6 +51,8 @@ pub(super) struct Established {
     pub(super) live: Live,
     pub(super) path: Path,
     pub(super) instance: u64,
+    /// The largest frame that the client takes.
+    pub(super) max_frame: u16,
     /// The instance that this one took the session from.
     pub(super) replaced_instance: Option<u64>,
     pub(super) keepalive: u16,
@@ -80,6 +84,7 @@ impl Established {
             rtt: self.live.heard().and_then(|heard| heard.rtt()),
             roams: self.roams,
             peer_instance: self.instance,
+            peer_max_frame: self.max_frame,
         };
         LinkStatistics::new(now, &self.live, &beyond)
     }

@@ -158,7 +158,8 @@ impl Server {
 
     /// The client has the new keys.
     fn confirm(&mut self, now: Duration, slot: u32, pending: Pending, from: Path) {
-        let Pending { keys, path, instance, max_pmtu, keepalive, timestamp, .. } = pending;
+        let Pending { keys, path, instance, max_frame, max_pmtu, keepalive, timestamp, .. } =
+            pending;
         let id = SessionId(slot);
         let Some(Some(peer)) = self.peers.get_mut(slot as usize) else { return };
         let client = peer.client;
@@ -166,6 +167,7 @@ impl Server {
             live: Live::new(now, Arc::clone(&keys), max_pmtu),
             path,
             instance,
+            max_frame,
             replaced_instance,
             keepalive,
             candidate: None,

@@ -57,6 +57,8 @@ pub struct LinkStatistics {
     pub roams: u64,
     /// The random number that the other end's process drew when it began.
     pub peer_instance: u64,
+    /// The largest frame that the other end takes, bytes without FCS.
+    pub peer_max_frame: u16,
 }
 
 /// How a session ended; `R` is the end's own `DownReason`.
@@ -132,6 +134,7 @@ pub(crate) struct Beyond {
     pub(crate) rtt: Option<Rtt>,
     pub(crate) roams: u64,
     pub(crate) peer_instance: u64,
+    pub(crate) peer_max_frame: u16,
 }
 
 impl LinkStatistics {
@@ -162,6 +165,7 @@ impl LinkStatistics {
             rekeys: live.rekeys(),
             roams: beyond.roams,
             peer_instance: beyond.peer_instance,
+            peer_max_frame: beyond.peer_max_frame,
         }
     }
 }
