@@ -4,7 +4,9 @@
 
 mod support;
 
-use std::net::IpAddr;
+use std::io::{Read, Write};
+use std::iter;
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -31,6 +33,7 @@ testbed::main! {
     a_small_link_costs_no_frame: ["ethtool", "tcpdump"],
     full_frames_need_no_ip_fragments: ["ethtool", "tcpdump"],
     tcp_is_made_to_fit_one_datagram: ["ethtool", "tcpdump"],
+    a_flooded_syn_is_made_to_fit_each_receiver: ["ethtool"],
 }
 
 /// The type byte of DATA, and the byte behind it where the frame is not in pieces.
@@ -499,4 +502,78 @@ fn tcp_is_made_to_fit_one_datagram() {
     for log in logs {
         assert_eq!(counter(&log, "drop.udp_too_large"), 0, "{log}");
     }
+}
+
+/// The MSS of a TCP SYN over IPv4, where Linux has it.
+fn mss_of_syn(frame: &[u8]) -> Option<u16> {
+    let is_syn =
+        frame.len() >= 58 && frame[12..14] == [8, 0] && frame[23] == 6 && frame[47] & 2 != 0;
+    is_syn.then(|| u16::from_be_bytes([frame[56], frame[57]]))
+}
+
+/// A host behind a client that has said nothing yet: what goes to it goes to all. The other client's
+/// path is smaller.
+fn a_flooded_syn_is_made_to_fit_each_receiver() {
+    let world = World::new(2).speaking(Mode::Secure);
+    world.as_on_a_cable();
+    shell(&world.clients[1], "ip link set eth0 mtu 1400");
+    let (silent, nobody) = (mac(0x99), mac(0x77));
+    shell(
+        &world.clients[0],
+        &format!(
+            "sysctl -qw net.ipv6.conf.default.disable_ipv6=1
+             ip link add br0 type bridge
+             ip link add port0 type veth peer name silent address {silent}
+             ip link set port0 master br0 up; ip link set br0 up; ip link set silent up
+             ip address add 10.9.0.10/24 dev silent
+             ip neighbour add {ROOT_V4} lladdr {SERVER_MAC} dev silent"
+        ),
+    );
+    let server = world.serve(&[]);
+    shell(
+        &world.server,
+        &format!(
+            "ip neighbour add 10.9.0.10 lladdr {silent} dev server
+             ip neighbour add 10.9.0.77 lladdr {nobody} dev server"
+        ),
+    );
+    let proxy = world.proxy(Impairment { no_pieces: true, ..Impairment::default() }, 1);
+    let arguments =
+        [world.client_arguments(0, "192.0.2.200"), vec!["--bridge".into(), "br0".into()]];
+    let arguments = arguments.concat();
+    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    let client = Acton::start("client", &world.clients[0], &arguments);
+    client.wait_for(said::CONNECTED);
+    let _other = world.join(1, &[]);
+
+    // The path of each is looked for when it has a session: until then less goes into a datagram.
+    let wires = [world.client_wire(0), world.client_wire(1)];
+    wait_until("each client is told what its path carries", || {
+        let to = SocketAddr::from(([10, 9, 0, 77], 9));
+        let failed =
+            world.server.run(|| TcpStream::connect_timeout(&to, Duration::from_millis(50)));
+        assert!(failed.is_err());
+        let newest = |wire: &Wire| {
+            let frames = iter::from_fn(|| wire.receive(Duration::from_millis(50)));
+            frames.filter_map(|frame| mss_of_syn(&frame)).last()
+        };
+        let seen = wires.each_ref().map(newest);
+        assert!(seen[0] <= Some(1_386) && seen[1] <= Some(1_286), "{seen:?}");
+        seen == [Some(1_386), Some(1_286)]
+    });
+
+    // The first connection to the silent host: what it sends never needs pieces.
+    let to = SocketAddr::from((leaf(0)[0], 5_000));
+    let listener = world.clients[0].run(|| TcpListener::bind(to)).unwrap();
+    let mut received = world.server.run(|| TcpStream::connect_timeout(&to, HANG)).unwrap();
+    received.set_read_timeout(Some(HANG)).unwrap();
+    let (mut sending, _) = listener.accept().unwrap();
+    let sent = thread::spawn(move || sending.write_all(&vec![7; 1_000_000]));
+    let mut bytes = Vec::new();
+    received.read_to_end(&mut bytes).unwrap();
+    sent.join().unwrap().unwrap();
+    assert_eq!(bytes.len(), 1_000_000);
+    let log = server.stop();
+    assert_eq!(counter(&log, "session.pieces"), 0, "{log}");
+    proxy.stop();
 }

@@ -241,8 +241,8 @@ fn a_lossy_path_is_survived(mode: Mode) {
         loss: 0.3,
         duplicate: 0.1,
         reorder: 0.1,
-        flip: 0.0,
         delay: Duration::from_millis(10),
+        ..Impairment::default()
     };
     let proxy = world.proxy(bad, 42);
     let client = world.join_at(0, "192.0.2.200", &[]);

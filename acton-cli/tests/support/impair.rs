@@ -24,6 +24,8 @@ pub(crate) struct Impairment {
     pub(crate) flip: f64,
     /// The time every datagram takes.
     pub(crate) delay: Duration,
+    /// Whether pieces of frames (acton/1) are lost, as with a peer that takes none.
+    pub(crate) no_pieces: bool,
 }
 
 /// A datagram as it came to the proxy.
@@ -207,7 +209,9 @@ impl Relay {
     fn hold(&mut self, client: SocketAddr, to_server: bool, payload: &[u8]) {
         let impairment = *self.impairment.lock().unwrap();
         self.record.lock().unwrap().push(Recorded { to_server, payload: payload.to_vec() });
-        if self.random.chance(impairment.loss) {
+        // The type byte of DATA, and the byte behind it where a frame is not in pieces.
+        let is_piece = payload.starts_with(&[0x14]) && !payload.starts_with(&[0x14, 0x01]);
+        if self.random.chance(impairment.loss) || impairment.no_pieces && is_piece {
             self.counts.lost += 1;
             return;
         }

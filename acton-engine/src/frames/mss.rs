@@ -10,35 +10,48 @@ const END: u8 = 0;
 const NOP: u8 = 1;
 const MSS: u8 = 2;
 
-/// Lowers the MSS option of a TCP SYN so that the segments it allows make frames of `max_frame`
-/// bytes at most. Anything else stays as it is. A `partial` checksum is not of the option, and is
-/// left to be filled in.
-pub(crate) fn clamp(headers: &Headers, frame: &mut [u8], max_frame: usize, partial: bool) {
-    let _ = try_clamp(headers, frame, max_frame, partial);
+/// The MSS that a TCP SYN offers; `None` for anything else.
+pub(crate) fn offered(headers: &Headers, frame: &[u8]) -> Option<u16> {
+    let (start, at) = find(headers, frame)?;
+    frame[start + at..].first_chunk().map(|&mss| u16::from_be_bytes(mss))
 }
 
-fn try_clamp(headers: &Headers, frame: &mut [u8], max_frame: usize, partial: bool) -> Option<()> {
-    let transport = headers.transport().filter(|header| header.protocol == Protocol::Tcp)?;
-    let header = frame.get_mut(transport.start..transport.payload)?;
-    if header[tcp::FLAGS] & tcp::SYN == 0 {
-        return None;
+/// Makes the MSS of a TCP SYN the `offered` one, or less if the segments that it allows would make
+/// frames of more than `max_frame` bytes. Anything else stays as it is. A `partial` checksum is not of
+/// the option, and is left to be filled in.
+pub(crate) fn clamp(
+    headers: &Headers,
+    frame: &mut [u8],
+    offered: u16,
+    max_frame: usize,
+    partial: bool,
+) {
+    let Some((start, at)) = find(headers, frame) else { return };
+    let limit = max_frame.checked_sub(start + tcp::LEN).and_then(|limit| u16::try_from(limit).ok());
+    let mss = limit.map_or(offered, |limit| limit.min(offered)).to_be_bytes();
+    let header = &mut frame[start..];
+    let before = [header[at], header[at + 1]];
+    if before == mss {
+        return;
     }
-    let limit = u16::try_from(max_frame.checked_sub(transport.start + tcp::LEN)?).ok()?;
-    let at = find_mss(&header[tcp::LEN..])? + tcp::LEN;
-    let offered = [header[at], header[at + 1]];
-    if u16::from_be_bytes(offered) <= limit {
-        return None;
-    }
-    let limit = limit.to_be_bytes();
-    header[at..at + 2].copy_from_slice(&limit);
+    header[at..at + 2].copy_from_slice(&mss);
     if partial {
-        return Some(());
+        return;
     }
     // The option may stand at an odd offset, where its bytes fall into two words of the sum.
     let word = |[high, low]: [u8; 2]| if at.is_multiple_of(2) { [high, low] } else { [low, high] };
     let sum = &mut header[tcp::CHECKSUM];
-    sum.copy_from_slice(&Sum::updated([sum[0], sum[1]], word(offered), word(limit)));
-    Some(())
+    sum.copy_from_slice(&Sum::updated([sum[0], sum[1]], word(before), word(mss)));
+}
+
+/// Where the TCP header of a SYN begins in its frame, and where in that the value of its MSS option is.
+fn find(headers: &Headers, frame: &[u8]) -> Option<(usize, usize)> {
+    let transport = headers.transport().filter(|header| header.protocol == Protocol::Tcp)?;
+    let header = frame.get(transport.start..transport.payload)?;
+    if header[tcp::FLAGS] & tcp::SYN == 0 {
+        return None;
+    }
+    Some((transport.start, find_mss(&header[tcp::LEN..])? + tcp::LEN))
 }
 
 /// Where the value of the MSS option stands among `options`.
@@ -66,7 +79,10 @@ mod tests {
     use super::*;
 
     fn clamp(frame: &mut [u8], max_frame: usize, partial: bool) {
-        super::clamp(&Headers::parse(frame), frame, max_frame, partial);
+        let headers = Headers::parse(frame);
+        if let Some(offered) = offered(&headers, frame) {
+            super::clamp(&headers, frame, offered, max_frame, partial);
+        }
     }
 
     const V4: (Ipv4Addr, Ipv4Addr) = (Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(10, 0, 0, 2));
@@ -127,6 +143,23 @@ mod tests {
             let tcp = &frame[start..];
             prop_assert_eq!(read_mss(tcp), mss.min((max_frame - start - tcp::LEN) as u16));
             prop_assert_eq!(sum(tcp, ipv6), u16::from_be_bytes([tcp[16], tcp[17]]));
+        }
+
+        /// As in a flood, where each receiver has a path of its own.
+        #[test]
+        fn each_of_several_receivers_gets_its_own(
+            ipv6: bool, pad in 0_usize..20, mss: u16, paths in prop::collection::vec(200_usize..2_000, 1..5),
+        ) {
+            let (mut frame, start) = syn(0, ipv6, pad, mss);
+            let headers = Headers::parse(&frame);
+            for max_frame in paths {
+                super::clamp(&headers, &mut frame, mss, max_frame, false);
+                let tcp = &frame[start..];
+                prop_assert_eq!(read_mss(tcp), mss.min((max_frame - start - tcp::LEN) as u16));
+                // 0 and 0xffff are one number.
+                let (right, stands) = (sum(tcp, ipv6), u16::from_be_bytes([tcp[16], tcp[17]]));
+                prop_assert_eq!(right % 0xffff, stands % 0xffff);
+            }
         }
 
         #[test]

@@ -12,7 +12,7 @@ use arc_swap::{ArcSwap, Cache};
 
 use super::arrival::{Drops, count_bundle, deliver, has_frames, pass_mark};
 use super::client::SecureUplink;
-use super::sealed::{Sealed, clamp};
+use super::sealed::{Sealed, Syns};
 use super::strangers::Strangers;
 use crate::frames::batch::FrameBatch;
 use crate::observe::counters::{Counter, Counters};
@@ -42,6 +42,7 @@ pub(super) enum News {
 pub(super) struct ClientSide {
     link: Cache<Arc<ArcSwap<SecureUplink>>, Arc<SecureUplink>>,
     sealed: Sealed,
+    syns: Syns,
     strangers: Strangers,
     counters: Arc<Counters>,
     tallies: Arc<Tallies>,
@@ -57,7 +58,8 @@ impl ClientSide {
         post: Post<News>,
     ) -> Self {
         let Post { outbox, counters, thread, .. } = post;
-        Self { link, sealed: Sealed::default(), strangers, counters, tallies, outbox, thread }
+        let (sealed, syns) = (Sealed::default(), Syns::default());
+        Self { link, sealed, syns, strangers, counters, tallies, outbox, thread }
     }
 }
 
@@ -67,7 +69,8 @@ impl Side for ClientSide {
         let Some(keys) = &link.seal else {
             return self.counters.add(Counter::NotConnected, frames.len() as u64);
         };
-        clamp(frames, 0..frames.len(), keys);
+        self.syns.find(frames, 0..frames.len());
+        self.syns.clamp(frames, keys);
         let drops = Drops { counters: &self.counters, tally: self.tallies.of(self.thread) };
         self.sealed.seal(&link.to, keys, frames, 0..frames.len(), now, drops);
         self.sealed.send(out);

@@ -218,12 +218,32 @@ fn is_partial(segments: &Segments<'_>) -> bool {
     matches!(segments.checksum(), Checksum::Partial { .. })
 }
 
-/// Clamps the MSS of the SYNs in `run`, so that what TCP sends fits datagrams of these keys' path.
-pub(crate) fn clamp(frames: &mut FrameBatch, run: Range<usize>, keys: &Keys) {
-    let max_frame = usize::from(keys.link().path_mtu()).saturating_sub(OVERHEAD);
-    for index in run {
-        let partial = matches!(frames.vnet(index).checksum, Checksum::Partial { .. });
-        let (frame, headers) = frames.get_mut(index);
-        mss::clamp(headers, frame, max_frame, partial);
+/// The SYNs of a run and the MSS that each offers, which is lowered for each receiver anew. Its memory
+/// is allocated once.
+#[derive(Debug, Default)]
+pub(crate) struct Syns {
+    found: Vec<(usize, u16)>,
+}
+
+impl Syns {
+    /// Takes those of `run` in place of others.
+    pub(crate) fn find(&mut self, frames: &FrameBatch, run: Range<usize>) {
+        let syn = |index| Some((index, mss::offered(frames.headers(index), frames.get(index))?));
+        self.found.clear();
+        self.found.extend(run.filter_map(syn));
+    }
+
+    /// Has them offer what fits datagrams of these keys' path: an MSS limits what comes back, and the
+    /// path may carry less that way.
+    pub(crate) fn clamp(&self, frames: &mut FrameBatch, keys: &Keys) {
+        if self.found.is_empty() {
+            return;
+        }
+        let max_frame = usize::from(keys.link().path_mtu_both_ways()).saturating_sub(OVERHEAD);
+        for &(index, offered) in &self.found {
+            let partial = matches!(frames.vnet(index).checksum, Checksum::Partial { .. });
+            let (frame, headers) = frames.get_mut(index);
+            mss::clamp(headers, frame, offered, max_frame, partial);
+        }
     }
 }

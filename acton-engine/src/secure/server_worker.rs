@@ -14,7 +14,7 @@ use acton_proto::wire::{Datagram, Header, Kind, Version};
 use acton_udp::Destination;
 
 use super::arrival::{Drops, count_bundle, deliver, is_sealed, pass_mark};
-use super::sealed::{Sealed, clamp};
+use super::sealed::{Sealed, Syns};
 use super::server::{SecureDirectory, SecureSession, Secured, specified};
 use super::strangers::Strangers;
 use crate::frames::batch::FrameBatch;
@@ -51,6 +51,7 @@ pub(super) struct ServerSide {
     index: Index<u32, Sender>,
     router: Router,
     sealed: Sealed,
+    syns: Syns,
     runs: Vec<(Target<Secured>, Range<usize>)>,
     strangers: Strangers,
     /// Where a session's newest datagram came from: while the control thread finds out, once in a
@@ -85,6 +86,7 @@ impl ServerSide {
             directory,
             router: Router::new(bridge, Arc::clone(&counters), sightings),
             sealed: Sealed::default(),
+            syns: Syns::default(),
             runs: Vec::new(),
             strangers,
             noticed: ChangeThrottle::new(NEWS_INTERVAL),
@@ -99,9 +101,10 @@ impl ServerSide {
 
 impl Side for ServerSide {
     fn send(&mut self, frames: &mut FrameBatch, now: Duration, out: &mut Output<'_>) {
-        let Self { directory, router, sealed, runs, counters, outbox, thread, .. } = self;
+        let Self { directory, router, sealed, syns, runs, counters, outbox, thread, .. } = self;
         router.route(frames, now, directory, |target, run| runs.push((target, run)));
         for (target, run) in runs.drain(..) {
+            syns.find(frames, run.clone());
             // A frame for everybody is sealed for each: a key that all share would let any of
             // them speak as the server.
             let mut seal = |session: &SecureSession, frames: &FrameBatch| {
@@ -113,10 +116,13 @@ impl Side for ServerSide {
             };
             match target {
                 Target::One(session) => {
-                    clamp(frames, run.clone(), &session.mode.seal);
+                    syns.clamp(frames, &session.mode.seal);
                     seal(&session, frames);
                 }
-                Target::All => directory.for_each(|session| seal(session, frames)),
+                Target::All => directory.for_each(|session| {
+                    syns.clamp(frames, &session.mode.seal);
+                    seal(session, frames);
+                }),
             }
         }
         sealed.send(out);

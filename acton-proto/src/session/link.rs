@@ -82,6 +82,15 @@ impl Link {
         self.path_mtu.load(Relaxed)
     }
 
+    /// Largest datagram that the path carries both ways, as far as is known: to the peer, and from it
+    /// by its own word. One that says no more than what every path carries has only begun to look.
+    #[must_use]
+    pub fn path_mtu_both_ways(&self) -> u16 {
+        let heard = self.ledger().heard().and_then(|heard| heard.path_mtu());
+        let from_peer = heard.filter(|&size| size > BASE_PMTU);
+        from_peer.map_or(self.path_mtu(), |size| size.min(self.path_mtu()))
+    }
+
     pub(crate) fn set_path_mtu(&self, size: u16) {
         self.path_mtu.store(size, Relaxed);
     }
@@ -144,5 +153,28 @@ impl Link {
 
     pub(super) fn reassembler(&self) -> MutexGuard<'_, Reassembler> {
         self.reassembler.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{Delivery, Report};
+
+    #[test]
+    fn the_smaller_way_counts_once_the_peer_has_looked() {
+        let link = Link::new(Duration::ZERO);
+        let hear = |counter, path_mtu| {
+            let delivery = Delivery { expected: counter, received: counter };
+            let report = Report { delivery, rtt: None, version: None, path_mtu };
+            link.ledger().hear(Duration::ZERO, (0, counter), report);
+            link.path_mtu_both_ways()
+        };
+        link.set_path_mtu(1_472);
+        assert_eq!(link.path_mtu_both_ways(), 1_472);
+        assert_eq!(hear(1, None), 1_472);
+        assert_eq!(hear(2, Some(BASE_PMTU)), 1_472);
+        assert_eq!(hear(3, Some(1_372)), 1_372);
+        assert_eq!(hear(4, Some(8_972)), 1_472);
     }
 }

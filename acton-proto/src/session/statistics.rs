@@ -121,6 +121,10 @@ impl Heard {
         self.before.plus(self.report.delivery)
     }
 
+    pub(crate) const fn path_mtu(&self) -> Option<u16> {
+        self.report.path_mtu
+    }
+
     pub(crate) const fn rtt(&self) -> Option<Rtt> {
         self.report.rtt
     }
@@ -157,7 +161,7 @@ impl LinkStatistics {
             from_peer: live.delivery(),
             to_peer: heard.map(|heard| heard.delivery()),
             path_mtu: link.path_mtu(),
-            peer_path_mtu: heard.and_then(|heard| heard.report.path_mtu),
+            peer_path_mtu: heard.and_then(|heard| heard.path_mtu()),
             peer_version: heard.and_then(|heard| heard.report.version),
             reported: heard.map(|heard| heard.at),
             suite: setup.suite,
