@@ -1,10 +1,10 @@
 //! Where datagrams go.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::control::Control;
 use crate::name::Name;
+use crate::segment_limit::SegmentLimit;
 use crate::source::Source;
 
 /// Where datagrams go and from which local address, in the kernel's own layout: made once a peer by
@@ -12,10 +12,10 @@ use crate::source::Source;
 ///
 /// It also remembers how far the kernel segments to there
 /// ([`segment_limit`](Self::segment_limit)); a clone starts with what the original knows.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Destination {
     /// See [`segment_limit`](Self::segment_limit).
-    segment_limit: AtomicUsize,
+    pub(crate) segments: SegmentLimit,
     /// See [`tagged`](Self::tagged).
     pub(crate) tag: u32,
     family: Family,
@@ -50,7 +50,7 @@ impl Destination {
     #[must_use]
     pub const fn connected() -> Self {
         Self {
-            segment_limit: AtomicUsize::new(usize::MAX),
+            segments: SegmentLimit::none(),
             tag: 0,
             family: Family::Connected,
             name: Name::ZERO,
@@ -69,14 +69,11 @@ impl Destination {
     /// The largest datagram, in bytes of payload, that the kernel is still asked to cut out of a
     /// larger message to there: at first there is no limit (`usize::MAX`). Where it refused the
     /// segmentation of a message and took the same datagrams one by one, it is less than these; 0
-    /// where the device segments nothing (`EIO`).
+    /// where the device segments nothing (`EIO`). After a number of datagrams that went alone for it,
+    /// twice as many each time, there is none again.
     #[must_use]
     pub fn segment_limit(&self) -> usize {
-        self.segment_limit.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn limit_segments(&self, limit: usize) {
-        self.segment_limit.fetch_min(limit, Ordering::Relaxed);
+        self.segments.get()
     }
 
     /// The control messages of a datagram to there that bears `ecn`.
@@ -92,18 +89,5 @@ impl Destination {
             }
         }
         control
-    }
-}
-
-impl Clone for Destination {
-    fn clone(&self) -> Self {
-        Self {
-            segment_limit: AtomicUsize::new(self.segment_limit()),
-            tag: self.tag,
-            family: self.family,
-            name: self.name,
-            name_len: self.name_len,
-            source: self.source,
-        }
     }
 }

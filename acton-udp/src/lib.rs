@@ -56,7 +56,7 @@
 //!   refuses with `EIO`, where a datagram is larger than the MTU with `EINVAL` or `EMSGSIZE`.
 //!   Nothing is lost by that: the same datagrams are sent one by one in the same call,
 //!   [`SendCounts::cut`] counts it, and [`Destination::segment_limit`] keeps it from being tried
-//!   again.
+//!   again for a while.
 //! - **It merges what one sender sent in a row** to up to 64 KiB, where the device's GRO is on, so
 //!   each message to receive needs room for as much. Only datagrams of the same length and ECN
 //!   field are merged; the last may be shorter.
@@ -90,6 +90,7 @@ mod name;
 mod recv;
 mod refusal;
 mod report;
+mod segment_limit;
 mod send;
 mod socket;
 mod source;

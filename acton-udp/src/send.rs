@@ -150,11 +150,11 @@ impl<'a> SendBatch<'a, '_> {
             && ptr::eq(open.to, to)
             && open.ecn == ecn
             && len <= open.size
-            && open.size <= to.segment_limit()
             && len > 0
             && open.datagrams < SEGMENTS
             && open.bytes + len <= MAX_PAYLOAD
             && self.messages.has_room(parts)
+            && to.segments.admits(open.size)
         {
             return;
         }

@@ -79,7 +79,7 @@ impl SendBatch<'_, '_> {
     }
 
     /// Sends message `index` datagram by datagram. Where these get through, it was the
-    /// segmentation that the kernel refused, and larger ones are not tried again to there.
+    /// segmentation that the kernel refused, and larger ones are not tried to there for a while.
     fn send_cut(&mut self, index: usize, error: &io::Error) {
         let datagrams = self.messages.datagrams(index);
         let mut refused = 0;
@@ -98,7 +98,7 @@ impl SendBatch<'_, '_> {
                             // EIO: no checksum offload on the way, so no segmentation of any size.
                             let none = error.raw_os_error() == Some(libc::EIO);
                             let limit = if none { 0 } else { size.saturating_sub(1) };
-                            self.messages.destination(index).limit_segments(limit);
+                            self.messages.destination(index).segments.lower(limit);
                         }
                         break;
                     }
@@ -135,7 +135,7 @@ mod tests {
         batch.push_run(&to, 0, &bytes[120..130], 20);
         batch.send_cut(0, &io::Error::from_raw_os_error(libc::EIO));
         batch.messages.clear();
-        // From now on each goes alone.
+        // From now on each goes alone, for a while.
         batch.push_run(&to, 0, &bytes[130..], 20);
         batch.finish();
         assert_eq!((counts.sent, counts.messages, counts.calls, counts.cut), (14, 14, 8, 1));

@@ -18,7 +18,8 @@ use merge::{
 use refusal::{
     a_datagram_larger_than_udp_is_counted_and_the_rest_sent,
     a_device_without_checksums_costs_no_datagram, a_stuck_device_costs_what_finds_no_room,
-    datagrams_over_the_mtu_are_sent_one_by_one, what_has_no_way_is_counted,
+    datagrams_over_the_mtu_are_sent_one_by_one, segmentation_that_was_refused_is_tried_again,
+    what_has_no_way_is_counted,
 };
 use report::{
     a_report_is_news_and_in_nobodys_way, closed_ports_are_reported,
@@ -44,6 +45,7 @@ testbed::main! {
     the_receiving_device_merges: ["ethtool"],
     merging_may_be_left_out,
     datagrams_over_the_mtu_are_sent_one_by_one,
+    segmentation_that_was_refused_is_tried_again,
     a_device_without_checksums_costs_no_datagram: ["ethtool"],
     a_datagram_larger_than_udp_is_counted_and_the_rest_sent,
     a_stuck_device_costs_what_finds_no_room: ["tc"],

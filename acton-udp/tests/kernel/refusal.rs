@@ -33,6 +33,26 @@ pub(crate) fn datagrams_over_the_mtu_are_sent_one_by_one() {
     }
 }
 
+/// The link carries more now, of which nobody tells.
+pub(crate) fn segmentation_that_was_refused_is_tried_again() {
+    let hosts = Hosts::new();
+    let (from, _at, to) = hosts.pair(LINK[0]);
+    let run = pattern(8 * 2_000);
+    let send_run = || send(&from, |batch| batch.push_run(&to, 0, &run, 2_000));
+    assert_eq!((send_run().cut, to.segment_limit()), (1, 1_999));
+    on(&hosts.left, "ip link set dev l mtu 9000");
+    on(&hosts.right, "ip link set dev r mtu 9000");
+    let mut alone = 0;
+    while to.segment_limit() != usize::MAX {
+        let counts = send_run();
+        assert_eq!(counts.cut, 0);
+        alone += counts.sent;
+    }
+    assert!((1_024..1_200).contains(&alone), "{alone}");
+    let counts = send_run();
+    assert_eq!((counts.sent, counts.messages, counts.cut), (8, 1, 0));
+}
+
 /// Kernels before 6.11 refuse to segment there (EIO), later ones fill in the checksums themselves.
 pub(crate) fn a_device_without_checksums_costs_no_datagram() {
     let hosts = Hosts::new();
