@@ -173,6 +173,7 @@ fn a_server_remembers_clients_that_have_gone() {
         drop(first);
         let gone = until(&server, |session| session.state == State::Closed);
         assert_eq!((gone.reason, gone.number), (Some(EndReason::Bye), None));
+        assert_eq!((gone.key.is_none(), gone.address.is_some()), (plain, true), "{gone:#?}");
         assert!(gone.traffic.frames_in >= 3 && gone.macs.is_empty(), "{gone:#?}");
         assert!(gone.in_state_for.is_some() && gone.session_for.is_none(), "{gone:#?}");
         let second = client();

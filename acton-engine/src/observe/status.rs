@@ -84,7 +84,7 @@ pub enum Protocol {
 pub struct TapReport {
     /// The interface's name.
     pub name: String,
-    /// Its MAC; absent, as all that the kernel says, once the TAP is gone.
+    /// Its MAC; absent, as all that the kernel says, once the tunnel has ended or the TAP is gone.
     pub mac: Option<MacAddr>,
     /// Its MTU in bytes.
     pub mtu: Option<u32>,

@@ -37,9 +37,11 @@ impl SessionMode for Plain {
         self.address
     }
 
-    fn describe(&self, status: &mut SessionStatus) {
-        status.address = Some(self.address);
+    fn address(&self) -> SocketAddr {
+        self.address
     }
+
+    fn identify(_: &SocketAddr, _: &mut SessionStatus) {}
 }
 
 /// A session.

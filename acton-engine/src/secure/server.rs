@@ -1,6 +1,6 @@
 //! A server in secure mode: its threads, and a session as they share it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use acton_bridge::Bridge;
@@ -57,9 +57,12 @@ impl SessionMode for Secured {
         self.client
     }
 
-    fn describe(&self, status: &mut SessionStatus) {
-        status.key = Some(key_text(&self.client));
-        status.address = Some(self.path.remote);
+    fn address(&self) -> SocketAddr {
+        self.path.remote
+    }
+
+    fn identify(client: &Key, status: &mut SessionStatus) {
+        status.key = Some(key_text(client));
     }
 }
 

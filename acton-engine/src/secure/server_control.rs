@@ -477,7 +477,6 @@ impl Controller for ServerControl {
         // Clients without a session that are being given one.
         let handshakes = self.machine.handshakes().map(|handshake| {
             let mut status = SessionStatus::new(self.gate.name(handshake.client));
-            status.key = Some(report::key_text(handshake.client));
             status.address = Some(handshake.path.remote);
             status.in_state_for = Some(now.saturating_sub(handshake.since));
             status.before = self.before(handshake.client, now);

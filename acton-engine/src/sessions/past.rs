@@ -2,12 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::hash::Hash;
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
+use crate::observe::event::EndReason;
 use crate::observe::status::SessionStatus;
+use crate::observe::tally::Traffic;
 
 /// Clients of which it is known: anybody who gets in may come as any number of them.
 const MAX_CLIENTS: usize = 1_024;
@@ -21,11 +25,28 @@ pub(crate) struct PastSessions<C> {
     next: u64,
 }
 
+/// A session that is over.
 #[derive(Debug)]
-struct EndedSession<C> {
-    client: C,
-    status: SessionStatus,
-    at: Duration,
+pub(crate) struct EndedSession<C> {
+    pub(crate) client: C,
+    /// What operators called the client.
+    pub(crate) name: Arc<str>,
+    /// Where it was last.
+    pub(crate) address: SocketAddr,
+    pub(crate) traffic: Traffic,
+    pub(crate) at: Duration,
+    pub(crate) reason: EndReason,
+}
+
+impl<C> EndedSession<C> {
+    /// As a status has it, but for what the mode knows of the client.
+    pub(crate) fn status(&self, now: Duration) -> SessionStatus {
+        let mut status = SessionStatus::new(self.name.to_string());
+        status.address = Some(self.address);
+        status.traffic = self.traffic.clone();
+        status.end(self.reason, now.saturating_sub(self.at));
+        status
+    }
 }
 
 impl<C: Copy + Eq + Hash> PastSessions<C> {
@@ -33,11 +54,11 @@ impl<C: Copy + Eq + Hash> PastSessions<C> {
         Self { ended: BTreeMap::new(), by_client: HashMap::default(), next: 0 }
     }
 
-    /// The session of `client` ended as `status` says.
-    pub(crate) fn add(&mut self, now: Duration, client: C, status: SessionStatus) {
-        self.forget(&client);
-        self.by_client.insert(client, self.next);
-        self.ended.insert(self.next, EndedSession { client, status, at: now });
+    /// A client has gone.
+    pub(crate) fn add(&mut self, session: EndedSession<C>) {
+        self.forget(&session.client);
+        self.by_client.insert(session.client, self.next);
+        self.ended.insert(self.next, session);
         self.next += 1;
         if self.ended.len() > MAX_CLIENTS
             && let Some((_, oldest)) = self.ended.pop_first()
@@ -53,41 +74,43 @@ impl<C: Copy + Eq + Hash> PastSessions<C> {
         }
     }
 
-    /// Those of clients that are `wanted`, in the order in which they ended.
-    pub(crate) fn report(
-        &self,
-        now: Duration,
-        wanted: impl Fn(&C) -> bool,
-    ) -> impl Iterator<Item = SessionStatus> {
-        self.ended.values().filter(move |past| wanted(&past.client)).map(move |past| {
-            let in_state_for = Some(now.saturating_sub(past.at));
-            SessionStatus { in_state_for, ..past.status.clone() }
-        })
+    /// In the order in which they ended.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &EndedSession<C>> {
+        self.ended.values()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::status::State;
 
     #[test]
     fn the_last_session_of_each_client_of_the_latest_ones() {
         let mut past = PastSessions::new();
         let at = |second: usize| Duration::from_secs(second as u64);
-        let status = |client: usize| SessionStatus::new(client.to_string());
+        let ended = |client: usize, second| EndedSession {
+            client,
+            name: client.to_string().into(),
+            address: SocketAddr::from(([192, 0, 2, 1], 9)),
+            traffic: Traffic::default(),
+            at: at(second),
+            reason: EndReason::Bye,
+        };
         for client in 0..MAX_CLIENTS + 2 {
-            past.add(at(client), client, status(client));
+            past.add(ended(client, client));
         }
         // One that comes and goes pushes nobody out.
         for _ in 0..2 * MAX_CLIENTS {
-            past.add(at(5_000), 7, status(7));
+            past.add(ended(7, 5_000));
         }
         past.forget(&8);
-        let now = at(6_000);
-        let all: Vec<_> = past.report(now, |_| true).collect();
+        let all: Vec<_> = past.iter().collect();
         assert_eq!((all.len(), past.by_client.len()), (MAX_CLIENTS - 1, MAX_CLIENTS - 1));
-        assert_eq!((&*all[0].name, all[0].in_state_for), ("2", Some(at(5_998))));
-        assert_eq!(all.last().map(|last| &*last.name), Some("7"));
-        assert_eq!(past.report(now, |&client| client == 8).count(), 0);
+        assert_eq!((all[0].client, all.last().map(|last| last.client)), (2, Some(7)));
+        assert!(all.iter().all(|session| session.client != 8));
+        let status = all[0].status(at(6_000));
+        assert_eq!((&*status.name, status.in_state_for), ("2", Some(at(5_998))));
+        assert_eq!((status.state, status.reason), (State::Closed, Some(EndReason::Bye)));
     }
 }

@@ -18,7 +18,7 @@ use crate::observe::status::{Report, SessionStatus};
 use crate::observe::tally::{Tallies, Traffic};
 use crate::sessions::directory::Directory;
 use crate::sessions::housekeeping::Housekeeping;
-use crate::sessions::past::PastSessions;
+use crate::sessions::past::{EndedSession, PastSessions};
 use crate::sessions::port::{LeafId, Ports, slot};
 use crate::sessions::session::{Session, SessionMode};
 use crate::sessions::sighting::{Sighted, Sighting};
@@ -122,10 +122,11 @@ impl<K: Copy + Eq + Hash, M: SessionMode> Roster<K, M> {
         let Some(session) = self.directory.take(self.port(slot)) else { return };
         // Only now, when no worker learns from it any more.
         let macs = self.housekeeping.purge(session.port);
-        let mut status = status_of(&session);
-        self.past_traffic.add(&status.traffic);
-        status.end(reason, Duration::ZERO);
-        self.past.add(now, session.mode.client(), status);
+        let traffic = session.tallies.sum();
+        self.past_traffic.add(&traffic);
+        let (client, address) = (session.mode.client(), session.mode.address());
+        let name = Arc::clone(&session.name);
+        self.past.add(EndedSession { client, name, address, traffic, at: now, reason });
         let (client, open) = (session.name.to_string(), self.directory.len());
         self.tell(now, EventKind::SessionDown { session: slot, client, reason, macs, open });
     }
@@ -183,7 +184,10 @@ impl<K: Copy + Eq + Hash, M: SessionMode> Roster<K, M> {
     ) -> Report {
         let mut report = Report { traffic: self.past_traffic.clone(), ..Report::default() };
         self.directory.for_each(|session| {
-            let mut status = status_of(session);
+            let mut status = SessionStatus::new(session.name.to_string());
+            M::identify(&session.mode.client(), &mut status);
+            status.address = Some(session.mode.address());
+            status.traffic = session.tallies.sum();
             status.number = Some(slot(session.port));
             status.port = Some(session.port);
             status.session_for = Some(now.saturating_sub(session.since));
@@ -192,11 +196,16 @@ impl<K: Copy + Eq + Hash, M: SessionMode> Roster<K, M> {
             report.sessions.push(status);
         });
         let mut joining = HashSet::<_, RandomState>::default();
-        report.sessions.extend(handshakes.map(|(client, status)| {
+        for (client, mut status) in handshakes {
+            M::identify(&client, &mut status);
             joining.insert(client);
-            status
-        }));
-        report.sessions.extend(self.past.report(now, |client| !joining.contains(client)));
+            report.sessions.push(status);
+        }
+        for past in self.past.iter().filter(|past| !joining.contains(&past.client)) {
+            let mut status = past.status(now);
+            M::identify(&past.client, &mut status);
+            report.sessions.push(status);
+        }
         report
     }
 
@@ -204,12 +213,4 @@ impl<K: Copy + Eq + Hash, M: SessionMode> Roster<K, M> {
     pub(crate) fn limit_macs(&self, port: LeafId, macs: Option<usize>) {
         self.bridge.set_leaf_limit(port, macs);
     }
-}
-
-/// What is known of a session, open or over.
-fn status_of<M: SessionMode>(session: &Session<M>) -> SessionStatus {
-    let mut status = SessionStatus::new(session.name.to_string());
-    status.traffic = session.tallies.sum();
-    session.mode.describe(&mut status);
-    status
 }

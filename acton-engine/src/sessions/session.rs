@@ -1,6 +1,7 @@
 //! One session, as workers see it.
 
 use std::hash::Hash;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,8 +38,11 @@ pub(crate) trait SessionMode {
     /// The client.
     fn client(&self) -> Self::Client;
 
-    /// Adds to a status what this says of the client.
-    fn describe(&self, status: &mut SessionStatus);
+    /// Where it is.
+    fn address(&self) -> SocketAddr;
+
+    /// Adds to a status what says who a client is, beside its name and address.
+    fn identify(client: &Self::Client, status: &mut SessionStatus);
 }
 
 impl<M> Ported for Session<M> {
