@@ -27,9 +27,6 @@ testbed::main! {
     a_list_may_be_anywhere_and_is_read_again_on_sighup,
     a_removed_client_is_out_within_a_second_and_others_do_not_notice,
     a_wrong_invite_is_told_on_both_sides,
-    a_psk_of_the_clients_own_is_needed_where_listed,
-    a_full_server_says_so,
-    the_last_of_two_clients_with_one_key_wins,
     two_machines_with_one_key_raise_an_alarm,
     a_listed_mac_is_its_clients_alone,
     a_listed_limit_of_macs_is_kept_and_followed,
@@ -275,65 +272,6 @@ fn a_wrong_invite_is_told_on_both_sides() {
     let log = server.stop();
     println!("{} lines of wrong keys", lines(&log, told::WRONG_KEY).len());
     assert!(lines(&log, told::WRONG_KEY).len() <= 6, "{log}");
-}
-
-fn a_psk_of_the_clients_own_is_needed_where_listed() {
-    let world = world(2);
-    let invite = world.keys.named_invite("member", &["--psk"]);
-    let server = world.serve(&[]);
-    let client = start(&world, 0, &invite);
-    client.wait_for(said::CONNECTED);
-    ping_until_answered(&world.clients[0], ROOT_V4);
-    client.stop();
-    // The same key, but not the secret that goes with it.
-    let mut without: acton_engine::keys::Invite = invite.parse().unwrap();
-    without.psk = None;
-    let client = start(&world, 1, &without.url());
-    client.wait_for("psk");
-    assert!(!client.log().contains(said::CONNECTED));
-    server.wait_for("psk");
-}
-
-fn a_full_server_says_so() {
-    let world = world(2);
-    let server = world.serve(&["--max-sessions", "1"]);
-    let first = world.join(0, &[]);
-    let late = world.start_client(1, "192.0.2.1", &[]);
-    late.wait_for("all of its sessions are taken");
-    server.wait_for("--max-sessions");
-    assert!(answers(&world.clients[0], ROOT_V4));
-    first.stop();
-    late.stop();
-}
-
-fn the_last_of_two_clients_with_one_key_wins() {
-    let world = world(2);
-    let invite = world.keys.named_invite("twin", &[]);
-    let server = world.serve(&[]);
-    let first = start(&world, 0, &invite);
-    first.wait_for(said::CONNECTED);
-    ping_until_answered(&world.clients[0], ROOT_V4);
-    let second = start(&world, 1, &invite);
-    second.wait_for(said::CONNECTED);
-    first.wait_for("another client with the same key took the session");
-    server.wait_for("goes on with another instance");
-    ping_until_answered(&world.clients[1], ROOT_V4);
-    ping_until_answered(&world.server, leaf(1)[0]);
-
-    let log = first.log();
-    let line = lines(&log, "another client with the same key")[0];
-    let wait: u64 = line.split_once("again in ").unwrap().1.trim_end_matches(" s").parse().unwrap();
-    assert!((30..=90).contains(&wait), "{line}");
-    assert!(line.contains("acton invite --name"), "{line}");
-    // It holds off: no fight for the session in the next seconds.
-    thread::sleep(Duration::from_secs(3));
-    assert!(answers(&world.clients[1], ROOT_V4));
-    assert!(!answers(&world.clients[0], ROOT_V4));
-    let log = second.stop();
-    assert!(!log.contains(said::LOST), "{log}");
-    let log = server.stop();
-    assert_eq!(lines(&log, "goes on with another instance").len(), 1, "{log}");
-    assert_eq!(lines(&log, " up: ").len(), 1, "{log}");
 }
 
 fn two_machines_with_one_key_raise_an_alarm() {

@@ -1,14 +1,17 @@
-//! Versions and suites that do not go together, and a network that leads nowhere: what both ends know
-//! of why there is no session.
+//! Why there is no session, and what both ends know of it: versions, suites and keys that do not go
+//! together, a server that is full, a network that leads nowhere.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 
 use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
 use std::time::Duration;
 
-use acton_engine::{Client, EventKind, RefusalReason, Running, Secret, State, SuiteChoice};
-use acton_engine::{SystemRandom, public_key};
+use acton_engine::{
+    Admission, Admit, Client, ClientKeys, ClientPolicy, EndReason, EventKind, Key, RefusalReason,
+    Running, Secret, State, SuiteChoice, SystemRandom, TapSettings, public_key,
+};
 use acton_proto::handshake::{Initiator, MacKey, Responder};
 use acton_proto::wire::{
     Caps, Datagram, HELLO_LEN, Hello, HelloPayload, Refusal, Suites, VERSION, WELCOME_LEN, Welcome,
@@ -133,6 +136,84 @@ fn suites_that_do_not_go_together_are_told() {
     assert!(server.status().sessions.is_empty());
 }
 
+fn a_full_server_says_so() {
+    let world = World::new();
+    let server = world.server.run(|| world.secure_server().max_sessions(1).start().unwrap());
+    let first = world.client.run(|| world.secure_client().start().unwrap());
+    until(&first, |session| session.state == State::Up);
+    let keys =
+        ClientKeys { private_key: Secret::generate(&mut SystemRandom), ..world.client_keys() };
+    let late = Client::secure(World::name(), keys).tap(TapSettings::new("late"));
+    let late = world.client.run(|| late.start().unwrap());
+    is_refused(&late, RefusalReason::Full);
+    refuses(&server, RefusalReason::Full);
+    assert_eq!(first.status().sessions[0].state, State::Up);
+}
+
+/// Rules under which everybody needs this pre-shared key.
+#[derive(Debug, Clone)]
+struct WithPsk(Secret);
+
+impl Admit for WithPsk {
+    fn admit(&self, _: &Key) -> Option<Arc<ClientPolicy>> {
+        let mut policy = ClientPolicy::default();
+        policy.psk = Some(self.0.clone());
+        Some(Arc::new(policy))
+    }
+}
+
+impl Admission for WithPsk {
+    fn rules(&self) -> Arc<dyn Admit> {
+        Arc::new(self.clone())
+    }
+
+    fn look(&mut self, _: bool) -> Option<Result<Arc<dyn Admit>, String>> {
+        None
+    }
+}
+
+fn a_psk_of_the_clients_own_is_needed_where_listed() {
+    let world = World::new();
+    let psk = Secret::generate(&mut SystemRandom);
+    let rules = WithPsk(psk.clone());
+    let server = world.server.run(|| world.secure_server().admission(rules).start().unwrap());
+    let keys = ClientKeys { psk: Some(psk), ..world.client_keys() };
+    let client = world.client.run(|| {
+        let client = Client::secure(World::name(), keys).tap(World::tap(2));
+        client.start().unwrap()
+    });
+    until(&client, |session| session.state == State::Up);
+    drop(client);
+    // The same key, but not the secret that goes with it.
+    let client = world.client.run(|| world.secure_client().start().unwrap());
+    next(&mut client.events(0), |kind| matches!(kind, EventKind::Unreadable { .. }));
+    refuses(&server, RefusalReason::Unconfirmed);
+    assert_eq!(client.status().sessions[0].state, State::Handshaking);
+}
+
+fn the_last_of_two_clients_with_one_key_wins() {
+    let world = World::new();
+    let server = world.server.run(|| world.secure_server().start().unwrap());
+    let first = world.client.run(|| world.secure_client().start().unwrap());
+    until(&first, |session| session.state == State::Up);
+    until(&server, |session| session.state == State::Up);
+    let mut told = first.events(0);
+    let twin = Client::secure(World::name(), world.client_keys()).tap(TapSettings::new("twin"));
+    let second = world.client.run(|| twin.start().unwrap());
+    until(&second, |session| session.state == State::Up);
+    let lost = next(&mut told, |kind| matches!(kind, EventKind::Disconnected { .. }));
+    let EventKind::Disconnected { reason, retry_in, .. } = lost.kind else { panic!("{lost:?}") };
+    assert_eq!(reason, EndReason::Replaced);
+    assert!((30..=90).contains(&retry_in.as_secs()), "{retry_in:?}");
+    let replaced = first.status().sessions.remove(0);
+    assert_eq!((replaced.state, replaced.reason), (State::Closed, Some(EndReason::Replaced)));
+    // It holds off: no fight for the session in the next seconds.
+    assert_eq!(told.next_within(Duration::from_secs(3)), None);
+    assert_eq!(second.status().sessions[0].state, State::Up);
+    let [session] = &server.status().sessions[..] else { panic!("one session") };
+    assert_eq!(session.before.map(|before| before.reason), Some(EndReason::Replaced));
+}
+
 fn a_host_without_a_way_to_the_server_is_told() {
     let world = World::new();
     let nowhere = SocketAddr::from(([198, 51, 100, 1], 8080));
@@ -149,5 +230,8 @@ testbed::main! {
     a_client_of_another_version_is_told,
     a_server_of_another_version_is_told,
     suites_that_do_not_go_together_are_told,
+    a_full_server_says_so,
+    a_psk_of_the_clients_own_is_needed_where_listed,
+    the_last_of_two_clients_with_one_key_wins,
     a_host_without_a_way_to_the_server_is_told,
 }

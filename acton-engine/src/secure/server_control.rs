@@ -499,6 +499,7 @@ fn ended(reason: DownReason) -> EndReason {
         DownReason::Bye(_) => EndReason::Bye,
         DownReason::Timeout => EndReason::Silent,
         DownReason::Removed => EndReason::Removed,
+        DownReason::Replaced => EndReason::Replaced,
         _ => EndReason::Stopped,
     }
 }

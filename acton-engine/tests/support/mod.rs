@@ -62,13 +62,17 @@ impl World {
 
     /// A client of secure mode in the making.
     pub(crate) fn secure_client(&self) -> ClientBuilder<SecureClient> {
-        let keys = ClientKeys {
+        Client::secure(Self::name(), self.client_keys()).tap(Self::tap(2))
+    }
+
+    /// The client's keys.
+    pub(crate) fn client_keys(&self) -> ClientKeys {
+        ClientKeys {
             private_key: self.client_key.clone(),
             server_key: public_key(&self.server_key),
             network_key: None,
             psk: None,
-        };
-        Client::secure(Self::name(), keys).tap(Self::tap(2))
+        }
     }
 
     /// A server and a client of secure mode, connected.
