@@ -7,9 +7,11 @@ use acton_engine::keys::{KeptMac, State};
 use acton_tap::Interface;
 
 /// Has a TAP that is made anew have the MAC that is kept for it, for as long as what this returns
-/// lives. One that is there keeps its own.
+/// lives. One that is there keeps its own, and one whose name is none will not be made.
 pub(super) fn keep_mac(state: &State, tap: &mut TapSettings) -> Option<KeptMac> {
-    if tap.mac.is_some() || Interface::open(&tap.name).is_ok() {
+    if tap.mac.is_some()
+        || matches!(Interface::open(&tap.name), Ok(_) | Err(acton_tap::Error::Name { .. }))
+    {
         return None;
     }
     match state.keep_mac(&tap.name) {

@@ -1,5 +1,7 @@
 use std::io::{BufRead, BufReader, Read};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,6 +18,8 @@ pub(crate) struct Acton {
     name: String,
     child: Child,
     log: Arc<Log>,
+    /// Its state directory where it was told of no other: never the machine's.
+    state: PathBuf,
 }
 
 /// What a process says.
@@ -44,13 +48,18 @@ impl Acton {
             .get_envs()
             .filter_map(|(key, value)| Some((key.to_owned(), value?.to_owned())))
             .collect();
-        command.env_clear().envs(given).env("PATH", std::env::var_os("PATH").unwrap());
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let state = format!("acton-test-{}-state-{number}", std::process::id());
+        let state = std::env::temp_dir().join(state);
+        command.env_clear().env("ACTON_STATE", &state).envs(given);
+        command.env("PATH", std::env::var_os("PATH").unwrap());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = namespace.spawn(command).unwrap();
         let log = Arc::new(Log::default());
         collect(child.stdout.take().unwrap(), &log);
         collect(child.stderr.take().unwrap(), &log);
-        Self { name: name.to_owned(), child, log }
+        Self { name: name.to_owned(), child, log, state }
     }
 
     /// Everything said so far, on both outputs.
@@ -147,6 +156,7 @@ impl Drop for Acton {
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.state);
     }
 }
 

@@ -1,6 +1,7 @@
 //! The MAC of a TAP without keys, kept from one start to the next.
 
 use std::fs::{File, TryLockError};
+use std::io::ErrorKind;
 
 use acton_proto::handshake::{Random, SystemRandom};
 use pnet_base::MacAddr;
@@ -35,6 +36,10 @@ impl State {
     /// use.
     pub fn keep_mac(&self, name: &str) -> Result<KeptMac, KeyError> {
         let path = self.directory().join(format!("tap-{name}.mac"));
+        if name.contains('/') {
+            // No interface has such a name, and the file would lie elsewhere.
+            return Err(KeyError::io("use", path)(ErrorKind::InvalidInput.into()));
+        }
         if file::read(&path, SMALL, WRITE_ACCESS)?.is_none() {
             self.prepare()?;
             file::create(&path, &format!("{}\n", draw()))?;
@@ -82,6 +87,14 @@ mod tests {
         assert_ne!(other.mac(), mac);
         drop(kept);
         assert_eq!(state.keep_mac("server").unwrap().mac(), mac);
+    }
+
+    #[test]
+    fn a_name_leads_nowhere_else() {
+        let directory = Directory::new();
+        let state = State::new(directory.join("state"));
+        assert!(matches!(state.keep_mac("x/../../y"), Err(KeyError::Io { .. })));
+        assert!(!directory.join("state").exists());
     }
 
     #[test]
