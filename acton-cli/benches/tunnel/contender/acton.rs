@@ -121,9 +121,8 @@ impl Acton {
         }
         if self.variant.plain {
             command.arg("--plain");
-        } else {
-            command.arg("--state").arg(self.scratch.path(subcommand));
         }
+        command.arg("--state").arg(self.scratch.path(subcommand));
         command
     }
 }
