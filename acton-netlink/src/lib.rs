@@ -49,13 +49,15 @@
 mod address;
 mod link;
 mod message;
+mod neighbour;
 mod route;
 mod socket;
 mod subscription;
 
 pub use address::{Address, NewAddress};
 pub use link::{Link, NewLink, TapStatus};
+pub use neighbour::{FdbEntry, Neighbour};
 pub use pnet_base::MacAddr;
 pub use route::Route;
 pub use socket::Socket;
-pub use subscription::{Group, Subscription};
+pub use subscription::{Group, News, Subscription};

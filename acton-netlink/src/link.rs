@@ -44,6 +44,9 @@ pub struct Link {
     pub mtu: u32,
     /// What kind of virtual interface it is (`veth`, `bridge`, `tun`); empty for other ones.
     pub kind: String,
+    /// The index of the interface that it is made on, as a VLAN is. It may be in another network
+    /// namespace, as the other end of a veth is.
+    pub lower: Option<u32>,
     /// The index of the bridge, bond or other interface that it is a port of.
     pub master: Option<u32>,
     /// The kind of that interface; empty without one.
@@ -200,6 +203,7 @@ fn parse(body: &[u8]) -> Option<Link> {
                 link.mac = <[u8; 6]>::try_from(value).ok().map(MacAddr::from);
             }
             libc::IFLA_MTU => link.mtu = number(value)?,
+            libc::IFLA_LINK => link.lower = number(value),
             libc::IFLA_MASTER => link.master = number(value),
             libc::IFLA_AF_SPEC => {
                 let families = Attributes::after(0, value);

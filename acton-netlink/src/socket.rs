@@ -12,7 +12,7 @@ use nix::unistd::write;
 use crate::message::{Messages, Request, number};
 
 /// Bytes of a read: the kernel fills a datagram of a dump with up to 32 KiB (net/netlink/af_netlink.c).
-const ROOM: usize = 1 << 15;
+pub(crate) const ROOM: usize = 1 << 15;
 
 /// A socket to ask rtnetlink of one network namespace.
 ///
@@ -49,11 +49,11 @@ impl Socket {
     }
 
     /// Asks for the list of all there is of a kind, again where it changed meanwhile, and keeps
-    /// what `parse` makes something of.
-    pub(crate) fn dump<T>(
+    /// what `parse` makes of each: something, several things or nothing.
+    pub(crate) fn dump<T, I: IntoIterator<Item = T>>(
         &mut self,
         request: impl Fn() -> Request,
-        parse: impl Fn(&[u8]) -> Option<T>,
+        parse: impl Fn(&[u8]) -> I,
     ) -> io::Result<Vec<T>> {
         loop {
             let mut found = Vec::new();

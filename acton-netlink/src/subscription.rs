@@ -4,10 +4,12 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::sys::socket::SockFlag;
+use nix::sys::socket::{SockFlag, setsockopt, sockopt};
 use nix::unistd::read;
 
-use crate::socket::bound;
+use crate::message::{Message, Messages};
+use crate::neighbour::{FdbEntry, Neighbour, parse_fdb, parse_neighbour};
+use crate::socket::{ROOM, bound};
 
 /// What a [`Subscription`] can hear of (`RTNLGRP_*` of linux/rtnetlink.h).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -15,6 +17,8 @@ use crate::socket::bound;
 pub enum Group {
     /// Interfaces: made, changed, gone.
     Link,
+    /// IP neighbours and the entries of bridges' forwarding tables.
+    Neighbour,
     /// IPv4 addresses.
     Ipv4Address,
     /// IPv4 routes.
@@ -34,6 +38,7 @@ impl Group {
     fn bit(self) -> u32 {
         let number = match self {
             Self::Link => libc::RTNLGRP_LINK,
+            Self::Neighbour => libc::RTNLGRP_NEIGH,
             Self::Ipv4Address => libc::RTNLGRP_IPV4_IFADDR,
             Self::Ipv4Route => libc::RTNLGRP_IPV4_ROUTE,
             Self::Ipv4Rule => libc::RTNLGRP_IPV4_RULE,
@@ -44,6 +49,23 @@ impl Group {
         1 << (number - 1)
     }
 }
+
+/// A change, as a [`Subscription`] tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum News {
+    /// A neighbour is as it is told now.
+    Neighbour(Neighbour),
+    /// A bridge has this entry now, or has it at another port.
+    FdbAdded(FdbEntry),
+    /// A bridge has this entry no longer.
+    FdbRemoved(FdbEntry),
+    /// Something else that was asked for changed.
+    Other,
+}
+
+/// Messages that one [`Subscription::read`] takes at most, so that its caller comes to other things.
+const AT_ONCE: usize = 4_096;
 
 /// A socket that becomes readable when something changes in one network namespace.
 ///
@@ -61,6 +83,39 @@ impl Subscription {
     pub fn new(groups: &[Group]) -> io::Result<Self> {
         let bits = groups.iter().fold(0, |bits, group| bits | group.bit());
         Ok(Self { socket: bound(SockFlag::SOCK_NONBLOCK, bits)? })
+    }
+
+    /// Has room for news of so many bytes, each with some 700 bytes of the kernel's own, where the
+    /// usual 208 KiB (net.core.rmem_default) are few. Without `CAP_NET_ADMIN` no more than
+    /// net.core.rmem_max.
+    ///
+    /// # Errors
+    /// The socket does not work.
+    pub fn set_room(&self, bytes: usize) -> io::Result<()> {
+        if setsockopt(&self.socket, sockopt::RcvBufForce, &bytes).is_err() {
+            setsockopt(&self.socket, sockopt::RcvBuf, &bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the news that are waiting, 4,096 messages at most, and tells each in order. `false` if
+    /// there were more than the socket keeps and some were lost: then what they were about has to be
+    /// asked for anew.
+    ///
+    /// # Errors
+    /// The socket does not work.
+    pub fn read(&self, mut tell: impl FnMut(News)) -> io::Result<bool> {
+        let (mut buffer, mut whole) = (vec![0; ROOM], true);
+        for _ in 0..AT_ONCE {
+            match read(&self.socket, &mut buffer) {
+                Ok(length) => Messages(&buffer[..length]).for_each(|message| tell(news(&message))),
+                Err(Errno::EINTR) => {}
+                Err(Errno::ENOBUFS) => whole = false,
+                Err(Errno::EAGAIN) => break,
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Ok(whole)
     }
 
     /// Takes all news that are waiting and looks at nothing but that they were there, also where
@@ -84,4 +139,18 @@ impl AsFd for Subscription {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
+}
+
+fn news(message: &Message<'_>) -> News {
+    let (is_new, is_gone) =
+        (message.kind == libc::RTM_NEWNEIGH, message.kind == libc::RTM_DELNEIGH);
+    if !is_new && !is_gone {
+        return News::Other;
+    }
+    if let Some(entry) = parse_fdb(message.body) {
+        return if is_new { News::FdbAdded(entry) } else { News::FdbRemoved(entry) };
+    }
+    parse_neighbour(message.body).map_or(News::Other, |neighbour| {
+        News::Neighbour(Neighbour { mac: neighbour.mac.filter(|_| is_new), ..neighbour })
+    })
 }

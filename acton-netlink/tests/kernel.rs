@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use acton_netlink::{Group, MacAddr, NewAddress, NewLink, Socket, Subscription};
+use acton_netlink::{FdbEntry, Group, MacAddr, NewAddress, NewLink, News, Socket, Subscription};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
@@ -32,6 +32,11 @@ testbed::main! {
     changes_are_heard,
     only_what_was_asked_for_is_heard_and_once,
     more_changes_than_a_socket_keeps,
+    default_routes_with_all_their_ways,
+    neighbours_and_what_becomes_of_them,
+    what_a_bridge_has_learned,
+    what_a_bridge_learns_is_heard,
+    a_bridge_of_100_000_entries,
 }
 
 fn socket() -> Socket {
@@ -351,4 +356,131 @@ fn more_changes_than_a_socket_keeps() {
     assert!(!hears(&subscription, PollTimeout::ZERO));
     socket.add_address(index, &NewAddress::new(address, 24)).unwrap();
     assert!(hears(&subscription, PollTimeout::ZERO), "deaf for ever after an overflow");
+}
+
+fn default_routes_with_all_their_ways() {
+    let (index, mut socket) = (ethernet(), socket());
+    assert_eq!(socket.default_routes().unwrap(), []);
+    sh("ip addr add 192.0.2.1/24 dev d0; ip addr add 2001:db8::1/64 nodad dev d0");
+    sh("ip route add default metric 7 nexthop via 192.0.2.7 dev d0 nexthop via 192.0.2.8 dev d0");
+    sh("ip route add default metric 8 via inet6 2001:db8::9 dev d0");
+    sh("ip route add 198.51.100.0/24 via 192.0.2.6; ip route add blackhole default metric 9");
+    sh("ip -6 route add default via 2001:db8::7 dev d0");
+    let mut gateways = Vec::new();
+    for route in socket.default_routes().unwrap() {
+        assert_eq!(route.interface, index);
+        gateways.push(route.gateway.unwrap().to_string());
+    }
+    gateways.sort();
+    assert_eq!(gateways, ["192.0.2.7", "192.0.2.8", "2001:db8::7", "2001:db8::9"]);
+    // The ends of a veth are made on one another.
+    assert_eq!(socket.link("d1").unwrap().lower, Some(index));
+}
+
+const MAC: MacAddr = MacAddr(2, 0, 0, 0, 0, 9);
+
+/// The news of a subscription to neighbours so far.
+fn news(subscription: &Subscription) -> Vec<News> {
+    let mut all = Vec::new();
+    assert!(subscription.read(|news| all.push(news)).unwrap());
+    all
+}
+
+fn neighbours_and_what_becomes_of_them() {
+    let (index, mut socket) = (ethernet(), socket());
+    sh("ip addr add 192.0.2.1/24 dev d0; ip addr add 2001:db8::1/64 nodad dev d0");
+    let subscription = Subscription::new(&[Group::Neighbour]).unwrap();
+    subscription.set_room(1 << 20).unwrap();
+    for address in ["192.0.2.9", "2001:db8::9"] {
+        let heard = |mac| {
+            let news = news(&subscription).into_iter();
+            let mut about = news.filter_map(|news| match news {
+                News::Neighbour(it) if it.ip == ip(address) => Some((it.interface, it.mac)),
+                _ => None,
+            });
+            assert!(about.any(|it| it == (index, mac)), "{address}");
+        };
+        let of_socket = |socket: &mut Socket| {
+            let all = socket.neighbours(index).unwrap();
+            all.iter().find(|it| it.ip == ip(address)).and_then(|it| it.mac)
+        };
+        sh(&format!("ip neigh replace {address} lladdr {MAC} nud stale dev d0"));
+        heard(Some(MAC));
+        assert_eq!(of_socket(&mut socket), Some(MAC));
+        assert_eq!(socket.neighbours(1).unwrap(), []);
+        sh(&format!("ip neigh del {address} dev d0"));
+        heard(None);
+        assert_eq!(of_socket(&mut socket), None);
+    }
+}
+
+/// A bridge br0 with port d0, and their indices.
+fn bridge() -> [u32; 2] {
+    let port = ethernet();
+    sh("ip link add br0 type bridge; ip link set br0 up; ip link set d0 master br0");
+    [socket().link("br0").unwrap().index, port]
+}
+
+/// Entries of one address as port and VLAN.
+fn of_mac(entries: &[FdbEntry], mac: MacAddr) -> Vec<(u32, Option<u16>)> {
+    let mut found: Vec<_> =
+        entries.iter().filter(|it| it.mac == mac).map(|it| (it.port, it.vlan)).collect();
+    found.sort_unstable();
+    found
+}
+
+fn what_a_bridge_has_learned() {
+    let [bridge, port] = bridge();
+    let mut socket = socket();
+    sh(&format!("bridge fdb add {MAC} dev d0 master dynamic"));
+    // Another bridge's, and the interface's own filter.
+    sh("ip link add br1 type bridge; ip link add e0 type veth peer e1; ip link set e0 master br1");
+    sh(
+        "bridge fdb add 02:00:00:00:00:08 dev e0 master; bridge fdb add 02:00:00:00:00:07 dev d0 self",
+    );
+    let entries = socket.fdb(bridge).unwrap();
+    assert!(entries.iter().all(|entry| entry.bridge == bridge), "{entries:?}");
+    assert_eq!(of_mac(&entries, MAC), [(port, None)]);
+    for other in [8, 7] {
+        assert_eq!(of_mac(&entries, MacAddr::new(2, 0, 0, 0, 0, other)), []);
+    }
+    let own = socket.link_by_index(bridge).unwrap().mac.unwrap();
+    let at = of_mac(&entries, own);
+    assert!(at.contains(&(bridge, None)) || at.contains(&(port, None)), "{entries:?}");
+    assert_eq!(socket.fdb(port).unwrap(), [], "no bridge");
+}
+
+fn what_a_bridge_learns_is_heard() {
+    let [bridge, port] = bridge();
+    let subscription = Subscription::new(&[Group::Neighbour]).unwrap();
+    let heard = || -> Vec<_> {
+        let news = news(&subscription).into_iter();
+        news.filter_map(|news| match news {
+            News::FdbAdded(it) if it.mac == MAC => Some((true, it.bridge, it.port)),
+            News::FdbRemoved(it) if it.mac == MAC => Some((false, it.bridge, it.port)),
+            _ => None,
+        })
+        .collect()
+    };
+    sh(&format!("bridge fdb add {MAC} dev d0 master dynamic"));
+    assert_eq!(heard(), [(true, bridge, port)]);
+    sh(&format!("bridge fdb del {MAC} dev d0 master"));
+    assert_eq!(heard(), [(false, bridge, port)]);
+}
+
+fn a_bridge_of_100_000_entries() {
+    const ENTRIES: usize = 100_000;
+    let [bridge, port] = bridge();
+    let subscription = Subscription::new(&[Group::Neighbour]).unwrap();
+    sh(&format!(
+        "awk 'BEGIN {{ for (i = 0; i < {ENTRIES}; i++) printf \"fdb add 02:01:00:%02x:%02x:%02x dev \
+         d0 master dynamic\\n\", i / 65536, i / 256 % 256, i % 256 }}' | bridge -batch -"
+    ));
+    // That many news have no room; whoever listens hears so.
+    assert!(!subscription.read(|_| {}).unwrap());
+    let start = std::time::Instant::now();
+    let entries = socket().fdb(bridge).unwrap();
+    println!("{} entries in {:.0?}", entries.len(), start.elapsed());
+    let added = entries.iter().filter(|entry| entry.port == port && entry.mac.1 == 1);
+    assert_eq!(added.count(), ENTRIES);
 }
