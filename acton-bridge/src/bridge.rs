@@ -52,8 +52,8 @@ impl<P: Port> Bridge<P> {
     ///
     /// Dropped are: what no bridge forwards ([`Runt`](DropReason::Runt),
     /// [`BadVlan`](DropReason::BadVlan), [`Reserved`](DropReason::Reserved),
-    /// [`Pause`](DropReason::Pause)), a group or zero source, and a destination that is known to
-    /// be at the root itself ([`Local`](DropReason::Local)).
+    /// [`Pause`](DropReason::Pause)), a group or zero source, and a destination that is known, or
+    /// said, to be at the root itself ([`Local`](DropReason::Local)).
     pub fn from_root(&self, frame: &[u8], now: Duration) -> (FromRoot<P>, Learned<P>) {
         self.from_root_parsed(Ethernet::parse(frame).as_ref(), now)
     }
@@ -82,12 +82,14 @@ impl<P: Port> Bridge<P> {
         let source = key::mac(header.vlan, header.source);
         let learned = purpose.root_source(&self.fdb, source, now);
         let destination = key::mac(header.vlan, header.destination);
+        let whole = key::whole(header.destination);
         let verdict = match group(header.destination) {
             Some(bum) => {
                 purpose.note(Fact::Group(bum));
                 FromRoot::Flood(bum)
             }
-            None => match purpose.destination(&self.fdb, destination, now) {
+            // A leaf's first, and the other way round from a leaf: most frames need one look-up.
+            None => match purpose.destination(&self.fdb, [destination, whole], now) {
                 Some(Owner::Leaf(port)) => FromRoot::Leaf(P::from_bits(port)),
                 Some(Owner::Root) => FromRoot::Drop(DropReason::Local),
                 None => FromRoot::Flood(BumKind::Unknown),
@@ -137,22 +139,17 @@ impl<P: Port> Bridge<P> {
             Err(reason) => return (FromLeaf::Drop(reason), Learned::Nothing),
         };
         let destination = key::mac(header.vlan, header.destination);
+        let whole = key::whole(header.destination);
         let verdict = match group(header.destination) {
             Some(bum) => {
                 purpose.note(Fact::Group(bum));
                 FromLeaf::Root { bum: Some(bum) }
             }
-            None => match purpose.destination(&self.fdb, destination, now) {
+            None => match purpose.destination(&self.fdb, [whole, destination], now) {
                 Some(Owner::Root) => FromLeaf::Root { bum: None },
                 Some(Owner::Leaf(port)) if port == leaf => FromLeaf::Drop(DropReason::Local),
                 Some(Owner::Leaf(_)) => FromLeaf::Drop(DropReason::LeafToLeaf),
-                None => {
-                    let only = self.fdb.protection(destination);
-                    purpose.note(Fact::DestinationProtection(only));
-                    // Protected addresses are at the root, heard of or not.
-                    let at_root = only == Some(Owner::Root);
-                    FromLeaf::Root { bum: (!at_root).then_some(BumKind::Unknown) }
-                }
+                None => FromLeaf::Root { bum: Some(BumKind::Unknown) },
             },
         };
         (verdict, ported(learned))
@@ -204,7 +201,8 @@ impl<P: Port> Bridge<P> {
     }
 
     /// Keeps leaves from sending from an address, on every VLAN, and takes it from those that
-    /// have it, static entries too. Group and zero addresses are nobody's in any case.
+    /// have it, static entries too: it is at the root. Group and zero addresses are nobody's in any
+    /// case.
     ///
     /// # Errors
     /// [`StaticError::Full`].
@@ -213,34 +211,57 @@ impl<P: Port> Bridge<P> {
     }
 
     /// Keeps all leaves but one from sending from an address, on every VLAN, and takes it from
-    /// those that have it. In place of [`protect`](Self::protect), or of another leaf.
+    /// those that have it: it is at that leaf, heard of or not, and stays there if the root sends
+    /// from it. In place of [`protect`](Self::protect), or of another leaf.
     ///
     /// # Errors
-    /// [`StaticError::Full`]; [`StaticError::Protected`] for the server's own address.
+    /// [`StaticError::Full`]; [`StaticError::Protected`] for an address that is
+    /// [the root's](Self::set_root_macs).
     pub fn reserve(&self, mac: MacAddr, leaf: P) -> Result<(), StaticError> {
         self.fdb.write().reserve(Address::new(mac), leaf.to_bits())
     }
 
     /// Undoes [`protect`](Self::protect) and [`reserve`](Self::reserve); true if there was
-    /// something to undo. The server's own address stays protected.
+    /// something to undo. What is [the root's](Self::set_root_macs) stays so.
     pub fn unprotect(&self, mac: MacAddr) -> bool {
         self.fdb.write().unprotect(Address::new(mac))
     }
 
-    /// Protects the server's own address, in place of the one given before; zero for none.
+    /// Gives the addresses that are the root's whatever else is said, in place of those given
+    /// before: the server's own, its gateways. No leaf may send from them, on any VLAN, and those
+    /// that have one lose it, static entries too. Group and zero addresses are passed over.
     ///
     /// # Errors
-    /// [`StaticError::Full`]; then there is no own address.
-    pub fn set_own_mac(&self, mac: MacAddr) -> Result<(), StaticError> {
-        self.fdb.write().set_own(Address::new(mac))
+    /// [`StaticError::Full`] where there is no room for all; those before are the root's.
+    pub fn set_root_macs(
+        &self,
+        macs: impl IntoIterator<Item = MacAddr>,
+    ) -> Result<(), StaticError> {
+        let macs: Vec<_> = macs.into_iter().map(|mac| Address::new(mac).0).collect();
+        self.fdb.write().set_of_root(&macs)
     }
 
-    /// Says where an address lives: it does not age nor move, and counts towards no limit but
-    /// that of static entries. Replaces what was known of it.
+    /// Says that an address lives at the root until [`unpin`](Self::unpin), though no frame tells of
+    /// it: what a switch behind the root has learned. Leaves that have learned it lose it. False if
+    /// there is no room ([`Config::max_pinned`]). What [`set_root_macs`](Self::set_root_macs),
+    /// [`protect`](Self::protect), [`reserve`](Self::reserve) and [`add_static`](Self::add_static)
+    /// say goes before it.
+    pub fn pin(&self, mac: MacAddr) -> bool {
+        self.fdb.write().pin(Address::new(mac))
+    }
+
+    /// Undoes [`pin`](Self::pin).
+    pub fn unpin(&self, mac: MacAddr) {
+        self.fdb.write().unpin(Address::new(mac));
+    }
+
+    /// Says that an address lives at a leaf, on one VLAN: it does not age nor move, also if the root
+    /// sends from it, and counts towards no limit but that of static entries. Replaces what was
+    /// known of it there and at the root.
     ///
     /// # Errors
     /// [`StaticError`] says which rule forbids it.
-    pub fn add_static(&self, vlan: u16, mac: MacAddr, owner: Owner<P>) -> Result<(), StaticError> {
+    pub fn add_static(&self, vlan: u16, mac: MacAddr, leaf: P) -> Result<(), StaticError> {
         let address = Address::new(mac);
         if address.is_group() || address.is_zero() {
             return Err(StaticError::NotUnicast(mac));
@@ -248,7 +269,7 @@ impl<P: Port> Bridge<P> {
         if vlan >= key::VLANS {
             return Err(StaticError::BadVlan(vlan));
         }
-        self.fdb.write().add_static(vlan, address, owner.map(P::to_bits))
+        self.fdb.write().add_static(vlan, address, leaf.to_bits())
     }
 
     /// Forgets a static entry; true if there was one.
@@ -264,8 +285,15 @@ impl<P: Port> Bridge<P> {
         self.fdb.write().set_leaf_limit(leaf.to_bits(), max_macs.map(leaf_limit));
     }
 
-    /// Forgets all addresses of a leaf, static ones too, and its own limit, in time proportional
-    /// to their number; gives that number. For a leaf that is gone: nothing of it comes in any
+    /// Keeps a leaf to the addresses that are [reserved](Self::reserve) for it and to its static
+    /// entries, and takes what else it has; or, with false, no longer. Lasts until
+    /// [`purge`](Self::purge).
+    pub fn set_leaf_strict(&self, leaf: P, strict: bool) {
+        self.fdb.write().set_strict(leaf.to_bits(), strict);
+    }
+
+    /// Forgets all addresses of a leaf, static ones too, its own limit and whether it is strict, in
+    /// time proportional to their number; gives that number. For a leaf that is gone: nothing of it comes in any
     /// more. What is [reserved](Self::reserve) for it nobody gets by that.
     pub fn purge(&self, leaf: P) -> usize {
         self.fdb.purge(leaf.to_bits())
@@ -283,21 +311,19 @@ impl<P: Port> Bridge<P> {
     /// Where an address lives; `None` if unknown. `vlan` is 0 for untagged.
     #[must_use]
     pub fn lookup(&self, vlan: u16, mac: MacAddr, now: Duration) -> Option<Owner<P>> {
-        if vlan >= key::VLANS {
-            return None;
-        }
-        let owner = self.fdb.owner(key::mac(vlan, Address::new(mac)), nanos(now))?;
-        Some(owner.map(P::from_bits))
+        self.entry(vlan, mac, now).map(|entry| entry.owner)
     }
 
-    /// What is known of an address; `None` if nothing is. `vlan` is 0 for untagged.
+    /// What is known of an address: of a leaf's on a VLAN, 0 for untagged, or else of what somebody
+    /// has on every VLAN. `None` if nothing is.
     #[must_use]
     pub fn entry(&self, vlan: u16, mac: MacAddr, now: Duration) -> Option<Entry<P>> {
         if vlan >= key::VLANS {
             return None;
         }
-        let (key, now) = (key::mac(vlan, Address::new(mac)), nanos(now));
-        Entry::new(&self.fdb, key, &self.fdb.find_live(key, now)?, now)
+        let (address, now) = (Address::new(mac), nanos(now));
+        let mut keys = [key::mac(vlan, address), key::whole(address)].into_iter();
+        keys.find_map(|key| Some(Entry::new(&self.fdb, key, &self.fdb.find_live(key, now)?, now)))
     }
 
     /// How much of a limit is used.
@@ -306,7 +332,8 @@ impl<P: Port> Bridge<P> {
         self.fdb.write().room(share.map(P::to_bits)).map(P::from_bits)
     }
 
-    /// The addresses in the table, with those that expired and were not swept yet.
+    /// The addresses in the table that [`entries`](Self::entries) gives, with those that expired and
+    /// were not swept yet.
     #[must_use]
     pub fn len(&self) -> usize {
         self.fdb.write().len()
@@ -324,12 +351,12 @@ impl<P: Port> Bridge<P> {
         self.fdb.write().leaf_entries(leaf.to_bits())
     }
 
-    /// All known addresses, in no order, without a lock: one that moves meanwhile may come twice
-    /// or not at all.
+    /// All known addresses, but for what is protected or reserved and was not heard of, in no order
+    /// and without a lock: one that moves meanwhile may come twice or not at all.
     pub fn entries(&self, now: Duration) -> impl Iterator<Item = Entry<P>> + '_ {
         let now = nanos(now);
         let entries = self.fdb.entries(now);
-        entries.filter_map(move |(key, found)| Entry::new(&self.fdb, key, &found, now))
+        entries.map(move |(key, found)| Entry::new(&self.fdb, key, &found, now))
     }
 
     /// [`entries`](Self::entries) in order: the root's, then leaf after leaf by its

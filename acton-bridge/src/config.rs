@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use pnet_base::MacAddr;
 
+use crate::range::MacRange;
+
 /// Each limit is clamped to this many addresses (1,048,576).
 pub(crate) const MOST_MACS: usize = 1 << 20;
 
 /// The settings of a [`Bridge`](crate::Bridge).
 ///
-/// The table is made for all limits at once, at some 50 bytes an address: the defaults take 4.5 MB,
-/// and 2.8 MB more as it fills. A limit above 1,048,576 counts as that.
+/// The table is made for all limits at once, at some 50 bytes an address: the defaults take 5.7 MB,
+/// and 4.5 MB more as it fills. A limit above 1,048,576 counts as that.
 ///
 /// ```
 /// use std::time::Duration;
@@ -30,32 +32,40 @@ pub struct Config {
     pub ageing: Duration,
     /// Learned addresses of all leaves together, at least 1. Default 65,536.
     pub max_macs: usize,
-    /// Learned addresses of one leaf; 0 for no limit but `max_macs`. Default 16.
+    /// Learned addresses of one leaf; 0 for no limit but `max_macs`. Default 256: a site of many
+    /// hosts.
     pub max_macs_per_leaf: usize,
     /// Addresses learned from the root, counted apart so that they never crowd out those of the
     /// leaves. Beyond it the root's frames are forwarded but not learned from. Default 16,384.
     pub max_macs_root: usize,
+    /// Addresses [pinned](crate::Bridge::pin) to the root. Default 16,384.
+    pub max_pinned: usize,
     /// Static entries and protected addresses together. Default 1,024, and never less than
     /// `protected` needs.
     pub max_static: usize,
-    /// When a leaf may take over an address. Default [`MovePolicy::guarded`].
+    /// When a leaf may take over another leaf's address. Default [`MovePolicy::guarded`].
     pub moves: MovePolicy,
+    /// Addresses that several leaves share, as routers with VRRP do: they move from leaf to leaf
+    /// with their first frame and never freeze. Looked at where an address is about to move, one by
+    /// one. Default none.
+    pub shared: Vec<MacRange>,
     /// Forward 01-80-C2-00-00-00 to -0F (STP, LACP, LLDP, ...), but never PAUSE. Default off.
     pub forward_reserved: bool,
     /// Addresses that no leaf may send from, on any VLAN, such as gateways. Default none.
     pub protected: Vec<MacAddr>,
 }
 
-/// When an address that belongs to one port becomes that of a leaf that sends from it.
+/// When an address that belongs to one leaf becomes that of another leaf that sends from it.
 ///
-/// The root takes an address at once under either policy.
+/// Under either policy the root takes an address at once, and a leaf never takes one of the root's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MovePolicy {
     /// For leaves that have an identity: only once the owner is silent. Until then frames from
     /// the new place are dropped.
     Guarded {
-        /// The silence after which an address may move to a leaf.
+        /// The silence after which an address may move; never before it ages out where this is
+        /// longer than [`Config::ageing`](field@Config::ageing).
         hold: Duration,
         /// The number of moves `within` a time that freezes an address where the last of them put
         /// it, for another such time; then only the root can take it, or a leaf once it aged out
@@ -69,13 +79,10 @@ pub enum MovePolicy {
 }
 
 impl MovePolicy {
-    /// The guarded policy with a hold of 5 s, frozen by 5 moves within 180 s.
+    /// The guarded policy: an address stays with its leaf until it ages out or the leaf is
+    /// [purged](crate::Bridge::purge). With a shorter hold, 5 moves within 180 s freeze it.
     pub const fn guarded() -> Self {
-        Self::Guarded {
-            hold: Duration::from_secs(5),
-            freeze_after: 5,
-            within: Duration::from_secs(180),
-        }
+        Self::Guarded { hold: Duration::MAX, freeze_after: 5, within: Duration::from_secs(180) }
     }
 }
 
@@ -84,10 +91,12 @@ impl Default for Config {
         Self {
             ageing: Duration::from_secs(300),
             max_macs: 65_536,
-            max_macs_per_leaf: 16,
+            max_macs_per_leaf: 256,
             max_macs_root: 16_384,
+            max_pinned: 16_384,
             max_static: 1_024,
             moves: MovePolicy::guarded(),
+            shared: Vec::new(),
             forward_reserved: false,
             protected: Vec::new(),
         }
@@ -114,8 +123,10 @@ setters! {
     max_macs: usize,
     max_macs_per_leaf: usize,
     max_macs_root: usize,
+    max_pinned: usize,
     max_static: usize,
     moves: MovePolicy,
+    shared: Vec<MacRange>,
     forward_reserved: bool,
     protected: Vec<MacAddr>,
 }

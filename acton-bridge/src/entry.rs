@@ -14,18 +14,20 @@ use crate::table::Found;
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Entry<P> {
-    /// The VLAN id, 0 for untagged.
+    /// The VLAN id, 0 for untagged. The root has an address on every VLAN: that of its first frame,
+    /// 0 where there was none.
     pub vlan: u16,
     /// The address.
     pub mac: MacAddr,
     /// Where it lives.
     pub owner: Owner<P>,
-    /// The time since its last frame; `None` for a static entry.
+    /// The time since its last frame; `None` where it does not age: a static entry, or a
+    /// [pinned](crate::Bridge::pin) one.
     #[cfg_attr(feature = "serde", serde(with = "crate::seconds"))]
     pub age: Option<Duration>,
-    /// How much longer no other leaf can take it because its owner was just heard of; each frame
-    /// of the owner starts that time anew ([`MovePolicy::Guarded`](crate::MovePolicy::Guarded)).
-    /// `None` if it is not held.
+    /// How much longer no other leaf can take it because its owner was heard of; each frame of the
+    /// owner starts that time anew ([`MovePolicy`](crate::MovePolicy)). `None` if it is not held, or
+    /// does not age.
     #[cfg_attr(feature = "serde", serde(with = "crate::seconds"))]
     pub held_for: Option<Duration>,
     /// How much longer no other leaf can take it because it moved too often; `None` if it is not
@@ -35,18 +37,16 @@ pub struct Entry<P> {
 }
 
 impl<P: Port> Entry<P> {
-    /// `None` if the key is not that of an address.
-    pub(crate) fn new(fdb: &Fdb, key: u64, found: &Found, now: u64) -> Option<Self> {
-        let (vlan, address) = key::parts(key)?;
+    pub(crate) fn new(fdb: &Fdb, key: u64, found: &Found, now: u64) -> Self {
         let age = Duration::from_nanos(now.saturating_sub(found.seen));
-        Some(Self {
-            vlan,
-            mac: address.mac(),
+        Self {
+            vlan: key::vlan(key, found.owner),
+            mac: key::address(key).mac(),
             owner: key::owner(found.owner).map(P::from_bits),
-            age: (found.owner & key::STATIC == 0).then_some(age),
-            held_for: left(fdb.held_until(found), now),
+            age: fdb.ages(found).then_some(age),
+            held_for: left(fdb.held_until(key, found), now),
             frozen_for: left(found.frozen_until, now),
-        })
+        }
     }
 }
 

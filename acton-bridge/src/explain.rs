@@ -44,14 +44,15 @@ pub enum Step<P> {
     Source(Option<Entry<P>>),
     /// Who alone may send from the source, the root for a protected address; `None` if anybody may.
     SourceProtection(Option<Owner<P>>),
+    /// The leaf is strict: it may send from what is reserved for it, and the source is not.
+    Strict(P),
     /// A limit that one more address has to stay below.
     Room(Room<P>),
     /// The destination is a group.
     Group(BumKind),
-    /// What is known of the destination, once the source is learned.
+    /// What is known of the destination, once the source is learned. A protected one is at the
+    /// root, and a reserved one at its leaf, heard of or not.
     Destination(Option<Entry<P>>),
-    /// Who alone may send from the destination. A protected one is at the root, known or not.
-    DestinationProtection(Option<Owner<P>>),
 }
 
 /// What [`Bridge::from_root`](crate::Bridge::from_root) or
@@ -94,13 +95,18 @@ impl<P: Debug> fmt::Display for Step<P> {
                 }
             }
             Self::Source(entry) => write_entry(formatter, "source", entry.as_ref()),
-            Self::SourceProtection(only) => write_protection(formatter, "source", only.as_ref()),
+            Self::SourceProtection(None) => formatter.write_str("source: not protected"),
+            Self::SourceProtection(Some(Owner::Root)) => formatter.write_str("source: protected"),
+            Self::SourceProtection(Some(leaf)) => write!(formatter, "source: reserved for {leaf}"),
+            Self::Strict(leaf) => {
+                write!(
+                    formatter,
+                    "source: leaf {leaf:?} may use nothing but what is reserved for it"
+                )
+            }
             Self::Room(room) => write!(formatter, "room: {room}"),
             Self::Group(kind) => write!(formatter, "destination: {kind}"),
             Self::Destination(entry) => write_entry(formatter, "destination", entry.as_ref()),
-            Self::DestinationProtection(only) => {
-                write_protection(formatter, "destination", only.as_ref())
-            }
         }
     }
 }
@@ -125,18 +131,6 @@ fn write_entry<P: Debug>(
         write!(formatter, ", frozen for {left:?}")?;
     }
     Ok(())
-}
-
-fn write_protection<P: Debug>(
-    formatter: &mut fmt::Formatter<'_>,
-    address: &str,
-    only: Option<&Owner<P>>,
-) -> fmt::Result {
-    match only {
-        Some(Owner::Root) => write!(formatter, "{address}: protected"),
-        Some(leaf) => write!(formatter, "{address}: reserved for {leaf}"),
-        None => write!(formatter, "{address}: not protected"),
-    }
 }
 
 impl<P: Debug> fmt::Display for Verdict<P> {

@@ -17,13 +17,13 @@ pub(crate) struct Explaining<'a, P> {
     fdb: &'a Fdb,
     now: u64,
     steps: Vec<Step<P>>,
-    /// The key of the source, and what the table would say of it once it is learned.
-    source: Option<(u64, Option<Found>)>,
+    /// What the table would say of some keys once the source is learned.
+    changes: Vec<(u64, Option<Found>)>,
 }
 
 impl<'a, P: Port> Explaining<'a, P> {
     pub(crate) fn new(fdb: &'a Fdb, now: u64) -> Self {
-        Self { fdb, now, steps: Vec::new(), source: None }
+        Self { fdb, now, steps: Vec::new(), changes: Vec::new() }
     }
 
     pub(crate) fn header(&mut self, header: &Header) {
@@ -38,17 +38,17 @@ impl<'a, P: Port> Explaining<'a, P> {
         Explanation { steps: self.steps, learned, verdict }
     }
 
-    fn entry(&self, key: u64, live: Option<Found>) -> Option<Entry<P>> {
-        live.and_then(|found| Entry::new(self.fdb, key, &found, self.now))
+    fn entry(&self, live: Option<(u64, Found)>) -> Option<Entry<P>> {
+        live.map(|(key, found)| Entry::new(self.fdb, key, &found, self.now))
     }
 
     /// Has a writer say what it would do with the address of a key.
-    fn rehearse<T>(&mut self, key: u64, claim: impl FnOnce(&mut Rehearsal<'_>) -> T) -> T {
+    fn rehearse<T>(&mut self, claim: impl FnOnce(&mut Rehearsal<'_>) -> T) -> T {
         let mut rehearsal = Rehearsal::new(self.fdb.write());
         let result = claim(&mut rehearsal);
         let outcome = rehearsal.outcome();
         self.steps.extend(outcome.rooms.into_iter().map(|room| Step::Room(room.map(P::from_bits))));
-        self.source = outcome.entry.map(|entry| (key, entry));
+        self.changes = outcome.changes;
         result
     }
 }
@@ -57,11 +57,11 @@ impl<P: Port> Purpose for Explaining<'_, P> {
     fn note(&mut self, fact: Fact) {
         let owner = |only: Option<Owner<u32>>| only.map(|only| only.map(P::from_bits));
         self.steps.push(match fact {
-            Fact::Source { key, live } => Step::Source(self.entry(key, live)),
+            Fact::Source(live) => Step::Source(self.entry(live)),
             Fact::SourceProtection(only) => Step::SourceProtection(owner(only)),
+            Fact::Strict(leaf) => Step::Strict(P::from_bits(leaf)),
             Fact::Full(share) => Step::Room(self.fdb.write().room(share).map(P::from_bits)),
             Fact::Group(kind) => Step::Group(kind),
-            Fact::DestinationProtection(only) => Step::DestinationProtection(owner(only)),
         });
     }
 
@@ -82,7 +82,7 @@ impl<P: Port> Purpose for Explaining<'_, P> {
     fn refresh(&mut self, _: &Fdb, _: &Found, _: u64) {}
 
     fn claim_for_root(&mut self, _: &Fdb, key: u64, now: u64) -> Learned<u32> {
-        self.rehearse(key, |rehearsal| rehearsal.claim_for_root(key, now))
+        self.rehearse(|rehearsal| rehearsal.claim_for_root(key, now))
     }
 
     fn claim_for_leaf(
@@ -92,16 +92,20 @@ impl<P: Port> Purpose for Explaining<'_, P> {
         leaf: u32,
         now: u64,
     ) -> Result<Learned<u32>, DropReason> {
-        self.rehearse(key, |rehearsal| rehearsal.claim_for_leaf(key, leaf, now))
+        self.rehearse(|rehearsal| rehearsal.claim_for_leaf(key, leaf, now))
     }
 
-    fn destination(&mut self, fdb: &Fdb, key: u64, now: u64) -> Option<Owner<u32>> {
-        let live = match self.source {
+    fn destination(&mut self, fdb: &Fdb, keys: [u64; 2], now: u64) -> Option<Owner<u32>> {
+        let live = keys.into_iter().find_map(|key| {
             // A frame to its own source meets what it taught.
-            Some((source, entry)) if source == key => entry.filter(|entry| fdb.is_live(entry, now)),
-            _ => fdb.find_live(key, now),
-        };
-        self.steps.push(Step::Destination(self.entry(key, live)));
-        live.map(|found| key::owner(found.owner))
+            let changed = self.changes.iter().find(|(changed, _)| *changed == key);
+            let found = match changed {
+                Some(&(_, entry)) => entry.filter(|entry| fdb.is_live(entry, now)),
+                None => fdb.find_live(key, now),
+            };
+            found.map(|found| (key, found))
+        });
+        self.steps.push(Step::Destination(self.entry(live)));
+        live.map(|(_, found)| key::owner(found.owner))
     }
 }

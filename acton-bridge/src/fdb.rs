@@ -14,14 +14,15 @@ use crate::key;
 use crate::limit::Share;
 use crate::port::Owner;
 use crate::purpose::{Fact, Forwarding, Purpose};
+use crate::range::MacRange;
 use crate::table::{Found, Table};
 use crate::verdict::{DropReason, Learned};
 use crate::writer::{State, Writer};
 
 /// Slots that one hold of the lock removes or examines at most, save for rare commands.
 pub(crate) const BATCH: usize = 64;
-/// Leaves that can be marked as at a limit of their own, whatever the limit of the others. Readers
-/// of further ones take the lock to hear it.
+/// Leaves that can be marked as at a limit of their own, whatever the limit of the others, and as
+/// many that can be marked as strict. Readers of further ones take the lock to hear it.
 const MARKS: usize = 4_096;
 /// The limit of a leaf without one.
 pub(crate) const NO_LIMIT: usize = usize::MAX;
@@ -41,9 +42,13 @@ pub(crate) struct Limits {
     pub(crate) macs_per_leaf: usize,
     /// Leaves that are marked as at their limit, at most.
     pub(crate) marks: usize,
+    /// Leaves that are marked as strict, at most.
+    pub(crate) strict_marks: usize,
     pub(crate) macs_root: usize,
+    pub(crate) pinned: usize,
     pub(crate) statics: usize,
     pub(crate) moves: Moves,
+    shared: Vec<MacRange>,
 }
 
 impl Limits {
@@ -56,7 +61,9 @@ impl Limits {
             macs_per_leaf,
             // All that can be at the common limit, and some at limits of their own.
             marks: ((macs + 1) / macs_per_leaf).max(MARKS.min(macs + 1)),
+            strict_marks: MARKS,
             macs_root: config.max_macs_root.min(MOST_MACS),
+            pinned: config.max_pinned.min(MOST_MACS),
             statics: config.max_static.max(config.protected.len()).min(MOST_MACS),
             moves: match config.moves {
                 MovePolicy::FirstFrame => Moves::FirstFrame,
@@ -64,13 +71,15 @@ impl Limits {
                     Moves::Guarded { hold: nanos(hold), freeze_after, within: nanos(within) }
                 }
             },
+            shared: config.shared.clone(),
         }
     }
 
     /// The slots that suffice at all times: one for each address and protection, one more for an
     /// address on the move, which has two, and one for each mark.
     fn slots(&self) -> usize {
-        self.macs + self.macs_root + self.statics + 1 + self.marks
+        let addresses = self.macs + self.macs_root + self.pinned + self.statics + 1;
+        addresses + self.marks + self.strict_marks
     }
 }
 
@@ -121,14 +130,25 @@ impl Fdb {
         self.find_live(key, now).map(|found| key::owner(found.owner))
     }
 
-    /// Who alone may send from an address, if not everybody: the root, or one leaf.
-    pub(crate) fn protection(&self, key: u64) -> Option<Owner<u32>> {
-        self.find(key::protection_of(key)).map(|found| key::owner(found.owner))
+    pub(crate) fn is_live(&self, found: &Found, now: u64) -> bool {
+        // By a flag, not by a time that never comes: a late refresh can change a time.
+        !self.ages(found) || now.saturating_sub(found.seen) < self.limits.ageing
     }
 
-    pub(crate) fn is_live(&self, found: &Found, now: u64) -> bool {
-        // By the flag, not by a time that never comes: a late refresh can change a time.
-        found.owner & key::STATIC != 0 || now.saturating_sub(found.seen) < self.limits.ageing
+    /// Whether what is known expires.
+    pub(crate) fn ages(&self, found: &Found) -> bool {
+        found.owner & (key::STATIC | key::PINNED) == 0
+    }
+
+    /// Whether a leaf may use an address that is known whole like this.
+    pub(crate) fn may_be_of(whole: Option<&Found>, leaf: u32) -> Result<(), DropReason> {
+        match whole {
+            Some(found) if key::owner(found.owner) != Owner::Leaf(leaf) => {
+                let is_static = found.owner & key::STATIC != 0;
+                Err(if is_static { DropReason::SourceProtected } else { DropReason::SourceAtRoot })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// A frame from `leaf` has this source.
@@ -157,21 +177,29 @@ impl Fdb {
     ) -> Result<Learned<u32>, DropReason> {
         let found = self.find(key);
         let live = found.filter(|found| self.is_live(found, now));
-        purpose.note(Fact::Source { key, live });
-        if let Some(found) = &live
+        if let Some(found) = live
             && key::owner(found.owner) == Owner::Leaf(leaf)
         {
-            // It was not protected when it was learned, and `protect` removes what is.
-            purpose.refresh(self, found, now);
+            // Whoever else gets the whole address takes it from the leaf.
+            purpose.note(Fact::Source(Some((key, found))));
+            purpose.refresh(self, &found, now);
             return Ok(Learned::Nothing);
         }
-        let only = self.protection(key);
-        purpose.note(Fact::SourceProtection(only));
-        if only.is_some_and(|owner| owner != Owner::Leaf(leaf)) {
-            return Err(DropReason::SourceProtected);
+        let whole_key = key::whole_of(key);
+        let whole = self.find_live(whole_key, now);
+        let (said, heard) = match whole {
+            Some(whole) if whole.owner & key::STATIC != 0 => (Some(key::owner(whole.owner)), None),
+            heard => (None, heard.map(|heard| (whole_key, heard))),
+        };
+        purpose.note(Fact::Source(heard.or(live.map(|live| (key, live)))));
+        purpose.note(Fact::SourceProtection(said));
+        Self::may_be_of(whole.as_ref(), leaf)?;
+        if said.is_none() && self.find(key::strict(leaf)).is_some() {
+            purpose.note(Fact::Strict(leaf));
+            return Err(DropReason::SourceNotListed);
         }
         if let Some(found) = &live {
-            self.may_move(found, now)?;
+            self.may_move(key, found, now)?;
         }
         // A leaf at its limit is still heard from an address of its own that has expired: the time
         // in its mark is no later than the first expiry (or, where it has very many, 1 ms away).
@@ -180,9 +208,7 @@ impl Fdb {
                 purpose.note(Fact::Full(Share::Leaf(leaf)));
                 return Err(DropReason::LeafLimit);
             }
-        } else if found.is_none_or(|found| key::owner(found.owner) == Owner::Root)
-            && now < self.leaves_full_until.load(Ordering::Relaxed)
-        {
+        } else if found.is_none() && now < self.leaves_full_until.load(Ordering::Relaxed) {
             purpose.note(Fact::Full(Share::Leaves));
             return Err(DropReason::TableFull);
         }
@@ -197,61 +223,90 @@ impl Fdb {
         now: u64,
         purpose: &mut impl Purpose,
     ) -> Learned<u32> {
-        let found = self.find(key);
-        purpose.note(Fact::Source { key, live: found.filter(|found| self.is_live(found, now)) });
-        match found {
-            Some(found) if found.owner & key::STATIC != 0 => return Learned::Nothing,
-            Some(found) if self.is_live(&found, now) && key::owner(found.owner) == Owner::Root => {
+        let whole_key = key::whole_of(key);
+        let whole = self.find(whole_key);
+        if let Some(found) = whole
+            && self.is_live(&found, now)
+        {
+            // What is reserved for a leaf stays there: so it was said.
+            purpose.note(Fact::Source(Some((whole_key, found))));
+            if self.ages(&found) {
                 purpose.refresh(self, &found, now);
-                return Learned::Nothing;
             }
-            Some(_) => {}
-            None if now < self.root_full_until.load(Ordering::Relaxed) => {
-                purpose.note(Fact::Full(Share::Root));
-                return Learned::Nothing;
-            }
-            None => {}
+            return Learned::Nothing;
+        }
+        let found = self.find(key);
+        let live = found.filter(|found| self.is_live(found, now));
+        purpose.note(Fact::Source(live.map(|live| (key, live))));
+        if live.is_some_and(|live| live.owner & key::STATIC != 0) {
+            return Learned::Nothing;
+        }
+        let is_unknown = whole.is_none() && found.is_none();
+        if is_unknown && now < self.root_full_until.load(Ordering::Relaxed) {
+            purpose.note(Fact::Full(Share::Root));
+            return Learned::Nothing;
         }
         purpose.claim_for_root(self, key, now)
     }
 
-    /// Whether an address that is known elsewhere may move to a leaf.
-    pub(crate) fn may_move(&self, found: &Found, now: u64) -> Result<(), DropReason> {
+    /// Whether an address that another leaf has may move to a leaf.
+    pub(crate) fn may_move(&self, key: u64, found: &Found, now: u64) -> Result<(), DropReason> {
         if found.owner & key::STATIC != 0 {
             return Err(DropReason::SourceStatic);
         }
         match self.limits.moves {
-            Moves::Guarded { .. } if now < found.frozen_until => Err(DropReason::SourceFrozen),
-            Moves::Guarded { hold, .. } if now.saturating_sub(found.seen) < hold => {
-                Err(DropReason::SourceHeld)
+            Moves::Guarded { hold, .. } if !self.is_shared(key) => {
+                if now < found.frozen_until {
+                    Err(DropReason::SourceFrozen)
+                } else if now.saturating_sub(found.seen) < hold {
+                    Err(DropReason::SourceHeld)
+                } else {
+                    Ok(())
+                }
             }
             _ => Ok(()),
         }
     }
 
-    /// Until when an address may not move to a leaf because of its last frame; 0 for never.
-    pub(crate) fn held_until(&self, found: &Found) -> u64 {
-        match self.limits.moves {
-            Moves::Guarded { hold, .. } if found.owner & key::STATIC == 0 => {
-                found.seen.saturating_add(hold)
-            }
-            _ => 0,
-        }
+    /// Whether leaves share an address. Asked of one that moves only, so the ranges are looked at
+    /// one by one.
+    pub(crate) fn is_shared(&self, key: u64) -> bool {
+        self.limits.shared.iter().any(|range| range.has(key::address(key)))
     }
 
-    /// Removes all that belongs to a leaf, its limit last, a batch at a time so that nobody waits for long.
+    /// Until when no other leaf may take an address because of its last frame; 0 for never.
+    pub(crate) fn held_until(&self, key: u64, found: &Found) -> u64 {
+        let hold = match (key::owner(found.owner), self.limits.moves) {
+            _ if !self.ages(found) => return 0,
+            (Owner::Root, _) => self.limits.ageing,
+            (_, Moves::Guarded { hold, .. }) if !self.is_shared(key) => {
+                hold.min(self.limits.ageing)
+            }
+            _ => return 0,
+        };
+        found.seen.saturating_add(hold)
+    }
+
+    /// Removes all that belongs to a leaf, its rules last, a batch at a time so that nobody waits for
+    /// long.
     pub(crate) fn purge(&self, leaf: u32) -> usize {
         let mut left = self.write().leaf_entries(leaf);
-        let mut purged = 0;
+        let (mut purged, mut statics) = (0, Vec::new());
         while left > 0 {
-            let removed = self.write().purge(leaf, left.min(BATCH));
+            let removed = self.write().purge(leaf, left.min(BATCH), &mut statics);
             if removed == 0 {
                 break;
             }
             left -= removed;
             purged += removed;
         }
-        self.write().set_leaf_limit(leaf, None);
+        for address in statics {
+            // What is pinned shows again.
+            let _ = self.write().settle(address);
+        }
+        let mut writer = self.write();
+        writer.set_leaf_limit(leaf, None);
+        writer.set_strict(leaf, false);
         purged
     }
 
@@ -272,11 +327,13 @@ impl Fdb {
         (0..self.table.capacity()).filter_map(move |index| {
             let key = self.table.key(index);
             // Vacant slots are all key 0 or stale keys; finding the key again tells.
-            if key == 0 || key::parts(key).is_none() {
+            if key == 0 || !key::is_address(key) {
                 return None;
             }
             let found = self.find_live(key, now)?;
-            (found.index == index).then_some((key, found))
+            // What was said of a whole address is no place where it was heard.
+            let is_said = key::parts(key).is_none() && found.owner & key::STATIC != 0;
+            (found.index == index && !is_said).then_some((key, found))
         })
     }
 }

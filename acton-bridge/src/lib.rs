@@ -36,15 +36,33 @@
 //! ```
 //!
 //! # Rules
-//! * An address is known per VLAN (the outer tag's id; untagged and priority-tagged frames are
-//!   VLAN 0) for [`ageing`](field@Config::ageing) after its last frame, to the nanosecond.
-//! * Sources are learned from both sides, so that a leaf cannot take the address of a gateway
-//!   that speaks. The root takes any learned address at once; a leaf takes one that lives
-//!   elsewhere as [`MovePolicy`] says.
-//! * A leaf's frame is dropped if its source may not be learned: a group, zero, protected, held or
-//!   frozen address, or one over a limit. No frame passes from a source that the root cannot
-//!   answer to.
+//! * A leaf has an address on a VLAN (the outer tag's id; untagged and priority-tagged frames are
+//!   VLAN 0). The root has it whole, on every VLAN: a switch behind it may tell addresses apart by
+//!   VLAN or not, and a Linux bridge by default does not.
+//! * What is heard is known for [`ageing`](field@Config::ageing) after its last frame, to the
+//!   nanosecond.
+//! * A leaf's frame is dropped if its source may not be the leaf's. No frame passes from a source
+//!   that the root cannot answer to.
 //! * Each dropped frame has one [`DropReason`].
+//!
+//! # Whose an address is
+//! The first of these that speaks of an address decides. The root is trusted, leaves are not: none
+//! of them takes anything from the root, and nothing from another leaf that is there.
+//!
+//! 1. What is said. [`Bridge::set_root_macs`] (the server's own, its gateways) and
+//!    [`Bridge::protect`] give it to the root, [`Bridge::reserve`] to one leaf and
+//!    [`Bridge::add_static`] to one leaf on one VLAN. None of it needs to be heard, ages, or is
+//!    another's if others send from it.
+//! 2. What the root is known to have: what it sends from, until that ages, and what
+//!    [`Bridge::pin`] tells of, until it is undone. The root takes an address with its first frame,
+//!    from all leaves on all VLANs; no leaf takes it back while it is known there.
+//! 3. A [strict](Bridge::set_leaf_strict) leaf has nothing beyond what is reserved for it.
+//! 4. The leaf that has it on the VLAN. It keeps it until the address ages out or the leaf is
+//!    [purged](Bridge::purge), also if it is silent: another leaf that sends from it meanwhile is
+//!    refused. Only where leaves' owners want it so, it moves earlier: with the first frame if it is
+//!    one of the [shared](field@Config::shared) ones or leaves have no identity, or after a hold
+//!    ([`MovePolicy`]).
+//! 5. Any leaf that sends from it, within its limits.
 //!
 //! # Why
 //! [`Bridge::explain`] takes what [`from_root`](Bridge::from_root) or
@@ -64,7 +82,7 @@
 //! assert_eq!(
 //!     explanation.to_string(),
 //!     "header: from 02:00:00:00:00:09 to 02:00:00:00:00:01, untagged\n\
-//!      source: at leaf 42, last heard of 2s ago, held for 3s\n\
+//!      source: at leaf 42, last heard of 2s ago, held for 298s\n\
 //!      source: not protected\n\
 //!      learned: nothing\n\
 //!      verdict: dropped (source_held)",
@@ -105,6 +123,7 @@ mod limit;
 mod list;
 mod port;
 mod purpose;
+mod range;
 #[cfg(feature = "serde")]
 mod seconds;
 mod statics;
@@ -119,5 +138,6 @@ pub use entry::Entry;
 pub use explain::{Explanation, Step, Verdict};
 pub use limit::{Room, Share};
 pub use port::{Owner, Port};
+pub use range::{MacRange, MacRangeError};
 pub use statics::StaticError;
 pub use verdict::{BumKind, DropReason, FromLeaf, FromRoot, Learned};

@@ -49,8 +49,13 @@ impl List {
 
     /// The slots, first to last.
     pub(crate) fn iter(self, slots: &impl Linked) -> impl Iterator<Item = u32> {
-        iter::successors(self.first(), |&index| {
-            let after = slots.links(index).after;
+        self.iter_by(|index| slots.links(index))
+    }
+
+    /// The slots, first to last, where `links` gives the links of each.
+    pub(crate) fn iter_by<'a>(self, links: impl Fn(u32) -> &'a Links) -> impl Iterator<Item = u32> {
+        iter::successors(self.first(), move |&index| {
+            let after = links(index).after;
             (after != NONE).then_some(after)
         })
     }

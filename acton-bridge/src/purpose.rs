@@ -10,16 +10,14 @@ use crate::verdict::{BumKind, DropReason, Learned};
 
 /// What a rule found out, as far as a verdict may rest on it.
 pub(crate) enum Fact {
-    /// The live entry of the source.
-    Source {
-        key: u64,
-        live: Option<Found>,
-    },
+    /// The live entry of the source, and its key: on the frame's VLAN or, at the root, whole.
+    Source(Option<(u64, Found)>),
     SourceProtection(Option<Owner<u32>>),
+    /// The leaf may send from nothing but what is reserved for it.
+    Strict(u32),
     /// The share has no room, so that the lock is not taken.
     Full(Share<u32>),
     Group(BumKind),
-    DestinationProtection(Option<Owner<u32>>),
 }
 
 pub(crate) trait Purpose {
@@ -52,8 +50,9 @@ pub(crate) trait Purpose {
         now: u64,
     ) -> Result<Learned<u32>, DropReason>;
 
-    /// Who owns the destination, once the source is learned.
-    fn destination(&mut self, fdb: &Fdb, key: u64, now: u64) -> Option<Owner<u32>>;
+    /// Who owns the destination, once the source is learned: by the first of two keys that is
+    /// known.
+    fn destination(&mut self, fdb: &Fdb, keys: [u64; 2], now: u64) -> Option<Owner<u32>>;
 }
 
 /// A frame that is forwarded: what it teaches is learned, and nothing is noted.
@@ -101,7 +100,7 @@ impl Purpose for Forwarding {
     }
 
     #[inline(always)]
-    fn destination(&mut self, fdb: &Fdb, key: u64, now: u64) -> Option<Owner<u32>> {
-        fdb.owner(key, now)
+    fn destination(&mut self, fdb: &Fdb, keys: [u64; 2], now: u64) -> Option<Owner<u32>> {
+        fdb.owner(keys[0], now).or_else(|| fdb.owner(keys[1], now))
     }
 }

@@ -3,8 +3,8 @@
 use pnet_base::MacAddr;
 
 /// Why [`Bridge::add_static`](crate::Bridge::add_static),
-/// [`Bridge::protect`](crate::Bridge::protect) or
-/// [`Bridge::set_own_mac`](crate::Bridge::set_own_mac) changed nothing.
+/// [`Bridge::protect`](crate::Bridge::protect), [`Bridge::reserve`](crate::Bridge::reserve) or
+/// [`Bridge::set_root_macs`](crate::Bridge::set_root_macs) could not do what it should.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StaticError {

@@ -69,7 +69,8 @@ pub enum Learned<P> {
     /// The address belonged to another port. (If it moved to the root and the root's own limit is
     /// reached, the address is forgotten rather than learned there.)
     Moved {
-        /// The port it belonged to.
+        /// The leaf it belonged to. Where the root takes one that leaves have on several VLANs, that
+        /// which has it on the frame's, or else on the lowest.
         from: Owner<P>,
         /// This move was one too many: no leaf can take the address for a while. Two ports use
         /// the same address, which is worth an alarm (RFC 7432 section 15.1).
@@ -115,11 +116,16 @@ drop_reasons! {
     SourceGroup = "source_group",
     /// The source is 00-00-00-00-00-00.
     SourceZero = "source_zero",
-    /// A leaf sent from a protected address, or from the server's own.
+    /// A leaf sent from an address that is protected (the server's own, a gateway's, one that is
+    /// named) or reserved for another leaf.
     SourceProtected = "source_protected",
+    /// A leaf sent from an address that lives at the root, on whatever VLAN.
+    SourceAtRoot = "source_at_root",
+    /// A strict leaf sent from an address that is not reserved for it.
+    SourceNotListed = "source_not_listed",
     /// A leaf sent from an address that a static entry gives to another port.
     SourceStatic = "source_static",
-    /// A leaf sent from an address whose owner was heard of too recently for it to move.
+    /// A leaf sent from an address of another leaf, which was heard of too recently for it to move.
     SourceHeld = "source_held",
     /// A leaf sent from an address that moved too often and is frozen where it is.
     SourceFrozen = "source_frozen",

@@ -1,11 +1,14 @@
 //! Everything that changes the structure of the table, under one lock.
 
 mod rehearsal;
+mod said;
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
 use foldhash::quality::RandomState;
-use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
+use hashbrown::{HashMap, HashSet};
 use parking_lot::MutexGuard;
 
 use crate::address::Address;
@@ -15,7 +18,6 @@ use crate::key;
 use crate::limit::{Room, Share};
 use crate::list::{Linked, Links, List};
 use crate::port::Owner;
-use crate::statics::StaticError;
 use crate::table::Found;
 use crate::verdict::Learned;
 
@@ -29,7 +31,10 @@ const RETRY: u64 = 1_000_000;
 /// What only writers know of a slot.
 #[derive(Debug, Clone, Copy, Default)]
 struct Cold {
+    /// Among the entries of the same owner.
     links: Links,
+    /// Among the entries of the same address on other VLANs.
+    tagged: Links,
     history: History,
     linked: bool,
 }
@@ -58,6 +63,19 @@ impl Linked for Slots {
     }
 }
 
+/// The lists of the entries that leaves have of one address on tagged VLANs.
+struct Tagged<'a>(&'a mut Slots);
+
+impl Linked for Tagged<'_> {
+    fn links(&self, index: u32) -> &Links {
+        &self.0.cold[index as usize].tagged
+    }
+
+    fn links_mut(&mut self, index: u32) -> &mut Links {
+        &mut self.0.cold[index as usize].tagged
+    }
+}
+
 /// A leaf exists here while it has an entry.
 #[derive(Debug, Default)]
 struct Leaf {
@@ -73,18 +91,26 @@ pub(crate) struct State {
     leaves: HashMap<u32, Leaf, RandomState>,
     /// Of the leaves that have a limit of their own.
     limits: HashMap<u32, usize, RandomState>,
+    /// The leaves that are strict, and the slots of the marks that say so.
+    strict: HashMap<u32, Option<u32>, RandomState>,
     /// Leaves that are marked as at their limit.
     marks: usize,
+    /// What is learned at the root.
     root: List,
-    /// Learned from leaves, learned from the root, static or protected.
+    /// What leaves have on tagged VLANs, by address, so that nobody has to look at all VLANs.
+    tagged: HashMap<u64, List, RandomState>,
+    /// Learned from leaves, pinned in the table, static or protected.
     macs: usize,
-    macs_root: usize,
+    pins: usize,
     statics: usize,
     /// The slot the next sweep starts at.
     hand: u32,
-    own: Option<u64>,
+    /// Addresses that are the root's alone, whatever else is said of them.
+    of_root: BTreeSet<u64>,
     /// Addresses that the root alone may send from, or one leaf.
     protected: HashMap<u64, Owner<u32>, RandomState>,
+    /// Addresses that the root is known to have.
+    pinned: HashSet<u64, RandomState>,
 }
 
 /// The one writer: the state, locked.
@@ -107,10 +133,13 @@ impl<'a> Writer<'a> {
     }
 
     /// Counts a move; gives the end of the freeze that it causes.
-    fn count_move(&self, history: &mut History, now: u64) -> Option<u64> {
+    fn count_move(&self, key: u64, history: &mut History, now: u64) -> Option<u64> {
         let Moves::Guarded { freeze_after, within, .. } = self.fdb.limits.moves else {
             return None;
         };
+        if self.fdb.is_shared(key) {
+            return None;
+        }
         if history.moves == 0 || now.saturating_sub(history.since) >= within {
             *history = History { since: now, moves: 0 };
         }
@@ -139,7 +168,7 @@ impl<'a> Writer<'a> {
                 (learned, self.leaf_limit(leaf))
             }
             Share::Leaves => (state.macs, limits.macs),
-            Share::Root => (state.macs_root, limits.macs_root),
+            Share::Root => (state.root.len(), limits.macs_root),
         };
         Room { share, learned, limit: (limit != NO_LIMIT).then_some(limit) }
     }
@@ -151,6 +180,63 @@ impl<'a> Writer<'a> {
             None => self.state.limits.remove(&leaf),
         };
         self.update_mark(leaf);
+    }
+
+    pub(crate) fn is_strict(&self, leaf: u32) -> bool {
+        self.state.strict.contains_key(&leaf)
+    }
+
+    /// Keeps a leaf to what is reserved for it, and takes what else it learned.
+    pub(crate) fn set_strict(&mut self, leaf: u32, strict: bool) {
+        if strict == self.is_strict(leaf) {
+            return;
+        }
+        if !strict {
+            if let Some(Some(mark)) = self.state.strict.remove(&leaf) {
+                self.free_slot(mark);
+            }
+            return;
+        }
+        let has_room = self.state.strict.len() < self.fdb.limits.strict_marks;
+        let mark = has_room.then(|| self.add_word(key::strict(leaf))).flatten();
+        self.state.strict.insert(leaf, mark);
+        let Some(list) = self.list(Owner::Leaf(leaf)).copied() else { return };
+        let entries: Vec<_> = list.iter(&self.state.slots).collect();
+        for index in entries {
+            let address = key::address(self.fdb.table.key(index));
+            if self.state.protected.get(&address.0) != Some(&Owner::Leaf(leaf)) {
+                self.remove_learned(index);
+            }
+        }
+    }
+
+    /// Removes an entry unless it is static.
+    fn remove_learned(&mut self, index: u32) {
+        if self.fdb.table.read(index).owner & key::STATIC == 0 {
+            self.remove(index);
+        }
+    }
+
+    /// The slots of the entries that leaves have of an address, expired or not.
+    fn of_address(&self, address: Address) -> Vec<u32> {
+        let untagged = self.fdb.table.find_quiet(key::mac(0, address)).map(|found| found.index);
+        let tagged = self.state.tagged.get(&address.0).copied().unwrap_or_default();
+        let cold = &self.state.slots.cold;
+        let tagged = tagged.iter_by(|index| &cold[index as usize].tagged);
+        untagged.into_iter().chain(tagged).collect()
+    }
+
+    /// Whom the root takes an address from: the leaf that has learned it on the VLAN of `key`, or
+    /// else on the lowest.
+    fn loser(&self, key: u64, now: u64) -> Option<Owner<u32>> {
+        let table = &self.fdb.table;
+        let slots = self.of_address(key::address(key)).into_iter();
+        let learned = slots.filter_map(|index| {
+            let found = table.read(index);
+            let counts = self.fdb.ages(&found) && self.fdb.is_live(&found, now);
+            counts.then(|| (table.key(index), key::owner(found.owner)))
+        });
+        learned.min_by_key(|&(other, _)| (other != key, other)).map(|(_, owner)| owner)
     }
 
     /// Removes the expired among the first [`BATCH`] of an owner's entries, and puts the others
@@ -190,10 +276,9 @@ impl<'a> Writer<'a> {
         search.swept
     }
 
-    /// Whether a slot holds an address, not a protection, a mark or nothing.
+    /// Whether a slot holds an address, not a mark or nothing.
     fn is_entry(&self, index: u32) -> bool {
-        self.state.slots.cold[index as usize].linked
-            && key::parts(self.fdb.table.key(index)).is_some()
+        self.state.slots.cold[index as usize].linked && key::is_address(self.fdb.table.key(index))
     }
 
     pub(crate) fn leaf_entries(&self, leaf: u32) -> usize {
@@ -202,127 +287,23 @@ impl<'a> Writer<'a> {
 
     pub(crate) fn len(&self) -> usize {
         self.state.root.len()
+            + self.state.pins
             + self.state.leaves.values().map(|leaf| leaf.entries.len()).sum::<usize>()
     }
 
-    /// Removes up to `budget` entries of a leaf, static ones too.
-    pub(crate) fn purge(&mut self, leaf: u32, budget: usize) -> usize {
+    /// Removes up to `budget` entries of a leaf, static ones too, whose addresses it adds to
+    /// `statics`.
+    pub(crate) fn purge(&mut self, leaf: u32, budget: usize, statics: &mut Vec<Address>) -> usize {
         for removed in 0..budget {
             let Some(index) = self.list(Owner::Leaf(leaf)).and_then(|list| list.first()) else {
                 return removed;
             };
+            if self.fdb.table.read(index).owner & key::STATIC != 0 {
+                statics.push(key::address(self.fdb.table.key(index)));
+            }
             self.remove(index);
         }
         budget
-    }
-
-    pub(crate) fn add_static(
-        &mut self,
-        vlan: u16,
-        address: Address,
-        owner: Owner<u32>,
-    ) -> Result<(), StaticError> {
-        let key = key::mac(vlan, address);
-        let protection = self.protection(key::protected(address));
-        if owner != Owner::Root && protection.is_some_and(|only| only != owner) {
-            return Err(StaticError::Protected(address.mac()));
-        }
-        let old = self.fdb.table.find_quiet(key);
-        if old.is_none_or(|old| old.owner & key::STATIC == 0) {
-            self.static_room()?;
-        }
-        self.add(key, key::owner_word(owner) | key::STATIC, 0, 0, History::default());
-        if let Some(old) = old {
-            self.remove(old.index);
-        }
-        Ok(())
-    }
-
-    pub(crate) fn remove_static(&mut self, vlan: u16, address: Address) -> bool {
-        let found = self.fdb.table.find_quiet(key::mac(vlan, address));
-        let found = found.filter(|found| found.owner & key::STATIC != 0);
-        found.inspect(|found| self.remove(found.index)).is_some()
-    }
-
-    /// Who alone may send from the address of a protection's key.
-    pub(crate) fn protection(&self, key: u64) -> Option<Owner<u32>> {
-        self.fdb.table.find_quiet(key).map(|found| key::owner(found.owner))
-    }
-
-    pub(crate) fn protect(&mut self, address: Address) -> Result<(), StaticError> {
-        self.bar(address, Owner::Root)?;
-        self.state.protected.insert(address.0, Owner::Root);
-        Ok(())
-    }
-
-    pub(crate) fn reserve(&mut self, address: Address, leaf: u32) -> Result<(), StaticError> {
-        if self.state.own == Some(address.0) {
-            return Err(StaticError::Protected(address.mac()));
-        }
-        self.bar(address, Owner::Leaf(leaf))?;
-        self.state.protected.insert(address.0, Owner::Leaf(leaf));
-        Ok(())
-    }
-
-    pub(crate) fn unprotect(&mut self, address: Address) -> bool {
-        let removed = self.state.protected.remove(&address.0).is_some();
-        self.unbar(address);
-        removed
-    }
-
-    pub(crate) fn set_own(&mut self, address: Address) -> Result<(), StaticError> {
-        // The old one first, so that its place can be taken.
-        if let Some(old) = self.state.own.take() {
-            self.unbar(Address(old));
-        }
-        self.bar(address, Owner::Root)?;
-        self.state.own = Some(address.0);
-        Ok(())
-    }
-
-    /// Keeps leaves but `owner` from an address, and takes it from those that have it.
-    fn bar(&mut self, address: Address, owner: Owner<u32>) -> Result<(), StaticError> {
-        // The bridge takes neither as a source from anybody.
-        if address.is_group() || address.is_zero() {
-            return Ok(());
-        }
-        let key = key::protected(address);
-        let old = self.fdb.table.find_quiet(key);
-        match &old {
-            Some(old) if key::owner(old.owner) == owner => return Ok(()),
-            Some(_) => {}
-            None => self.static_room()?,
-        }
-        self.add(key, key::owner_word(owner) | key::STATIC, 0, 0, History::default());
-        if let Some(old) = old {
-            self.remove(old.index);
-        }
-        for vlan in 0..key::VLANS {
-            if let Some(found) = self.fdb.table.find_quiet(key::mac(vlan, address))
-                && ![Owner::Root, owner].contains(&key::owner(found.owner))
-            {
-                self.remove(found.index);
-            }
-        }
-        Ok(())
-    }
-
-    /// Lets go of an address, but for what else keeps it.
-    fn unbar(&mut self, address: Address) {
-        if self.state.own == Some(address.0) {
-            return;
-        }
-        if let Some(&owner) = self.state.protected.get(&address.0) {
-            // It has a place, so there is room.
-            let _ = self.bar(address, owner);
-        } else if let Some(found) = self.fdb.table.find_quiet(key::protected(address)) {
-            self.remove(found.index);
-        }
-    }
-
-    fn static_room(&self) -> Result<(), StaticError> {
-        let limit = self.fdb.limits.statics;
-        if self.state.statics < limit { Ok(()) } else { Err(StaticError::Full { limit }) }
     }
 
     fn list(&mut self, owner: Owner<u32>) -> Option<&mut List> {
@@ -354,22 +335,26 @@ impl<'a> Writer<'a> {
         if word & key::STATIC != 0 {
             state.statics += 1;
         }
-        if key::parts(key).is_none() {
-            return Some(index);
-        }
         let learned = word & key::STATIC == 0;
-        match key::owner(word) {
-            Owner::Root => {
+        let Some((vlan, address)) = key::parts(key) else {
+            if word & key::PINNED != 0 {
+                state.pins += 1;
+            } else if learned {
                 state.root.push(&mut state.slots, index);
-                state.macs_root += usize::from(learned);
             }
-            Owner::Leaf(port) => {
-                let leaf = state.leaves.entry(port).or_default();
-                leaf.entries.push(&mut state.slots, index);
-                leaf.learned += usize::from(learned);
-                state.macs += usize::from(learned);
-                self.update_mark(port);
-            }
+            return Some(index);
+        };
+        if vlan != 0 {
+            let list = state.tagged.entry(address.0).or_default();
+            list.push(&mut Tagged(&mut state.slots), index);
+        }
+        // A leaf's, as all that is of one VLAN.
+        if let Owner::Leaf(port) = key::owner(word) {
+            let leaf = state.leaves.entry(port).or_default();
+            leaf.entries.push(&mut state.slots, index);
+            leaf.learned += usize::from(learned);
+            state.macs += usize::from(learned);
+            self.update_mark(port);
         }
         Some(index)
     }
@@ -396,12 +381,17 @@ impl<'a> Writer<'a> {
         if self.state.marks >= self.fdb.limits.marks {
             return None;
         }
+        let index = self.add_word(key::at_limit(port))?;
+        self.state.marks += 1;
+        Some(index)
+    }
+
+    /// Puts a mark's key into a slot.
+    fn add_word(&mut self, key: u64) -> Option<u32> {
         let index = self.take_slot()?;
-        self.fdb.table.bind(index, key::at_limit(port), 0, 0);
+        self.fdb.table.bind(index, key, 0, 0);
         self.fdb.table.link(index);
-        let state = &mut *self.state;
-        state.slots.cold[index as usize] = Cold { linked: true, ..Cold::default() };
-        state.marks += 1;
+        self.state.slots.cold[index as usize] = Cold { linked: true, ..Cold::default() };
         Some(index)
     }
 
@@ -432,27 +422,34 @@ impl<'a> Writer<'a> {
         if word & key::STATIC != 0 {
             state.statics -= 1;
         }
-        if key::parts(key).is_none() {
-            return;
-        }
         let learned = word & key::STATIC == 0;
-        match key::owner(word) {
-            Owner::Root => {
+        let Some((vlan, address)) = key::parts(key) else {
+            if word & key::PINNED != 0 {
+                state.pins -= 1;
+            } else if learned {
                 state.root.remove(&mut state.slots, index);
-                state.macs_root -= usize::from(learned);
                 self.fdb.root_full_until.store(0, Ordering::Relaxed);
             }
-            Owner::Leaf(port) => {
-                self.fdb.leaves_full_until.store(0, Ordering::Relaxed);
-                state.macs -= usize::from(learned);
-                let Some(leaf) = state.leaves.get_mut(&port) else { return };
-                leaf.entries.remove(&mut state.slots, index);
-                leaf.learned -= usize::from(learned);
-                let is_empty = leaf.entries.len() == 0;
-                self.update_mark(port);
-                if is_empty {
-                    self.state.leaves.remove(&port);
-                }
+            return;
+        };
+        if vlan != 0
+            && let Entry::Occupied(mut list) = state.tagged.entry(address.0)
+        {
+            list.get_mut().remove(&mut Tagged(&mut state.slots), index);
+            if list.get().len() == 0 {
+                list.remove();
+            }
+        }
+        if let Owner::Leaf(port) = key::owner(word) {
+            self.fdb.leaves_full_until.store(0, Ordering::Relaxed);
+            state.macs -= usize::from(learned);
+            let Some(leaf) = state.leaves.get_mut(&port) else { return };
+            leaf.entries.remove(&mut state.slots, index);
+            leaf.learned -= usize::from(learned);
+            let is_empty = leaf.entries.len() == 0;
+            self.update_mark(port);
+            if is_empty {
+                self.state.leaves.remove(&port);
             }
         }
     }
@@ -499,25 +496,25 @@ impl Claim for Writer<'_> {
     }
 
     fn root_has_room(&mut self, now: u64) -> bool {
-        if self.state.macs_root < self.fdb.limits.macs_root {
+        if self.state.root.len() < self.fdb.limits.macs_root {
             return true;
         }
         let swept = self.sweep_list(self.state.root, Owner::Root, now);
-        if self.state.macs_root < self.fdb.limits.macs_root {
+        if self.state.root.len() < self.fdb.limits.macs_root {
             return true;
         }
         self.fdb.root_full_until.store(swept.quiet_until, Ordering::Relaxed);
         false
     }
 
-    fn put(&mut self, key: u64, owner: Owner<u32>, old: Option<Found>, now: u64) -> Learned<u32> {
-        let word = key::owner_word(owner);
+    fn put(&mut self, key: u64, leaf: u32, old: Option<Found>, now: u64) -> Learned<u32> {
+        let word = key::owner_word(Owner::Leaf(leaf));
         let Some(old) = old else {
             let index = self.add(key, word, now, 0, History::default());
             return if index.is_some() { Learned::New } else { Learned::Nothing };
         };
         let mut history = self.state.slots.cold[old.index as usize].history;
-        let frozen = self.count_move(&mut history, now);
+        let frozen = self.count_move(key, &mut history, now);
         let frozen_until = frozen.unwrap_or(old.frozen_until);
         // In this order a reader that looks for the key always finds it.
         self.add(key, word, now, frozen_until, history);
@@ -525,7 +522,18 @@ impl Claim for Writer<'_> {
         Learned::Moved { from: key::owner(old.owner), frozen: frozen.is_some() }
     }
 
-    fn forget(&mut self, entry: &Found) {
+    fn put_at_root(&mut self, key: u64, now: u64) -> Learned<u32> {
+        let from = self.loser(key, now);
+        let word = key::root_word(key::vlan(key, 0));
+        // In this order a reader that looks for the address always finds it.
+        if self.add(key::whole_of(key), word, now, 0, History::default()).is_none() {
+            return Learned::Nothing;
+        }
+        self.take_from_leaves(key::address(key), Some(word));
+        from.map_or(Learned::New, |from| Learned::Moved { from, frozen: false })
+    }
+
+    fn forget(&mut self, _: u64, entry: &Found) {
         self.remove(entry.index);
     }
 }
@@ -551,7 +559,7 @@ impl<'a> Search<'a> {
             self.swept.removed += 1;
             return true;
         }
-        if found.owner & key::STATIC == 0 {
+        if self.fdb.ages(&found) {
             // A refresh since makes this too early at worst.
             let expiry = found.seen.saturating_add(self.fdb.limits.ageing);
             self.swept.quiet_until = self.swept.quiet_until.min(expiry);

@@ -66,14 +66,14 @@ fn what_is_learned() {
 fn entries_and_limits() {
     let bridge = Bridge::<u32>::new(Config::default());
     let _ = bridge.from_leaf(42, &frame(mac(9), mac(1)), Duration::from_secs(1));
-    bridge.add_static(0, mac(2), Owner::Root).unwrap();
+    assert!(bridge.pin(mac(2)));
     let now = Duration::from_millis(2_250);
     let learned = json!({
         "vlan": 7,
         "mac": "02:00:00:00:00:01",
         "owner": { "leaf": 42 },
         "age": 1.25,
-        "held_for": 3.75,
+        "held_for": 298.75,
         "frozen_for": null,
     });
     is(&bridge.entry(7, mac(1), now).unwrap(), &learned);
@@ -86,7 +86,7 @@ fn entries_and_limits() {
         "frozen_for": null,
     });
     is(&bridge.entry(0, mac(2), now).unwrap(), &fixed);
-    let leaf = json!({ "share": { "leaf": 42 }, "learned": 1, "limit": 16 });
+    let leaf = json!({ "share": { "leaf": 42 }, "learned": 1, "limit": 256 });
     is(&bridge.room(Share::Leaf(42)), &leaf);
     is(&bridge.room(Share::Leaves), &json!({ "share": "leaves", "learned": 1, "limit": 65_536 }));
     is(&bridge.room(Share::Root), &json!({ "share": "root", "learned": 0, "limit": 16_384 }));
@@ -107,10 +107,9 @@ fn an_explanation() {
             } },
             { "source": null },
             { "source_protection": { "leaf": 42 } },
-            { "room": { "share": { "leaf": 42 }, "learned": 0, "limit": 16 } },
+            { "room": { "share": { "leaf": 42 }, "learned": 0, "limit": 256 } },
             { "room": { "share": "leaves", "learned": 0, "limit": 65_536 } },
             { "destination": null },
-            { "destination_protection": null },
         ],
         "learned": "new",
         "verdict": { "from_leaf": { "root": { "bum": "unknown" } } },

@@ -11,14 +11,14 @@ use acton_bridge::{
 use pnet_base::MacAddr;
 use proptest::prelude::*;
 
-use operations::{AGEING, Frame, HOLD, Op, WITHIN, config, op};
+use operations::{AGEING, Frame, Op, WITHIN, config, op};
 
 mod operations;
 
-/// What the model knows of one address.
+/// What the model knows of one address on one VLAN at a leaf.
 #[derive(Clone, Copy)]
 struct Known {
-    owner: Owner<u32>,
+    leaf: u32,
     seen: Duration,
     fixed: bool,
     first_move: Duration,
@@ -26,47 +26,98 @@ struct Known {
     frozen_until: Duration,
 }
 
-/// The rules in the plainest words: one map, scanned whenever something is to be counted.
+/// The rules in the plainest words: maps, scanned whenever something is to be counted.
 struct Model {
-    known: BTreeMap<(u16, MacAddr), Known>,
+    /// What leaves have.
+    known: BTreeMap<Key, Known>,
+    /// When the root was last heard, and the VLAN of its first frame. Its addresses are its own on
+    /// every VLAN.
+    heard: BTreeMap<MacAddr, (Duration, u16)>,
+    /// What the root is known to have.
+    pinned: BTreeSet<MacAddr>,
     /// Who alone may send from these.
     listed: BTreeMap<MacAddr, Owner<u32>>,
-    own: Option<MacAddr>,
+    /// The root's, whatever the list says.
+    of_root: BTreeSet<MacAddr>,
+    strict: BTreeSet<u32>,
     /// Of leaves that have one of their own.
     leaf_limits: BTreeMap<u32, usize>,
-    first_frame: bool,
+    /// `None` for moves with the first frame.
+    hold: Option<Duration>,
     freeze_after: u32,
-    forward_reserved: bool,
-    max_macs: usize,
-    max_macs_per_leaf: usize,
-    max_macs_root: usize,
-    max_static: usize,
+    config: Config,
 }
 
 type Key = (u16, MacAddr);
+
+/// What is known of an address, as an entry tells it: owner, age, held for, frozen for.
+type Told = (Owner<u32>, Option<Duration>, Option<Duration>, Option<Duration>);
 
 impl Model {
     /// Takes away what expired; then all that is left is live.
     fn age(&mut self, now: Duration) {
         self.known.retain(|_, known| known.fixed || now - known.seen < AGEING);
+        self.heard.retain(|_, (seen, _)| now - *seen < AGEING);
     }
 
-    fn owner(&self, key: Key) -> Option<Owner<u32>> {
-        self.known.get(&key).map(|known| known.owner)
+    /// Whose an address is by decree.
+    fn said(&self, mac: MacAddr) -> Option<Owner<u32>> {
+        let of_root = self.of_root.contains(&mac).then_some(Owner::Root);
+        of_root.or_else(|| self.listed.get(&mac).copied())
     }
 
-    fn protection(&self, mac: MacAddr) -> Option<Owner<u32>> {
-        if self.own == Some(mac) { Some(Owner::Root) } else { self.listed.get(&mac).copied() }
+    /// Whether an address lives at the root by what is known of it.
+    fn is_at_root(&self, mac: MacAddr) -> bool {
+        self.heard.contains_key(&mac) || self.pinned.contains(&mac) && !self.is_static(mac)
     }
 
-    fn learned(&self, which: impl Fn(Owner<u32>) -> bool) -> usize {
-        self.known.values().filter(|known| !known.fixed && which(known.owner)).count()
+    fn is_static(&self, mac: MacAddr) -> bool {
+        self.known.iter().any(|(key, known)| key.1 == mac && known.fixed)
+    }
+
+    /// Who has an address on every VLAN.
+    fn whole(&self, mac: MacAddr) -> Option<Owner<u32>> {
+        self.said(mac).or_else(|| self.is_at_root(mac).then_some(Owner::Root))
+    }
+
+    fn at_leaf(&self, key: Key) -> Option<Owner<u32>> {
+        self.known.get(&key).map(|known| Owner::Leaf(known.leaf))
+    }
+
+    fn is_shared(&self, mac: MacAddr) -> bool {
+        self.config.shared.iter().any(|range| range.contains(mac))
+    }
+
+    fn learned(&self, leaf: Option<u32>) -> usize {
+        let counts = |known: &&Known| !known.fixed && leaf.is_none_or(|leaf| known.leaf == leaf);
+        self.known.values().filter(counts).count()
     }
 
     fn statics(&self) -> usize {
-        let mut protected: BTreeSet<_> = self.listed.keys().copied().collect();
-        protected.extend(self.own);
-        protected.len() + self.known.values().filter(|known| known.fixed).count()
+        let mut said: BTreeSet<_> = self.listed.keys().copied().collect();
+        said.extend(&self.of_root);
+        said.len() + self.known.values().filter(|known| known.fixed).count()
+    }
+
+    /// Takes an address from leaves on every VLAN, where `goes` says so.
+    fn take(&mut self, mac: MacAddr, goes: impl Fn(&Known) -> bool) {
+        self.known.retain(|key, known| key.1 != mac || !goes(known));
+    }
+
+    /// After what is said of an address has changed: nobody has what is another's.
+    fn follow(&mut self, mac: MacAddr) {
+        let strict = self.strict.clone();
+        match self.said(mac) {
+            Some(owner) => {
+                self.heard.remove(&mac);
+                self.take(mac, |known| Owner::Leaf(known.leaf) != owner);
+            }
+            None if self.pinned.contains(&mac) && !self.is_static(mac) => {
+                self.heard.remove(&mac);
+                self.take(mac, |_| true);
+            }
+            None => self.take(mac, |known| !known.fixed && strict.contains(&known.leaf)),
+        }
     }
 
     fn header(&self, frame: &[u8]) -> Result<(Key, MacAddr), DropReason> {
@@ -97,7 +148,7 @@ impl Model {
         if to == MacAddr::new(1, 0x80, 0xc2, 0, 0, 1) {
             return Err(DropReason::Pause);
         }
-        if frame[..5] == [1, 0x80, 0xc2, 0, 0] && frame[5] < 16 && !self.forward_reserved {
+        if frame[..5] == [1, 0x80, 0xc2, 0, 0] && frame[5] < 16 && !self.config.forward_reserved {
             return Err(DropReason::Reserved);
         }
         if from.octets()[0] % 2 == 1 {
@@ -109,33 +160,56 @@ impl Model {
         Ok(((vlan, from), to))
     }
 
-    fn learn(&mut self, key: Key, owner: Owner<u32>, now: Duration) -> Learned<u32> {
+    fn learn(&mut self, key: Key, leaf: u32, now: Duration) -> Learned<u32> {
         let zero = Duration::ZERO;
-        let fresh = Known {
-            owner,
-            seen: now,
-            fixed: false,
-            first_move: zero,
-            moves: 0,
-            frozen_until: zero,
-        };
+        let fresh =
+            Known { leaf, seen: now, fixed: false, first_move: zero, moves: 0, frozen_until: zero };
         let Some(&old) = self.known.get(&key) else {
             self.known.insert(key, fresh);
             return Learned::New;
         };
-        let mut moved = Known { owner, seen: now, ..old };
-        if moved.moves == 0 || now - moved.first_move >= WITHIN {
-            moved.first_move = now;
-            moved.moves = 0;
-        }
-        moved.moves += 1;
-        let frozen = moved.moves == self.freeze_after;
-        if frozen {
-            moved.moves = 0;
-            moved.frozen_until = now + WITHIN;
+        let mut moved = Known { leaf, seen: now, ..old };
+        let mut frozen = false;
+        if !self.is_shared(key.1) {
+            if moved.moves == 0 || now - moved.first_move >= WITHIN {
+                moved.first_move = now;
+                moved.moves = 0;
+            }
+            moved.moves += 1;
+            frozen = moved.moves == self.freeze_after;
+            if frozen {
+                moved.moves = 0;
+                moved.frozen_until = now + WITHIN;
+            }
         }
         self.known.insert(key, moved);
-        Learned::Moved { from: old.owner, frozen }
+        Learned::Moved { from: Owner::Leaf(old.leaf), frozen }
+    }
+
+    fn hear_root(&mut self, key: Key, now: Duration) -> Learned<u32> {
+        let (vlan, mac) = key;
+        if self.said(mac).is_some() || self.pinned.contains(&mac) {
+            return Learned::Nothing;
+        }
+        if let Some((seen, _)) = self.heard.get_mut(&mac) {
+            *seen = now;
+            return Learned::Nothing;
+        }
+        if self.is_static(mac) {
+            return Learned::Nothing;
+        }
+        let here = self.known.get(&key).copied();
+        let moved = |known: Known| Learned::Moved { from: Owner::Leaf(known.leaf), frozen: false };
+        if self.heard.len() >= self.config.max_macs_root {
+            // Nobody has it on this VLAN any more.
+            self.known.remove(&key);
+            return here.map_or(Learned::Nothing, moved);
+        }
+        let mut losers = self.known.iter().filter(|(key, _)| key.1 == mac);
+        let loser = here.or_else(|| losers.next().map(|(_, &known)| known));
+        self.take(mac, |_| true);
+        self.heard.insert(mac, (now, vlan));
+        loser.map_or(Learned::New, moved)
     }
 
     fn root(&mut self, frame: &[u8], now: Duration) -> (FromRoot<u32>, Learned<u32>) {
@@ -144,24 +218,10 @@ impl Model {
             Ok(header) => header,
             Err(reason) => return (FromRoot::Drop(reason), Learned::Nothing),
         };
-        let full = self.learned(|owner| owner == Owner::Root) >= self.max_macs_root;
-        let learned = match self.known.get_mut(&source) {
-            Some(known) if known.fixed => Learned::Nothing,
-            Some(known) if known.owner == Owner::Root => {
-                known.seen = now;
-                Learned::Nothing
-            }
-            Some(known) if full => {
-                let from = known.owner;
-                self.known.remove(&source);
-                Learned::Moved { from, frozen: false }
-            }
-            None if full => Learned::Nothing,
-            _ => self.learn(source, Owner::Root, now),
-        };
+        let learned = self.hear_root(source, now);
         let verdict = match bum(to) {
             Some(kind) => FromRoot::Flood(kind),
-            None => match self.owner((source.0, to)) {
+            None => match self.at_leaf((source.0, to)).or_else(|| self.whole(to)) {
                 Some(Owner::Leaf(leaf)) => FromRoot::Leaf(leaf),
                 Some(Owner::Root) => FromRoot::Drop(DropReason::Local),
                 None => FromRoot::Flood(BumKind::Unknown),
@@ -181,11 +241,10 @@ impl Model {
         };
         let verdict = match bum(to.1) {
             Some(kind) => FromLeaf::Root { bum: Some(kind) },
-            None => match self.owner(to) {
+            None => match self.whole(to.1).or_else(|| self.at_leaf(to)) {
                 Some(Owner::Leaf(other)) if other == leaf => FromLeaf::Drop(DropReason::Local),
                 Some(Owner::Leaf(_)) => FromLeaf::Drop(DropReason::LeafToLeaf),
                 Some(Owner::Root) => FromLeaf::Root { bum: None },
-                None if self.protection(to.1) == Some(Owner::Root) => FromLeaf::Root { bum: None },
                 None => FromLeaf::Root { bum: Some(BumKind::Unknown) },
             },
         };
@@ -193,59 +252,63 @@ impl Model {
     }
 
     fn hear(&mut self, leaf: u32, key: Key, now: Duration) -> Result<Learned<u32>, DropReason> {
-        let me = Owner::Leaf(leaf);
+        let mac = key.1;
         if let Some(known) = self.known.get_mut(&key)
-            && known.owner == me
+            && known.leaf == leaf
         {
             known.seen = now;
             return Ok(Learned::Nothing);
         }
-        if self.protection(key.1).is_some_and(|only| only != me) {
+        let said = self.said(mac);
+        if said.is_some_and(|only| only != Owner::Leaf(leaf)) {
             return Err(DropReason::SourceProtected);
+        }
+        if said.is_none() && self.is_at_root(mac) {
+            return Err(DropReason::SourceAtRoot);
+        }
+        if said.is_none() && self.strict.contains(&leaf) {
+            return Err(DropReason::SourceNotListed);
         }
         let known = self.known.get(&key);
         if let Some(known) = known {
             if known.fixed {
                 return Err(DropReason::SourceStatic);
             }
-            if !self.first_frame {
+            if let Some(hold) = self.hold
+                && !self.is_shared(mac)
+            {
                 if now < known.frozen_until {
                     return Err(DropReason::SourceFrozen);
                 }
-                if now - known.seen < HOLD {
+                if now - known.seen < hold {
                     return Err(DropReason::SourceHeld);
                 }
             }
         }
-        let limit = self.leaf_limits.get(&leaf).copied().unwrap_or(self.max_macs_per_leaf);
-        if limit != 0 && self.learned(|owner| owner == me) >= limit {
+        let common = self.config.max_macs_per_leaf;
+        let limit = self.leaf_limits.get(&leaf).copied().unwrap_or(common);
+        if limit != 0 && self.learned(Some(leaf)) >= limit {
             return Err(DropReason::LeafLimit);
         }
-        let from_leaf = known.is_some_and(|known| known.owner != Owner::Root);
-        if !from_leaf && self.learned(|owner| owner != Owner::Root) >= self.max_macs {
+        if known.is_none() && self.learned(None) >= self.config.max_macs {
             return Err(DropReason::TableFull);
         }
-        Ok(self.learn(key, me, now))
+        Ok(self.learn(key, leaf, now))
     }
 
-    fn add_static(&mut self, key: Key, owner: Owner<u32>) -> Result<(), StaticError> {
-        if owner != Owner::Root && self.protection(key.1).is_some_and(|only| only != owner) {
+    fn add_static(&mut self, key: Key, leaf: u32) -> Result<(), StaticError> {
+        if self.said(key.1).is_some_and(|only| only != Owner::Leaf(leaf)) {
             return Err(StaticError::Protected(key.1));
         }
         let replaced = self.known.get(&key).is_some_and(|known| known.fixed);
-        if !replaced && self.statics() >= self.max_static {
-            return Err(StaticError::Full { limit: self.max_static });
+        if !replaced {
+            self.static_room()?;
         }
         let zero = Duration::ZERO;
-        let known = Known {
-            owner,
-            seen: zero,
-            fixed: true,
-            first_move: zero,
-            moves: 0,
-            frozen_until: zero,
-        };
+        let known =
+            Known { leaf, seen: zero, fixed: true, first_move: zero, moves: 0, frozen_until: zero };
         self.known.insert(key, known);
+        self.heard.remove(&key.1);
         Ok(())
     }
 
@@ -253,39 +316,92 @@ impl Model {
         let fixed = self.known.get(&key).is_some_and(|known| known.fixed);
         if fixed {
             self.known.remove(&key);
+            self.follow(key.1);
         }
         fixed
     }
 
-    fn bar(&mut self, mac: MacAddr, owner: Owner<u32>) -> Result<(), StaticError> {
-        if self.protection(mac).is_none() && self.statics() >= self.max_static {
-            return Err(StaticError::Full { limit: self.max_static });
-        }
-        let stays = [Owner::Root, owner];
-        self.known.retain(|key, known| key.1 != mac || stays.contains(&known.owner));
-        Ok(())
+    fn static_room(&self) -> Result<(), StaticError> {
+        let limit = self.config.max_static;
+        if self.statics() < limit { Ok(()) } else { Err(StaticError::Full { limit }) }
     }
 
-    fn protect(&mut self, mac: MacAddr) -> Result<(), StaticError> {
-        self.bar(mac, Owner::Root)?;
-        self.listed.insert(mac, Owner::Root);
-        Ok(())
-    }
-
-    fn reserve(&mut self, mac: MacAddr, leaf: u32) -> Result<(), StaticError> {
-        if self.own == Some(mac) {
+    fn list(&mut self, mac: MacAddr, owner: Owner<u32>) -> Result<(), StaticError> {
+        if owner != Owner::Root && self.of_root.contains(&mac) {
             return Err(StaticError::Protected(mac));
         }
-        self.bar(mac, Owner::Leaf(leaf))?;
-        self.listed.insert(mac, Owner::Leaf(leaf));
+        if self.said(mac).is_none() {
+            self.static_room()?;
+        }
+        self.listed.insert(mac, owner);
+        self.follow(mac);
         Ok(())
     }
 
-    fn set_own(&mut self, mac: MacAddr) -> Result<(), StaticError> {
-        self.own = None;
-        self.bar(mac, Owner::Root)?;
-        self.own = Some(mac);
-        Ok(())
+    fn unprotect(&mut self, mac: MacAddr) -> bool {
+        let removed = self.listed.remove(&mac).is_some();
+        self.follow(mac);
+        removed
+    }
+
+    fn set_root_macs(&mut self, macs: &[MacAddr]) -> Result<(), StaticError> {
+        let gone: Vec<_> = self.of_root.iter().copied().filter(|mac| !macs.contains(mac)).collect();
+        for mac in gone {
+            self.of_root.remove(&mac);
+            self.follow(mac);
+        }
+        let mut result = Ok(());
+        for &mac in macs {
+            if self.of_root.contains(&mac) {
+                continue;
+            }
+            match self.said(mac).map_or_else(|| self.static_room(), |_| Ok(())) {
+                Ok(()) => {
+                    self.of_root.insert(mac);
+                    self.follow(mac);
+                }
+                Err(full) => result = Err(full),
+            }
+        }
+        result
+    }
+
+    fn pin(&mut self, mac: MacAddr) -> bool {
+        let has_room = self.pinned.len() < self.config.max_pinned;
+        if has_room && self.pinned.insert(mac) {
+            self.follow(mac);
+        }
+        self.pinned.contains(&mac)
+    }
+
+    fn set_strict(&mut self, leaf: u32, strict: bool) {
+        if !strict {
+            self.strict.remove(&leaf);
+        } else if self.strict.insert(leaf) {
+            let listed = &self.listed;
+            self.known.retain(|key, known| {
+                let is_listed = listed.get(&key.1) == Some(&Owner::Leaf(leaf));
+                known.leaf != leaf || known.fixed || is_listed
+            });
+        }
+    }
+
+    /// What is known of addresses that were heard of, or pinned, as entries tell it.
+    fn entries(&self, now: Duration) -> Vec<(Key, Told)> {
+        let left = |until: Duration| until.checked_sub(now).filter(|left| !left.is_zero());
+        let leaves = self.known.iter().map(|(&key, known)| {
+            let hold = self.hold.filter(|_| !known.fixed && !self.is_shared(key.1));
+            let held = hold.and_then(|hold| left(known.seen + hold.min(AGEING)));
+            let age = (!known.fixed).then(|| now - known.seen);
+            (key, (Owner::Leaf(known.leaf), age, held, left(known.frozen_until)))
+        });
+        let heard = self.heard.iter().map(|(&mac, &(seen, vlan))| {
+            ((vlan, mac), (Owner::Root, Some(now - seen), left(seen + AGEING), None))
+        });
+        let pinned = self.pinned.iter();
+        let pinned = pinned.filter(|&&mac| self.said(mac).is_none() && !self.is_static(mac));
+        let pinned = pinned.map(|&mac| ((0, mac), (Owner::Root, None, None, None)));
+        leaves.chain(heard).chain(pinned).collect()
     }
 }
 
@@ -298,21 +414,21 @@ fn bum(to: MacAddr) -> Option<BumKind> {
 }
 
 fn model(config: &Config) -> Model {
+    let (hold, freeze_after) = match config.moves {
+        MovePolicy::Guarded { hold, freeze_after, .. } => (Some(hold), freeze_after),
+        _ => (None, 0),
+    };
     Model {
         known: BTreeMap::new(),
+        heard: BTreeMap::new(),
+        pinned: BTreeSet::new(),
         listed: BTreeMap::new(),
-        own: None,
+        of_root: BTreeSet::new(),
+        strict: BTreeSet::new(),
         leaf_limits: BTreeMap::new(),
-        first_frame: config.moves == MovePolicy::FirstFrame,
-        freeze_after: match config.moves {
-            MovePolicy::Guarded { freeze_after, .. } => freeze_after,
-            _ => 0,
-        },
-        forward_reserved: config.forward_reserved,
-        max_macs: config.max_macs,
-        max_macs_per_leaf: config.max_macs_per_leaf,
-        max_macs_root: config.max_macs_root,
-        max_static: config.max_static,
+        hold,
+        freeze_after,
+        config: config.clone(),
     }
 }
 
@@ -331,8 +447,10 @@ fn same_verdicts(config: Config, ops: Vec<Op>) -> Result<(), TestCaseError> {
             }
             Op::Wait(time) => now += time,
             Op::Purge(leaf) => {
-                model.known.retain(|_, known| known.owner != Owner::Leaf(leaf));
+                let gone: Vec<_> = model.known.extract_if(.., |_, it| it.leaf == leaf).collect();
+                gone.iter().filter(|(_, it)| it.fixed).for_each(|(key, _)| model.follow(key.1));
                 model.leaf_limits.remove(&leaf);
+                model.strict.remove(&leaf);
                 let before = bridge.leaf_len(leaf);
                 prop_assert_eq!(bridge.purge(leaf), before);
                 prop_assert_eq!(bridge.leaf_len(leaf), 0);
@@ -349,22 +467,39 @@ fn same_verdicts(config: Config, ops: Vec<Op>) -> Result<(), TestCaseError> {
             }
             Op::AddStatic(vlan, mac, leaf) => {
                 model.age(now);
-                let owner = leaf.map_or(Owner::Root, Owner::Leaf);
-                let expected = model.add_static((vlan, mac), owner);
-                prop_assert_eq!(bridge.add_static(vlan, mac, owner), expected);
+                let expected = model.add_static((vlan, mac), leaf);
+                prop_assert_eq!(bridge.add_static(vlan, mac, leaf), expected);
             }
             Op::RemoveStatic(vlan, mac) => {
                 let expected = model.remove_static((vlan, mac));
                 prop_assert_eq!(bridge.remove_static(vlan, mac), expected);
             }
-            Op::Protect(mac) => prop_assert_eq!(bridge.protect(mac), model.protect(mac)),
+            Op::Protect(mac) => {
+                model.age(now);
+                prop_assert_eq!(bridge.protect(mac), model.list(mac, Owner::Root));
+            }
             Op::Reserve(mac, leaf) => {
-                prop_assert_eq!(bridge.reserve(mac, leaf), model.reserve(mac, leaf));
+                model.age(now);
+                prop_assert_eq!(bridge.reserve(mac, leaf), model.list(mac, Owner::Leaf(leaf)));
             }
             Op::Unprotect(mac) => {
-                prop_assert_eq!(bridge.unprotect(mac), model.listed.remove(&mac).is_some());
+                prop_assert_eq!(bridge.unprotect(mac), model.unprotect(mac));
             }
-            Op::SetOwn(mac) => prop_assert_eq!(bridge.set_own_mac(mac), model.set_own(mac)),
+            Op::SetRootMacs(macs) => {
+                let result = bridge.set_root_macs(macs.iter().copied());
+                prop_assert_eq!(result, model.set_root_macs(&macs));
+            }
+            Op::Pin(mac) => prop_assert_eq!(bridge.pin(mac), model.pin(mac)),
+            Op::Unpin(mac) => {
+                bridge.unpin(mac);
+                if model.pinned.remove(&mac) {
+                    model.follow(mac);
+                }
+            }
+            Op::Strict(leaf, strict) => {
+                bridge.set_leaf_strict(leaf, strict);
+                model.set_strict(leaf, strict);
+            }
         }
         same_entries(&bridge, &mut model, now)?;
     }
@@ -383,20 +518,19 @@ fn same_entries(
             ((entry.vlan, entry.mac), (entry.owner, entry.age, entry.held_for, entry.frozen_for))
         })
         .collect();
+    let mut expected = model.entries(now);
     entries.sort_by_key(|entry| entry.0);
-    let expected: Vec<_> = model
-        .known
-        .iter()
-        .map(|(&key, known)| {
-            let age = (!known.fixed).then(|| now - known.seen);
-            let left = |until: Duration| until.checked_sub(now).filter(|left| !left.is_zero());
-            let held = left(known.seen + HOLD).filter(|_| !known.fixed && !model.first_frame);
-            (key, (known.owner, age, held, left(known.frozen_until)))
-        })
-        .collect();
+    expected.sort_by_key(|entry| entry.0);
     prop_assert_eq!(&entries, &expected);
-    for (key, (owner, ..)) in expected {
-        prop_assert_eq!(bridge.lookup(key.0, key.1, now), Some(owner));
+    for ((vlan, mac), _) in expected {
+        for vlan in [vlan, 0, 7] {
+            let owner = model.at_leaf((vlan, mac)).or_else(|| model.whole(mac));
+            prop_assert_eq!(bridge.lookup(vlan, mac, now), owner);
+        }
+        // Nobody has what is the root's, on whatever VLAN.
+        if model.whole(mac) == Some(Owner::Root) {
+            prop_assert!(!model.known.keys().any(|key| key.1 == mac));
+        }
     }
     prop_assert!(bridge.len() >= entries.len());
     Ok(())

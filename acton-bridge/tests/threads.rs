@@ -146,7 +146,7 @@ fn counts_agree_after_threads_fought_over_addresses() {
                     match round % 64 {
                         0 => drop(bridge.purge(leaf)),
                         1 => drop(bridge.from_root(&frame(GATEWAY, n % 300), now(round))),
-                        2 => drop(bridge.add_static(0, mac(n % 300), Owner::Leaf(leaf))),
+                        2 => drop(bridge.add_static(0, mac(n % 300), leaf)),
                         3 => drop(bridge.remove_static(0, mac(n % 300))),
                         4 => drop(bridge.protect(mac(n % 300))),
                         5 => drop(bridge.unprotect(mac(n % 300))),
@@ -180,7 +180,7 @@ fn counts_agree_after_threads_fought_over_addresses() {
 /// A million random addresses from one leaf: the others keep theirs, and can learn.
 #[test]
 fn a_million_forged_addresses_hurt_nobody_else() {
-    let bridge = &Bridge::<u32>::new(Config::default());
+    let bridge = &Bridge::<u32>::new(Config::default().max_macs_per_leaf(16));
     let now = |n: u32| Duration::from_nanos(n.into());
     for leaf in 1..=1_000 {
         for n in 0..10 {

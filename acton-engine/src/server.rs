@@ -268,7 +268,7 @@ fn open(
     let bridge = Arc::new(Bridge::new(config));
     let own_mac = tap.interface.mac()?;
     bridge
-        .set_own_mac(own_mac)
+        .set_root_macs([own_mac])
         .map_err(|error| Error::Setting(format!("MAC {own_mac} of the TAP: {error}")))?;
     Ok((tap, sockets, bridge))
 }

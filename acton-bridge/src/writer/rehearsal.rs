@@ -23,8 +23,8 @@ pub(crate) struct Rehearsal<'a> {
 pub(crate) struct Outcome {
     /// The limits that it met, in order.
     pub(crate) rooms: Vec<Room<u32>>,
-    /// What the table would say of the address afterwards; `None` if what it says now.
-    pub(crate) entry: Option<Option<Found>>,
+    /// What the table would say of some keys afterwards; of others what it says now.
+    pub(crate) changes: Vec<(u64, Option<Found>)>,
 }
 
 impl<'a> Rehearsal<'a> {
@@ -113,20 +113,30 @@ impl Claim for Rehearsal<'_> {
         self.has_room(Share::Root, now, |this| this.search_list(this.writer.state.root))
     }
 
-    fn put(&mut self, _: u64, owner: Owner<u32>, old: Option<Found>, now: u64) -> Learned<u32> {
-        let entry = Found { index: 0, owner: key::owner_word(owner), seen: now, frozen_until: 0 };
+    fn put(&mut self, key: u64, leaf: u32, old: Option<Found>, now: u64) -> Learned<u32> {
+        let owner = key::owner_word(Owner::Leaf(leaf));
+        let entry = Found { index: 0, owner, seen: now, frozen_until: 0 };
         let Some(old) = old else {
-            self.outcome.entry = Some(Some(entry));
+            self.outcome.changes.push((key, Some(entry)));
             return Learned::New;
         };
         let mut history = self.writer.state.slots.cold[old.index as usize].history;
-        let frozen = self.writer.count_move(&mut history, now);
+        let frozen = self.writer.count_move(key, &mut history, now);
         let frozen_until = frozen.unwrap_or(old.frozen_until);
-        self.outcome.entry = Some(Some(Found { frozen_until, ..entry }));
+        self.outcome.changes.push((key, Some(Found { frozen_until, ..entry })));
         Learned::Moved { from: key::owner(old.owner), frozen: frozen.is_some() }
     }
 
-    fn forget(&mut self, _: &Found) {
-        self.outcome.entry = Some(None);
+    fn put_at_root(&mut self, key: u64, now: u64) -> Learned<u32> {
+        let owner = key::root_word(key::vlan(key, 0));
+        let entry = Found { index: 0, owner, seen: now, frozen_until: 0 };
+        // Of the address on other VLANs a frame of this one learns nothing.
+        self.outcome.changes.extend([(key::whole_of(key), Some(entry)), (key, None)]);
+        let from = self.writer.loser(key, now);
+        from.map_or(Learned::New, |from| Learned::Moved { from, frozen: false })
+    }
+
+    fn forget(&mut self, key: u64, _: &Found) {
+        self.outcome.changes.push((key, None));
     }
 }

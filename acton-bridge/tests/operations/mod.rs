@@ -30,12 +30,15 @@ pub(crate) enum Op {
     Purge(u32),
     Limit(u32, Option<usize>),
     Sweep(usize),
-    AddStatic(u16, MacAddr, Option<u32>),
+    AddStatic(u16, MacAddr, u32),
     RemoveStatic(u16, MacAddr),
     Protect(MacAddr),
     Reserve(MacAddr, u32),
     Unprotect(MacAddr),
-    SetOwn(MacAddr),
+    SetRootMacs(Vec<MacAddr>),
+    Pin(MacAddr),
+    Unpin(MacAddr),
+    Strict(u32, bool),
 }
 
 fn station() -> impl Strategy<Value = MacAddr> {
@@ -100,27 +103,40 @@ pub(crate) fn op() -> impl Strategy<Value = Op> {
         1 => leaf().prop_map(Op::Purge),
         1 => (leaf(), prop::option::of(0..4usize)).prop_map(|(leaf, max)| Op::Limit(leaf, max)),
         1 => (0..40usize).prop_map(Op::Sweep),
-        1 => (vlan(), station(), prop::option::of(leaf()))
+        1 => (vlan(), station(), leaf())
             .prop_map(|(vlan, mac, leaf)| Op::AddStatic(vlan, mac, leaf)),
         1 => (vlan(), station()).prop_map(|(vlan, mac)| Op::RemoveStatic(vlan, mac)),
         1 => station().prop_map(Op::Protect),
         1 => (station(), leaf()).prop_map(|(mac, leaf)| Op::Reserve(mac, leaf)),
         1 => station().prop_map(Op::Unprotect),
-        1 => station().prop_map(Op::SetOwn),
+        1 => prop::collection::vec(station(), 0..3).prop_map(Op::SetRootMacs),
+        2 => station().prop_map(Op::Pin),
+        2 => station().prop_map(Op::Unpin),
+        1 => (leaf(), any::<bool>()).prop_map(|(leaf, strict)| Op::Strict(leaf, strict)),
     ]
 }
 
 pub(crate) fn config() -> impl Strategy<Value = Config> {
-    let guarded = |freeze_after| MovePolicy::Guarded { hold: HOLD, freeze_after, within: WITHIN };
+    let guarded = |hold, freeze_after| MovePolicy::Guarded { hold, freeze_after, within: WITHIN };
     let moves = prop_oneof![
         1 => Just(MovePolicy::FirstFrame),
-        3 => (0..4u32).prop_map(guarded),
+        1 => Just(guarded(Duration::MAX, 3)),
+        3 => (0..4u32).prop_map(move |freeze_after| guarded(HOLD, freeze_after)),
     ];
-    (moves, any::<bool>(), 1..7usize, 0..4usize, 0..5usize, 0..4usize).prop_map(
-        |(moves, reserved, macs, per_leaf, root, statics)| {
+    // The first station, which is met most, or its neighbours 2 and 3.
+    let shared = prop_oneof![
+        2 => Just(vec![]),
+        1 => Just(vec!["02:00:00:00:00:01".parse().expect("a range")]),
+        1 => Just(vec!["02:00:00:00:00:02/47".parse().expect("a range")]),
+    ];
+    let limits = (1..7usize, 0..4usize, 0..5usize, 0..4usize, 0..4usize);
+    (moves, shared, any::<bool>(), limits).prop_map(
+        |(moves, shared, reserved, (macs, per_leaf, root, pinned, statics))| {
             Config::default()
                 .ageing(AGEING)
                 .moves(moves)
+                .shared(shared)
+                .max_pinned(pinned)
                 .forward_reserved(reserved)
                 .max_macs(macs)
                 .max_macs_per_leaf(per_leaf)

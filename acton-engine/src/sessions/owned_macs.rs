@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use acton_bridge::{Bridge, Owner, StaticError};
+use acton_bridge::{Bridge, StaticError};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use pnet_base::MacAddr;
@@ -32,7 +32,7 @@ impl OwnedMacs {
         match leaf {
             Some(leaf) => {
                 self.bridge.reserve(mac, leaf)?;
-                self.bridge.add_static(0, mac, Owner::Leaf(leaf))
+                self.bridge.add_static(0, mac, leaf)
             }
             None => self.bridge.protect(mac),
         }

@@ -171,6 +171,8 @@ fn is_of_the_source(reason: DropReason) -> bool {
     matches!(
         reason,
         DropReason::SourceProtected
+            | DropReason::SourceAtRoot
+            | DropReason::SourceNotListed
             | DropReason::SourceStatic
             | DropReason::SourceHeld
             | DropReason::SourceFrozen

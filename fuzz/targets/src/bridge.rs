@@ -68,6 +68,8 @@ impl World {
             .max_macs_per_leaf(per_leaf)
             .max_macs_root(4)
             .max_static(4)
+            .max_pinned(4)
+            .shared(vec!["02:00:00:00:00:00/45".parse().expect("a range")])
             .moves(moves)
             .forward_reserved(bits & 8 != 0)
             .protected(vec![MacAddr::new(2, 0, 0, 0, 0, 15)]);
@@ -172,15 +174,25 @@ impl World {
                     self.bridge.unprotect(mac.into());
                 }
             }
-            14 => {
-                let _ = self.bridge.set_own_mac(address(input).into());
-            }
+            14 => match input.below(4) {
+                0 => {
+                    let _ = self.bridge.set_root_macs([address(input).into()]);
+                }
+                1 => {
+                    let _ = self.bridge.pin(address(input).into());
+                }
+                2 => self.bridge.unpin(address(input).into()),
+                _ => {
+                    let leaf = input.below(LEAVES) as u32;
+                    self.bridge.set_leaf_strict(leaf, input.bool());
+                }
+            },
             _ => {
                 let (vlan, mac) = (input.u16(), address(input));
                 if input.bool() {
                     // It does not age, so that it was said at the end of all times.
                     let leaf = input.below(LEAVES) as u32;
-                    if self.bridge.add_static(vlan, mac.into(), Owner::Leaf(leaf)).is_ok() {
+                    if self.bridge.add_static(vlan, mac.into(), leaf).is_ok() {
                         self.said.insert((leaf, (vlan, mac)), Duration::from_secs(1 << 40));
                     }
                 } else {
