@@ -40,6 +40,7 @@ pub mod keys;
 mod observe;
 mod plain;
 mod reach;
+mod root;
 mod run;
 mod secure;
 mod server;
@@ -48,6 +49,7 @@ mod settings;
 mod throttle;
 
 // What signatures here have of other crates.
+pub use acton_bridge::{MacRange, MacRangeError};
 pub use acton_proto::handshake::{Secret, SystemRandom, public_key};
 pub use acton_proto::session::{KeyLog, KeyLogEntry};
 pub use acton_proto::wire::Key;

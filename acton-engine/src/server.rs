@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use acton_bridge::{Bridge, Config, MovePolicy};
+use acton_bridge::{Bridge, Config, MacRange, MovePolicy};
 use acton_proto::handshake::public_key;
 use acton_proto::session::KeyLog;
 use acton_proto::wire::Key;
 use acton_udp::UdpSocket;
 use ipnet::IpNet;
+use pnet_base::MacAddr;
 
 use crate::run::tap::OpenTap;
 use crate::secure::{self, SecureAccess, ServerKeys};
@@ -21,7 +22,7 @@ use crate::settings::{
     MAX_WORKERS, PlainServerSettings, SecureSettings, ServerMode, ServerSettings, SuiteChoice,
     TapSettings,
 };
-use crate::{Error, Running, Scheduling, plain};
+use crate::{Error, Running, Scheduling, plain, root};
 
 /// A server of Ethernet over UDP.
 #[derive(Debug)]
@@ -133,6 +134,14 @@ impl<M> ServerBuilder<M> {
         self
     }
 
+    /// MACs that no client may use, on any VLAN, beside those that the server finds by itself: its
+    /// TAP's, its Linux bridge's, and those of the gateways on that bridge.
+    #[must_use]
+    pub fn protected_macs(mut self, macs: impl IntoIterator<Item = MacAddr>) -> Self {
+        self.settings.protected_macs.extend(macs);
+        self
+    }
+
     /// Threads that move frames, each with a TAP queue and a UDP socket of its own: 1 to 64, by
     /// default one for each processor. What a client sends stays with one of them, and what goes to
     /// it keeps its order flow by flow.
@@ -155,6 +164,22 @@ impl ServerBuilder<SecureServer> {
     #[must_use]
     pub fn admission(mut self, admission: impl Admission + 'static) -> Self {
         self.mode.admission = Box::new(admission);
+        self
+    }
+
+    /// MACs that clients share, as routers with VRRP do (`00:00:5e:00:01:00/40`): they move from
+    /// client to client with their first frame, and never away from the root.
+    #[must_use]
+    pub fn shared_macs(mut self, ranges: impl IntoIterator<Item = MacRange>) -> Self {
+        self.settings.shared_macs.extend(ranges);
+        self
+    }
+
+    /// The silence after which another client may take a MAC; by default it stays with its client
+    /// until it is forgotten or the client goes.
+    #[must_use]
+    pub fn mac_hold(mut self, hold: Duration) -> Self {
+        self.settings.mac_hold = Some(hold);
         self
     }
 
@@ -184,8 +209,14 @@ impl ServerBuilder<SecureServer> {
         let secure = secure.clone();
         let owners = self.mode.admission.rules().owners();
         let owned = owners.iter().map(|(_, policy)| policy.macs.len()).sum();
+        let moves = match (settings.mac_hold, MovePolicy::guarded()) {
+            (Some(hold), MovePolicy::Guarded { freeze_after, within, .. }) => {
+                MovePolicy::Guarded { hold, freeze_after, within }
+            }
+            (_, moves) => moves,
+        };
         let key = public_key(&self.mode.keys.private_key);
-        let (tap, sockets, bridge) = open(&settings, Some(&key), owned, MovePolicy::guarded())?;
+        let (tap, sockets, bridge) = open(&settings, Some(&key), owned, moves)?;
         announce(&settings, &tap, "secure mode")?;
         let SecureServer { keys, admission, key_log } = self.mode;
         let access = SecureAccess { keys, admission, key_log };
@@ -259,18 +290,18 @@ fn open(
     sockets.truncate(tap.queues.len());
     let config = Config::default();
     // Each takes two places while its client is here, and a list may become longer.
-    let max_static = config.max_static + 4 * owned;
+    let max_static = config.max_static + 4 * owned + settings.protected_macs.len();
+    // A LAN that is still asleep may be twice as large later on.
+    let lan = settings.common.tap.bridge.as_deref().map_or(0, root::entries_of);
+    let max_pinned = config.max_pinned.max(2 * lan);
     let config = config
         .ageing(settings.mac_ageing)
         .max_static(max_static)
+        .max_pinned(max_pinned)
+        .shared(settings.shared_macs.clone())
         .max_macs_per_leaf(settings.macs_per_client)
         .moves(moves);
-    let bridge = Arc::new(Bridge::new(config));
-    let own_mac = tap.interface.mac()?;
-    bridge
-        .set_root_macs([own_mac])
-        .map_err(|error| Error::Setting(format!("MAC {own_mac} of the TAP: {error}")))?;
-    Ok((tap, sockets, bridge))
+    Ok((tap, sockets, Arc::new(Bridge::new(config))))
 }
 
 fn announce(settings: &ServerSettings, tap: &OpenTap, mode: &str) -> Result<(), Error> {

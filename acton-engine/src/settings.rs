@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use acton_bridge::MacRange;
 use acton_proto::wire::Suites;
 use ipnet::IpNet;
 use pnet_base::MacAddr;
@@ -125,6 +126,23 @@ pub struct ServerSettings {
     pub mac_ageing: Duration,
     /// MACs behind one client, at most, where its policy does not say otherwise; 0 for no limit.
     pub macs_per_client: usize,
+    /// MACs that no client may use, on any VLAN, beside those that the server finds by itself: its
+    /// TAP's, its Linux bridge's, and those of the gateways on that bridge.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub protected_macs: Vec<MacAddr>,
+    /// In secure mode, MACs that clients share, as routers with VRRP do (`00:00:5e:00:01:00/40`):
+    /// they move from client to client with their first frame.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub shared_macs: Vec<MacRange>,
+    /// In secure mode, the silence after which another client may take a MAC. With `None` a MAC
+    /// stays with its client until it is forgotten or the client goes: nobody can steal it from a
+    /// host that is silent for a while. (In plain mode clients have no identity, and a MAC moves
+    /// with its first frame.)
+    #[cfg_attr(
+        feature = "serde",
+        serde(default, with = "crate::observe::serialise::optional_seconds")
+    )]
+    pub mac_hold: Option<Duration>,
     /// What the mode adds.
     pub mode: ServerMode,
 }
@@ -171,7 +189,7 @@ pub struct SecureSettings {
 
 impl ServerSettings {
     /// A TAP called `server`, UDP port 8080 of every IPv4 address, 4,096 sessions, MACs remembered
-    /// for 300 s, 16 of them behind a client.
+    /// for 300 s, 256 of them behind a client.
     #[must_use]
     pub fn new(mode: ServerMode) -> Self {
         Self {
@@ -180,7 +198,10 @@ impl ServerSettings {
             workers: None,
             max_sessions: 4_096,
             mac_ageing: Duration::from_secs(300),
-            macs_per_client: 16,
+            macs_per_client: 256,
+            protected_macs: Vec::new(),
+            shared_macs: Vec::new(),
+            mac_hold: None,
             mode,
         }
     }

@@ -16,7 +16,7 @@ use super::state::{StateOptions, print};
 use super::values::{SchedulingOptions, SuiteOption, TapOptions, mac, network, seconds};
 use super::{Failure, run};
 use acton_engine::keys::{ServerIdentity, default_address};
-use acton_engine::{Server, ServerBuilder, TapSettings};
+use acton_engine::{MacRange, Server, ServerBuilder, TapSettings};
 
 /// Owns the LAN's TAP and serves any number of clients
 #[derive(Debug, Args)]
@@ -83,8 +83,23 @@ pub(super) struct Arguments {
 
     /// MACs behind one client, at most, where the list of clients has no max-macs= for it; 0 for
     /// no limit
-    #[arg(long, value_name = "N", default_value_t = 16)]
+    #[arg(long, value_name = "N", default_value_t = 256)]
     macs_per_client: usize,
+
+    /// MAC that no client may use, on any VLAN; may be given more than once. The TAP's own, the
+    /// bridge's, those of gateways on the bridge and those that it knows on other ports need no naming
+    #[arg(long, value_name = "MAC", value_parser = mac)]
+    protect: Vec<MacAddr>,
+
+    /// MACs that move between clients with their first frame, such as 00:00:5e:00:01:00/40 for
+    /// VRRP; may be given more than once. Others stay with their client
+    #[arg(long, value_name = "MAC[/BITS]", conflicts_with = "plain")]
+    shared_mac: Vec<MacRange>,
+
+    /// Seconds of silence after which another client may take a MAC; without it a MAC stays with
+    /// its client until it is forgotten (--mac-ageing) or the client goes
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, conflicts_with = "plain")]
+    mac_hold: Option<Duration>,
 
     /// Threads that move frames; one for each processor without it
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
@@ -134,6 +149,10 @@ impl Arguments {
         let tap = self.tap.settings(&self.tap_name, self.mac, &addresses);
         let server = self.common(Server::secure(identity.into()), listen, tap);
         let mut server = server.admission(clients).suite(self.suite.into());
+        server = server.shared_macs(self.shared_mac);
+        if let Some(hold) = self.mac_hold {
+            server = server.mac_hold(hold);
+        }
         if let Some(log) = self.key_log.open()? {
             server = server.key_log(log);
         }
@@ -153,6 +172,7 @@ impl Arguments {
             .mac_ageing(self.mac_ageing)
             .max_sessions(self.max_sessions.into())
             .macs_per_client(self.macs_per_client)
+            .protected_macs(self.protect.iter().copied())
             .scheduling(self.scheduling.into());
         if let Some(workers) = self.workers {
             server = server.workers(workers.into());

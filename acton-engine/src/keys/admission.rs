@@ -14,6 +14,7 @@ impl From<&ListedClient> for ClientPolicy {
             psk: client.psk.clone(),
             macs: client.macs.clone(),
             max_macs: client.max_macs,
+            strict: client.strict,
         }
     }
 }

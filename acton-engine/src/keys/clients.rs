@@ -27,13 +27,15 @@ pub struct ListedClient {
     pub macs: Vec<MacAddr>,
     /// How many MACs may be behind it, 0 for any number; the server's setting where it is `None`.
     pub max_macs: Option<usize>,
+    /// Whether it may use nothing but `macs`.
+    pub strict: bool,
 }
 
 impl ListedClient {
-    /// A client with neither PSK nor MACs nor limit.
+    /// A client with neither PSK nor MACs nor limit, not strict.
     #[must_use]
     pub fn new(key: Key, name: impl Into<String>) -> Self {
-        Self { key, name: name.into(), psk: None, macs: Vec::new(), max_macs: None }
+        Self { key, name: name.into(), psk: None, macs: Vec::new(), max_macs: None, strict: false }
     }
 }
 
@@ -41,7 +43,7 @@ impl ListedClient {
 ///
 /// A text file has one client a line, and comments after `#`:
 /// ```text
-/// # KEY NAME [psk=KEY] [mac=MAC]... [max-macs=N]
+/// # KEY NAME [psk=KEY] [mac=MAC]... [max-macs=N] [strict]
 /// AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8= laptop mac=02:00:00:00:00:01
 /// ```
 /// Nobody else may write to it, and where it has a PSK nobody else may read it. An empty list

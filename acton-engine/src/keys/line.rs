@@ -19,7 +19,7 @@ pub enum LineError {
     /// The first word is no public key.
     #[error(
         "it begins with no public key; write: KEY NAME [psk=KEY] [mac=02:00:00:00:00:01]... \
-         [max-macs=N], with the KEY that `acton pubkey` prints"
+         [max-macs=N] [strict], with the KEY that `acton pubkey` prints"
     )]
     Key,
     /// There is no name after the key, or it has characters that a name cannot have.
@@ -29,7 +29,7 @@ pub enum LineError {
     )]
     Name,
     /// A word after the name is none of the known ones.
-    #[error("after the name it has something else than psk=KEY, mac=MAC or max-macs=N")]
+    #[error("after the name it has something else than psk=KEY, mac=MAC, max-macs=N or strict")]
     Word,
     /// The value of `psk=` is no key.
     #[error("its psk= is no key; write what `acton keygen` prints")]
@@ -40,8 +40,8 @@ pub enum LineError {
     /// The value of `max-macs=` is no number.
     #[error("its max-macs= is no number; write how many MACs may be behind the client")]
     MaxMacs,
-    /// `psk=` or `max-macs=` is there twice.
-    #[error("it has {0}= twice; leave one")]
+    /// `psk=`, `max-macs=` or `strict` is there twice.
+    #[error("it has {0} twice; leave one")]
     Twice(&'static str),
     /// Another line has the same key.
     #[error("its key is in line {0} already; give each client a key of its own")]
@@ -69,10 +69,16 @@ pub(super) fn parse(line: &str) -> Result<Option<ListedClient>, LineError> {
     let name = words.next().filter(|name| is_name(name)).ok_or(LineError::Name)?;
     let mut client = ListedClient::new(key, name);
     for word in words {
+        if word == "strict" {
+            if std::mem::replace(&mut client.strict, true) {
+                return Err(LineError::Twice("strict"));
+            }
+            continue;
+        }
         match word.split_once('=') {
             Some(("psk", value)) => {
                 let psk = parse_secret(value).map_err(|_| LineError::Psk)?;
-                set(&mut client.psk, psk, "psk")?;
+                set(&mut client.psk, psk, "psk=")?;
             }
             Some(("mac", value)) => {
                 let mac = value.parse().ok().filter(is_unicast).ok_or(LineError::Mac)?;
@@ -80,7 +86,7 @@ pub(super) fn parse(line: &str) -> Result<Option<ListedClient>, LineError> {
             }
             Some(("max-macs", value)) => {
                 let number = value.parse().map_err(|_| LineError::MaxMacs)?;
-                set(&mut client.max_macs, number, "max-macs")?;
+                set(&mut client.max_macs, number, "max-macs=")?;
             }
             _ => return Err(LineError::Word),
         }
@@ -98,7 +104,7 @@ fn is_unicast(mac: &MacAddr) -> bool {
 
 /// The line of a client, as [`parse`] reads it, without an end of line.
 pub(super) fn render(client: &ListedClient) -> Zeroizing<String> {
-    let ListedClient { key, name, psk, macs, max_macs } = client;
+    let ListedClient { key, name, psk, macs, max_macs, strict } = client;
     // Room for the secret at once: a string that grows leaves copies behind.
     let mut line = Zeroizing::new(String::with_capacity(160 + name.len()));
     line.push_str(&encode_key(key));
@@ -113,6 +119,9 @@ pub(super) fn render(client: &ListedClient) -> Zeroizing<String> {
     }
     if let Some(number) = max_macs {
         let _ = write!(*line, " max-macs={number}");
+    }
+    if *strict {
+        line.push_str(" strict");
     }
     line
 }
@@ -130,7 +139,7 @@ pub(super) mod tests {
     #[test]
     fn a_line_in_full() {
         let line = format!(
-            "  {KEY}\tlaptop-7  mac=02:00:00:00:00:01 psk={} mac=02:00:00:00:00:02 max-macs=3 # x",
+            "  {KEY}\tlaptop-7  mac=02:00:00:00:00:01 psk={} mac=02:00:00:00:00:02 max-macs=3 strict # x",
             &KEY[..43]
         );
         let client = parse(&line).unwrap().unwrap();
@@ -139,6 +148,7 @@ pub(super) mod tests {
         assert_eq!(client.psk, Some(Secret::new(client.key)));
         let mac = |last| MacAddr::new(2, 0, 0, 0, 0, last);
         assert_eq!((client.macs, client.max_macs), (vec![mac(1), mac(2)], Some(3)));
+        assert!(client.strict);
     }
 
     #[test]
@@ -161,12 +171,14 @@ pub(super) mod tests {
             (" a PSK=x", LineError::Word),
             (" a psk", LineError::Word),
             (" a psk=", LineError::Psk),
-            (&format!(" a psk={KEY} psk={KEY}"), LineError::Twice("psk")),
+            (&format!(" a psk={KEY} psk={KEY}"), LineError::Twice("psk=")),
             (" a mac=02:00:00:00:00", LineError::Mac),
             (" a mac=01:00:5e:00:00:01", LineError::Mac),
             (" a mac=00:00:00:00:00:00", LineError::Mac),
             (" a max-macs=-1", LineError::MaxMacs),
-            (" a max-macs=1 max-macs=1", LineError::Twice("max-macs")),
+            (" a max-macs=1 max-macs=1", LineError::Twice("max-macs=")),
+            (" a strict strict", LineError::Twice("strict")),
+            (" a strict=1", LineError::Word),
         ] {
             assert_eq!(parse(&format!("{KEY}{rest}")), Err(error), "{rest:?}");
         }
@@ -183,13 +195,15 @@ pub(super) mod tests {
             proptest::option::of(any::<Key>().prop_map(Secret::new)),
             proptest::collection::vec(mac, 0..4),
             any::<Option<usize>>(),
+            any::<bool>(),
         )
-            .prop_map(|(key, name, psk, macs, max_macs)| ListedClient {
+            .prop_map(|(key, name, psk, macs, max_macs, strict)| ListedClient {
                 key,
                 name,
                 psk,
                 macs,
                 max_macs,
+                strict,
             })
     }
 
@@ -201,7 +215,7 @@ pub(super) mod tests {
 
         #[test]
         fn any_line_is_a_client_or_an_error(
-            rest in "( ?(psk=|mac=|max-macs=|#)?[ -~]{0,20}){0,4}|.{0,80}",
+            rest in "( ?(psk=|mac=|max-macs=|strict|#)?[ -~]{0,20}){0,4}|.{0,80}",
         ) {
             let _ = parse(&rest);
             let _ = parse(&format!("{KEY} {rest}"));

@@ -24,7 +24,7 @@ pub struct Event {
 }
 
 /// Where a MAC lives, as operators know it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Place {
@@ -107,8 +107,6 @@ pub enum Beginning {
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Limit {
-    /// MACs behind one client.
-    MacsPerClient,
     /// MACs in the table.
     MacTable,
 }
@@ -118,7 +116,8 @@ pub enum Limit {
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum NotKept {
-    /// It is that of the server's own TAP.
+    /// No client may use it: it is the TAP's, its Linux bridge's, a gateway's, or named by the
+    /// settings.
     OwnMac,
     /// The list has far more of them than when the server started.
     Full,
@@ -249,6 +248,29 @@ pub enum EventKind {
         vlan: u16,
         /// Where it stays.
         at: Place,
+    },
+    /// At a server: a client sent from one MAC more than may be behind it. The frame was dropped.
+    MacNoRoom {
+        /// The address.
+        mac: MacAddr,
+        /// Its VLAN, 0 for untagged.
+        vlan: u16,
+        /// The client that sent from it.
+        by: Place,
+        /// How many may be behind the client.
+        limit: Option<usize>,
+    },
+    /// At a server: these MACs no client may use, on any VLAN: the TAP's, its Linux bridge's, those
+    /// of the gateways on that bridge, and those that the settings name.
+    RootMacs {
+        /// All of them.
+        macs: Vec<MacAddr>,
+    },
+    /// At a server: what lives at the root is not known in full, so that a client may use a MAC of a
+    /// silent host there.
+    RootUnknown {
+        /// Why, and what helps.
+        error: String,
     },
     /// At a server: frames were dropped since a limit of the bridge was reached.
     LimitReached {
@@ -393,6 +415,9 @@ impl EventKind {
             Self::MacMoved { .. } => "mac_moved",
             Self::MacHeld { .. } => "mac_held",
             Self::MacFrozen { .. } => "mac_frozen",
+            Self::MacNoRoom { .. } => "mac_no_room",
+            Self::RootMacs { .. } => "root_macs",
+            Self::RootUnknown { .. } => "root_unknown",
             Self::LimitReached { .. } => "limit_reached",
             Self::SessionsFull { .. } => "sessions_full",
             Self::ListRead { .. } => "list_read",

@@ -151,6 +151,7 @@ fn settings_are_written_and_read_again() {
     server.common.tap.mac = Some(MAC);
     server.common.keepalive = Some(ms(2_500));
     server.workers = Some(3);
+    server.shared_macs.push("00:00:5e:00:01:00/40".parse().unwrap());
     again(&Settings::Server(server.clone()));
     let plain = PlainServerSettings {
         allow: vec!["192.0.2.0/24".parse().unwrap()],
@@ -170,7 +171,8 @@ fn settings_are_written_and_read_again() {
             "scheduling": { "busy_poll": 0.0, "pin": false },
         },
         "listen": "0.0.0.0:8080", "workers": 3, "max_sessions": 4_096, "mac_ageing": 300.0,
-        "macs_per_client": 16,
+        "macs_per_client": 256,
+        "protected_macs": [], "shared_macs": ["00:00:5e:00:01:00/40"], "mac_hold": null,
         "mode": { "secure": { "suite": "auto", "rekey_after": null } },
     }});
     assert_eq!(to_value(Settings::Server(server)).unwrap(), expected);

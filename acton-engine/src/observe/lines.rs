@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use log::Level;
+use pnet_base::MacAddr;
 
 use crate::observe::event::{
     Beginning, EndReason, EventKind, Limit, NotKept, Place, RefusalReason,
@@ -11,8 +12,9 @@ use crate::observe::event::{
 use crate::observe::status::Protocol;
 use crate::throttle::KeyedThrottle;
 
-/// Least time between two lines on why one source got no session, and how many sources have a line
-/// in that time: one client's mistake does not fill the log.
+/// Least time between two lines on why one source got no session, on what became of one MAC or on
+/// one client with too many, and how many of each have a line in that time: one client's mistake does
+/// not fill the log.
 const TELL_INTERVAL: Duration = Duration::from_secs(60);
 const MAX_TOLD: usize = 64;
 /// The attempt at which it is worth a line that those before had no answer.
@@ -23,23 +25,38 @@ const NAGGING_AFTER: u32 = 6;
 pub(crate) struct LogReader {
     protocol: Protocol,
     refused: KeyedThrottle<(IpAddr, &'static str)>,
+    /// MACs that moved, and so on: the kind of the event, the MAC and its VLAN.
+    macs: KeyedThrottle<(&'static str, MacAddr, u16)>,
+    /// Sessions that have more MACs than they may.
+    crowded: KeyedThrottle<Place>,
 }
 
 impl LogReader {
     pub(crate) fn new(protocol: Protocol) -> Self {
-        Self { protocol, refused: KeyedThrottle::new(TELL_INTERVAL, MAX_TOLD) }
+        Self {
+            protocol,
+            refused: KeyedThrottle::new(TELL_INTERVAL, MAX_TOLD),
+            macs: KeyedThrottle::new(TELL_INTERVAL, MAX_TOLD),
+            crowded: KeyedThrottle::new(TELL_INTERVAL, MAX_TOLD),
+        }
     }
 
     pub(crate) fn read(&mut self, now: Duration, event: &EventKind) {
-        let source = match event {
+        let is_told = match event {
             EventKind::SessionRefused { address, .. }
             | EventKind::ClockApart { client: Some(_), address: Some(address), .. }
             | EventKind::MtuUnfit { client: Some(_), address: Some(address), .. } => {
-                Some((address.ip(), event.name()))
+                self.refused.admits((address.ip(), event.name()), now)
             }
-            _ => None,
+            EventKind::MacMoved { mac, vlan, .. }
+            | EventKind::MacHeld { mac, vlan, .. }
+            | EventKind::MacFrozen { mac, vlan, .. } => {
+                self.macs.admits((event.name(), *mac, *vlan), now)
+            }
+            EventKind::MacNoRoom { by, .. } => self.crowded.admits(by.clone(), now),
+            _ => true,
         };
-        if source.is_some_and(|source| !self.refused.admits(source, now)) {
+        if !is_told {
             return;
         }
         if let Some((level, line)) = line(event, self.protocol) {
@@ -96,30 +113,59 @@ fn line(event: &EventKind, protocol: Protocol) -> Option<(Level, String)> {
         }
         EventKind::MacMoved { mac, vlan, from, to } => {
             let (from, to) = (place(from), place(to));
-            (Debug, format!("{mac}{} moved: it was {from} and is {to}", tagged(*vlan)))
+            (Info, format!("{mac}{} moved: it was {from} and is {to}", tagged(*vlan)))
         }
-        EventKind::MacHeld { mac, vlan, by, reason, .. } => (
-            Debug,
-            format!("{mac}{} used {}, which may not use it ({reason})", tagged(*vlan), place(by)),
-        ),
+        EventKind::MacHeld { mac, vlan, by, held_by, reason } => {
+            let advice = match (*reason, held_by) {
+                ("source_at_root", _) | ("source_protected", Some(Place::Root)) => {
+                    "is of the server's side and no client may use it".to_owned()
+                }
+                ("source_not_listed", _) => {
+                    "is not listed for it and it is strict; a mac= in its line allows it".to_owned()
+                }
+                ("source_held", Some(owner)) => format!(
+                    "stays {} until that is silent for long enough; --mac-hold sets how long, \
+                     --shared-mac names those that move at once, mac= in the list keeps one for good",
+                    place(owner)
+                ),
+                ("source_frozen", Some(owner)) => format!(
+                    "moved too often and stays {} for a while; --shared-mac names those that may",
+                    place(owner)
+                ),
+                (_, Some(owner)) => format!("is kept {} by the list of clients", place(owner)),
+                (_, None) => format!("is not its to use ({reason})"),
+            };
+            (Warn, format!("{mac}{} used {}: it {advice}", tagged(*vlan), place(by)))
+        }
         EventKind::MacFrozen { mac, vlan, at } => (
             Warn,
             format!(
                 "{mac}{} moves to and fro: it stays {} for a while; is a cable plugged in twice, or \
-                 do two machines use one MAC?",
+                 do two machines use one MAC? If they are to share it, as with VRRP: --shared-mac",
                 tagged(*vlan),
                 place(at)
             ),
         ),
-        EventKind::LimitReached { limit, frames } => {
-            let why = match limit {
-                Limit::MacsPerClient => {
-                    "a client has more MACs than it may (--macs-per-client, or max-macs= in the \
-                     list)"
-                }
-                Limit::MacTable => "the table of MACs is full",
-            };
-            (Warn, format!("{frames} frames dropped: {why}"))
+        EventKind::MacNoRoom { mac, vlan, by, limit } => {
+            let limit = limit.map(|limit| format!(": it may have {limit}")).unwrap_or_default();
+            (
+                Warn,
+                format!(
+                    "no room for {mac}{} {}{limit} (--macs-per-client, or max-macs= in the list)",
+                    tagged(*vlan),
+                    place(by)
+                ),
+            )
+        }
+        EventKind::RootMacs { macs } => {
+            let macs: Vec<_> = macs.iter().map(ToString::to_string).collect();
+            (Info, format!("no client may use {}", macs.join(", ")))
+        }
+        EventKind::RootUnknown { error } => {
+            (Warn, format!("what lives on the server's side is not known in full: {error}"))
+        }
+        EventKind::LimitReached { limit: Limit::MacTable, frames } => {
+            (Warn, format!("{frames} frames dropped: the table of MACs is full"))
         }
         EventKind::SessionsFull { address, open, total } => (
             Warn,
@@ -139,7 +185,7 @@ fn line(event: &EventKind, protocol: Protocol) -> Option<(Level, String)> {
         }
         EventKind::MacNotKept { mac, client, reason } => {
             let why = match reason {
-                NotKept::OwnMac => "it is that of the server's own TAP",
+                NotKept::OwnMac => "no client may use it: it is the server's own, or a gateway's",
                 NotKept::Full => {
                     "the list has far more of them than when the server started; start it again"
                 }

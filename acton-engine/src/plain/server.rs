@@ -11,6 +11,7 @@ use acton_udp::UdpSocket;
 use super::server_control::{ServerControl, protocol};
 use super::server_worker::ServerSide;
 use crate::observe::status::{Protocol, Role, SessionStatus};
+use crate::root::RootWatch;
 use crate::run::announcer::Announcer;
 use crate::run::clock;
 use crate::run::launch::Launch;
@@ -60,11 +61,19 @@ pub(crate) fn start(
     let directory = Arc::new(PlainDirectory::new());
     let mut launch =
         Launch::new(Role::Server, Protocol::Plain, sockets, settings.common.scheduling)?;
+    let named = settings.protected_macs.clone();
+    let root = RootWatch::start(&bridge, &tap.interface, named, launch.events())?;
     let interface = launch
         .workers(tap, |post| ServerSide::new(Arc::clone(&directory), Arc::clone(&bridge), post))?;
     let now = clock::now();
-    let roster =
-        Roster::new(directory, Arc::clone(&bridge), launch.events(), launch.worker_counters(), now);
+    let roster = Roster::new(
+        directory,
+        Arc::clone(&bridge),
+        launch.events(),
+        launch.worker_counters(),
+        root,
+        now,
+    );
     let mut machine = plain::Server::new(protocol(&settings), now);
     for &peer in peers {
         machine.add_static(peer);

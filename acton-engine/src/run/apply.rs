@@ -27,6 +27,9 @@ impl Applied {
             (old.workers != new.workers, "workers"),
             (old.mac_ageing != new.mac_ageing, "mac_ageing"),
             (old.macs_per_client != new.macs_per_client, "macs_per_client"),
+            (old.protected_macs != new.protected_macs, "protected_macs"),
+            (old.shared_macs != new.shared_macs, "shared_macs"),
+            (old.mac_hold != new.mac_hold, "mac_hold"),
         ] {
             self.note_restart(differs, name);
         }

@@ -15,6 +15,7 @@ use super::server_control::ServerControl;
 use super::server_worker::ServerSide;
 use super::{CAPS, SERVER_PMTU, ServerKeys, keepalive_seconds};
 use crate::observe::status::{Protocol, Role, SessionStatus};
+use crate::root::RootWatch;
 use crate::run::clock;
 use crate::run::launch::Launch;
 use crate::run::tap::{OpenTap, TapHandle, max_frame};
@@ -119,6 +120,8 @@ pub(crate) fn start(
     let mut launch =
         Launch::new(Role::Server, Protocol::Acton1, sockets, settings.common.scheduling)?;
     let handle = TapHandle::of(&tap.queues[0])?;
+    let named = settings.protected_macs.clone();
+    let root = RootWatch::start(&bridge, &tap.interface, named, launch.events())?;
     let interface = launch.workers(tap, |post| {
         ServerSide::new(
             Arc::clone(&directory),
@@ -130,8 +133,14 @@ pub(crate) fn start(
     })?;
     let now = clock::now();
     let gate = Gate::new(access.admission);
-    let roster =
-        Roster::new(directory, Arc::clone(&bridge), launch.events(), launch.worker_counters(), now);
+    let roster = Roster::new(
+        directory,
+        Arc::clone(&bridge),
+        launch.events(),
+        launch.worker_counters(),
+        root,
+        now,
+    );
     let router =
         Router::new(Arc::clone(&bridge), launch.counters(), Sightings::new(launch.sender()));
     let control = ServerControl::new(

@@ -123,7 +123,7 @@ impl ServerControl {
             if self.roster.directory().read(port, is_so) == Some(true) {
                 continue;
             }
-            self.roster.limit_macs(port, policy.max_macs);
+            self.roster.limit_macs(port, &policy);
             self.roster.directory().change(port, |session| {
                 let mode = Secured { policy, ..session.mode.clone() };
                 SecureSession { name: name.into(), mode, ..session.clone() }
@@ -291,7 +291,6 @@ impl ServerControl {
         keys: Arc<Keys>,
     ) {
         let (policy, name) = (self.gate.policy(&client), self.gate.name(&client));
-        let max_macs = policy.max_macs;
         let local_id = keys.setup().local_id;
         let open = vec![Arc::clone(&keys)];
         let port = self.roster.open(
@@ -302,10 +301,10 @@ impl ServerControl {
                 address: path.remote,
                 to: self.destination(path),
                 by: Beginning::Handshake,
-                mode: Secured { client, policy, path, seal: keys, open },
+                mode: Secured { client, policy: Arc::clone(&policy), path, seal: keys, open },
             },
         );
-        self.roster.limit_macs(port, max_macs);
+        self.roster.limit_macs(port, &policy);
         self.roster.directory().bind(local_id, port);
         self.keep_macs_of(now, &client, Some(port));
         self.client_up(now, id, path);

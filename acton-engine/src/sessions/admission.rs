@@ -23,6 +23,8 @@ pub struct ClientPolicy {
     pub macs: Vec<MacAddr>,
     /// How many MACs may be behind it, 0 for any number; the server's setting where it is `None`.
     pub max_macs: Option<usize>,
+    /// Whether it may use nothing but `macs`.
+    pub strict: bool,
 }
 
 /// Decides who gets in. What it says must not change; for rules that change there is [`Admission`].

@@ -17,8 +17,7 @@ const SWEEP_BUDGET: usize = 4_096;
 /// Least time between two tellings of limits.
 const LIMITS_INTERVAL: Duration = Duration::from_secs(60);
 /// The limits, by the reason that frames over them are dropped for.
-const LIMITS: [(DropReason, Limit); 2] =
-    [(DropReason::LeafLimit, Limit::MacsPerClient), (DropReason::TableFull, Limit::MacTable)];
+const LIMITS: [(DropReason, Limit); 1] = [(DropReason::TableFull, Limit::MacTable)];
 
 /// Sweeps the bridge, and tells of frames lost to its limits.
 pub(crate) struct Housekeeping {

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use acton_bridge::{Bridge, Owner};
+use acton_bridge::{Bridge, Owner, Share};
 use acton_udp::Destination;
 use foldhash::fast::RandomState;
 use hashbrown::HashSet;
@@ -16,6 +16,8 @@ use crate::observe::event::{Beginning, EndReason, EventKind, Place};
 use crate::observe::event_log::EventLog;
 use crate::observe::status::{Report, SessionStatus};
 use crate::observe::tally::{Tallies, Traffic};
+use crate::root::RootWatch;
+use crate::sessions::admission::ClientPolicy;
 use crate::sessions::directory::Directory;
 use crate::sessions::housekeeping::Housekeeping;
 use crate::sessions::past::{EndedSession, PastSessions};
@@ -35,6 +37,8 @@ pub(crate) struct Roster<K, M: SessionMode> {
     past_traffic: Traffic,
     /// Threads that count: this one and the workers.
     threads: usize,
+    /// For as long as there are sessions.
+    _root: RootWatch,
 }
 
 /// A session that begins.
@@ -56,6 +60,7 @@ impl<K: Copy + Eq + Hash, M: SessionMode> Roster<K, M> {
         bridge: Arc<Bridge<LeafId>>,
         events: Arc<EventLog>,
         workers: Vec<Arc<Counters>>,
+        root: RootWatch,
         now: Duration,
     ) -> Self {
         let threads = 1 + workers.len();
@@ -70,6 +75,7 @@ impl<K: Copy + Eq + Hash, M: SessionMode> Roster<K, M> {
             past: PastSessions::new(),
             past_traffic: Traffic::default(),
             threads,
+            _root: root,
         }
     }
 
@@ -159,6 +165,13 @@ impl<K: Copy + Eq + Hash, M: SessionMode> Roster<K, M> {
                 let (held_by, reason) = (owner, reason.as_str());
                 EventKind::MacHeld { mac, vlan, by: here, held_by, reason }
             }
+            Sighted::NoRoom => {
+                let limit = match at {
+                    Owner::Leaf(port) => self.bridge.room(Share::Leaf(port)).limit,
+                    Owner::Root => None,
+                };
+                EventKind::MacNoRoom { mac, vlan, by: here, limit }
+            }
         };
         self.events.add_suppressed(event.name(), left_out);
         self.tell(now, event);
@@ -209,8 +222,10 @@ impl<K: Copy + Eq + Hash, M: SessionMode> Roster<K, M> {
         report
     }
 
-    /// Limits the MACs behind a client, where its policy does.
-    pub(crate) fn limit_macs(&self, port: LeafId, macs: Option<usize>) {
-        self.bridge.set_leaf_limit(port, macs);
+    /// Limits the MACs behind a client, where its policy does: to a number, or to those that are
+    /// its own.
+    pub(crate) fn limit_macs(&self, port: LeafId, policy: &ClientPolicy) {
+        self.bridge.set_leaf_limit(port, policy.max_macs);
+        self.bridge.set_leaf_strict(port, policy.strict);
     }
 }

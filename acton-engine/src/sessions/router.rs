@@ -139,8 +139,12 @@ impl Router {
             FromLeaf::Drop(reason) => {
                 self.counters.add_bridge_drop(reason);
                 tally.add_bridge_drop(reason);
-                if is_of_the_source(reason) {
-                    self.sightings.tell(ethernet, Owner::Leaf(leaf), Sighted::Held(reason), now);
+                let sighted = match reason {
+                    DropReason::LeafLimit => Some(Sighted::NoRoom),
+                    _ => is_of_the_source(reason).then_some(Sighted::Held(reason)),
+                };
+                if let Some(sighted) = sighted {
+                    self.sightings.tell(ethernet, Owner::Leaf(leaf), sighted, now);
                 }
                 false
             }

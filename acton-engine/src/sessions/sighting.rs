@@ -37,12 +37,14 @@ pub(crate) enum Sighted {
     Moved { from: Owner<LeafId>, frozen: bool },
     /// It may not be used from there.
     Held(DropReason),
+    /// It is one more than may be there.
+    NoRoom,
 }
 
 /// A worker's way to tell of MACs, of which it tells only so many and never waits.
 pub(crate) struct Sightings {
     /// One for each kind: who provokes one leaves room for the others.
-    buckets: [Bucket; 3],
+    buckets: [Bucket; 4],
     send: Box<dyn Fn(Sighting) -> bool + Send>,
 }
 
@@ -53,7 +55,7 @@ impl Sightings {
             // News for people: where there is no room, it waits for the next.
             control.try_send(Message::Sighting(sighting)).is_ok()
         };
-        Self { buckets: [const { Bucket::new(INTERVAL, AT_ONCE) }; 3], send: Box::new(send) }
+        Self { buckets: [const { Bucket::new(INTERVAL, AT_ONCE) }; 4], send: Box::new(send) }
     }
 
     /// Tells what became of a frame's source.
@@ -68,6 +70,7 @@ impl Sightings {
             Sighted::New => &mut self.buckets[0],
             Sighted::Moved { .. } => &mut self.buckets[1],
             Sighted::Held(_) => &mut self.buckets[2],
+            Sighted::NoRoom => &mut self.buckets[3],
         };
         if let Some(ethernet) = ethernet
             && bucket.admits(now)

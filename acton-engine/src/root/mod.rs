@@ -1,0 +1,10 @@
+//! What lives at a server's root: its TAP, the Linux bridge that this is a port of, and what the
+//! bridge knows on its other ports.
+
+mod fdb;
+mod gateways;
+mod survey;
+mod watch;
+
+pub(crate) use survey::entries_of;
+pub(crate) use watch::RootWatch;

@@ -1,0 +1,146 @@
+//! What rtnetlink says of the TAP's surroundings.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use acton_bridge::Bridge;
+use acton_netlink::{FdbEntry, Socket};
+use pnet_base::MacAddr;
+
+use super::fdb::KernelFdb;
+use super::gateways::Gateways;
+use crate::sessions::port::LeafId;
+
+/// The entries of the Linux bridge called `name`, none where they cannot be had: whoever joins it
+/// says why.
+pub(crate) fn entries_of(name: &str) -> usize {
+    let entries = || -> io::Result<usize> {
+        let mut netlink = Socket::open()?;
+        let bridge = netlink.link(name)?.index;
+        Ok(netlink.fdb(bridge)?.len())
+    };
+    entries().unwrap_or(0)
+}
+
+/// What is known of the TAP's surroundings, and the bridge of the tunnel that follows it.
+pub(super) struct Survey {
+    netlink: Socket,
+    bridge: Arc<Bridge<LeafId>>,
+    /// The index of the TAP.
+    tap: u32,
+    /// MACs that the settings name.
+    named: Vec<MacAddr>,
+    /// The index of the Linux bridge that the TAP is a port of.
+    pub(super) master: Option<u32>,
+    pub(super) fdb: KernelFdb,
+    pub(super) gateways: Gateways,
+    /// What is the root's alone by now.
+    macs: BTreeSet<MacAddr>,
+}
+
+/// What a look around found changed.
+pub(super) struct Changes {
+    /// What is the root's alone, if that is other than before.
+    pub(super) macs: Option<Vec<MacAddr>>,
+    /// MACs that there was no room for.
+    pub(super) without_room: usize,
+}
+
+impl Survey {
+    pub(super) fn new(
+        bridge: Arc<Bridge<LeafId>>,
+        tap: u32,
+        named: Vec<MacAddr>,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            netlink: Socket::open()?,
+            fdb: KernelFdb::new(Arc::clone(&bridge), tap),
+            bridge,
+            tap,
+            named,
+            master: None,
+            gateways: Gateways::default(),
+            macs: BTreeSet::new(),
+        })
+    }
+
+    /// Looks at links, routes and neighbours, and at the table of the Linux bridge if the TAP has
+    /// become a port of another one or `again` says so. Has the tunnel's bridge follow.
+    pub(super) fn look(&mut self, again: bool) -> io::Result<Changes> {
+        let tap = self.netlink.link_by_index(self.tap)?;
+        if self.master != tap.master || again {
+            self.master = tap.master;
+            let entries = match self.master {
+                // One that is no bridge has no table.
+                Some(master) => self.netlink.fdb(master)?,
+                None => Vec::new(),
+            };
+            self.fdb.replace(&entries);
+        }
+        let mut macs: BTreeSet<_> = self.named.iter().copied().chain(tap.mac).collect();
+        if let Some(master) = self.master {
+            macs.extend(self.netlink.link_by_index(master)?.mac);
+            self.look_for_gateways(master)?;
+        } else {
+            // Whoever is a gateway by the TAP itself is behind a client.
+            self.gateways.follow(&[]);
+        }
+        macs.extend(self.gateways.macs(|mac| self.fdb.knows(mac)));
+        Ok(self.follow(macs))
+    }
+
+    /// Gateways on the Linux bridge or on a VLAN of it.
+    fn look_for_gateways(&mut self, master: u32) -> io::Result<()> {
+        let mut routes: Vec<(u32, IpAddr)> = Vec::new();
+        for route in self.netlink.default_routes()? {
+            let Some(gateway) = route.gateway else { continue };
+            let link = self.netlink.link_by_index(route.interface);
+            // One that has gone meanwhile is told of.
+            let is_on_it = link.is_ok_and(|link| link.lower == Some(master));
+            if route.interface == master || is_on_it {
+                routes.push((route.interface, gateway));
+            }
+        }
+        self.gateways.follow(&routes);
+        for interface in self.gateways.interfaces() {
+            for neighbour in self.netlink.neighbours(interface)? {
+                self.gateways.hear(&neighbour);
+            }
+        }
+        Ok(())
+    }
+
+    fn follow(&mut self, macs: BTreeSet<MacAddr>) -> Changes {
+        let mut without_room = self.fdb.take_unpinned();
+        if self.macs == macs {
+            return Changes { macs: None, without_room };
+        }
+        // What the operator named comes last: of that there may be any number.
+        let (named, found): (Vec<MacAddr>, Vec<_>) =
+            macs.iter().partition(|mac| self.named.contains(mac));
+        if self.bridge.set_root_macs(found.into_iter().chain(named)).is_err() {
+            without_room += 1;
+        }
+        self.macs = macs;
+        Changes { macs: Some(self.macs.iter().copied().collect()), without_room }
+    }
+
+    /// An entry of a Linux bridge, this one or another; `true` where a gateway may have become
+    /// certain by it.
+    pub(super) fn add(&mut self, entry: &FdbEntry) -> bool {
+        if Some(entry.bridge) != self.master {
+            return false;
+        }
+        self.fdb.add(entry);
+        self.gateways.asks_about(entry.mac)
+    }
+
+    /// An entry of a Linux bridge that is no more.
+    pub(super) fn remove(&mut self, entry: &FdbEntry) {
+        if Some(entry.bridge) == self.master {
+            self.fdb.remove(entry);
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Follows what lives at the root while a server runs, on a thread of its own: no frame waits for it.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use acton_bridge::Bridge;
+use acton_netlink::{Group, News, Subscription};
+use acton_tap::{Interface, Stop};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use pnet_base::MacAddr;
+
+use super::survey::{Changes, Survey};
+use crate::Error;
+use crate::observe::event::EventKind;
+use crate::observe::event_log::EventLog;
+use crate::run::clock;
+use crate::sessions::port::LeafId;
+
+/// What can change what lives at the root.
+const GROUPS: [Group; 4] = [Group::Link, Group::Neighbour, Group::Ipv4Route, Group::Ipv6Route];
+/// Bytes of news that the kernel keeps for this thread: a table of some 6,000 entries at once.
+const ROOM: usize = 4 << 20;
+/// Least time between two looks at links, routes and neighbours, and how many times as long as one
+/// took: a table of 100,000 entries under constant change keeps a fifth of a processor busy.
+const REST: Duration = Duration::from_millis(250);
+const REST_FACTOR: u32 = 4;
+
+/// A watch over what lives at the root; dropping it ends it.
+pub(crate) struct RootWatch {
+    stop: Stop,
+}
+
+impl RootWatch {
+    /// Has `bridge` know what lives at the root, before it returns and from then on.
+    ///
+    /// # Errors
+    /// Where rtnetlink does not answer, or no thread can be made.
+    pub(crate) fn start(
+        bridge: &Arc<Bridge<LeafId>>,
+        tap: &Interface,
+        named: Vec<MacAddr>,
+        events: Arc<EventLog>,
+    ) -> Result<Self, Error> {
+        Self::try_start(bridge, tap, named, events)
+            .map_err(Error::system("see what lives at the root"))
+    }
+
+    fn try_start(
+        bridge: &Arc<Bridge<LeafId>>,
+        tap: &Interface,
+        named: Vec<MacAddr>,
+        events: Arc<EventLog>,
+    ) -> io::Result<Self> {
+        // What changes from here on is told.
+        let news = Subscription::new(&GROUPS)?;
+        news.set_room(ROOM)?;
+        let mut survey = Survey::new(Arc::clone(bridge), tap.index(), named)?;
+        let changes = survey.look(true)?;
+        let stop = Stop::new()?;
+        let watch = Self { stop: stop.clone() };
+        let follower = Follower { survey, news, events };
+        follower.tell(changes);
+        thread::Builder::new().name("acton-root".to_owned()).spawn(move || follower.run(&stop))?;
+        Ok(watch)
+    }
+}
+
+impl Drop for RootWatch {
+    fn drop(&mut self) {
+        // The thread ends by itself: nobody has to wait for it.
+        self.stop.stop();
+    }
+}
+
+struct Follower {
+    survey: Survey,
+    news: Subscription,
+    events: Arc<EventLog>,
+}
+
+/// What has to be looked at again.
+#[derive(Default)]
+struct Due {
+    /// Links, routes and neighbours.
+    look: bool,
+    /// The table of the Linux bridge too: news were lost.
+    table: bool,
+}
+
+impl Follower {
+    fn run(mut self, stop: &Stop) {
+        let (mut due, mut next_look) = (Due::default(), Instant::now());
+        let mut failed = false;
+        loop {
+            let rest = next_look.saturating_duration_since(Instant::now());
+            let timeout = if due.look {
+                PollTimeout::try_from(rest).unwrap_or(PollTimeout::MAX)
+            } else {
+                PollTimeout::NONE
+            };
+            if !wait(stop, &self.news, timeout) {
+                return;
+            }
+            let mut result = self.hear(&mut due);
+            let start = Instant::now();
+            if result.is_ok() && due.look && start >= next_look {
+                result = self.survey.look(due.table).map(|changes| self.tell(changes));
+                let end = Instant::now();
+                next_look = end + REST.max((end - start) * REST_FACTOR);
+                // What failed is tried again.
+                due = Due { look: result.is_err(), table: due.table && result.is_err() };
+            }
+            if let Err(error) = &result
+                && !failed
+            {
+                self.events.tell(clock::now(), EventKind::RootUnknown { error: error.to_string() });
+            }
+            failed = result.is_err();
+        }
+    }
+
+    /// Takes what the kernel tells.
+    fn hear(&mut self, due: &mut Due) -> io::Result<()> {
+        let Self { survey, news, .. } = self;
+        let whole = news.read(|news| match news {
+            News::FdbAdded(entry) => due.look |= survey.add(&entry),
+            News::FdbRemoved(entry) => survey.remove(&entry),
+            News::Neighbour(neighbour) => due.look |= survey.gateways.hear(&neighbour),
+            _ => due.look = true,
+        })?;
+        if !whole {
+            *due = Due { look: true, table: true };
+        }
+        let without_room = survey.fdb.take_unpinned();
+        self.tell(Changes { macs: None, without_room });
+        Ok(())
+    }
+
+    fn tell(&self, changes: Changes) {
+        let now = clock::now();
+        if let Some(macs) = changes.macs {
+            self.events.tell(now, EventKind::RootMacs { macs });
+        }
+        if changes.without_room > 0 {
+            let error = format!(
+                "no room for {} MACs of the LAN, which a client may use now; start the server again, \
+                 so that it makes room",
+                changes.without_room
+            );
+            self.events.tell(now, EventKind::RootUnknown { error });
+        }
+    }
+}
+
+/// Waits until there is something to read or the time is over; `false` if it was stopped.
+fn wait(stop: &Stop, news: &Subscription, timeout: PollTimeout) -> bool {
+    let fd = |fd| PollFd::new(fd, PollFlags::POLLIN);
+    let mut fds = [fd(stop.as_fd()), fd(news.as_fd())];
+    loop {
+        match poll(&mut fds, timeout) {
+            Err(Errno::EINTR) => {}
+            Err(_) => return false,
+            Ok(_) => return fds[0].any() == Some(false),
+        }
+    }
+}
