@@ -1,0 +1,358 @@
+//! Whose a MAC is: what one admitted client can do to the root's LAN and to other clients, and what
+//! those keep. The server's TAP is a port of a Linux bridge that does not tell VLANs apart:
+//!
+//! ```text
+//!   host ns:    eth0 10.9.0.100 ──┐
+//!   gateway ns: eth0 10.9.0.254 ──┼── server ns: br0 10.9.0.1 ── TAP "server" ══ clients
+//! ```
+#![allow(clippy::unwrap_used)] // a test: the panic is the report
+
+mod support;
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use acton_netns::{Namespace, Veth, veth};
+use pnet_base::MacAddr;
+use support::{
+    Acton, Mode, ROOT_V4, SERVER_MAC, TEST_ETHERTYPE, Wire, World, client_mac, counter, frame,
+    leaf, mac, ping, ping_until_answered, said, shell, wait_until,
+};
+
+testbed::main! {
+    a_client_cannot_take_the_gateway_under_a_vlan_tag,
+    a_client_cannot_take_the_gateway_that_the_tap_never_hears,
+    a_gateway_that_falls_silent_stays_protected,
+    a_client_cannot_take_the_address_of_the_bridge,
+    a_silent_client_keeps_its_mac,
+    a_mac_that_is_named_is_nobodys,
+    a_vrrp_address_fails_over_at_once_and_for_ever,
+    a_site_of_many_hosts_is_heard_and_one_too_many_is_named,
+    a_strict_client_has_its_listed_macs_alone,
+}
+
+const HOST: MacAddr = mac(0x64);
+const GATEWAY: MacAddr = mac(0xfe);
+const HOST_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 9, 0, 100));
+const GATEWAY_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 9, 0, 254));
+/// Pings in a row of which so many have to be answered: what victims keep at least.
+const PINGS: usize = 200;
+const KEPT: usize = 190;
+
+/// A server on a bridged LAN, with a host and a gateway on it.
+struct Site {
+    world: World,
+    host: Namespace,
+    gateway: Namespace,
+    server: Acton,
+}
+
+impl Site {
+    fn new(clients: u8, options: &[&str]) -> Self {
+        let world = World::new(clients).speaking(Mode::Secure);
+        shell(
+            &world.server,
+            &format!(
+                "ip link add br0 address {SERVER_MAC} type bridge mcast_snooping 0
+                 ip link set br0 up; ip addr add 10.9.0.1/24 dev br0"
+            ),
+        );
+        let on_lan = |name: &str, own: MacAddr, ip: IpAddr| {
+            let host = Namespace::new().unwrap();
+            let macs = Veth::new().macs(own, mac(own.5 ^ 0x80));
+            veth(&host, "eth0", &world.server, name, &macs).unwrap();
+            shell(&world.server, &format!("ip link set {name} master br0"));
+            host.add_address("eth0", ip, 24).unwrap();
+            host
+        };
+        let host = on_lan("to-host", HOST, HOST_V4);
+        let gateway = on_lan("to-gateway", GATEWAY, GATEWAY_V4);
+        world.server.add_default_route(GATEWAY_V4).unwrap();
+        // The server finds a LAN that lives.
+        for address in [HOST_V4, GATEWAY_V4] {
+            ping_until_answered(&world.server, address);
+        }
+        ping_until_answered(&host, GATEWAY_V4);
+        let state = world.keys.server_state();
+        let fixed = ["server", "-t", "server", "--bridge", "br0", "--state", &state];
+        let server = Acton::start("server", &world.server, &[&fixed, options].concat());
+        server.wait_for(said::LISTENING);
+        Self { world, host, gateway, server }
+    }
+
+    /// Has client 0 send `forged` every `interval` and, meanwhile, `victims` ping; how many of
+    /// [`PINGS`] each got answered, and what of theirs reached the client.
+    fn attack(
+        &self,
+        forged: &[Vec<u8>],
+        interval: Duration,
+        victims: &[(&Namespace, IpAddr)],
+        pause: Duration,
+    ) -> (Vec<usize>, usize) {
+        let (wire, end) = (self.world.client_wire(0), AtomicBool::new(false));
+        let sources: Vec<_> = forged.iter().map(|frame| frame[6..12].to_vec()).collect();
+        thread::scope(|scope| {
+            let attacker = scope.spawn(|| {
+                let mut stolen = 0;
+                while !end.load(Ordering::Relaxed) {
+                    forged.iter().for_each(|frame| wire.send(frame));
+                    let next = Instant::now() + interval;
+                    while let Some(left) = next.checked_duration_since(Instant::now())
+                        && let Some(got) = wire.receive(left)
+                    {
+                        stolen += usize::from(sources.iter().any(|mac| *mac == got[..6]));
+                    }
+                }
+                stolen
+            });
+            let pinging: Vec<_> = victims
+                .iter()
+                .map(|&(from, to)| scope.spawn(move || answered(from, to, pause)))
+                .collect();
+            let kept = pinging.into_iter().map(|victim| victim.join().unwrap()).collect();
+            end.store(true, Ordering::Relaxed);
+            (kept, attacker.join().unwrap())
+        })
+    }
+}
+
+/// How many of [`PINGS`] are answered.
+fn answered(from: &Namespace, to: IpAddr, pause: Duration) -> usize {
+    let pings = 0..PINGS;
+    let answered = pings.filter(|_| {
+        let answer = ping(from, to, 56, Duration::from_millis(300));
+        thread::sleep(pause);
+        answer.is_ok()
+    });
+    answered.count()
+}
+
+fn broadcast(from: MacAddr) -> Vec<u8> {
+    frame(MacAddr::broadcast(), from, TEST_ETHERTYPE, &[7; 60])
+}
+
+fn tagged(vlan: u8, mut frame: Vec<u8>) -> Vec<u8> {
+    frame.splice(12..12, [0x81, 0, 0, vlan]);
+    frame
+}
+
+#[track_caller]
+fn nothing_is_lost(what: &str, (kept, stolen): (Vec<usize>, usize)) {
+    println!("{what}: {kept:?} of {PINGS} pings answered, {stolen} frames at the attacker");
+    assert!(kept.iter().all(|&kept| kept >= KEPT), "{what}: {kept:?} of {PINGS} pings");
+    assert_eq!(stolen, 0, "{what}: frames for the address at the attacker");
+}
+
+fn a_client_cannot_take_the_gateway_under_a_vlan_tag() {
+    let site = Site::new(1, &[]);
+    let _client = site.world.join(0, &[]);
+    let forged = tagged(5, broadcast(GATEWAY));
+    let (often, pause) = (Duration::from_micros(1_200), Duration::from_millis(2));
+    let victims = [(&site.host, GATEWAY_V4)];
+    nothing_is_lost("the gateway under a tag", site.attack(&[forged], often, &victims, pause));
+    let log = site.server.stop();
+    assert!(counter(&log, "drop.source_protected") > 100, "{log}");
+}
+
+fn a_client_cannot_take_the_gateway_that_the_tap_never_hears() {
+    let site = Site::new(1, &[]);
+    let _client = site.world.join(0, &[]);
+    // Also the host, which is no gateway: the kernel's bridge knows it.
+    let forged = [broadcast(GATEWAY), broadcast(HOST), tagged(5, broadcast(HOST))];
+    let (rarely, pause) = (Duration::from_millis(500), Duration::from_millis(40));
+    let victims = [(&site.host, GATEWAY_V4), (&site.world.server, HOST_V4)];
+    nothing_is_lost("a LAN that bypasses the TAP", site.attack(&forged, rarely, &victims, pause));
+    let log = site.server.stop();
+    assert!(counter(&log, "drop.source_protected") > 5, "{log}");
+    assert!(counter(&log, "drop.source_at_root") > 10, "{log}");
+}
+
+/// The kernel's bridge forgets the gateway, the server does not.
+fn a_gateway_that_falls_silent_stays_protected() {
+    let site = Site::new(1, &[]);
+    let _client = site.world.join(0, &[]);
+    let known = |mac: MacAddr| {
+        shell(&site.world.server, "bridge fdb show br br0")
+            .contains(&format!("{mac} dev to-gateway"))
+    };
+    assert!(known(GATEWAY));
+    let forget = format!(
+        "bridge fdb del {GATEWAY} dev to-gateway master; bridge fdb del {HOST} dev to-host master"
+    );
+    shell(&site.world.server, &forget);
+    let (root, wire) = (site.world.server_wire(), site.world.client_wire(0));
+    shell(&site.gateway, "ip link set eth0 arp off");
+    // The host is anybody's now, once that is heard of; the gateway never.
+    wait_until("the host is forgotten", || {
+        wire.send(&broadcast(HOST));
+        root.receive(Duration::from_millis(50)).is_some_and(|frame| frame == broadcast(HOST))
+    });
+    wire.send(&broadcast(GATEWAY));
+    wire.send(&broadcast(client_mac(0)));
+    let before = root.receive_until(&broadcast(client_mac(0)));
+    assert!(!before.contains(&broadcast(GATEWAY)));
+    // With its first word the host has its own again.
+    shell(&site.gateway, "ip link set eth0 arp on");
+    ping_until_answered(&site.host, GATEWAY_V4);
+    wait_until("the host is known again", || {
+        wire.send(&broadcast(HOST));
+        wire.send(&broadcast(client_mac(0)));
+        !root.receive_until(&broadcast(client_mac(0))).contains(&broadcast(HOST))
+    });
+}
+
+fn a_client_cannot_take_the_address_of_the_bridge() {
+    let site = Site::new(2, &[]);
+    let _clients = [0, 1].map(|i| site.world.join(i, &[]));
+    ping_until_answered(&site.world.clients[1], ROOT_V4);
+    let (rarely, pause) = (Duration::from_millis(400), Duration::from_millis(20));
+    let victims = [(&site.host, ROOT_V4), (&site.world.clients[1], ROOT_V4)];
+    let forged = [broadcast(SERVER_MAC), tagged(9, broadcast(SERVER_MAC))];
+    nothing_is_lost("the bridge's own", site.attack(&forged, rarely, &victims, pause));
+    // Another address of the bridge is protected as soon as it has it, and the old one is not.
+    let new = mac(0xee);
+    shell(&site.world.server, &format!("ip link set br0 address {new}"));
+    wait_until("the new address is told", || site.server.log().contains(&new.to_string()));
+    for (from, to) in victims {
+        // Those who knew the old one ask again.
+        shell(from, "ip neigh flush all");
+        ping_until_answered(from, to);
+    }
+    nothing_is_lost("its new one", site.attack(&[broadcast(new)], rarely, &victims, pause));
+}
+
+fn a_silent_client_keeps_its_mac() {
+    let site = Site::new(2, &[]);
+    let _clients = [0, 1].map(|i| site.world.join(i, &[]));
+    let (victim, root) = (&site.world.clients[1], &site.world.server);
+    ping_until_answered(root, leaf(1)[0]);
+    // It says nothing more.
+    shell(victim, "ip link set client arp off; sysctl -qw net.ipv6.conf.client.disable_ipv6=1");
+    shell(root, &format!("ip neigh replace {} lladdr {} dev br0", leaf(1)[0], client_mac(1)));
+    let (root_wire, wire, own) =
+        (site.world.server_wire(), site.world.client_wire(0), site.world.client_wire(1));
+    let forged = [broadcast(client_mac(1)), broadcast(client_mac(0))];
+    for _ in 0..4 {
+        thread::sleep(Duration::from_secs(4));
+        forged.iter().for_each(|frame| wire.send(frame));
+        let before = root_wire.receive_until(&forged[1]);
+        assert!(!before.contains(&forged[0]), "stolen from a silent client");
+        let down = frame(client_mac(1), SERVER_MAC, TEST_ETHERTYPE, &[9; 60]);
+        root_wire.send(&down);
+        own.receive_until(&down);
+    }
+    shell(victim, "ip link set client arp on");
+    ping_until_answered(victim, ROOT_V4);
+    let log = site.server.stop();
+    assert_eq!(counter(&log, "drop.source_held"), 4, "{log}");
+    let lines = log.lines().filter(|line| line.contains(" used behind "));
+    let lines: Vec<_> = lines.filter(|line| line.contains("--mac-hold")).collect();
+    assert_eq!(lines.len(), 1, "told once a minute, with what serves: {log}");
+}
+
+fn a_mac_that_is_named_is_nobodys() {
+    let named = mac(0x77);
+    let site = Site::new(1, &["--protect", &named.to_string()]);
+    let _client = site.world.join(0, &[]);
+    let (root, wire) = (site.world.server_wire(), site.world.client_wire(0));
+    for forged in [broadcast(named), tagged(5, broadcast(named))] {
+        wire.send(&forged);
+        wire.send(&broadcast(client_mac(0)));
+        assert!(!root.receive_until(&broadcast(client_mac(0))).contains(&forged));
+    }
+    let log = site.server.stop();
+    assert_eq!(counter(&log, "drop.source_protected"), 2, "{log}");
+}
+
+fn a_vrrp_address_fails_over_at_once_and_for_ever() {
+    const VRRP: MacAddr = MacAddr(0, 0, 0x5e, 0, 1, 7);
+    let site = Site::new(2, &["--shared-mac", "00:00:5e:00:01:00/40"]);
+    let _clients = [0, 1].map(|i| site.world.join(i, &[]));
+    let wires = [0, 1].map(|i| site.world.client_wire(i));
+    let root = site.world.server_wire();
+    let mut worst = Duration::ZERO;
+    for turn in 0..21_u8 {
+        let master = &wires[usize::from(turn % 2)];
+        let start = Instant::now();
+        let announcement = frame(MacAddr::broadcast(), VRRP, TEST_ETHERTYPE, &[turn; 60]);
+        master.send(&announcement);
+        root.receive_until(&announcement);
+        let down = frame(VRRP, SERVER_MAC, TEST_ETHERTYPE, &[turn; 60]);
+        root.send(&down);
+        master.receive_until(&down);
+        if turn > 0 {
+            worst = worst.max(start.elapsed());
+        }
+    }
+    println!("20 fail-overs, the slowest in {worst:.1?}");
+    assert!(worst < Duration::from_secs(1), "{worst:?}");
+    // Never away from the LAN.
+    let at_root = MacAddr(0, 0, 0x5e, 0, 1, 8);
+    let theirs = broadcast(at_root);
+    Wire::open(&site.host, "eth0").send(&theirs);
+    wires[0].receive_until(&theirs);
+    let forged = frame(MacAddr::broadcast(), at_root, TEST_ETHERTYPE, &[1; 60]);
+    wires[0].send(&forged);
+    wires[0].send(&broadcast(client_mac(0)));
+    assert!(!root.receive_until(&broadcast(client_mac(0))).contains(&forged));
+    let log = site.server.stop();
+    assert_eq!((counter(&log, "bridge.moved"), counter(&log, "drop.source_frozen")), (20, 0), "{log}");
+}
+
+fn a_site_of_many_hosts_is_heard_and_one_too_many_is_named() {
+    let world = World::new(1).speaking(Mode::Secure);
+    let invite = world.keys.named_invite("site", &[]);
+    let server = world.serve(&[]);
+    let state = world.keys.client_state(0);
+    let _client = world.run_client(0, &["client", &invite, "--state", &state]);
+    server.wait_for(" up: ");
+    let (root, wire) = (world.server_wire(), world.client_wire(0));
+    let host = |n: u16| {
+        let [high, low] = n.to_be_bytes();
+        MacAddr::new(2, 0xac, 0x71, 0, high, low)
+    };
+    let own = broadcast(client_mac(0));
+    wire.send(&own);
+    root.receive_until(&own);
+    for n in 1..256 {
+        wire.send(&broadcast(host(n)));
+        root.receive_until(&broadcast(host(n)));
+    }
+    for n in [256, 257] {
+        wire.send(&broadcast(host(n)));
+    }
+    wire.send(&own);
+    let before = root.receive_until(&own);
+    assert!(![256, 257].iter().any(|&n| before.contains(&broadcast(host(n)))));
+    server.wait_for(&format!("no room for {} behind site", host(256)));
+    let log = server.stop();
+    assert_eq!(counter(&log, "drop.leaf_limit"), 2, "{log}");
+    assert_eq!(log.matches("no room for").count(), 1, "once a minute: {log}");
+}
+
+fn a_strict_client_has_its_listed_macs_alone() {
+    let world = World::new(1).speaking(Mode::Secure);
+    let invite = world.keys.named_invite("kiosk", &[]);
+    let list = world.keys.path("server").join("clients");
+    let text = fs::read_to_string(&list).unwrap();
+    let strict = text.replace(" kiosk", &format!(" kiosk mac={} strict", client_mac(0)));
+    fs::write(&list, strict).unwrap();
+    let server = world.serve(&[]);
+    let state = world.keys.client_state(0);
+    let _client = world.run_client(0, &["client", &invite, "--state", &state]);
+    server.wait_for(" up: ");
+    let (root, wire) = (world.server_wire(), world.client_wire(0));
+    for forged in [broadcast(mac(0x55)), tagged(5, broadcast(mac(0x55)))] {
+        for own in [broadcast(client_mac(0)), tagged(5, broadcast(client_mac(0)))] {
+            wire.send(&forged);
+            wire.send(&own);
+            assert!(!root.receive_until(&own).contains(&forged));
+        }
+    }
+    let log = server.stop();
+    assert!(counter(&log, "drop.source_not_listed") >= 4, "{log}");
+    assert!(log.contains("it is strict"), "{log}");
+}
