@@ -51,7 +51,7 @@ fn a_status_says_what_both_ends_know() {
     assert!(behind.traffic.frames_in >= 20 && behind.traffic.bytes_in >= 20_000, "{behind:#?}");
     assert!(ahead.traffic.frames_out >= behind.traffic.frames_in, "{ahead:#?}");
     assert_eq!(behind.macs.iter().map(|entry| entry.mac).collect::<Vec<_>>(), [CLIENT_MAC]);
-    assert_eq!((behind.mac_limit, ahead.mac_limit), (Some(16), None));
+    assert_eq!((behind.mac_limit, ahead.mac_limit), (Some(256), None));
     let dropped = [behind, ahead].map(|session| session.traffic.drops.len());
     assert_eq!(dropped, [0, 0], "{behind:#?} {ahead:#?}");
     assert_eq!(of_server.bridge.unwrap().client_macs, 1);
