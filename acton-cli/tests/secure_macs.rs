@@ -10,6 +10,7 @@
 mod support;
 
 use std::fs;
+use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -32,6 +33,7 @@ testbed::main! {
     a_vrrp_address_fails_over_at_once_and_for_ever,
     a_site_of_many_hosts_is_heard_and_one_too_many_is_named,
     a_strict_client_has_its_listed_macs_alone,
+    a_lan_of_100_000_hosts_is_known_and_hurts_nobody,
 }
 
 const HOST: MacAddr = mac(0x64);
@@ -52,6 +54,11 @@ struct Site {
 
 impl Site {
     fn new(clients: u8, options: &[&str]) -> Self {
+        Self::with(clients, options, |_| {})
+    }
+
+    /// The same where something is done to the server's host before the server starts.
+    fn with(clients: u8, options: &[&str], prepare: impl FnOnce(&Namespace)) -> Self {
         let world = World::new(clients).speaking(Mode::Secure);
         shell(
             &world.server,
@@ -76,6 +83,7 @@ impl Site {
             ping_until_answered(&world.server, address);
         }
         ping_until_answered(&host, GATEWAY_V4);
+        prepare(&world.server);
         let state = world.keys.server_state();
         let fixed = ["server", "-t", "server", "--bridge", "br0", "--state", &state];
         let server = Acton::start("server", &world.server, &[&fixed, options].concat());
@@ -83,23 +91,17 @@ impl Site {
         Self { world, host, gateway, server }
     }
 
-    /// Has client 0 send `forged` every `interval` and, meanwhile, `victims` ping; how many of
-    /// [`PINGS`] each got answered, and what of theirs reached the client.
-    fn attack(
-        &self,
-        forged: &[Vec<u8>],
-        interval: Duration,
-        victims: &[(&Namespace, IpAddr)],
-        pause: Duration,
-    ) -> (Vec<usize>, usize) {
+    /// Has client 0 send the forged frames and, meanwhile, `victims` ping; how many of [`PINGS`] each
+    /// got answered, and how many frames for the forged addresses reached the client.
+    fn attack(&self, attack: &Attack<'_>, victims: &[(&Namespace, IpAddr)]) -> (Vec<usize>, usize) {
         let (wire, end) = (self.world.client_wire(0), AtomicBool::new(false));
-        let sources: Vec<_> = forged.iter().map(|frame| frame[6..12].to_vec()).collect();
+        let sources: Vec<_> = attack.forged.iter().map(|frame| frame[6..12].to_vec()).collect();
         thread::scope(|scope| {
             let attacker = scope.spawn(|| {
                 let mut stolen = 0;
                 while !end.load(Ordering::Relaxed) {
-                    forged.iter().for_each(|frame| wire.send(frame));
-                    let next = Instant::now() + interval;
+                    attack.forged.iter().for_each(|frame| wire.send(frame));
+                    let next = Instant::now() + attack.every;
                     while let Some(left) = next.checked_duration_since(Instant::now())
                         && let Some(got) = wire.receive(left)
                     {
@@ -108,15 +110,26 @@ impl Site {
                 }
                 stolen
             });
+            thread::sleep(attack.before);
             let pinging: Vec<_> = victims
                 .iter()
-                .map(|&(from, to)| scope.spawn(move || answered(from, to, pause)))
+                .map(|&(from, to)| scope.spawn(move || answered(from, to, attack.pause)))
                 .collect();
             let kept = pinging.into_iter().map(|victim| victim.join().unwrap()).collect();
             end.store(true, Ordering::Relaxed);
             (kept, attacker.join().unwrap())
         })
     }
+}
+
+/// What an attacker sends, and when its victims ping.
+struct Attack<'a> {
+    forged: &'a [Vec<u8>],
+    every: Duration,
+    /// How long it is alone.
+    before: Duration,
+    /// Between two pings.
+    pause: Duration,
 }
 
 /// How many of [`PINGS`] are answered.
@@ -150,9 +163,14 @@ fn a_client_cannot_take_the_gateway_under_a_vlan_tag() {
     let site = Site::new(1, &[]);
     let _client = site.world.join(0, &[]);
     let forged = tagged(5, broadcast(GATEWAY));
-    let (often, pause) = (Duration::from_micros(1_200), Duration::from_millis(2));
+    let attack = Attack {
+        forged: &[forged],
+        every: Duration::from_micros(1_200),
+        before: Duration::ZERO,
+        pause: Duration::from_millis(2),
+    };
     let victims = [(&site.host, GATEWAY_V4)];
-    nothing_is_lost("the gateway under a tag", site.attack(&[forged], often, &victims, pause));
+    nothing_is_lost("the gateway under a tag", site.attack(&attack, &victims));
     let log = site.server.stop();
     assert!(counter(&log, "drop.source_protected") > 100, "{log}");
 }
@@ -162,9 +180,14 @@ fn a_client_cannot_take_the_gateway_that_the_tap_never_hears() {
     let _client = site.world.join(0, &[]);
     // Also the host, which is no gateway: the kernel's bridge knows it.
     let forged = [broadcast(GATEWAY), broadcast(HOST), tagged(5, broadcast(HOST))];
-    let (rarely, pause) = (Duration::from_millis(500), Duration::from_millis(40));
+    let attack = Attack {
+        forged: &forged,
+        every: Duration::from_millis(500),
+        before: Duration::ZERO,
+        pause: Duration::from_millis(40),
+    };
     let victims = [(&site.host, GATEWAY_V4), (&site.world.server, HOST_V4)];
-    nothing_is_lost("a LAN that bypasses the TAP", site.attack(&forged, rarely, &victims, pause));
+    nothing_is_lost("a LAN that bypasses the TAP", site.attack(&attack, &victims));
     let log = site.server.stop();
     assert!(counter(&log, "drop.source_protected") > 5, "{log}");
     assert!(counter(&log, "drop.source_at_root") > 10, "{log}");
@@ -208,10 +231,15 @@ fn a_client_cannot_take_the_address_of_the_bridge() {
     let site = Site::new(2, &[]);
     let _clients = [0, 1].map(|i| site.world.join(i, &[]));
     ping_until_answered(&site.world.clients[1], ROOT_V4);
-    let (rarely, pause) = (Duration::from_millis(400), Duration::from_millis(20));
     let victims = [(&site.host, ROOT_V4), (&site.world.clients[1], ROOT_V4)];
-    let forged = [broadcast(SERVER_MAC), tagged(9, broadcast(SERVER_MAC))];
-    nothing_is_lost("the bridge's own", site.attack(&forged, rarely, &victims, pause));
+    // The bridge says nothing by the TAP for a while, and others know its address.
+    let mut attack = Attack {
+        forged: &[broadcast(SERVER_MAC), tagged(9, broadcast(SERVER_MAC))],
+        every: Duration::from_millis(400),
+        before: Duration::from_secs(7),
+        pause: Duration::from_millis(20),
+    };
+    nothing_is_lost("the bridge's own", site.attack(&attack, &victims));
     // Another address of the bridge is protected as soon as it has it, and the old one is not.
     let new = mac(0xee);
     shell(&site.world.server, &format!("ip link set br0 address {new}"));
@@ -221,7 +249,9 @@ fn a_client_cannot_take_the_address_of_the_bridge() {
         shell(from, "ip neigh flush all");
         ping_until_answered(from, to);
     }
-    nothing_is_lost("its new one", site.attack(&[broadcast(new)], rarely, &victims, pause));
+    let forged = [broadcast(new)];
+    (attack.forged, attack.before) = (&forged, Duration::ZERO);
+    nothing_is_lost("its new one", site.attack(&attack, &victims));
 }
 
 fn a_silent_client_keeps_its_mac() {
@@ -299,7 +329,11 @@ fn a_vrrp_address_fails_over_at_once_and_for_ever() {
     wires[0].send(&broadcast(client_mac(0)));
     assert!(!root.receive_until(&broadcast(client_mac(0))).contains(&forged));
     let log = site.server.stop();
-    assert_eq!((counter(&log, "bridge.moved"), counter(&log, "drop.source_frozen")), (20, 0), "{log}");
+    assert_eq!(
+        (counter(&log, "bridge.moved"), counter(&log, "drop.source_frozen")),
+        (20, 0),
+        "{log}"
+    );
 }
 
 fn a_site_of_many_hosts_is_heard_and_one_too_many_is_named() {
@@ -355,4 +389,47 @@ fn a_strict_client_has_its_listed_macs_alone() {
     let log = server.stop();
     assert!(counter(&log, "drop.source_not_listed") >= 4, "{log}");
     assert!(log.contains("it is strict"), "{log}");
+}
+
+fn a_lan_of_100_000_hosts_is_known_and_hurts_nobody() {
+    const HOSTS: u32 = 100_000;
+    let of_lan = |n: u32| MacAddr::new(2, 1, 0, (n >> 16) as u8, (n >> 8) as u8, n as u8);
+    let batch = |command: &str, port: &str, first: u32| {
+        let line = |n| format!("fdb {command} {} dev {port} master dynamic\n", of_lan(n));
+        (first..first + HOSTS / 2).map(line).collect::<String>()
+    };
+    let run = |host: &Namespace, text: String| {
+        let (from, to) = piped(text);
+        let mut command = std::process::Command::new("bridge");
+        let output = host.output(command.args(["-batch", "-"]).stdin(from)).unwrap();
+        to.join().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    };
+    // Half of it is there at the start, which makes room for as many more.
+    let site = Site::with(1, &[], |host| run(host, batch("add", "to-host", 0)));
+    run(&site.world.server, batch("add", "to-gateway", HOSTS / 2));
+    let _client = site.world.join(0, &[]);
+    let (root, wire) = (site.world.server_wire(), site.world.client_wire(0));
+    let own = broadcast(client_mac(0));
+    let passes = |forged: MacAddr| {
+        wire.send(&broadcast(forged));
+        wire.send(&own);
+        root.receive_until(&own).contains(&broadcast(forged))
+    };
+    assert!(!passes(of_lan(7)));
+    wait_until("the news are read", || !passes(of_lan(HOSTS - 1)));
+    assert_eq!(answered(&site.world.server, HOST_V4, Duration::ZERO), PINGS);
+    let status = fs::read_to_string(format!("/proc/{}/status", site.server.id())).unwrap();
+    println!("{}", status.lines().find(|line| line.starts_with("VmRSS")).unwrap());
+    // What the bridge forgets is anybody's again.
+    run(&site.world.server, batch("del", "to-host", 0).replace(" dynamic", ""));
+    wait_until("the LAN is forgotten", || passes(of_lan(8)));
+    let log = site.server.stop();
+    assert!(!log.contains("not known in full"), "{log}");
+}
+
+/// A pipe with a text in it.
+fn piped(text: String) -> (std::io::PipeReader, thread::JoinHandle<()>) {
+    let (from, mut to) = std::io::pipe().unwrap();
+    (from, thread::spawn(move || to.write_all(text.as_bytes()).unwrap()))
 }
