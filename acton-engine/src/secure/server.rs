@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use acton_bridge::Bridge;
 use acton_proto::handshake::SystemRandom;
-use acton_proto::server::{Path, Server, ServerConfig};
+use acton_proto::server::{Path, Server, ServerConfig, ServerStats};
 use acton_proto::session::{KeyLog, Keys};
 use acton_proto::wire::Key;
 use acton_udp::UdpSocket;
@@ -16,17 +16,21 @@ use super::server_worker::ServerSide;
 use super::{CAPS, SERVER_PMTU, ServerKeys, keepalive_seconds};
 use crate::observe::status::{Protocol, Role, SessionStatus};
 use crate::root::RootWatch;
+use crate::run::announcer::Announcer;
 use crate::run::clock;
 use crate::run::launch::Launch;
 use crate::run::tap::{OpenTap, TapHandle, max_frame};
+use crate::run::worker::NEWS_INTERVAL;
 use crate::sessions::admission::{Admission, ClientPolicy, Gate};
 use crate::sessions::directory::Directory;
+use crate::sessions::owned_macs::OwnedMacs;
 use crate::sessions::port::LeafId;
 use crate::sessions::roster::Roster;
 use crate::sessions::router::Router;
 use crate::sessions::session::{Session, SessionMode};
 use crate::sessions::sighting::Sightings;
 use crate::settings::{SecureSettings, ServerSettings};
+use crate::throttle::Throttle;
 use crate::{Error, Running};
 
 use super::strangers::Strangers;
@@ -143,19 +147,24 @@ pub(crate) fn start(
     );
     let router =
         Router::new(Arc::clone(&bridge), launch.counters(), Sightings::new(launch.sender()));
-    let control = ServerControl::new(
-        Server::new(config, gate.for_protocol(), Box::new(SystemRandom), now),
+    let mut control = ServerControl {
+        machine: Server::new(config, gate.for_protocol(), Box::new(SystemRandom), now),
         gate,
         settings,
         roster,
         router,
-        Arc::clone(&bridge),
-        launch.socket()?,
-        handle,
-        Arc::clone(&interface),
+        macs: OwnedMacs::new(Arc::clone(&bridge)),
+        socket: launch.socket()?,
+        tap: handle,
+        announcer: Announcer::new(Arc::clone(&interface)),
+        interface: Arc::clone(&interface),
         strangers,
-        launch.counters(),
-    );
+        counters: launch.counters(),
+        counted: ServerStats::default(),
+        hints: Throttle::new(NEWS_INTERVAL),
+        buffer: Vec::new(),
+    };
+    control.keep_macs(now);
     launch.control(interface, Some(bridge), control)
 }
 

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use acton_bridge::Bridge;
 use acton_frame::Headers;
 use acton_proto::server::{
     DownReason, Path, RefusedReason, Server, ServerEvent, ServerStats, SessionId,
@@ -29,7 +28,6 @@ use crate::run::control::{Controller, SERVER_SLACK};
 use crate::run::launch::earliest;
 use crate::run::tap::{TapHandle, unfit_peer_mtu};
 use crate::run::tap_interface::TapInterface;
-use crate::run::worker::NEWS_INTERVAL;
 use crate::sessions::admission::Gate;
 use crate::sessions::owned_macs::{OwnedMacs, not_kept};
 use crate::sessions::port::{LeafId, slot};
@@ -46,60 +44,25 @@ const MAX_MACS_TOLD: usize = 5;
 
 /// The server's control thread.
 pub(super) struct ServerControl {
-    machine: Server,
-    gate: Gate,
-    settings: ServerSettings,
-    roster: Roster<u32, Secured>,
-    router: Router,
-    macs: OwnedMacs,
-    socket: UdpSocket,
-    tap: TapHandle,
-    announcer: Announcer<LeafId>,
-    interface: Arc<TapInterface>,
-    strangers: Strangers,
-    counters: Arc<Counters>,
+    pub(super) machine: Server,
+    pub(super) gate: Gate,
+    pub(super) settings: ServerSettings,
+    pub(super) roster: Roster<u32, Secured>,
+    pub(super) router: Router,
+    pub(super) macs: OwnedMacs,
+    pub(super) socket: UdpSocket,
+    pub(super) tap: TapHandle,
+    pub(super) announcer: Announcer<LeafId>,
+    pub(super) interface: Arc<TapInterface>,
+    pub(super) strangers: Strangers,
+    pub(super) counters: Arc<Counters>,
     /// What of the protocol's counters is in those already.
-    counted: ServerStats,
-    hints: Throttle,
-    buffer: Vec<u8>,
+    pub(super) counted: ServerStats,
+    pub(super) hints: Throttle,
+    pub(super) buffer: Vec<u8>,
 }
 
 impl ServerControl {
-    #[allow(clippy::too_many_arguments)] // each is another thing that only this thread has
-    pub(super) fn new(
-        machine: Server,
-        gate: Gate,
-        settings: ServerSettings,
-        roster: Roster<u32, Secured>,
-        router: Router,
-        bridge: Arc<Bridge<LeafId>>,
-        socket: UdpSocket,
-        tap: TapHandle,
-        interface: Arc<TapInterface>,
-        strangers: Strangers,
-        counters: Arc<Counters>,
-    ) -> Self {
-        let mut control = Self {
-            machine,
-            gate,
-            settings,
-            roster,
-            router,
-            macs: OwnedMacs::new(bridge),
-            socket,
-            tap,
-            announcer: Announcer::new(Arc::clone(&interface)),
-            interface,
-            strangers,
-            counters,
-            counted: ServerStats::default(),
-            hints: Throttle::new(NEWS_INTERVAL),
-            buffer: Vec::new(),
-        };
-        control.keep_macs(clock::now());
-        control
-    }
-
     /// Looks whether others get in now.
     fn look(&mut self, now: Duration, again: bool) {
         match self.gate.look(now, again) {
@@ -133,7 +96,7 @@ impl ServerControl {
     }
 
     /// Keeps the MACs of the list for its clients.
-    fn keep_macs(&mut self, now: Duration) {
+    pub(super) fn keep_macs(&mut self, now: Duration) {
         let mut present = HashMap::<_, _, RandomState>::default();
         for session in self.machine.sessions() {
             present.insert(*session.client, self.roster.port(session.id.0 as usize));
