@@ -11,8 +11,8 @@ pub(crate) const MOST_MACS: usize = 1 << 20;
 
 /// The settings of a [`Bridge`](crate::Bridge).
 ///
-/// The table is made for all limits at once, at some 50 bytes an address: the defaults take 5.7 MB,
-/// and 4.5 MB more as it fills. A limit above 1,048,576 counts as that.
+/// The table is made for all limits at once, at some 50 bytes an address: the defaults take 5.3 MB,
+/// and 4.3 MB more as it fills. A limit above 1,048,576 counts as that.
 ///
 /// ```
 /// use std::time::Duration;
