@@ -217,7 +217,7 @@ impl ServerBuilder<SecureServer> {
         };
         let key = public_key(&self.mode.keys.private_key);
         let (tap, sockets, bridge) = open(&settings, Some(&key), owned, moves)?;
-        announce(&settings, &tap, "secure mode")?;
+        announce(&settings, &tap, &sockets, "secure mode")?;
         let SecureServer { keys, admission, key_log } = self.mode;
         let access = SecureAccess { keys, admission, key_log };
         secure::start_server(settings, &secure, access, tap, sockets, bridge)
@@ -260,7 +260,7 @@ impl ServerBuilder<PlainServer> {
                 settings.listen
             );
         }
-        announce(&settings, &tap, "plain mode: no keys, no encryption")?;
+        announce(&settings, &tap, &sockets, "plain mode: no keys, no encryption")?;
         plain::start_server(settings, &peers, tap, sockets, bridge)
     }
 }
@@ -304,10 +304,15 @@ fn open(
     Ok((tap, sockets, Arc::new(Bridge::new(config))))
 }
 
-fn announce(settings: &ServerSettings, tap: &OpenTap, mode: &str) -> Result<(), Error> {
+fn announce(
+    settings: &ServerSettings,
+    tap: &OpenTap,
+    sockets: &[UdpSocket],
+    mode: &str,
+) -> Result<(), Error> {
+    let listen = sockets[0].local_addr().map_err(Error::system("read the UDP address"))?;
     log::info!(
-        "server on UDP {}, TAP {} ({}, MTU {}), {mode}",
-        settings.listen,
+        "server on UDP {listen}, TAP {} ({}, MTU {}), {mode}",
         tap.interface.name(),
         tap.interface.mac()?,
         settings.common.tap.mtu

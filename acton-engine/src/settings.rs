@@ -263,14 +263,25 @@ impl ClientSettings {
 const INTERVALS: RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_secs(86_400);
 
+/// The longest in secure mode, in seconds: the wire has 16 bits for three of them and five seconds
+/// (docs/PROTOCOL.md, section 3).
+const MAX_KEEPALIVE_SECURE: u64 = (u16::MAX as u64 - 5) / 3;
+
 impl Common {
-    fn check(&self) -> Result<(), Error> {
-        match self.keepalive {
-            Some(keepalive) if !INTERVALS.contains(&keepalive) => {
-                Err(Error::Setting("a keepalive interval is 0.1 to 86,400 seconds".to_owned()))
-            }
-            _ => Ok(()),
+    fn check(&self, secure: bool) -> Result<(), Error> {
+        let Some(keepalive) = self.keepalive else { return Ok(()) };
+        if !secure && !INTERVALS.contains(&keepalive) {
+            return Err(Error::Setting("a keepalive interval is 0.1 to 86,400 seconds".to_owned()));
         }
+        let whole = keepalive.subsec_nanos() == 0;
+        if secure && !(whole && (1..=MAX_KEEPALIVE_SECURE).contains(&keepalive.as_secs())) {
+            return Err(Error::Setting(format!(
+                "a keepalive interval of {} s: with keys it is whole seconds, 1 to \
+                 {MAX_KEEPALIVE_SECURE}, for so the two ends tell one another",
+                keepalive.as_secs_f64()
+            )));
+        }
+        Ok(())
     }
 }
 
@@ -284,14 +295,14 @@ impl ServerSettings {
         if self.max_sessions.saturating_add(peers) > MAX_SESSIONS {
             return Err(Error::Setting(format!("at most {MAX_SESSIONS} sessions")));
         }
-        self.common.check()
+        self.common.check(matches!(self.mode, ServerMode::Secure(_)))
     }
 }
 
 impl ClientSettings {
     /// Whether everything is within its range.
     pub(crate) fn check(&self) -> Result<(), Error> {
-        self.common.check()
+        self.common.check(matches!(self.mode, ClientMode::Secure(_)))
     }
 }
 

@@ -58,7 +58,7 @@ pub(super) struct Arguments {
     #[arg(long)]
     plain: bool,
 
-    /// Seconds between keepalives [default: 15, in plain mode 10]
+    /// Seconds between keepalives, whole ones but in plain mode [default: 15, in plain mode 10]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     keepalive: Option<Duration>,
 
@@ -92,7 +92,7 @@ impl Arguments {
             let mut tap = self.tap();
             let _kept = keep_mac(&self.state.open(), &mut tap);
             let client = self.common(Client::plain(server), tap);
-            return run::until_signal(|| client.start());
+            return run::until_signal(|| client.start().map_err(run::not_started));
         }
         let invite = self.invite_file.as_deref().map(read_invite).transpose()?;
         let target = invite.as_ref().map(|text| text.trim()).or(self.server.as_deref());
@@ -107,7 +107,7 @@ impl Arguments {
         if let Some(log) = self.key_log.open()? {
             client = client.key_log(log);
         }
-        run::until_signal(|| client.start())
+        run::until_signal(|| client.start().map_err(run::not_started))
     }
 
     fn tap(&self) -> TapSettings {

@@ -10,13 +10,12 @@ use acton_engine::{Error, Running};
 
 /// Runs what `start` starts until SIGINT or SIGTERM, says goodbye, and logs the counters; SIGUSR1
 /// logs them at once, SIGHUP has the list of clients read again.
-pub(super) fn until_signal(start: impl FnOnce() -> Result<Running, Error>) -> Result<(), Failure> {
+pub(super) fn until_signal(
+    start: impl FnOnce() -> Result<Running, Failure>,
+) -> Result<(), Failure> {
     // Before anything is there that a signal could leave behind.
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGUSR1, SIGHUP])?;
-    let running = start().map_err(|error| {
-        let code = if error.is_setting() { USAGE } else { FAILURE };
-        Failure::new(code, &error)
-    })?;
+    let running = start()?;
     let handle = running.handle();
     thread::Builder::new().name("acton-signals".to_owned()).spawn(move || {
         for signal in signals.forever() {
@@ -30,4 +29,10 @@ pub(super) fn until_signal(start: impl FnOnce() -> Result<Running, Error>) -> Re
     let totals = running.wait()?;
     log::info!("ended; counters: {totals}");
     Ok(())
+}
+
+/// Why a tunnel did not start.
+pub(super) fn not_started(error: Error) -> Failure {
+    let code = if error.is_setting() { USAGE } else { FAILURE };
+    Failure::new(code, &error)
 }

@@ -68,7 +68,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "ADDR:PORT", requires = "plain")]
     peer: Vec<SocketAddr>,
 
-    /// Seconds between a client's keepalives; one silent for three of them is forgotten
+    /// Seconds between a client's keepalives, whole ones but in plain mode; one silent for three of
+    /// them is forgotten
     /// [default: 15, in plain mode 10]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     keepalive: Option<Duration>,
@@ -138,14 +139,12 @@ impl Arguments {
             let _kept = keep_mac(&self.state.open(), &mut tap);
             let server = self.common(Server::plain(), listen, tap);
             let server = server.allow(self.allow).peers(self.peer);
-            return run::until_signal(|| server.start());
+            return run::until_signal(|| server.start().map_err(run::not_started));
         }
         let state = self.state.open();
         let identity = state.server_identity()?;
         let clients = state.watch_clients(self.clients.as_deref())?;
-        if identity.created {
-            welcome(&identity, clients.list().is_some(), listen)?;
-        }
+        let invited = identity.created.then(|| (identity.clone(), clients.list().is_some()));
         let tap = self.tap.settings(&self.tap_name, self.mac, &addresses);
         let server = self.common(Server::secure(identity.into()), listen, tap);
         let mut server = server.admission(clients).suite(self.suite.into());
@@ -156,7 +155,19 @@ impl Arguments {
         if let Some(log) = self.key_log.open()? {
             server = server.key_log(log);
         }
-        run::until_signal(|| server.start())
+        run::until_signal(|| {
+            let started = server.start();
+            if let Some((identity, listed)) = invited {
+                // It may have been left to the system to choose a port.
+                let port = started.as_ref().map(|running| running.handle().local_addr().port());
+                welcome(
+                    &identity,
+                    listed,
+                    SocketAddr::new(listen.ip(), port.unwrap_or(self.port)),
+                )?;
+            }
+            started.map_err(run::not_started)
+        })
     }
 
     /// What both modes have.
@@ -193,7 +204,7 @@ fn welcome(identity: &ServerIdentity, listed: bool, listen: SocketAddr) -> Resul
         (true, _) => Zeroizing::new(
             "Made this server's keys. `acton invite --name NAME` lets a client join.".to_owned(),
         ),
-        (false, Some(ip)) => {
+        (false, Some(ip)) if listen.port() != 0 => {
             let invite = identity.invite(SocketAddr::new(ip, listen.port()).into());
             Zeroizing::new(format!(
                 "Made this server's keys. A client joins with (a secret; `acton invite` prints it \
@@ -201,7 +212,7 @@ fn welcome(identity: &ServerIdentity, listed: bool, listen: SocketAddr) -> Resul
                 invite.url().as_str()
             ))
         }
-        (false, None) => Zeroizing::new(
+        (false, _) => Zeroizing::new(
             "Made this server's keys. `acton invite --host HOST` prints what a client joins with."
                 .to_owned(),
         ),

@@ -78,6 +78,8 @@ counters! {
     /// A datagram that is none of the protocol's: of a type or a size that there is not, or with a
     /// reserved bit set.
     Malformed => "drop.malformed",
+    /// A request for a session in the other mode.
+    OtherMode => "drop.other_mode",
     /// A datagram of a type that only the other end sends.
     WrongEnd => "drop.wrong_end",
     /// A HELLO for another server, or from somebody without the network key.

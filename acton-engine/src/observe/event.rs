@@ -7,6 +7,7 @@ use pnet_base::MacAddr;
 
 #[cfg(feature = "serde")]
 use crate::observe::serialise::{as_seconds, optional_seconds};
+use crate::observe::status::Protocol;
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq)]
@@ -288,6 +289,13 @@ pub enum EventKind {
         /// Refusals so far.
         total: u64,
     },
+    /// At a server: somebody asks for a session in the other mode, and gets no answer.
+    OtherMode {
+        /// Where that came from, which anybody can forge.
+        address: SocketAddr,
+        /// What is spoken there.
+        speaks: Protocol,
+    },
     /// At a server: the list of clients was read again.
     ListRead {
         /// Clients on it.
@@ -313,7 +321,7 @@ pub enum EventKind {
         server: String,
         /// Which attempt this is, from 1.
         attempt: u32,
-        /// Why the last datagram to it was not sent, where it was not.
+        /// Why its address is not known or the last datagram to it was not sent, where that is so.
         error: Option<String>,
     },
     /// At a client: it has a session.
@@ -355,6 +363,12 @@ pub enum EventKind {
         server: String,
         /// What the system said.
         error: String,
+    },
+    /// At a client: the network says that no program listens at the server's address and port, which
+    /// anybody can forge; the client goes on trying.
+    NothingListens {
+        /// The server.
+        server: String,
     },
     /// At a client: this host's way to the server is another now.
     WayChanged {
@@ -429,6 +443,8 @@ impl EventKind {
             Self::Refused { .. } => "refused",
             Self::Unreadable { .. } => "unreadable",
             Self::Unreachable { .. } => "unreachable",
+            Self::NothingListens { .. } => "nothing_listens",
+            Self::OtherMode { .. } => "other_mode",
             Self::WayChanged { .. } => "way_changed",
             Self::ServerRestarted { .. } => "server_restarted",
             Self::MtuUnfit { .. } => "mtu_unfit",

@@ -44,6 +44,7 @@ impl LogReader {
     pub(crate) fn read(&mut self, now: Duration, event: &EventKind) {
         let is_told = match event {
             EventKind::SessionRefused { address, .. }
+            | EventKind::OtherMode { address, .. }
             | EventKind::ClockApart { client: Some(_), address: Some(address), .. }
             | EventKind::MtuUnfit { client: Some(_), address: Some(address), .. } => {
                 self.refused.admits((address.ip(), event.name()), now)
@@ -198,17 +199,17 @@ fn line(event: &EventKind, protocol: Protocol) -> Option<(Level, String)> {
         }
         EventKind::Connecting { server, attempt: NAGGING_AFTER, error } => {
             let error = error.as_ref().map(|error| format!(" ({error})")).unwrap_or_default();
-            (
-                Warn,
-                format!(
-                    "no answer from {server} so far{error}: is its server running, is UDP let \
-                     through, and {}? Trying on",
-                    match protocol {
-                        Protocol::Plain => "does it allow this address (--allow)",
-                        Protocol::Acton1 => "is the invite one of this server",
-                    }
-                ),
-            )
+            let ask = match protocol {
+                Protocol::Plain => {
+                    "is its server running, with --plain as this client (one with keys answers no \
+                     plain client), is UDP let through, and does it allow this address (--allow)?"
+                }
+                Protocol::Acton1 => {
+                    "is its server running, without --plain, is UDP let through, and is the invite \
+                     one of this server?"
+                }
+            };
+            (Warn, format!("no answer from {server} so far{error}: {ask} Trying on"))
         }
         EventKind::Connecting { server, attempt, .. } => {
             (Debug, format!("no answer from {server}; attempt {attempt}"))
@@ -244,6 +245,25 @@ fn line(event: &EventKind, protocol: Protocol) -> Option<(Level, String)> {
         ),
         EventKind::Unreachable { server, error } => {
             (Warn, format!("{server}: {error}; trying again"))
+        }
+        EventKind::NothingListens { server } => (
+            Warn,
+            format!(
+                "nothing listens on {server}: is the server running, and on that port? Trying on"
+            ),
+        ),
+        EventKind::OtherMode { address, speaks } => {
+            let line = match speaks {
+                Protocol::Plain => {
+                    "looks like a client of plain mode (--plain, or acton 0.1.1), which this server \
+                     does not answer; give it an invite (acton invite), or start both with --plain"
+                }
+                Protocol::Acton1 => {
+                    "looks like a client with keys, which this server does not answer; start it \
+                     without --plain, or the client with it"
+                }
+            };
+            (Warn, format!("{address} {line}"))
         }
         EventKind::WayChanged { server } => {
             (Info, format!("this host's way to {server} changed; telling it"))

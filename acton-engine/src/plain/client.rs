@@ -59,7 +59,7 @@ pub(crate) fn start(
         launch.socket()?,
         launch.sender(),
         News::LookedUp,
-        true,
+        Protocol::Plain,
         launch.events(),
     );
     let control = ClientControl {

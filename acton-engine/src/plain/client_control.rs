@@ -1,5 +1,6 @@
 //! A client's control thread in plain mode: it connects, and connects again.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -46,6 +47,7 @@ impl ClientControl {
                 ClientEvent::Connected { rtt } => {
                     self.since = Some(now);
                     self.history.begin();
+                    self.dial.connected();
                     self.set_connected(now, true);
                     let server = self.dial.text();
                     self.events.tell(now, EventKind::Connected { server, rtt });
@@ -108,7 +110,12 @@ impl Controller for ClientControl {
             News::Control(control) => {
                 self.machine.handle_input(now, &Datagram::Control(control));
             }
-            News::NetworkError => self.machine.handle_network_error(now),
+            News::NetworkError(kind) => {
+                if kind == ErrorKind::ConnectionRefused && !self.machine.is_connected() {
+                    self.dial.refused(now);
+                }
+                self.machine.handle_network_error(now);
+            }
             News::LookedUp(result) => {
                 self.dial.looked_up(now, result, self.machine.is_connected());
             }

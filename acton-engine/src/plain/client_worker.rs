@@ -27,7 +27,7 @@ pub(super) enum News {
     /// A control word.
     Control(Control),
     /// The network could not deliver something.
-    NetworkError,
+    NetworkError(io::ErrorKind),
     /// What a look-up of the server's name found.
     LookedUp(io::Result<Vec<SocketAddr>>),
 }
@@ -96,6 +96,6 @@ impl Side for ClientSide {
 
     fn network_error(&mut self, error: &io::Error) {
         log::debug!("UDP: {error}");
-        self.outbox.post(News::NetworkError);
+        self.outbox.post(News::NetworkError(error.kind()));
     }
 }

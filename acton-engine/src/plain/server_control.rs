@@ -14,7 +14,7 @@ use super::server_worker::News;
 use crate::Error;
 use crate::observe::counters::{Counter, Counters};
 use crate::observe::event::{Beginning, EndReason, EventKind};
-use crate::observe::status::{Report, SessionStatus, State};
+use crate::observe::status::{Protocol, Report, SessionStatus, State};
 use crate::run::announcer::Announcer;
 use crate::run::control::{Controller, SERVER_SLACK};
 use crate::run::launch::earliest;
@@ -124,19 +124,26 @@ impl Controller for ServerControl {
     }
 
     fn take(&mut self, now: Duration, news: News) {
-        if !is_allowed(&self.settings.mode, news.from) {
+        let (from, to, control) = match news {
+            News::Control { from, to, control } => (from, to, control),
+            News::OtherMode(address) => {
+                let event = EventKind::OtherMode { address, speaks: Protocol::Acton1 };
+                return self.roster.tell(now, event);
+            }
+        };
+        if !is_allowed(&self.settings.mode, from) {
             self.counters.add(Counter::NotAllowed, 1);
-            log::debug!("{} is not in --allow", news.from);
+            log::debug!("{from} is not in --allow");
             return;
         }
-        self.machine.handle_control(now, news.from, news.control);
-        self.settle(now, news.to);
-        while let Some((to, control)) = self.machine.poll_transmit() {
-            let destination = self.socket.destination(to, news.to);
+        self.machine.handle_control(now, from, control);
+        self.settle(now, to);
+        while let Some((client, control)) = self.machine.poll_transmit() {
+            let destination = self.socket.destination(client, to);
             let sent = self.socket.send(&destination, control.as_bytes());
             self.counters.add_sent_one(&sent, control.as_bytes().len());
             if let Err(error) = sent {
-                log::debug!("answer to {to}: {error}");
+                log::debug!("answer to {client}: {error}");
             }
         }
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use acton_bridge::Bridge;
 use acton_frame::Headers;
 use acton_proto::plain::{Control, Datagram};
+use acton_proto::wire;
 use acton_tap::offload::Trust;
 use acton_udp::Source;
 
@@ -22,15 +23,18 @@ use crate::run::control::Outbox;
 use crate::run::launch::Post;
 use crate::run::side::{Arrival, Output, Side};
 use crate::run::tap_writer::TapSink;
+use crate::run::worker::NEWS_INTERVAL;
 use crate::sessions::directory::Index;
 use crate::sessions::port::LeafId;
 use crate::sessions::router::{Router, Target};
+use crate::throttle::Throttle;
 
-/// A control word that a worker received.
-pub(super) struct News {
-    pub(super) from: SocketAddr,
-    pub(super) to: Option<Source>,
-    pub(super) control: Control,
+/// What a worker passes to the control thread.
+pub(super) enum News {
+    /// A control word, from there and to this address of ours.
+    Control { from: SocketAddr, to: Option<Source>, control: Control },
+    /// Somebody there asks for a session of secure mode.
+    OtherMode(SocketAddr),
 }
 
 /// The server's part of a worker.
@@ -42,6 +46,8 @@ pub(super) struct ServerSide {
     router: Router,
     /// Who gets which frames of a batch.
     runs: Vec<(Arc<PlainSession>, Range<usize>)>,
+    /// Of those who speak the other mode.
+    others: Throttle,
     counters: Arc<Counters>,
     outbox: Outbox<News>,
     thread: usize,
@@ -60,6 +66,7 @@ impl ServerSide {
             cut: Cut::default(),
             router: Router::new(bridge, Arc::clone(&counters), sightings),
             runs: Vec::new(),
+            others: Throttle::new(NEWS_INTERVAL),
             counters,
             outbox,
             thread,
@@ -105,13 +112,19 @@ impl Side for ServerSide {
         let frame = match Datagram::parse(datagram) {
             Ok(Datagram::Frame(frame)) => frame,
             Ok(Datagram::Control(control)) => {
-                self.outbox.post(News { from, to, control });
+                self.outbox.post(News::Control { from, to, control });
                 return;
             }
             Err(error) => return self.counters.add(bad_datagram(error), 1),
         };
         let Some(session) = self.index.session(&self.directory, from, Some) else {
-            return self.counters.add(Counter::NoSession, 1);
+            if !matches!(wire::Datagram::parse(frame), Ok(wire::Datagram::Hello(_))) {
+                return self.counters.add(Counter::NoSession, 1);
+            }
+            if self.others.admits(now) {
+                self.outbox.post(News::OtherMode(from));
+            }
+            return self.counters.add(Counter::OtherMode, 1);
         };
         session.mode.last_frame.store(now.as_nanos() as u64, Ordering::Relaxed);
         let tally = session.tallies.of(self.thread);

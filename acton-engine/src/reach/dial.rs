@@ -1,5 +1,6 @@
 //! Finds the server's address, again and again, and points the socket at it.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,11 +13,16 @@ use nix::errno::Errno;
 use crate::ServerName;
 use crate::observe::event::EventKind;
 use crate::observe::event_log::EventLog;
+use crate::observe::status::Protocol;
 use crate::run::control::Message;
 use acton_udp::{Destination, UdpSocket};
 
 /// Most addresses from which an answer is taken for the server's.
 const MAX_ASKED: usize = 16;
+/// Time from a look-up that failed to the next: at first, doubled each time, and at most.
+const LOOK_UP_WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// Most troubles that are remembered as told.
+const MAX_TOLD: usize = 16;
 
 /// A client's server: its name, and the address that the socket talks to now.
 pub(crate) struct Dial<M> {
@@ -26,10 +32,17 @@ pub(crate) struct Dial<M> {
     /// Makes a message to the control thread of what a look-up found.
     news: fn(io::Result<Vec<SocketAddr>>) -> M,
     peer: Option<SocketAddr>,
-    /// Whether the socket is connected to the peer, and so hears what the network says of it; else
-    /// it goes on when this host's own address changes.
-    connected: bool,
+    /// In plain mode the socket is connected to the peer; else it goes on when this host's own address
+    /// changes.
+    protocol: Protocol,
     looking_up: bool,
+    /// When the name may be looked up again, and how long to wait after the next failure.
+    look_up_at: Duration,
+    look_up_wait: Duration,
+    /// Why the name was not found.
+    not_found: Option<String>,
+    /// Troubles that were told since the last session: each is told once.
+    told: VecDeque<EventKind>,
     /// Where the server was looked for since it last answered.
     asked: Vec<SocketAddr>,
     /// Why the last datagram to it was not sent.
@@ -43,7 +56,7 @@ impl<M: Send + 'static> Dial<M> {
         socket: UdpSocket,
         control: SyncSender<Message<M>>,
         news: fn(io::Result<Vec<SocketAddr>>) -> M,
-        connected: bool,
+        protocol: Protocol,
         events: Arc<EventLog>,
     ) -> Self {
         Self {
@@ -52,8 +65,12 @@ impl<M: Send + 'static> Dial<M> {
             control,
             news,
             peer: None,
-            connected,
+            protocol,
             looking_up: false,
+            look_up_at: Duration::ZERO,
+            look_up_wait: LOOK_UP_WAIT.0,
+            not_found: None,
+            told: VecDeque::new(),
             asked: Vec::new(),
             unsent: None,
             events,
@@ -84,7 +101,7 @@ impl<M: Send + 'static> Dial<M> {
         if let Some(address) = self.server.literal() {
             return self.connect_to(now, address, attempt == 1);
         }
-        if self.looking_up {
+        if self.looking_up || now < self.look_up_at {
             return;
         }
         self.looking_up = true;
@@ -96,6 +113,24 @@ impl<M: Send + 'static> Dial<M> {
         if let Err(error) = thread::Builder::new().name("acton-dns".to_owned()).spawn(look_up) {
             self.looking_up = false;
             self.tell_unreachable(now, self.server.to_string(), &error);
+        }
+    }
+
+    /// This host's network is another: a name that was not found may be found now.
+    pub(crate) fn look_up_soon(&mut self) {
+        self.look_up_at = Duration::ZERO;
+        self.look_up_wait = LOOK_UP_WAIT.0;
+    }
+
+    /// There is a session: what troubles come from now on is news.
+    pub(crate) fn connected(&mut self) {
+        self.told.clear();
+    }
+
+    /// The network says that nothing listens at the server's address.
+    pub(crate) fn refused(&mut self, now: Duration) {
+        if self.peer.is_some() {
+            self.tell_once(now, EventKind::NothingListens { server: self.text() });
         }
     }
 
@@ -118,18 +153,26 @@ impl<M: Send + 'static> Dial<M> {
         match result {
             Ok(_) if connected => {}
             Ok(addresses) => {
+                self.look_up_soon();
+                self.not_found = None;
+                self.told.retain(|told| !matches!(told, EventKind::Unreachable { .. }));
                 // The next one each time, so that one that does not answer is passed over.
                 let peer = self.peer;
                 let last = addresses.iter().position(|&address| Some(address) == peer);
                 let address = addresses[last.map_or(0, |last| (last + 1) % addresses.len())];
                 self.connect_to(now, address, Some(address) != peer);
             }
-            Err(error) => self.tell_unreachable(now, self.server.to_string(), &error),
+            Err(error) => {
+                self.look_up_at = now + self.look_up_wait;
+                self.look_up_wait = (2 * self.look_up_wait).min(LOOK_UP_WAIT.1);
+                self.not_found = Some(error.to_string());
+                self.tell_unreachable(now, self.server.to_string(), &error);
+            }
         }
     }
 
     fn connect_to(&mut self, now: Duration, address: SocketAddr, news: bool) {
-        if self.connected
+        if self.protocol == Protocol::Plain
             && let Err(error) = self.socket.connect(address)
         {
             return self.tell_unreachable(now, address.to_string(), &error);
@@ -149,12 +192,24 @@ impl<M: Send + 'static> Dial<M> {
 
     fn tell_connecting(&self, now: Duration, attempt: u32) {
         let error = self.unsent.map(|errno| errno.desc().to_owned());
+        let error = error.or_else(|| self.not_found.clone());
         self.events.tell(now, EventKind::Connecting { server: self.text(), attempt, error });
     }
 
-    fn tell_unreachable(&self, now: Duration, server: String, error: &io::Error) {
+    fn tell_unreachable(&mut self, now: Duration, server: String, error: &io::Error) {
         let error = error.to_string();
-        self.events.tell(now, EventKind::Unreachable { server, error });
+        self.tell_once(now, EventKind::Unreachable { server, error });
+    }
+
+    fn tell_once(&mut self, now: Duration, trouble: EventKind) {
+        if self.told.contains(&trouble) {
+            return;
+        }
+        if self.told.len() == MAX_TOLD {
+            self.told.pop_front();
+        }
+        self.told.push_back(trouble.clone());
+        self.events.tell(now, trouble);
     }
 
     /// Sends one datagram to the server.
@@ -171,7 +226,7 @@ impl<M: Send + 'static> Dial<M> {
     /// Where datagrams to the server go.
     pub(crate) fn destination(&self) -> Destination {
         match self.peer {
-            Some(peer) if !self.connected => self.socket.destination(peer, None),
+            Some(peer) if self.protocol != Protocol::Plain => self.socket.destination(peer, None),
             _ => Destination::connected(),
         }
     }
@@ -183,5 +238,73 @@ impl<M: Send + 'static> Dial<M> {
             Some(peer) => peer.to_string(),
             None => self.server.to_string(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, sync_channel};
+
+    use super::*;
+
+    type Found = io::Result<Vec<SocketAddr>>;
+
+    fn dial() -> (Dial<Found>, Receiver<Message<Found>>, Arc<EventLog>) {
+        let (sender, inbox) = sync_channel(64);
+        let (events, socket) = (EventLog::new(), UdpSocket::bind(([127, 0, 0, 1], 0).into()));
+        let server = ServerName::parse("localhost:9", 9).unwrap();
+        let (socket, log) = (socket.unwrap(), Arc::clone(&events));
+        (Dial::new(server, socket, sender, |found| found, Protocol::Acton1, log), inbox, events)
+    }
+
+    fn not_found(text: &str) -> Found {
+        Err(io::Error::other(text.to_owned()))
+    }
+
+    #[test]
+    fn a_name_that_is_not_found_is_looked_up_ever_more_rarely() {
+        let (mut dial, _inbox, _) = dial();
+        let (mut now, mut waits) = (Duration::ZERO, Vec::new());
+        for _ in 0..8 {
+            dial.connect(now, 1);
+            assert!(dial.looking_up);
+            dial.looked_up(now, not_found("?"), false);
+            let failed = now;
+            while !dial.looking_up {
+                now += Duration::from_millis(500);
+                dial.connect(now, 1);
+            }
+            waits.push((now - failed).as_secs());
+            dial.looked_up(now, not_found("?"), false);
+            // As if that had been the failure before: the next round begins when it may.
+            now = dial.look_up_at;
+        }
+        assert_eq!(waits, [1, 4, 16, 30, 30, 30, 30, 30]);
+        dial.looked_up(now, not_found("?"), false);
+        dial.look_up_soon();
+        dial.connect(now, 1);
+        assert!(dial.looking_up, "this host's network is another");
+    }
+
+    #[test]
+    fn each_trouble_is_told_once_until_it_is_over() {
+        let (mut dial, _inbox, events) = dial();
+        let now = Duration::from_secs(1);
+        for text in ["a", "a", "b", "a", "b"] {
+            dial.looked_up(now, not_found(text), false);
+        }
+        assert_eq!(events.newest(), 2);
+        // It is found, which is told as connecting, and lost again.
+        let address = SocketAddr::from(([127, 0, 0, 1], 9));
+        dial.looked_up(now, Ok(vec![address]), false);
+        assert_eq!(events.newest(), 3);
+        dial.looked_up(now, not_found("a"), false);
+        assert_eq!(events.newest(), 4);
+        dial.refused(now);
+        dial.refused(now);
+        assert_eq!(events.newest(), 5);
+        dial.connected();
+        dial.refused(now);
+        assert_eq!(events.newest(), 6);
     }
 }

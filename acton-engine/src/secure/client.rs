@@ -110,7 +110,7 @@ pub(crate) fn start(
         launch.socket()?,
         launch.sender(),
         News::LookedUp,
-        false,
+        Protocol::Acton1,
         launch.events(),
     );
     let control = ClientControl {

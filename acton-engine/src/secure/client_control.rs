@@ -1,5 +1,6 @@
 //! A client's control thread in secure mode: it connects, and connects again.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -93,6 +94,7 @@ impl ClientControl {
     /// This host's network is another: the server must hear from where to reach this client.
     fn network_changed(&mut self, now: Duration) {
         let (known, looked) = (self.dial.peer_address().is_some(), self.looked);
+        self.dial.look_up_soon();
         if !known || self.follow_route(now) {
             if self.machine.keys().is_some() {
                 self.events.tell(now, EventKind::WayChanged { server: self.dial.text() });
@@ -149,6 +151,7 @@ impl ClientControl {
             }
             ClientEvent::Connected { keys, server_time } => {
                 self.history.begin();
+                self.dial.connected();
                 self.change(|link| link.open_and_seal(keys));
                 self.set_carrier(now, true);
                 let server = self.dial.text();
@@ -261,7 +264,12 @@ impl Controller for ClientControl {
             }
             News::TooLarge(size) => self.machine.handle_too_large(datagram_size(size)),
             News::PathHint(size) => self.machine.handle_path_hint(now, datagram_size(size)),
-            News::NetworkError => self.machine.handle_network_error(now),
+            News::NetworkError(kind) => {
+                if kind == ErrorKind::ConnectionRefused && self.machine.keys().is_none() {
+                    self.dial.refused(now);
+                }
+                self.machine.handle_network_error(now);
+            }
             News::NetworkChanged => self.network_changed(now),
             News::LookedUp(result) => {
                 self.dial.looked_up(now, result, self.machine.keys().is_some());

@@ -31,7 +31,7 @@ pub(super) enum News {
     /// A router says how large datagrams may be.
     PathHint(usize),
     /// The network could not deliver something.
-    NetworkError,
+    NetworkError(io::ErrorKind),
     /// This host's links, addresses or routes are others.
     NetworkChanged,
     /// What a look-up of the server's name found.
@@ -126,7 +126,7 @@ impl Side for ClientSide {
 
     fn network_error(&mut self, error: &io::Error) {
         log::trace!("UDP: {error}");
-        self.outbox.post(News::NetworkError);
+        self.outbox.post(News::NetworkError(error.kind()));
     }
 
     fn path_hint(&mut self, _: SocketAddr, max_payload: usize) {

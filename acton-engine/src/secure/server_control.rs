@@ -21,7 +21,7 @@ use super::{keepalive_seconds, report};
 use crate::Error;
 use crate::observe::counters::Counters;
 use crate::observe::event::{Beginning, EndReason, EventKind, RefusalReason};
-use crate::observe::status::{PastSession, Report, SessionStatus};
+use crate::observe::status::{PastSession, Protocol, Report, SessionStatus};
 use crate::run::announcer::Announcer;
 use crate::run::clock::{self, wall};
 use crate::run::control::{Controller, SERVER_SLACK};
@@ -359,6 +359,10 @@ impl Controller for ServerControl {
             }
             News::Control { notice, counter, message } => {
                 self.machine.handle_opened_control(now, &notice, counter, &message);
+            }
+            News::OtherMode(address) => {
+                let event = EventKind::OtherMode { address, speaks: Protocol::Plain };
+                self.roster.tell(now, event);
             }
             News::Opened(notice) => self.machine.handle_notice(now, &notice),
             News::PathHint { to, size } => {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use acton_bridge::Bridge;
 use acton_frame::Headers;
+use acton_proto::plain;
 use acton_proto::server::{Notice, Path};
 use acton_proto::session::{Content, Keys, Received};
 use acton_proto::wire::{Datagram, Header, Kind, Version};
@@ -27,7 +28,7 @@ use crate::run::worker::NEWS_INTERVAL;
 use crate::sessions::directory::Index;
 use crate::sessions::port::LeafId;
 use crate::sessions::router::{Router, Target};
-use crate::throttle::ChangeThrottle;
+use crate::throttle::{ChangeThrottle, Throttle};
 
 /// What a worker passes to the control thread.
 pub(super) enum News {
@@ -40,6 +41,8 @@ pub(super) enum News {
     Control { notice: Notice, counter: u64, message: Vec<u8> },
     /// The system refused a datagram of this size.
     TooLarge { leaf: LeafId, size: usize },
+    /// Somebody there asks for a session of plain mode.
+    OtherMode(SocketAddr),
     /// A router says how large datagrams to there may be.
     PathHint { to: SocketAddr, size: usize },
 }
@@ -61,6 +64,8 @@ pub(super) struct ServerSide {
     version: Option<Version>,
     /// What the datagrams of this batch are to be answered with.
     answers: Vec<(Arc<Destination>, Vec<u8>)>,
+    /// Of those who speak the other mode.
+    others: Throttle,
     counters: Arc<Counters>,
     outbox: Outbox<News>,
     thread: usize,
@@ -92,11 +97,17 @@ impl ServerSide {
             noticed: ChangeThrottle::new(NEWS_INTERVAL),
             version,
             answers: Vec::new(),
+            others: Throttle::new(NEWS_INTERVAL),
             counters,
             outbox,
             thread,
         }
     }
+}
+
+/// Whether a datagram asks for a session of plain mode.
+fn is_plain(datagram: &[u8]) -> bool {
+    matches!(plain::Datagram::parse(datagram), Ok(plain::Datagram::Control(_)))
 }
 
 impl Side for ServerSide {
@@ -160,6 +171,12 @@ impl Side for ServerSide {
                 Ok(Datagram::Hello(_)) => true,
                 Ok(Datagram::Sealed(header)) => index.find(&header.receiver_id).is_none(),
                 Ok(_) => return counters.add(Counter::WrongEnd, 1),
+                Err(_) if is_plain(datagram) => {
+                    if self.others.admits(now) {
+                        outbox.post(News::OtherMode(arrival.from));
+                    }
+                    return counters.add(Counter::OtherMode, 1);
+                }
                 Err(_) => return counters.add(Counter::Malformed, 1),
             };
             let news = || News::Datagram { path, stranger, bytes: datagram.to_vec() };
