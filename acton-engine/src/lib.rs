@@ -47,6 +47,9 @@ mod server;
 mod sessions;
 mod settings;
 mod throttle;
+#[cfg(test)]
+#[path = "../../acton-proto/tests/vectors_rig/text.rs"]
+mod vectors_text;
 
 // What signatures here have of other crates.
 pub use acton_bridge::{MacRange, MacRangeError};

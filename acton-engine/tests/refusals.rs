@@ -80,7 +80,10 @@ fn a_client_of_another_version_is_told() {
     assert_eq!(socket.recv(&mut answer).unwrap(), WELCOME_LEN);
     let Ok(Datagram::Welcome(welcome)) = Datagram::parse(&answer) else { panic!() };
     let (payload, _) = initiator.finish(&welcome.noise).unwrap();
-    assert_eq!(WelcomePayload::parse(&payload).unwrap().refusal, Some(Refusal::Version));
+    let payload = WelcomePayload::parse(&payload).unwrap();
+    assert_eq!(payload.refusal, Some(Refusal::Version));
+    // What the server's link carries: an Ethernet of MTU 1,500.
+    assert_eq!((payload.max_frame, payload.pmtu), (1_522, 1_472));
     refuses(&server, RefusalReason::Version);
     // It still serves.
     let client = world.client.run(|| world.secure_client().start().unwrap());

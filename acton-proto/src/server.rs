@@ -435,6 +435,11 @@ impl Server {
         self.end(now, slot, DownReason::Removed, Some(Bye::Removed))
     }
 
+    /// The largest datagram (UDP payload) that the link carries, bytes, from the next handshake on.
+    pub const fn set_pmtu(&mut self, pmtu: u16) {
+        self.config.pmtu = pmtu;
+    }
+
     /// Replaces the list of clients. Who is not on it any more, or on other terms, is out at once.
     pub fn set_clients(&mut self, now: Duration, clients: Box<dyn Clients>) {
         self.clients = clients;

@@ -204,6 +204,58 @@ fn rekeys_lose_no_frame_whatever_is_on_its_way() {
 
 /// Runs until the client has new keys of which the server's control thread heard nothing, and a
 /// worker opened a frame under them. What the worker has to tell.
+#[test]
+fn the_keys_before_are_forgotten_ten_seconds_after_the_new_ones_are_confirmed() {
+    let mut rig = Rig::connected();
+    let step = SECOND / 4;
+    let changed = |rig: &Rig| {
+        let mut events = rig.stations[0].events.iter();
+        events.any(|event| matches!(event, ClientEvent::KeysChanged { .. }))
+    };
+    while !changed(&rig) {
+        rig.run(step);
+        rig.assert_works(0, &key(10));
+    }
+    let confirmed = rig.now;
+    let mut forgotten = [None; 2];
+    while forgotten.contains(&None) {
+        rig.run(step);
+        let time = rig.now - confirmed;
+        assert!(time < 20 * SECOND, "{forgotten:?}");
+        let mut ours = rig.stations[0].events.iter();
+        if ours.any(|event| matches!(event, ClientEvent::KeysDropped { .. })) {
+            forgotten[0].get_or_insert(time);
+        }
+        if rig.events.iter().any(|event| matches!(event, ServerEvent::KeysDropped { .. })) {
+            forgotten[1].get_or_insert(time);
+        }
+    }
+    for time in forgotten.into_iter().flatten() {
+        assert!(time >= 10 * SECOND - step && time <= 10 * SECOND + step, "{forgotten:?}");
+    }
+}
+
+#[test]
+fn pieces_of_a_frame_that_never_comes_are_given_up_by_a_timer() {
+    let mut rig = Rig::connected();
+    let up = rig.seal(0, &frame(1, 1500));
+    let down = rig.seal_back(&key(10), &frame(2, 1500));
+    assert_eq!((up.len(), down.len()), (2, 2));
+    rig.carry(up[0].clone());
+    rig.carry(down[1].clone());
+    let given_up = |rig: &Rig| {
+        [rig.server.stats().sealed.incomplete, rig.stations[0].client.stats().sealed.incomplete]
+    };
+    assert_eq!((rig.server.stats().sealed.pieces, given_up(&rig)), (1, [0, 0]));
+    rig.run(SECOND / 2);
+    assert_eq!(given_up(&rig), [0, 0]);
+    rig.run(6 * SECOND);
+    assert_eq!(given_up(&rig), [1, 1]);
+    // The rest comes to nothing.
+    rig.carry(up[1].clone());
+    assert!(rig.frames.is_empty());
+}
+
 fn opened_by_a_worker(rig: &mut Rig) -> Notice {
     rig.run(REKEY_AFTER - SECOND * 20);
     let ready = loop {

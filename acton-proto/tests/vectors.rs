@@ -35,6 +35,8 @@ struct Handshake {
     about: &'static str,
     network_key: Option<Secret>,
     psk: Option<Secret>,
+    /// The client's own, which the server does not have for it.
+    client_psk: Option<Secret>,
     suites: Suites,
     refusal: Option<Refusal>,
     source: &'static str,
@@ -113,6 +115,13 @@ impl Handshake {
         assert!(MacKey::new(&public_key(&client), network).verify_welcome(&welcome));
         let (read, theirs) = initiator.finish(&noise).expect("the WELCOME opens");
         assert_eq!((read, theirs.to_server), (answer, split.to_server));
+        if let Some(own) = &self.client_psk {
+            let ephemeral = &mut Fixed::new(client_ephemeral);
+            let made = Initiator::new(&client, &public_key(&server), own, &payload, ephemeral);
+            let (mut initiator, same) = made.expect("a HELLO");
+            assert_eq!(same, *hello[8..].first_chunk().expect("the Noise message"));
+            assert!(initiator.finish(&noise).is_err(), "not under its own");
+        }
 
         vectors.block(self.name, self.about);
         vectors.bytes("client_private", client.bytes());
@@ -121,6 +130,9 @@ impl Handshake {
         vectors.bytes("server_public", &public_key(&server));
         vectors.bytes("network_key", network.unwrap_or(&zeros).bytes());
         vectors.bytes("psk", psk.bytes());
+        if let Some(own) = &self.client_psk {
+            vectors.bytes("client_psk", own.bytes());
+        }
         vectors.bytes("client_ephemeral_private", &client_ephemeral);
         vectors.bytes("server_ephemeral_private", &server_ephemeral);
         vectors.bytes("hello_payload", &payload);
@@ -149,6 +161,7 @@ fn handshake() {
             about: "any client that has the network key",
             network_key: network(),
             psk: None,
+            client_psk: None,
             suites: both,
             refusal: None,
             source: "192.0.2.7:4242",
@@ -158,6 +171,7 @@ fn handshake() {
             about: "a listed client with a key of its own: Noise has that one, mac1 the network's",
             network_key: network(),
             psk: own(),
+            client_psk: None,
             suites: Suites::CHACHA20_POLY1305,
             refusal: None,
             source: "[2001:db8::7]:4242",
@@ -167,6 +181,7 @@ fn handshake() {
             about: "a listed client in a network without a key: zeros for both",
             network_key: None,
             psk: None,
+            client_psk: None,
             suites: both,
             refusal: None,
             source: "[::ffff:192.0.2.7]:4242",
@@ -176,6 +191,18 @@ fn handshake() {
             about: "a client that is not listed: the split is not used",
             network_key: network(),
             psk: None,
+            client_psk: None,
+            suites: both,
+            refusal: Some(Refusal::NotAuthorised),
+            source: "192.0.2.7:4242",
+        },
+        Handshake {
+            name: "refusal-without-psk",
+            about: "a client with a key of its own that was taken off the list, so that the server \
+                    has that no more: it reads the refusal under the network key",
+            network_key: network(),
+            psk: None,
+            client_psk: own(),
             suites: both,
             refusal: Some(Refusal::NotAuthorised),
             source: "192.0.2.7:4242",
@@ -344,6 +371,54 @@ fn fragments() {
                 None => vectors.word("frame", &"none"),
             }
         }
+    }
+    // Pieces of one frame that do not fit: index, whether it is the last, bytes, CSUM.
+    let conflicts = [
+        ("two-lasts", &[(1, true, 5, false), (2, true, 5, false)][..]),
+        ("past-the-last", &[(1, true, 5, false), (2, false, 20, false)]),
+        (
+            "last-before-others",
+            &[(2, false, 20, false), (1, true, 5, false), (0, false, 20, false)],
+        ),
+        ("unequal", &[(0, false, 20, false), (1, false, 21, false), (2, true, 5, false)]),
+        ("longer-last", &[(0, false, 20, false), (1, true, 21, false)]),
+        ("longer-last-first", &[(1, true, 21, false), (0, false, 20, false)]),
+        ("other-csum", &[(0, false, 20, false), (1, true, 5, true)]),
+        ("more-than-max-frame", &[(0, false, 1000, false), (1, true, 515, false)]),
+        (
+            "others-after-a-conflict",
+            &[
+                (0, false, 20, false),
+                (1, false, 21, false),
+                (2, false, 20, false),
+                (3, true, 20, false),
+            ],
+        ),
+    ];
+    let suite = SUITES[0];
+    for (name, pieces) in conflicts {
+        let (_, server) = keys(suite, 1514);
+        vectors.block(&format!("conflict-{name}"), "");
+        vectors.word("suite", &suite.code());
+        vectors.bytes("split", &vectors_rig::SPLIT.to_server);
+        let first = 0x0100;
+        vectors.word("first", &first);
+        let mut bad = 0;
+        for &(index, last, len, partial_checksum) in pieces {
+            let fragment = Fragment { index, last };
+            let kind = Kind::Data { fragment, partial_checksum };
+            let (client, _) = keys(suite, 1514);
+            let mut datagram = seal(&client, first + u64::from(index), kind, &pattern(len));
+            vectors.bytes("datagram", &datagram);
+            let head = header(&datagram);
+            match server.receive(NOW, &head, &mut datagram).expect("opens").content {
+                Content::Piece => {}
+                Content::BadPiece => bad += 1,
+                other => panic!("{name}: {other:?}"),
+            }
+        }
+        assert_eq!(bad, 1, "{name}");
+        vectors.word("frame", &"none");
     }
     vectors.check("fragments.txt");
 }
@@ -640,7 +715,13 @@ fn tests_that_the_specification_names_exist() {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let text = fs::read_to_string(repository.join("docs/PROTOCOL.md")).expect("it is there");
     let named = text.split('`').filter_map(|code| code.split_once("::"));
-    let folders = ["acton-proto/tests", "acton-cli/tests", "acton-proto/src", "acton-cli/src"];
+    let folders = [
+        "acton-proto/tests",
+        "acton-cli/tests",
+        "acton-proto/src",
+        "acton-cli/src",
+        "acton-engine/src",
+    ];
     let mut count = 0;
     for (file, function) in named.filter(|(_, function)| *function != "function") {
         let paths = folders.map(|folder| repository.join(folder).join(format!("{file}.rs")));

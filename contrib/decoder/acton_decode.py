@@ -179,13 +179,168 @@ class Direction:
         """The frame that a DATA completes, if it does."""
         base = fields["counter"] - fields["index"]
         pieces = self.pieces.setdefault(base, {})
-        pieces[fields["index"]] = (text, fields["last"])
-        last = [index for index, (_, last) in pieces.items() if last]
+        pieces[fields["index"]] = (text, fields["last"], fields["csum"])
+        if not self.fit(pieces):
+            del self.pieces[base]
+            return None
+        last = [index for index, piece in pieces.items() if piece[1]]
         if not last or len(pieces) <= last[0]:
             return None
         whole = b"".join(pieces[i][0] for i in range(last[0] + 1))
         del self.pieces[base]
         return whole if 14 <= len(whole) <= self.max_frame else None
+
+    def fit(self, pieces):
+        """Whether pieces of one frame fit together."""
+        lasts = [index for index, (_, last, _) in pieces.items() if last]
+        sizes = {len(text) for text, last, _ in pieces.values() if not last}
+        if len(lasts) > 1 or len(sizes) > 1 or len({csum for _, _, csum in pieces.values()}) > 1:
+            return False
+        if lasts and max(pieces) > lasts[0]:
+            return False
+        size = max(sizes, default=0)
+        return all(len(text) <= (size or len(text)) and index * size + len(text) <= self.max_frame
+                   for index, (text, _, _) in pieces.items())
+
+
+# --- Frames ---------------------------------------------------------------------------------------
+
+def inet_sum(data):
+    """The ones' complement sum of RFC 1071, folded."""
+    data += bytes(len(data) % 2)
+    total = sum(struct.unpack(f">{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return total
+
+
+def find_ip(frame):
+    """Where the IP header is, behind up to two VLAN tags, and its version; None if there is none."""
+    at = 12
+    for _ in range(2):
+        if frame[at:at + 2] in (b"\x81\x00", b"\x88\xa8"):
+            at += 4
+    version = {b"\x08\x00": 4, b"\x86\xdd": 6}.get(frame[at:at + 2])
+    at += 2
+    if version is None or len(frame) < at + (20 if version == 4 else 40) or frame[at] >> 4 != version:
+        return None
+    return at, version
+
+
+def find_transport(frame):
+    """Protocol, start, and whether IP ends with the frame, of a whole TCP or UDP header."""
+    ip = find_ip(frame)
+    if ip is None:
+        return None
+    at, version = ip
+    if version == 4:
+        start, protocol = at + (frame[at] & 15) * 4, frame[at + 9]
+        end = at + int.from_bytes(frame[at + 2:at + 4], "big")
+        if frame[at] & 15 < 5 or int.from_bytes(frame[at + 6:at + 8], "big") & ~0x4000:
+            return None
+    else:
+        start, protocol = at + 40, frame[at + 6]
+        end = start + int.from_bytes(frame[at + 4:at + 6], "big")
+        for _ in range(8):
+            if protocol not in (0, 43, 60) or len(frame) < start + 2:
+                break
+            protocol, start = frame[start], start + (frame[start + 1] + 1) * 8
+    least = {6: 20, 17: 8}.get(protocol)
+    if least is None or len(frame) < start + least:
+        return None
+    length = (frame[start + 12] >> 4) * 4 if protocol == 6 else 8
+    if length < least or len(frame) < start + length:
+        return None
+    return protocol, start, end == len(frame)
+
+
+def complete_checksum(frame):
+    """A frame with a partial checksum, with the whole one; None if it is to be dropped."""
+    found = find_transport(frame)
+    if not found or not found[2]:
+        return None
+    protocol, start, _ = found
+    at = start + (16 if protocol == 6 else 6)
+    checksum = ~inet_sum(frame[start:]) & 0xFFFF
+    if protocol == 17:
+        checksum = checksum or 0xFFFF
+    return frame[:at] + checksum.to_bytes(2, "big") + frame[at + 2:]
+
+
+def updated(checksum, old, new):
+    """A checksum after one of its words changed (RFC 1624)."""
+    words = (~checksum & 0xFFFF, ~old & 0xFFFF, new)
+    return ~inet_sum(struct.pack(">3H", *words)) & 0xFFFF
+
+
+def clamp_mss(frame, mtu, csum):
+    """The frame as it is sealed for a path of this MTU."""
+    found = find_transport(frame)
+    if not found or found[0] != 6 or not frame[found[1] + 13] & 2:
+        return frame
+    start, frame = found[1], bytearray(frame)
+    end, at, limit = start + (frame[start + 12] >> 4) * 4, start + 20, mtu - 32 - start - 20
+    while at < end and frame[at]:
+        if frame[at] == 1:
+            at += 1
+        elif frame[at] != 2:
+            at += max(frame[at + 1], 2)
+        else:
+            word = slice((at + 2 - start) // 2 * 2 + start, (at + 5 - start) // 2 * 2 + start)
+            before = bytes(frame[word])
+            if int.from_bytes(frame[at + 2:at + 4], "big") <= limit:
+                break
+            frame[at + 2:at + 4] = limit.to_bytes(2, "big")
+            for i in range(0, len(before), 2) if not csum else ():
+                old, new = (int.from_bytes(data[i:i + 2], "big") for data in (before, frame[word]))
+                checksum = int.from_bytes(frame[start + 16:start + 18], "big")
+                frame[start + 16:start + 18] = updated(checksum, old, new).to_bytes(2, "big")
+            break
+    return bytes(frame)
+
+
+def ecn_field(frame):
+    ip = find_ip(frame)
+    if ip is None:
+        return 0
+    at, version = ip
+    return frame[at + 1] & 3 if version == 4 else frame[at + 1] >> 4 & 3
+
+
+def mark_congestion(frame):
+    """The frame whose datagram came as CE; None if it is to be dropped."""
+    if find_ip(frame) is None or ecn_field(frame) == 3:
+        return frame
+    if ecn_field(frame) == 0:
+        return None
+    (at, version), frame = find_ip(frame), bytearray(frame)
+    if version == 6:
+        frame[at + 1] |= 0x30
+        return bytes(frame)
+    old = int.from_bytes(frame[at:at + 2], "big")
+    frame[at + 1] |= 3
+    checksum = int.from_bytes(frame[at + 10:at + 12], "big")
+    frame[at + 10:at + 12] = updated(checksum, old, old | 3).to_bytes(2, "big")
+    return bytes(frame)
+
+
+# --- Invites --------------------------------------------------------------------------------------
+
+def read_invite(url):
+    """What an invite holds."""
+    need(url.startswith("acton://") and "#" in url, "scheme")
+    server, text = url[8:].split("#", 1)
+    data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    need(data[:1] == b"\x01", "version")
+    body, checksum = data[:-4], data[-4:]
+    need(blake2s(body)[:4] == checksum, "checksum")
+    flags, rest = body[1], body[2:]
+    need(not flags & ~7, "flags")
+    names = ["server_key"] + [name for flag, name in ((4, "network_key"), (1, "client_key"), (2, "psk"))
+                              if flags & flag]
+    need(len(rest) == 32 * len(names), "length")
+    keys = {name: rest[32 * i:32 * i + 32] for i, name in enumerate(names)}
+    return {"server": server.rstrip("/"), **keys}
 
 
 def plain(data):

@@ -5,12 +5,14 @@
 
 Prints how many vectors agree; the exit code is 1 if one does not.
 """
-import hashlib, hmac, ipaddress, struct, sys
+import binascii, copy, hashlib, hmac, ipaddress, struct, sys
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
-from acton_decode import (ZERO, Direction, Wrong, blake2s, data_key, mac1_key, need, parse,
-                          parse_bundle, parse_control, parse_hello_payload, parse_welcome_payload, plain)
+from acton_decode import (ZERO, Direction, Wrong, blake2s, clamp_mss, complete_checksum, data_key,
+                          ecn_field, mac1_key, mark_congestion, need, parse, parse_bundle,
+                          parse_control, parse_hello_payload, parse_welcome_payload, plain,
+                          read_invite)
 
 
 def cookie_for(secret, source):
@@ -130,6 +132,16 @@ def check_handshake(v):
     noise.mix_public(message[:32])                                  # e
     noise.mix_key(dh(v["client_ephemeral_private"], message[:32]))  # ee
     noise.mix_key(dh(v["client_private"], message[:32]))            # se
+    if "client_psk" in v:
+        under_its_own = copy.copy(noise)
+        under_its_own.mix_psk(v["client_psk"])
+        try:
+            under_its_own.open(message[32:])
+        except InvalidTag:
+            pass
+        else:
+            raise Wrong("it opens under the client's own key")
+        need(v["welcome_payload"][3], "only a refusal counts")
     noise.mix_psk(v["psk"])                                         # psk
     same("payload", noise.open(message[32:]), v["welcome_payload"])
     parse_welcome_payload(v["welcome_payload"])
@@ -162,9 +174,29 @@ def check_fragments(block):
     same("frame", frame, v["frame"])
 
 
+def check_refused(url):
+    try:
+        read_invite(url)
+    except (Wrong, binascii.Error):
+        return
+    raise Wrong("an invite that should not be taken")
+
+
 def check(block):
     v = dict(block)
-    if "hello_with_cookie" in v:
+    if "refused" in v:
+        check_refused(v["refused"])
+    elif "invite" in v:
+        url = v.pop("invite")
+        same("invite", read_invite(url), v)
+    elif "sealed" in v:
+        same("sealed", clamp_mss(v["frame"], int(v["mtu"]), v["csum"] == "1"), v["sealed"])
+    elif "bears" in v:
+        same("field", ecn_field(v["frame"]), int(v["bears"]))
+        same("marked", mark_congestion(v["frame"]) or "drop", v["marked"])
+    elif "partial" in v:
+        same("complete", complete_checksum(v["partial"]) or "drop", v["complete"])
+    elif "hello_with_cookie" in v:
         check_handshake(v)
     elif "plaintext" in v:
         check_sealed(v)

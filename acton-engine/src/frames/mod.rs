@@ -6,3 +6,5 @@ pub(crate) mod cut;
 pub(crate) mod ecn;
 pub(crate) mod flow;
 pub(crate) mod mss;
+#[cfg(test)]
+mod vectors;

@@ -44,6 +44,8 @@ mod line;
 mod network;
 mod state;
 mod text;
+#[cfg(test)]
+mod vectors;
 mod watch;
 
 pub use clients::{ClientList, ListedClient};

@@ -251,7 +251,8 @@ mod tests {
 
     fn dial() -> (Dial<Found>, Receiver<Message<Found>>, Arc<EventLog>) {
         let (sender, inbox) = sync_channel(64);
-        let (events, socket) = (EventLog::new(), UdpSocket::bind(([127, 0, 0, 1], 0).into()));
+        let events = EventLog::new(Protocol::Acton1);
+        let socket = UdpSocket::bind(([127, 0, 0, 1], 0).into());
         let server = ServerName::parse("localhost:9", 9).unwrap();
         let (socket, log) = (socket.unwrap(), Arc::clone(&events));
         (Dial::new(server, socket, sender, |found| found, Protocol::Acton1, log), inbox, events)

@@ -28,6 +28,7 @@ const SETTLE: Duration = Duration::from_millis(50);
 const REST: Duration = Duration::from_millis(250);
 
 /// A watch over the network, on a thread of its own; dropping it ends it.
+#[derive(Debug)]
 pub(crate) struct NetworkWatch {
     stop: Stop,
 }

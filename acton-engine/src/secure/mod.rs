@@ -4,6 +4,7 @@ mod arrival;
 mod client;
 mod client_control;
 mod client_worker;
+mod links;
 mod report;
 mod sealed;
 mod server;
@@ -18,10 +19,6 @@ use acton_proto::wire::{Caps, Key};
 
 pub(crate) use client::start as start_client;
 pub(crate) use server::{SecureAccess, start as start_server};
-
-/// UDP payload that a server takes its link to carry, in bytes: 9,000 less the headers of IPv4 and
-/// UDP. A client on a smaller link says so, and what is in between is searched for by probes.
-const SERVER_PMTU: u16 = 8_972;
 
 /// What this engine does with frames.
 const CAPS: Caps = Caps::ALL.union(Caps::ECN);

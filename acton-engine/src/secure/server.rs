@@ -7,13 +7,13 @@ use acton_bridge::Bridge;
 use acton_proto::handshake::SystemRandom;
 use acton_proto::server::{Path, Server, ServerConfig, ServerStats};
 use acton_proto::session::{KeyLog, Keys};
-use acton_proto::wire::Key;
+use acton_proto::wire::{Key, OVERHEAD};
 use acton_udp::UdpSocket;
 
 use super::report::key_text;
 use super::server_control::ServerControl;
 use super::server_worker::ServerSide;
-use super::{CAPS, SERVER_PMTU, ServerKeys, keepalive_seconds};
+use super::{CAPS, ServerKeys, keepalive_seconds, links};
 use crate::observe::status::{Protocol, Role, SessionStatus};
 use crate::root::RootWatch;
 use crate::run::announcer::Announcer;
@@ -113,7 +113,9 @@ pub(crate) fn start(
     config.max_sessions = settings.max_sessions;
     config.keepalive = keepalive_seconds(settings.keepalive());
     config.max_frame = max_frame(settings.common.tap.mtu);
-    config.pmtu = SERVER_PMTU;
+    let listen = sockets[0].local_addr().map_err(Error::system("read the UDP address"))?;
+    let max_pmtu = config.max_frame.saturating_add(OVERHEAD as u16);
+    config.pmtu = links::pmtu(listen.ip(), max_pmtu);
     (config.workers, config.worker_bits) = (workers, worker_bits);
     config.caps = CAPS;
     config.key_log = access.key_log;
@@ -123,6 +125,7 @@ pub(crate) fn start(
     let strangers = Strangers::default();
     let mut launch =
         Launch::new(Role::Server, Protocol::Acton1, sockets, settings.common.scheduling)?;
+    let network = links::watch(listen.ip(), max_pmtu, launch.sender());
     let handle = TapHandle::of(&tap.queues[0])?;
     let named = settings.protected_macs.clone();
     let root = RootWatch::start(&bridge, &tap.interface, named, launch.events())?;
@@ -153,6 +156,7 @@ pub(crate) fn start(
         settings,
         roster,
         router,
+        _network: network,
         macs: OwnedMacs::new(Arc::clone(&bridge)),
         socket: launch.socket()?,
         tap: handle,

@@ -22,6 +22,7 @@ use crate::Error;
 use crate::observe::counters::Counters;
 use crate::observe::event::{Beginning, EndReason, EventKind, RefusalReason};
 use crate::observe::status::{PastSession, Protocol, Report, SessionStatus};
+use crate::reach::network::NetworkWatch;
 use crate::run::announcer::Announcer;
 use crate::run::clock::{self, wall};
 use crate::run::control::{Controller, SERVER_SLACK};
@@ -49,6 +50,7 @@ pub(super) struct ServerControl {
     pub(super) settings: ServerSettings,
     pub(super) roster: Roster<u32, Secured>,
     pub(super) router: Router,
+    pub(super) _network: Option<NetworkWatch>,
     pub(super) macs: OwnedMacs,
     pub(super) socket: UdpSocket,
     pub(super) tap: TapHandle,
@@ -364,6 +366,7 @@ impl Controller for ServerControl {
                 let event = EventKind::OtherMode { address, speaks: Protocol::Plain };
                 self.roster.tell(now, event);
             }
+            News::LinkPmtu(pmtu) => self.machine.set_pmtu(pmtu),
             News::Opened(notice) => self.machine.handle_notice(now, &notice),
             News::PathHint { to, size } => {
                 // Of all workers together, for it takes a search.

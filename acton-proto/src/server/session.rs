@@ -177,9 +177,9 @@ impl Server {
         match &mut peer.session {
             Some(session) if session.instance == instance => {
                 let dropped = session.live.replace(Arc::clone(&keys));
-                // They are confirmed, so the ones before have their last seconds from now on.
-                let none = session.live.expire_previous(now);
-                debug_assert!(none.is_none(), "they are only now the ones before");
+                // They are confirmed, so the ones before have their last seconds, or had them while
+                // this thread did not run.
+                let expired = session.live.expire_previous(now);
                 session.live.set_max_pmtu(now, max_pmtu);
                 session.keepalive = keepalive;
                 self.events.push_back(ServerEvent::KeysChanged { id, keys, replaced: false });
@@ -187,7 +187,7 @@ impl Server {
                 if from != session.path && path != session.path {
                     self.move_to(now, slot, path);
                 }
-                if let Some(dropped) = dropped {
+                for dropped in dropped.into_iter().chain(expired) {
                     self.drop_keys(id, &dropped);
                 }
             }

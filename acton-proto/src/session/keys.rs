@@ -1,7 +1,7 @@
 //! The keys of a session, for as long as they live.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -81,8 +81,8 @@ pub struct Keys {
     /// The next counter to seal with.
     next: AtomicU64,
     window: Mutex<Window>,
-    /// Whether anything was ever opened: the peer has the keys.
-    confirmed: AtomicBool,
+    /// When something was first opened, in nanoseconds, 0 for never: the peer has the keys.
+    confirmed_at: AtomicU64,
     forgeries: AtomicU64,
     /// Control messages sealed and received: all other datagrams carried frames.
     control_sealed: AtomicU64,
@@ -203,7 +203,7 @@ impl Keys {
             open: Direction::new(open, setup.suite),
             next: AtomicU64::new(0),
             window: Mutex::new(Window::new()),
-            confirmed: AtomicBool::new(false),
+            confirmed_at: AtomicU64::new(0),
             forgeries: AtomicU64::new(0),
             control_sealed: AtomicU64::new(0),
             control_received: AtomicU64::new(0),
@@ -232,7 +232,15 @@ impl Keys {
     /// Whether the peer has shown that it has the keys.
     #[must_use]
     pub fn is_confirmed(&self) -> bool {
-        self.confirmed.load(Relaxed)
+        self.confirmed_at().is_some()
+    }
+
+    /// When the peer first showed that it has the keys.
+    pub(crate) fn confirmed_at(&self) -> Option<Duration> {
+        match self.confirmed_at.load(Relaxed) {
+            0 => None,
+            at => Some(Duration::from_nanos(at)),
+        }
     }
 
     /// What arrived under these keys, of what the peer sealed.
@@ -381,7 +389,10 @@ impl Keys {
             window.note(header.counter).ok_or(OpenError::Replayed)?
         };
         self.link.note_received(now);
-        let first = !self.confirmed.load(Relaxed) && !self.confirmed.swap(true, Relaxed);
+        let first = !self.is_confirmed() && {
+            let at = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX).max(1);
+            self.confirmed_at.compare_exchange(0, at, Relaxed, Relaxed).is_ok()
+        };
         Ok(Opened { kind: header.kind, newest, first, end: datagram.len() - TAG_LEN })
     }
 

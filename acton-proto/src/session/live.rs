@@ -73,8 +73,8 @@ impl Live {
 
     /// Drops the previous keys when it is time; returns what was dropped.
     pub(crate) fn expire_previous(&mut self, now: Duration) -> Option<Arc<Keys>> {
-        if self.previous.is_some() && self.previous_until.is_none() && self.current.is_confirmed() {
-            self.previous_until = Some(now + KEEP_PREVIOUS);
+        if self.previous.is_some() && self.previous_until.is_none() {
+            self.previous_until = self.current.confirmed_at().map(|at| at + KEEP_PREVIOUS);
         }
         self.previous_until.take_if(|until| now >= *until)?;
         let dropped = self.previous.take();
