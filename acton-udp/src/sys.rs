@@ -13,7 +13,13 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use libc::{c_int, sock_filter, sock_fprog};
 
+use crate::control::Control;
 use crate::statistics::MEMINFO_LEN;
+
+// glibc and musl differ in the types of what is small enough for either: the flags of recvmmsg(2) and
+// sendmmsg(2), and the lengths in msghdr.
+const _: () = assert!(libc::MSG_DONTWAIT >= 0);
+const _: () = assert!(Control::CAPACITY <= u16::MAX as usize);
 
 /// Sets an option whose value is an `int`.
 pub(crate) fn set_option(

@@ -77,7 +77,7 @@ impl RecvArena {
                 socket.as_raw_fd(),
                 self.headers.as_mut_ptr(),
                 most as c_uint,
-                libc::MSG_DONTWAIT,
+                libc::MSG_DONTWAIT as _, // unsigned in musl
                 ptr::null_mut(),
             )
         };
@@ -96,7 +96,9 @@ impl RecvArena {
         let names = self.names.iter().zip(&self.controls);
         let filled = self.headers[..self.filled].iter().zip(names).zip(slots);
         filled.filter_map(|((header, (name, control)), slot)| {
-            let control = control.bytes.get(..header.msg_hdr.msg_controllen)?;
+            #[allow(clippy::unnecessary_cast, reason = "a socklen_t in musl")]
+            let len = header.msg_hdr.msg_controllen as usize;
+            let control = control.bytes.get(..len)?;
             let payload = slot.get_mut(..header.msg_len as usize)?;
             Some(RawMessage { name: *name, control, payload })
         })

@@ -159,7 +159,7 @@ impl<'a> Messages<'a, '_> {
                 socket.as_raw_fd(),
                 headers.as_mut_ptr(),
                 headers.len() as c_uint,
-                libc::MSG_DONTWAIT,
+                libc::MSG_DONTWAIT as _, // unsigned in musl
             )
         };
         usize::try_from(sent).map_err(|_| io::Error::last_os_error())
