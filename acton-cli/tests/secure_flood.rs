@@ -14,7 +14,8 @@ use acton_engine::keys::ServerIdentity;
 use acton_proto::handshake::{Initiator, MacKey, Random, Secret, SystemRandom};
 use acton_proto::wire::{Caps, HELLO_LEN, Hello, HelloPayload, Suites, VERSION};
 use support::{
-    Acton, Forger, HANG, Mode, PORT, ROOT_V4, World, leaf, ping_until_answered, said, shell,
+    Acton, Forger, HANG, Mode, PORT, ROOT_V4, World, counter, counters, leaf, ping_until_answered,
+    said, shell, wait_until,
 };
 
 testbed::main! {
@@ -52,6 +53,21 @@ impl Kind {
         Self::UnknownData,
     ];
 
+    /// What counts them, but for those that find the control thread busy.
+    fn counters(self) -> &'static [&'static str] {
+        match self {
+            Self::WrongMac1 => &["drop.hello_wrong_key"],
+            Self::RightMac1 => &["drop.hello_unreadable", "handshake.retries"],
+            Self::RealHandshakes => &["handshake.welcomed", "handshake.retries"],
+            Self::UnknownControl | Self::UnknownData => &["drop.no_session"],
+        }
+    }
+
+    /// How many of them a log counts.
+    fn met(self, log: &str) -> u64 {
+        self.counters().iter().map(|name| counter(log, name)).sum()
+    }
+
     fn payload(self, server: &ServerIdentity) -> Vec<u8> {
         let noise = |first: u8, length: usize| {
             let mut bytes = vec![0; length];
@@ -72,6 +88,21 @@ impl Kind {
             Self::UnknownData => noise(0x14, 100),
         }
     }
+}
+
+/// How many of the datagrams that came a log accounts for: as frames, as HELLO that were answered, or
+/// as dropped on the way in.
+fn came_to_what(log: &str) -> u64 {
+    let line = log.lines().rev().find(|line| line.contains("counters: ")).unwrap();
+    let values = line.split_whitespace().filter_map(|word| word.split_once('='));
+    let counts = values.filter(|(name, _)| {
+        let out = name.starts_with("drop.udp_") || *name == "drop.no_client";
+        let answered = ["welcomed", "repeated", "refused", "retries"];
+        name.starts_with("drop.") && !out
+            || ["tap.written.frames", "session.pieces"].contains(name)
+            || name.strip_prefix("handshake.").is_some_and(|name| answered.contains(&name))
+    });
+    counts.map(|(_, value)| value.parse::<u64>().unwrap()).sum()
 }
 
 fn sign(server: &ServerIdentity, hello: &mut [u8; HELLO_LEN]) {
@@ -208,6 +239,7 @@ fn a_flood_drops_nobody_and_takes_no_memory() {
         );
         for kind in Kind::ALL {
             let packets = packets(kind, &identity);
+            let met = kind.met(&counters(&server));
             let (sent, done) = (AtomicU64::new(0), AtomicBool::new(false));
             thread::scope(|scope| {
                 scope.spawn(|| {
@@ -227,6 +259,11 @@ fn a_flood_drops_nobody_and_takes_no_memory() {
                     println!("a client joins in the midst of it after {:?}", start.elapsed());
                     late
                 });
+                // In the midst of it the connection goes on.
+                let arrived = transfer.bytes.load(Ordering::Relaxed);
+                wait_until("the transfer goes on", || {
+                    transfer.bytes.load(Ordering::Relaxed) > arrived
+                });
                 let usage = Usage::of(&server);
                 let before = sent.load(Ordering::Relaxed);
                 let flooded = transfer.rate(PHASE);
@@ -244,6 +281,8 @@ fn a_flood_drops_nobody_and_takes_no_memory() {
                     late.stop();
                 }
             });
+            let log = counters(&server);
+            assert!(kind.met(&log) > met + 100, "{kind:?}: {log}");
         }
     });
     let after = Usage::of(&server);
@@ -258,6 +297,12 @@ fn a_flood_drops_nobody_and_takes_no_memory() {
     let log = server.stop();
     assert!(!log.contains(said::EXPIRED), "{log}");
     assert_eq!(log.matches(" up: ").count(), 4, "{log}");
+    // What came was written as frames or is counted, but for the clients' control messages.
+    let bundled = counter(&log, "session.bundled_frames") - counter(&log, "session.bundles");
+    let came = counter(&log, "udp.received.datagrams") + bundled;
+    let explained = came_to_what(&log);
+    println!("{came} came, {explained} explained");
+    assert!(came >= explained && came - explained < 2_000, "{log}");
     println!("{} lines of log", log.lines().count());
     assert!(log.lines().count() < 400, "{log}");
 }
