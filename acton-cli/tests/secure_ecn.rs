@@ -13,6 +13,7 @@ use support::{
 
 testbed::main! {
     a_mark_on_the_way_is_passed_on_both_ways: ["nft", "tcpdump"],
+    a_mark_on_a_way_of_ipv6_is_passed_on_both_ways: ["nft", "tcpdump"],
 }
 
 /// Hosts behind the two ends.
@@ -39,23 +40,31 @@ fn packet(to: MacAddr, from: MacAddr, ecn: u8, payload: usize) -> Vec<u8> {
     frame(to, from, 0x0800, &ip)
 }
 
-/// Has `host` find datagrams of the tunnel marked whose ECN field matches.
-fn mark_arriving(host: &Namespace, matching: &str) {
+/// Has `host` find datagrams of the tunnel marked whose ECN field matches; `ip` is that of nft.
+fn mark_arriving(host: &Namespace, ip: &str, matching: &str) {
     shell(
         host,
         &format!(
-            "nft add table ip way
-             nft add chain ip way in '{{ type filter hook prerouting priority mangle; }}'
-             nft flush chain ip way in
-             nft add rule ip way in meta l4proto udp {matching} ip ecn set ce"
+            "nft add table {ip} way
+             nft add chain {ip} way in '{{ type filter hook prerouting priority mangle; }}'
+             nft flush chain {ip} way in
+             nft add rule {ip} way in meta l4proto udp {matching} {ip} ecn set ce"
         ),
     );
 }
 
 fn a_mark_on_the_way_is_passed_on_both_ways() {
+    passed_on("192.0.2.1", "ip");
+}
+
+fn a_mark_on_a_way_of_ipv6_is_passed_on_both_ways() {
+    passed_on("2001:db8::1", "ip6");
+}
+
+fn passed_on(address: &str, ip: &str) {
     let world = World::new(1).speaking(Mode::Secure);
-    let server = world.serve(&[]);
-    let client = world.join(0, &[]);
+    let server = world.serve(&["--listen", "::"]);
+    let client = world.join_at(0, address, &[]);
     ping_until_answered(&world.clients[0], ROOT_V4);
     let (root, leaf) = (world.server_wire(), world.client_wire(0));
     let ways = [
@@ -81,7 +90,7 @@ fn a_mark_on_the_way_is_passed_on_both_ways() {
 
     // A router marks what is capable of it.
     for host in [&world.server, &world.clients[0]] {
-        mark_arriving(host, "ip ecn != not-ect");
+        mark_arriving(host, ip, &format!("{ip} ecn != not-ect"));
     }
     for (sender, receiver, to, from) in ways {
         for (sent, expected) in [(NOT_ECT, NOT_ECT), (ECT_1, CE), (ECT_0, CE), (CE, CE)] {
@@ -97,7 +106,7 @@ fn a_mark_on_the_way_is_passed_on_both_ways() {
 
     // One that marks all: to ends that know no ECN a mark must be a loss. What is no IP passes.
     for host in [&world.server, &world.clients[0]] {
-        mark_arriving(host, "");
+        mark_arriving(host, ip, "");
     }
     for (sender, receiver, to, from) in ways {
         sender.send(&packet(to, from, NOT_ECT, 200));

@@ -21,12 +21,14 @@ use support::{
 testbed::main! {
     a_rebound_client_goes_on_within_a_round_trip,
     a_client_with_a_new_address_goes_on_with_its_session,
+    a_client_with_a_new_address_of_ipv6_goes_on_too,
     a_silent_client_tells_of_a_new_address_by_itself,
     a_silent_client_tells_of_a_new_way_by_itself,
     a_killed_server_is_back_for_its_clients_in_seconds,
     a_third_lost_each_way_keeps_the_session,
     a_path_that_shrinks_silently_is_noticed: ["ethtool"],
     a_router_that_says_how_much_it_carries_is_heard: ["ethtool"],
+    a_router_of_ipv6_is_heard_too: ["ethtool"],
     a_jumbo_link_is_used: ["ethtool", "tcpdump"],
     a_link_of_another_mtu_is_followed: ["ethtool", "tcpdump"],
     an_address_that_goes_and_comes_back_costs_no_path: ["ethtool", "tcpdump"],
@@ -122,6 +124,29 @@ fn a_client_with_a_new_address_goes_on_with_its_session() {
         println!("new address: the server knew it after {:?}", start.elapsed());
         // Less than any timer of the protocol: the packet itself told it.
         assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+        ping_until_answered(&world.server, leaf(0)[0]);
+    }
+    one_session(&client, &server);
+}
+
+fn a_client_with_a_new_address_of_ipv6_goes_on_too() {
+    let world = world();
+    let server = world.serve(&["--listen", "::"]);
+    let client = world.join_at(0, "2001:db8::1", &[]);
+    let (root, wire) = (world.server_wire(), world.client_wire(0));
+    ping_until_answered(&world.clients[0], ROOT_V4);
+    for (round, [old, new]) in [["a", "99"], ["99", "98"]].into_iter().enumerate() {
+        shell(
+            &world.clients[0],
+            &format!(
+                "ip address del 2001:db8::{old}/64 dev eth0
+                 ip address add 2001:db8::{new}/64 dev eth0 nodad"
+            ),
+        );
+        let up = numbered(SERVER_MAC, client_mac(0), round as u32);
+        wire.send(&up);
+        root.receive_until(&up);
+        server.wait_for(&format!("{} [2001:db8::{new}]:", said::MOVED));
         ping_until_answered(&world.server, leaf(0)[0]);
     }
     one_session(&client, &server);
@@ -330,6 +355,41 @@ fn a_router_that_says_how_much_it_carries_is_heard() {
     let lost = (0..).take_while(|_| ping(far, ROOT_V4, 1_380, waits).is_err()).count();
     println!("MTU 1,500 -> 1,300, announced: {lost} pings lost");
     assert!(lost <= 6, "{lost}");
+    one_session(&client, &server);
+}
+
+fn a_router_of_ipv6_is_heard_too() {
+    let world = world();
+    let (far, router) = (&world.clients[0], &world.proxy);
+    veth(far, "far", router, "near", &Veth::new()).unwrap();
+    shell(
+        far,
+        "ip link set eth0 down
+         ip address add 2001:db8:1::10/64 dev far nodad
+         ip route add default via 2001:db8:1::1
+         ethtool -K far tso off gso off gro off tx-udp-segmentation off",
+    );
+    shell(
+        router,
+        "ip address add 2001:db8:1::1/64 dev near nodad
+         sysctl -qw net.ipv6.conf.all.forwarding=1",
+    );
+    shell(&world.server, "ip route add 2001:db8:1::/64 via 2001:db8::c8");
+    world.as_on_a_cable();
+    let server = world.serve(&["--listen", "::"]);
+    let client = world.join_at(0, "2001:db8::1", &[]);
+    ping_until_answered(far, ROOT_V4);
+    fill_the_path(&world, 1_452);
+    shell(
+        router,
+        "ip route replace 2001:db8::/64 dev eth0 proto kernel metric 256 mtu lock 1300
+         ip route replace 2001:db8:1::/64 dev near proto kernel metric 256 mtu lock 1300",
+    );
+    // Datagrams of 1,434 bytes.
+    let waits = Duration::from_millis(300);
+    let lost = (0..).take_while(|_| ping(far, ROOT_V4, 1_360, waits).is_err()).count();
+    println!("MTU 1,500 -> 1,300, announced by ICMPv6: {lost} pings lost");
+    assert!((1..=6).contains(&lost), "{lost}");
     one_session(&client, &server);
 }
 
