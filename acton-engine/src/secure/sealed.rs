@@ -247,3 +247,89 @@ impl Syns {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+    use std::num::NonZeroU16;
+
+    use acton_proto::handshake::Split;
+    use acton_proto::session::{Link, Role, Setup, Suite};
+    use acton_proto::wire::Header;
+    use acton_tap::{Gso, GsoKind, VnetHeader};
+
+    use super::*;
+    use crate::frames::cut::Cut;
+    use crate::observe::counters::Counters;
+    use crate::observe::tally::Tallies;
+
+    const SPLIT: Split = Split { to_server: [1; 32], to_client: [2; 32] };
+    /// The age at which keys seal and open no more.
+    const TOO_OLD: Duration = Duration::from_secs(180);
+
+    fn keys(role: Role) -> Keys {
+        let (local_id, remote_id) = if role == Role::Client { (1, 2) } else { (2, 1) };
+        let suite = Suite::ChaCha20Poly1305;
+        let (caps, max_frame, born) = (Caps::ALL, 1_514, Duration::ZERO);
+        let setup = Setup { suite, local_id, remote_id, caps, max_frame, born };
+        Keys::new(role, &SPLIT, &setup, Arc::new(Link::new(Duration::ZERO)))
+    }
+
+    /// A batch of one frame, as the TAP gives it.
+    fn batch(vnet: VnetHeader, frame: &[u8]) -> FrameBatch {
+        let mut batch = FrameBatch::new();
+        let read = [&vnet.encode(), frame].concat();
+        let mut once = Some(read);
+        let read = |slot: &mut [u8]| {
+            let read = once.take().ok_or(ErrorKind::WouldBlock)?;
+            slot[..read.len()].copy_from_slice(&read);
+            Ok(read.len())
+        };
+        batch.fill(read, &Counters::new()).unwrap();
+        assert!(batch.begin_turn());
+        batch
+    }
+
+    /// What sealing the batch at that time counts for a reason; whether it made a datagram.
+    fn seal(frames: &FrameBatch, now: Duration, reason: Counter) -> (u64, bool) {
+        let (counters, tallies, mut sealed) = (Counters::new(), Tallies::new(1), Sealed::default());
+        let drops = Drops { counters: &counters, tally: tallies.of(0) };
+        let to = Arc::new(Destination::connected());
+        sealed.seal(&to, &keys(Role::Client), frames, 0..frames.len(), now, drops);
+        let of_session = tallies.sum().drops;
+        let count = counters.get(reason);
+        assert_eq!(of_session.get(reason.drop_name()), Some(&count).filter(|&&count| count > 0));
+        (count, !sealed.bytes.is_empty())
+    }
+
+    #[test]
+    fn keys_that_are_too_old_seal_and_open_nothing_which_is_counted() {
+        let frames = batch(VnetHeader::default(), &[7; 60]);
+        let reason = Counter::KeysExpired;
+        assert_eq!(seal(&frames, TOO_OLD - Duration::from_millis(1), reason), (0, true));
+        assert_eq!(seal(&frames, TOO_OLD, reason), (1, false));
+
+        let mut datagram = Vec::new();
+        keys(Role::Client).seal_frame(Duration::ZERO, &[7; 60], false, &mut datagram).unwrap();
+        let header = Header::parse(&datagram).unwrap();
+        let error = keys(Role::Server).receive(TOO_OLD, &header, &mut datagram).unwrap_err();
+        let (counters, tallies) = (Counters::new(), Tallies::new(1));
+        Drops { counters: &counters, tally: tallies.of(0) }.add_unopened(error);
+        assert_eq!(counters.get(reason), 1);
+        assert_eq!(tallies.sum().drops, [("keys_expired", 1)].into());
+    }
+
+    #[test]
+    fn a_super_frame_that_cannot_be_cut_is_counted_in_both_modes() {
+        let size = NonZeroU16::new(1_000).unwrap();
+        let gso = Some(Gso { kind: GsoKind::Tcp4, size, ecn: false });
+        let vnet = VnetHeader { gso, header_len: 54, ..VnetHeader::default() };
+        // It is said to be of TCP, and is of nothing.
+        let frames = batch(vnet, &[7; 3_000]);
+        assert_eq!(seal(&frames, Duration::ZERO, Counter::BadSuperFrame), (1, false));
+        let (mut cut, counters) = (Cut::default(), Counters::new());
+        cut.fill(&frames, &counters);
+        assert_eq!(counters.get(Counter::BadSuperFrame), 1);
+        assert_eq!(cut.parts(&frames, 0..frames.len()).count(), 0);
+    }
+}
