@@ -66,7 +66,7 @@ pub(crate) trait Controller {
     fn advance(&mut self, now: Duration);
 
     /// Reads again what can be read again.
-    fn reload(&mut self, _now: Duration) {}
+    fn reload(&mut self) {}
 
     /// The settings that hold now.
     fn settings(&self) -> Settings;
@@ -104,7 +104,7 @@ pub(crate) fn run<C: Controller>(
                 Message::Sighting(sighting) => control.sight(now, sighting),
                 Message::Failed(error) => ended = ended.or(Some(Err(error))),
                 Message::Order(Order::Stop) => ended = ended.or(Some(Ok(()))),
-                Message::Order(Order::Reload) => control.reload(now),
+                Message::Order(Order::Reload) => control.reload(),
                 // Whoever asked may have given up.
                 Message::Order(Order::Apply(settings, answer)) => {
                     let applied = control.apply(now, *settings);

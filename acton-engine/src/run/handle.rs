@@ -29,7 +29,7 @@ use crate::settings::{Applied, Settings};
 /// Watches and steers a tunnel that runs, from any thread and for as long as one likes; it does not
 /// keep the tunnel alive. Clones are cheap.
 ///
-/// What runs on the tunnel's own control thread ([`Admission`](crate::Admission), a key log) can ask
+/// What runs on the tunnel's own control thread ([`Admit`](crate::Admit), a key log) can ask
 /// it nothing, for it would wait for itself: [`apply`](Self::apply) is an error there, and a
 /// [`status`](Self::status) has no sessions.
 #[derive(Clone)]

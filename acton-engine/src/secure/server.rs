@@ -9,15 +9,17 @@ use acton_proto::server::{Path, Server, ServerConfig, ServerStats};
 use acton_proto::session::{KeyLog, Keys};
 use acton_proto::wire::{Key, OVERHEAD};
 use acton_udp::UdpSocket;
+use hashbrown::HashMap;
 
 use super::report::key_text;
 use super::server_control::ServerControl;
-use super::server_worker::ServerSide;
+use super::server_worker::{News, ServerSide};
 use super::{CAPS, ServerKeys, keepalive_seconds, links};
 use crate::observe::status::{Protocol, Role, SessionStatus};
 use crate::root::RootWatch;
 use crate::run::announcer::Announcer;
 use crate::run::clock;
+use crate::run::control::Message;
 use crate::run::launch::Launch;
 use crate::run::tap::{OpenTap, TapHandle, max_frame};
 use crate::run::worker::NEWS_INTERVAL;
@@ -139,7 +141,9 @@ pub(crate) fn start(
         )
     })?;
     let now = clock::now();
-    let gate = Gate::new(access.admission);
+    let sender = launch.sender();
+    let tell = move |rules| sender.send(Message::News(News::Rules(rules))).is_ok();
+    let gate = Gate::new(access.admission, tell).map_err(Error::system("start a thread"))?;
     let roster = Roster::new(
         directory,
         Arc::clone(&bridge),
@@ -158,6 +162,8 @@ pub(crate) fn start(
         router,
         _network: network,
         macs: OwnedMacs::new(Arc::clone(&bridge)),
+        macs_told: 0,
+        ports: HashMap::default(),
         socket: launch.socket()?,
         tap: handle,
         announcer: Announcer::new(Arc::clone(&interface)),
@@ -168,7 +174,7 @@ pub(crate) fn start(
         hints: Throttle::new(NEWS_INTERVAL),
         buffer: Vec::new(),
     };
-    control.keep_macs(now);
+    control.begin(now);
     launch.control(interface, Some(bridge), control)
 }
 

@@ -12,6 +12,7 @@ use acton_proto::wire::{Bye, Key, Refusal};
 use acton_udp::{Destination, Source, UdpSocket};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
+use pnet_base::MacAddr;
 
 use super::arrival::{count_bundle, datagram_size, is_too_large, trust};
 use super::server::{SecureSession, Secured};
@@ -34,6 +35,7 @@ use crate::sessions::owned_macs::{OwnedMacs, not_kept};
 use crate::sessions::port::{LeafId, slot};
 use crate::sessions::roster::{Opening, Roster};
 use crate::sessions::router::Router;
+use crate::sessions::rules::NewRules;
 use crate::sessions::sighting::Sighting;
 use crate::settings::{Applied, ServerMode, ServerSettings, Settings};
 use crate::throttle::Throttle;
@@ -41,7 +43,9 @@ use crate::throttle::Throttle;
 /// Most of a restart's time over which clients come back, by session.
 const RETURN_SPREAD: Duration = Duration::from_millis(2);
 /// Events on MACs that cannot be kept, where a list is read.
-const MAX_MACS_TOLD: usize = 5;
+const MAX_MACS_TOLD: u32 = 5;
+/// MACs of a list that are kept or released at one turn: some 2 ms.
+const MACS_A_TURN: usize = 2_048;
 
 /// The server's control thread.
 pub(super) struct ServerControl {
@@ -52,6 +56,10 @@ pub(super) struct ServerControl {
     pub(super) router: Router,
     pub(super) _network: Option<NetworkWatch>,
     pub(super) macs: OwnedMacs,
+    /// Events on MACs that could not be kept, since the list was read.
+    pub(super) macs_told: u32,
+    /// The ports of the clients that are here.
+    pub(super) ports: HashMap<Key, LeafId, RandomState>,
     pub(super) socket: UdpSocket,
     pub(super) tap: TapHandle,
     pub(super) announcer: Announcer<LeafId>,
@@ -65,16 +73,14 @@ pub(super) struct ServerControl {
 }
 
 impl ServerControl {
-    /// Looks whether others get in now.
-    fn look(&mut self, now: Duration, again: bool) {
-        match self.gate.look(now, again) {
-            None => {}
-            Some(Ok(())) => self.follow_rules(now),
-            Some(Err(error)) => self.roster.tell(now, EventKind::ListFailed { error }),
-        }
+    /// Follows the rules that there are at the start, before anybody can have a session.
+    pub(super) fn begin(&mut self, now: Duration) {
+        self.macs.unsettle(self.gate.owned_macs());
+        self.settle_macs(now, usize::MAX);
     }
 
-    fn follow_rules(&mut self, now: Duration) {
+    fn follow_rules(&mut self, now: Duration, NewRules { rules, macs }: NewRules) {
+        self.gate.set_rules(rules);
         if let Some(clients) = self.gate.rules().clients() {
             self.roster.tell(now, EventKind::ListRead { clients });
         }
@@ -94,39 +100,35 @@ impl ServerControl {
                 SecureSession { name: name.into(), mode, ..session.clone() }
             });
         }
-        self.keep_macs(now);
+        self.macs_told = 0;
+        self.macs.unsettle(macs);
     }
 
-    /// Keeps the MACs of the list for its clients.
-    pub(super) fn keep_macs(&mut self, now: Duration) {
-        let mut present = HashMap::<_, _, RandomState>::default();
-        for session in self.machine.sessions() {
-            present.insert(*session.client, self.roster.port(session.id.0 as usize));
+    /// Has the bridge follow the rules on up to `budget` MACs.
+    fn settle_macs(&mut self, now: Duration, budget: usize) {
+        for _ in 0..budget {
+            let Some(mac) = self.macs.next_unsettled() else { return };
+            match self.gate.owner(mac) {
+                Some(client) => self.keep_mac(now, mac, &client, self.ports.get(&client).copied()),
+                None => self.macs.release(mac),
+            }
         }
-        let owners = self.gate.rules().owners();
-        let macs = owners.iter().flat_map(|(key, policy)| {
-            let port = present.get(key).copied();
-            policy.macs.iter().map(move |&mac| (mac, port))
-        });
-        let Err(failed) = self.macs.keep_all(macs) else { return };
-        let untold = failed.len().saturating_sub(MAX_MACS_TOLD) as u64;
-        self.roster.add_suppressed("mac_not_kept", untold);
-        for &(mac, error) in failed.iter().take(MAX_MACS_TOLD) {
-            let owner = owners.iter().find(|(_, policy)| policy.macs.contains(&mac));
-            let client = owner.map(|(key, _)| self.gate.name(key)).unwrap_or_default();
-            let reason = not_kept(error);
-            self.roster.tell(now, EventKind::MacNotKept { mac, client, reason });
+    }
+
+    fn keep_mac(&mut self, now: Duration, mac: MacAddr, client: &Key, port: Option<LeafId>) {
+        let Err(error) = self.macs.keep(mac, port) else { return };
+        if self.macs_told == MAX_MACS_TOLD {
+            return self.roster.add_suppressed("mac_not_kept", 1);
         }
+        self.macs_told += 1;
+        let (client, reason) = (self.gate.name(client), not_kept(error));
+        self.roster.tell(now, EventKind::MacNotKept { mac, client, reason });
     }
 
     /// Keeps a client's MACs for it at `port`, or for nobody while it is away.
     fn keep_macs_of(&mut self, now: Duration, client: &Key, port: Option<LeafId>) {
-        let policy = self.gate.policy(client);
-        for &mac in &policy.macs {
-            if let Err(error) = self.macs.keep(mac, port) {
-                let (client, reason) = (self.gate.name(client), not_kept(error));
-                self.roster.tell(now, EventKind::MacNotKept { mac, client, reason });
-            }
+        for &mac in &self.gate.policy(client).macs {
+            self.keep_mac(now, mac, client, port);
         }
     }
 
@@ -232,6 +234,7 @@ impl ServerControl {
             }
             ServerEvent::SessionDown { id, client, reason } => {
                 self.roster.close(now, id.0 as usize, ended(reason));
+                self.ports.remove(&client);
                 self.keep_macs_of(now, &client, None);
             }
             ServerEvent::Duplicate { id, client } => {
@@ -271,6 +274,7 @@ impl ServerControl {
         );
         self.roster.limit_macs(port, &policy);
         self.roster.directory().bind(local_id, port);
+        self.ports.insert(client, port);
         self.keep_macs_of(now, &client, Some(port));
         self.client_up(now, id, path);
     }
@@ -347,7 +351,8 @@ impl Controller for ServerControl {
     const SLACK: Duration = SERVER_SLACK;
 
     fn due(&self) -> Option<Duration> {
-        let own = earliest(self.roster.due().min(self.gate.due()), self.announcer.due());
+        let own = if self.macs.is_settled() { self.roster.due() } else { Duration::ZERO };
+        let own = earliest(own, self.announcer.due());
         Some(earliest(own, self.machine.poll_timeout()))
     }
 
@@ -376,6 +381,8 @@ impl Controller for ServerControl {
                     self.machine.handle_path_hint(now, id, datagram_size(size));
                 }
             }
+            News::Rules(Ok(rules)) => self.follow_rules(now, rules),
+            News::Rules(Err(error)) => self.roster.tell(now, EventKind::ListFailed { error }),
             News::TooLarge { leaf, size } => {
                 if self.roster.port(slot(leaf)) == leaf {
                     let id = SessionId(slot(leaf) as u32);
@@ -391,17 +398,17 @@ impl Controller for ServerControl {
 
     fn advance(&mut self, now: Duration) {
         self.machine.handle_timeout(now);
-        self.look(now, false);
         self.settle(now);
         for port in self.announcer.take_due(now) {
             self.announce(now, port);
         }
         report::add_server_stats(&self.counters, &mut self.counted, self.machine.stats());
+        self.settle_macs(now, MACS_A_TURN);
         self.roster.keep_house(now);
     }
 
-    fn reload(&mut self, now: Duration) {
-        self.look(now, true);
+    fn reload(&mut self) {
+        self.gate.look_again();
     }
 
     fn settings(&self) -> Settings {

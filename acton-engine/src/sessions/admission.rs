@@ -1,15 +1,15 @@
 //! Who gets in, and on what terms.
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use acton_proto::handshake::Secret;
 use acton_proto::server;
 use acton_proto::wire::Key;
 use pnet_base::MacAddr;
 
-use crate::throttle::ChangeThrottle;
+use crate::sessions::rules::{NewRules, Rules, RulesWatch};
 
 /// On what terms a client gets in.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -53,8 +53,9 @@ pub trait Admission: fmt::Debug + Send {
         true
     }
 
-    /// Looks for a change, several times a second on the control thread: the new rules, or why those
-    /// before stay in force. With `again` also where nothing seems to have changed.
+    /// Looks for a change, several times a second on a thread of its own, where it may take its time:
+    /// the new rules, or why those before stay in force. With `again` also where nothing seems to have
+    /// changed.
     fn look(&mut self, again: bool) -> Option<Result<Arc<dyn Admit>, String>>;
 }
 
@@ -82,65 +83,65 @@ impl Admission for Anybody {
     }
 }
 
-/// How often the rules are looked at for changes: a client that is taken off a list is out within a
-/// second.
-const LOOK_INTERVAL: Duration = Duration::from_millis(300);
-
-/// Least time between two tellings of one error.
-const TELL_INTERVAL: Duration = Duration::from_secs(60);
-
-/// The rules in force at a server, and when to look for others.
+/// The rules in force at a server.
 #[derive(Debug)]
 pub(crate) struct Gate {
-    admission: Box<dyn Admission>,
-    rules: Arc<dyn Admit>,
-    due: Duration,
-    /// What went wrong when they were looked at, so that the same is told once in a while.
-    errors: ChangeThrottle<String>,
+    rules: Rules,
+    watch: Option<RulesWatch>,
 }
 
 impl Gate {
-    pub(crate) fn new(admission: Box<dyn Admission>) -> Self {
-        let errors = ChangeThrottle::new(TELL_INTERVAL);
-        Self { rules: admission.rules(), admission, due: Duration::ZERO, errors }
+    /// The rules that `admission` has now; with those that come later it calls `tell`, on a thread of
+    /// its own, until that says `false`.
+    ///
+    /// # Errors
+    /// Where the thread cannot be made.
+    pub(crate) fn new(
+        admission: Box<dyn Admission>,
+        tell: impl Fn(Result<NewRules, String>) -> bool + Send + 'static,
+    ) -> io::Result<Self> {
+        let rules = Rules::new(admission.rules());
+        let watch = match admission.may_change() {
+            true => Some(RulesWatch::start(admission, rules.clone(), tell)?),
+            false => None,
+        };
+        Ok(Self { rules, watch })
     }
 
     /// The rules, for the protocol.
     pub(crate) fn for_protocol(&self) -> Box<dyn server::Clients> {
-        Box::new(ForProtocol(Arc::clone(&self.rules)))
+        Box::new(ForProtocol(Arc::clone(&self.rules.admit)))
     }
 
-    /// When [`look`](Self::look) has something to do.
-    pub(crate) fn due(&self) -> Duration {
-        if self.admission.may_change() { self.due } else { Duration::MAX }
+    /// Has the rules looked at at once, also where nothing seems to have changed.
+    pub(crate) fn look_again(&self) {
+        if let Some(watch) = &self.watch {
+            watch.look_again();
+        }
     }
 
-    /// Whether the rules are others now, or why they are not, which `again` has told in any case.
-    pub(crate) fn look(&mut self, now: Duration, again: bool) -> Option<Result<(), String>> {
-        if now < self.due() && !again {
-            return None;
-        }
-        self.due = now + LOOK_INTERVAL;
-        match self.admission.look(again)? {
-            Ok(rules) => {
-                self.rules = rules;
-                self.errors = ChangeThrottle::new(TELL_INTERVAL);
-                Some(Ok(()))
-            }
-            Err(error) => {
-                let told = self.errors.admits(error.clone(), now) || again;
-                told.then_some(Err(error))
-            }
-        }
+    /// Other rules are in force from now on.
+    pub(crate) fn set_rules(&mut self, rules: Rules) {
+        self.rules = rules;
+    }
+
+    /// Whose a MAC is.
+    pub(crate) fn owner(&self, mac: MacAddr) -> Option<Key> {
+        self.rules.owners.get(&mac).copied()
+    }
+
+    /// All MACs that are somebody's.
+    pub(crate) fn owned_macs(&self) -> Vec<MacAddr> {
+        self.rules.owners.keys().copied().collect()
     }
 
     pub(crate) fn rules(&self) -> &dyn Admit {
-        &*self.rules
+        &*self.rules.admit
     }
 
     /// The terms of a client that got in.
     pub(crate) fn policy(&self, key: &Key) -> Arc<ClientPolicy> {
-        self.rules.admit(key).unwrap_or_default()
+        self.rules.admit.admit(key).unwrap_or_default()
     }
 
     /// What operators call a client.
@@ -161,39 +162,5 @@ impl server::Clients for ForProtocol {
     fn admit(&self, client: &Key) -> Option<server::Admission> {
         let policy = self.0.admit(client)?;
         Some(server::Admission { psk: policy.psk.clone() })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Rules that cannot be read, for ever other reasons.
-    #[derive(Debug)]
-    struct Unreadable(&'static [&'static str]);
-
-    impl Admission for Unreadable {
-        fn rules(&self) -> Arc<dyn Admit> {
-            Arc::new(Anybody)
-        }
-
-        fn look(&mut self, _: bool) -> Option<Result<Arc<dyn Admit>, String>> {
-            let (first, rest) = self.0.split_first()?;
-            self.0 = rest;
-            let looked = if first.is_empty() { Ok(self.rules()) } else { Err((*first).to_owned()) };
-            Some(looked)
-        }
-    }
-
-    #[test]
-    fn what_is_wrong_with_the_rules_is_told_once_in_a_while() {
-        let looks = &["a", "a", "b", "b", "a", "a", "", "a", "a", "a"];
-        let mut gate = Gate::new(Box::new(Unreadable(looks)));
-        let at = |second: u64| Duration::from_secs(second);
-        let told: Vec<_> =
-            (1..=8).filter(|&second| gate.look(at(second), false).is_some()).collect();
-        assert_eq!(told, [1, 3, 5, 7, 8]);
-        assert!(gate.look(at(9), true).is_some(), "who asks is told");
-        assert!(gate.look(at(100), false).is_some());
     }
 }

@@ -8,5 +8,6 @@ pub(crate) mod past;
 pub(crate) mod port;
 pub(crate) mod roster;
 pub(crate) mod router;
+pub(crate) mod rules;
 pub(crate) mod session;
 pub(crate) mod sighting;

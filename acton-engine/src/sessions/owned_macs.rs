@@ -1,10 +1,9 @@
 //! MACs that belong to listed clients, whether these are here or not.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use acton_bridge::{Bridge, StaticError};
-use foldhash::fast::RandomState;
-use hashbrown::HashMap;
 use pnet_base::MacAddr;
 
 use crate::observe::event::NotKept;
@@ -15,20 +14,20 @@ use crate::sessions::port::LeafId;
 #[derive(Debug)]
 pub(crate) struct OwnedMacs {
     bridge: Arc<Bridge<LeafId>>,
-    kept: HashMap<MacAddr, Option<LeafId>, RandomState>,
+    /// MACs whose owner may be another: a long list is followed some of them at a time.
+    unsettled: VecDeque<MacAddr>,
 }
 
 impl OwnedMacs {
     pub(crate) fn new(bridge: Arc<Bridge<LeafId>>) -> Self {
-        Self { bridge, kept: HashMap::default() }
+        Self { bridge, unsettled: VecDeque::new() }
     }
 
     /// Keeps a MAC for its client, whose port is `leaf` if it is here.
     ///
     /// # Errors
     /// Where the bridge has a rule or no room for it.
-    pub(crate) fn keep(&mut self, mac: MacAddr, leaf: Option<LeafId>) -> Result<(), StaticError> {
-        self.kept.insert(mac, leaf);
+    pub(crate) fn keep(&self, mac: MacAddr, leaf: Option<LeafId>) -> Result<(), StaticError> {
         match leaf {
             Some(leaf) => {
                 self.bridge.reserve(mac, leaf)?;
@@ -38,25 +37,24 @@ impl OwnedMacs {
         }
     }
 
-    /// Keeps these and no others.
-    ///
-    /// # Errors
-    /// Each of those that cannot be kept, and why.
-    pub(crate) fn keep_all(
-        &mut self,
-        macs: impl IntoIterator<Item = (MacAddr, Option<LeafId>)>,
-    ) -> Result<(), Vec<(MacAddr, StaticError)>> {
-        let macs: HashMap<_, _, RandomState> = macs.into_iter().collect();
-        // First what goes, so that what comes finds room.
-        for (mac, _) in self.kept.extract_if(|mac, _| !macs.contains_key(mac)) {
-            self.bridge.unprotect(mac);
-            self.bridge.remove_static(0, mac);
-        }
-        let mut failed = Vec::new();
-        for (mac, leaf) in macs {
-            failed.extend(self.keep(mac, leaf).err().map(|error| (mac, error)));
-        }
-        if failed.is_empty() { Ok(()) } else { Err(failed) }
+    /// Lets go of a MAC that was kept.
+    pub(crate) fn release(&self, mac: MacAddr) {
+        self.bridge.unprotect(mac);
+        self.bridge.remove_static(0, mac);
+    }
+
+    /// Notes MACs whose owner may be another now.
+    pub(crate) fn unsettle(&mut self, macs: Vec<MacAddr>) {
+        self.unsettled.extend(macs);
+    }
+
+    /// One of the MACs that were noted and not given since.
+    pub(crate) fn next_unsettled(&mut self) -> Option<MacAddr> {
+        self.unsettled.pop_front()
+    }
+
+    pub(crate) fn is_settled(&self) -> bool {
+        self.unsettled.is_empty()
     }
 }
 
@@ -84,7 +82,7 @@ mod tests {
     #[test]
     fn a_mac_is_its_clients_for_as_long_as_the_list_says() {
         let bridge = Arc::new(Bridge::new(Config::default()));
-        let mut macs = OwnedMacs::new(Arc::clone(&bridge));
+        let macs = OwnedMacs::new(Arc::clone(&bridge));
         let send = |leaf, rest: &[u8]| {
             let frame = [&[0xff; 6][..], &PRINTER.octets(), rest].concat();
             match bridge.from_leaf(leaf, &frame, Duration::from_secs(1)).0 {
@@ -94,7 +92,7 @@ mod tests {
         };
         let try_it = |leaf| send(leaf, &[0x88, 0xb5]);
         let try_vlan = |leaf| send(leaf, &[0x81, 0x00, 0, 7, 0x88, 0xb5]);
-        macs.keep_all([(PRINTER, None)]).unwrap();
+        macs.keep(PRINTER, None).unwrap();
         assert_eq!(try_it(THIEF), Some(DropReason::SourceProtected));
         macs.keep(PRINTER, Some(OWNER)).unwrap();
         for send in [&try_it as &dyn Fn(_) -> _, &try_vlan] {
@@ -104,22 +102,23 @@ mod tests {
         macs.keep(PRINTER, None).unwrap();
         assert_eq!(try_it(THIEF), Some(DropReason::SourceProtected));
         // Off the list it is anybody's, whether its client is away or here.
-        macs.keep_all([]).unwrap();
+        macs.release(PRINTER);
         assert_eq!(try_it(THIEF), None);
         bridge.purge(THIEF);
-        macs.keep_all([(PRINTER, Some(OWNER))]).unwrap();
+        macs.keep(PRINTER, Some(OWNER)).unwrap();
         assert_eq!(try_it(THIEF), Some(DropReason::SourceProtected));
-        macs.keep_all([]).unwrap();
+        macs.release(PRINTER);
         assert_eq!(try_it(THIEF), None);
     }
 
     #[test]
     fn what_cannot_be_kept_is_told() {
         let bridge = Arc::new(Bridge::new(Config::default().max_static(1)));
-        let mut macs = OwnedMacs::new(bridge);
+        let macs = OwnedMacs::new(bridge);
         let other = MacAddr(2, 0, 0, 0, 0, 8);
-        let failed = macs.keep_all([(PRINTER, None), (other, None)]).unwrap_err();
-        assert!(matches!(failed[..], [(_, StaticError::Full { limit: 1 })]), "{failed:?}");
-        macs.keep_all([(other, None)]).unwrap();
+        macs.keep(PRINTER, None).unwrap();
+        assert_eq!(macs.keep(other, None), Err(StaticError::Full { limit: 1 }));
+        macs.release(PRINTER);
+        macs.keep(other, None).unwrap();
     }
 }

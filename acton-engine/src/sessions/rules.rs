@@ -1,0 +1,218 @@
+//! The rules in force at a server, and a thread that looks for others: to read a long list takes
+//! longer than a control thread may be away.
+
+use std::fmt;
+use std::io;
+use std::mem;
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
+use std::thread;
+use std::time::Duration;
+
+use acton_proto::wire::Key;
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use pnet_base::MacAddr;
+
+use crate::run::clock;
+use crate::sessions::admission::{Admission, Admit};
+use crate::throttle::ChangeThrottle;
+
+/// How often the rules are looked at for changes: a client that is taken off a list is out within a
+/// second.
+const LOOK_INTERVAL: Duration = Duration::from_millis(300);
+/// Least time between two tellings of one error.
+const TELL_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Who gets in, and whose MACs are whose by that. Clones are cheap.
+#[derive(Debug, Clone)]
+pub(crate) struct Rules {
+    pub(crate) admit: Arc<dyn Admit>,
+    pub(crate) owners: Arc<HashMap<MacAddr, Key, RandomState>>,
+}
+
+/// Rules in place of those before.
+pub(crate) struct NewRules {
+    pub(crate) rules: Rules,
+    /// The MACs whose owner is another than before.
+    pub(crate) macs: Vec<MacAddr>,
+}
+
+impl Rules {
+    pub(crate) fn new(admit: Arc<dyn Admit>) -> Self {
+        let owners = admit.owners();
+        let macs =
+            owners.iter().flat_map(|(key, policy)| policy.macs.iter().map(|&mac| (mac, *key)));
+        Self { owners: Arc::new(macs.collect()), admit }
+    }
+
+    /// The MACs that belong to another client by these rules than by `before`, or to nobody.
+    fn differences(&self, before: &Self) -> Vec<MacAddr> {
+        let (old, new) = (&before.owners, &self.owners);
+        let gone = old.keys().filter(|mac| !new.contains_key(*mac));
+        let other = new.iter().filter(|(mac, key)| old.get(*mac) != Some(key));
+        // First what goes, so that what comes finds room.
+        gone.chain(other.map(|(mac, _)| mac)).copied().collect()
+    }
+
+    /// Whether nobody else uses them.
+    fn is_last(&self) -> bool {
+        Arc::strong_count(&self.admit) == 1 && Arc::strong_count(&self.owners) == 1
+    }
+}
+
+/// Looks for other rules.
+struct Lookout {
+    admission: Box<dyn Admission>,
+    rules: Rules,
+    /// Those before, for as long as somebody uses them: letting go of a long list takes time too, and
+    /// should take that of whoever looks.
+    before: Vec<Rules>,
+    /// What went wrong, so that the same is told once in a while.
+    errors: ChangeThrottle<String>,
+}
+
+impl Lookout {
+    fn new(admission: Box<dyn Admission>, rules: Rules) -> Self {
+        Self { admission, rules, before: Vec::new(), errors: ChangeThrottle::new(TELL_INTERVAL) }
+    }
+
+    /// Other rules, or why those before stay in force, which `again` has told in any case.
+    fn look(&mut self, now: Duration, again: bool) -> Option<Result<NewRules, String>> {
+        self.before.retain(|rules| !rules.is_last());
+        match self.admission.look(again)? {
+            Ok(admit) => {
+                self.errors = ChangeThrottle::new(TELL_INTERVAL);
+                let rules = Rules::new(admit);
+                let macs = rules.differences(&self.rules);
+                self.before.push(mem::replace(&mut self.rules, rules.clone()));
+                Some(Ok(NewRules { rules, macs }))
+            }
+            Err(error) => {
+                let told = self.errors.admits(error.clone(), now) || again;
+                told.then_some(Err(error))
+            }
+        }
+    }
+}
+
+/// The thread that does so; dropping this ends it.
+pub(crate) struct RulesWatch {
+    again: SyncSender<()>,
+}
+
+impl RulesWatch {
+    /// Looks for others than `rules`, and calls `tell` with them, or with why those before stay in
+    /// force, until that says `false`: that nobody hears it any more.
+    ///
+    /// # Errors
+    /// Where the thread cannot be made.
+    pub(crate) fn start(
+        admission: Box<dyn Admission>,
+        rules: Rules,
+        tell: impl Fn(Result<NewRules, String>) -> bool + Send + 'static,
+    ) -> io::Result<Self> {
+        let (again, asked) = mpsc::sync_channel(1);
+        let mut lookout = Lookout::new(admission, rules);
+        let look = move || {
+            loop {
+                let again = match asked.recv_timeout(LOOK_INTERVAL) {
+                    Ok(()) => true,
+                    Err(RecvTimeoutError::Timeout) => false,
+                    Err(RecvTimeoutError::Disconnected) => return,
+                };
+                if let Some(news) = lookout.look(clock::now(), again)
+                    && !tell(news)
+                {
+                    return;
+                }
+            }
+        };
+        thread::Builder::new().name("acton-rules".to_owned()).spawn(look)?;
+        Ok(Self { again })
+    }
+
+    /// Has it look at once, also where nothing seems to have changed.
+    pub(crate) fn look_again(&self) {
+        // One that waits to be taken says it already.
+        let _ = self.again.try_send(());
+    }
+}
+
+impl fmt::Debug for RulesWatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RulesWatch")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sessions::admission::{Anybody, ClientPolicy};
+
+    #[derive(Debug)]
+    struct Owners(Vec<(Key, Vec<u8>)>);
+
+    impl Admit for Owners {
+        fn admit(&self, _: &Key) -> Option<Arc<ClientPolicy>> {
+            None
+        }
+
+        fn owners(&self) -> Vec<(Key, Arc<ClientPolicy>)> {
+            let policy = |macs: &[u8]| {
+                let macs = macs.iter().map(|&last| MacAddr(2, 0, 0, 0, 0, last)).collect();
+                Arc::new(ClientPolicy { macs, ..ClientPolicy::default() })
+            };
+            self.0.iter().map(|(key, macs)| (*key, policy(macs))).collect()
+        }
+    }
+
+    #[test]
+    fn only_macs_with_another_owner_differ() {
+        let rules = |owners: &[(u8, &[u8])]| {
+            let owners = owners.iter().map(|&(key, macs)| ([key; 32], macs.to_vec()));
+            Rules::new(Arc::new(Owners(owners.collect())))
+        };
+        let differences = |old: &Rules, new: &Rules| {
+            let mut macs: Vec<_> = new.differences(old).iter().map(|mac| mac.5).collect();
+            let first = macs.first().copied();
+            macs.sort_unstable();
+            (first, macs)
+        };
+        let old = rules(&[(1, &[10, 11]), (2, &[20])]);
+        assert_eq!(differences(&old, &old), (None, vec![]));
+        // 10 goes, 20 is another's, 30 is new.
+        let new = rules(&[(1, &[11, 20]), (3, &[30])]);
+        assert_eq!(differences(&old, &new), (Some(10), vec![10, 20, 30]));
+    }
+
+    /// Rules that cannot be read, for ever other reasons.
+    #[derive(Debug)]
+    struct Unreadable(&'static [&'static str]);
+
+    impl Admission for Unreadable {
+        fn rules(&self) -> Arc<dyn Admit> {
+            Arc::new(Anybody)
+        }
+
+        fn look(&mut self, _: bool) -> Option<Result<Arc<dyn Admit>, String>> {
+            let (first, rest) = self.0.split_first()?;
+            self.0 = rest;
+            let looked = if first.is_empty() { Ok(self.rules()) } else { Err((*first).to_owned()) };
+            Some(looked)
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_rules_is_told_once_in_a_while() {
+        let looks = &["a", "a", "b", "b", "a", "a", "", "a", "a", "a"];
+        let rules = Rules::new(Arc::new(Anybody));
+        let mut lookout = Lookout::new(Box::new(Unreadable(looks)), rules);
+        let at = |second: u64| Duration::from_secs(second);
+        let told: Vec<_> =
+            (1..=8).filter(|&second| lookout.look(at(second), false).is_some()).collect();
+        assert_eq!(told, [1, 3, 5, 7, 8]);
+        assert!(lookout.look(at(9), true).is_some(), "who asks is told");
+        assert!(lookout.look(at(100), false).is_some());
+    }
+}
