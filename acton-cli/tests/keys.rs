@@ -4,7 +4,7 @@
 mod support;
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -298,6 +298,87 @@ fn a_lost_list_opens_nothing() {
     let text = fs::read_to_string(&network).unwrap();
     fs::write(&network, text.lines().next().unwrap()).unwrap();
     world.invite(&[]);
+}
+
+/// The first start of a server, which makes its keys and says so, and then finds that no TAP can be
+/// called so.
+fn first_start(world: &World, who: &str) -> Command {
+    world.command(who, &["server", "-l", "127.0.0.1", "-p", "8099", "-t", "a-name-far-too-long"])
+}
+
+#[test]
+fn the_first_start_tells_a_terminal_alone_its_invite() {
+    let world = World::new();
+    let output = first_start(&world, "piped").output().unwrap();
+    let Said { out, err } = Said::from(output);
+    assert!(out.contains("Made this server's keys") && out.contains("`acton invite`"), "{out}");
+    assert!(!out.contains("acton://") && !err.contains("acton://"), "{out}{err}");
+
+    let terminal = nix::pty::openpty(None, None).unwrap();
+    let mut command = first_start(&world, "terminal");
+    command.stdout(terminal.slave).stderr(Stdio::null());
+    command.status().unwrap();
+    drop(command); // the last who has the terminal open
+    let (mut shown, mut master) = (Vec::new(), fs::File::from(terminal.master));
+    // At its end a terminal fails with EIO.
+    let _ = master.read_to_end(&mut shown);
+    let shown = String::from_utf8(shown).unwrap();
+    let url = shown.split('\'').find(|part| part.starts_with("acton://")).unwrap_or_default();
+    let identity = world.state("terminal").server_identity().unwrap();
+    assert_eq!(parse(url).network_key, Some(identity.network_key), "{shown}");
+}
+
+#[test]
+fn a_key_log_is_its_users_alone() {
+    let world = World::new();
+    let url = world.invite(&[]);
+    let log = world.path("log");
+    let start = |path: &Path| {
+        // After its keys it would find that no TAP can be called so.
+        let arguments = ["client", &url, "-t", "a-name-far-too-long", "--key-log"];
+        let mut command = world.command("client", &arguments);
+        refused(command.arg(path).env("ACTON_LOG_LEVEL", "off"))
+    };
+    assert!(!start(&log).contains("key log /"), "one that is made");
+    assert_eq!(mode(&log), 0o600);
+    assert!(!start(&log).contains("key log /"), "one that was made");
+    for wrong in [0o640, 0o604, 0o620] {
+        set_mode(&log, wrong);
+        assert!(start(&log).contains("chmod 600"), "{wrong:o}");
+    }
+    set_mode(&log, 0o600);
+    let link = world.path("link");
+    std::os::unix::fs::symlink(&log, &link).unwrap();
+    assert!(start(&link).contains("symbolic link"));
+    let dangling = world.path("dangling");
+    std::os::unix::fs::symlink(world.path("none"), &dangling).unwrap();
+    assert!(start(&dangling).contains("symbolic link"));
+    fs::hard_link(&log, world.path("other-name")).unwrap();
+    assert!(start(&log).contains("hard link"));
+    assert!(start(&world.directory).contains("key log "));
+    let fifo = world.path("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
+    assert!(start(&fifo).contains("key log "));
+    if nix::unistd::geteuid().is_root() {
+        let foreign = world.path("foreign");
+        fs::write(&foreign, "").unwrap();
+        set_mode(&foreign, 0o600);
+        std::os::unix::fs::chown(&foreign, Some(65_534), None).unwrap();
+        assert!(start(&foreign).contains("belongs to user 65534"));
+    }
+    assert_eq!(fs::metadata(&log).unwrap().len(), 0);
+}
+
+#[test]
+fn an_invite_in_a_file_that_others_read_is_told() {
+    let world = World::new();
+    let file = world.path("invite");
+    fs::write(&file, world.invite(&[])).unwrap();
+    for (bits, told) in [(0o644, true), (0o640, true), (0o600, false)] {
+        set_mode(&file, bits);
+        let said = world.run("client", &["join", "--file", file.to_str().unwrap()]).err;
+        assert_eq!(said.contains("chmod go-rwx"), told, "{said}");
+    }
 }
 
 #[test]

@@ -1,20 +1,17 @@
 //! `acton client`.
 
-use std::fs::File;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use ipnet::IpNet;
 use pnet_base::MacAddr;
-use zeroize::Zeroizing;
 
 use super::kept_mac::keep_mac;
 use super::key_log::KeyLogOption;
-use super::state::{StateOptions, read_text};
+use super::state::{StateOptions, read_invite_file};
 use super::values::{SchedulingOptions, SuiteOption, TapOptions, mac, network, seconds};
-use super::{FAILURE, Failure, USAGE, run};
+use super::{Failure, USAGE, run};
 use acton_engine::{Client, ClientBuilder, ServerName, TapSettings};
 
 /// Joins the LAN of a server, and joins it again for ever
@@ -94,7 +91,7 @@ impl Arguments {
             let client = self.common(Client::plain(server), tap);
             return run::until_signal(|| client.start().map_err(run::not_started));
         }
-        let invite = self.invite_file.as_deref().map(read_invite).transpose()?;
+        let invite = self.invite_file.as_deref().map(read_invite_file).transpose()?;
         let target = invite.as_ref().map(|text| text.trim()).or(self.server.as_deref());
         let credentials = self.state.open().client_credentials(target, self.port)?;
         log::info!("joining with {}", credentials.origin);
@@ -121,16 +118,4 @@ impl Arguments {
         }
         client.tap(tap).scheduling(self.scheduling.into())
     }
-}
-
-fn read_invite(path: &Path) -> Result<Zeroizing<String>, Failure> {
-    if path == Path::new("-") {
-        return read_text("standard input", io::stdin().lock());
-    }
-    let from = path.display().to_string();
-    let file = File::open(path).map_err(|error| Failure {
-        code: FAILURE,
-        message: format!("cannot read {from}: {error}"),
-    })?;
-    read_text(&from, file)
 }

@@ -1,15 +1,13 @@
 //! `acton join`.
 
 use std::env;
-use std::fs::File;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use acton_proto::handshake::public_key;
 use clap::Args;
 use zeroize::Zeroizing;
 
-use super::state::{StateOptions, print, read_text};
+use super::state::{StateOptions, print, read_invite_file};
 use super::{Failure, USAGE};
 use acton_engine::keys::{INVITE_VARIABLE, Invite, encode_key};
 
@@ -59,15 +57,10 @@ impl Arguments {
 /// The invite's text, from where the user said.
 fn read(file: Option<&Path>, invite: Option<String>) -> Result<Zeroizing<String>, Failure> {
     if let Some(path) = file {
-        let from = path.display().to_string();
-        let file = File::open(path).map_err(|error| Failure {
-            code: 1,
-            message: format!("cannot read {from}: {error}"),
-        })?;
-        return read_text(&from, file);
+        return read_invite_file(path);
     }
     match invite.or_else(|| env::var(INVITE_VARIABLE).ok()) {
-        Some(dash) if dash == "-" => read_text("standard input", io::stdin().lock()),
+        Some(dash) if dash == "-" => read_invite_file(Path::new("-")),
         Some(text) if !text.is_empty() => Ok(Zeroizing::new(text)),
         _ => Err(Failure {
             code: USAGE,

@@ -1,21 +1,23 @@
 //! Writes the keys of sessions to a file, for those who debug a capture.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use acton_proto::session::{KeyLog, KeyLogEntry, Role};
 use clap::Args;
 use data_encoding::HEXLOWER;
+use nix::unistd::geteuid;
 
 use super::{FAILURE, Failure};
 
 /// Debugging of captures.
 #[derive(Debug, Args)]
 pub(super) struct KeyLogOption {
-    /// Appends the keys of every session to this file: whoever reads it reads the traffic
+    /// Appends the keys of every session to this file, which must be yours alone (mode 600, no
+    /// link): whoever reads it reads the traffic
     #[arg(long, value_name = "FILE", conflicts_with = "plain")]
     key_log: Option<PathBuf>,
 }
@@ -27,11 +29,20 @@ impl KeyLogOption {
 }
 
 fn open(path: &Path) -> Result<KeyLog, Failure> {
-    let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
-    let file = file.map_err(|error| Failure {
+    let failure = |message| Failure {
         code: FAILURE,
-        message: format!("cannot write the key log {}: {error}", path.display()),
+        message: format!("key log {}: {message}", path.display()),
+    };
+    // No link leads elsewhere, and a FIFO does not block.
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let mut options = OpenOptions::new();
+    options.append(true).create(true).mode(0o600).custom_flags(flags);
+    let file = options.open(path).map_err(|error| match error.raw_os_error() {
+        Some(libc::ELOOP) => failure("it is a symbolic link; name the file itself".to_owned()),
+        _ => failure(format!("cannot write it: {error}")),
     })?;
+    let metadata = file.metadata().map_err(|error| failure(error.to_string()))?;
+    check(&metadata).map_err(failure)?;
     log::warn!("the keys of every session go to {}: a debugging aid", path.display());
     let file = Mutex::new(file);
     Ok(KeyLog::new(move |entry| {
@@ -40,6 +51,22 @@ fn open(path: &Path) -> Result<KeyLog, Failure> {
             log::error!("key log: {error}");
         }
     }))
+}
+
+/// Refuses a file in which others could find the keys.
+fn check(metadata: &Metadata) -> Result<(), String> {
+    let (mode, owner, user) = (metadata.mode() & 0o777, metadata.uid(), geteuid().as_raw());
+    if !metadata.is_file() {
+        Err("it is no regular file; name another".to_owned())
+    } else if owner != user {
+        Err(format!("it belongs to user {owner}, and acton runs as {user}; name another"))
+    } else if mode & 0o077 != 0 {
+        Err(format!("it is open to others (mode {mode:03o}); run chmod 600, or name another"))
+    } else if metadata.nlink() != 1 {
+        Err("it has another name too (a hard link); name another".to_owned())
+    } else {
+        Ok(())
+    }
 }
 
 /// One line: who tells it, the suite, the ids that datagrams to it and to its peer carry, and the

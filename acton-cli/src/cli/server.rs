@@ -1,6 +1,7 @@
 //! `acton server`.
 
 use std::env;
+use std::io::{self, IsTerminal};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -195,7 +196,8 @@ impl Arguments {
     }
 }
 
-/// Tells at the first start how a client joins.
+/// Tells at the first start how a client joins. The invite is a secret, so it is told to a terminal
+/// alone: what else reads standard output may keep it, as a journal or a container's log does.
 fn welcome(identity: &ServerIdentity, listed: bool, listen: SocketAddr) -> Result<(), Failure> {
     let ip = Some(listen.ip())
         .filter(|ip| !ip.is_unspecified())
@@ -204,7 +206,7 @@ fn welcome(identity: &ServerIdentity, listed: bool, listen: SocketAddr) -> Resul
         (true, _) => Zeroizing::new(
             "Made this server's keys. `acton invite --name NAME` lets a client join.".to_owned(),
         ),
-        (false, Some(ip)) if listen.port() != 0 => {
+        (false, Some(ip)) if listen.port() != 0 && io::stdout().is_terminal() => {
             let invite = identity.invite(SocketAddr::new(ip, listen.port()).into());
             Zeroizing::new(format!(
                 "Made this server's keys. A client joins with (a secret; `acton invite` prints it \
@@ -212,6 +214,11 @@ fn welcome(identity: &ServerIdentity, listed: bool, listen: SocketAddr) -> Resul
                 invite.url().as_str()
             ))
         }
+        (false, Some(_)) if listen.port() != 0 => Zeroizing::new(
+            "Made this server's keys. `acton invite`, run here with the same --state, prints what a \
+             client joins with: a secret, which is not for a log."
+                .to_owned(),
+        ),
         (false, _) => Zeroizing::new(
             "Made this server's keys. `acton invite --host HOST` prints what a client joins with."
                 .to_owned(),

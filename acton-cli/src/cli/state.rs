@@ -1,16 +1,20 @@
 //! What the commands about keys have in common.
 
+use std::fs::File;
 use std::io::{self, Read, Write};
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use zeroize::Zeroizing;
 
-use super::Failure;
+use super::{FAILURE, Failure};
 use acton_engine::keys::{DEFAULT_STATE, State};
 
 /// The most bytes to read of what should be a key or an invite.
 const MAX_INPUT: u64 = 64 << 10;
+/// The permission bits that let group and others read (inode(7)).
+const OTHERS_READ: u32 = 0o044;
 
 /// Where keys are kept.
 #[derive(Debug, Args)]
@@ -34,6 +38,28 @@ pub(super) fn read_text(from: &str, input: impl Read) -> Result<Zeroizing<String
         Ok(_) => Ok(text),
         Err(error) => Err(Failure { code: 1, message: format!("cannot read {from}: {error}") }),
     }
+}
+
+/// Reads an invite from a file, or from standard input where that is `-`; says so if others can read
+/// the file too.
+pub(super) fn read_invite_file(path: &Path) -> Result<Zeroizing<String>, Failure> {
+    if path == Path::new("-") {
+        return read_text("standard input", io::stdin().lock());
+    }
+    let from = path.display().to_string();
+    let opened = File::open(path).and_then(|file| Ok((file.metadata()?, file)));
+    let (metadata, file) = opened.map_err(|error| Failure {
+        code: FAILURE,
+        message: format!("cannot read {from}: {error}"),
+    })?;
+    let mode = metadata.mode() & 0o777;
+    if metadata.is_file() && mode & OTHERS_READ != 0 {
+        note(&format!(
+            "{from} is open to others (mode {mode:03o}), and an invite is a secret: run \
+             chmod go-rwx {from}, or delete it once it is stored."
+        ));
+    }
+    read_text(&from, file)
 }
 
 /// Prints one line of output.
