@@ -16,7 +16,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::handshake::{Cookie, CookieKey, MacKey, Random, Secret, public_key, random_array};
+use crate::handshake::{
+    Cookie, CookieKey, MacKey, Random, Secret, public_key, random_array, wipe_stack,
+};
 use crate::jitter::{spread, unit};
 use crate::session::{
     Beyond, Content, Frames, KeyLog, Keys, LinkStatistics, Live, Outbox, REJECT_AFTER, REKEY_AFTER,
@@ -331,7 +333,10 @@ impl Client {
         match Datagram::parse(datagram) {
             Ok(_) if self.closed => {}
             Ok(Datagram::Sealed(header)) => return self.handle_sealed(now, &header, datagram),
-            Ok(Datagram::Welcome(welcome)) => self.handle_welcome(now, &welcome, datagram),
+            Ok(Datagram::Welcome(welcome)) => {
+                self.handle_welcome(now, &welcome, datagram);
+                wipe_stack();
+            }
             Ok(Datagram::Retry(retry)) => self.handle_retry(now, &retry),
             Ok(Datagram::Reset(reset)) => {
                 let sent = |keys: &Arc<Keys>| {

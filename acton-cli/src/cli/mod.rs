@@ -19,6 +19,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use env_logger::Env;
+use nix::sys::prctl::set_dumpable;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 /// Exit code where the machine does not allow what is asked for.
@@ -55,6 +56,9 @@ pub fn main() -> ExitCode {
         Env::default().filter_or("ACTON_LOG_LEVEL", level).write_style("ACTON_LOG_STYLE");
     env_logger::Builder::from_env(environment).format_target(false).init();
     raise_open_files();
+    if !matches!(command, Command::Lab(_)) {
+        keep_memory_private();
+    }
     let result = match command {
         Command::Server(arguments) => arguments.run(),
         Command::Client(arguments) => arguments.run(),
@@ -71,6 +75,15 @@ pub fn main() -> ExitCode {
             state::note(&format!("acton: {}", failure.message));
             ExitCode::from(failure.code)
         }
+    }
+}
+
+/// Keeps the kernel from writing this memory, which has keys, into a core dump, and other processes
+/// of this user from reading it. A lab has no keys that outlive it, and has to write the files of its
+/// own user namespace, which belong to root then.
+fn keep_memory_private() {
+    if let Err(error) = set_dumpable(false) {
+        log::warn!("core dumps may hold keys: {error}");
     }
 }
 

@@ -52,7 +52,7 @@ impl Crowd {
         }
         Ok(Self {
             members,
-            server_key: public_key(&server::PRIVATE_KEY),
+            server_key: public_key(&Secret::new(server::PRIVATE_KEY)),
             epoll,
             timers: BTreeSet::new(),
             start: Instant::now(),
@@ -68,7 +68,7 @@ impl Crowd {
     /// Has a client without a session join.
     pub(crate) fn join(&mut self, number: usize) -> Result<()> {
         let mut config = ClientConfig::new(private_key(number), self.server_key);
-        config.network_key = Some(server::NETWORK_KEY);
+        config.network_key = Some(Secret::new(server::NETWORK_KEY));
         let client = Client::new(config, Box::new(SystemRandom), self.now());
         self.members[number].client = Some(client);
         self.tick(number)

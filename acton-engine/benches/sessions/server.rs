@@ -10,15 +10,16 @@ use acton_proto::handshake::Secret;
 use crate::Result;
 
 /// Everybody knows these keys: nobody but this benchmark reaches the server.
-pub(crate) const PRIVATE_KEY: Secret = Secret::new([1; 32]);
-pub(crate) const NETWORK_KEY: Secret = Secret::new([2; 32]);
+pub(crate) const PRIVATE_KEY: [u8; 32] = [1; 32];
+pub(crate) const NETWORK_KEY: [u8; 32] = [2; 32];
 
 /// What it says once it listens.
 pub(crate) const READY: &str = "ready";
 
 /// Serves until standard input ends. Each line there is a question: how many sessions are open?
 pub(crate) fn run(address: SocketAddr, max_sessions: usize) -> Result<()> {
-    let keys = ServerKeys { private_key: PRIVATE_KEY, network_key: Some(NETWORK_KEY) };
+    let [private_key, network_key] = [PRIVATE_KEY, NETWORK_KEY].map(Secret::new);
+    let keys = ServerKeys { private_key, network_key: Some(network_key) };
     let running = Server::secure(keys)
         .listen(address)
         .tap(TapSettings::new("acton%d"))

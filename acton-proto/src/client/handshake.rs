@@ -140,6 +140,7 @@ impl Client {
         }
     }
 
+    #[inline(never)] // so that what it leaves on the stack lies below the caller
     pub(super) fn handle_welcome(&mut self, now: Duration, welcome: &Welcome, datagram: &[u8]) {
         let bytes: Option<&[u8; WELCOME_LEN]> = datagram.try_into().ok();
         let ours = bytes.is_some_and(|bytes| self.mac_to_us.verify_welcome(bytes));

@@ -8,6 +8,7 @@ mod identity;
 mod mac;
 mod noise;
 mod random;
+mod wipe;
 mod x25519;
 
 pub(crate) use identity::Identity;
@@ -16,3 +17,4 @@ pub use mac::{Cookie, CookieJar, CookieKey, MacKey};
 pub use noise::{HandshakeError, Initiator, Responder, Secret, Split, public_key};
 pub(crate) use random::random_array;
 pub use random::{Random, SystemRandom};
+pub(crate) use wipe::wipe_stack;

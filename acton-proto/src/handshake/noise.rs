@@ -8,6 +8,7 @@ use snow::types::{Cipher, Dh, Hash};
 use snow::{Builder, HandshakeState};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+use super::wipe::{WipedCipher, WipedHash, wipe_handshake, wipe_stack};
 use super::{Identity, Random, random_array, x25519};
 use crate::wire::{Key, PAYLOAD_LEN};
 
@@ -33,25 +34,36 @@ impl From<snow::Error> for HandshakeError {
     }
 }
 
-/// 32 secret bytes: a private key or a pre-shared key. Not printed, and wiped when dropped.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
-pub struct Secret([u8; 32]);
+/// 32 secret bytes: a private key or a pre-shared key. Not printed, and wiped when dropped; moving it
+/// leaves no copy behind.
+#[derive(Clone)]
+pub struct Secret(Box<[u8; 32]>);
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl ZeroizeOnDrop for Secret {}
 
 impl Secret {
     /// Wraps the bytes.
     #[must_use]
-    pub const fn new(bytes: [u8; 32]) -> Self {
-        Self(bytes)
+    pub fn new(bytes: [u8; 32]) -> Self {
+        Self(Box::new(bytes))
     }
 
     /// Draws a secret; any 32 bytes are a private key of X25519.
     pub fn generate(random: &mut dyn Random) -> Self {
-        Self(random_array(random))
+        let mut secret = Self::new([0; 32]);
+        random.fill(&mut *secret.0);
+        secret
     }
 
     /// The bytes, to store or to send on to its owner.
     #[must_use]
-    pub const fn bytes(&self) -> &[u8; 32] {
+    pub fn bytes(&self) -> &[u8; 32] {
         &self.0
     }
 }
@@ -101,7 +113,7 @@ struct KeyPair {
 
 impl KeyPair {
     fn set_private(&mut self, private: [u8; 32]) {
-        self.private = Secret(private);
+        self.private = Secret::new(private);
         let private = &self.private;
         self.identity = self.identity.take().filter(|identity| identity.private() == private);
         self.public = match &self.identity {
@@ -121,7 +133,7 @@ impl Dh for KeyPair {
     }
 
     fn priv_len(&self) -> usize {
-        self.private.0.len()
+        self.private.bytes().len()
     }
 
     fn set(&mut self, privkey: &[u8]) {
@@ -143,7 +155,7 @@ impl Dh for KeyPair {
     }
 
     fn privkey(&self) -> &[u8] {
-        &self.private.0
+        self.private.bytes()
     }
 
     fn dh(&self, pubkey: &[u8], out: &mut [u8]) -> Result<(), snow::Error> {
@@ -186,16 +198,19 @@ impl CryptoResolver for Resolver {
     fn resolve_dh(&self, choice: &DHChoice) -> Option<Box<dyn Dh>> {
         (*choice == DHChoice::Curve25519).then(|| {
             let identity = self.identity.clone();
-            Box::new(KeyPair { private: Secret([0; 32]), public: [0; 32], identity }) as Box<dyn Dh>
+            Box::new(KeyPair { private: Secret::new([0; 32]), public: [0; 32], identity })
+                as Box<dyn Dh>
         })
     }
 
     fn resolve_hash(&self, choice: &HashChoice) -> Option<Box<dyn Hash>> {
-        DefaultResolver.resolve_hash(choice)
+        let hash = DefaultResolver.resolve_hash(choice)?;
+        Some(Box::new(WipedHash(hash)))
     }
 
     fn resolve_cipher(&self, choice: &CipherChoice) -> Option<Box<dyn Cipher>> {
-        DefaultResolver.resolve_cipher(choice)
+        let cipher = DefaultResolver.resolve_cipher(choice)?;
+        Some(Box::new(WipedCipher(cipher)))
     }
 }
 
@@ -206,18 +221,42 @@ fn builder<'a>(
 ) -> Result<Builder<'a>, HandshakeError> {
     let resolver = Resolver { ephemeral: random_array(random), identity };
     Ok(Builder::with_resolver(PARAMS.clone(), Box::new(resolver))
-        .local_private_key(&private.0)?
+        .local_private_key(private.bytes())?
         .prologue(PROLOGUE)?)
 }
 
-fn split(state: &mut HandshakeState) -> Split {
-    let (to_server, to_client) = state.dangerously_get_raw_split();
-    Split { to_server, to_client }
+/// A handshake under way. It stays where it is, and is wiped there.
+#[derive(Debug)]
+struct Handshake(Box<HandshakeState>);
+
+impl Handshake {
+    fn split(&mut self) -> Split {
+        let (to_server, to_client) = self.0.dangerously_get_raw_split();
+        Split { to_server, to_client }
+    }
+}
+
+impl Drop for Handshake {
+    fn drop(&mut self) {
+        wipe_handshake(&mut self.0, Box::new(Resolver { ephemeral: [0; 32], identity: None }));
+    }
+}
+
+impl Drop for Resolver {
+    fn drop(&mut self) {
+        self.ephemeral.zeroize();
+    }
+}
+
+impl Drop for Drawn {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
 }
 
 /// The client's side of one handshake.
 #[derive(Debug)]
-pub struct Initiator(HandshakeState);
+pub struct Initiator(Handshake);
 
 impl Initiator {
     /// Begins a handshake and gives the Noise message of HELLO.
@@ -231,12 +270,23 @@ impl Initiator {
         payload: &[u8; PAYLOAD_LEN],
         random: &mut dyn Random,
     ) -> Result<(Self, [u8; 128]), HandshakeError> {
-        let mut state = builder(private, None, random)?
-            .remote_public_key(server)?
-            .psk(PSK, &psk.0)?
-            .build_initiator()?;
+        let begun = Self::begin(private, server, psk, payload, random);
+        wipe_stack();
+        begun
+    }
+
+    #[inline(never)] // so that what it leaves on the stack lies below
+    fn begin(
+        private: &Secret,
+        server: &Key,
+        psk: &Secret,
+        payload: &[u8; PAYLOAD_LEN],
+        random: &mut dyn Random,
+    ) -> Result<(Self, [u8; 128]), HandshakeError> {
+        let builder = builder(private, None, random)?.remote_public_key(server)?;
+        let mut state = Handshake(Box::new(builder.psk(PSK, &psk.0)?.build_initiator()?));
         let mut message = [0; 128];
-        state.write_message(payload, &mut message)?;
+        state.0.write_message(payload, &mut message)?;
         Ok((Self(state), message))
     }
 
@@ -251,8 +301,10 @@ impl Initiator {
         message: &[u8; 80],
     ) -> Result<([u8; PAYLOAD_LEN], Split), HandshakeError> {
         let mut payload = [0; PAYLOAD_LEN];
-        self.0.read_message(message, &mut payload)?;
-        Ok((payload, split(&mut self.0)))
+        let read = self.0.0.read_message(message, &mut payload);
+        let split = read.map(|_| self.0.split());
+        wipe_stack();
+        Ok((payload, split?))
     }
 }
 
@@ -260,7 +312,7 @@ impl Initiator {
 /// they may.
 #[derive(Debug)]
 pub struct Responder {
-    state: HandshakeState,
+    state: Handshake,
     client: Key,
     payload: [u8; PAYLOAD_LEN],
 }
@@ -276,7 +328,9 @@ impl Responder {
         message: &[u8; 128],
         random: &mut dyn Random,
     ) -> Result<Self, HandshakeError> {
-        Self::read(builder(private, None, random)?, message)
+        let read = Self::read(private, None, message, random);
+        wipe_stack();
+        read
     }
 
     /// The same for a server that remembers what it shares with clients.
@@ -285,14 +339,23 @@ impl Responder {
         message: &[u8; 128],
         random: &mut dyn Random,
     ) -> Result<Self, HandshakeError> {
-        Self::read(builder(identity.private(), Some(Arc::clone(identity)), random)?, message)
+        let read = Self::read(identity.private(), Some(Arc::clone(identity)), message, random);
+        wipe_stack();
+        read
     }
 
-    fn read(builder: Builder<'_>, message: &[u8; 128]) -> Result<Self, HandshakeError> {
-        let mut state = builder.build_responder()?;
+    #[inline(never)] // so that what it leaves on the stack lies below
+    fn read(
+        private: &Secret,
+        identity: Option<Arc<Identity>>,
+        message: &[u8; 128],
+        random: &mut dyn Random,
+    ) -> Result<Self, HandshakeError> {
+        let state = builder(private, identity, random)?.build_responder()?;
+        let mut state = Handshake(Box::new(state));
         let mut payload = [0; PAYLOAD_LEN];
-        state.read_message(message, &mut payload)?;
-        let client = state.get_remote_static().ok_or(HandshakeError)?;
+        state.0.read_message(message, &mut payload)?;
+        let client = state.0.get_remote_static().ok_or(HandshakeError)?;
         let client = client.try_into().map_err(|_| HandshakeError)?;
         Ok(Self { state, client, payload })
     }
@@ -318,10 +381,10 @@ impl Responder {
         psk: &Secret,
         payload: &[u8; PAYLOAD_LEN],
     ) -> Result<([u8; 80], Split), HandshakeError> {
-        self.state.set_psk(usize::from(PSK), &psk.0)?;
+        self.state.0.set_psk(usize::from(PSK), psk.bytes())?;
         let mut message = [0; 80];
-        self.state.write_message(payload, &mut message)?;
-        Ok((message, split(&mut self.state)))
+        self.state.0.write_message(payload, &mut message)?;
+        Ok((message, self.state.split())) // and with this it is dropped and wiped
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::peer::{PENDING_TIME, Peer, Pending, dead_after};
 use super::{Admission, Id, Path, RefusedReason, Server, ServerEvent, SessionId};
-use crate::handshake::{MacKey, Responder, Secret, random_array};
+use crate::handshake::{MacKey, Responder, Secret, random_array, wipe_stack};
 use crate::session::{Keys, Link, Role, Setup, Suite};
 use crate::wire::{
     Hello, HelloPayload, Key, Refusal, VERSION, WELCOME_LEN, Welcome, WelcomePayload,
@@ -58,6 +58,7 @@ impl Server {
             return self.tell(now, from, None, RefusedReason::Handshake);
         };
         self.answer(now, wall, from, hello, &payload, responder);
+        wipe_stack();
     }
 
     /// Whether a source keeps to its rate; those that proved their address are counted apart.
@@ -92,6 +93,7 @@ impl Server {
     }
 
     /// The client proved its key: keys for it, or a refusal that it can read.
+    #[inline(never)] // so that what it leaves on the stack lies below the caller
     fn answer(
         &mut self,
         now: Duration,

@@ -1,5 +1,7 @@
 //! The two cipher suites, as keys for one direction.
 
+use std::hint::black_box;
+
 use blake2::Blake2sMac256;
 use blake2::digest::{FixedOutput, KeyInit, Mac};
 use ring::aead::{self, Aad, LessSafeKey, Nonce, UnboundKey};
@@ -68,11 +70,21 @@ pub enum Role {
     Server,
 }
 
-/// The AEAD key and iv of one direction.
+/// The AEAD key and iv of one direction, wiped when dropped.
 pub(super) struct Direction {
     key: LessSafeKey,
     /// The first 8 bytes of the iv, and the 4 others.
     iv: (u64, u32),
+}
+
+impl Drop for Direction {
+    fn drop(&mut self) {
+        if let Ok(nothing) = UnboundKey::new(self.key.algorithm(), &[0; 32]) {
+            self.key = LessSafeKey::new(nothing);
+        }
+        self.iv = (0, 0);
+        black_box(self);
+    }
 }
 
 /// `BLAKE2s-256 keyed with the split key over (label || suite)`.
