@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use acton_engine::{
-    Admission, Admit, Anybody, Client, ClientPolicy, EndReason, EventKind, Handle, IpNet, Key,
-    Server, ServerMode, SessionStatus, Settings, State,
+    Admission, Admit, Client, ClientPolicy, EndReason, EventKind, Handle, IpNet, Key, Server,
+    ServerMode, SessionStatus, Settings, State,
 };
 use support::{World, next, until};
 
@@ -39,23 +39,33 @@ impl Admission for Named {
     }
 }
 
-/// Rules that ask the tunnel about itself, which it cannot answer while it asks them; then they stop
-/// it.
+/// Rules that ask the tunnel about itself, which cannot answer while it asks them, and then stop it;
+/// where they look for others they have time to wait.
 #[derive(Debug, Clone, Default)]
 struct Curious(Arc<OnceLock<Handle>>);
 
-impl Admission for Curious {
-    fn rules(&self) -> Arc<dyn Admit> {
-        Arc::new(Anybody)
-    }
-
-    fn look(&mut self, _: bool) -> Option<Result<Arc<dyn Admit>, String>> {
+impl Admit for Curious {
+    fn admit(&self, _: &Key) -> Option<Arc<ClientPolicy>> {
         let handle = self.0.get()?;
         assert!(handle.apply(handle.settings()).is_err_and(|error| !error.is_setting()));
         assert!(handle.status().sessions.is_empty());
         handle.reload();
         handle.stop();
         None
+    }
+}
+
+impl Admission for Curious {
+    fn rules(&self) -> Arc<dyn Admit> {
+        Arc::new(self.clone())
+    }
+
+    fn look(&mut self, _: bool) -> Option<Result<Arc<dyn Admit>, String>> {
+        let handle = self.0.get()?;
+        match handle.apply(handle.settings()) {
+            Ok(_) => None,
+            Err(error) => Some(Err(error.to_string())),
+        }
     }
 }
 
@@ -175,7 +185,12 @@ fn what_runs_on_the_control_thread_cannot_wait_for_itself() {
     let server =
         world.server.run(|| world.secure_server().admission(curious.clone()).start().unwrap());
     curious.0.set(server.handle()).unwrap();
+    let mut events = server.events(0);
+    let _client = world.client.run(|| world.secure_client().start().unwrap());
     server.wait().unwrap();
+    while let Some(event) = events.try_next() {
+        assert!(!matches!(event.kind, EventKind::ListFailed { .. }), "{event:?}");
+    }
 }
 
 fn a_tap_goes_from_one_bridge_to_another() {
