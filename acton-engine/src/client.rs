@@ -1,10 +1,12 @@
 //! The client: one TAP, one server, for ever.
 
+use std::fmt;
 use std::mem::discriminant;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
-use acton_proto::handshake::public_key;
+use acton_proto::handshake::{Secret, public_key};
 use acton_proto::session::KeyLog;
 use acton_udp::UdpSocket;
 
@@ -23,7 +25,7 @@ impl Client {
         let mode = ClientMode::Secure(SecureSettings::default());
         ClientBuilder {
             settings: ClientSettings::new(server, mode),
-            mode: SecureClient { keys, key_log: None },
+            mode: SecureClient { keys, key_log: None, keeper: None },
         }
     }
 
@@ -41,8 +43,22 @@ impl Client {
 /// What a client has in secure mode beside its settings.
 #[derive(Debug, Clone)]
 pub struct SecureClient {
-    keys: ClientKeys,
-    key_log: Option<KeyLog>,
+    pub(crate) keys: ClientKeys,
+    pub(crate) key_log: Option<KeyLog>,
+    pub(crate) keeper: Option<KeyKeeper>,
+}
+
+/// Keeps a network key for the next start; says why where it cannot.
+type Keep = dyn Fn(&Secret) -> Result<(), String> + Send + Sync;
+
+/// What keeps a network key, as a setting.
+#[derive(Clone)]
+pub(crate) struct KeyKeeper(pub(crate) Arc<Keep>);
+
+impl fmt::Debug for KeyKeeper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeyKeeper")
+    }
 }
 
 /// What a client has in plain mode beside its settings: nothing.
@@ -123,6 +139,17 @@ impl ClientBuilder<SecureClient> {
         self
     }
 
+    /// Is called on the control thread with a network key that the server told, to keep it for the
+    /// next start; where it cannot, it says why.
+    #[must_use]
+    pub fn keep_network_key(
+        mut self,
+        keep: impl Fn(&Secret) -> Result<(), String> + Send + Sync + 'static,
+    ) -> Self {
+        self.mode.keeper = Some(KeyKeeper(Arc::new(keep)));
+        self
+    }
+
     /// Makes the TAP and the socket and starts the client, which then connects by itself.
     ///
     /// # Errors
@@ -136,8 +163,7 @@ impl ClientBuilder<SecureClient> {
         let key = public_key(&self.mode.keys.private_key);
         let tap = settings.common.tap.open(1, false, Some(&key))?;
         announce(&settings, &tap.interface, "secure mode")?;
-        let SecureClient { keys, key_log } = self.mode;
-        secure::start_client(settings, &secure, keys, key_log, tap, socket)
+        secure::start_client(settings, &secure, self.mode, tap, socket)
     }
 }
 

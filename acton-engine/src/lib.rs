@@ -78,7 +78,7 @@ pub use run::running::Running;
 pub use run::scheduling::Scheduling;
 pub use secure::{ClientKeys, ServerKeys};
 pub use server::{PlainServer, SecureServer, Server, ServerBuilder};
-pub use sessions::admission::{Admission, Admit, Anybody, ClientPolicy};
+pub use sessions::admission::{Admission, Admit, Anybody, ClientPolicy, NetworkKeys};
 pub use settings::{
     Applied, ClientMode, ClientSettings, Common, PlainServerSettings, SecureSettings, ServerMode,
     ServerSettings, Settings, SuiteChoice, TapSettings,

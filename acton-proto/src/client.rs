@@ -25,7 +25,8 @@ use crate::session::{
     SealedStats, SessionEnd,
 };
 use crate::wire::{
-    Bye, Caps, Control, Datagram, Header, Key, Refusal, ReportRole, Rtt, Suites, Version,
+    Bye, Caps, Control, Datagram, Header, Key, NewNetworkKey, Refusal, ReportRole, Rtt, Suites,
+    Version,
 };
 use handshake::Pending;
 use liveness::Liveness;
@@ -165,6 +166,12 @@ pub enum ClientEvent {
     /// An answer came that does not open: most likely the pre-shared keys of the two ends differ.
     /// The client goes on trying.
     Unreadable,
+    /// The server has another network key now, which the client uses from its next HELLO on. It
+    /// should be kept: the one before will not do for long.
+    NetworkKey {
+        /// The key.
+        key: Secret,
+    },
     /// The server gives the client no session and says why; the client goes on trying.
     Refused {
         /// Why.
@@ -423,8 +430,33 @@ impl Client {
                     live.hear(now, keys, counter, report);
                 }
             }
-            Control::Report { .. } => self.stats.sealed.bad_control += 1,
+            Control::NetworkKey(NewNetworkKey(key))
+                if keys.setup().caps.contains(Caps::NETWORK_KEY) =>
+            {
+                // One under keys that were replaced may be older than what was told since.
+                if self.keys().is_some_and(|current| Arc::ptr_eq(current, keys)) {
+                    self.take_network_key(now, Secret::new(key));
+                }
+            }
+            Control::Report { .. } | Control::NetworkKey(_) => self.stats.sealed.bad_control += 1,
         }
+    }
+
+    /// The network key from the next HELLO on.
+    fn take_network_key(&mut self, now: Duration, key: Secret) {
+        if self.config.network_key.as_ref() == Some(&key) {
+            return;
+        }
+        self.mac_to_server = MacKey::new(&self.config.server_key, Some(&key));
+        self.mac_to_us = MacKey::new(&public_key(&self.config.private_key), Some(&key));
+        self.cookie_key = CookieKey::new(&self.config.server_key, Some(&key));
+        self.config.network_key = Some(key.clone());
+        // What was made with the one before would be answered with that.
+        self.cookie = None;
+        if self.pending.take().is_some() {
+            self.hello_at = Some(now);
+        }
+        self.events.push_back(ClientEvent::NetworkKey { key });
     }
 
     fn handle_bye(&mut self, now: Duration, reason: Bye, retry_ms: u32) {

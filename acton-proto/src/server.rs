@@ -19,6 +19,7 @@ mod ended;
 mod event;
 mod hello;
 mod limit;
+mod network;
 mod peer;
 mod session;
 
@@ -31,12 +32,13 @@ use hashbrown::HashMap;
 
 pub use event::{DownReason, RefusedReason, ServerEvent, ServerStats};
 
-use crate::handshake::{CookieJar, CookieKey, Identity, MacKey, Random, Secret, random_array};
+use crate::handshake::{CookieJar, Identity, Random, Secret, random_array};
 use crate::session::{Frames, KeyLog, Keys, LinkStatistics, Outbox, SessionEnd};
 use crate::timer::Deadlines;
 use crate::wire::{Bye, Caps, Datagram, Key, Suites, Version};
 use ended::Ended;
 use limit::{Bucket, SourceLimit};
+use network::NetworkKey;
 use peer::{PENDING_TIME, Peer};
 
 /// For how long after its start a server answers unknown ids with RESET.
@@ -228,8 +230,9 @@ pub struct Server {
     clients: Box<dyn Clients>,
     random: Box<dyn Random>,
     identity: Arc<Identity>,
-    mac_to_us: MacKey,
-    cookie_key: CookieKey,
+    network: NetworkKey,
+    /// The network key before that, while it still does.
+    network_before: Option<NetworkKey>,
     cookies: CookieJar,
     instance: u64,
     born: Duration,
@@ -283,11 +286,10 @@ impl Server {
         now: Duration,
     ) -> Self {
         let identity = Arc::new(Identity::new(config.private_key.clone()));
-        let network_key = config.network_key.as_ref();
         Self {
             clients,
-            mac_to_us: MacKey::new(identity.public(), network_key),
-            cookie_key: CookieKey::new(identity.public(), network_key),
+            network: NetworkKey::new(identity.public(), config.network_key.clone()),
+            network_before: None,
             identity,
             cookies: CookieJar::new(&mut *random, now),
             instance: u64::from_ne_bytes(random_array(&mut *random)),

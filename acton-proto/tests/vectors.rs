@@ -18,8 +18,8 @@ use acton_proto::plain;
 use acton_proto::session::{Content, Keys, OpenError, Suite, WINDOW};
 use acton_proto::wire::{
     Bye, Caps, Control, Datagram, Delivery, Fragment, HEADER_LEN, Header, Hello, HelloPayload,
-    Kind, OVERHEAD, PAYLOAD_LEN, ParseError, Refusal, Report, ReportRole, Reset, Rtt, Suites,
-    TAG_LEN, Version, Welcome, WelcomePayload,
+    Kind, NewNetworkKey, OVERHEAD, PAYLOAD_LEN, ParseError, Refusal, Report, ReportRole, Reset,
+    Rtt, Suites, TAG_LEN, Version, Welcome, WelcomePayload,
 };
 use vectors_rig::{Fixed, NOW, Vectors, keys, pattern};
 
@@ -287,6 +287,11 @@ fn sealed() {
             ("report", 0x0102_0305, report(ReportRole::Question, all)),
             ("report-answer", 0x0102_0306, report(ReportRole::Answer, some)),
             ("report-of-nothing", 0x0102_0307, report(ReportRole::Question, none)),
+            (
+                "network-key",
+                0x0102_0308,
+                control(Control::NetworkKey(NewNetworkKey(std::array::from_fn(|i| i as u8 + 1)))),
+            ),
             ("data-last-counter", (1 << 28) - 1, (whole(false), pattern(100))),
         ];
         let (client, server) = keys(suite, 1514);
@@ -559,7 +564,7 @@ fn invalid() {
 
     for (name, plaintext) in [
         ("control-message-0", &[0, 0, 0, 0][..]),
-        ("control-message-6", &[6, 0, 0, 0]),
+        ("control-message-7", &[7, 0, 0, 0]),
         ("control-second-byte", &[4, 1, 0, 0]),
         ("control-rekey-argument", &[4, 0, 0, 1]),
         ("control-rekey-long", &[4, 0, 0, 0, 0]),
@@ -594,6 +599,20 @@ fn invalid() {
         let mut plaintext = report.to_vec();
         plaintext.resize(len, 0);
         plaintext[at] = value;
+        let error = Control::parse(&plaintext).expect_err(name);
+        vectors.block(name, "");
+        vectors.word("reason", &reason(error));
+        vectors.bytes("control", &plaintext);
+    }
+
+    for (name, len, at) in [
+        ("control-network-key-short", 35, 0),
+        ("control-network-key-long", 37, 0),
+        ("control-network-key-argument", 36, 3),
+    ] {
+        let mut plaintext = vec![7; len];
+        plaintext[..4].copy_from_slice(&[6, 0, 0, 0]);
+        plaintext[at] = plaintext[at].max(u8::from(at != 0));
         let error = Control::parse(&plaintext).expect_err(name);
         vectors.block(name, "");
         vectors.word("reason", &reason(error));

@@ -100,9 +100,9 @@ def parse_control(text):
         need(not any(body[8:]), "reserved")
         need(len(text) + 32 == arg if arg else len(body) == 8, "length")
         return f"KEEPALIVE token={body[:8].hex()} size={arg}"
-    length = {2: 8, 3: 4, 4: 0, 5: 44}.get(message)
+    length = {2: 8, 3: 4, 4: 0, 5: 44, 6: 32}.get(message)
     need(length is not None, "type")
-    need(message != 4 or not arg, "reserved")
+    need(message not in (4, 6) or not arg, "reserved")
     need(message != 5 or arg < 2, "value")
     need(len(body) == length, "length")
     if message == 2:
@@ -112,6 +112,8 @@ def parse_control(text):
         return f"BYE reason={reason} retry_ms={int.from_bytes(body, 'big')}"
     if message == 5:
         return f"REPORT role={('question', 'answer')[arg]} token={body[:8].hex()}" + report(body[8:])
+    if message == 6:
+        return "NETWORK_KEY"
     return "REKEY"
 
 

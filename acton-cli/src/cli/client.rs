@@ -11,8 +11,9 @@ use super::kept_mac::keep_mac;
 use super::key_log::KeyLogOption;
 use super::state::{StateOptions, read_invite_file};
 use super::values::{SchedulingOptions, SuiteOption, TapOptions, mac, network, seconds};
-use super::{Failure, USAGE, run};
-use acton_engine::{Client, ClientBuilder, ServerName, TapSettings};
+use super::{FAILURE, Failure, USAGE, run};
+use acton_engine::keys::Origin;
+use acton_engine::{Client, ClientBuilder, Secret, ServerName, TapSettings};
 
 /// Joins the LAN of a server, and joins it again for ever
 #[derive(Debug, Args)]
@@ -95,9 +96,19 @@ impl Arguments {
         let target = invite.as_ref().map(|text| text.trim()).or(self.server.as_deref());
         let credentials = self.state.open().client_credentials(target, self.port)?;
         log::info!("joining with {}", credentials.origin);
+        let (origin, server_key) = (credentials.origin.clone(), credentials.server_key);
+        let state = self.state.open();
+        let keep = move |key: &Secret| match &origin {
+            Origin::Stored(_) => state
+                .renew_invite(&server_key, key)
+                .map_err(|error| Failure::new(FAILURE, &error).message),
+            // The server itself keeps it there.
+            Origin::OwnServer(_) => Ok(()),
+            other => Err(format!("{other} is the old one")),
+        };
         let server = credentials.server.clone();
         let client = self.common(Client::secure(server, credentials.into()), self.tap());
-        let mut client = client.suite(self.suite.into());
+        let mut client = client.suite(self.suite.into()).keep_network_key(keep);
         if let Some(age) = self.rekey {
             client = client.rekey_after(age);
         }

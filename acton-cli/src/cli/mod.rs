@@ -9,6 +9,7 @@ mod keygen;
 mod lab;
 mod pubkey;
 mod revoke;
+mod rotate;
 mod run;
 mod server;
 mod state;
@@ -43,6 +44,7 @@ enum Command {
     Invite(invite::Arguments),
     Join(join::Arguments),
     Revoke(revoke::Arguments),
+    Rotate(rotate::Arguments),
     Keygen(keygen::Arguments),
     Pubkey(pubkey::Arguments),
 }
@@ -66,6 +68,7 @@ pub fn main() -> ExitCode {
         Command::Invite(arguments) => arguments.run(),
         Command::Join(arguments) => arguments.run(),
         Command::Revoke(arguments) => arguments.run(),
+        Command::Rotate(arguments) => arguments.run(),
         Command::Keygen(arguments) => arguments.run(),
         Command::Pubkey(arguments) => arguments.run(),
     };

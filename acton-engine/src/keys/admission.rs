@@ -5,7 +5,7 @@ use std::sync::Arc;
 use acton_proto::wire::Key;
 
 use super::{ClientList, ListedClient, Watched};
-use crate::sessions::admission::{Admission, Admit, Anybody, ClientPolicy};
+use crate::sessions::admission::{Admission, Admit, Anybody, ClientPolicy, NetworkKeys};
 
 impl From<&ListedClient> for ClientPolicy {
     fn from(client: &ListedClient) -> Self {
@@ -53,5 +53,9 @@ impl Admission for Watched {
             Ok(()) => Ok(self.rules()),
             Err(error) => Err(error.to_string()),
         })
+    }
+
+    fn network_keys(&mut self) -> Option<Result<NetworkKeys, String>> {
+        Some(self.poll_network_keys()?.map_err(|error| error.to_string()))
     }
 }

@@ -155,6 +155,27 @@ pub enum KeyError {
         /// The file that says so.
         network_key: PathBuf,
     },
+    /// There is no network key.
+    #[error(
+        "there is no network key {}: put it back, or `acton server` and `acton invite` make one, \
+         which nobody knows yet",
+        .path.display()
+    )]
+    NoNetworkKey {
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// The network key was changed not long ago, and the one before still does.
+    #[error(
+        "the network key was changed not long ago, and clients that were away since know only the \
+         one before, which {} has until its time is over; to shut that out now and change the key \
+         again: acton rotate --grace 0",
+        .path.display()
+    )]
+    StillRotating {
+        /// The file of the network key.
+        path: PathBuf,
+    },
     /// The list of clients is gone while a server used it.
     #[error(
         "the list of clients {} is gone; what it said still holds: put it back, for without it the \

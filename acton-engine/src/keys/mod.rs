@@ -7,7 +7,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `server.key` | the server's private key, base64, one line |
-//! | `network.key` | the network key, base64, one line; behind it `listed` if there was a list |
+//! | `network.key` | the network key, base64, one line; behind it the one before while both do, and `listed` if there was a list |
 //! | `client.key` | this client's private key, for invites that carry none |
 //! | `invite` | the invite that `acton join` stored |
 //! | `clients` | a [`ClientList`]; once there was one, only listed clients get in |
@@ -42,6 +42,7 @@ mod invite;
 mod kept_mac;
 mod line;
 mod network;
+mod rotation;
 mod state;
 mod text;
 #[cfg(test)]
@@ -54,6 +55,7 @@ pub use host::default_address;
 pub use invite::{Invite, InviteError};
 pub use kept_mac::KeptMac;
 pub use line::LineError;
+pub use rotation::Rotation;
 pub use state::{Credentials, Origin, ServerIdentity, State};
 pub use text::{KeyTextError, encode_key, encode_secret, parse_key, parse_secret};
 pub use watch::Watched;

@@ -7,7 +7,12 @@ use super::{KeyTextError, encode_secret, parse_secret};
 
 /// The word of a network that only listed clients join.
 const LISTED: &str = "listed";
-/// What an operator who opens the file reads beside it.
+/// The word of the key before, with that and the time of its end.
+const BEFORE: &str = "before";
+/// What an operator who opens the file reads beside that.
+const BEFORE_NOTE: &str =
+    "# does until then, in seconds since 1970; without this line it does no more";
+/// The same beside the other.
 const LISTED_NOTE: &str = "# only clients on a list get in, nobody without that list; without this \
                            line whoever has the key above does";
 
@@ -16,13 +21,23 @@ const LISTED_NOTE: &str = "# only clients on a list get in, nobody without that 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct NetworkKey {
     pub(super) key: Secret,
+    /// The key before this one, while both do.
+    pub(super) before: Option<Before>,
     /// Whether the network had a list of clients: then its key alone lets nobody in.
     pub(super) listed: bool,
 }
 
+/// A key that another one has come after.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Before {
+    pub(super) key: Secret,
+    /// When it comes to an end, in seconds since 1970.
+    pub(super) until: u64,
+}
+
 impl NetworkKey {
     pub(super) fn new(key: Secret) -> Self {
-        Self { key, listed: false }
+        Self { key, before: None, listed: false }
     }
 
     /// Reads a file: the key, then a word a line; comments after `#`.
@@ -31,8 +46,13 @@ impl NetworkKey {
         let mut lines = lines.filter(|line| !line.is_empty());
         let mut read = Self::new(parse_secret(lines.next().unwrap_or_default())?);
         for line in lines {
-            match line {
-                LISTED => read.listed = true,
+            let mut words = line.split_whitespace();
+            match (words.next(), words.next(), words.next(), words.next()) {
+                (Some(LISTED), None, ..) => read.listed = true,
+                (Some(BEFORE), Some(key), Some(until), None) => {
+                    let until = until.parse().map_err(|_| KeyTextError)?;
+                    read.before = Some(Before { key: parse_secret(key)?, until });
+                }
                 _ => return Err(KeyTextError),
             }
         }
@@ -45,6 +65,12 @@ impl NetworkKey {
         let mut text = Zeroizing::new(String::with_capacity(512));
         text.push_str(&encode_secret(&self.key));
         text.push('\n');
+        if let Some(before) = &self.before {
+            text.push_str(BEFORE);
+            text.push(' ');
+            text.push_str(&encode_secret(&before.key));
+            text.push_str(&format!(" {} {BEFORE_NOTE}\n", before.until));
+        }
         if self.listed {
             text.push_str(LISTED);
             text.push(' ');
@@ -78,8 +104,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn files_come_back(key: [u8; 32], listed: bool) {
-            let written = NetworkKey { key: Secret::new(key), listed };
+        fn files_come_back(
+            key: [u8; 32],
+            before in proptest::option::of(any::<([u8; 32], u64)>()),
+            listed: bool,
+        ) {
+            let before = before.map(|(key, until)| Before { key: Secret::new(key), until });
+            let written = NetworkKey { key: Secret::new(key), before, listed };
             prop_assert_eq!(NetworkKey::parse(&written.render()), Ok(written));
         }
     }

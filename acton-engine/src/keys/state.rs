@@ -16,7 +16,7 @@ use super::{
 use crate::{ClientKeys, ServerKeys, ServerName};
 
 const SERVER_KEY: &str = "server.key";
-const NETWORK_KEY: &str = "network.key";
+pub(super) const NETWORK_KEY: &str = "network.key";
 const CLIENT_KEY: &str = "client.key";
 const INVITE: &str = "invite";
 const CLIENTS: &str = "clients";
@@ -144,7 +144,7 @@ impl State {
     /// The server's keys if they are there.
     fn present_server_identity(&self) -> Result<Option<ServerIdentity>, KeyError> {
         let Some(private_key) = self.load(SERVER_KEY, parse_key_file)? else { return Ok(None) };
-        let Some(network) = self.load(NETWORK_KEY, NetworkKey::parse)? else { return Ok(None) };
+        let Some(network) = self.network()? else { return Ok(None) };
         let public_key = public_key(&private_key);
         let network_key = network.key;
         Ok(Some(ServerIdentity { private_key, public_key, network_key, created: false }))
@@ -202,7 +202,7 @@ impl State {
         if watched.list().is_none() && self.requires_list()? {
             return Err(self.list_lost(path));
         }
-        watched.remember_in(self.clone());
+        watched.follow(self.clone());
         Ok(watched)
     }
 
@@ -211,7 +211,12 @@ impl State {
     /// # Errors
     /// Where the network key cannot be read.
     pub fn requires_list(&self) -> Result<bool, KeyError> {
-        Ok(self.load(NETWORK_KEY, NetworkKey::parse)?.is_some_and(|network| network.listed))
+        Ok(self.network()?.is_some_and(|network| network.listed))
+    }
+
+    /// What the file of the network key says.
+    pub(super) fn network(&self) -> Result<Option<NetworkKey>, KeyError> {
+        self.load(NETWORK_KEY, NetworkKey::parse)
     }
 
     /// Remembers that only listed clients get in from now on. Without a network key there is nobody
@@ -228,7 +233,7 @@ impl State {
             return Ok(());
         }
         let _lock = file::lock_beside(&path)?;
-        let Some(network) = self.load(NETWORK_KEY, NetworkKey::parse)? else { return Ok(()) };
+        let Some(network) = self.network()? else { return Ok(()) };
         let text = NetworkKey { listed: true, ..network }.render();
         let former = fs::metadata(&path).map_err(KeyError::io("read", &path))?;
         file::replace(&path, &text, Some((&former, ANY_ACCESS)))

@@ -6,7 +6,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::rotation::FollowedKey;
 use super::{ClientList, KeyError, State};
+use crate::NetworkKeys;
 
 /// A [`ClientList`] and its file, which may change at any time.
 ///
@@ -24,11 +26,12 @@ pub struct Watched {
     seen: Option<Stamp>,
     /// What has to know as soon as there is a list.
     memory: Option<State>,
+    network_key: Option<FollowedKey>,
 }
 
 /// What shows that a file is another or has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
+pub(super) struct Stamp {
     file: (u64, u64),
     size: u64,
     modified: (i64, i64),
@@ -53,16 +56,30 @@ impl Watched {
     /// # Errors
     /// Those of [`ClientList::load`], but for a file that is not there.
     pub fn new(path: impl Into<PathBuf>) -> Result<Self, KeyError> {
-        let mut watched =
-            Self { path: path.into(), list: None, loaded: None, seen: None, memory: None };
+        let mut watched = Self {
+            path: path.into(),
+            list: None,
+            loaded: None,
+            seen: None,
+            memory: None,
+            network_key: None,
+        };
         watched.load(None)?;
         Ok(watched)
     }
 
-    /// Has a state directory remember that there is a list, now or once it comes.
-    pub(super) fn remember_in(&mut self, state: State) {
+    /// Follows the network key of a state directory, and has that remember that there is a list, now
+    /// or once it comes.
+    pub(super) fn follow(&mut self, state: State) {
+        self.network_key = Some(FollowedKey::new(state.clone()));
         self.memory = Some(state);
         self.remember();
+    }
+
+    /// The network's keys, if they are others than the last time and this is the list of a state
+    /// directory, or why that could not be found out.
+    pub fn poll_network_keys(&mut self) -> Option<Result<NetworkKeys, KeyError>> {
+        self.network_key.as_mut()?.poll()
     }
 
     fn remember(&mut self) {

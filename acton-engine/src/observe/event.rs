@@ -306,6 +306,16 @@ pub enum EventKind {
         /// What is wrong with it.
         error: String,
     },
+    /// At a server: the network key is another, or the one before it does no more.
+    NetworkKeyRead {
+        /// Whether the one before still does. If so, clients that use it are told the new one.
+        before: bool,
+    },
+    /// At a server: the network key could not be read and stays as it was.
+    NetworkKeyFailed {
+        /// What is wrong with it.
+        error: String,
+    },
     /// At a server: a MAC of the list cannot be kept for its client.
     MacNotKept {
         /// The address.
@@ -351,6 +361,13 @@ pub enum EventKind {
         server: String,
         /// Why.
         reason: RefusalReason,
+    },
+    /// At a client: the server told it another network key, which it uses from now on.
+    NetworkKeyTold {
+        /// The server.
+        server: String,
+        /// Why it will not know that key at its next start, where it will not.
+        unkept: Option<String>,
     },
     /// At a client: the server's answer does not open; most likely the pre-shared keys differ.
     Unreadable {
@@ -436,11 +453,14 @@ impl EventKind {
             Self::SessionsFull { .. } => "sessions_full",
             Self::ListRead { .. } => "list_read",
             Self::ListFailed { .. } => "list_failed",
+            Self::NetworkKeyRead { .. } => "network_key_read",
+            Self::NetworkKeyFailed { .. } => "network_key_failed",
             Self::MacNotKept { .. } => "mac_not_kept",
             Self::Connecting { .. } => "connecting",
             Self::Connected { .. } => "connected",
             Self::Disconnected { .. } => "disconnected",
             Self::Refused { .. } => "refused",
+            Self::NetworkKeyTold { .. } => "network_key_told",
             Self::Unreadable { .. } => "unreadable",
             Self::Unreachable { .. } => "unreachable",
             Self::NothingListens { .. } => "nothing_listens",

@@ -184,6 +184,20 @@ fn line(event: &EventKind, protocol: Protocol) -> Option<(Level, String)> {
         EventKind::ListFailed { error } => {
             (Error, format!("the list of clients stays as it was: {error}"))
         }
+        EventKind::NetworkKeyRead { before: true } => (
+            Info,
+            "the network key is another; the one before still does for a while, and clients are \
+             told in their sessions"
+                .to_owned(),
+        ),
+        EventKind::NetworkKeyRead { before: false } => (
+            Info,
+            "the network key before does no more; clients that know no other must be joined again"
+                .to_owned(),
+        ),
+        EventKind::NetworkKeyFailed { error } => {
+            (Error, format!("the network key stays as it was: {error}"))
+        }
         EventKind::MacNotKept { mac, client, reason } => {
             let why = match reason {
                 NotKept::OwnMac => "no client may use it: it is the server's own, or a gateway's",
@@ -194,6 +208,16 @@ fn line(event: &EventKind, protocol: Protocol) -> Option<(Level, String)> {
             };
             (Warn, format!("mac={mac} is not kept for {client}: {why}"))
         }
+        EventKind::NetworkKeyTold { server, unkept: None } => {
+            (Info, format!("{server} has another network key, which is kept"))
+        }
+        EventKind::NetworkKeyTold { server, unkept: Some(error) } => (
+            Warn,
+            format!(
+                "{server} has another network key, which this client uses but will not know at its \
+                 next start ({error}): join again with a new invite before the old one ends"
+            ),
+        ),
         EventKind::Connecting { server, attempt: 1, .. } => {
             (Info, format!("connecting to {server}"))
         }
@@ -206,7 +230,8 @@ fn line(event: &EventKind, protocol: Protocol) -> Option<(Level, String)> {
                 }
                 Protocol::Acton1 => {
                     "is its server running, without --plain, is UDP let through, and is the invite \
-                     one of this server?"
+                     one of this server, from after the last change of its network key (acton \
+                     rotate)?"
                 }
             };
             (Warn, format!("no answer from {server} so far{error}: {ask} Trying on"))

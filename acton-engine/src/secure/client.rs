@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use acton_proto::client::{Client, ClientConfig, ClientStats};
 use acton_proto::handshake::SystemRandom;
-use acton_proto::session::{KeyLog, Keys};
+use acton_proto::session::Keys;
 use acton_proto::wire::OVERHEAD;
 use acton_udp::{Destination, UdpSocket};
 use arc_swap::{ArcSwap, Cache};
@@ -13,7 +13,8 @@ use arc_swap::{ArcSwap, Cache};
 use super::client_control::ClientControl;
 use super::client_worker::{ClientSide, News};
 use super::strangers::Strangers;
-use super::{CAPS, ClientKeys, keepalive_seconds};
+use super::{CAPS, keepalive_seconds};
+use crate::client::SecureClient;
 use crate::observe::status::{Protocol, Role};
 use crate::observe::tally::Tallies;
 use crate::reach::dial::Dial;
@@ -58,8 +59,7 @@ impl SecureUplink {
 pub(crate) fn start(
     settings: ClientSettings,
     secure: &SecureSettings,
-    keys: ClientKeys,
-    key_log: Option<KeyLog>,
+    SecureClient { keys, key_log, keeper }: SecureClient,
     tap: OpenTap,
     socket: UdpSocket,
 ) -> Result<Running, Error> {
@@ -116,6 +116,7 @@ pub(crate) fn start(
     let control = ClientControl {
         machine: Client::new(config, Box::new(SystemRandom), clock::now()),
         server_key,
+        keeper,
         settings,
         route,
         looked: clock::now(),

@@ -17,6 +17,7 @@ use super::server_control::refusal_reason;
 use super::strangers::Strangers;
 use super::{keepalive_seconds, report};
 use crate::Error;
+use crate::client::KeyKeeper;
 use crate::observe::counters::{Counter, Counters};
 use crate::observe::event::{EndReason, EventKind};
 use crate::observe::event_log::EventLog;
@@ -37,6 +38,7 @@ use crate::settings::{Applied, ClientMode, ClientSettings, Settings};
 pub(super) struct ClientControl {
     pub(super) machine: Client,
     pub(super) server_key: Key,
+    pub(super) keeper: Option<KeyKeeper>,
     pub(super) settings: ClientSettings,
     pub(super) dial: Dial<News>,
     /// How datagrams go to the server now, where that is known.
@@ -187,6 +189,14 @@ impl ClientControl {
                 let server = self.dial.text();
                 let silent = None;
                 self.events.tell(now, EventKind::Disconnected { server, reason, silent, retry_in });
+            }
+            ClientEvent::NetworkKey { key } => {
+                let unkept = match &self.keeper {
+                    Some(KeyKeeper(keep)) => keep(&key).err(),
+                    None => Some("nothing keeps it".to_owned()),
+                };
+                let server = self.dial.text();
+                self.events.tell(now, EventKind::NetworkKeyTold { server, unkept });
             }
             ClientEvent::Unreadable => {
                 self.events.tell(now, EventKind::Unreadable { server: self.dial.text() });

@@ -30,12 +30,12 @@ use crate::run::control::{Controller, SERVER_SLACK};
 use crate::run::launch::earliest;
 use crate::run::tap::{TapHandle, unfit_peer_mtu};
 use crate::run::tap_interface::TapInterface;
-use crate::sessions::admission::Gate;
+use crate::sessions::admission::{Gate, NetworkKeys};
 use crate::sessions::owned_macs::{OwnedMacs, not_kept};
 use crate::sessions::port::{LeafId, slot};
 use crate::sessions::roster::{Opening, Roster};
 use crate::sessions::router::Router;
-use crate::sessions::rules::NewRules;
+use crate::sessions::rules::{NewRules, RulesNews};
 use crate::sessions::sighting::Sighting;
 use crate::settings::{Applied, ServerMode, ServerSettings, Settings};
 use crate::throttle::Throttle;
@@ -75,6 +75,9 @@ pub(super) struct ServerControl {
 impl ServerControl {
     /// Follows the rules that there are at the start, before anybody can have a session.
     pub(super) fn begin(&mut self, now: Duration) {
+        if let Some(NetworkKeys { key, before }) = self.gate.take_network_keys() {
+            self.machine.set_network_keys(Some(key), before);
+        }
         self.macs.unsettle(self.gate.owned_macs());
         self.settle_macs(now, usize::MAX);
     }
@@ -381,8 +384,17 @@ impl Controller for ServerControl {
                     self.machine.handle_path_hint(now, id, datagram_size(size));
                 }
             }
-            News::Rules(Ok(rules)) => self.follow_rules(now, rules),
-            News::Rules(Err(error)) => self.roster.tell(now, EventKind::ListFailed { error }),
+            News::Rules(RulesNews::Rules(rules)) => self.follow_rules(now, rules),
+            News::Rules(RulesNews::RulesFailed(error)) => {
+                self.roster.tell(now, EventKind::ListFailed { error });
+            }
+            News::Rules(RulesNews::NetworkKeys(NetworkKeys { key, before })) => {
+                self.roster.tell(now, EventKind::NetworkKeyRead { before: before.is_some() });
+                self.machine.set_network_keys(Some(key), before);
+            }
+            News::Rules(RulesNews::NetworkKeyFailed(error)) => {
+                self.roster.tell(now, EventKind::NetworkKeyFailed { error });
+            }
             News::TooLarge { leaf, size } => {
                 if self.roster.port(slot(leaf)) == leaf {
                     let id = SessionId(slot(leaf) as u32);

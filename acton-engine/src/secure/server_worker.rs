@@ -28,7 +28,7 @@ use crate::run::worker::NEWS_INTERVAL;
 use crate::sessions::directory::Index;
 use crate::sessions::port::LeafId;
 use crate::sessions::router::{Router, Target};
-use crate::sessions::rules::NewRules;
+use crate::sessions::rules::RulesNews;
 use crate::throttle::{ChangeThrottle, Throttle};
 
 /// What a worker passes to the control thread.
@@ -48,8 +48,8 @@ pub(super) enum News {
     OtherMode(SocketAddr),
     /// A router says how large datagrams to there may be.
     PathHint { to: SocketAddr, size: usize },
-    /// Not from a worker: other rules of who gets in, or why those before stay in force.
-    Rules(Result<NewRules, String>),
+    /// Not from a worker: other rules of who gets in, or other keys of the network.
+    Rules(RulesNews),
 }
 
 /// The server's part of a worker.

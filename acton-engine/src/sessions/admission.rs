@@ -9,7 +9,7 @@ use acton_proto::server;
 use acton_proto::wire::Key;
 use pnet_base::MacAddr;
 
-use crate::sessions::rules::{NewRules, Rules, RulesWatch};
+use crate::sessions::rules::{Rules, RulesNews, RulesWatch};
 
 /// On what terms a client gets in.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -57,6 +57,23 @@ pub trait Admission: fmt::Debug + Send {
     /// the new rules, or why those before stay in force. With `again` also where nothing seems to have
     /// changed.
     fn look(&mut self, again: bool) -> Option<Result<Arc<dyn Admit>, String>>;
+
+    /// Looks whether the network's keys are others than the last time, once before the server starts
+    /// and then as often as [`look`](Self::look), on the same thread: the new ones, or why those before
+    /// stay in force. `None` at first leaves the server what it was given.
+    fn network_keys(&mut self) -> Option<Result<NetworkKeys, String>> {
+        None
+    }
+}
+
+/// The keys of a network that its clients know one of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkKeys {
+    /// The key that all of the network share.
+    pub key: Secret,
+    /// The one before it, while that still does. Clients that use it are told the other in their
+    /// sessions, so where there is one, all that get in are to know it.
+    pub before: Option<Secret>,
 }
 
 /// Admits whoever holds the network key.
@@ -87,6 +104,8 @@ impl Admission for Anybody {
 #[derive(Debug)]
 pub(crate) struct Gate {
     rules: Rules,
+    /// The network's keys at the start, where the rules know them.
+    network_keys: Option<NetworkKeys>,
     watch: Option<RulesWatch>,
 }
 
@@ -97,15 +116,27 @@ impl Gate {
     /// # Errors
     /// Where the thread cannot be made.
     pub(crate) fn new(
-        admission: Box<dyn Admission>,
-        tell: impl Fn(Result<NewRules, String>) -> bool + Send + 'static,
+        mut admission: Box<dyn Admission>,
+        tell: impl Fn(RulesNews) -> bool + Send + 'static,
     ) -> io::Result<Self> {
         let rules = Rules::new(admission.rules());
+        let network_keys = match admission.network_keys() {
+            Some(Err(error)) => {
+                tell(RulesNews::NetworkKeyFailed(error));
+                None
+            }
+            keys => keys.and_then(Result::ok),
+        };
         let watch = match admission.may_change() {
             true => Some(RulesWatch::start(admission, rules.clone(), tell)?),
             false => None,
         };
-        Ok(Self { rules, watch })
+        Ok(Self { rules, network_keys, watch })
+    }
+
+    /// The network's keys at the start, where the rules know them.
+    pub(crate) fn take_network_keys(&mut self) -> Option<NetworkKeys> {
+        self.network_keys.take()
     }
 
     /// The rules, for the protocol.

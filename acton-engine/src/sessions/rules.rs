@@ -15,7 +15,7 @@ use hashbrown::HashMap;
 use pnet_base::MacAddr;
 
 use crate::run::clock;
-use crate::sessions::admission::{Admission, Admit};
+use crate::sessions::admission::{Admission, Admit, NetworkKeys};
 use crate::throttle::ChangeThrottle;
 
 /// How often the rules are looked at for changes: a client that is taken off a list is out within a
@@ -29,6 +29,16 @@ const TELL_INTERVAL: Duration = Duration::from_secs(60);
 pub(crate) struct Rules {
     pub(crate) admit: Arc<dyn Admit>,
     pub(crate) owners: Arc<HashMap<MacAddr, Key, RandomState>>,
+}
+
+/// What the thread finds out.
+pub(crate) enum RulesNews {
+    Rules(NewRules),
+    /// Why the rules before stay in force.
+    RulesFailed(String),
+    NetworkKeys(NetworkKeys),
+    /// Why the network's keys before stay in force.
+    NetworkKeyFailed(String),
 }
 
 /// Rules in place of those before.
@@ -102,15 +112,15 @@ pub(crate) struct RulesWatch {
 }
 
 impl RulesWatch {
-    /// Looks for others than `rules`, and calls `tell` with them, or with why those before stay in
-    /// force, until that says `false`: that nobody hears it any more.
+    /// Looks for others than `rules`, and for other keys of the network, and calls `tell` with what it
+    /// finds until that says `false`: that nobody hears it any more.
     ///
     /// # Errors
     /// Where the thread cannot be made.
     pub(crate) fn start(
         admission: Box<dyn Admission>,
         rules: Rules,
-        tell: impl Fn(Result<NewRules, String>) -> bool + Send + 'static,
+        tell: impl Fn(RulesNews) -> bool + Send + 'static,
     ) -> io::Result<Self> {
         let (again, asked) = mpsc::sync_channel(1);
         let mut lookout = Lookout::new(admission, rules);
@@ -121,9 +131,15 @@ impl RulesWatch {
                     Err(RecvTimeoutError::Timeout) => false,
                     Err(RecvTimeoutError::Disconnected) => return,
                 };
-                if let Some(news) = lookout.look(clock::now(), again)
-                    && !tell(news)
-                {
+                let rules = lookout.look(clock::now(), again).map(|looked| match looked {
+                    Ok(rules) => RulesNews::Rules(rules),
+                    Err(error) => RulesNews::RulesFailed(error),
+                });
+                let keys = lookout.admission.network_keys().map(|looked| match looked {
+                    Ok(keys) => RulesNews::NetworkKeys(keys),
+                    Err(error) => RulesNews::NetworkKeyFailed(error),
+                });
+                if !rules.into_iter().chain(keys).all(&tell) {
                     return;
                 }
             }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::network::Era;
 use super::peer::{PENDING_TIME, Peer, Pending, dead_after};
 use super::{Admission, Id, Path, RefusedReason, Server, ServerEvent, SessionId};
 use crate::handshake::{MacKey, Responder, Secret, random_array, wipe_stack};
@@ -19,22 +20,27 @@ const TOLD_LIMIT: (Duration, u32) = (Duration::from_millis(100), 20);
 impl Server {
     pub(super) fn handle_hello(&mut self, now: Duration, wall: u64, from: Path, hello: &Hello) {
         let bytes = hello.encode();
-        if !self.mac_to_us.verify_hello(&bytes) {
+        let before = self.network_before.as_ref();
+        let era = if self.network.mac_to_us.verify_hello(&bytes) {
+            Era::Now
+        } else if before.is_some_and(|before| before.mac_to_us.verify_hello(&bytes)) {
+            Era::Before
+        } else {
             self.stats.bad_mac += 1;
             return self.tell(now, from, None, RefusedReason::WrongKey);
-        }
+        };
         // mac2 is zero or right, always: so no bit of a HELLO can be changed.
         let has_cookie = hello.mac2 != [0; 16]
             && self.cookies.verify(&bytes, from.remote, &mut *self.random, now);
         let bad_cookie = hello.mac2 != [0; 16] && !has_cookie;
         if bad_cookie {
-            return self.retry(now, from, hello);
+            return self.retry(now, from, hello, era);
         }
         if let Some(pending) = self.pending_of(hello) {
             // Whoever confirms the keys got WELCOME where it was sent: there is one such address,
             // for a copy of the HELLO that comes from another has to show a cookie.
             if from != pending.path && !has_cookie {
-                return self.retry(now, from, hello);
+                return self.retry(now, from, hello, era);
             }
             pending.path = from;
             pending.proven |= has_cookie;
@@ -45,7 +51,7 @@ impl Server {
         // A source that has not shown a cookie may be forged: over its rate it is asked for one,
         // so that whoever forges an address does not silence the one who has it.
         if !has_cookie && (self.under_load(now) || !self.within_rate(now, from, false)) {
-            return self.retry(now, from, hello);
+            return self.retry(now, from, hello, era);
         }
         if has_cookie && !self.within_rate(now, from, true) {
             self.stats.limited += 1;
@@ -57,7 +63,7 @@ impl Server {
             self.stats.failed += 1;
             return self.tell(now, from, None, RefusedReason::Handshake);
         };
-        self.answer(now, wall, from, hello, &payload, responder);
+        self.answer(now, wall, from, hello, &payload, responder, era);
         wipe_stack();
     }
 
@@ -70,10 +76,15 @@ impl Server {
     }
 
     /// Asks the source of a HELLO to show that it receives there.
-    fn retry(&mut self, now: Duration, from: Path, hello: &Hello) {
+    fn retry(&mut self, now: Duration, from: Path, hello: &Hello, era: Era) {
         self.stats.retries += 1;
         let cookie = self.cookies.bake(from.remote, &mut *self.random, now);
-        let retry = self.cookie_key.seal(&cookie, hello.sender_id, &hello.mac1, &mut *self.random);
+        let network = match &self.network_before {
+            Some(before) if era == Era::Before => before,
+            _ => &self.network,
+        };
+        let cookie_key = &network.cookie_key;
+        let retry = cookie_key.seal(&cookie, hello.sender_id, &hello.mac1, &mut *self.random);
         self.outbox.push(from, retry.encode().to_vec());
     }
 
@@ -94,6 +105,7 @@ impl Server {
 
     /// The client proved its key: keys for it, or a refusal that it can read.
     #[inline(never)] // so that what it leaves on the stack lies below the caller
+    #[allow(clippy::too_many_arguments)] // what was found out of one HELLO, step by step
     fn answer(
         &mut self,
         now: Duration,
@@ -102,6 +114,7 @@ impl Server {
         hello: &Hello,
         payload: &HelloPayload,
         responder: Responder,
+        era: Era,
     ) {
         // A cookie that is not right was refused.
         let proven = hello.mac2 != [0; 16];
@@ -112,7 +125,7 @@ impl Server {
         if known.is_some_and(|peer| !peer.admits(now, payload.timestamp, proven)) {
             if !proven {
                 // A replay ends here; the client itself can show that it is none.
-                return self.retry(now, from, hello);
+                return self.retry(now, from, hello, era);
             }
             self.stats.limited += 1;
             return;
@@ -132,7 +145,7 @@ impl Server {
             time: wall,
         };
         let psk = grant.as_ref().and_then(|grant| grant.psk.as_ref());
-        let psk = psk.or(self.config.network_key.as_ref()).cloned();
+        let psk = psk.or(self.network_of(era).key.as_ref()).cloned();
         let psk = psk.unwrap_or(Secret::new([0; 32]));
         let Ok((noise, split)) = responder.finish(&psk, &answer.encode()) else {
             self.stats.failed += 1;
@@ -143,7 +156,7 @@ impl Server {
         let welcome =
             Welcome { receiver_id: hello.sender_id, sender_id: local_id, noise, mac1: [0; 16] };
         let mut datagram: [u8; WELCOME_LEN] = welcome.encode();
-        let network_key = self.config.network_key.as_ref();
+        let network_key = self.network_of(era).key.as_ref();
         MacKey::new(&client, network_key).sign_welcome(&mut datagram);
         self.outbox.push(from, datagram.to_vec());
 
@@ -180,6 +193,7 @@ impl Server {
             max_frame: payload.max_frame,
             max_pmtu: payload.pmtu.min(self.config.pmtu),
             keepalive,
+            era,
             until: now + PENDING_TIME,
         };
         self.set_pending(now, slot, pending);

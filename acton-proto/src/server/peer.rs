@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::limit::Bucket;
+use super::network::Era;
 use super::{Admission, Path};
 use crate::session::{Beyond, Keys, LinkStatistics, Live, overdue_after};
 use crate::wire::{ECHO_LEN, Key, WELCOME_LEN};
@@ -42,6 +43,8 @@ pub(super) struct Pending {
     pub(super) max_pmtu: u16,
     /// After how many seconds without sending the client says KEEPALIVE.
     pub(super) keepalive: u16,
+    /// Which network key the HELLO was made with.
+    pub(super) era: Era,
     pub(super) until: Duration,
 }
 
@@ -56,6 +59,8 @@ pub(super) struct Established {
     /// The instance that this one took the session from.
     pub(super) replaced_instance: Option<u64>,
     pub(super) keepalive: u16,
+    /// Which network key the last HELLO was made with.
+    pub(super) era: Era,
     pub(super) candidate: Option<Candidate>,
     /// REKEY is not said again before this.
     pub(super) rekey_at: Duration,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::network::Era;
 use super::peer::{Candidate, Established, Peer, Pending};
 use super::{
     CLOSING_TIME, Closing, DownReason, Id, MAX_CLOSING, Notice, Path, RESET_LIMIT, RESET_TIME,
@@ -10,7 +11,7 @@ use super::{
 };
 use crate::handshake::random_array;
 use crate::session::{Content, Frames, Keys, Live};
-use crate::wire::{Bye, Caps, Control, ECHO_LEN, Header, Key, ReportRole, Reset};
+use crate::wire::{Bye, Caps, Control, ECHO_LEN, Header, Key, NewNetworkKey, ReportRole, Reset};
 
 /// In what time all sessions are looked at once, and how often some of them are.
 const SWEEP_ALL: Duration = Duration::from_secs(5);
@@ -158,8 +159,9 @@ impl Server {
 
     /// The client has the new keys.
     fn confirm(&mut self, now: Duration, slot: u32, pending: Pending, from: Path) {
-        let Pending { keys, path, instance, max_frame, max_pmtu, keepalive, timestamp, .. } =
-            pending;
+        let Pending {
+            keys, path, instance, max_frame, max_pmtu, keepalive, era, timestamp, ..
+        } = pending;
         let id = SessionId(slot);
         let Some(Some(peer)) = self.peers.get_mut(slot as usize) else { return };
         let client = peer.client;
@@ -170,6 +172,7 @@ impl Server {
             max_frame,
             replaced_instance,
             keepalive,
+            era,
             candidate: None,
             rekey_at: now,
             roams: 0,
@@ -182,6 +185,7 @@ impl Server {
                 let expired = session.live.expire_previous(now);
                 session.live.set_max_pmtu(now, max_pmtu);
                 session.keepalive = keepalive;
+                session.era = era;
                 self.events.push_back(ServerEvent::KeysChanged { id, keys, replaced: false });
                 // WELCOME came there, or there would be no confirmation.
                 if from != session.path && path != session.path {
@@ -298,7 +302,7 @@ impl Server {
                 self.end(now, slot, DownReason::Bye(reason), None);
                 return;
             }
-            Control::Rekey | Control::Report { .. } => {
+            Control::Rekey | Control::Report { .. } | Control::NetworkKey(_) => {
                 self.stats.sealed.bad_control += 1;
                 return;
             }
@@ -366,6 +370,9 @@ impl Server {
         self.sweep_owed += self.peers.len();
         let some = self.sweep_owed / parts;
         self.sweep_owed %= parts;
+        // Until their next handshake shows that they have it.
+        let tell = self.network_before.as_ref().and(self.network.key.as_ref());
+        let tell = tell.map(|key| Control::NetworkKey(NewNetworkKey(*key.bytes())));
         for _ in 0..some {
             let slot = self.swept % self.peers.len();
             self.swept = slot + 1;
@@ -379,6 +386,13 @@ impl Server {
                 && let Ok(datagram) = keys.seal_control(now, Control::Rekey)
             {
                 session.rekey_at = now + REKEY_EVERY;
+                self.outbox.push(session.path, datagram);
+            }
+            if session.era == Era::Before
+                && let Some(key) = tell
+                && keys.setup().caps.contains(Caps::NETWORK_KEY)
+                && let Ok(datagram) = keys.seal_control(now, key)
+            {
                 self.outbox.push(session.path, datagram);
             }
             if sooner {

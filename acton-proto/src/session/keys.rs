@@ -357,7 +357,8 @@ impl Keys {
         let mut counter = match message {
             Control::Keepalive { .. }
             | Control::Report { role: ReportRole::Question, .. }
-            | Control::Rekey => self.reserve(now, 1)?,
+            | Control::Rekey
+            | Control::NetworkKey(_) => self.reserve(now, 1)?,
             Control::Echo { .. }
             | Control::Report { role: ReportRole::Answer, .. }
             | Control::Bye { .. } => self.reserve_quietly(now, 1)?,

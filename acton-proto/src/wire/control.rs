@@ -13,6 +13,7 @@ const ECHO: u8 = 2;
 const BYE: u8 = 3;
 const REKEY: u8 = 4;
 const REPORT: u8 = 5;
+const NETWORK_KEY: u8 = 6;
 
 /// Why a side leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -56,6 +57,16 @@ impl Bye {
     }
 }
 
+/// A network key on its way to a client. Not printed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct NewNetworkKey(pub [u8; 32]);
+
+impl std::fmt::Debug for NewNetworkKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("NewNetworkKey(..)")
+    }
+}
+
 /// A control message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Control {
@@ -91,6 +102,9 @@ pub enum Control {
         /// The news.
         report: Report,
     },
+    /// The server tells the client the network key that is in force
+    /// ([`Caps::NETWORK_KEY`](super::Caps::NETWORK_KEY)).
+    NetworkKey(NewNetworkKey),
 }
 
 /// Which of the two REPORT a control message is.
@@ -114,6 +128,7 @@ impl Control {
             Self::Rekey => (REKEY, 0),
             Self::Report { role: ReportRole::Question, .. } => (REPORT, 0),
             Self::Report { role: ReportRole::Answer, .. } => (REPORT, 1),
+            Self::NetworkKey(_) => (NETWORK_KEY, 0),
         };
         out.extend_from_slice(&[msg, 0]);
         out.extend_from_slice(&arg.to_be_bytes());
@@ -130,6 +145,7 @@ impl Control {
                 out.extend_from_slice(&token.to_be_bytes());
                 out.extend_from_slice(&report.encode());
             }
+            Self::NetworkKey(NewNetworkKey(key)) => out.extend_from_slice(&key),
         }
     }
 
@@ -161,7 +177,8 @@ impl Control {
             ECHO => Self::Echo { token: r.u64()?, size: arg },
             BYE => Self::Bye { reason: Bye::from_code(arg), retry_ms: r.u32()? },
             REKEY if arg == 0 => Self::Rekey,
-            REKEY => return Err(ParseError::Reserved),
+            NETWORK_KEY if arg == 0 => Self::NetworkKey(NewNetworkKey(r.array()?)),
+            REKEY | NETWORK_KEY => return Err(ParseError::Reserved),
             REPORT => {
                 let role = match arg {
                     0 => ReportRole::Question,

@@ -24,7 +24,7 @@ mod hello;
 mod payload;
 mod report;
 
-pub use control::{Bye, CONTROL_MIN_LEN, Control, ECHO_LEN, ReportRole};
+pub use control::{Bye, CONTROL_MIN_LEN, Control, ECHO_LEN, NewNetworkKey, ReportRole};
 pub use data::{BUNDLE_MIN_LEN, ENTRY_HEAD, Fragment, HEADER_LEN, Header, Kind, MAX_BUNDLED};
 pub use data::{MAX_FRAGMENTS, MIN_FRAME, OVERHEAD, TAG_LEN};
 pub use hello::{HELLO_LEN, HELLO_MAC1, HELLO_MAC2, WELCOME_MAC1};

@@ -64,8 +64,11 @@ impl Caps {
     pub const ECN: Self = Self(1 << 4);
     /// Says REPORT in the place of KEEPALIVE and ECHO, and takes it.
     pub const REPORT: Self = Self(1 << 5);
+    /// A client takes the network key that its server tells it.
+    pub const NETWORK_KEY: Self = Self(1 << 6);
     /// What this crate implements.
-    pub const ALL: Self = Self(Self::FRAG.0 | Self::CSUM.0 | Self::BUNDLE.0 | Self::REPORT.0);
+    pub const ALL: Self =
+        Self(Self::FRAG.0 | Self::CSUM.0 | Self::BUNDLE.0 | Self::REPORT.0 | Self::NETWORK_KEY.0);
 
     /// What both name.
     #[must_use]

@@ -35,6 +35,7 @@ fn control() -> impl Strategy<Value = Control> {
         (any::<u64>(), any::<u16>()).prop_map(|(token, size)| Control::Echo { token, size }),
         (bye(), any::<u32>()).prop_map(|(reason, retry_ms)| Control::Bye { reason, retry_ms }),
         Just(Control::Rekey),
+        any::<[u8; 32]>().prop_map(|key| Control::NetworkKey(NewNetworkKey(key))),
         (any::<bool>(), any::<u64>(), report()).prop_map(|(asks, token, report)| {
             let role = if asks { ReportRole::Question } else { ReportRole::Answer };
             Control::Report { role, token, report }

@@ -1,0 +1,240 @@
+//! A network key in place of the one before.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use acton_proto::handshake::{Secret, SystemRandom};
+
+use super::file::{self, ANY_ACCESS};
+use super::network::{Before, NetworkKey};
+use super::state::NETWORK_KEY;
+use super::watch::Stamp;
+use super::{KeyError, State};
+use crate::NetworkKeys;
+
+/// What came of [`State::rotate`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Rotation {
+    /// Until when the key before still does; `None` where it does no more.
+    pub until: Option<SystemTime>,
+    /// Whether the network has a list of clients. Only those on it are told the new key: without one
+    /// a server does not know who is meant to have it.
+    pub listed: bool,
+}
+
+impl State {
+    /// Makes another network key. For the time of `grace` the one before still does, and a server
+    /// that runs tells the new one to listed clients in their sessions; without a list of clients, or
+    /// with no grace, the one before does no more at once.
+    ///
+    /// # Errors
+    /// Where there is no network key yet, the grace of the key before has not come to an end (and
+    /// this one is to have some), or the file cannot be read or written.
+    pub fn rotate(&self, grace: Duration) -> Result<Rotation, KeyError> {
+        let path = self.directory().join(NETWORK_KEY);
+        let none = || KeyError::NoNetworkKey { path: path.clone() };
+        if !path.exists() {
+            return Err(none());
+        }
+        let _lock = file::lock_beside(&path)?;
+        let old = self.network()?.ok_or_else(none)?;
+        let now = SystemTime::now();
+        if old.before.is_some_and(|before| before.end() > now) && !grace.is_zero() {
+            return Err(KeyError::StillRotating { path });
+        }
+        let listed = old.listed || self.clients_path(None).exists();
+        let until = (listed && !grace.is_zero()).then(|| now + grace);
+        let before = until.map(|until| Before::new(old.key, until));
+        let key = Secret::generate(&mut SystemRandom);
+        let text = NetworkKey { key, before, listed: old.listed }.render();
+        let former = fs::metadata(&path).map_err(KeyError::io("read", &path))?;
+        file::replace(&path, &text, Some((&former, ANY_ACCESS)))?;
+        Ok(Rotation { until, listed })
+    }
+
+    /// Puts another network key into the invite that was stored, if that is one of this server.
+    ///
+    /// # Errors
+    /// Where there is no such invite, or it cannot be written.
+    pub fn renew_invite(&self, server_key: &[u8; 32], key: &Secret) -> Result<(), KeyError> {
+        let invite = self.stored_invite()?.filter(|invite| invite.server_key == *server_key);
+        let Some(mut invite) = invite else {
+            return Err(KeyError::NoInvite {
+                state: self.directory().to_owned(),
+                is_server: false,
+            });
+        };
+        invite.network_key = Some(key.clone());
+        self.store_invite(&invite)
+    }
+}
+
+/// The file of the network key, as a server follows it.
+#[derive(Debug)]
+pub(super) struct FollowedKey {
+    state: State,
+    /// What was read last, or failed to.
+    seen: Option<Stamp>,
+    last: Option<NetworkKeys>,
+    /// When the key before comes to an end.
+    until: Option<SystemTime>,
+}
+
+impl FollowedKey {
+    pub(super) fn new(state: State) -> Self {
+        Self { state, seen: None, last: None, until: None }
+    }
+
+    /// The keys, if they are others than the last time, or why that could not be found out.
+    pub(super) fn poll(&mut self) -> Option<Result<NetworkKeys, KeyError>> {
+        let path = self.state.directory().join(NETWORK_KEY);
+        let stamp = stamp(&path);
+        let now = SystemTime::now();
+        let ends = self.until.take_if(|until| *until <= now).is_some();
+        if stamp.is_some() && stamp == self.seen && !ends {
+            return None;
+        }
+        let was_there = std::mem::replace(&mut self.seen, stamp).is_some();
+        let network = match self.state.network() {
+            Ok(Some(network)) => network,
+            // It may be put back; a key that is gone is told once.
+            Ok(None) => {
+                let gone = KeyError::NoNetworkKey { path };
+                return was_there.then_some(Err(gone));
+            }
+            Err(error) => return Some(Err(error)),
+        };
+        let before = network.before.filter(|before| before.end() > now);
+        self.until = before.as_ref().map(Before::end);
+        let keys = NetworkKeys { key: network.key, before: before.map(|before| before.key) };
+        if self.last.as_ref() == Some(&keys) {
+            return None;
+        }
+        self.last = Some(keys.clone());
+        Some(Ok(keys))
+    }
+}
+
+fn stamp(path: &Path) -> Option<Stamp> {
+    fs::metadata(path).ok().map(|metadata| Stamp::from(&metadata))
+}
+
+impl Before {
+    fn new(key: Secret, end: SystemTime) -> Self {
+        let until = end.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        Self { key, until }
+    }
+
+    fn end(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(self.until)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::file::tests::Directory;
+    use crate::keys::{ClientList, ListedClient};
+
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    fn server(directory: &Directory, listed: bool) -> (State, Secret) {
+        let state = State::new(directory.path());
+        let key = state.server_identity().unwrap().network_key;
+        if listed {
+            ClientList::add(&state.clients_path(None), &ListedClient::new([1; 32], "a")).unwrap();
+        }
+        (state, key)
+    }
+
+    #[test]
+    fn with_a_list_the_key_before_does_for_a_while() {
+        let directory = Directory::new();
+        let (state, old) = server(&directory, true);
+        let mut followed = FollowedKey::new(state.clone());
+        let first = NetworkKeys { key: old.clone(), before: None };
+        assert_eq!(followed.poll().unwrap().unwrap(), first);
+        assert!(followed.poll().is_none());
+        let rotation = state.rotate(DAY).unwrap();
+        assert!(rotation.listed && rotation.until.is_some());
+        let keys = followed.poll().unwrap().unwrap();
+        assert_ne!(keys.key, old);
+        assert_eq!(keys.before, Some(old));
+        assert!(followed.poll().is_none());
+        // What else the file says changes nothing, nor does a start.
+        state.require_list().unwrap();
+        assert!(followed.poll().is_none());
+        assert_eq!(FollowedKey::new(state.clone()).poll().unwrap().unwrap(), keys);
+        assert_eq!(state.server_identity().unwrap().network_key, keys.key);
+        // Two at once would leave out those who know the oldest.
+        assert!(matches!(state.rotate(DAY), Err(KeyError::StillRotating { .. })));
+        state.rotate(Duration::ZERO).unwrap();
+        let last = followed.poll().unwrap().unwrap();
+        assert!(last.before.is_none() && last.key != keys.key);
+        assert!(state.requires_list().unwrap());
+    }
+
+    #[test]
+    fn the_key_before_ends_by_itself() {
+        let directory = Directory::new();
+        let (state, old) = server(&directory, true);
+        state.rotate(DAY).unwrap();
+        let mut followed = FollowedKey::new(state.clone());
+        let keys = followed.poll().unwrap().unwrap();
+        followed.until = Some(UNIX_EPOCH);
+        let path = state.directory().join(NETWORK_KEY);
+        let text = fs::read_to_string(&path).unwrap();
+        let ended = NetworkKey {
+            before: Some(Before::new(old, UNIX_EPOCH)),
+            ..NetworkKey::parse(&text).unwrap()
+        };
+        fs::write(&path, ended.render().as_str()).unwrap();
+        let after = followed.poll().unwrap().unwrap();
+        assert_eq!(after, NetworkKeys { before: None, ..keys });
+        state.rotate(DAY).unwrap();
+    }
+
+    #[test]
+    fn without_a_list_nobody_is_meant_to_be_told() {
+        let directory = Directory::new();
+        let (state, old) = server(&directory, false);
+        let rotation = state.rotate(DAY).unwrap();
+        assert_eq!(rotation, Rotation { until: None, listed: false });
+        let keys = FollowedKey::new(state.clone()).poll().unwrap().unwrap();
+        assert!(keys.before.is_none() && keys.key != old);
+        let none = State::new(directory.join("none"));
+        assert!(matches!(none.rotate(DAY), Err(KeyError::NoNetworkKey { .. })));
+    }
+
+    #[test]
+    fn a_key_that_is_gone_is_told_once() {
+        let directory = Directory::new();
+        let (state, _) = server(&directory, true);
+        let mut followed = FollowedKey::new(state.clone());
+        let keys = followed.poll().unwrap().unwrap();
+        let path = state.directory().join(NETWORK_KEY);
+        let text = fs::read_to_string(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        assert!(matches!(followed.poll(), Some(Err(KeyError::NoNetworkKey { .. }))));
+        assert!(followed.poll().is_none());
+        file::create(&path, &text).unwrap();
+        assert!(followed.poll().is_none(), "the same key is no news");
+        assert_eq!(followed.last, Some(keys));
+    }
+
+    #[test]
+    fn an_invite_of_this_server_alone_is_renewed() {
+        let directory = Directory::new();
+        let (state, _) = server(&directory, false);
+        let identity = state.server_identity().unwrap();
+        let client = State::new(directory.join("client"));
+        let name = crate::ServerName::parse("192.0.2.1", 1).unwrap();
+        client.store_invite(&identity.invite(name)).unwrap();
+        let next = Secret::new([9; 32]);
+        assert!(client.renew_invite(&[7; 32], &next).is_err());
+        client.renew_invite(&identity.public_key, &next).unwrap();
+        assert_eq!(client.stored_invite().unwrap().unwrap().network_key, Some(next));
+    }
+}
