@@ -103,20 +103,26 @@
 //! removing take one short lock. A flood of forged sources from one leaf costs others nothing:
 //! past its limit the leaf's new sources are refused without the lock.
 //!
+//! # Storm control
+//! [`FloodClass::of`] says what a flooded frame is for, and a [`Bucket`] whether a [`Budget`] lets it
+//! pass. Who asks them, and when, is the caller's: the bridge itself limits no frames.
+//!
 //! # Not here
-//! Storm control, and spanning trees: root and leaves cannot form a loop through this bridge, and
-//! a loop outside it shows as moves.
+//! Spanning trees: root and leaves cannot form a loop through this bridge, and a loop outside it
+//! shows as moves.
 
 #![forbid(unsafe_code)]
 
 mod address;
 mod bridge;
+mod budget;
 mod claim;
 mod config;
 mod entry;
 mod explain;
 mod explaining;
 mod fdb;
+mod flood_class;
 mod header;
 mod key;
 mod limit;
@@ -133,9 +139,11 @@ mod writer;
 
 pub use acton_frame::Ethernet;
 pub use bridge::Bridge;
+pub use budget::{Bucket, Budget};
 pub use config::{Config, MovePolicy};
 pub use entry::Entry;
 pub use explain::{Explanation, Step, Verdict};
+pub use flood_class::FloodClass;
 pub use limit::{Room, Share};
 pub use port::{Owner, Port};
 pub use range::{MacRange, MacRangeError};

@@ -35,6 +35,7 @@
 
 mod client;
 mod error;
+mod floods;
 mod frames;
 pub mod keys;
 mod observe;
@@ -52,7 +53,7 @@ mod throttle;
 mod vectors_text;
 
 // What signatures here have of other crates.
-pub use acton_bridge::{MacRange, MacRangeError};
+pub use acton_bridge::{Budget, FloodClass, MacRange, MacRangeError};
 pub use acton_proto::handshake::{Secret, SystemRandom, public_key};
 pub use acton_proto::session::{KeyLog, KeyLogEntry};
 pub use acton_proto::wire::Key;
@@ -62,6 +63,7 @@ pub use pnet_base::MacAddr;
 
 pub use client::{Client, ClientBuilder, PlainClient, SecureClient};
 pub use error::Error;
+pub use floods::budgets::{Budgets, FloodBudgets};
 pub use observe::counters::Totals;
 pub use observe::event::{
     Beginning, EndReason, Event, EventKind, Limit, NotKept, Place, RefusalReason,

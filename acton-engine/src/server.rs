@@ -14,6 +14,7 @@ use acton_udp::UdpSocket;
 use ipnet::IpNet;
 use pnet_base::MacAddr;
 
+use crate::floods::budgets::FloodBudgets;
 use crate::run::tap::OpenTap;
 use crate::secure::{self, SecureAccess, ServerKeys};
 use crate::sessions::admission::{Admission, Anybody};
@@ -139,6 +140,14 @@ impl<M> ServerBuilder<M> {
     #[must_use]
     pub fn protected_macs(mut self, macs: impl IntoIterator<Item = MacAddr>) -> Self {
         self.settings.protected_macs.extend(macs);
+        self
+    }
+
+    /// How many frames of each kind may be flooded, from a client and from the TAP; what is over is
+    /// dropped and counted.
+    #[must_use]
+    pub fn budgets(mut self, budgets: FloodBudgets) -> Self {
+        self.settings.budgets = budgets;
         self
     }
 

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use pnet_base::MacAddr;
 
 use crate::Error;
+use crate::floods::budgets::FloodBudgets;
 use crate::reach::name::ServerName;
 use crate::run::scheduling::Scheduling;
 use crate::sessions::port::MAX_SESSIONS;
@@ -143,6 +144,9 @@ pub struct ServerSettings {
         serde(default, with = "crate::observe::serialise::optional_seconds")
     )]
     pub mac_hold: Option<Duration>,
+    /// How much may be flooded.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub budgets: FloodBudgets,
     /// What the mode adds.
     pub mode: ServerMode,
 }
@@ -202,6 +206,7 @@ impl ServerSettings {
             protected_macs: Vec::new(),
             shared_macs: Vec::new(),
             mac_hold: None,
+            budgets: FloodBudgets::default(),
             mode,
         }
     }

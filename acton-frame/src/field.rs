@@ -14,6 +14,8 @@ pub mod ethernet {
     pub const S_TAG: u16 = 0x88a8;
     /// The bits of a tag's second word that are the VLAN id.
     pub const VLAN_ID: u16 = 0x0fff;
+    /// EtherType of ARP (RFC 826).
+    pub const ARP: u16 = 0x0806;
     /// EtherType of IPv4.
     pub const IPV4: u16 = 0x0800;
     /// EtherType of IPv6.
@@ -48,10 +50,13 @@ pub mod ipv4 {
 
 /// ICMPv6 (RFC 4443), of which neighbour discovery is a part (RFC 4861).
 pub mod icmpv6 {
-    use std::ops::Range;
+    use std::ops::{Range, RangeInclusive};
 
     /// Its number among protocols.
     pub const NUMBER: u8 = 58;
+    /// The types of neighbour discovery (RFC 4861, section 4): solicitations and advertisements of
+    /// routers and neighbours, and redirects.
+    pub const NEIGHBOUR_DISCOVERY: RangeInclusive<u8> = 133..=137;
     /// The checksum, over a pseudo-header too.
     pub const CHECKSUM: Range<usize> = 2..4;
     /// The type of a neighbour advertisement (RFC 4861, section 4.4).

@@ -1,5 +1,6 @@
 //! The `acton` command: arguments and environment to checked settings, a file a subcommand.
 
+mod budgets;
 mod client;
 mod invite;
 mod join;

@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use pnet_base::MacAddr;
 use zeroize::Zeroizing;
 
+use super::budgets::BudgetOptions;
 use super::kept_mac::keep_mac;
 use super::key_log::KeyLogOption;
 use super::state::{StateOptions, print};
@@ -103,6 +104,9 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "SECONDS", value_parser = seconds, conflicts_with = "plain")]
     mac_hold: Option<Duration>,
 
+    #[command(flatten)]
+    budgets: BudgetOptions,
+
     /// Threads that move frames; one for each processor without it
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
     workers: Option<u8>,
@@ -185,6 +189,7 @@ impl Arguments {
             .max_sessions(self.max_sessions.into())
             .macs_per_client(self.macs_per_client)
             .protected_macs(self.protect.iter().copied())
+            .budgets(self.budgets.settings())
             .scheduling(self.scheduling.into());
         if let Some(workers) = self.workers {
             server = server.workers(workers.into());

@@ -7,8 +7,6 @@ use acton_frame::field::{ethernet, icmpv6};
 use acton_tap::offload::Sum;
 use pnet_base::MacAddr;
 
-/// EtherType of ARP.
-const ARP: u16 = 0x0806;
 /// All nodes of a link (RFC 4291, section 2.7.1), and the group of that as a MAC (RFC 2464).
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 const ALL_NODES_MAC: MacAddr = MacAddr(0x33, 0x33, 0, 0, 0, 1);
@@ -27,7 +25,7 @@ pub(crate) fn announcement(mac: MacAddr, ip: IpAddr, is_router: bool) -> Vec<u8>
 }
 
 fn arp(mac: MacAddr, ip: Ipv4Addr) -> Vec<u8> {
-    let mut frame = header(MacAddr::broadcast(), mac, ARP);
+    let mut frame = header(MacAddr::broadcast(), mac, ethernet::ARP);
     // Ethernet and IPv4, addresses of 6 and 4 bytes, a request (RFC 826).
     frame.extend([0, 1, 8, 0, 6, 4, 0, 1]);
     frame.extend(mac.octets());

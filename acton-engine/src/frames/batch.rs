@@ -116,6 +116,15 @@ impl FrameBatch {
         &self.slot(index).headers
     }
 
+    /// How many frames of the wire frame `index` stands for: more than one for a super-frame.
+    pub(crate) fn count(&self, index: usize) -> u32 {
+        let slot = self.slot(index);
+        slot.vnet.gso.map_or(1, |gso| {
+            // The headers, which each of them has, count as payload here: at most one too many.
+            slot.headers.frame_len().div_ceil(usize::from(gso.size.get())) as u32
+        })
+    }
+
     pub(crate) fn get(&self, index: usize) -> &[u8] {
         &self.buffer[self.slot(index).range()]
     }

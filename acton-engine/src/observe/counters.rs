@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::{fmt, io};
 
-use acton_bridge::DropReason;
+use acton_bridge::{DropReason, FloodClass};
 
 use acton_udp::{SendCounts, is_full};
 
@@ -135,6 +135,32 @@ counters! {
     TapDown => "drop.tap_down",
     /// A frame that the kernel refused at the TAP.
     TapRefused => "drop.tap_refused",
+    /// A broadcast over the budget for these, of its client or of the server.
+    OverBroadcast => "drop.budget_broadcast",
+    /// ARP over its budget.
+    OverArp => "drop.budget_arp",
+    /// Neighbour discovery over its budget.
+    OverNd => "drop.budget_nd",
+    /// DHCP over its budget.
+    OverDhcp => "drop.budget_dhcp",
+    /// A frame to another group over the budget for these.
+    OverMulticast => "drop.budget_multicast",
+    /// A frame to an unknown address over the budget for these.
+    OverUnknown => "drop.budget_unknown",
+}
+
+impl Counter {
+    /// Frames of a class that were dropped for being over its budget.
+    pub(crate) const fn over_budget(class: FloodClass) -> Self {
+        match class {
+            FloodClass::Broadcast => Self::OverBroadcast,
+            FloodClass::Arp => Self::OverArp,
+            FloodClass::Nd => Self::OverNd,
+            FloodClass::Dhcp => Self::OverDhcp,
+            FloodClass::Multicast => Self::OverMulticast,
+            FloodClass::Unknown => Self::OverUnknown,
+        }
+    }
 }
 
 /// One thread's counters. Only that thread writes, so that an increment needs no locked

@@ -280,6 +280,14 @@ pub enum EventKind {
         /// Frames dropped since this was last told.
         frames: u64,
     },
+    /// At a server: more was flooded than a budget lets pass, which begins to act. It is told again
+    /// where it had not to act for 10 s.
+    BudgetActs {
+        /// Where the frames come from.
+        at: Place,
+        /// The budget: `broadcast`, `arp`, `nd`, `dhcp`, `multicast` or `unknown`.
+        class: &'static str,
+    },
     /// At a server: all sessions are taken.
     SessionsFull {
         /// Who was refused last.
@@ -450,6 +458,7 @@ impl EventKind {
             Self::RootMacs { .. } => "root_macs",
             Self::RootUnknown { .. } => "root_unknown",
             Self::LimitReached { .. } => "limit_reached",
+            Self::BudgetActs { .. } => "budget_acts",
             Self::SessionsFull { .. } => "sessions_full",
             Self::ListRead { .. } => "list_read",
             Self::ListFailed { .. } => "list_failed",

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
+use acton_bridge::Budget;
 use pnet_base::MacAddr;
 use serde_json::{Value, json, to_value};
 
+use crate::floods::budgets::Budgets;
 use crate::observe::counters::Counters;
 use crate::observe::event::{Beginning, EndReason, Event, EventKind, Place};
 use crate::observe::status::{
@@ -49,6 +51,7 @@ fn a_session_of_which_all_is_known() {
     status.traffic = Traffic { frames_in: 1, bytes_in: 60, frames_out: 2, bytes_out: 120, drops };
     status.macs = vec![MacReport { mac: MAC, vlan: 7, age: Some(ms(250)), frozen: false }];
     status.mac_limit = Some(16);
+    status.budgets_acting = vec!["arp"];
     status.before = Some(PastSession { reason: EndReason::Silent, ago: ms(90_000) });
     let expected = json!({
         "number": 3, "name": "laptop", "key": "AAEC",
@@ -66,7 +69,7 @@ fn a_session_of_which_all_is_known() {
         "macs": [{
             "mac": "02:00:00:00:00:09", "vlan": 7, "age_seconds": 0.25, "frozen": false,
         }],
-        "mac_limit": 16,
+        "mac_limit": 16, "budgets_acting": ["arp"],
         "before": { "reason": "silent", "ago_seconds": 90.0 },
     });
     assert_eq!(to_value(&status).unwrap(), expected);
@@ -152,6 +155,9 @@ fn settings_are_written_and_read_again() {
     server.common.keepalive = Some(ms(2_500));
     server.workers = Some(3);
     server.shared_macs.push("00:00:5e:00:01:00/40".parse().unwrap());
+    server.budgets.client = Budgets::all(None);
+    server.budgets.root = Budgets::all(None);
+    server.budgets.client.arp = Some(Budget::new(500, 1_000));
     again(&Settings::Server(server.clone()));
     let plain = PlainServerSettings {
         allow: vec!["192.0.2.0/24".parse().unwrap()],
@@ -160,6 +166,11 @@ fn settings_are_written_and_read_again() {
     again(&Settings::Server(ServerSettings::new(ServerMode::Plain(plain))));
     let name = ServerName::parse("example.net:9", 1).unwrap();
     again(&Settings::Client(ClientSettings::new(name, ClientMode::Plain)));
+    let none = json!({
+        "broadcast": null, "arp": null, "nd": null, "dhcp": null, "multicast": null, "unknown": null,
+    });
+    let mut arp = none.clone();
+    arp["arp"] = json!({ "rate": 500, "burst": 1_000 });
     let expected = json!({ "server": {
         "common": {
             "tap": {
@@ -173,6 +184,7 @@ fn settings_are_written_and_read_again() {
         "listen": "0.0.0.0:8080", "workers": 3, "max_sessions": 4_096, "mac_ageing": 300.0,
         "macs_per_client": 256,
         "protected_macs": [], "shared_macs": ["00:00:5e:00:01:00/40"], "mac_hold": null,
+        "budgets": { "client": arp, "root": none },
         "mode": { "secure": { "suite": "auto", "rekey_after": null } },
     }});
     assert_eq!(to_value(Settings::Server(server)).unwrap(), expected);

@@ -168,6 +168,20 @@ fn line(event: &EventKind, protocol: Protocol) -> Option<(Level, String)> {
         EventKind::LimitReached { limit: Limit::MacTable, frames } => {
             (Warn, format!("{frames} frames dropped: the table of MACs is full"))
         }
+        EventKind::BudgetActs { at, class } => {
+            let option = match at {
+                Place::Root => format!("root:{class}"),
+                _ => (*class).to_owned(),
+            };
+            (
+                Warn,
+                format!(
+                    "more {class} frames {} than the budget lets pass: the rest is dropped and \
+                     counted (--budget {option}=RATE/BURST)",
+                    place(at)
+                ),
+            )
+        }
         EventKind::SessionsFull { address, open, total } => (
             Warn,
             format!(

@@ -125,6 +125,8 @@ pub struct BridgeReport {
     pub root_macs: usize,
     /// Addresses that are known to live behind clients.
     pub client_macs: usize,
+    /// Budgets that had to drop frames from the TAP in the last 10 s.
+    pub budgets_acting: Vec<&'static str>,
 }
 
 /// The state of a session.
@@ -251,6 +253,8 @@ pub struct SessionStatus {
     pub macs: Vec<MacReport>,
     /// At a server, how many MACs may be behind the client; absent for any number.
     pub mac_limit: Option<usize>,
+    /// At a server, budgets that had to drop frames of the client in the last 10 s.
+    pub budgets_acting: Vec<&'static str>,
     /// How the session before this one ended.
     pub before: Option<PastSession>,
     /// The port on the bridge, to find the MACs by.
@@ -302,6 +306,7 @@ impl SessionStatus {
             traffic: Traffic::default(),
             macs: Vec::new(),
             mac_limit: None,
+            budgets_acting: Vec::new(),
             before: None,
             port: None,
         }
@@ -321,4 +326,6 @@ pub(crate) struct Report {
     pub(crate) sessions: Vec<SessionStatus>,
     /// Of all sessions since the tunnel started.
     pub(crate) traffic: Traffic,
+    /// Budgets that act on what comes from the TAP.
+    pub(crate) budgets_acting: Vec<&'static str>,
 }

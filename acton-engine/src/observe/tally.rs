@@ -9,7 +9,7 @@ use acton_bridge::DropReason;
 use crate::observe::counters::Counter;
 
 /// Reasons to drop that are counted for each session, beside the bridge's.
-const OWN_DROPS: [Counter; 8] = [
+const OWN_DROPS: [Counter; 14] = [
     Counter::Forged,
     Counter::Replayed,
     Counter::KeysExpired,
@@ -18,6 +18,12 @@ const OWN_DROPS: [Counter; 8] = [
     Counter::FrameTooLong,
     Counter::EcnUnmarkable,
     Counter::BadSuperFrame,
+    Counter::OverBroadcast,
+    Counter::OverArp,
+    Counter::OverNd,
+    Counter::OverDhcp,
+    Counter::OverMulticast,
+    Counter::OverUnknown,
 ];
 /// All of them.
 const DROPS: usize = DropReason::ALL.len() + OWN_DROPS.len();

@@ -10,6 +10,7 @@ use acton_udp::UdpSocket;
 
 use super::server_control::{ServerControl, protocol};
 use super::server_worker::ServerSide;
+use crate::floods::shared::Floods;
 use crate::observe::status::{Protocol, Role, SessionStatus};
 use crate::root::RootWatch;
 use crate::run::announcer::Announcer;
@@ -63,17 +64,13 @@ pub(crate) fn start(
         Launch::new(Role::Server, Protocol::Plain, sockets, settings.common.scheduling)?;
     let named = settings.protected_macs.clone();
     let root = RootWatch::start(&bridge, &tap.interface, named, launch.events())?;
-    let interface = launch
-        .workers(tap, |post| ServerSide::new(Arc::clone(&directory), Arc::clone(&bridge), post))?;
+    let floods = Arc::new(Floods::new(&settings.budgets));
+    let interface = launch.workers(tap, |post| {
+        ServerSide::new(Arc::clone(&directory), Arc::clone(&bridge), Arc::clone(&floods), post)
+    })?;
     let now = clock::now();
-    let roster = Roster::new(
-        directory,
-        Arc::clone(&bridge),
-        launch.events(),
-        launch.worker_counters(),
-        root,
-        now,
-    );
+    let (workers, events) = (launch.worker_counters(), launch.events());
+    let roster = Roster::new(directory, Arc::clone(&bridge), floods, events, workers, root, now);
     let mut machine = plain::Server::new(protocol(&settings), now);
     for &peer in peers {
         machine.add_static(peer);

@@ -12,6 +12,7 @@ use acton_udp::{Source, UdpSocket};
 use super::server::{Plain, PlainSession};
 use super::server_worker::News;
 use crate::Error;
+use crate::floods::news::FloodNews;
 use crate::observe::counters::{Counter, Counters};
 use crate::observe::event::{Beginning, EndReason, EventKind};
 use crate::observe::status::{Protocol, Report, SessionStatus, State};
@@ -152,6 +153,10 @@ impl Controller for ServerControl {
         self.roster.sight(now, sighting);
     }
 
+    fn take_flood(&mut self, now: Duration, news: FloodNews) {
+        self.roster.take_flood(now, news);
+    }
+
     fn advance(&mut self, now: Duration) {
         let roster = &self.roster;
         self.machine.handle_timeout_with(now, |id| {
@@ -182,6 +187,7 @@ impl Controller for ServerControl {
         let peers_differ = old_mode.peers != new_mode.peers;
         let mut applied = Applied::default();
         applied.take_server(&mut self.settings, &new, &self.interface)?;
+        self.roster.set_budgets(&self.settings.budgets);
         applied.note_restart(peers_differ, "mode.plain.peers");
         self.machine.set_config(protocol(&self.settings));
         if narrowed {

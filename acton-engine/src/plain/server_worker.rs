@@ -16,6 +16,7 @@ use acton_udp::Source;
 
 use super::bad_datagram;
 use super::server::{PlainDirectory, PlainSession};
+use crate::floods::shared::Floods;
 use crate::frames::batch::FrameBatch;
 use crate::frames::cut::Cut;
 use crate::observe::counters::{Counter, Counters};
@@ -57,14 +58,15 @@ impl ServerSide {
     pub(super) fn new(
         directory: Arc<PlainDirectory>,
         bridge: Arc<Bridge<LeafId>>,
+        floods: Arc<Floods>,
         post: Post<News>,
     ) -> Self {
-        let Post { outbox, counters, sightings, thread } = post;
+        let Post { outbox, counters, sightings, floods: reporter, thread } = post;
         Self {
             index: directory.index(),
             directory,
             cut: Cut::default(),
-            router: Router::new(bridge, Arc::clone(&counters), sightings),
+            router: Router::new(bridge, Arc::clone(&counters), sightings, floods, reporter),
             runs: Vec::new(),
             others: Throttle::new(NEWS_INTERVAL),
             counters,
@@ -129,7 +131,7 @@ impl Side for ServerSide {
         session.mode.last_frame.store(now.as_nanos() as u64, Ordering::Relaxed);
         let tally = session.tallies.of(self.thread);
         let headers = Headers::parse(frame);
-        if self.router.admit(session.port, &headers, now, tally) {
+        if self.router.admit(session, frame, &headers, now, tally) {
             tally.add_in(1, frame.len() as u64);
             tap.write(frame, &headers, Trust::Verify);
         }

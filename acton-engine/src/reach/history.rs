@@ -78,7 +78,7 @@ impl SessionHistory {
                 status.end(reason, ago);
             }
         }
-        Report { sessions: vec![status], traffic }
+        Report { sessions: vec![status], traffic, ..Report::default() }
     }
 }
 

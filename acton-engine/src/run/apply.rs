@@ -22,6 +22,9 @@ impl Applied {
         if mem::replace(&mut old.max_sessions, new.max_sessions) != new.max_sessions {
             self.taken.push("max_sessions");
         }
+        if mem::replace(&mut old.budgets, new.budgets) != new.budgets {
+            self.taken.push("budgets");
+        }
         for (differs, name) in [
             (old.listen != new.listen, "listen"),
             (old.workers != new.workers, "workers"),

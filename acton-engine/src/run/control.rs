@@ -5,6 +5,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError};
 use std::time::Duration;
 
 use crate::Error;
+use crate::floods::news::FloodNews;
 use crate::observe::counters::{Counter, Counters};
 use crate::observe::status::Report;
 use crate::run::clock;
@@ -26,6 +27,8 @@ pub(crate) enum Message<N> {
     News(N),
     /// What a worker saw of a MAC.
     Sighting(Sighting),
+    /// What a worker saw of floods.
+    Flood(FloodNews),
     /// A worker ended by itself, in error.
     Failed(Error),
     /// What the owner of the tunnel wants.
@@ -61,6 +64,9 @@ pub(crate) trait Controller {
 
     /// Takes what a worker saw of a MAC; a client learns none.
     fn sight(&mut self, _now: Duration, _sighting: Sighting) {}
+
+    /// Takes what a worker saw of floods; at a client there is none.
+    fn take_flood(&mut self, _now: Duration, _news: FloodNews) {}
 
     /// Does what is due, tells what happened and sends what is to be said.
     fn advance(&mut self, now: Duration);
@@ -102,6 +108,7 @@ pub(crate) fn run<C: Controller>(
             match message {
                 Message::News(news) => control.take(now, news),
                 Message::Sighting(sighting) => control.sight(now, sighting),
+                Message::Flood(news) => control.take_flood(now, news),
                 Message::Failed(error) => ended = ended.or(Some(Err(error))),
                 Message::Order(Order::Stop) => ended = ended.or(Some(Ok(()))),
                 Message::Order(Order::Reload) => control.reload(),

@@ -167,8 +167,11 @@ impl Handle {
 
     fn status_of(&self, last_event: u64, tap: TapReport, report: Report) -> Status {
         let shared = &*self.shared;
-        let Report { mut sessions, traffic } = report;
-        let bridge = shared.bridge.as_ref().map(|bridge| add_macs(bridge, &mut sessions));
+        let Report { mut sessions, traffic, budgets_acting } = report;
+        let bridge = shared.bridge.as_ref().map(|bridge| {
+            let report = add_macs(bridge, &mut sessions);
+            BridgeReport { budgets_acting, ..report }
+        });
         Status {
             schema: SCHEMA,
             version: env!("CARGO_PKG_VERSION"),
@@ -236,7 +239,7 @@ impl fmt::Debug for Handle {
 
 /// Gives each session the MACs behind it.
 fn add_macs(bridge: &Bridge<LeafId>, sessions: &mut [SessionStatus]) -> BridgeReport {
-    let mut report = BridgeReport { root_macs: 0, client_macs: 0 };
+    let mut report = BridgeReport { root_macs: 0, client_macs: 0, budgets_acting: Vec::new() };
     let mut macs: HashMap<LeafId, Vec<MacReport>> = HashMap::new();
     for entry in bridge.entries(clock::now()) {
         let Owner::Leaf(port) = entry.owner else {

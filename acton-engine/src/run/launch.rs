@@ -12,6 +12,7 @@ use acton_udp::UdpSocket;
 use parking_lot::Mutex;
 
 use crate::Error;
+use crate::floods::news::FloodReporter;
 use crate::observe::counters::Counters;
 use crate::observe::event::EventKind;
 use crate::observe::event_log::EventLog;
@@ -51,6 +52,7 @@ pub(crate) struct Post<N> {
     pub(crate) outbox: Outbox<N>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) sightings: Sightings,
+    pub(crate) floods: FloodReporter,
     /// The number of its thread among those that count; 0 is the control thread.
     pub(crate) thread: usize,
 }
@@ -123,7 +125,8 @@ impl<N: Send + 'static> Launch<N> {
             self.counters.push(Arc::clone(&counters));
             let outbox = Outbox { sender: self.sender.clone(), counters: Arc::clone(&counters) };
             let sightings = Sightings::new(self.sender.clone());
-            let post = Post { outbox, counters: Arc::clone(&counters), sightings, thread };
+            let floods = FloodReporter::new(self.sender.clone());
+            let post = Post { outbox, counters: Arc::clone(&counters), sightings, floods, thread };
             let worker = Worker {
                 tap_name: interface.name().to_owned(),
                 queue,

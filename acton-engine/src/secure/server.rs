@@ -15,6 +15,8 @@ use super::report::key_text;
 use super::server_control::ServerControl;
 use super::server_worker::{News, ServerSide};
 use super::{CAPS, ServerKeys, keepalive_seconds, links};
+use crate::floods::news::FloodReporter;
+use crate::floods::shared::Floods;
 use crate::observe::status::{Protocol, Role, SessionStatus};
 use crate::root::RootWatch;
 use crate::run::announcer::Announcer;
@@ -124,6 +126,7 @@ pub(crate) fn start(
     config.suites = secure.suite.into();
     let version = config.version;
     let directory = Arc::new(SecureDirectory::new());
+    let floods = Arc::new(Floods::new(&settings.budgets));
     let strangers = Strangers::default();
     let mut launch =
         Launch::new(Role::Server, Protocol::Acton1, sockets, settings.common.scheduling)?;
@@ -135,6 +138,7 @@ pub(crate) fn start(
         ServerSide::new(
             Arc::clone(&directory),
             Arc::clone(&bridge),
+            Arc::clone(&floods),
             strangers.clone(),
             version,
             post,
@@ -144,16 +148,15 @@ pub(crate) fn start(
     let sender = launch.sender();
     let tell = move |rules| sender.send(Message::News(News::Rules(rules))).is_ok();
     let gate = Gate::new(access.admission, tell).map_err(Error::system("start a thread"))?;
-    let roster = Roster::new(
-        directory,
+    let (workers, events) = (launch.worker_counters(), launch.events());
+    let router = Router::new(
         Arc::clone(&bridge),
-        launch.events(),
-        launch.worker_counters(),
-        root,
-        now,
+        launch.counters(),
+        Sightings::new(launch.sender()),
+        Arc::clone(&floods),
+        FloodReporter::new(launch.sender()),
     );
-    let router =
-        Router::new(Arc::clone(&bridge), launch.counters(), Sightings::new(launch.sender()));
+    let roster = Roster::new(directory, Arc::clone(&bridge), floods, events, workers, root, now);
     let mut control = ServerControl {
         machine: Server::new(config, gate.for_protocol(), Box::new(SystemRandom), now),
         gate,

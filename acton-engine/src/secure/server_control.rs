@@ -20,6 +20,7 @@ use super::server_worker::News;
 use super::strangers::Strangers;
 use super::{keepalive_seconds, report};
 use crate::Error;
+use crate::floods::news::FloodNews;
 use crate::observe::counters::Counters;
 use crate::observe::event::{Beginning, EndReason, EventKind, RefusalReason};
 use crate::observe::status::{PastSession, Protocol, Report, SessionStatus};
@@ -145,7 +146,7 @@ impl ServerControl {
             let tally = session.tallies.of(0);
             for frame in frames {
                 let headers = Headers::parse(frame.bytes());
-                if self.router.admit(session.port, &headers, now, tally) {
+                if self.router.admit(&session, frame.bytes(), &headers, now, tally) {
                     tally.add_in(1, frame.bytes().len() as u64);
                     self.tap.write(frame.bytes(), &headers, trust(&frame), &self.counters);
                 }
@@ -408,6 +409,10 @@ impl Controller for ServerControl {
         self.roster.sight(now, sighting);
     }
 
+    fn take_flood(&mut self, now: Duration, news: FloodNews) {
+        self.roster.take_flood(now, news);
+    }
+
     fn advance(&mut self, now: Duration) {
         self.machine.handle_timeout(now);
         self.settle(now);
@@ -438,6 +443,7 @@ impl Controller for ServerControl {
         let suite = (old_mode.suite != new_mode.suite).then_some(new_mode.suite);
         let mut applied = Applied::default();
         applied.take_server(&mut self.settings, &new, &self.interface)?;
+        self.roster.set_budgets(&self.settings.budgets);
         if let Some(suite) = suite {
             self.machine.set_suites(suite.into());
             self.settings.mode = new.mode;

@@ -18,6 +18,7 @@ use super::arrival::{Drops, count_bundle, deliver, is_sealed, pass_mark};
 use super::sealed::{Sealed, Syns};
 use super::server::{SecureDirectory, SecureSession, Secured, specified};
 use super::strangers::Strangers;
+use crate::floods::shared::Floods;
 use crate::frames::batch::FrameBatch;
 use crate::observe::counters::{Counter, Counters};
 use crate::run::control::Outbox;
@@ -86,15 +87,16 @@ impl ServerSide {
     pub(super) fn new(
         directory: Arc<SecureDirectory>,
         bridge: Arc<Bridge<LeafId>>,
+        floods: Arc<Floods>,
         strangers: Strangers,
         version: Option<Version>,
         post: Post<News>,
     ) -> Self {
-        let Post { outbox, counters, sightings, thread } = post;
+        let Post { outbox, counters, sightings, floods: reporter, thread } = post;
         Self {
             index: directory.index(),
             directory,
-            router: Router::new(bridge, Arc::clone(&counters), sightings),
+            router: Router::new(bridge, Arc::clone(&counters), sightings, floods, reporter),
             sealed: Sealed::default(),
             syns: Syns::default(),
             runs: Vec::new(),
@@ -207,7 +209,7 @@ impl Side for ServerSide {
                 let (mut passed, mut bytes) = (0, 0);
                 for mut frame in frames {
                     let headers = Headers::parse(frame.bytes());
-                    if router.admit(session.port, &headers, now, tally)
+                    if router.admit(session, frame.bytes(), &headers, now, tally)
                         && pass_mark(arrival, keys, &mut frame, &headers, drops)
                     {
                         passed += 1;

@@ -11,6 +11,10 @@ use acton_udp::Destination;
 use foldhash::fast::RandomState;
 use hashbrown::HashSet;
 
+use crate::floods::budgets::FloodBudgets;
+use crate::floods::gate::FloodGate;
+use crate::floods::news::FloodNews;
+use crate::floods::shared::Floods;
 use crate::observe::counters::Counters;
 use crate::observe::event::{Beginning, EndReason, EventKind, Place};
 use crate::observe::event_log::EventLog;
@@ -29,6 +33,7 @@ use crate::sessions::sighting::{Sighted, Sighting};
 pub(crate) struct Roster<K, M: SessionMode> {
     directory: Arc<Directory<K, Session<M>>>,
     bridge: Arc<Bridge<LeafId>>,
+    floods: Arc<Floods>,
     events: Arc<EventLog>,
     housekeeping: Housekeeping,
     ports: Ports,
@@ -58,6 +63,7 @@ impl<K: Copy + Eq + Hash, M: SessionMode> Roster<K, M> {
     pub(crate) fn new(
         directory: Arc<Directory<K, Session<M>>>,
         bridge: Arc<Bridge<LeafId>>,
+        floods: Arc<Floods>,
         events: Arc<EventLog>,
         workers: Vec<Arc<Counters>>,
         root: RootWatch,
@@ -69,6 +75,7 @@ impl<K: Copy + Eq + Hash, M: SessionMode> Roster<K, M> {
         Self {
             directory,
             bridge,
+            floods,
             events,
             housekeeping,
             ports: Ports::default(),
@@ -115,6 +122,7 @@ impl<K: Copy + Eq + Hash, M: SessionMode> Roster<K, M> {
             to: Arc::new(to.tagged(port)),
             since: now,
             tallies: Arc::new(Tallies::new(self.threads)),
+            gate: Arc::new(FloodGate::new()),
             mode,
         };
         self.directory.put(Arc::new(session));
@@ -177,6 +185,21 @@ impl<K: Copy + Eq + Hash, M: SessionMode> Roster<K, M> {
         self.tell(now, event);
     }
 
+    /// Tells what a worker saw of floods.
+    pub(crate) fn take_flood(&mut self, now: Duration, news: FloodNews) {
+        match news {
+            FloodNews::BudgetActs { at, class } => {
+                let (at, class) = (self.place(at), class.as_str());
+                self.tell(now, EventKind::BudgetActs { at, class });
+            }
+        }
+    }
+
+    /// Puts other budgets in force.
+    pub(crate) fn set_budgets(&self, budgets: &FloodBudgets) {
+        self.floods.set_budgets(budgets);
+    }
+
     fn place(&self, owner: Owner<LeafId>) -> Place {
         match owner {
             Owner::Root => Place::Root,
@@ -195,7 +218,11 @@ impl<K: Copy + Eq + Hash, M: SessionMode> Roster<K, M> {
         mut add: impl FnMut(&Session<M>, &mut SessionStatus),
         handshakes: impl Iterator<Item = (M::Client, SessionStatus)>,
     ) -> Report {
-        let mut report = Report { traffic: self.past_traffic.clone(), ..Report::default() };
+        let mut report = Report {
+            traffic: self.past_traffic.clone(),
+            budgets_acting: self.floods.root_gate.acting(now),
+            ..Report::default()
+        };
         self.directory.for_each(|session| {
             let mut status = SessionStatus::new(session.name.to_string());
             M::identify(&session.mode.client(), &mut status);
@@ -203,6 +230,7 @@ impl<K: Copy + Eq + Hash, M: SessionMode> Roster<K, M> {
             status.traffic = session.tallies.sum();
             status.number = Some(slot(session.port));
             status.port = Some(session.port);
+            status.budgets_acting = session.gate.acting(now);
             status.session_for = Some(now.saturating_sub(session.since));
             report.traffic.add(&status.traffic);
             add(session, &mut status);

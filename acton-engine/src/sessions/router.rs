@@ -4,9 +4,12 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use acton_bridge::{Bridge, DropReason, FromLeaf, FromRoot, Learned, Owner};
+use acton_bridge::{Bridge, BumKind, DropReason, FloodClass, FromLeaf, FromRoot, Learned, Owner};
 use acton_frame::{Ethernet, Headers};
 
+use crate::floods::gate::Admission;
+use crate::floods::news::{FloodNews, FloodReporter};
+use crate::floods::shared::Floods;
 use crate::frames::batch::FrameBatch;
 use crate::observe::counters::{Counter, Counters};
 use crate::observe::tally::Tally;
@@ -20,6 +23,8 @@ pub(crate) struct Router {
     bridge: Arc<Bridge<LeafId>>,
     counters: Arc<Counters>,
     sightings: Sightings,
+    floods: Arc<Floods>,
+    reporter: FloodReporter,
     routes: Vec<Route>,
     admitted: Admitted,
 }
@@ -52,9 +57,11 @@ impl Router {
         bridge: Arc<Bridge<LeafId>>,
         counters: Arc<Counters>,
         sightings: Sightings,
+        floods: Arc<Floods>,
+        reporter: FloodReporter,
     ) -> Self {
-        let admitted = Admitted::default();
-        Self { bridge, counters, sightings, routes: Vec::new(), admitted }
+        let (routes, admitted) = (Vec::new(), Admitted::default());
+        Self { bridge, counters, sightings, floods, reporter, routes, admitted }
     }
 
     /// Calls `each` with every run of frames that go the same way, in the frames' order.
@@ -72,7 +79,7 @@ impl Router {
             self.note_learned(ethernet, Owner::Root, learned, now);
             self.routes.push(match verdict {
                 FromRoot::Leaf(id) => Route::One(id),
-                FromRoot::Flood(_) => Route::All,
+                FromRoot::Flood(kind) => self.flood_from_root(frames, index, kind, now),
                 FromRoot::Drop(reason) => {
                     self.counters.add_bridge_drop(reason);
                     Route::Nowhere
@@ -104,34 +111,40 @@ impl Router {
 
     /// Whether a frame from a client may go to the TAP.
     #[inline]
-    pub(crate) fn admit(
+    pub(crate) fn admit<M>(
         &mut self,
-        leaf: LeafId,
+        session: &Session<M>,
+        frame: &[u8],
         headers: &Headers,
         now: Duration,
         tally: &Tally,
     ) -> bool {
-        let ethernet = headers.ethernet();
         let last = &self.admitted;
-        if ethernet == Some(&last.ethernet) && (leaf, now) == (last.leaf, last.at) {
+        if headers.ethernet() == Some(&last.ethernet) && (session.port, now) == (last.leaf, last.at)
+        {
             return true;
         }
-        self.ask(leaf, ethernet, now, tally)
+        self.ask(session, frame, headers, now, tally)
     }
 
     /// Whether the bridge lets a frame from a client go to the TAP.
-    fn ask(
+    fn ask<M>(
         &mut self,
-        leaf: LeafId,
-        ethernet: Option<&Ethernet>,
+        session: &Session<M>,
+        frame: &[u8],
+        headers: &Headers,
         now: Duration,
         tally: &Tally,
     ) -> bool {
+        let (leaf, ethernet) = (session.port, headers.ethernet());
         let (verdict, learned) = self.bridge.from_leaf_parsed(leaf, ethernet, now);
         self.note_learned(ethernet, Owner::Leaf(leaf), learned, now);
         match verdict {
             FromLeaf::Root { bum } => {
-                if let (None, Some(&ethernet)) = (bum, ethernet) {
+                if let Some(kind) = bum {
+                    return self.flood_from_leaf(session, frame, headers, kind, now, tally);
+                }
+                if let Some(&ethernet) = ethernet {
                     self.admitted = Admitted { leaf, at: now, ethernet };
                 }
                 true
@@ -148,6 +161,56 @@ impl Router {
                 }
                 false
             }
+        }
+    }
+
+    /// Where frame `index` goes, which is for all clients.
+    #[inline(never)]
+    fn flood_from_root(
+        &self,
+        frames: &FrameBatch,
+        index: usize,
+        kind: BumKind,
+        now: Duration,
+    ) -> Route {
+        let (headers, count) = (frames.headers(index), frames.count(index));
+        let class = FloodClass::of(kind, headers, frames.get(index));
+        let (floods, at) = (&*self.floods, Owner::Root);
+        match floods.root_gate.admit(class, count, floods.root.of(class), now) {
+            Admission::Passes => Route::All,
+            Admission::Over { begins } => {
+                self.drop_over_budget(class, at, count, begins);
+                Route::Nowhere
+            }
+        }
+    }
+
+    /// Whether a frame from a client may go to the TAP, whose destination is not known to be there.
+    #[inline(never)]
+    fn flood_from_leaf<M>(
+        &self,
+        session: &Session<M>,
+        frame: &[u8],
+        headers: &Headers,
+        kind: BumKind,
+        now: Duration,
+        tally: &Tally,
+    ) -> bool {
+        let class = FloodClass::of(kind, headers, frame);
+        match session.gate.admit(class, 1, self.floods.client.of(class), now) {
+            Admission::Passes => true,
+            Admission::Over { begins } => {
+                self.drop_over_budget(class, Owner::Leaf(session.port), 1, begins);
+                tally.add_drops(Counter::over_budget(class), 1);
+                false
+            }
+        }
+    }
+
+    fn drop_over_budget(&self, class: FloodClass, at: Owner<LeafId>, frames: u32, begins: bool) {
+        self.counters.add(Counter::over_budget(class), frames.into());
+        if begins {
+            self.reporter.tell(FloodNews::BudgetActs { at, class });
         }
     }
 

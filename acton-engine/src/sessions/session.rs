@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use acton_udp::Destination;
 
+use crate::floods::gate::FloodGate;
 use crate::observe::status::SessionStatus;
 use crate::observe::tally::Tallies;
 use crate::sessions::directory::Ported;
@@ -26,6 +27,8 @@ pub(crate) struct Session<M> {
     pub(crate) since: Duration,
     /// What went through it.
     pub(crate) tallies: Arc<Tallies>,
+    /// What of that may be flooded.
+    pub(crate) gate: Arc<FloodGate>,
     /// What the mode adds.
     pub(crate) mode: M,
 }

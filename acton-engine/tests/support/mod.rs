@@ -77,7 +77,15 @@ impl World {
 
     /// A server and a client of secure mode, connected.
     pub(crate) fn connected(&self) -> (Running, Running) {
-        let server = self.server.run(|| self.secure_server().start().unwrap());
+        self.connected_with(|server| server)
+    }
+
+    /// The same, of a server that differs.
+    pub(crate) fn connected_with(
+        &self,
+        change: impl FnOnce(ServerBuilder<SecureServer>) -> ServerBuilder<SecureServer> + Send,
+    ) -> (Running, Running) {
+        let server = self.server.run(|| change(self.secure_server()).start().unwrap());
         let client = self.client.run(|| self.secure_client().start().unwrap());
         until(&client, |session| session.state == State::Up);
         until(&server, |session| session.state == State::Up);

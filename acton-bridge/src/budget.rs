@@ -1,0 +1,132 @@
+//! How many frames of a kind may pass: so many a second, and so many at once.
+
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// What may pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
+pub struct Budget {
+    /// Frames a second.
+    pub rate: NonZeroU32,
+    /// Frames at once, after a time with fewer.
+    pub burst: NonZeroU32,
+}
+
+impl Budget {
+    /// So many frames a second and so many at once. Zero counts as one.
+    #[must_use]
+    pub const fn new(rate: u32, burst: u32) -> Self {
+        const fn at_least_one(number: u32) -> NonZeroU32 {
+            match NonZeroU32::new(number) {
+                Some(number) => number,
+                None => NonZeroU32::MIN,
+            }
+        }
+        Self { rate: at_least_one(rate), burst: at_least_one(burst) }
+    }
+}
+
+/// What has passed of a budget: a token bucket in one word, for any number of threads, without a
+/// lock. (The word is the theoretical arrival time of the Generic Cell Rate Algorithm, ITU-T I.371,
+/// annex A, in nanoseconds: when all that has passed would have passed at the budget's rate.)
+#[derive(Debug, Default)]
+pub struct Bucket(AtomicU64);
+
+impl Bucket {
+    /// A bucket that is full: nothing has passed yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    /// Whether `frames` more may pass, all or none of them; if so, they have passed. More than a burst
+    /// passes where a whole burst would, and is paid for afterwards.
+    ///
+    /// `now` is the time since any epoch of the caller's, on a clock that does not go back; threads
+    /// may be a little apart.
+    #[must_use]
+    pub fn admits(&self, budget: Budget, frames: u32, now: Duration) -> bool {
+        const SECOND: u64 = 1_000_000_000;
+        let interval = (SECOND / u64::from(budget.rate.get())).max(1);
+        let cost = interval * u64::from(frames.max(1));
+        let tolerance = interval * u64::from(budget.burst.get());
+        let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+        let admit = |arrival: u64| {
+            let start = arrival.max(now);
+            let ahead = (start - now).saturating_add(cost.min(tolerance));
+            (ahead <= tolerance).then(|| start.saturating_add(cost))
+        };
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, admit).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn passed(bucket: &Bucket, budget: Budget, attempts: u32, now: Duration) -> u32 {
+        (0..attempts).filter(|_| bucket.admits(budget, 1, now)).count() as u32
+    }
+
+    #[test]
+    fn a_burst_passes_and_then_the_rate() {
+        let (bucket, budget) = (Bucket::new(), Budget::new(100, 250));
+        assert_eq!(passed(&bucket, budget, 1_000, SECOND), 250);
+        assert_eq!(passed(&bucket, budget, 1_000, SECOND * 2), 100);
+        assert_eq!(passed(&bucket, budget, 1_000, SECOND * 60), 250);
+    }
+
+    #[test]
+    fn many_frames_in_one_are_paid_for() {
+        let (bucket, budget) = (Bucket::new(), Budget::new(10, 20));
+        assert!(bucket.admits(budget, 45, SECOND), "more than a burst, in front of a full bucket");
+        assert!(!bucket.admits(budget, 1, SECOND * 3));
+        assert!(bucket.admits(budget, 1, SECOND * 4));
+        assert!(!bucket.admits(budget, 45, SECOND * 4));
+    }
+
+    #[test]
+    fn threads_share_a_budget() {
+        let (bucket, budget) = (Bucket::new(), Budget::new(1, 1_000));
+        let all: u32 = thread::scope(|scope| {
+            let threads = [(); 4].map(|()| scope.spawn(|| passed(&bucket, budget, 1_000, SECOND)));
+            threads.map(|thread| thread.join().unwrap()).into_iter().sum()
+        });
+        assert_eq!(all, 1_000);
+    }
+
+    proptest! {
+        /// Against the bucket that everybody knows: tokens that come with time.
+        #[test]
+        fn it_agrees_with_a_bucket_of_tokens(
+            rate in 1..2_000_u32,
+            burst in 1..2_000_u32,
+            steps in prop::collection::vec((0..500_000_u64, 1..50_u32), 1..400),
+        ) {
+            let (bucket, budget) = (Bucket::new(), Budget::new(rate, burst));
+            let interval = 1_000_000_000 / u64::from(rate);
+            // In nanoseconds of the rate, so that both round alike.
+            let (most, mut now) = (interval * u64::from(burst), 0);
+            let mut tokens = most as i128;
+            for (microseconds, frames) in steps {
+                now += microseconds * 1_000;
+                tokens = (tokens + i128::from(microseconds) * 1_000).min(most.into());
+                let cost = i128::from(interval * u64::from(frames));
+                let admits = tokens >= cost.min(most.into());
+                if admits {
+                    tokens -= cost;
+                }
+                prop_assert_eq!(bucket.admits(budget, frames, Duration::from_nanos(now)), admits);
+            }
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! What one side may flood: a client, or the root.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use acton_bridge::{Bucket, Budget, FloodClass};
+
+/// A budget that had to act within this time acts still.
+const ACTS_FOR: Duration = Duration::from_secs(10);
+/// How many classes there are.
+const CLASSES: usize = FloodClass::ALL.len();
+
+/// What has been flooded from one side, for each kind of flood. Workers share it.
+#[derive(Debug)]
+pub(crate) struct FloodGate {
+    buckets: [Bucket; CLASSES],
+    /// When each budget last had to act, in nanoseconds of the engine's clock; 0 for never.
+    acted: [AtomicU64; CLASSES],
+}
+
+/// What a budget says of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Admission {
+    Passes,
+    /// It is over the budget; `begins` where the budget did not act before.
+    Over {
+        begins: bool,
+    },
+}
+
+impl FloodGate {
+    pub(crate) const fn new() -> Self {
+        Self { buckets: [const { Bucket::new() }; _], acted: [const { AtomicU64::new(0) }; _] }
+    }
+
+    /// Whether `frames` of a class may be flooded.
+    pub(crate) fn admit(
+        &self,
+        class: FloodClass,
+        frames: u32,
+        budget: Option<Budget>,
+        now: Duration,
+    ) -> Admission {
+        let Some(budget) = budget else { return Admission::Passes };
+        if self.buckets[class.index()].admits(budget, frames, now) {
+            return Admission::Passes;
+        }
+        let before = self.acted[class.index()].swap(now.as_nanos() as u64, Ordering::Relaxed);
+        Admission::Over { begins: !acts(before, now) }
+    }
+
+    /// The classes whose budgets act now.
+    pub(crate) fn acting(&self, now: Duration) -> Vec<&'static str> {
+        let acts =
+            |class: &FloodClass| acts(self.acted[class.index()].load(Ordering::Relaxed), now);
+        FloodClass::ALL.into_iter().filter(acts).map(FloodClass::as_str).collect()
+    }
+}
+
+/// Whether a budget that acted at `acted` still does.
+fn acts(acted: u64, now: Duration) -> bool {
+    acted != 0 && now.saturating_sub(Duration::from_nanos(acted)) < ACTS_FOR
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_begins_to_act_once_and_again_after_a_quiet_time() {
+        let gate = FloodGate::new();
+        let budget = Some(Budget::new(1, 2));
+        let at = |seconds| Duration::from_secs(seconds);
+        let admit = |seconds| gate.admit(FloodClass::Arp, 1, budget, at(seconds));
+        assert_eq!([admit(100), admit(100)], [Admission::Passes; 2]);
+        assert_eq!(gate.acting(at(100)), [""; 0]);
+        assert_eq!(admit(100), Admission::Over { begins: true });
+        assert_eq!(admit(100), Admission::Over { begins: false });
+        assert_eq!(gate.acting(at(109)), ["arp"]);
+        assert_eq!(gate.acting(at(110)), [""; 0]);
+        assert_eq!([admit(120), admit(120)], [Admission::Passes; 2]);
+        assert_eq!(admit(120), Admission::Over { begins: true });
+        // Each class has its own, and without a budget anything passes.
+        assert_eq!(gate.admit(FloodClass::Nd, 1, budget, at(120)), Admission::Passes);
+        assert_eq!(gate.admit(FloodClass::Arp, 1, None, at(120)), Admission::Passes);
+    }
+}

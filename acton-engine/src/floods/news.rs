@@ -1,0 +1,32 @@
+//! What a worker saw of floods, on its way to the control thread.
+
+use std::sync::mpsc::SyncSender;
+
+use acton_bridge::{FloodClass, Owner};
+
+use crate::run::control::Message;
+use crate::sessions::port::LeafId;
+
+/// What a worker saw.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FloodNews {
+    /// A budget begins to act on what comes from there.
+    BudgetActs { at: Owner<LeafId>, class: FloodClass },
+}
+
+/// A worker's way to tell of floods. It never waits: what finds no room is not told.
+pub(crate) struct FloodReporter {
+    send: Box<dyn Fn(FloodNews) -> bool + Send>,
+}
+
+impl FloodReporter {
+    /// Tells the control thread that `control` leads to.
+    pub(crate) fn new<N: Send + 'static>(control: SyncSender<Message<N>>) -> Self {
+        Self { send: Box::new(move |news| control.try_send(Message::Flood(news)).is_ok()) }
+    }
+
+    /// Tells the control thread; whether there was room.
+    pub(crate) fn tell(&self, news: FloodNews) -> bool {
+        (self.send)(news)
+    }
+}
