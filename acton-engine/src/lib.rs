@@ -38,6 +38,7 @@ mod error;
 mod floods;
 mod frames;
 pub mod keys;
+mod loops;
 mod observe;
 mod plain;
 mod reach;
@@ -66,12 +67,12 @@ pub use error::Error;
 pub use floods::budgets::{Budgets, FloodBudgets};
 pub use observe::counters::Totals;
 pub use observe::event::{
-    Beginning, EndReason, Event, EventKind, Limit, NotKept, Place, RefusalReason,
+    Beginning, EndReason, Event, EventKind, Limit, LoopWitness, NotKept, Place, RefusalReason,
 };
 pub use observe::event_log::Events;
 pub use observe::status::{
-    BridgeReport, LossReport, MacReport, PastSession, Protocol, Role, RttReport, SCHEMA,
-    SessionStatus, SocketReport, State, Status, TapReport,
+    BridgeReport, LoopReport, LossReport, MacReport, PastSession, Protocol, Role, RttReport,
+    SCHEMA, SessionStatus, SocketReport, State, Status, TapReport,
 };
 pub use observe::tally::Traffic;
 pub use reach::name::ServerName;

@@ -160,6 +160,14 @@ impl<M> ServerBuilder<M> {
         self
     }
 
+    /// Whether to look for loops, as where two LANs are joined twice, and to hold back what is flooded
+    /// through them. It does unless told otherwise.
+    #[must_use]
+    pub fn loop_guard(mut self, on: bool) -> Self {
+        self.settings.common.loop_guard = on;
+        self
+    }
+
     /// How the threads that move frames use processors.
     #[must_use]
     pub fn scheduling(mut self, scheduling: Scheduling) -> Self {

@@ -65,7 +65,7 @@ impl Default for TapSettings {
 }
 
 /// What server and client, plain mode and secure, have in common.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 #[non_exhaustive]
@@ -78,6 +78,19 @@ pub struct Common {
     pub keepalive: Option<Duration>,
     /// How the threads that move frames use processors.
     pub scheduling: Scheduling,
+    /// Look for loops, and hold back what is flooded through them.
+    pub loop_guard: bool,
+}
+
+impl Default for Common {
+    fn default() -> Self {
+        Self {
+            tap: TapSettings::default(),
+            keepalive: None,
+            scheduling: Scheduling::default(),
+            loop_guard: true,
+        }
+    }
 }
 
 /// Cipher suites to agree to.
@@ -319,6 +332,7 @@ impl ClientSettings {
     serde(rename_all = "snake_case")
 )]
 #[non_exhaustive]
+#[allow(clippy::large_enum_variant, reason = "there are few, and they move seldom")]
 pub enum Settings {
     /// A server's.
     Server(ServerSettings),

@@ -10,7 +10,9 @@ use pnet_base::MacAddr;
 use super::kept_mac::keep_mac;
 use super::key_log::KeyLogOption;
 use super::state::{StateOptions, read_invite_file};
-use super::values::{SchedulingOptions, SuiteOption, TapOptions, mac, network, seconds};
+use super::values::{
+    LoopOptions, SchedulingOptions, SuiteOption, TapOptions, mac, network, seconds,
+};
 use super::{FAILURE, Failure, USAGE, run};
 use acton_engine::keys::Origin;
 use acton_engine::{Client, ClientBuilder, Secret, ServerName, TapSettings};
@@ -73,6 +75,9 @@ pub(super) struct Arguments {
     key_log: KeyLogOption,
 
     #[command(flatten)]
+    loops: LoopOptions,
+
+    #[command(flatten)]
     tap: TapOptions,
 
     #[command(flatten)]
@@ -127,6 +132,6 @@ impl Arguments {
         if let Some(keepalive) = self.keepalive {
             client = client.keepalive(keepalive);
         }
-        client.tap(tap).scheduling(self.scheduling.into())
+        client.tap(tap).loop_guard(self.loops.guard()).scheduling(self.scheduling.into())
     }
 }

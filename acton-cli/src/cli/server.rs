@@ -15,7 +15,9 @@ use super::budgets::BudgetOptions;
 use super::kept_mac::keep_mac;
 use super::key_log::KeyLogOption;
 use super::state::{StateOptions, print};
-use super::values::{SchedulingOptions, SuiteOption, TapOptions, mac, network, seconds};
+use super::values::{
+    LoopOptions, SchedulingOptions, SuiteOption, TapOptions, mac, network, seconds,
+};
 use super::{Failure, run};
 use acton_engine::keys::{ServerIdentity, default_address};
 use acton_engine::{MacRange, Server, ServerBuilder, TapSettings};
@@ -107,6 +109,9 @@ pub(super) struct Arguments {
     #[command(flatten)]
     budgets: BudgetOptions,
 
+    #[command(flatten)]
+    loops: LoopOptions,
+
     /// Threads that move frames; one for each processor without it
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
     workers: Option<u8>,
@@ -190,6 +195,7 @@ impl Arguments {
             .macs_per_client(self.macs_per_client)
             .protected_macs(self.protect.iter().copied())
             .budgets(self.budgets.settings())
+            .loop_guard(self.loops.guard())
             .scheduling(self.scheduling.into());
         if let Some(workers) = self.workers {
             server = server.workers(workers.into());

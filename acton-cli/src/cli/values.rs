@@ -32,6 +32,22 @@ pub(super) struct TapOptions {
     bridge: Option<String>,
 }
 
+/// Options on loops that server and client share.
+#[derive(Debug, Clone, Copy, Args)]
+pub(super) struct LoopOptions {
+    /// Do not look for loops, as where two LANs are joined twice; what is flooded may then go round
+    /// for ever
+    #[arg(long)]
+    no_loop_guard: bool,
+}
+
+impl LoopOptions {
+    /// Whether to look for loops.
+    pub(super) const fn guard(self) -> bool {
+        !self.no_loop_guard
+    }
+}
+
 /// Options of the threads that server and client share.
 #[derive(Debug, Clone, Copy, Args)]
 pub(super) struct SchedulingOptions {

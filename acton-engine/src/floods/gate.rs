@@ -1,12 +1,14 @@
 //! What one side may flood: a client, or the root.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use acton_bridge::{Bucket, Budget, FloodClass};
 
 /// A budget that had to act within this time acts still.
 const ACTS_FOR: Duration = Duration::from_secs(10);
+/// Least time between two probes from one side of which the control thread hears.
+const PROBE_INTERVAL: Duration = Duration::from_millis(100);
 /// How many classes there are.
 const CLASSES: usize = FloodClass::ALL.len();
 
@@ -16,6 +18,10 @@ pub(crate) struct FloodGate {
     buckets: [Bucket; CLASSES],
     /// When each budget last had to act, in nanoseconds of the engine's clock; 0 for never.
     acted: [AtomicU64; CLASSES],
+    /// There is a loop through this side: nothing of it is flooded, nor to it.
+    blocked: AtomicBool,
+    /// When the control thread may hear of the next probe, in nanoseconds.
+    probe_due: AtomicU64,
 }
 
 /// What a budget says of a frame.
@@ -30,7 +36,12 @@ pub(crate) enum Admission {
 
 impl FloodGate {
     pub(crate) const fn new() -> Self {
-        Self { buckets: [const { Bucket::new() }; _], acted: [const { AtomicU64::new(0) }; _] }
+        Self {
+            buckets: [const { Bucket::new() }; _],
+            acted: [const { AtomicU64::new(0) }; _],
+            blocked: AtomicBool::new(false),
+            probe_due: AtomicU64::new(0),
+        }
     }
 
     /// Whether `frames` of a class may be flooded.
@@ -47,6 +58,24 @@ impl FloodGate {
         }
         let before = self.acted[class.index()].swap(now.as_nanos() as u64, Ordering::Relaxed);
         Admission::Over { begins: !acts(before, now) }
+    }
+
+    /// Whether flooding is held back, for there is a loop.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.blocked.load(Ordering::Relaxed)
+    }
+
+    /// Holds flooding back or lets it through; whether that is a change.
+    pub(crate) fn set_blocked(&self, blocked: bool) -> bool {
+        self.blocked.swap(blocked, Ordering::Relaxed) != blocked
+    }
+
+    /// Whether the control thread is to hear of a probe that came back from there: each side has a
+    /// time of its own, so that nobody who sends many keeps those of others back.
+    pub(crate) fn tells_probe(&self, now: Duration) -> bool {
+        let now = now.as_nanos() as u64;
+        let next = |due: u64| (now >= due).then(|| now + PROBE_INTERVAL.as_nanos() as u64);
+        self.probe_due.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
     }
 
     /// The classes whose budgets act now.

@@ -4,6 +4,7 @@ use std::sync::mpsc::SyncSender;
 
 use acton_bridge::{FloodClass, Owner};
 
+use crate::loops::probe::Probe;
 use crate::run::control::Message;
 use crate::sessions::port::LeafId;
 
@@ -12,6 +13,12 @@ use crate::sessions::port::LeafId;
 pub(crate) enum FloodNews {
     /// A budget begins to act on what comes from there.
     BudgetActs { at: Owner<LeafId>, class: FloodClass },
+    /// Much is flooded all at once.
+    Surge,
+    /// A probe of this end's came back from there; at a client, the root is the tunnel.
+    ProbeBack { from: Owner<LeafId>, probe: Probe },
+    /// At a client: the server says whether it holds the client's flooding back.
+    ServerSays { blocked: bool },
 }
 
 /// A worker's way to tell of floods. It never waits: what finds no room is not told.
@@ -25,7 +32,7 @@ impl FloodReporter {
         Self { send: Box::new(move |news| control.try_send(Message::Flood(news)).is_ok()) }
     }
 
-    /// Tells the control thread; whether there was room.
+    /// Tells the control thread; whether there was room. What is worth telling comes again.
     pub(crate) fn tell(&self, news: FloodNews) -> bool {
         (self.send)(news)
     }

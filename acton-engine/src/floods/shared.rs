@@ -1,29 +1,53 @@
 //! What all workers of a server know of floods.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use acton_bridge::{Budget, FloodClass};
 
 use crate::floods::budgets::{Budgets, FloodBudgets};
 use crate::floods::gate::FloodGate;
+use crate::loops::probe::Prober;
 
-/// The budgets in force, and what has been flooded from the root.
+/// The budgets in force, what has been flooded from the root, and what loops are found by.
 #[derive(Debug)]
 pub(crate) struct Floods {
     pub(crate) client: SharedBudgets,
     pub(crate) root: SharedBudgets,
     pub(crate) root_gate: FloodGate,
+    /// `None` where nobody looks for loops.
+    pub(crate) prober: Option<Prober>,
+    /// Clients whose flooding is held back.
+    blocked: AtomicUsize,
 }
 
 impl Floods {
-    pub(crate) fn new(budgets: &FloodBudgets) -> Self {
+    pub(crate) fn new(budgets: &FloodBudgets, looks_for_loops: bool) -> Self {
         let floods = Self {
             client: SharedBudgets::none(),
             root: SharedBudgets::none(),
             root_gate: FloodGate::new(),
+            prober: looks_for_loops.then(Prober::new),
+            blocked: AtomicUsize::new(0),
         };
         floods.set_budgets(budgets);
         floods
+    }
+
+    /// Holds the flooding of the client with that gate back, or lets it through.
+    pub(crate) fn set_blocked(&self, gate: &FloodGate, blocked: bool) {
+        if !gate.set_blocked(blocked) {
+            return;
+        }
+        if blocked {
+            self.blocked.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.blocked.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the flooding of any client is held back.
+    pub(crate) fn are_any_blocked(&self) -> bool {
+        self.blocked.load(Ordering::Relaxed) > 0
     }
 
     /// Puts other budgets in force.
@@ -69,7 +93,7 @@ mod tests {
         let mut budgets = FloodBudgets::default();
         budgets.root.arp = None;
         budgets.client.nd = Some(Budget::new(u32::MAX, 1));
-        let floods = Floods::new(&FloodBudgets::default());
+        let floods = Floods::new(&FloodBudgets::default(), false);
         floods.set_budgets(&budgets);
         for class in FloodClass::ALL {
             assert_eq!(floods.client.of(class), budgets.client.of(class));

@@ -205,17 +205,36 @@ impl FrameBatch {
         !self.turn.is_empty()
     }
 
+    /// Takes frames out of the turn that `keep` does not want, and is done with them.
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&[u8], &Headers) -> bool) {
+        let mut index = 0;
+        while index < self.turn.len() {
+            if keep(self.get(index), self.headers(index)) {
+                index += 1;
+                continue;
+            }
+            let stored = self.turn.remove(index);
+            self.release(stored, index < self.sparse);
+            self.sparse -= usize::from(index < self.sparse);
+        }
+    }
+
+    fn release(&mut self, Stored { slot, flow }: Stored, is_sparse: bool) {
+        let free = if usize::from(slot) < LARGE { &mut self.large } else { &mut self.small };
+        free.push(slot);
+        if is_sparse {
+            self.flows.clear_sparse(flow);
+        } else {
+            self.flows.remove_bulk(flow);
+        }
+    }
+
     /// The frames that had their turn are done with.
     pub(crate) fn end_turn(&mut self) {
-        for (index, Stored { slot, flow }) in self.turn.drain(..).enumerate() {
-            let free = if usize::from(slot) < LARGE { &mut self.large } else { &mut self.small };
-            free.push(slot);
-            if index < self.sparse {
-                self.flows.clear_sparse(flow);
-            } else {
-                self.flows.remove_bulk(flow);
-            }
+        for index in 0..self.turn.len() {
+            self.release(self.turn[index], index < self.sparse);
         }
+        self.turn.clear();
         self.sparse = 0;
     }
 }

@@ -67,6 +67,10 @@ counters! {
     Flooded => "bridge.flooded",
     /// MACs that moved to where they were seen last.
     Moved => "bridge.moved",
+    /// Probes for loops that this end sent.
+    ProbesSent => "loop.probes",
+    /// Probes of this end's that came back.
+    ProbesBack => "loop.probes_back",
     /// Packets that were given the mark of congestion that their datagram met.
     EcnMarked => "ecn.marked",
     /// Sends whose segmentation the kernel refused; their datagrams went one by one.
@@ -135,6 +139,10 @@ counters! {
     TapDown => "drop.tap_down",
     /// A frame that the kernel refused at the TAP.
     TapRefused => "drop.tap_refused",
+    /// A flooded frame of a client, or for one, through which there is a loop.
+    LoopBlocked => "drop.loop_blocked",
+    /// A probe that imitates this end's, or a server's word that no server of this end's said.
+    ProbeForged => "drop.probe_forged",
     /// A broadcast over the budget for these, of its client or of the server.
     OverBroadcast => "drop.budget_broadcast",
     /// ARP over its budget.

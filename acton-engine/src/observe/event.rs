@@ -31,6 +31,8 @@ pub struct Event {
 pub enum Place {
     /// At the server's TAP and what is bridged behind it.
     Root,
+    /// At a client: its own TAP and what is bridged behind it.
+    Client,
     /// Behind a client.
     Session {
         /// Its number.
@@ -101,6 +103,17 @@ pub enum Beginning {
     Keepalive,
     /// Named by the settings.
     Named,
+}
+
+/// Who found a loop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum LoopWitness {
+    /// A probe of the end that tells came back to it.
+    Probe,
+    /// The server, of whom a client tells.
+    Server,
 }
 
 /// A limit of the bridge.
@@ -280,6 +293,34 @@ pub enum EventKind {
         /// Frames dropped since this was last told.
         frames: u64,
     },
+    /// Two LANs that the tunnel joins are joined by another way too. What is flooded to a client and by
+    /// it is held back; frames to known addresses pass.
+    LoopFound {
+        /// Whose flooding is held back.
+        at: Place,
+        /// With what its LAN is joined. Where that is the same place, its LAN sends frames back.
+        with: Place,
+        /// Who found it.
+        by: LoopWitness,
+        /// Flooding is held back until no probe has come back for so long; absent where it is the
+        /// server alone that holds it back.
+        #[cfg_attr(
+            feature = "serde",
+            serde(serialize_with = "super::serialise::optional_seconds::serialize")
+        )]
+        hold: Option<Duration>,
+    },
+    /// A loop is gone: flooding goes on.
+    LoopOver {
+        /// Whose flooding was held back.
+        at: Place,
+        /// For how long.
+        #[cfg_attr(
+            feature = "serde",
+            serde(serialize_with = "super::serialise::as_seconds::serialize")
+        )]
+        after: Duration,
+    },
     /// At a server: more was flooded than a budget lets pass, which begins to act. It is told again
     /// where it had not to act for 10 s.
     BudgetActs {
@@ -458,6 +499,8 @@ impl EventKind {
             Self::RootMacs { .. } => "root_macs",
             Self::RootUnknown { .. } => "root_unknown",
             Self::LimitReached { .. } => "limit_reached",
+            Self::LoopFound { .. } => "loop_found",
+            Self::LoopOver { .. } => "loop_over",
             Self::BudgetActs { .. } => "budget_acts",
             Self::SessionsFull { .. } => "sessions_full",
             Self::ListRead { .. } => "list_read",

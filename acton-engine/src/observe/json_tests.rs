@@ -10,9 +10,9 @@ use serde_json::{Value, json, to_value};
 
 use crate::floods::budgets::Budgets;
 use crate::observe::counters::Counters;
-use crate::observe::event::{Beginning, EndReason, Event, EventKind, Place};
+use crate::observe::event::{Beginning, EndReason, Event, EventKind, LoopWitness, Place};
 use crate::observe::status::{
-    LossReport, MacReport, PastSession, RttReport, SessionStatus, SocketReport, State,
+    LoopReport, LossReport, MacReport, PastSession, RttReport, SessionStatus, SocketReport, State,
 };
 use crate::observe::tally::Traffic;
 use crate::settings::{
@@ -52,6 +52,8 @@ fn a_session_of_which_all_is_known() {
     status.macs = vec![MacReport { mac: MAC, vlan: 7, age: Some(ms(250)), frozen: false }];
     status.mac_limit = Some(16);
     status.budgets_acting = vec!["arp"];
+    let (with, found_ago) = (Place::Root, ms(250));
+    status.loop_found = Some(LoopReport { with, found_ago, opens_in: Some(ms(60_000)) });
     status.before = Some(PastSession { reason: EndReason::Silent, ago: ms(90_000) });
     let expected = json!({
         "number": 3, "name": "laptop", "key": "AAEC",
@@ -70,6 +72,7 @@ fn a_session_of_which_all_is_known() {
             "mac": "02:00:00:00:00:09", "vlan": 7, "age_seconds": 0.25, "frozen": false,
         }],
         "mac_limit": 16, "budgets_acting": ["arp"],
+        "loop": { "with": "root", "found_seconds": 0.25, "opens_in_seconds": 60.0 },
         "before": { "reason": "silent", "ago_seconds": 90.0 },
     });
     assert_eq!(to_value(&status).unwrap(), expected);
@@ -118,6 +121,13 @@ fn events_have_a_number_a_time_and_a_kind() {
     let (silent, retry_in) = (None, ms(250));
     let lost = event(EventKind::Disconnected { server, reason, silent, retry_in });
     assert_eq!((&lost["silent"], &lost["retry_in"]), (&Value::Null, &json!(0.25)));
+    let (at, with, by) = (Place::Client, Place::Root, LoopWitness::Probe);
+    let found = event(EventKind::LoopFound { at, with, by, hold: Some(ms(60_000)) });
+    assert_eq!((&found["at"], &found["by"]), (&json!("client"), &json!("probe")));
+    assert_eq!(found["hold"], json!(60.0));
+    let over = event(EventKind::LoopOver { at: Place::Client, after: ms(1_500) });
+    assert_eq!(over["after"], json!(1.5));
+    event(EventKind::BudgetActs { at: Place::Root, class: "arp" });
     event(EventKind::Suppressed { kind: "mac_held", events: 4 });
 }
 
@@ -180,6 +190,7 @@ fn settings_are_written_and_read_again() {
             },
             "keepalive": 2.5,
             "scheduling": { "busy_poll": 0.0, "pin": false },
+            "loop_guard": true,
         },
         "listen": "0.0.0.0:8080", "workers": 3, "max_sessions": 4_096, "mac_ageing": 300.0,
         "macs_per_client": 256,

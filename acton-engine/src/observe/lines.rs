@@ -7,7 +7,7 @@ use log::Level;
 use pnet_base::MacAddr;
 
 use crate::observe::event::{
-    Beginning, EndReason, EventKind, Limit, NotKept, Place, RefusalReason,
+    Beginning, EndReason, EventKind, Limit, LoopWitness, NotKept, Place, RefusalReason,
 };
 use crate::observe::status::Protocol;
 use crate::throttle::KeyedThrottle;
@@ -168,6 +168,34 @@ fn line(event: &EventKind, protocol: Protocol) -> Option<(Level, String)> {
         EventKind::LimitReached { limit: Limit::MacTable, frames } => {
             (Warn, format!("{frames} frames dropped: the table of MACs is full"))
         }
+        EventKind::LoopFound { at, with, by, hold } => {
+            let until = match hold {
+                Some(hold) => format!("until no probe has come back for {} s", hold.as_secs()),
+                None => "until the server finds it gone".to_owned(),
+            };
+            let found = match by {
+                LoopWitness::Probe => "a probe came back",
+                LoopWitness::Server => "the server says so",
+            };
+            (
+                Warn,
+                format!(
+                    "a loop: {} is joined with {} by another way than this tunnel ({found}). What \
+                     is flooded stays out of the tunnel there {until}; frames to known addresses \
+                     pass. Take one of the two ways out (--no-loop-guard lets the loop be)",
+                    lan(at),
+                    if at == with { "itself".to_owned() } else { lan(with) },
+                ),
+            )
+        }
+        EventKind::LoopOver { at, after } => (
+            Info,
+            format!(
+                "the loop through {} is gone after {} s: what is flooded passes again",
+                lan(at),
+                after.as_secs()
+            ),
+        ),
         EventKind::BudgetActs { at, class } => {
             let option = match at {
                 Place::Root => format!("root:{class}"),
@@ -337,10 +365,22 @@ fn tagged(vlan: u16) -> String {
 fn place(place: &Place) -> String {
     match place {
         Place::Root => "at the root".to_owned(),
+        Place::Client => "at this client".to_owned(),
         Place::Session { session, client: Some(client) } => {
             format!("behind {client} (session {session})")
         }
         Place::Session { session, client: None } => format!("behind session {session}"),
+    }
+}
+
+fn lan(place: &Place) -> String {
+    match place {
+        Place::Root => "the server's LAN".to_owned(),
+        Place::Client => "this client's LAN".to_owned(),
+        Place::Session { session, client: Some(client) } => {
+            format!("the LAN of {client} (session {session})")
+        }
+        Place::Session { session, client: None } => format!("the LAN of session {session}"),
     }
 }
 

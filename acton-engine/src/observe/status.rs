@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use pnet_base::MacAddr;
 
 use crate::observe::counters::Totals;
-use crate::observe::event::{EndReason, RefusalReason};
+use crate::observe::event::{EndReason, Place, RefusalReason};
 #[cfg(feature = "serde")]
 use crate::observe::serialise::{as_seconds, optional_seconds};
 use crate::observe::tally::Traffic;
@@ -255,11 +255,30 @@ pub struct SessionStatus {
     pub mac_limit: Option<usize>,
     /// At a server, budgets that had to drop frames of the client in the last 10 s.
     pub budgets_acting: Vec<&'static str>,
+    /// The loop through the client, where there is one: what is flooded is held back.
+    #[cfg_attr(feature = "serde", serde(rename = "loop"))]
+    pub loop_found: Option<LoopReport>,
     /// How the session before this one ended.
     pub before: Option<PastSession>,
     /// The port on the bridge, to find the MACs by.
     #[cfg_attr(feature = "serde", serde(skip))]
     pub(crate) port: Option<u32>,
+}
+
+/// A loop: two LANs that the tunnel joins are joined by another way too.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct LoopReport {
+    /// With what the client's LAN is joined.
+    pub with: Place,
+    /// How long ago it was found.
+    #[cfg_attr(feature = "serde", serde(rename = "found_seconds", with = "as_seconds"))]
+    pub found_ago: Duration,
+    /// In what time flooding goes on, unless a probe comes back before; absent at a client where it
+    /// is the server alone that holds it back.
+    #[cfg_attr(feature = "serde", serde(rename = "opens_in_seconds", with = "optional_seconds"))]
+    pub opens_in: Option<Duration>,
 }
 
 /// A MAC behind a client.
@@ -307,6 +326,7 @@ impl SessionStatus {
             macs: Vec::new(),
             mac_limit: None,
             budgets_acting: Vec::new(),
+            loop_found: None,
             before: None,
             port: None,
         }

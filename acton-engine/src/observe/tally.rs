@@ -9,7 +9,7 @@ use acton_bridge::DropReason;
 use crate::observe::counters::Counter;
 
 /// Reasons to drop that are counted for each session, beside the bridge's.
-const OWN_DROPS: [Counter; 14] = [
+const OWN_DROPS: [Counter; 15] = [
     Counter::Forged,
     Counter::Replayed,
     Counter::KeysExpired,
@@ -18,6 +18,7 @@ const OWN_DROPS: [Counter; 14] = [
     Counter::FrameTooLong,
     Counter::EcnUnmarkable,
     Counter::BadSuperFrame,
+    Counter::LoopBlocked,
     Counter::OverBroadcast,
     Counter::OverArp,
     Counter::OverNd,

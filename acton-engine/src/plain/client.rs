@@ -9,6 +9,8 @@ use acton_udp::UdpSocket;
 
 use super::client_control::ClientControl;
 use super::client_worker::{ClientSide, News};
+use crate::floods::client_screen::ClientFloods;
+use crate::floods::client_watch::ClientWatch;
 use crate::observe::status::{Protocol, Role};
 use crate::observe::tally::Tallies;
 use crate::reach::dial::Dial;
@@ -50,8 +52,10 @@ pub(crate) fn start(
     let mut launch =
         Launch::new(Role::Client, Protocol::Plain, vec![socket], settings.common.scheduling)?;
     let handle = TapHandle::of(&tap.queues[0])?;
-    let interface = launch
-        .workers(tap, |post| ClientSide::new(Arc::clone(&link), Arc::clone(&tallies), post))?;
+    let floods = ClientFloods::new(settings.common.loop_guard);
+    let interface = launch.workers(tap, |post| {
+        ClientSide::new(Arc::clone(&link), Arc::clone(&tallies), floods.clone(), post)
+    })?;
     // Only timers are spread by it, so that clients of one server do not move in step.
     let seed = RandomState::new().hash_one(interface.name());
     let dial = Dial::new(
@@ -68,6 +72,7 @@ pub(crate) fn start(
         dial,
         tap: handle,
         announcer: Announcer::new(Arc::clone(&interface)),
+        watch: ClientWatch::new(floods, Arc::clone(&interface), launch.counters(), launch.events()),
         interface: Arc::clone(&interface),
         link,
         counters: launch.counters(),

@@ -10,6 +10,8 @@ use acton_proto::plain::{self, ClientEvent, Datagram};
 use super::client::{PlainUplink, protocol};
 use super::client_worker::News;
 use crate::Error;
+use crate::floods::client_watch::ClientWatch;
+use crate::floods::news::FloodNews;
 use crate::observe::counters::{Counter, Counters};
 use crate::observe::event::{EndReason, EventKind};
 use crate::observe::event_log::EventLog;
@@ -31,6 +33,8 @@ pub(super) struct ClientControl {
     pub(super) tap: TapHandle,
     pub(super) interface: Arc<TapInterface>,
     pub(super) announcer: Announcer<()>,
+    /// `None` where nobody looks for loops.
+    pub(super) watch: Option<ClientWatch>,
     pub(super) link: Arc<PlainUplink>,
     pub(super) counters: Arc<Counters>,
     pub(super) history: SessionHistory,
@@ -85,9 +89,12 @@ impl ClientControl {
         }
     }
 
-    fn set_connected(&self, now: Duration, up: bool) {
+    fn set_connected(&mut self, now: Duration, up: bool) {
         self.tap.set_carrier(up);
         if self.link.connected.swap(up, Ordering::Relaxed) != up {
+            if let Some(watch) = &mut self.watch {
+                watch.set_connected(now, up);
+            }
             self.events.tell(now, EventKind::Carrier { up });
         }
     }
@@ -101,7 +108,9 @@ impl Controller for ClientControl {
     type News = News;
 
     fn due(&self) -> Option<Duration> {
-        let own = self.announcer.due();
+        let probes = self.watch.as_ref().and_then(ClientWatch::due);
+        let announcements = self.announcer.due();
+        let own = probes.map_or(announcements, |due| Some(earliest(due, announcements)));
         self.machine.poll_timeout().map_or(own, |due| Some(earliest(due, own)))
     }
 
@@ -122,12 +131,21 @@ impl Controller for ClientControl {
         }
     }
 
+    fn take_flood(&mut self, now: Duration, news: FloodNews) {
+        if let Some(watch) = &mut self.watch {
+            watch.take(now, news);
+        }
+    }
+
     fn advance(&mut self, now: Duration) {
         self.machine.touch(self.last_frame());
         self.machine.handle_timeout(now);
         self.settle(now);
         if !self.announcer.take_due(now).is_empty() && self.machine.is_connected() {
             self.announce(now);
+        }
+        if let Some(watch) = &mut self.watch {
+            watch.advance(now, &self.tap);
         }
         let rtt = self.machine.rtt().unwrap_or_default();
         self.counters.set(Counter::RttMicroseconds, rtt.as_micros() as u64);
@@ -153,6 +171,7 @@ impl Controller for ClientControl {
     fn report(&self, now: Duration) -> Report {
         self.history.report(now, self.dial.server().to_string(), |status| {
             status.address = self.dial.peer_address();
+            status.loop_found = self.watch.as_ref().and_then(|watch| watch.report(now));
             let Some((since, heard)) = self.since.zip(self.machine.last_seen()) else {
                 return false;
             };

@@ -13,6 +13,7 @@ use acton_udp::Destination;
 
 use super::bad_datagram;
 use super::client::PlainUplink;
+use crate::floods::client_screen::{ClientFloods, ClientScreen};
 use crate::frames::batch::FrameBatch;
 use crate::frames::cut::Cut;
 use crate::observe::counters::{Counter, Counters};
@@ -39,24 +40,33 @@ pub(super) struct ClientSide {
     cut: Cut,
     counters: Arc<Counters>,
     tallies: Arc<Tallies>,
+    screen: ClientScreen,
     outbox: Outbox<News>,
     thread: usize,
 }
 
 impl ClientSide {
-    pub(super) fn new(link: Arc<PlainUplink>, tallies: Arc<Tallies>, post: Post<News>) -> Self {
-        let Post { outbox, counters, thread, .. } = post;
+    pub(super) fn new(
+        link: Arc<PlainUplink>,
+        tallies: Arc<Tallies>,
+        floods: Option<Arc<ClientFloods>>,
+        post: Post<News>,
+    ) -> Self {
+        let Post { outbox, counters, floods: reporter, thread, .. } = post;
+        let screen = ClientScreen::new(floods, reporter, Arc::clone(&counters));
         let server = Destination::connected();
-        Self { link, server, cut: Cut::default(), counters, tallies, outbox, thread }
+        Self { link, server, cut: Cut::default(), counters, tallies, screen, outbox, thread }
     }
 }
 
 impl Side for ClientSide {
-    fn send(&mut self, frames: &mut FrameBatch, _: Duration, out: &mut Output<'_>) {
+    fn send(&mut self, frames: &mut FrameBatch, now: Duration, out: &mut Output<'_>) {
         if !self.link.connected.load(Ordering::Relaxed) {
             self.counters.add(Counter::NotConnected, frames.len() as u64);
             return;
         }
+        let tally = self.tallies.of(self.thread);
+        self.screen.screen_batch(frames, now, tally);
         self.cut.fill(frames, &self.counters);
         let mut batch = out.batch();
         let (mut count, mut bytes) = (0, 0);
@@ -66,7 +76,7 @@ impl Side for ClientSide {
             batch.push_parts(&self.server, parts);
         }
         batch.finish();
-        self.tallies.of(self.thread).add_out(count, bytes);
+        tally.add_out(count, bytes);
     }
 
     fn receive<'f>(
@@ -80,8 +90,11 @@ impl Side for ClientSide {
             Ok(Datagram::Frame(frame)) => {
                 self.link.last_frame.store(now.as_nanos() as u64, Ordering::Relaxed);
                 if self.link.connected.load(Ordering::Relaxed) {
-                    self.tallies.of(self.thread).add_in(1, frame.len() as u64);
-                    tap.write(frame, &Headers::parse(frame), Trust::Verify);
+                    let (tally, headers) = (self.tallies.of(self.thread), Headers::parse(frame));
+                    if self.screen.passes(frame, &headers, now, tally) {
+                        tally.add_in(1, frame.len() as u64);
+                        tap.write(frame, &headers, Trust::Verify);
+                    }
                 } else {
                     self.counters.add(Counter::NoSession, 1);
                 }

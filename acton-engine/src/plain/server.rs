@@ -10,13 +10,14 @@ use acton_udp::UdpSocket;
 
 use super::server_control::{ServerControl, protocol};
 use super::server_worker::ServerSide;
+use crate::floods::server_watch::ServerWatch;
 use crate::floods::shared::Floods;
 use crate::observe::status::{Protocol, Role, SessionStatus};
 use crate::root::RootWatch;
 use crate::run::announcer::Announcer;
 use crate::run::clock;
 use crate::run::launch::Launch;
-use crate::run::tap::OpenTap;
+use crate::run::tap::{OpenTap, TapHandle};
 use crate::sessions::directory::Directory;
 use crate::sessions::port::LeafId;
 use crate::sessions::roster::Roster;
@@ -64,13 +65,16 @@ pub(crate) fn start(
         Launch::new(Role::Server, Protocol::Plain, sockets, settings.common.scheduling)?;
     let named = settings.protected_macs.clone();
     let root = RootWatch::start(&bridge, &tap.interface, named, launch.events())?;
-    let floods = Arc::new(Floods::new(&settings.budgets));
+    let floods = Arc::new(Floods::new(&settings.budgets, settings.common.loop_guard));
+    let handle = TapHandle::of(&tap.queues[0])?;
     let interface = launch.workers(tap, |post| {
         ServerSide::new(Arc::clone(&directory), Arc::clone(&bridge), Arc::clone(&floods), post)
     })?;
     let now = clock::now();
     let (workers, events) = (launch.worker_counters(), launch.events());
-    let roster = Roster::new(directory, Arc::clone(&bridge), floods, events, workers, root, now);
+    let watch = ServerWatch::new(Arc::clone(&floods), Arc::clone(&interface), now);
+    let roster = Roster::new(directory, Arc::clone(&bridge), floods, events, workers, root, now)
+        .with_watch(watch);
     let mut machine = plain::Server::new(protocol(&settings), now);
     for &peer in peers {
         machine.add_static(peer);
@@ -80,6 +84,7 @@ pub(crate) fn start(
         settings,
         roster,
         socket: launch.socket()?,
+        tap: handle,
         announcer: Announcer::new(Arc::clone(&interface)),
         interface: Arc::clone(&interface),
         counters: launch.counters(),

@@ -6,19 +6,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use acton_frame::Headers;
 use acton_proto::plain::{self, DownReason, Origin, ServerConfig, ServerEvent, SessionId};
+use acton_tap::offload::Trust;
 use acton_udp::{Source, UdpSocket};
 
 use super::server::{Plain, PlainSession};
 use super::server_worker::News;
 use crate::Error;
 use crate::floods::news::FloodNews;
+use crate::floods::server_watch::OutgoingProbe;
 use crate::observe::counters::{Counter, Counters};
 use crate::observe::event::{Beginning, EndReason, EventKind};
 use crate::observe::status::{Protocol, Report, SessionStatus, State};
 use crate::run::announcer::Announcer;
 use crate::run::control::{Controller, SERVER_SLACK};
 use crate::run::launch::earliest;
+use crate::run::tap::TapHandle;
 use crate::run::tap_interface::TapInterface;
 use crate::sessions::port::{LeafId, slot};
 use crate::sessions::roster::{Opening, Roster};
@@ -42,6 +46,7 @@ pub(super) struct ServerControl {
     pub(super) settings: ServerSettings,
     pub(super) roster: Roster<SocketAddr, Plain>,
     pub(super) socket: UdpSocket,
+    pub(super) tap: TapHandle,
     pub(super) announcer: Announcer<LeafId>,
     pub(super) interface: Arc<TapInterface>,
     pub(super) counters: Arc<Counters>,
@@ -108,9 +113,18 @@ impl ServerControl {
     fn announce(&mut self, now: Duration, port: LeafId) {
         let Some(session) = self.roster.directory().get(port) else { return };
         for frame in self.announcer.frames(now) {
-            session.tallies.of(0).add_out(1, frame.len() as u64);
-            let sent = self.socket.send(&session.to, frame);
-            self.counters.add_sent_one(&sent, frame.len());
+            send(&self.socket, &session, frame, &self.counters);
+        }
+    }
+
+    fn probe(&self, probe: &OutgoingProbe) {
+        let OutgoingProbe { to, frame } = probe;
+        self.counters.add(Counter::ProbesSent, 1);
+        let Some(port) = *to else {
+            return self.tap.write(frame, &Headers::parse(frame), Trust::Verify, &self.counters);
+        };
+        if let Some(session) = self.roster.directory().get(port) {
+            send(&self.socket, &session, frame, &self.counters);
         }
     }
 }
@@ -166,6 +180,9 @@ impl Controller for ServerControl {
         self.settle(now, None);
         for port in self.announcer.take_due(now) {
             self.announce(now, port);
+        }
+        while let Some(probe) = self.roster.next_probe(now) {
+            self.probe(&probe);
         }
         self.roster.keep_house(now);
     }
@@ -234,6 +251,13 @@ impl Controller for ServerControl {
             self.roster.close(now, slot(session.port), EndReason::Stopped);
         }
     }
+}
+
+/// Sends a frame of the control thread's own.
+fn send(socket: &UdpSocket, session: &PlainSession, frame: &[u8], counters: &Counters) {
+    session.tallies.of(0).add_out(1, frame.len() as u64);
+    let sent = socket.send(&session.to, frame);
+    counters.add_sent_one(&sent, frame.len());
 }
 
 /// Whether a source may have a session.

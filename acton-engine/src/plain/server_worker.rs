@@ -84,9 +84,11 @@ impl Side for ServerSide {
         // send; the order of what one client gets stays.
         router.route(frames, now, directory, |target, run| match target {
             Target::One(session) => runs.push((session, run)),
-            Target::All => {
-                directory.for_each(|session| runs.push((Arc::clone(session), run.clone())));
-            }
+            Target::All(everybody) => directory.for_each(|session| {
+                if everybody.includes(session, run.len(), counters, *thread) {
+                    runs.push((Arc::clone(session), run.clone()));
+                }
+            }),
         });
         let frames = &*frames;
         let mut batch = out.batch();

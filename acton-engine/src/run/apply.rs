@@ -64,6 +64,7 @@ impl Applied {
         }
         for (differs, name) in [
             (old.scheduling != new.scheduling, "common.scheduling"),
+            (old.loop_guard != new.loop_guard, "common.loop_guard"),
             (old.tap.name != new.tap.name, "common.tap.name"),
             (old.tap.mac != new.tap.mac, "common.tap.mac"),
             (old.tap.default_mac != new.tap.default_mac, "common.tap.default_mac"),

@@ -65,8 +65,8 @@ pub(crate) trait Controller {
     /// Takes what a worker saw of a MAC; a client learns none.
     fn sight(&mut self, _now: Duration, _sighting: Sighting) {}
 
-    /// Takes what a worker saw of floods; at a client there is none.
-    fn take_flood(&mut self, _now: Duration, _news: FloodNews) {}
+    /// Takes what a worker saw of floods.
+    fn take_flood(&mut self, now: Duration, news: FloodNews);
 
     /// Does what is due, tells what happened and sends what is to be said.
     fn advance(&mut self, now: Duration);

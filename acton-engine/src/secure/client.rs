@@ -15,6 +15,8 @@ use super::client_worker::{ClientSide, News};
 use super::strangers::Strangers;
 use super::{CAPS, keepalive_seconds};
 use crate::client::SecureClient;
+use crate::floods::client_screen::ClientFloods;
+use crate::floods::client_watch::ClientWatch;
 use crate::observe::status::{Protocol, Role};
 use crate::observe::tally::Tallies;
 use crate::reach::dial::Dial;
@@ -71,10 +73,11 @@ pub(crate) fn start(
     let tallies = Arc::new(Tallies::new(1 + tap.queues.len()));
     let mut launch =
         Launch::new(Role::Client, Protocol::Acton1, vec![socket], settings.common.scheduling)?;
+    let floods = ClientFloods::new(settings.common.loop_guard);
     let handle = TapHandle::of(&tap.queues[0])?;
     let interface = launch.workers(tap, |post| {
         let link = Cache::new(Arc::clone(&link));
-        ClientSide::new(link, strangers.clone(), Arc::clone(&tallies), post)
+        ClientSide::new(link, strangers.clone(), Arc::clone(&tallies), floods.clone(), post)
     })?;
     let server_key = keys.server_key;
     let mut config = ClientConfig::new(keys.private_key, keys.server_key);
@@ -125,6 +128,7 @@ pub(crate) fn start(
         dial,
         tap: handle,
         announcer: Announcer::new(Arc::clone(&interface)),
+        watch: ClientWatch::new(floods, Arc::clone(&interface), launch.counters(), launch.events()),
         interface: Arc::clone(&interface),
         link,
         strangers,

@@ -18,6 +18,8 @@ use super::strangers::Strangers;
 use super::{keepalive_seconds, report};
 use crate::Error;
 use crate::client::KeyKeeper;
+use crate::floods::client_watch::ClientWatch;
+use crate::floods::news::FloodNews;
 use crate::observe::counters::{Counter, Counters};
 use crate::observe::event::{EndReason, EventKind};
 use crate::observe::event_log::EventLog;
@@ -51,6 +53,8 @@ pub(super) struct ClientControl {
     pub(super) tap: TapHandle,
     pub(super) interface: Arc<TapInterface>,
     pub(super) announcer: Announcer<()>,
+    /// `None` where nobody looks for loops.
+    pub(super) watch: Option<ClientWatch>,
     pub(super) link: Arc<ArcSwap<SecureUplink>>,
     pub(super) strangers: Strangers,
     pub(super) counters: Arc<Counters>,
@@ -243,7 +247,10 @@ impl ClientControl {
         self.counters.set(Counter::RttMicroseconds, rtt.as_micros() as u64);
     }
 
-    fn set_carrier(&self, now: Duration, up: bool) {
+    fn set_carrier(&mut self, now: Duration, up: bool) {
+        if let Some(watch) = &mut self.watch {
+            watch.set_connected(now, up);
+        }
         self.tap.set_carrier(up);
         self.events.tell(now, EventKind::Carrier { up });
     }
@@ -260,7 +267,9 @@ impl Controller for ClientControl {
     type News = News;
 
     fn due(&self) -> Option<Duration> {
-        let own = self.announcer.due();
+        let probes = self.watch.as_ref().and_then(ClientWatch::due);
+        let announcements = self.announcer.due();
+        let own = probes.map_or(announcements, |due| Some(earliest(due, announcements)));
         self.machine.poll_timeout().map_or(own, |due| Some(earliest(due, own)))
     }
 
@@ -289,11 +298,20 @@ impl Controller for ClientControl {
         }
     }
 
+    fn take_flood(&mut self, now: Duration, news: FloodNews) {
+        if let Some(watch) = &mut self.watch {
+            watch.take(now, news);
+        }
+    }
+
     fn advance(&mut self, now: Duration) {
         self.machine.handle_timeout(now, wall());
         self.settle(now);
         if !self.announcer.take_due(now).is_empty() {
             self.announce(now);
+        }
+        if let Some(watch) = &mut self.watch {
+            watch.advance(now, &self.tap);
         }
         self.count();
     }
@@ -324,6 +342,7 @@ impl Controller for ClientControl {
         self.history.report(now, self.dial.server().to_string(), |status| {
             status.key = Some(report::key_text(&self.server_key));
             status.address = self.dial.peer_address();
+            status.loop_found = self.watch.as_ref().and_then(|watch| watch.report(now));
             status.server_restarts = Some(self.machine.server_restarts());
             let known = self.machine.statistics(now);
             if let Some(known) = &known {

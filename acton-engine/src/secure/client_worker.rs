@@ -14,6 +14,7 @@ use super::arrival::{Drops, count_bundle, deliver, has_frames, pass_mark};
 use super::client::SecureUplink;
 use super::sealed::{Sealed, Syns};
 use super::strangers::Strangers;
+use crate::floods::client_screen::{ClientFloods, ClientScreen};
 use crate::frames::batch::FrameBatch;
 use crate::observe::counters::{Counter, Counters};
 use crate::observe::tally::Tallies;
@@ -46,6 +47,7 @@ pub(super) struct ClientSide {
     strangers: Strangers,
     counters: Arc<Counters>,
     tallies: Arc<Tallies>,
+    screen: ClientScreen,
     outbox: Outbox<News>,
     thread: usize,
 }
@@ -55,11 +57,13 @@ impl ClientSide {
         link: Cache<Arc<ArcSwap<SecureUplink>>, Arc<SecureUplink>>,
         strangers: Strangers,
         tallies: Arc<Tallies>,
+        floods: Option<Arc<ClientFloods>>,
         post: Post<News>,
     ) -> Self {
-        let Post { outbox, counters, thread, .. } = post;
+        let Post { outbox, counters, floods: reporter, thread, .. } = post;
+        let screen = ClientScreen::new(floods, reporter, Arc::clone(&counters));
         let (sealed, syns) = (Sealed::default(), Syns::default());
-        Self { link, sealed, syns, strangers, counters, tallies, outbox, thread }
+        Self { link, sealed, syns, strangers, counters, tallies, screen, outbox, thread }
     }
 }
 
@@ -69,6 +73,7 @@ impl Side for ClientSide {
         let Some(keys) = &link.seal else {
             return self.counters.add(Counter::NotConnected, frames.len() as u64);
         };
+        self.screen.screen_batch(frames, now, self.tallies.of(self.thread));
         self.syns.find(frames, 0..frames.len());
         self.syns.clamp(frames, keys);
         let drops = Drops { counters: &self.counters, tally: self.tallies.of(self.thread) };
@@ -109,7 +114,9 @@ impl Side for ClientSide {
                 let (mut passed, mut bytes) = (0, 0);
                 for mut frame in frames {
                     let headers = Headers::parse(frame.bytes());
-                    if pass_mark(arrival, keys, &mut frame, &headers, drops) {
+                    if self.screen.passes(frame.bytes(), &headers, now, tally)
+                        && pass_mark(arrival, keys, &mut frame, &headers, drops)
+                    {
                         passed += 1;
                         bytes += frame.bytes().len() as u64;
                         deliver(frame, &headers, tap);

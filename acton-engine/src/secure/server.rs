@@ -16,6 +16,7 @@ use super::server_control::ServerControl;
 use super::server_worker::{News, ServerSide};
 use super::{CAPS, ServerKeys, keepalive_seconds, links};
 use crate::floods::news::FloodReporter;
+use crate::floods::server_watch::ServerWatch;
 use crate::floods::shared::Floods;
 use crate::observe::status::{Protocol, Role, SessionStatus};
 use crate::root::RootWatch;
@@ -126,7 +127,7 @@ pub(crate) fn start(
     config.suites = secure.suite.into();
     let version = config.version;
     let directory = Arc::new(SecureDirectory::new());
-    let floods = Arc::new(Floods::new(&settings.budgets));
+    let floods = Arc::new(Floods::new(&settings.budgets, settings.common.loop_guard));
     let strangers = Strangers::default();
     let mut launch =
         Launch::new(Role::Server, Protocol::Acton1, sockets, settings.common.scheduling)?;
@@ -156,7 +157,9 @@ pub(crate) fn start(
         Arc::clone(&floods),
         FloodReporter::new(launch.sender()),
     );
-    let roster = Roster::new(directory, Arc::clone(&bridge), floods, events, workers, root, now);
+    let watch = ServerWatch::new(Arc::clone(&floods), Arc::clone(&interface), now);
+    let roster = Roster::new(directory, Arc::clone(&bridge), floods, events, workers, root, now)
+        .with_watch(watch);
     let mut control = ServerControl {
         machine: Server::new(config, gate.for_protocol(), Box::new(SystemRandom), now),
         gate,

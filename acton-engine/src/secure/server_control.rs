@@ -9,6 +9,7 @@ use acton_proto::server::{
 };
 use acton_proto::session::Keys;
 use acton_proto::wire::{Bye, Key, Refusal};
+use acton_tap::offload::Trust;
 use acton_udp::{Destination, Source, UdpSocket};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -21,7 +22,8 @@ use super::strangers::Strangers;
 use super::{keepalive_seconds, report};
 use crate::Error;
 use crate::floods::news::FloodNews;
-use crate::observe::counters::Counters;
+use crate::floods::server_watch::OutgoingProbe;
+use crate::observe::counters::{Counter, Counters};
 use crate::observe::event::{Beginning, EndReason, EventKind, RefusalReason};
 use crate::observe::status::{PastSession, Protocol, Report, SessionStatus};
 use crate::reach::network::NetworkWatch;
@@ -299,14 +301,18 @@ impl ServerControl {
     fn announce(&mut self, now: Duration, port: LeafId) {
         let Some(session) = self.roster.directory().get(port) else { return };
         for frame in self.announcer.frames(now) {
-            self.buffer.clear();
-            // Keys that are used up come to an end in other ways too.
-            if session.mode.seal.seal_frame(now, frame, false, &mut self.buffer).is_err() {
-                continue;
-            }
-            session.tallies.of(0).add_out(1, frame.len() as u64);
-            let sent = self.socket.send(&session.to, &self.buffer);
-            self.counters.add_sent_one(&sent, self.buffer.len());
+            send(now, &self.socket, &session, frame, &mut self.buffer, &self.counters);
+        }
+    }
+
+    fn probe(&mut self, now: Duration, probe: &OutgoingProbe) {
+        let OutgoingProbe { to, frame } = probe;
+        self.counters.add(Counter::ProbesSent, 1);
+        let Some(port) = *to else {
+            return self.tap.write(frame, &Headers::parse(frame), Trust::Verify, &self.counters);
+        };
+        if let Some(session) = self.roster.directory().get(port) {
+            send(now, &self.socket, &session, frame, &mut self.buffer, &self.counters);
         }
     }
 
@@ -421,6 +427,9 @@ impl Controller for ServerControl {
         }
         report::add_server_stats(&self.counters, &mut self.counted, self.machine.stats());
         self.settle_macs(now, MACS_A_TURN);
+        while let Some(probe) = self.roster.next_probe(now) {
+            self.probe(now, &probe);
+        }
         self.roster.keep_house(now);
     }
 
@@ -485,6 +494,24 @@ impl Controller for ServerControl {
         self.machine.close(now, Bye::Restart, spread);
         self.settle(now);
         report::add_server_stats(&self.counters, &mut self.counted, self.machine.stats());
+    }
+}
+
+/// Sends a frame of the control thread's own.
+fn send(
+    now: Duration,
+    socket: &UdpSocket,
+    session: &SecureSession,
+    frame: &[u8],
+    buffer: &mut Vec<u8>,
+    counters: &Counters,
+) {
+    buffer.clear();
+    // Keys that are used up come to an end in other ways too.
+    if session.mode.seal.seal_frame(now, frame, false, buffer).is_ok() {
+        session.tallies.of(0).add_out(1, frame.len() as u64);
+        let sent = socket.send(&session.to, buffer);
+        counters.add_sent_one(&sent, buffer.len());
     }
 }
 

@@ -137,9 +137,11 @@ impl Side for ServerSide {
                     syns.clamp(frames, &session.mode.seal);
                     seal(&session, frames);
                 }
-                Target::All => directory.for_each(|session| {
-                    syns.clamp(frames, &session.mode.seal);
-                    seal(session, frames);
+                Target::All(everybody) => directory.for_each(|session| {
+                    if everybody.includes(session, run.len(), counters, *thread) {
+                        syns.clamp(frames, &session.mode.seal);
+                        seal(session, frames);
+                    }
                 }),
             }
         }

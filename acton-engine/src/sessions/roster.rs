@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use acton_bridge::{Bridge, Owner, Share};
+use acton_bridge::{Bridge, DropReason, Owner, Share};
 use acton_udp::Destination;
 use foldhash::fast::RandomState;
 use hashbrown::HashSet;
@@ -14,11 +14,13 @@ use hashbrown::HashSet;
 use crate::floods::budgets::FloodBudgets;
 use crate::floods::gate::FloodGate;
 use crate::floods::news::FloodNews;
+use crate::floods::server_watch::{OutgoingProbe, ServerWatch, WatchOrder};
 use crate::floods::shared::Floods;
+use crate::loops::server_guard::JoinedWith;
 use crate::observe::counters::Counters;
-use crate::observe::event::{Beginning, EndReason, EventKind, Place};
+use crate::observe::event::{Beginning, EndReason, EventKind, LoopWitness, Place};
 use crate::observe::event_log::EventLog;
-use crate::observe::status::{Report, SessionStatus};
+use crate::observe::status::{LoopReport, Report, SessionStatus};
 use crate::observe::tally::{Tallies, Traffic};
 use crate::root::RootWatch;
 use crate::sessions::admission::ClientPolicy;
@@ -34,6 +36,8 @@ pub(crate) struct Roster<K, M: SessionMode> {
     directory: Arc<Directory<K, Session<M>>>,
     bridge: Arc<Bridge<LeafId>>,
     floods: Arc<Floods>,
+    /// `None` where nobody looks for loops.
+    watch: Option<ServerWatch>,
     events: Arc<EventLog>,
     housekeeping: Housekeeping,
     ports: Ports,
@@ -76,6 +80,7 @@ impl<K: Copy + Eq + Hash, M: SessionMode> Roster<K, M> {
             directory,
             bridge,
             floods,
+            watch: None,
             events,
             housekeeping,
             ports: Ports::default(),
@@ -84,6 +89,12 @@ impl<K: Copy + Eq + Hash, M: SessionMode> Roster<K, M> {
             threads,
             _root: root,
         }
+    }
+
+    /// The same, that looks for loops where there is a watch.
+    pub(crate) fn with_watch(mut self, watch: Option<ServerWatch>) -> Self {
+        self.watch = watch;
+        self
     }
 
     pub(crate) fn directory(&self) -> &Directory<K, Session<M>> {
@@ -128,12 +139,19 @@ impl<K: Copy + Eq + Hash, M: SessionMode> Roster<K, M> {
         self.directory.put(Arc::new(session));
         let (client, open) = (name.to_string(), self.directory.len());
         self.tell(now, EventKind::SessionUp { session: slot, client, address, by, open });
+        if let Some(watch) = &mut self.watch {
+            watch.client_up(now, port);
+        }
         port
     }
 
     /// Closes the session in `slot`, whose keys the mode has unbound.
     pub(crate) fn close(&mut self, now: Duration, slot: usize, reason: EndReason) {
         let Some(session) = self.directory.take(self.port(slot)) else { return };
+        self.floods.set_blocked(&session.gate, false);
+        if let Some(watch) = &mut self.watch {
+            watch.client_down(now, session.port);
+        }
         // Only now, when no worker learns from it any more.
         let macs = self.housekeeping.purge(session.port);
         let traffic = session.tallies.sum();
@@ -145,9 +163,10 @@ impl<K: Copy + Eq + Hash, M: SessionMode> Roster<K, M> {
         self.tell(now, EventKind::SessionDown { session: slot, client, reason, macs, open });
     }
 
-    /// When [`keep_house`](Self::keep_house) has something to do.
+    /// When [`keep_house`](Self::keep_house) or [`next_probe`](Self::next_probe) has something to do.
     pub(crate) fn due(&self) -> Duration {
-        self.housekeeping.due()
+        let probes = self.watch.as_ref().map_or(Duration::MAX, ServerWatch::due);
+        self.housekeeping.due().min(probes)
     }
 
     /// Does what is due once a second.
@@ -156,8 +175,9 @@ impl<K: Copy + Eq + Hash, M: SessionMode> Roster<K, M> {
     }
 
     /// Tells what a worker saw of a MAC.
-    pub(crate) fn sight(&self, now: Duration, sighting: Sighting) {
+    pub(crate) fn sight(&mut self, now: Duration, sighting: Sighting) {
         let Sighting { mac, vlan, at, what, left_out } = sighting;
+        self.suspect(now, &sighting);
         let here = self.place(at);
         let event = match what {
             Sighted::New => EventKind::MacLearnt { mac, vlan, at: here },
@@ -192,7 +212,74 @@ impl<K: Copy + Eq + Hash, M: SessionMode> Roster<K, M> {
                 let (at, class) = (self.place(at), class.as_str());
                 self.tell(now, EventKind::BudgetActs { at, class });
             }
+            FloodNews::Surge => {
+                if let Some(watch) = &mut self.watch {
+                    watch.suspect(now, None);
+                }
+            }
+            FloodNews::ProbeBack { from, probe } => {
+                if let Some(watch) = &mut self.watch {
+                    watch.came_back(now, from, probe);
+                    // A worker may have been ahead.
+                    if let Owner::Leaf(port) = from {
+                        let blocked = watch.held(now, port).is_some();
+                        self.set_blocked(port, blocked);
+                    }
+                }
+            }
+            FloodNews::ServerSays { .. } => {}
         }
+    }
+
+    /// An address that is seen both at the root and behind a client may come through a loop.
+    fn suspect(&mut self, now: Duration, sighting: &Sighting) {
+        let Some(watch) = &mut self.watch else { return };
+        let Sighting { mac, vlan, at, what, .. } = *sighting;
+        let other = match what {
+            Sighted::New | Sighted::NoRoom => return,
+            Sighted::Moved { from, .. } => Some(from),
+            Sighted::Held(DropReason::SourceProtected | DropReason::SourceAtRoot) => {
+                Some(Owner::Root)
+            }
+            Sighted::Held(_) => self.bridge.entry(vlan, mac, now).map(|entry| entry.owner),
+        };
+        match (at, other) {
+            (Owner::Leaf(port), Some(other)) if other != at => watch.suspect(now, Some(port)),
+            (Owner::Root, Some(Owner::Leaf(port))) => watch.suspect(now, Some(port)),
+            _ => {}
+        }
+    }
+
+    /// The next probe that is to be sent now; carries out what the watch for loops found on the way.
+    pub(crate) fn next_probe(&mut self, now: Duration) -> Option<OutgoingProbe> {
+        loop {
+            match self.watch.as_mut()?.poll(now)? {
+                WatchOrder::Probe(probe) => return Some(probe),
+                WatchOrder::Block { port, with, hold } => {
+                    self.set_blocked(port, true);
+                    let (at, with) = (self.place(Owner::Leaf(port)), self.joined_with(with));
+                    let (by, hold) = (LoopWitness::Probe, Some(hold));
+                    self.tell(now, EventKind::LoopFound { at, with, by, hold });
+                }
+                WatchOrder::Open { port, after } => {
+                    self.set_blocked(port, false);
+                    let at = self.place(Owner::Leaf(port));
+                    self.tell(now, EventKind::LoopOver { at, after });
+                }
+            }
+        }
+    }
+
+    fn set_blocked(&self, port: LeafId, blocked: bool) {
+        let floods = &self.floods;
+        self.directory.read(port, |session| floods.set_blocked(&session.gate, blocked));
+    }
+
+    fn joined_with(&self, with: JoinedWith<LeafId>) -> Place {
+        self.place(match with {
+            JoinedWith::Root => Owner::Root,
+            JoinedWith::Client(port) => Owner::Leaf(port),
+        })
     }
 
     /// Puts other budgets in force.
@@ -231,6 +318,12 @@ impl<K: Copy + Eq + Hash, M: SessionMode> Roster<K, M> {
             status.number = Some(slot(session.port));
             status.port = Some(session.port);
             status.budgets_acting = session.gate.acting(now);
+            let held = self.watch.as_ref().and_then(|watch| watch.held(now, session.port));
+            status.loop_found = held.map(|held| LoopReport {
+                with: self.joined_with(held.with),
+                found_ago: held.since,
+                opens_in: Some(held.opens_in),
+            });
             status.session_for = Some(now.saturating_sub(session.since));
             report.traffic.add(&status.traffic);
             add(session, &mut status);

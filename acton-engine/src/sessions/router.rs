@@ -7,10 +7,12 @@ use std::time::Duration;
 use acton_bridge::{Bridge, BumKind, DropReason, FloodClass, FromLeaf, FromRoot, Learned, Owner};
 use acton_frame::{Ethernet, Headers};
 
-use crate::floods::gate::Admission;
+use crate::floods::gate::{Admission, FloodGate};
 use crate::floods::news::{FloodNews, FloodReporter};
 use crate::floods::shared::Floods;
 use crate::frames::batch::FrameBatch;
+use crate::loops::probe::{Reading, Way};
+use crate::loops::surge::Surge;
 use crate::observe::counters::{Counter, Counters};
 use crate::observe::tally::Tally;
 use crate::sessions::directory::Directory;
@@ -25,6 +27,7 @@ pub(crate) struct Router {
     sightings: Sightings,
     floods: Arc<Floods>,
     reporter: FloodReporter,
+    surge: Surge,
     routes: Vec<Route>,
     admitted: Admitted,
 }
@@ -49,7 +52,32 @@ enum Route {
 /// Who gets a run of frames.
 pub(crate) enum Target<M> {
     One(Arc<Session<M>>),
-    All,
+    All(Everybody),
+}
+
+/// All clients, but for those whose flooding is held back.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Everybody {
+    some_blocked: bool,
+}
+
+impl Everybody {
+    /// Whether a client gets the frames, which are counted where it does not.
+    #[inline]
+    pub(crate) fn includes<M>(
+        self,
+        session: &Session<M>,
+        frames: usize,
+        counters: &Counters,
+        thread: usize,
+    ) -> bool {
+        let is_blocked = self.some_blocked && session.gate.is_blocked();
+        if is_blocked {
+            counters.add(Counter::LoopBlocked, frames as u64);
+            session.tallies.of(thread).add_drops(Counter::LoopBlocked, frames as u64);
+        }
+        !is_blocked
+    }
 }
 
 impl Router {
@@ -61,7 +89,8 @@ impl Router {
         reporter: FloodReporter,
     ) -> Self {
         let (routes, admitted) = (Vec::new(), Admitted::default());
-        Self { bridge, counters, sightings, floods, reporter, routes, admitted }
+        let surge = Surge::default();
+        Self { bridge, counters, sightings, floods, reporter, surge, routes, admitted }
     }
 
     /// Calls `each` with every run of frames that go the same way, in the frames' order.
@@ -77,14 +106,15 @@ impl Router {
             let ethernet = frames.headers(index).ethernet();
             let (verdict, learned) = self.bridge.from_root_parsed(ethernet, now);
             self.note_learned(ethernet, Owner::Root, learned, now);
-            self.routes.push(match verdict {
+            let route = match verdict {
                 FromRoot::Leaf(id) => Route::One(id),
                 FromRoot::Flood(kind) => self.flood_from_root(frames, index, kind, now),
                 FromRoot::Drop(reason) => {
                     self.counters.add_bridge_drop(reason);
                     Route::Nowhere
                 }
-            });
+            };
+            self.routes.push(route);
         }
         let mut start = 0;
         while let Some(&route) = self.routes.get(start) {
@@ -105,7 +135,8 @@ impl Router {
             if directory.len() == 0 {
                 self.counters.add(Counter::NoClient, alike as u64);
             }
-            each(Target::All, run);
+            let some_blocked = self.floods.are_any_blocked();
+            each(Target::All(Everybody { some_blocked }), run);
         }
     }
 
@@ -150,6 +181,10 @@ impl Router {
                 true
             }
             FromLeaf::Drop(reason) => {
+                // A probe comes back from an address that is the server's own.
+                if is_of_the_source(reason) && self.takes_probe(session, frame, headers, now) {
+                    return false;
+                }
                 self.counters.add_bridge_drop(reason);
                 tally.add_bridge_drop(reason);
                 let sighted = match reason {
@@ -167,15 +202,25 @@ impl Router {
     /// Where frame `index` goes, which is for all clients.
     #[inline(never)]
     fn flood_from_root(
-        &self,
+        &mut self,
         frames: &FrameBatch,
         index: usize,
         kind: BumKind,
         now: Duration,
     ) -> Route {
-        let (headers, count) = (frames.headers(index), frames.count(index));
-        let class = FloodClass::of(kind, headers, frames.get(index));
-        let (floods, at) = (&*self.floods, Owner::Root);
+        let (frame, headers) = (frames.get(index), frames.headers(index));
+        let (floods, at, count) = (&*self.floods, Owner::Root, frames.count(index));
+        if let Some(prober) = &floods.prober {
+            if let Some(reading) = prober.read(headers, frame)
+                && !self.passes_probe(reading, at, &floods.root_gate, now)
+            {
+                return Route::Nowhere;
+            }
+            if self.surge.add(count, now) {
+                self.reporter.tell(FloodNews::Surge);
+            }
+        }
+        let class = FloodClass::of(kind, headers, frame);
         match floods.root_gate.admit(class, count, floods.root.of(class), now) {
             Admission::Passes => Route::All,
             Admission::Over { begins } => {
@@ -196,6 +241,14 @@ impl Router {
         now: Duration,
         tally: &Tally,
     ) -> bool {
+        if self.takes_probe(session, frame, headers, now) {
+            return false;
+        }
+        if session.gate.is_blocked() {
+            self.counters.add(Counter::LoopBlocked, 1);
+            tally.add_drops(Counter::LoopBlocked, 1);
+            return false;
+        }
         let class = FloodClass::of(kind, headers, frame);
         match session.gate.admit(class, 1, self.floods.client.of(class), now) {
             Admission::Passes => true,
@@ -204,6 +257,49 @@ impl Router {
                 tally.add_drops(Counter::over_budget(class), 1);
                 false
             }
+        }
+    }
+
+    /// Whether a frame from a client is a probe that goes no further.
+    fn takes_probe<M>(
+        &self,
+        session: &Session<M>,
+        frame: &[u8],
+        headers: &Headers,
+        now: Duration,
+    ) -> bool {
+        let reading = self.floods.prober.as_ref().and_then(|prober| prober.read(headers, frame));
+        let at = Owner::Leaf(session.port);
+        reading.is_some_and(|reading| !self.passes_probe(reading, at, &session.gate, now))
+    }
+
+    /// Whether a probe goes on as any frame does: one of another process, so that it finds loops
+    /// through several tunnels.
+    fn passes_probe(
+        &self,
+        reading: Reading,
+        from: Owner<LeafId>,
+        gate: &FloodGate,
+        now: Duration,
+    ) -> bool {
+        match reading {
+            Reading::Own(probe) => {
+                self.counters.add(Counter::ProbesBack, 1);
+                if gate.tells_probe(now)
+                    && self.reporter.tell(FloodNews::ProbeBack { from, probe })
+                    && let (Way::Tap, Owner::Leaf(_)) = (probe.way, from)
+                {
+                    // Each moment counts, and what this proves the control thread can but confirm.
+                    self.floods.set_blocked(gate, true);
+                }
+                false
+            }
+            // A client takes the word of its own server alone, and that does not come by this way.
+            Reading::Forged | Reading::Foreign { way: Way::Client { .. }, .. } => {
+                self.counters.add(Counter::ProbeForged, 1);
+                false
+            }
+            Reading::Foreign { way: Way::Tap, .. } => true,
         }
     }
 
