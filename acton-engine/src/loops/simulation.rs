@@ -207,7 +207,7 @@ impl Network {
         }
         for id in 0..self.servers.len() {
             if joined.contains(&self.servers[id].lan) && from != Some(End::Server(id)) {
-                self.from_root(id, frame);
+                self.arrive_from_root(id, frame);
             }
         }
         for id in 0..self.clients.len() {
@@ -226,7 +226,7 @@ impl Network {
         }
     }
 
-    fn from_root(&mut self, id: ServerId, frame: Frame) {
+    fn arrive_from_root(&mut self, id: ServerId, frame: Frame) {
         let server = &mut self.servers[id];
         match frame {
             Frame::OfServer { server: of, sent, to, .. } if server.looks && of == id => {
