@@ -285,6 +285,19 @@ impl<P: Port> Bridge<P> {
         self.fdb.write().set_leaf_limit(leaf.to_bits(), max_macs.map(leaf_limit));
     }
 
+    /// How long an address is known after its last frame from now on, in place of [`Config::ageing`];
+    /// it counts at once for those that are known.
+    pub fn set_ageing(&self, ageing: Duration) {
+        self.fdb.set_ageing(nanos(ageing));
+    }
+
+    /// Limits the learned addresses of each leaf without a limit of its own, in place of
+    /// [`Config::max_macs_per_leaf`]: 0 for no limit. Those that are too many already stay until they
+    /// age out.
+    pub fn set_max_macs_per_leaf(&self, max_macs: usize) {
+        self.fdb.set_macs_per_leaf(leaf_limit(max_macs));
+    }
+
     /// Keeps a leaf to the addresses that are [reserved](Self::reserve) for it and to its static
     /// entries, and takes what else it has; or, with false, no longer. Lasts until
     /// [`purge`](Self::purge).

@@ -4,7 +4,7 @@
 //! source that may not be learned is refused. Only what changes the table's structure takes the
 //! lock, in [`crate::writer`]; what a flood of forged sources can reach there is of bounded cost.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -37,9 +37,9 @@ pub(crate) enum Moves {
 /// [`Config`] checked; times in nanoseconds.
 #[derive(Debug)]
 pub(crate) struct Limits {
-    pub(crate) ageing: u64,
+    pub(crate) ageing: AtomicU64,
     pub(crate) macs: usize,
-    pub(crate) macs_per_leaf: usize,
+    pub(crate) macs_per_leaf: AtomicUsize,
     /// Leaves that are marked as at their limit, at most.
     pub(crate) marks: usize,
     /// Leaves that are marked as strict, at most.
@@ -56,9 +56,9 @@ impl Limits {
         let macs = config.max_macs.clamp(1, MOST_MACS);
         let macs_per_leaf = leaf_limit(config.max_macs_per_leaf);
         Self {
-            ageing: nanos(config.ageing),
+            ageing: nanos(config.ageing).into(),
             macs,
-            macs_per_leaf,
+            macs_per_leaf: macs_per_leaf.into(),
             // All that can be at the common limit, and some at limits of their own.
             marks: ((macs + 1) / macs_per_leaf).max(MARKS.min(macs + 1)),
             strict_marks: MARKS,
@@ -73,6 +73,11 @@ impl Limits {
             },
             shared: config.shared.clone(),
         }
+    }
+
+    /// How long an address is known after its last frame, in nanoseconds.
+    pub(crate) fn ageing(&self) -> u64 {
+        self.ageing.load(Ordering::Relaxed)
     }
 
     /// The slots that suffice at all times: one for each address and protection, one more for an
@@ -132,7 +137,22 @@ impl Fdb {
 
     pub(crate) fn is_live(&self, found: &Found, now: u64) -> bool {
         // By a flag, not by a time that never comes: a late refresh can change a time.
-        !self.ages(found) || now.saturating_sub(found.seen) < self.limits.ageing
+        !self.ages(found) || now.saturating_sub(found.seen) < self.limits.ageing()
+    }
+
+    pub(crate) fn set_ageing(&self, ageing: u64) {
+        let mut writer = self.write();
+        self.limits.ageing.store(ageing, Ordering::Relaxed);
+        // What was known to be full may have places again.
+        self.leaves_full_until.store(0, Ordering::Relaxed);
+        self.root_full_until.store(0, Ordering::Relaxed);
+        writer.look_again();
+    }
+
+    pub(crate) fn set_macs_per_leaf(&self, macs: usize) {
+        let mut writer = self.write();
+        self.limits.macs_per_leaf.store(macs, Ordering::Relaxed);
+        writer.look_again();
     }
 
     /// Whether what is known expires.
@@ -278,9 +298,9 @@ impl Fdb {
     pub(crate) fn held_until(&self, key: u64, found: &Found) -> u64 {
         let hold = match (key::owner(found.owner), self.limits.moves) {
             _ if !self.ages(found) => return 0,
-            (Owner::Root, _) => self.limits.ageing,
+            (Owner::Root, _) => self.limits.ageing(),
             (_, Moves::Guarded { hold, .. }) if !self.is_shared(key) => {
-                hold.min(self.limits.ageing)
+                hold.min(self.limits.ageing())
             }
             _ => return 0,
         };

@@ -157,7 +157,11 @@ impl<'a> Writer<'a> {
     }
 
     fn leaf_limit(&self, leaf: u32) -> usize {
-        self.state.limits.get(&leaf).copied().unwrap_or(self.fdb.limits.macs_per_leaf)
+        self.state
+            .limits
+            .get(&leaf)
+            .copied()
+            .unwrap_or_else(|| self.fdb.limits.macs_per_leaf.load(Ordering::Relaxed))
     }
 
     pub(crate) fn room(&self, share: Share<u32>) -> Room<u32> {
@@ -376,6 +380,17 @@ impl<'a> Writer<'a> {
         }
     }
 
+    /// Limits or ageing are others now: has readers ask anew which leaves are at their limit.
+    pub(crate) fn look_again(&mut self) {
+        let leaves: Vec<u32> = self.state.leaves.keys().copied().collect();
+        for leaf in leaves {
+            if let Some(mark) = self.state.leaves.get(&leaf).and_then(|entry| entry.mark) {
+                self.fdb.table.set_seen(mark, 0);
+            }
+            self.update_mark(leaf);
+        }
+    }
+
     /// A mark's time is 0 until a frame is refused. `None` where there are as many as can be.
     fn add_mark(&mut self, port: u32) -> Option<u32> {
         if self.state.marks >= self.fdb.limits.marks {
@@ -561,7 +576,7 @@ impl<'a> Search<'a> {
         }
         if self.fdb.ages(&found) {
             // A refresh since makes this too early at worst.
-            let expiry = found.seen.saturating_add(self.fdb.limits.ageing);
+            let expiry = found.seen.saturating_add(self.fdb.limits.ageing());
             self.swept.quiet_until = self.swept.quiet_until.min(expiry);
         }
         false

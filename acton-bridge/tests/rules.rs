@@ -672,6 +672,41 @@ fn a_leaf_may_have_a_limit_of_its_own() {
 }
 
 #[test]
+fn the_limit_of_all_leaves_may_become_another() {
+    let test = Test::new(Config::default().max_macs_per_leaf(1));
+    test.hear(A, mac(1));
+    test.bridge.set_leaf_limit(B, Some(1));
+    test.hear(B, mac(1_001));
+    assert_eq!(test.refuse(A, mac(2)), DropReason::LeafLimit);
+    test.bridge.set_max_macs_per_leaf(3);
+    (2..4).for_each(|n| assert_eq!(test.hear(A, mac(n)), Learned::New));
+    assert_eq!(test.refuse(A, mac(4)), DropReason::LeafLimit);
+    assert_eq!(test.refuse(B, mac(1_002)), DropReason::LeafLimit, "it has one of its own");
+    test.bridge.set_max_macs_per_leaf(2);
+    (1..4).for_each(|n| assert_eq!(test.hear(A, mac(n)), Learned::Nothing));
+    assert_eq!(test.refuse(A, mac(4)), DropReason::LeafLimit);
+    test.bridge.set_max_macs_per_leaf(0);
+    (4..104).for_each(|n| assert_eq!(test.hear(A, mac(n)), Learned::New));
+}
+
+#[test]
+fn another_ageing_counts_at_once() {
+    let mut test = Test::new(Config::default().max_macs_per_leaf(1).ageing(secs(300)));
+    test.hear(A, mac(1));
+    assert_eq!(test.refuse(A, mac(2)), DropReason::LeafLimit);
+    test.wait(secs(10));
+    // It was known to be full for longer.
+    test.bridge.set_ageing(secs(10));
+    assert_eq!(test.hear(A, mac(2)), Learned::New);
+    test.wait(secs(9));
+    test.bridge.set_ageing(secs(60));
+    test.wait(secs(50));
+    assert_eq!(test.refuse(A, mac(3)), DropReason::LeafLimit);
+    test.wait(secs(1));
+    assert_eq!(test.hear(A, mac(3)), Learned::New);
+}
+
+#[test]
 fn any_number_of_leaves_may_have_limits_of_their_own() {
     const LEAVES: u32 = 10_000;
     let test = Test::new(Config::default().max_macs_per_leaf(0));

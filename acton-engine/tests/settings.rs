@@ -80,11 +80,16 @@ fn new_settings_are_taken_as_far_as_they_can_be() {
     assert_eq!((applied.taken.len(), applied.needs_restart.len()), (0, 0));
     settings.max_sessions = 7;
     settings.common.tap.addresses = vec!["10.9.0.99/24".parse().unwrap()];
-    settings.common.tap.mtu = 1_400;
+    settings.common.tap.mac = Some("02:00:00:00:00:99".parse().unwrap());
     settings.workers = Some(9);
+    let foretold = server.settings().compare(&Settings::Server(settings.clone())).unwrap();
     let applied = server.apply(Settings::Server(settings.clone())).unwrap();
+    assert_eq!(applied, foretold);
     assert_eq!(applied.taken, ["common.tap.addresses", "max_sessions"]);
-    assert_eq!(applied.needs_restart, ["common.tap.mtu", "workers"]);
+    assert_eq!(applied.needs_restart, ["common.tap.mac", "workers"]);
+    let told = next(&mut server.events(0), |it| matches!(it, EventKind::SettingsApplied { .. }));
+    let (taken, needs_restart) = (applied.taken, applied.needs_restart);
+    assert_eq!(told.kind, EventKind::SettingsApplied { taken, needs_restart });
     let addresses = world.server.run(|| testbed::sh("ip -br addr show dev lan"));
     assert!(
         addresses.contains("10.9.0.99/24") && !addresses.contains("10.9.0.1/24"),
@@ -104,6 +109,45 @@ fn new_settings_are_taken_as_far_as_they_can_be() {
     assert!(server.apply(plain).is_err(), "the other mode's");
     assert_eq!(client.apply(of_client).unwrap(), acton_engine::Applied::default());
     until(&server, |session| session.state == State::Up);
+}
+
+fn what_the_system_refuses_changes_nothing() {
+    let world = World::new();
+    let server = world.server.run(|| world.secure_server().start().unwrap());
+    let before = server.settings();
+    let shown = || world.server.run(|| testbed::sh("ip -br addr show dev lan; ip link show lan"));
+    let device = shown();
+    let Settings::Server(mut settings) = before.clone() else { panic!("a server's") };
+    settings.common.tap.mtu = 1_400;
+    settings.common.tap.addresses = vec!["10.9.0.99/24".parse().unwrap()];
+    settings.common.tap.bridge = Some("no-such".to_owned());
+    settings.mac_ageing = Duration::from_secs(9);
+    let error = server.apply(Settings::Server(settings.clone())).unwrap_err();
+    assert!(error.to_string().contains("no-such"), "{error}");
+    assert_eq!((server.settings(), shown()), (before, device));
+    settings.common.tap.bridge = None;
+    let applied = server.apply(Settings::Server(settings.clone())).unwrap();
+    assert_eq!(applied.taken, ["common.tap.addresses", "common.tap.mtu", "mac_ageing"]);
+    assert!(shown().contains("mtu 1400"), "{}", shown());
+}
+
+fn both_ends_of_a_session_hear_of_another_mtu() {
+    let world = World::new();
+    let server = world.server.run(|| world.secure_server().start().unwrap());
+    let client = world.client.run(|| world.secure_client().start().unwrap());
+    let peer_mtu = |session: &SessionStatus| session.peer_mtu;
+    until(&server, |session| session.state == State::Up && peer_mtu(session) == Some(1_500));
+    let Settings::Client(mut settings) = client.settings() else { panic!("a client's") };
+    settings.common.tap.mtu = 1_400;
+    let applied = client.apply(Settings::Client(settings)).unwrap();
+    assert_eq!(applied.taken, ["common.tap.mtu"]);
+    // By a rekey at once: the session goes on.
+    let session = until(&server, |session| peer_mtu(session) == Some(1_400));
+    assert_eq!((session.state, session.before), (State::Up, None));
+    let Settings::Server(mut settings) = server.settings() else { panic!("a server's") };
+    settings.common.tap.mtu = 1_400;
+    assert_eq!(server.apply(Settings::Server(settings)).unwrap().taken, ["common.tap.mtu"]);
+    until(&client, |session| session.state == State::Up);
 }
 
 fn settings_go_in_whole_and_come_out_again() {
@@ -214,6 +258,8 @@ fn a_tap_goes_from_one_bridge_to_another() {
 testbed::main! {
     new_settings_are_taken_as_far_as_they_can_be,
     settings_go_in_whole_and_come_out_again,
+    what_the_system_refuses_changes_nothing,
+    both_ends_of_a_session_hear_of_another_mtu,
     a_client_that_is_called_otherwise_has_its_session_called_so,
     a_source_that_is_not_allowed_any_more_is_out,
     what_runs_on_the_control_thread_cannot_wait_for_itself,

@@ -588,6 +588,18 @@ impl Client {
         self.renew_hello(now, wall);
     }
 
+    /// The longest frame that this end takes is of `bytes` bytes now. A HELLO under way is made anew
+    /// to say so; with a session the server hears it by a rekey.
+    pub fn set_max_frame(&mut self, now: Duration, wall: u64, bytes: u16) {
+        if std::mem::replace(&mut self.config.max_frame, bytes) == bytes || self.closed {
+            return;
+        }
+        if self.live.is_some() {
+            self.rekey(now);
+        }
+        self.renew_hello(now, wall);
+    }
+
     /// The system refused to send a datagram of `size` bytes (EMSGSIZE, EINVAL).
     pub fn handle_too_large(&mut self, size: u16) {
         if let Some(live) = &mut self.live {

@@ -467,6 +467,11 @@ impl Server {
         self.config.keepalive = seconds;
     }
 
+    /// The longest frame that this end takes, in bytes: a session counts on it with its next keys.
+    pub const fn set_max_frame(&mut self, bytes: u16) {
+        self.config.max_frame = bytes;
+    }
+
     /// The suites to agree to from the next handshake on.
     pub const fn set_suites(&mut self, suites: Suites) {
         self.config.suites = suites;

@@ -459,6 +459,13 @@ pub enum EventKind {
         /// The MTU of the other end's, in bytes.
         peer_mtu: u32,
     },
+    /// The tunnel was given new settings.
+    SettingsApplied {
+        /// The names of those that hold now, as [`Applied`](crate::Applied) has them.
+        taken: Vec<&'static str>,
+        /// The names of those that hold after a restart only.
+        needs_restart: Vec<&'static str>,
+    },
     /// The TAP's carrier changed.
     Carrier {
         /// Whether it has one.
@@ -520,6 +527,7 @@ impl EventKind {
             Self::WayChanged { .. } => "way_changed",
             Self::ServerRestarted { .. } => "server_restarted",
             Self::MtuUnfit { .. } => "mtu_unfit",
+            Self::SettingsApplied { .. } => "settings_applied",
             Self::Carrier { .. } => "carrier",
             Self::Failed { .. } => "failed",
             Self::Suppressed { .. } => "suppressed",

@@ -128,6 +128,10 @@ fn events_have_a_number_a_time_and_a_kind() {
     let over = event(EventKind::LoopOver { at: Place::Client, after: ms(1_500) });
     assert_eq!(over["after"], json!(1.5));
     event(EventKind::BudgetActs { at: Place::Root, class: "arp" });
+    let (taken, needs_restart) = (vec!["common.tap.mtu"], vec!["listen"]);
+    let applied = event(EventKind::SettingsApplied { taken, needs_restart });
+    assert_eq!(applied["taken"], json!(["common.tap.mtu"]));
+    assert_eq!(applied["needs_restart"], json!(["listen"]));
     event(EventKind::Suppressed { kind: "mac_held", events: 4 });
 }
 

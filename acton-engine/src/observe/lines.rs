@@ -350,12 +350,24 @@ fn line(event: &EventKind, protocol: Protocol) -> Option<(Level, String)> {
                 peer(*address, client.as_deref())
             ),
         ),
+        EventKind::SettingsApplied { taken, needs_restart } => (
+            Debug,
+            format!(
+                "new settings: {} hold now, {} after a restart",
+                listed(taken),
+                listed(needs_restart)
+            ),
+        ),
         EventKind::Suppressed { kind, events } => {
             (Debug, format!("{events} more of {kind} were left out"))
         }
         // Whoever waits for the tunnel's end says why.
         EventKind::Carrier { .. } | EventKind::Failed { .. } => return None,
     })
+}
+
+fn listed(names: &[&str]) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
 fn tagged(vlan: u16) -> String {

@@ -23,7 +23,7 @@ use crate::run::control::Controller;
 use crate::run::launch::earliest;
 use crate::run::tap::TapHandle;
 use crate::run::tap_interface::TapInterface;
-use crate::settings::{Applied, ClientMode, ClientSettings, Settings};
+use crate::settings::{Applied, ClientSettings, Settings};
 
 /// The client's control thread.
 pub(super) struct ClientControl {
@@ -157,13 +157,10 @@ impl Controller for ClientControl {
 
     fn apply(&mut self, _: Duration, settings: Settings) -> Result<Applied, Error> {
         let Settings::Client(new) = settings else { return Err(Error::other_end()) };
-        if new.mode != ClientMode::Plain {
-            return Err(Error::other_mode());
-        }
-        new.check()?;
-        let mut applied = Applied::default();
-        applied.note_restart(self.settings.server != new.server, "server");
-        applied.take_common(&mut self.settings.common, &new.common, &self.interface)?;
+        let mut taken = self.settings.clone();
+        let applied = taken.take(&new)?;
+        self.interface.follow(&self.settings.common.tap, &taken.common.tap)?;
+        self.settings = taken;
         self.machine.set_config(protocol(&self.settings));
         Ok(applied)
     }

@@ -193,27 +193,15 @@ impl Controller for ServerControl {
 
     fn apply(&mut self, now: Duration, settings: Settings) -> Result<Applied, Error> {
         let Settings::Server(new) = settings else { return Err(Error::other_end()) };
-        let (ServerMode::Plain(old_mode), ServerMode::Plain(new_mode)) =
-            (&self.settings.mode, &new.mode)
-        else {
-            return Err(Error::other_mode());
-        };
-        new.check()?;
-        let narrowed = old_mode.allow != new_mode.allow;
-        let mode = PlainServerSettings { allow: new_mode.allow.clone(), ..old_mode.clone() };
-        let peers_differ = old_mode.peers != new_mode.peers;
-        let mut applied = Applied::default();
-        applied.take_server(&mut self.settings, &new, &self.interface)?;
-        self.roster.set_budgets(&self.settings.budgets);
-        applied.note_restart(peers_differ, "mode.plain.peers");
+        let mut taken = self.settings.clone();
+        let applied = taken.take(&new)?;
+        self.interface.follow(&self.settings.common.tap, &taken.common.tap)?;
+        self.settings = taken;
         self.machine.set_config(protocol(&self.settings));
-        if narrowed {
-            self.settings.mode = ServerMode::Plain(mode);
-            applied.taken.push("mode.plain.allow");
-            let mode = &self.settings.mode;
-            self.machine.retain(|session| is_allowed(mode, session.addr));
-            self.settle(now, None);
-        }
+        self.roster.follow(&self.settings);
+        let mode = &self.settings.mode;
+        self.machine.retain(|session| is_allowed(mode, session.addr));
+        self.settle(now, None);
         Ok(applied)
     }
 

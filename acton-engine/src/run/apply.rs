@@ -1,82 +1,135 @@
 //! New settings for a tunnel that runs: what can be taken, and what needs a restart.
+//!
+//! New settings are taken apart field by field, so that the compiler asks of each field that is added
+//! which of the two it is.
 
 use std::mem;
 
 use crate::Error;
-use crate::run::tap_interface::TapInterface;
-use crate::settings::{Applied, Common, ServerSettings};
+use crate::settings::{
+    Applied, ClientMode, ClientSettings, Common, PlainServerSettings, SecureSettings, ServerMode,
+    ServerSettings, Settings, TapSettings,
+};
+
+impl Settings {
+    /// What [`Handle::apply`](crate::Handle::apply) says of `new` where these settings hold, without
+    /// doing it.
+    ///
+    /// # Errors
+    /// Where `new` is of the other end or another mode, or out of its range. What the system refuses
+    /// only it can tell.
+    pub fn compare(&self, new: &Self) -> Result<Applied, Error> {
+        match (self.clone(), new) {
+            (Self::Server(mut old), Self::Server(new)) => old.take(new),
+            (Self::Client(mut old), Self::Client(new)) => old.take(new),
+            _ => Err(Error::other_end()),
+        }
+    }
+}
+
+impl ServerSettings {
+    /// Becomes `new` as far as a server that runs can.
+    ///
+    /// # Errors
+    /// As [`Settings::compare`]; then nothing has changed.
+    pub(crate) fn take(&mut self, new: &Self) -> Result<Applied, Error> {
+        new.check()?;
+        let Self {
+            common,
+            listen,
+            workers,
+            max_sessions,
+            mac_ageing,
+            macs_per_client,
+            protected_macs,
+            shared_macs,
+            mac_hold,
+            budgets,
+            mode,
+        } = new;
+        let mut applied = Applied::default();
+        match (&mut self.mode, mode) {
+            (ServerMode::Plain(old), ServerMode::Plain(new)) => applied.take_plain(old, new),
+            (ServerMode::Secure(old), ServerMode::Secure(new)) => {
+                let SecureSettings { suite, rekey_after } = new;
+                applied.take(&mut old.suite, suite, "mode.secure.suite");
+                applied.note(&old.rekey_after, rekey_after, "mode.secure.rekey_after");
+            }
+            _ => return Err(Error::other_mode()),
+        }
+        applied.take_common(&mut self.common, common);
+        applied.take(&mut self.max_sessions, max_sessions, "max_sessions");
+        applied.take(&mut self.mac_ageing, mac_ageing, "mac_ageing");
+        applied.take(&mut self.macs_per_client, macs_per_client, "macs_per_client");
+        applied.take(&mut self.budgets, budgets, "budgets");
+        applied.note(&self.listen, listen, "listen");
+        applied.note(&self.workers, workers, "workers");
+        applied.note(&self.protected_macs, protected_macs, "protected_macs");
+        applied.note(&self.shared_macs, shared_macs, "shared_macs");
+        applied.note(&self.mac_hold, mac_hold, "mac_hold");
+        Ok(applied)
+    }
+}
+
+impl ClientSettings {
+    /// Becomes `new` as far as a client that runs can.
+    ///
+    /// # Errors
+    /// As [`Settings::compare`]; then nothing has changed.
+    pub(crate) fn take(&mut self, new: &Self) -> Result<Applied, Error> {
+        new.check()?;
+        let Self { common, server, mode } = new;
+        let mut applied = Applied::default();
+        match (&self.mode, mode) {
+            (ClientMode::Plain, ClientMode::Plain) => {}
+            (ClientMode::Secure(old), ClientMode::Secure(new)) => {
+                let SecureSettings { suite, rekey_after } = new;
+                applied.note(&old.suite, suite, "mode.secure.suite");
+                applied.note(&old.rekey_after, rekey_after, "mode.secure.rekey_after");
+            }
+            _ => return Err(Error::other_mode()),
+        }
+        applied.take_common(&mut self.common, common);
+        applied.note(&self.server, server, "server");
+        Ok(applied)
+    }
+}
 
 impl Applied {
-    /// Takes what servers of both modes can take, and notes what they cannot.
-    ///
-    /// # Errors
-    /// Where the system refuses an address or a bridge.
-    pub(crate) fn take_server(
-        &mut self,
-        old: &mut ServerSettings,
-        new: &ServerSettings,
-        interface: &TapInterface,
-    ) -> Result<(), Error> {
-        // What the system may refuse comes first.
-        self.take_common(&mut old.common, &new.common, interface)?;
-        if mem::replace(&mut old.max_sessions, new.max_sessions) != new.max_sessions {
-            self.taken.push("max_sessions");
-        }
-        if mem::replace(&mut old.budgets, new.budgets) != new.budgets {
-            self.taken.push("budgets");
-        }
-        for (differs, name) in [
-            (old.listen != new.listen, "listen"),
-            (old.workers != new.workers, "workers"),
-            (old.mac_ageing != new.mac_ageing, "mac_ageing"),
-            (old.macs_per_client != new.macs_per_client, "macs_per_client"),
-            (old.protected_macs != new.protected_macs, "protected_macs"),
-            (old.shared_macs != new.shared_macs, "shared_macs"),
-            (old.mac_hold != new.mac_hold, "mac_hold"),
-        ] {
-            self.note_restart(differs, name);
-        }
-        Ok(())
+    fn take_common(&mut self, old: &mut Common, new: &Common) {
+        let Common { tap, keepalive, scheduling, loop_guard } = new;
+        self.take_tap(&mut old.tap, tap);
+        self.take(&mut old.keepalive, keepalive, "common.keepalive");
+        self.note(&old.scheduling, scheduling, "common.scheduling");
+        self.note(&old.loop_guard, loop_guard, "common.loop_guard");
     }
 
-    /// Takes what both ends can take, and notes what they cannot.
-    ///
-    /// # Errors
-    /// Where the system refuses an address or a bridge.
-    pub(crate) fn take_common(
-        &mut self,
-        old: &mut Common,
-        new: &Common,
-        interface: &TapInterface,
-    ) -> Result<(), Error> {
-        if old.tap.addresses != new.tap.addresses {
-            interface.follow_addresses(&new.tap.addresses)?;
-            old.tap.addresses.clone_from(&new.tap.addresses);
-            self.taken.push("common.tap.addresses");
-        }
-        if old.tap.bridge != new.tap.bridge {
-            interface.follow_bridge(new.tap.bridge.as_deref())?;
-            old.tap.bridge.clone_from(&new.tap.bridge);
-            self.taken.push("common.tap.bridge");
-        }
-        if mem::replace(&mut old.keepalive, new.keepalive) != new.keepalive {
-            self.taken.push("common.keepalive");
-        }
-        for (differs, name) in [
-            (old.scheduling != new.scheduling, "common.scheduling"),
-            (old.loop_guard != new.loop_guard, "common.loop_guard"),
-            (old.tap.name != new.tap.name, "common.tap.name"),
-            (old.tap.mac != new.tap.mac, "common.tap.mac"),
-            (old.tap.default_mac != new.tap.default_mac, "common.tap.default_mac"),
-            (old.tap.mtu != new.tap.mtu, "common.tap.mtu"),
-        ] {
-            self.note_restart(differs, name);
-        }
-        Ok(())
+    fn take_tap(&mut self, old: &mut TapSettings, new: &TapSettings) {
+        let TapSettings { name, mac, default_mac, addresses, mtu, bridge } = new;
+        self.take(&mut old.addresses, addresses, "common.tap.addresses");
+        self.take(&mut old.bridge, bridge, "common.tap.bridge");
+        self.take(&mut old.mtu, mtu, "common.tap.mtu");
+        self.note(&old.name, name, "common.tap.name");
+        self.note(&old.mac, mac, "common.tap.mac");
+        self.note(&old.default_mac, default_mac, "common.tap.default_mac");
     }
 
-    pub(crate) fn note_restart(&mut self, differs: bool, name: &'static str) {
-        if differs {
+    fn take_plain(&mut self, old: &mut PlainServerSettings, new: &PlainServerSettings) {
+        let PlainServerSettings { allow, peers } = new;
+        self.take(&mut old.allow, allow, "mode.plain.allow");
+        self.note(&old.peers, peers, "mode.plain.peers");
+    }
+
+    /// Takes a setting that can change while the tunnel runs.
+    fn take<T: Clone + PartialEq>(&mut self, old: &mut T, new: &T, name: &'static str) {
+        if mem::replace(old, new.clone()) != *new {
+            self.taken.push(name);
+        }
+    }
+
+    /// Notes a setting that needs a restart, where it differs.
+    fn note<T: PartialEq>(&mut self, old: &T, new: &T, name: &'static str) {
+        if old != new {
             self.needs_restart.push(name);
         }
     }

@@ -116,6 +116,9 @@ pub(crate) fn run<C: Controller>(
                 Message::Order(Order::Apply(settings, answer)) => {
                     let applied = control.apply(now, *settings);
                     handle.set_settings(control.settings());
+                    if let Ok(applied) = &applied {
+                        handle.tell_applied(now, applied);
+                    }
                     let _ = answer.send(applied);
                 }
                 Message::Order(Order::Report(answer)) => {

@@ -98,10 +98,11 @@ impl Handle {
     /// Takes new settings as far as a tunnel that runs can, and says what became of each that
     /// differs. Sessions go on, but for those of plain mode from where no client is allowed any more.
     ///
+    /// [`Settings::compare`] says beforehand what would become of them.
+    ///
     /// # Errors
     /// Where the settings are of the other end or another mode, the system refuses one of them, the
-    /// tunnel has ended, or this is its control thread. [`settings`](Self::settings) says what holds
-    /// then.
+    /// tunnel has ended, or this is its control thread. Then all stays as it was.
     pub fn apply(&self, settings: Settings) -> Result<Applied, Error> {
         if self.is_control_thread() {
             return Err(Error::ControlThread);
@@ -193,6 +194,14 @@ impl Handle {
     /// The control thread has taken other settings.
     pub(crate) fn set_settings(&self, settings: Settings) {
         *self.shared.settings.lock() = settings;
+    }
+
+    /// Tells what became of new settings, where any of them differs.
+    pub(crate) fn tell_applied(&self, now: Duration, applied: &Applied) {
+        let Applied { taken, needs_restart } = applied.clone();
+        if !taken.is_empty() || !needs_restart.is_empty() {
+            self.shared.events.tell(now, EventKind::SettingsApplied { taken, needs_restart });
+        }
     }
 
     /// This thread is the tunnel's control thread.

@@ -9,6 +9,8 @@ use ipnet::IpNet;
 use parking_lot::Mutex;
 use pnet_base::MacAddr;
 
+use crate::settings::TapSettings;
+
 /// The note on addresses that acton adds (`IFA_PROTO`, linux/if_addr.h), by which they are known
 /// also after it was killed: a number that nobody else is known to use.
 const ADDED_BY_ACTON: u8 = 172;
@@ -44,6 +46,33 @@ impl TapInterface {
         let added = added.filter_map(|address| IpNet::new(address.ip, address.prefix_len).ok());
         let added = Mutex::new(added.collect());
         Ok(Self { interface, stays, added, joined: AtomicBool::new(false) })
+    }
+
+    /// Has it follow settings that were `old` and are `new`, as far as a TAP in use can; all of them
+    /// or, where the system refuses one, none.
+    ///
+    /// # Errors
+    /// The system refuses one of them.
+    pub(crate) fn follow(&self, old: &TapSettings, new: &TapSettings) -> Result<(), Error> {
+        type Step = fn(&TapInterface, &TapSettings) -> Result<(), Error>;
+        let steps: [(bool, Step); 3] = [
+            (old.mtu != new.mtu, |it, to| it.follow_mtu(to.mtu)),
+            (old.addresses != new.addresses, |it, to| it.follow_addresses(&to.addresses)),
+            (old.bridge != new.bridge, |it, to| it.follow_bridge(to.bridge.as_deref())),
+        ];
+        let steps = steps.into_iter().filter_map(|(differs, step)| differs.then_some(step));
+        let mut begun: Vec<Step> = Vec::new();
+        for step in steps {
+            begun.push(step);
+            let Err(error) = step(self, new) else { continue };
+            for step in begun.iter().rev() {
+                if let Err(error) = step(self, old) {
+                    log::warn!("{error}; it stays as it is");
+                }
+            }
+            return Err(error);
+        }
+        Ok(())
     }
 
     /// Has it have this MAC.

@@ -91,7 +91,7 @@ pub(crate) fn start(
         config.rekey_after = after;
     }
     config.suites = secure.suite.into();
-    let max_pmtu = config.max_frame.saturating_add(OVERHEAD as u16);
+    let max_pmtu = max_pmtu(config.max_frame);
     // A name's address is not known yet.
     let route = settings.server.literal().and_then(route_to);
     if let Some(route) = &route {
@@ -140,6 +140,11 @@ pub(crate) fn start(
         waiting: Vec::new(),
     };
     launch.control(interface, None, control)
+}
+
+/// The largest datagram that a client whose longest frame is this has a use for, in bytes.
+pub(super) fn max_pmtu(max_frame: u16) -> u16 {
+    max_frame.saturating_add(OVERHEAD as u16)
 }
 
 /// `None` where no route leads there, which sending will tell too.

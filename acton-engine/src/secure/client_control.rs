@@ -11,7 +11,7 @@ use acton_proto::wire::{Bye, Key};
 use arc_swap::ArcSwap;
 
 use super::arrival::{count_bundle, datagram_size, is_too_large, trust};
-use super::client::{SecureUplink, route_to};
+use super::client::{SecureUplink, max_pmtu, route_to};
 use super::client_worker::News;
 use super::server_control::refusal_reason;
 use super::strangers::Strangers;
@@ -32,9 +32,9 @@ use crate::run::announcer::Announcer;
 use crate::run::clock::{self, wall};
 use crate::run::control::Controller;
 use crate::run::launch::earliest;
-use crate::run::tap::{TapHandle, unfit_peer_mtu};
+use crate::run::tap::{TapHandle, max_frame, unfit_peer_mtu};
 use crate::run::tap_interface::TapInterface;
-use crate::settings::{Applied, ClientMode, ClientSettings, Settings};
+use crate::settings::{Applied, ClientSettings, Settings};
 
 /// The client's control thread.
 pub(super) struct ClientControl {
@@ -123,6 +123,16 @@ impl ClientControl {
         let Some(route) = &self.route else { return false };
         self.machine.set_pmtu(now, wall(), route.pmtu.min(self.max_pmtu));
         true
+    }
+
+    /// Has the protocol know how long the TAP's frames are now.
+    fn follow_mtu(&mut self, now: Duration) {
+        let max_frame = max_frame(self.settings.common.tap.mtu);
+        self.machine.set_max_frame(now, wall(), max_frame);
+        self.max_pmtu = max_pmtu(max_frame);
+        if let Some(route) = &self.route {
+            self.machine.set_pmtu(now, wall(), route.pmtu.min(self.max_pmtu));
+        }
     }
 
     fn settle(&mut self, now: Duration) {
@@ -320,21 +330,14 @@ impl Controller for ClientControl {
         Settings::Client(self.settings.clone())
     }
 
-    fn apply(&mut self, _: Duration, settings: Settings) -> Result<Applied, Error> {
+    fn apply(&mut self, now: Duration, settings: Settings) -> Result<Applied, Error> {
         let Settings::Client(new) = settings else { return Err(Error::other_end()) };
-        let (ClientMode::Secure(old_mode), ClientMode::Secure(new_mode)) =
-            (&self.settings.mode, &new.mode)
-        else {
-            return Err(Error::other_mode());
-        };
-        new.check()?;
-        let mut applied = Applied::default();
-        applied.note_restart(self.settings.server != new.server, "server");
-        applied.note_restart(old_mode.suite != new_mode.suite, "mode.secure.suite");
-        let rekey_differs = old_mode.rekey_after != new_mode.rekey_after;
-        applied.note_restart(rekey_differs, "mode.secure.rekey_after");
-        applied.take_common(&mut self.settings.common, &new.common, &self.interface)?;
+        let mut taken = self.settings.clone();
+        let applied = taken.take(&new)?;
+        self.interface.follow(&self.settings.common.tap, &taken.common.tap)?;
+        self.settings = taken;
         self.machine.set_keepalive(keepalive_seconds(self.settings.keepalive()));
+        self.follow_mtu(now);
         Ok(applied)
     }
 

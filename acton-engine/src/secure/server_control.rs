@@ -31,7 +31,7 @@ use crate::run::announcer::Announcer;
 use crate::run::clock::{self, wall};
 use crate::run::control::{Controller, SERVER_SLACK};
 use crate::run::launch::earliest;
-use crate::run::tap::{TapHandle, unfit_peer_mtu};
+use crate::run::tap::{TapHandle, max_frame, unfit_peer_mtu};
 use crate::run::tap_interface::TapInterface;
 use crate::sessions::admission::{Gate, NetworkKeys};
 use crate::sessions::owned_macs::{OwnedMacs, not_kept};
@@ -443,23 +443,17 @@ impl Controller for ServerControl {
 
     fn apply(&mut self, _: Duration, settings: Settings) -> Result<Applied, Error> {
         let Settings::Server(new) = settings else { return Err(Error::other_end()) };
-        let (ServerMode::Secure(old_mode), ServerMode::Secure(new_mode)) =
-            (&self.settings.mode, &new.mode)
-        else {
-            return Err(Error::other_mode());
-        };
-        new.check()?;
-        let suite = (old_mode.suite != new_mode.suite).then_some(new_mode.suite);
-        let mut applied = Applied::default();
-        applied.take_server(&mut self.settings, &new, &self.interface)?;
-        self.roster.set_budgets(&self.settings.budgets);
-        if let Some(suite) = suite {
-            self.machine.set_suites(suite.into());
-            self.settings.mode = new.mode;
-            applied.taken.push("mode.secure.suite");
+        let mut taken = self.settings.clone();
+        let applied = taken.take(&new)?;
+        self.interface.follow(&self.settings.common.tap, &taken.common.tap)?;
+        self.settings = taken;
+        if let ServerMode::Secure(secure) = &self.settings.mode {
+            self.machine.set_suites(secure.suite.into());
         }
         self.machine.set_max_sessions(self.settings.max_sessions);
         self.machine.set_keepalive(keepalive_seconds(self.settings.keepalive()));
+        self.machine.set_max_frame(max_frame(self.settings.common.tap.mtu));
+        self.roster.follow(&self.settings);
         Ok(applied)
     }
 

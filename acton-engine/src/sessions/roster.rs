@@ -11,7 +11,6 @@ use acton_udp::Destination;
 use foldhash::fast::RandomState;
 use hashbrown::HashSet;
 
-use crate::floods::budgets::FloodBudgets;
 use crate::floods::gate::FloodGate;
 use crate::floods::news::FloodNews;
 use crate::floods::server_watch::{OutgoingProbe, ServerWatch, WatchOrder};
@@ -30,6 +29,7 @@ use crate::sessions::past::{EndedSession, PastSessions};
 use crate::sessions::port::{LeafId, Ports, slot};
 use crate::sessions::session::{Session, SessionMode};
 use crate::sessions::sighting::{Sighted, Sighting};
+use crate::settings::ServerSettings;
 
 /// The sessions of a server, as its control thread has them.
 pub(crate) struct Roster<K, M: SessionMode> {
@@ -282,11 +282,6 @@ impl<K: Copy + Eq + Hash, M: SessionMode> Roster<K, M> {
         })
     }
 
-    /// Puts other budgets in force.
-    pub(crate) fn set_budgets(&self, budgets: &FloodBudgets) {
-        self.floods.set_budgets(budgets);
-    }
-
     fn place(&self, owner: Owner<LeafId>) -> Place {
         match owner {
             Owner::Root => Place::Root,
@@ -341,6 +336,13 @@ impl<K: Copy + Eq + Hash, M: SessionMode> Roster<K, M> {
             report.sessions.push(status);
         }
         report
+    }
+
+    /// Has the bridge and the budgets follow new settings.
+    pub(crate) fn follow(&self, settings: &ServerSettings) {
+        self.floods.set_budgets(&settings.budgets);
+        self.bridge.set_ageing(settings.mac_ageing);
+        self.bridge.set_max_macs_per_leaf(settings.macs_per_client);
     }
 
     /// Limits the MACs behind a client, where its policy does: to a number, or to those that are

@@ -184,6 +184,7 @@ impl Server {
                 // this thread did not run.
                 let expired = session.live.expire_previous(now);
                 session.live.set_max_pmtu(now, max_pmtu);
+                session.max_frame = max_frame;
                 session.keepalive = keepalive;
                 session.era = era;
                 self.events.push_back(ServerEvent::KeysChanged { id, keys, replaced: false });
