@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cli;
+pub mod config;
 pub mod lab;
 
 /// The examples of README.md, so that they keep compiling.

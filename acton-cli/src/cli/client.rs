@@ -14,8 +14,9 @@ use super::values::{
     LoopOptions, SchedulingOptions, SuiteOption, TapOptions, mac, network, seconds,
 };
 use super::{FAILURE, Failure, USAGE, run};
+use crate::config::Reloader;
 use acton_engine::keys::Origin;
-use acton_engine::{Client, ClientBuilder, Secret, ServerName, TapSettings};
+use acton_engine::{Client, ClientMode, ClientSettings, Secret, SecureSettings, ServerName};
 
 /// Joins the LAN of a server, and joins it again for ever
 #[derive(Debug, Args)]
@@ -85,24 +86,26 @@ pub(super) struct Arguments {
 }
 
 impl Arguments {
-    pub(super) fn run(self) -> Result<(), Failure> {
+    pub(super) fn run(self, reloader: Option<Reloader>) -> Result<(), Failure> {
+        let state = self.state.open();
         if self.plain {
             let target = self.server.as_deref().unwrap_or_default();
             let server = ServerName::parse(target, self.port).map_err(|error| Failure {
                 code: USAGE,
                 message: format!("server '{target}': {error}"),
             })?;
-            let mut tap = self.tap();
-            let _kept = keep_mac(&self.state.open(), &mut tap);
-            let client = self.common(Client::plain(server), tap);
-            return run::until_signal(|| client.start().map_err(run::not_started));
+            let client = Client::plain(server);
+            let mut settings = client.settings();
+            self.put_into(&mut settings);
+            let _kept = keep_mac(&state, &mut settings.common.tap);
+            let client = client.with_settings(settings)?;
+            return run::until_signal(reloader, || client.start().map_err(run::not_started));
         }
         let invite = self.invite_file.as_deref().map(read_invite_file).transpose()?;
         let target = invite.as_ref().map(|text| text.trim()).or(self.server.as_deref());
-        let credentials = self.state.open().client_credentials(target, self.port)?;
+        let credentials = state.client_credentials(target, self.port)?;
         log::info!("joining with {}", credentials.origin);
         let (origin, server_key) = (credentials.origin.clone(), credentials.server_key);
-        let state = self.state.open();
         let keep = move |key: &Secret| match &origin {
             Origin::Stored(_) => state
                 .renew_invite(&server_key, key)
@@ -112,26 +115,29 @@ impl Arguments {
             other => Err(format!("{other} is the old one")),
         };
         let server = credentials.server.clone();
-        let client = self.common(Client::secure(server, credentials.into()), self.tap());
-        let mut client = client.suite(self.suite.into()).keep_network_key(keep);
-        if let Some(age) = self.rekey {
-            client = client.rekey_after(age);
-        }
+        let client = Client::secure(server, credentials.into());
+        let mut settings = client.settings();
+        self.put_into(&mut settings);
+        let mut client = client.with_settings(settings)?.keep_network_key(keep);
         if let Some(log) = self.key_log.open()? {
             client = client.key_log(log);
         }
-        run::until_signal(|| client.start().map_err(run::not_started))
+        run::until_signal(reloader, || client.start().map_err(run::not_started))
     }
 
-    fn tap(&self) -> TapSettings {
-        self.tap.settings(&self.tap_name, self.mac, &self.address)
-    }
-
-    /// What both modes have.
-    fn common<M>(&self, mut client: ClientBuilder<M>, tap: TapSettings) -> ClientBuilder<M> {
-        if let Some(keepalive) = self.keepalive {
-            client = client.keepalive(keepalive);
-        }
-        client.tap(tap).loop_guard(self.loops.guard()).scheduling(self.scheduling.into())
+    /// Has settings say what the options do. The server stays: which one it is, an invite may say.
+    pub(super) fn put_into(&self, settings: &mut ClientSettings) {
+        self.tap.put_into(&mut settings.common.tap, &self.tap_name, self.mac, &self.address);
+        settings.common.keepalive = self.keepalive;
+        settings.common.scheduling = self.scheduling.into();
+        settings.common.loop_guard = self.loops.guard();
+        settings.mode = if self.plain {
+            ClientMode::Plain
+        } else {
+            let mut secure = SecureSettings::default();
+            secure.suite = self.suite.into();
+            secure.rekey_after = self.rekey;
+            ClientMode::Secure(secure)
+        };
     }
 }

@@ -2,13 +2,16 @@
 
 mod budgets;
 mod client;
+mod config;
 mod invite;
 mod join;
 mod kept_mac;
 mod key_log;
 mod keygen;
 mod lab;
+mod logging;
 mod pubkey;
+mod reload;
 mod revoke;
 mod rotate;
 mod run;
@@ -16,16 +19,22 @@ mod server;
 mod state;
 mod values;
 
+use std::env;
+use std::ffi::OsString;
 use std::io;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-use env_logger::Env;
+use acton_engine::Settings;
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use nix::sys::prctl::set_dumpable;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+pub(crate) use logging::LOG_LEVEL;
+
+use crate::config::{Failed, Invocation, Reading, Reloader, Role, config_option};
+
 /// Exit code where the machine does not allow what is asked for.
-const FAILURE: u8 = 1;
+pub(crate) const FAILURE: u8 = 1;
 /// Exit code where the command line asks for what cannot be, as with unknown options.
 const USAGE: u8 = 2;
 
@@ -41,6 +50,7 @@ struct Arguments {
 enum Command {
     Server(server::Arguments),
     Client(client::Arguments),
+    Config(config::Arguments),
     Lab(lab::Arguments),
     Invite(invite::Arguments),
     Join(join::Arguments),
@@ -50,21 +60,52 @@ enum Command {
     Pubkey(pubkey::Arguments),
 }
 
+/// The command line of `acton`, with what all that run for long have.
+pub(crate) fn command() -> clap::Command {
+    Role::ALL.into_iter().fold(Arguments::command(), |command, role| {
+        command
+            .mut_subcommand(role.name(), |end| end.arg(logging::option()).arg(config_option(role)))
+    })
+}
+
+/// The command line of one end.
+pub(crate) fn role_command(role: Role) -> clap::Command {
+    let command = command();
+    command.find_subcommand(role.name()).cloned().unwrap_or(command)
+}
+
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
-    let command = Arguments::parse().command;
+    match run_command(env::args_os().collect()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            state::note(&format!("acton: {}", failure.message));
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn run_command(arguments: Vec<OsString>) -> Result<(), Failure> {
+    let (matches, reloader) = match Invocation::new(command(), arguments.clone()) {
+        Some(invocation) => {
+            let reading = read(&invocation)?;
+            (reading.matches.clone(), Some(Reloader::new(invocation, reading, to_settings)))
+        }
+        None => (command().get_matches_from(arguments), None),
+    };
+    let command =
+        Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()).command;
     // A lab tells of its many ends in one table.
     let level = if matches!(command, Command::Lab(_)) { "warn" } else { "info" };
-    let environment =
-        Env::default().filter_or("ACTON_LOG_LEVEL", level).write_style("ACTON_LOG_STYLE");
-    env_logger::Builder::from_env(environment).format_target(false).init();
+    logging::begin(matches.subcommand().map(|(_, matches)| matches), level);
     raise_open_files();
     if !matches!(command, Command::Lab(_)) {
         keep_memory_private();
     }
-    let result = match command {
-        Command::Server(arguments) => arguments.run(),
-        Command::Client(arguments) => arguments.run(),
+    match command {
+        Command::Server(arguments) => arguments.run(reloader),
+        Command::Client(arguments) => arguments.run(reloader),
+        Command::Config(arguments) => arguments.run(),
         Command::Lab(arguments) => arguments.run(),
         Command::Invite(arguments) => arguments.run(),
         Command::Join(arguments) => arguments.run(),
@@ -72,14 +113,30 @@ pub fn main() -> ExitCode {
         Command::Rotate(arguments) => arguments.run(),
         Command::Keygen(arguments) => arguments.run(),
         Command::Pubkey(arguments) => arguments.run(),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            state::note(&format!("acton: {}", failure.message));
-            ExitCode::from(failure.code)
-        }
     }
+}
+
+/// What holds where an end is started so; what clap has to say, it prints and ends with.
+fn read(invocation: &Invocation) -> Result<Reading, Failure> {
+    invocation.read().map_err(|failed| match failed {
+        Failed::Options(error) => error.exit(),
+        Failed::File(error) => Failure::new(USAGE, &error),
+    })
+}
+
+/// What an end's options make of the settings in `base`.
+fn to_settings(matches: &ArgMatches, base: Settings) -> Result<Settings, Failure> {
+    Ok(match base {
+        Settings::Server(mut settings) => {
+            server::Arguments::from_arg_matches(matches)?.put_into(&mut settings)?;
+            Settings::Server(settings)
+        }
+        Settings::Client(mut settings) => {
+            client::Arguments::from_arg_matches(matches)?.put_into(&mut settings);
+            Settings::Client(settings)
+        }
+        other => other,
+    })
 }
 
 /// Keeps the kernel from writing this memory, which has keys, into a core dump, and other processes
@@ -104,9 +161,9 @@ fn raise_open_files() {
 
 /// Why a command ends without success.
 #[derive(Debug)]
-struct Failure {
-    code: u8,
-    message: String,
+pub(crate) struct Failure {
+    pub(crate) code: u8,
+    pub(crate) message: String,
 }
 
 impl Failure {

@@ -5,12 +5,15 @@ use std::thread;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
+use super::reload::reload;
 use super::{FAILURE, Failure, USAGE};
+use crate::config::Reloader;
 use acton_engine::{Error, Running};
 
 /// Runs what `start` starts until SIGINT or SIGTERM, says goodbye, and logs the counters; SIGUSR1
-/// logs them at once, SIGHUP has the list of clients read again.
+/// logs them at once, SIGHUP has the list of clients and the file of settings read again.
 pub(super) fn until_signal(
+    mut reloader: Option<Reloader>,
     start: impl FnOnce() -> Result<Running, Failure>,
 ) -> Result<(), Failure> {
     // Before anything is there that a signal could leave behind.
@@ -21,7 +24,12 @@ pub(super) fn until_signal(
         for signal in signals.forever() {
             match signal {
                 SIGUSR1 => log::info!("counters: {}", handle.totals()),
-                SIGHUP => handle.reload(),
+                SIGHUP => {
+                    handle.reload();
+                    if let Some(reloader) = &mut reloader {
+                        reload(reloader, &handle);
+                    }
+                }
                 _ => handle.stop(),
             }
         }

@@ -19,8 +19,11 @@ use super::values::{
     LoopOptions, SchedulingOptions, SuiteOption, TapOptions, mac, network, seconds,
 };
 use super::{Failure, run};
+use crate::config::Reloader;
 use acton_engine::keys::{ServerIdentity, default_address};
-use acton_engine::{MacRange, Server, ServerBuilder, TapSettings};
+use acton_engine::{
+    MacRange, PlainServerSettings, SecureSettings, Server, ServerMode, ServerSettings,
+};
 
 /// Owns the LAN's TAP and serves any number of clients
 #[derive(Debug, Args)]
@@ -131,8 +134,37 @@ pub(super) struct Arguments {
 }
 
 impl Arguments {
-    pub(super) fn run(self) -> Result<(), Failure> {
-        let listen = SocketAddr::new(self.listen, self.port);
+    pub(super) fn run(self, reloader: Option<Reloader>) -> Result<(), Failure> {
+        let mut settings = ServerSettings::new(self.mode());
+        self.put_into(&mut settings)?;
+        let state = self.state.open();
+        if self.plain {
+            let _kept = keep_mac(&state, &mut settings.common.tap);
+            let server = Server::plain().with_settings(settings)?;
+            return run::until_signal(reloader, || server.start().map_err(run::not_started));
+        }
+        let identity = state.server_identity()?;
+        let clients = state.watch_clients(self.clients.as_deref())?;
+        let invited = identity.created.then(|| (identity.clone(), clients.list().is_some()));
+        let mut server =
+            Server::secure(identity.into()).with_settings(settings)?.admission(clients);
+        if let Some(log) = self.key_log.open()? {
+            server = server.key_log(log);
+        }
+        run::until_signal(reloader, || {
+            let started = server.start();
+            if let Some((identity, listed)) = invited {
+                // It may have been left to the system to choose a port.
+                let port =
+                    started.as_ref().map_or(self.port, |running| running.local_addr().port());
+                welcome(&identity, listed, SocketAddr::new(self.listen, port))?;
+            }
+            started.map_err(run::not_started)
+        })
+    }
+
+    /// Has settings say what the options do.
+    pub(super) fn put_into(&self, settings: &mut ServerSettings) -> Result<(), Failure> {
         let mut addresses = self.address.clone();
         if addresses.is_empty()
             && let Ok(text) = env::var("CLIENT_TAP_NETWORK")
@@ -144,66 +176,33 @@ impl Arguments {
             })?;
             addresses.push(address);
         }
-        if self.plain {
-            let mut tap = self.tap.settings(&self.tap_name, self.mac, &addresses);
-            let _kept = keep_mac(&self.state.open(), &mut tap);
-            let server = self.common(Server::plain(), listen, tap);
-            let server = server.allow(self.allow).peers(self.peer);
-            return run::until_signal(|| server.start().map_err(run::not_started));
-        }
-        let state = self.state.open();
-        let identity = state.server_identity()?;
-        let clients = state.watch_clients(self.clients.as_deref())?;
-        let invited = identity.created.then(|| (identity.clone(), clients.list().is_some()));
-        let tap = self.tap.settings(&self.tap_name, self.mac, &addresses);
-        let server = self.common(Server::secure(identity.into()), listen, tap);
-        let mut server = server.admission(clients).suite(self.suite.into());
-        server = server.shared_macs(self.shared_mac);
-        if let Some(hold) = self.mac_hold {
-            server = server.mac_hold(hold);
-        }
-        if let Some(log) = self.key_log.open()? {
-            server = server.key_log(log);
-        }
-        run::until_signal(|| {
-            let started = server.start();
-            if let Some((identity, listed)) = invited {
-                // It may have been left to the system to choose a port.
-                let port = started.as_ref().map(|running| running.handle().local_addr().port());
-                welcome(
-                    &identity,
-                    listed,
-                    SocketAddr::new(listen.ip(), port.unwrap_or(self.port)),
-                )?;
-            }
-            started.map_err(run::not_started)
-        })
+        self.tap.put_into(&mut settings.common.tap, &self.tap_name, self.mac, &addresses);
+        settings.common.keepalive = self.keepalive;
+        settings.common.scheduling = self.scheduling.into();
+        settings.listen = SocketAddr::new(self.listen, self.port);
+        settings.workers = self.workers.map(usize::from);
+        settings.max_sessions = self.max_sessions.into();
+        settings.mac_ageing = self.mac_ageing;
+        settings.macs_per_client = self.macs_per_client;
+        settings.protected_macs.clone_from(&self.protect);
+        settings.shared_macs.clone_from(&self.shared_mac);
+        settings.mac_hold = self.mac_hold;
+        settings.budgets = self.budgets.settings();
+        settings.common.loop_guard = self.loops.guard();
+        settings.mode = self.mode();
+        Ok(())
     }
 
-    /// What both modes have.
-    fn common<M>(
-        &self,
-        server: ServerBuilder<M>,
-        listen: SocketAddr,
-        tap: TapSettings,
-    ) -> ServerBuilder<M> {
-        let mut server = server
-            .listen(listen)
-            .tap(tap)
-            .mac_ageing(self.mac_ageing)
-            .max_sessions(self.max_sessions.into())
-            .macs_per_client(self.macs_per_client)
-            .protected_macs(self.protect.iter().copied())
-            .budgets(self.budgets.settings())
-            .loop_guard(self.loops.guard())
-            .scheduling(self.scheduling.into());
-        if let Some(workers) = self.workers {
-            server = server.workers(workers.into());
+    fn mode(&self) -> ServerMode {
+        if self.plain {
+            let mut plain = PlainServerSettings::default();
+            plain.allow.clone_from(&self.allow);
+            plain.peers.clone_from(&self.peer);
+            return ServerMode::Plain(plain);
         }
-        if let Some(keepalive) = self.keepalive {
-            server = server.keepalive(keepalive);
-        }
-        server
+        let mut secure = SecureSettings::default();
+        secure.suite = self.suite.into();
+        ServerMode::Secure(secure)
     }
 }
 

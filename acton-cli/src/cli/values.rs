@@ -72,19 +72,20 @@ impl From<SchedulingOptions> for Scheduling {
 }
 
 impl TapOptions {
-    pub(super) fn settings(
+    /// Has a TAP's settings say what the options do.
+    pub(super) fn put_into(
         &self,
+        tap: &mut TapSettings,
         name: &str,
         mac: Option<MacAddr>,
         addresses: &[IpNet],
-    ) -> TapSettings {
-        let mut tap = TapSettings::new(name);
+    ) {
+        name.clone_into(&mut tap.name);
         // As in 0.1.1, zero means "leave alone".
         tap.mac = mac.filter(|mac| !mac.is_zero());
         tap.addresses = addresses.iter().copied().filter(|net| !is_unset(net)).collect();
         tap.mtu = self.mtu;
         tap.bridge.clone_from(&self.bridge);
-        tap
     }
 }
 
@@ -176,7 +177,8 @@ mod tests {
         let options = TapOptions { mtu: 1_500, bridge: None };
         let nothing = network("0.0.0.0/0").unwrap();
         let address = network("10.0.0.1/24").unwrap();
-        let tap = options.settings("x", Some(MacAddr::zero()), &[nothing, address]);
+        let mut tap = TapSettings::default();
+        options.put_into(&mut tap, "x", Some(MacAddr::zero()), &[nothing, address]);
         assert_eq!((tap.mac, tap.addresses), (None, vec![address]));
     }
 }

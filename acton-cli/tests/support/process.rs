@@ -52,7 +52,8 @@ impl Acton {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let state = format!("acton-test-{}-state-{number}", std::process::id());
         let state = std::env::temp_dir().join(state);
-        command.env_clear().env("ACTON_STATE", &state).envs(given);
+        // Nor does it read the machine's settings.
+        command.env_clear().env("ACTON_STATE", &state).env("ACTON_CONFIG", "none").envs(given);
         command.env("PATH", std::env::var_os("PATH").unwrap());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = namespace.spawn(command).unwrap();

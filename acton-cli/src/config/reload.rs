@@ -1,0 +1,149 @@
+//! Reads the settings of a running end again, and puts in force what can be.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::mem::discriminant;
+
+use acton_engine::{Applied, Handle, Settings};
+use clap::ArgMatches;
+
+use super::invocation::{Invocation, Reading, Source, Value};
+use crate::cli::{FAILURE, Failure, LOG_LEVEL};
+
+/// The settings that an end's options make of those that run.
+pub(crate) type ToSettings = fn(&ArgMatches, Settings) -> Result<Settings, Failure>;
+
+/// What becomes of a key whose value is another than the one that runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It is in force now.
+    Applied,
+    /// It is in force after a restart.
+    NeedsRestart,
+    /// The file says something that the command line or the environment beats.
+    Beaten,
+}
+
+/// What the settings that were read again come to.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    reading: Reading,
+    settings: Option<Settings>,
+    /// The keys that differ.
+    pub(crate) outcomes: BTreeMap<String, Outcome>,
+}
+
+/// Reads the settings of a running end again.
+#[derive(Debug)]
+pub(crate) struct Reloader {
+    invocation: Invocation,
+    to_settings: ToSettings,
+    had_file: bool,
+    /// What runs, by key.
+    running: BTreeMap<String, Value>,
+}
+
+impl Reloader {
+    /// Of an end that runs with what was read.
+    pub(crate) fn new(invocation: Invocation, reading: Reading, to_settings: ToSettings) -> Self {
+        let had_file = reading.file.is_some();
+        Self { invocation, to_settings, had_file, running: reading.values }
+    }
+
+    /// Reads all again and says what would become of it.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn plan(&self, handle: &Handle) -> Result<Plan, Failure> {
+        let reading = self.invocation.read()?;
+        if self.had_file && reading.file.is_none() {
+            let file = self.invocation.role.default_file();
+            let message = format!("{}, which was read before, is gone", file.display());
+            return Err(Failure { code: FAILURE, message });
+        }
+        let base = handle.settings();
+        let settings = (self.to_settings)(reading.end(self.invocation.role), base.clone())?;
+        // `None` where they are of the other mode: nothing of it fits what runs.
+        let together = same_mode(&base, &settings).then(|| base.compare(&settings)).transpose()?;
+        let mut outcomes = BTreeMap::new();
+        for (name, value) in &reading.values {
+            let differs = self.running.get(name).is_none_or(|runs| runs.values != value.values);
+            let outcome = match &together {
+                Some(together) if differs => self.outcome(name, value, &base, together),
+                None if differs => Outcome::NeedsRestart,
+                _ if is_beaten(&reading, name, value) => Outcome::Beaten,
+                _ => continue,
+            };
+            outcomes.insert(name.clone(), outcome);
+        }
+        Ok(Plan { reading, settings: together.map(|_| settings), outcomes })
+    }
+
+    /// What would become of one key that differs. Which settings it makes is found by changing it
+    /// alone.
+    fn outcome(&self, name: &str, value: &Value, base: &Settings, together: &Applied) -> Outcome {
+        if name == LOG_LEVEL {
+            return Outcome::Applied;
+        }
+        let mut values = self.running.clone();
+        values.insert(name.to_owned(), value.clone());
+        let alone = || {
+            let matches = self.invocation.matches_of(&values)?;
+            let settings = (self.to_settings)(&matches, base.clone())?;
+            Ok::<_, Failure>(base.compare(&settings)?)
+        };
+        // Some are right only together with others.
+        let applied = alone().unwrap_or_else(|_| together.clone());
+        // One that makes no setting is for the start alone.
+        if applied.taken.is_empty() || !applied.needs_restart.is_empty() {
+            Outcome::NeedsRestart
+        } else {
+            Outcome::Applied
+        }
+    }
+
+    /// Puts a plan in force, whole or, where there is an error, not at all.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub(crate) fn carry_out(
+        &mut self,
+        plan: Plan,
+        handle: &Handle,
+    ) -> Result<BTreeMap<String, Outcome>, Failure> {
+        if let Some(settings) = plan.settings {
+            handle.apply(settings)?;
+        }
+        for (name, value) in plan.reading.values {
+            if plan.outcomes.get(&name) == Some(&Outcome::Applied) {
+                self.running.insert(name, value);
+            }
+        }
+        self.had_file = plan.reading.file.is_some();
+        Ok(plan.outcomes)
+    }
+
+    /// The value of a key that runs, where it has one.
+    pub(crate) fn running(&self, name: &str) -> Option<&OsStr> {
+        self.running.get(name)?.values.first().map(OsString::as_os_str)
+    }
+}
+
+/// Whether the file says something else of a key than what beats it.
+fn is_beaten(reading: &Reading, name: &str, value: &Value) -> bool {
+    let entry = reading.file.as_ref().and_then(|file| file.entries.get(name));
+    matches!(value.source, Source::Flag | Source::Environment)
+        && entry.is_some_and(|entry| entry.values != value.values)
+}
+
+fn same_mode(one: &Settings, other: &Settings) -> bool {
+    match (one, other) {
+        (Settings::Server(one), Settings::Server(other)) => {
+            discriminant(&one.mode) == discriminant(&other.mode)
+        }
+        (Settings::Client(one), Settings::Client(other)) => {
+            discriminant(&one.mode) == discriminant(&other.mode)
+        }
+        _ => false,
+    }
+}
