@@ -1,6 +1,7 @@
 //! Has a running end follow its file of settings.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use acton_engine::Handle;
 
@@ -21,10 +22,13 @@ pub(super) fn reload(reloader: &mut Reloader, handle: &Handle) {
     {
         logging::set_levels(&levels.to_string_lossy());
     }
-    tell(&outcomes);
+    if let Some(file) = reloader.file() {
+        tell(file, &outcomes);
+    }
 }
 
-fn tell(outcomes: &BTreeMap<String, Outcome>) {
+fn tell(file: &Path, outcomes: &BTreeMap<String, Outcome>) {
+    let file = file.display();
     let of = |wanted: Outcome| {
         let keys = outcomes.iter().filter(|(_, outcome)| **outcome == wanted);
         keys.map(|(key, _)| key.as_str()).collect::<Vec<_>>()
@@ -32,14 +36,17 @@ fn tell(outcomes: &BTreeMap<String, Outcome>) {
     let (applied, waiting, beaten) =
         (of(Outcome::Applied), of(Outcome::NeedsRestart), of(Outcome::Beaten));
     if applied.is_empty() {
-        log::info!("read the settings again: none of those in force changed");
+        log::info!("read {file} again: nothing in force has changed");
     } else {
-        log::info!("read the settings again, in force now: {}", applied.join(", "));
+        log::info!("read {file} again; in force now: {}", applied.join(", "));
     }
     if !waiting.is_empty() {
-        log::warn!("in force after a restart only: {}", waiting.join(", "));
+        log::warn!("{file}: in force after a restart only: {}", waiting.join(", "));
     }
     if !beaten.is_empty() {
-        log::info!("the command line or the environment beats the file for: {}", beaten.join(", "));
+        log::info!(
+            "{file}: the command line or the environment beats it for: {}",
+            beaten.join(", ")
+        );
     }
 }

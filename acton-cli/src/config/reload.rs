@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::mem::discriminant;
+use std::path::{Path, PathBuf};
 
 use acton_engine::{Applied, Handle, Settings};
 use clap::ArgMatches;
@@ -38,7 +39,8 @@ pub(crate) struct Plan {
 pub(crate) struct Reloader {
     invocation: Invocation,
     to_settings: ToSettings,
-    had_file: bool,
+    /// The file that was read last.
+    file: Option<PathBuf>,
     /// What runs, by key.
     running: BTreeMap<String, Value>,
 }
@@ -46,8 +48,8 @@ pub(crate) struct Reloader {
 impl Reloader {
     /// Of an end that runs with what was read.
     pub(crate) fn new(invocation: Invocation, reading: Reading, to_settings: ToSettings) -> Self {
-        let had_file = reading.file.is_some();
-        Self { invocation, to_settings, had_file, running: reading.values }
+        let file = reading.file.map(|file| file.path);
+        Self { invocation, to_settings, file, running: reading.values }
     }
 
     /// Reads all again and says what would become of it.
@@ -56,8 +58,7 @@ impl Reloader {
     /// What is wrong with it.
     pub(crate) fn plan(&self, handle: &Handle) -> Result<Plan, Failure> {
         let reading = self.invocation.read()?;
-        if self.had_file && reading.file.is_none() {
-            let file = self.invocation.role.default_file();
+        if let (Some(file), None) = (&self.file, &reading.file) {
             let message = format!("{}, which was read before, is gone", file.display());
             return Err(Failure { code: FAILURE, message });
         }
@@ -119,8 +120,13 @@ impl Reloader {
                 self.running.insert(name, value);
             }
         }
-        self.had_file = plan.reading.file.is_some();
+        self.file = plan.reading.file.map(|file| file.path);
         Ok(plan.outcomes)
+    }
+
+    /// The file that was read last.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
     }
 
     /// The value of a key that runs, where it has one.
