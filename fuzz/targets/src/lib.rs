@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod bridge;
+mod config;
 mod filter;
 mod frame;
 mod input;
@@ -27,6 +28,7 @@ mod vnet;
 mod wire;
 
 pub use bridge::bridge;
+pub use config::config;
 pub use filter::filter;
 pub use frame::frame;
 pub use keys::{client_list, invite, key_text, server_name};
@@ -59,4 +61,5 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("key_text", key_text),
     ("invite", invite),
     ("client_list", client_list),
+    ("config", config),
 ];
