@@ -10,8 +10,8 @@ use acton_engine::{
 use clap::{Args, Subcommand};
 
 use super::state::print;
-use super::{Failure, USAGE, command, read, to_settings};
-use crate::config::{Invocation, Role, example, json, toml};
+use super::{Failure, USAGE, command, read, role_command, to_settings};
+use crate::config::{Invocation, Role, example, json, toml, without_environment};
 
 /// Checks a file of settings, shows what holds, or begins a file
 #[derive(Debug, Args)]
@@ -58,7 +58,7 @@ impl Arguments {
             Command::Check { file: Some(file), role } => check(&file, role),
             Command::Check { file: None, .. } => check_default_files(),
             Command::Show { json, role, options } => show(role, options, json),
-            Command::Example { role } => print(example(role).trim_end()),
+            Command::Example { role } => print(example(&role_command(role)).trim_end()),
         }
     }
 }
@@ -85,19 +85,16 @@ fn check(file: &Path, role: Option<Role>) -> Result<(), Failure> {
         ),
     })?;
     // What the environment of this shell says is not the file's.
-    let root = Role::ALL.into_iter().fold(command(), |root, role| {
-        root.mut_subcommand(role.name(), |end| end.mut_args(|arg| arg.env(None::<&str>)))
-    });
+    let root = Role::ALL
+        .into_iter()
+        .fold(command(), |root, role| root.mut_subcommand(role.name(), without_environment));
     let arguments = ["acton".into(), role.name().into(), "--config".into(), file.into()];
     let reading = read(&invocation(root, arguments.to_vec())?)?;
     let settings = to_settings(reading.end(role), settings_for_check(role));
     settings
         // Whether all is within its range: each setting and all together.
-        .and_then(|settings| settings.compare(&settings).map_err(Failure::from))
-        .map_err(|failure| Failure {
-            code: USAGE,
-            message: format!("{}: {}", file.display(), failure.message),
-        })?;
+        .and_then(|settings| settings.compare(&settings).map_err(|error| error.to_string()))
+        .map_err(|what| Failure { code: USAGE, message: format!("{}: {what}", file.display()) })?;
     print(&format!("{}: right, for acton {}", file.display(), role.name()))
 }
 

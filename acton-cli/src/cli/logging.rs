@@ -8,7 +8,7 @@ use env_logger::{Builder, Logger};
 use log::{LevelFilter, Log, Metadata, Record};
 
 /// The option that names the levels, and the environment's name for it.
-pub(crate) const LOG_LEVEL: &str = "log-level";
+pub(super) const LOG_LEVEL: &str = "log-level";
 const VARIABLE: &str = "ACTON_LOG_LEVEL";
 /// Whether lines are coloured: `auto`, `always` or `never`.
 const STYLE_VARIABLE: &str = "ACTON_LOG_STYLE";

@@ -26,15 +26,14 @@ use std::process::ExitCode;
 
 use acton_engine::Settings;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+use logging::LOG_LEVEL;
 use nix::sys::prctl::set_dumpable;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-
-pub(crate) use logging::LOG_LEVEL;
 
 use crate::config::{Failed, Invocation, Reading, Reloader, Role, config_option};
 
 /// Exit code where the machine does not allow what is asked for.
-pub(crate) const FAILURE: u8 = 1;
+const FAILURE: u8 = 1;
 /// Exit code where the command line asks for what cannot be, as with unknown options.
 const USAGE: u8 = 2;
 
@@ -60,16 +59,18 @@ enum Command {
     Pubkey(pubkey::Arguments),
 }
 
-/// The command line of `acton`, with what all that run for long have.
-pub(crate) fn command() -> clap::Command {
+/// The command line of `acton`.
+#[must_use]
+pub fn command() -> clap::Command {
     Role::ALL.into_iter().fold(Arguments::command(), |command, role| {
         command
             .mut_subcommand(role.name(), |end| end.arg(logging::option()).arg(config_option(role)))
     })
 }
 
-/// The command line of one end.
-pub(crate) fn role_command(role: Role) -> clap::Command {
+/// The command line of one end, whose options are the keys of its file of settings.
+#[must_use]
+pub fn role_command(role: Role) -> clap::Command {
     let command = command();
     command.find_subcommand(role.name()).cloned().unwrap_or(command)
 }
@@ -89,7 +90,10 @@ fn run_command(arguments: Vec<OsString>) -> Result<(), Failure> {
     let (matches, reloader) = match Invocation::new(command(), arguments.clone()) {
         Some(invocation) => {
             let reading = read(&invocation)?;
-            (reading.matches.clone(), Some(Reloader::new(invocation, reading, to_settings)))
+            (
+                reading.matches.clone(),
+                Some(Reloader::new(invocation, reading, to_settings, &[LOG_LEVEL])),
+            )
         }
         None => (command().get_matches_from(arguments), None),
     };
@@ -125,18 +129,20 @@ fn read(invocation: &Invocation) -> Result<Reading, Failure> {
 }
 
 /// What an end's options make of the settings in `base`.
-fn to_settings(matches: &ArgMatches, base: Settings) -> Result<Settings, Failure> {
-    Ok(match base {
-        Settings::Server(mut settings) => {
-            server::Arguments::from_arg_matches(matches)?.put_into(&mut settings)?;
-            Settings::Server(settings)
+fn to_settings(matches: &ArgMatches, mut base: Settings) -> Result<Settings, String> {
+    let told = |error: clap::Error| error.to_string();
+    match &mut base {
+        Settings::Server(settings) => {
+            let options = server::Arguments::from_arg_matches(matches).map_err(told)?;
+            options.put_into(settings).map_err(|failure| failure.message)?;
         }
-        Settings::Client(mut settings) => {
-            client::Arguments::from_arg_matches(matches)?.put_into(&mut settings);
-            Settings::Client(settings)
+        Settings::Client(settings) => {
+            let options = client::Arguments::from_arg_matches(matches).map_err(told)?;
+            options.put_into(settings);
         }
-        other => other,
-    })
+        _ => {}
+    }
+    Ok(base)
 }
 
 /// Keeps the kernel from writing this memory, which has keys, into a core dump, and other processes
@@ -161,9 +167,9 @@ fn raise_open_files() {
 
 /// Why a command ends without success.
 #[derive(Debug)]
-pub(crate) struct Failure {
-    pub(crate) code: u8,
-    pub(crate) message: String,
+struct Failure {
+    code: u8,
+    message: String,
 }
 
 impl Failure {

@@ -5,15 +5,16 @@ use std::path::Path;
 
 use acton_engine::Handle;
 
-use super::logging;
+use super::{Failure, logging};
 use crate::config::{Outcome, Reloader};
 
 /// Reads the settings again, puts in force what can be, and logs what became of them.
 pub(super) fn reload(reloader: &mut Reloader, handle: &Handle) {
-    let outcomes = match reloader.plan(handle).and_then(|plan| reloader.carry_out(plan, handle)) {
+    let planned = reloader.plan(handle);
+    let outcomes = match planned.and_then(|plan| reloader.carry_out(plan, handle)) {
         Ok(outcomes) => outcomes,
-        Err(failure) => {
-            log::error!("the settings stay as they were: {}", failure.message);
+        Err(error) => {
+            log::error!("the settings stay as they were: {}", Failure::from(error).message);
             return;
         }
     };

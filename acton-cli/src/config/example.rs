@@ -2,22 +2,22 @@
 
 use std::fmt::Write;
 
-use super::Role;
+use clap::Command;
+
 use super::key::{Key, Shape};
 
 /// The width of a comment, in characters.
 const WIDTH: usize = 98;
 
-/// A file in which every key of `role` is explained and none is set.
-pub(crate) fn example(role: Role) -> String {
-    let command = crate::cli::role_command(role);
-    let name = role.name();
+/// A file in which every key of `command` is explained and none is set.
+pub(crate) fn example(command: &Command) -> String {
+    let name = command.get_name();
     let mut text = comment(&format!(
         "Settings of `acton {name}`: a key for each of its options. What is not set here is as shown. \
          Options and the environment beat this file. `acton config check FILE` checks it; SIGHUP has \
          a running {name} read it again."
     ));
-    for key in Key::all(&command).filter(|key| !key.arg().is_hide_set()) {
+    for key in Key::all(command).filter(|key| !key.arg().is_hide_set()) {
         let help = key.arg().get_help().map(ToString::to_string).unwrap_or_default();
         let values: Vec<String> = key
             .arg()

@@ -1,19 +1,21 @@
 //! A file of settings: TOML to the values of options.
 
 use std::collections::BTreeMap;
+use std::error::Error as _;
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Read;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::slice;
 
 use clap::Command;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::key::{Key, Shape, deaf};
-use super::{Problem, Role};
+use super::Problem;
+use super::key::{Key, Shape, without_environment};
 
 /// The largest file, in bytes: one with 10,000 addresses is smaller.
 const MAX_FILE: u64 = 1 << 20;
@@ -54,12 +56,12 @@ fn lines(path: &Path, problems: &[Problem]) -> String {
     lines.join("\n")
 }
 
-/// Checks what a file of settings for `role` says, each key for itself.
+/// Checks what a file of settings for the options of `command` says, each key for itself.
 ///
 /// # Errors
 /// All that is wrong, in the order of the text.
-pub fn check(role: Role, text: &str) -> Result<(), Vec<Problem>> {
-    parse(text, &crate::cli::role_command(role)).map(drop)
+pub fn check(command: &Command, text: &str) -> Result<(), Vec<Problem>> {
+    parse(text, command).map(drop)
 }
 
 impl ConfigFile {
@@ -67,6 +69,10 @@ impl ConfigFile {
     pub(crate) fn read(path: &Path, command: &Command) -> Result<Self, FileError> {
         let unreadable = |why: String| FileError::Unreadable { path: path.to_owned(), why };
         let mut text = String::new();
+        // To read something else, such as a FIFO, could take for ever.
+        if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+            return Err(unreadable("it is no regular file".to_owned()));
+        }
         let length = File::open(path)
             .and_then(|file| file.take(MAX_FILE + 1).read_to_string(&mut text))
             .map_err(|error| unreadable(error.to_string()))?;
@@ -103,7 +109,7 @@ fn parse(text: &str, command: &Command) -> Result<BTreeMap<String, Entry>, Vec<P
         };
         return Err(errors.iter().map(problem).collect());
     }
-    let command = deaf(command.clone());
+    let command = without_environment(command.clone());
     let (mut entries, mut problems) = (BTreeMap::new(), Vec::new());
     let mut items: Vec<_> = table.get_ref().iter().collect();
     items.sort_by_key(|(name, _)| name.span().start);
@@ -155,7 +161,7 @@ fn entry(
     // One by one only to say which of them it is: they may be very many.
     if check_values(command, key, &texts).is_err() {
         for (value, text) in values.iter().zip(&texts) {
-            check_values(command, key, std::slice::from_ref(text))
+            check_values(command, key, slice::from_ref(text))
                 .map_err(|what| wrong(value, format!("{name}: {what}")))?;
         }
     }
@@ -181,11 +187,9 @@ fn text_of(key: Key<'_>, value: &DeValue<'_>) -> Option<String> {
 
 fn no_invite(text: String) -> Result<String, String> {
     if text.starts_with(INVITE) {
-        return Err(
-            "an invite is a secret, which does not belong here: store it with `acton join`, \
-                    or name a file that holds it with invite-file"
-                .to_owned(),
-        );
+        let what = "an invite is a secret, which does not belong here: store it with `acton join`, \
+                    or name a file that holds it with invite-file";
+        return Err(what.to_owned());
     }
     Ok(text)
 }
@@ -205,7 +209,7 @@ fn check_values(command: &Command, key: Key<'_>, values: &[OsString]) -> Result<
 
 /// What is wrong with a value, in the words of the option's parser.
 fn value_error(error: &clap::Error, text: &str) -> String {
-    if let Some(why) = std::error::Error::source(error) {
+    if let Some(why) = error.source() {
         return format!("'{text}': {why}");
     }
     let valid = match error.get(ContextKind::ValidValue) {

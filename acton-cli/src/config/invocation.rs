@@ -12,7 +12,7 @@ use clap::{Arg, ArgMatches, Command};
 
 use super::Role;
 use super::file::{ConfigFile, FileError};
-use super::key::{Key, deaf};
+use super::key::{Key, without_environment};
 
 /// The option that names the file.
 pub(crate) const CONFIG_OPTION: &str = "config";
@@ -190,7 +190,9 @@ impl Invocation {
             let explicit = value.filter(|value| value.source != Source::Default);
             arguments.extend(explicit.iter().flat_map(|value| key.tokens(&value.values)));
         }
-        deaf(self.command().clone()).ignore_errors(true).try_get_matches_from(arguments)
+        without_environment(self.command().clone())
+            .ignore_errors(true)
+            .try_get_matches_from(arguments)
     }
 }
 

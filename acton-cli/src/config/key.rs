@@ -115,6 +115,6 @@ impl<'a> Key<'a> {
 }
 
 /// A command without what the environment says.
-pub(crate) fn deaf(command: Command) -> Command {
+pub(crate) fn without_environment(command: Command) -> Command {
     command.mut_args(|arg| arg.env(None::<&str>))
 }

@@ -24,5 +24,6 @@ pub use role::Role;
 
 pub(crate) use example::example;
 pub(crate) use invocation::{CONFIG_OPTION, Failed, Invocation, Reading, config_option};
+pub(crate) use key::without_environment;
 pub(crate) use reload::{Outcome, Reloader};
 pub(crate) use show::{json, toml};

@@ -8,11 +8,23 @@ use std::path::{Path, PathBuf};
 use acton_engine::{Applied, Handle, Settings};
 use clap::ArgMatches;
 
-use super::invocation::{Invocation, Reading, Source, Value};
-use crate::cli::{FAILURE, Failure, LOG_LEVEL};
+use super::invocation::{Failed, Invocation, Reading, Source, Value};
 
 /// The settings that an end's options make of those that run.
-pub(crate) type ToSettings = fn(&ArgMatches, Settings) -> Result<Settings, Failure>;
+pub(crate) type ToSettings = fn(&ArgMatches, Settings) -> Result<Settings, String>;
+
+/// Why the settings stay as they were.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReloadError {
+    #[error(transparent)]
+    Read(#[from] Failed),
+    #[error("{}, which was read before, is gone", .0.display())]
+    Gone(PathBuf),
+    #[error("{0}")]
+    Options(String),
+    #[error(transparent)]
+    Refused(#[from] acton_engine::Error),
+}
 
 /// What becomes of a key whose value is another than the one that runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +51,9 @@ pub(crate) struct Plan {
 pub(crate) struct Reloader {
     invocation: Invocation,
     to_settings: ToSettings,
+    /// Keys that are none of the tunnel's settings and can change all the same: whoever reloads sees
+    /// to them.
+    own: &'static [&'static str],
     /// The file that was read last.
     file: Option<PathBuf>,
     /// What runs, by key.
@@ -47,23 +62,27 @@ pub(crate) struct Reloader {
 
 impl Reloader {
     /// Of an end that runs with what was read.
-    pub(crate) fn new(invocation: Invocation, reading: Reading, to_settings: ToSettings) -> Self {
+    pub(crate) fn new(
+        invocation: Invocation,
+        reading: Reading,
+        to_settings: ToSettings,
+        own: &'static [&'static str],
+    ) -> Self {
         let file = reading.file.map(|file| file.path);
-        Self { invocation, to_settings, file, running: reading.values }
+        Self { invocation, to_settings, own, file, running: reading.values }
     }
 
     /// Reads all again and says what would become of it.
     ///
     /// # Errors
     /// What is wrong with it.
-    pub(crate) fn plan(&self, handle: &Handle) -> Result<Plan, Failure> {
+    pub(crate) fn plan(&self, handle: &Handle) -> Result<Plan, ReloadError> {
         let reading = self.invocation.read()?;
         if let (Some(file), None) = (&self.file, &reading.file) {
-            let message = format!("{}, which was read before, is gone", file.display());
-            return Err(Failure { code: FAILURE, message });
+            return Err(ReloadError::Gone(file.clone()));
         }
         let base = handle.settings();
-        let settings = (self.to_settings)(reading.end(self.invocation.role), base.clone())?;
+        let settings = self.settings(reading.end(self.invocation.role), &base)?;
         // `None` where they are of the other mode: nothing of it fits what runs.
         let together = same_mode(&base, &settings).then(|| base.compare(&settings)).transpose()?;
         let mut outcomes = BTreeMap::new();
@@ -80,18 +99,22 @@ impl Reloader {
         Ok(Plan { reading, settings: together.map(|_| settings), outcomes })
     }
 
+    fn settings(&self, matches: &ArgMatches, base: &Settings) -> Result<Settings, ReloadError> {
+        (self.to_settings)(matches, base.clone()).map_err(ReloadError::Options)
+    }
+
     /// What would become of one key that differs. Which settings it makes is found by changing it
     /// alone.
     fn outcome(&self, name: &str, value: &Value, base: &Settings, together: &Applied) -> Outcome {
-        if name == LOG_LEVEL {
+        if self.own.contains(&name) {
             return Outcome::Applied;
         }
         let mut values = self.running.clone();
         values.insert(name.to_owned(), value.clone());
         let alone = || {
-            let matches = self.invocation.matches_of(&values)?;
-            let settings = (self.to_settings)(&matches, base.clone())?;
-            Ok::<_, Failure>(base.compare(&settings)?)
+            let matches = self.invocation.matches_of(&values).map_err(Failed::Options)?;
+            let settings = self.settings(&matches, base)?;
+            Ok::<_, ReloadError>(base.compare(&settings)?)
         };
         // Some are right only together with others.
         let applied = alone().unwrap_or_else(|_| together.clone());
@@ -111,7 +134,7 @@ impl Reloader {
         &mut self,
         plan: Plan,
         handle: &Handle,
-    ) -> Result<BTreeMap<String, Outcome>, Failure> {
+    ) -> Result<BTreeMap<String, Outcome>, ReloadError> {
         if let Some(settings) = plan.settings {
             handle.apply(settings)?;
         }

@@ -4,8 +4,9 @@ use std::ffi::OsString;
 use clap::{ArgAction, Command};
 use proptest::prelude::*;
 
-use super::key::{Key, Shape, deaf};
+use super::key::{Key, Shape, without_environment};
 use super::{Invocation, Reading, Role, check, example, json, toml};
+use crate::cli::{command, role_command};
 
 /// Options that say what to print, or which file to read.
 const NO_KEYS: [&str; 3] = ["help", "version", "config"];
@@ -13,7 +14,7 @@ const NO_KEYS: [&str; 3] = ["help", "version", "config"];
 fn invocation(role: Role, options: &[&str]) -> Invocation {
     let root = Role::ALL
         .into_iter()
-        .fold(crate::cli::command(), |root, role| root.mut_subcommand(role.name(), deaf));
+        .fold(command(), |root, role| root.mut_subcommand(role.name(), without_environment));
     let arguments = ["acton", role.name()].into_iter().chain(options.iter().copied());
     Invocation::new(root, arguments.map(OsString::from).collect()).unwrap()
 }
@@ -40,14 +41,15 @@ fn value_of(command: &Command, key: Key<'_>) -> String {
         let Err(error) = command.clone().try_get_matches_from(tokens) else { return true };
         error.kind() == clap::error::ErrorKind::MissingRequiredArgument
     };
-    let value = tries.into_iter().find(fits);
-    value.unwrap_or_else(|| panic!("a value for {}", key.name())).to_owned()
+    let default = key.arg().get_default_values().first().and_then(|value| value.to_str());
+    let value = default.into_iter().chain(tries).find(fits);
+    value.unwrap_or_else(|| panic!("add a value that {} takes", key.name())).to_owned()
 }
 
 #[test]
 fn each_option_is_a_key_and_each_key_an_option() {
     for role in Role::ALL {
-        let mut command = deaf(crate::cli::role_command(role));
+        let mut command = without_environment(role_command(role));
         command.build();
         let keys: BTreeMap<&str, Key<'_>> =
             Key::all(&command).map(|key| (key.name(), key)).collect();
@@ -61,7 +63,7 @@ fn each_option_is_a_key_and_each_key_an_option() {
             let flag = matches!(option.get_action(), ArgAction::SetTrue);
             let value = if flag { "true".to_owned() } else { key.toml(&value_of(&command, key)) };
             let value = if key.is_list() { format!("[{value}]") } else { value };
-            assert_eq!(check(role, &format!("{name} = {value}")), Ok(()), "{name}");
+            assert_eq!(check(&role_command(role), &format!("{name} = {value}")), Ok(()), "{name}");
         }
         let invocation = invocation(role, &["--config", "none"]);
         let shown = json(&invocation, &read(&invocation));
@@ -77,7 +79,7 @@ fn each_option_is_a_key_and_each_key_an_option() {
 
 #[test]
 fn options_of_numbers_are_written_without_quotes() {
-    let command = crate::cli::role_command(Role::Server);
+    let command = role_command(Role::Server);
     let shape = |name| Key::find(&command, name).unwrap().shape();
     for number in
         ["port", "keepalive", "mac-ageing", "max-sessions", "macs-per-client", "workers", "mtu"]
@@ -113,22 +115,23 @@ fn what_is_wrong_is_told_with_its_place_and_what_is_right() {
         ("# Grüße\nport = 1 # ö\nport = 2", (3, 1), "duplicate key"),
         ("port = ", (1, 8), ""),
     ] {
-        let problems = check(Role::Server, text).unwrap_err();
+        let problems = check(&role_command(Role::Server), text).unwrap_err();
         let first = &problems[0];
         assert_eq!((first.line, first.column), at, "{text:?}: {first}");
         assert!(first.what.contains(words), "{text:?}: {first}");
     }
-    let all = check(Role::Server, "prot = 1\nmtu = 1\nplain = false\nmtx = 3").unwrap_err();
+    let all = check(&role_command(Role::Server), "prot = 1\nmtu = 1\nplain = false\nmtx = 3")
+        .unwrap_err();
     assert_eq!(all.iter().map(|problem| problem.line).collect::<Vec<_>>(), [1, 2, 4]);
 }
 
 #[test]
 fn an_example_explains_each_key_and_sets_none() {
     for role in Role::ALL {
-        let example = example(role);
-        assert_eq!(check(role, &example), Ok(()));
+        let example = example(&role_command(role));
+        assert_eq!(check(&role_command(role), &example), Ok(()));
         // With the marks of comments away from what has a default, it says what holds anyway.
-        let command = crate::cli::role_command(role);
+        let command = role_command(role);
         let with_default = Key::all(&command)
             .filter(|key| !key.arg().get_default_values().is_empty() && !key.arg().is_hide_set());
         let mut text = String::new();
@@ -138,7 +141,7 @@ fn an_example_explains_each_key_and_sets_none() {
             text.push_str(&line[1..]);
             text.push('\n');
         }
-        assert_eq!(check(role, &text), Ok(()));
+        assert_eq!(check(&role_command(role), &text), Ok(()));
         assert!(text.contains("mtu = 1500\n"), "{text}");
     }
 }
@@ -196,7 +199,7 @@ fn flags_beat_the_file_and_the_file_beats_defaults() {
 proptest! {
     #[test]
     fn no_text_panics(text in ".{0,200}") {
-        let _ = check(Role::Server, &text);
+        let _ = check(&role_command(Role::Server), &text);
     }
 
     #[test]
@@ -207,7 +210,7 @@ proptest! {
         ),
     ) {
         let text: String = lines.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
-        if let Err(problems) = check(Role::Client, &text) {
+        if let Err(problems) = check(&role_command(Role::Client), &text) {
             prop_assert!(!problems.is_empty());
             prop_assert!(problems.iter().all(|problem| problem.line <= lines.len() + 1));
         }
