@@ -382,7 +382,9 @@ impl<'a> Writer<'a> {
 
     /// Limits or ageing are others now: has readers ask anew which leaves are at their limit.
     pub(crate) fn look_again(&mut self) {
-        let leaves: Vec<u32> = self.state.leaves.keys().copied().collect();
+        let mut leaves: Vec<u32> = self.state.leaves.keys().copied().collect();
+        // In an order of their own, so that the same commands always lead to the same table.
+        leaves.sort_unstable();
         for leaf in leaves {
             if let Some(mark) = self.state.leaves.get(&leaf).and_then(|entry| entry.mark) {
                 self.fdb.table.set_seen(mark, 0);

@@ -161,6 +161,8 @@ fn same_as_the_verdict(config: Config, ops: Vec<Op>) -> Result<(), TestCaseError
             Op::Wait(time) => twins.now += time,
             Op::Purge(leaf) => twins.both(|bridge| bridge.purge(leaf)),
             Op::Limit(leaf, limit) => twins.both(|bridge| bridge.set_leaf_limit(leaf, limit)),
+            Op::LimitAll(limit) => twins.both(|bridge| bridge.set_max_macs_per_leaf(limit)),
+            Op::Age(ageing) => twins.both(|bridge| bridge.set_ageing(ageing)),
             Op::Sweep(budget) => twins.both(|bridge| bridge.sweep(twins.now, budget)),
             Op::AddStatic(vlan, mac, leaf) => {
                 twins.both(|bridge| bridge.add_static(vlan, mac, leaf));

@@ -11,7 +11,7 @@ use acton_bridge::{
 use pnet_base::MacAddr;
 use proptest::prelude::*;
 
-use operations::{AGEING, Frame, Op, WITHIN, config, op};
+use operations::{Frame, Op, WITHIN, config, op};
 
 mod operations;
 
@@ -56,8 +56,8 @@ type Told = (Owner<u32>, Option<Duration>, Option<Duration>, Option<Duration>);
 impl Model {
     /// Takes away what expired; then all that is left is live.
     fn age(&mut self, now: Duration) {
-        self.known.retain(|_, known| known.fixed || now - known.seen < AGEING);
-        self.heard.retain(|_, (seen, _)| now - *seen < AGEING);
+        self.known.retain(|_, known| known.fixed || now - known.seen < self.config.ageing);
+        self.heard.retain(|_, (seen, _)| now - *seen < self.config.ageing);
     }
 
     /// Whose an address is by decree.
@@ -391,12 +391,12 @@ impl Model {
         let left = |until: Duration| until.checked_sub(now).filter(|left| !left.is_zero());
         let leaves = self.known.iter().map(|(&key, known)| {
             let hold = self.hold.filter(|_| !known.fixed && !self.is_shared(key.1));
-            let held = hold.and_then(|hold| left(known.seen + hold.min(AGEING)));
+            let held = hold.and_then(|hold| left(known.seen + hold.min(self.config.ageing)));
             let age = (!known.fixed).then(|| now - known.seen);
             (key, (Owner::Leaf(known.leaf), age, held, left(known.frozen_until)))
         });
         let heard = self.heard.iter().map(|(&mac, &(seen, vlan))| {
-            ((vlan, mac), (Owner::Root, Some(now - seen), left(seen + AGEING), None))
+            ((vlan, mac), (Owner::Root, Some(now - seen), left(seen + self.config.ageing), None))
         });
         let pinned = self.pinned.iter();
         let pinned = pinned.filter(|&&mac| self.said(mac).is_none() && !self.is_static(mac));
@@ -461,6 +461,17 @@ fn same_verdicts(config: Config, ops: Vec<Op>) -> Result<(), TestCaseError> {
                     Some(limit) => model.leaf_limits.insert(leaf, limit),
                     None => model.leaf_limits.remove(&leaf),
                 };
+            }
+            Op::LimitAll(limit) => {
+                bridge.set_max_macs_per_leaf(limit);
+                model.config.max_macs_per_leaf = limit;
+            }
+            Op::Age(ageing) => {
+                // What expired and was not swept would be known again.
+                bridge.sweep(now, usize::MAX);
+                bridge.set_ageing(ageing);
+                model.age(now);
+                model.config.ageing = ageing;
             }
             Op::Sweep(budget) => {
                 prop_assert!(bridge.sweep(now, budget) <= budget);

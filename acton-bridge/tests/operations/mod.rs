@@ -29,6 +29,8 @@ pub(crate) enum Op {
     Wait(Duration),
     Purge(u32),
     Limit(u32, Option<usize>),
+    LimitAll(usize),
+    Age(Duration),
     Sweep(usize),
     AddStatic(u16, MacAddr, u32),
     RemoveStatic(u16, MacAddr),
@@ -102,6 +104,8 @@ pub(crate) fn op() -> impl Strategy<Value = Op> {
         10 => wait().prop_map(Op::Wait),
         1 => leaf().prop_map(Op::Purge),
         1 => (leaf(), prop::option::of(0..4usize)).prop_map(|(leaf, max)| Op::Limit(leaf, max)),
+        1 => (0..4usize).prop_map(Op::LimitAll),
+        1 => prop_oneof![Just(AGEING), Just(AGEING / 3), Just(HOLD / 2)].prop_map(Op::Age),
         1 => (0..40usize).prop_map(Op::Sweep),
         1 => (vlan(), station(), leaf())
             .prop_map(|(vlan, mac, leaf)| Op::AddStatic(vlan, mac, leaf)),
