@@ -34,6 +34,7 @@ fn value_of(command: &Command, key: Key<'_>) -> String {
         "192.0.2.1:9",
         "192.0.2.1",
         "02:00:00:00:00:01",
+        "arp=500/1000",
     ];
     let fits = |value: &&str| {
         let mut tokens = vec![OsString::from(command.get_name())];
