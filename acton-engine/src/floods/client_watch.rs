@@ -73,11 +73,11 @@ impl ClientWatch {
                 Action::Block => self.floods.blocked.store(true, Ordering::Relaxed),
                 Action::Open => self.floods.blocked.store(false, Ordering::Relaxed),
                 Action::TellFound { by, hold } => {
-                    let by = match by {
-                        Witness::Probe => LoopWitness::Probe,
-                        Witness::Server => LoopWitness::Server,
+                    let (by, with) = match by {
+                        Witness::Probe => (LoopWitness::Probe, Some(Place::Root)),
+                        Witness::Server => (LoopWitness::Server, None),
                     };
-                    let (at, with) = (Place::Client, Place::Root);
+                    let at = Place::Client;
                     self.events.tell(now, EventKind::LoopFound { at, with, by, hold });
                 }
                 Action::TellOver { after } => {
@@ -90,6 +90,8 @@ impl ClientWatch {
     /// The loop that there is.
     pub(crate) fn report(&self, now: Duration) -> Option<LoopReport> {
         let (found_ago, opens_in) = self.guard.found(now)?;
-        Some(LoopReport { with: Place::Root, found_ago, opens_in })
+        // What this client found itself is a way to the server's LAN.
+        let with = opens_in.map(|_| Place::Root);
+        Some(LoopReport { with, found_ago, opens_in })
     }
 }

@@ -342,6 +342,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_wanted_leaves_the_turn_and_its_room() {
+        let mut batch = FrameBatch::new();
+        let sizes = |number| if number % 3 == 0 { 60_000 } else { 98 };
+        for _ in 0..50 {
+            let mut queue =
+                (0..30).map(|number| frame(number as u8, number, sizes(number))).collect();
+            fill(&mut batch, &mut queue);
+            while batch.begin_turn() {
+                let wanted = |number: u32| number.is_multiple_of(2);
+                batch.retain(|frame, _| wanted(flow_and_number(frame).1));
+                let kept = (0..batch.len()).map(|index| flow_and_number(batch.get(index)).1);
+                assert!(kept.into_iter().all(wanted));
+                batch.end_turn();
+            }
+        }
+        assert_eq!((batch.large.len(), batch.small.len()), (LARGE, SMALL));
+    }
+
+    #[test]
     fn many_sparse_flows_leave_room_for_a_transfer() {
         let mut batch = FrameBatch::new();
         let mut queue: VecDeque<_> = [frame(0, 0, 60_000)].into();

@@ -298,8 +298,9 @@ pub enum EventKind {
     LoopFound {
         /// Whose flooding is held back.
         at: Place,
-        /// With what its LAN is joined. Where that is the same place, its LAN sends frames back.
-        with: Place,
+        /// With what its LAN is joined. Where that is the same place, its LAN sends frames back. Absent
+        /// at a client that has it from the server: it may be the server's LAN or another client's.
+        with: Option<Place>,
         /// Who found it.
         by: LoopWitness,
         /// Flooding is held back until no probe has come back for so long; absent where it is the

@@ -52,7 +52,7 @@ fn a_session_of_which_all_is_known() {
     status.macs = vec![MacReport { mac: MAC, vlan: 7, age: Some(ms(250)), frozen: false }];
     status.mac_limit = Some(16);
     status.budgets_acting = vec!["arp"];
-    let (with, found_ago) = (Place::Root, ms(250));
+    let (with, found_ago) = (Some(Place::Root), ms(250));
     status.loop_found = Some(LoopReport { with, found_ago, opens_in: Some(ms(60_000)) });
     status.before = Some(PastSession { reason: EndReason::Silent, ago: ms(90_000) });
     let expected = json!({
@@ -121,7 +121,7 @@ fn events_have_a_number_a_time_and_a_kind() {
     let (silent, retry_in) = (None, ms(250));
     let lost = event(EventKind::Disconnected { server, reason, silent, retry_in });
     assert_eq!((&lost["silent"], &lost["retry_in"]), (&Value::Null, &json!(0.25)));
-    let (at, with, by) = (Place::Client, Place::Root, LoopWitness::Probe);
+    let (at, with, by) = (Place::Client, Some(Place::Root), LoopWitness::Probe);
     let found = event(EventKind::LoopFound { at, with, by, hold: Some(ms(60_000)) });
     assert_eq!((&found["at"], &found["by"]), (&json!("client"), &json!("probe")));
     assert_eq!(found["hold"], json!(60.0));

@@ -184,7 +184,11 @@ fn line(event: &EventKind, protocol: Protocol) -> Option<(Level, String)> {
                      is flooded stays out of the tunnel there {until}; frames to known addresses \
                      pass. Take one of the two ways out (--no-loop-guard lets the loop be)",
                     lan(at),
-                    if at == with { "itself".to_owned() } else { lan(with) },
+                    match with {
+                        Some(with) if at == with => "itself".to_owned(),
+                        Some(with) => lan(with),
+                        None => "the server's LAN or another client's".to_owned(),
+                    },
                 ),
             )
         }

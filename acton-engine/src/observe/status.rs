@@ -270,8 +270,9 @@ pub struct SessionStatus {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct LoopReport {
-    /// With what the client's LAN is joined.
-    pub with: Place,
+    /// With what the client's LAN is joined. Absent at a client that has it from the server: it may be
+    /// the server's LAN or another client's.
+    pub with: Option<Place>,
     /// How long ago it was found.
     #[cfg_attr(feature = "serde", serde(rename = "found_seconds", with = "as_seconds"))]
     pub found_ago: Duration,

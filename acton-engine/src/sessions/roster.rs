@@ -258,7 +258,7 @@ impl<K: Copy + Eq + Hash, M: SessionMode> Roster<K, M> {
                 WatchOrder::Block { port, with, hold } => {
                     self.set_blocked(port, true);
                     let (at, with) = (self.place(Owner::Leaf(port)), self.joined_with(with));
-                    let (by, hold) = (LoopWitness::Probe, Some(hold));
+                    let (by, with, hold) = (LoopWitness::Probe, Some(with), Some(hold));
                     self.tell(now, EventKind::LoopFound { at, with, by, hold });
                 }
                 WatchOrder::Open { port, after } => {
@@ -315,7 +315,7 @@ impl<K: Copy + Eq + Hash, M: SessionMode> Roster<K, M> {
             status.budgets_acting = session.gate.acting(now);
             let held = self.watch.as_ref().and_then(|watch| watch.held(now, session.port));
             status.loop_found = held.map(|held| LoopReport {
-                with: self.joined_with(held.with),
+                with: Some(self.joined_with(held.with)),
                 found_ago: held.since,
                 opens_in: Some(held.opens_in),
             });
