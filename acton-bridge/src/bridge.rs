@@ -312,6 +312,12 @@ impl<P: Port> Bridge<P> {
         self.fdb.purge(leaf.to_bits())
     }
 
+    /// Forgets what a leaf's frames taught, in time proportional to all it has; gives the number. Its
+    /// static addresses stay, and so do its rules. For a leaf whose hosts are to be found elsewhere.
+    pub fn forget_learned(&self, leaf: P) -> usize {
+        self.fdb.forget_learned(leaf.to_bits())
+    }
+
     /// Frees the places of expired addresses among the next `budget` places of the table, after
     /// those of the call before; gives the number freed.
     ///

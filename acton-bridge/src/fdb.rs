@@ -330,6 +330,21 @@ impl Fdb {
         purged
     }
 
+    /// Removes what a leaf's frames taught, a batch at a time so that nobody waits for long.
+    pub(crate) fn forget_learned(&self, leaf: u32) -> usize {
+        let mut left = self.write().leaf_entries(leaf);
+        let mut forgotten = 0;
+        while left > 0 {
+            let removed = self.write().forget_learned(leaf, left.min(BATCH));
+            if removed == 0 {
+                break;
+            }
+            left -= removed;
+            forgotten += removed;
+        }
+        forgotten
+    }
+
     /// Removes the expired among the next `budget` slots.
     pub(crate) fn sweep(&self, now: u64, budget: usize) -> usize {
         let mut left = budget.min(self.table.capacity() as usize);

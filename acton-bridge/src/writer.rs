@@ -310,6 +310,17 @@ impl<'a> Writer<'a> {
         budget
     }
 
+    /// Removes up to `budget` learned entries of a leaf.
+    pub(crate) fn forget_learned(&mut self, leaf: u32, budget: usize) -> usize {
+        let Some(list) = self.list(Owner::Leaf(leaf)).copied() else { return 0 };
+        let table = &self.fdb.table;
+        let is_learned = |&index: &u32| table.read(index).owner & key::STATIC == 0;
+        let learned: Vec<_> =
+            list.iter(&self.state.slots).filter(is_learned).take(budget).collect();
+        learned.iter().for_each(|&index| self.remove(index));
+        learned.len()
+    }
+
     fn list(&mut self, owner: Owner<u32>) -> Option<&mut List> {
         match owner {
             Owner::Root => Some(&mut self.state.root),

@@ -857,3 +857,24 @@ fn a_clock_at_zero_works() {
     assert_eq!(bridge.lookup(0, mac(1), at), Some(Owner::Leaf(A)));
     assert_eq!(bridge.lookup(0, mac(1), Duration::MAX), None);
 }
+
+#[test]
+fn what_a_leaf_taught_can_be_forgotten() {
+    let test = Test::new(Config::default().max_macs_per_leaf(2_000));
+    test.bridge.add_static(0, mac(9_999), A).unwrap();
+    test.bridge.set_leaf_limit(A, Some(1_000));
+    for n in 0..1_000 {
+        assert_eq!(test.hear(A, mac(n)), Learned::New);
+    }
+    assert_eq!(test.hear(B, mac(5_000)), Learned::New);
+    assert_eq!((test.bridge.forget_learned(A), test.bridge.forget_learned(A)), (1_000, 0));
+    assert_eq!((test.bridge.leaf_len(A), test.bridge.leaf_len(B)), (1, 1));
+    // Whoever has them now may say so at once, and the rules of the leaf stay.
+    assert_eq!(test.hear(B, mac(7)), Learned::New);
+    assert_eq!(test.bridge.lookup(0, mac(9_999), test.now), Some(Owner::Leaf(A)));
+    for n in 1_000..2_000 {
+        assert_eq!(test.hear(A, mac(n)), Learned::New);
+    }
+    let (verdict, _) = test.leaf(A, BROADCAST, mac(2_000));
+    assert_eq!(verdict, FromLeaf::Drop(DropReason::LeafLimit));
+}

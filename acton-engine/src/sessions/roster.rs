@@ -243,6 +243,12 @@ impl<K: Copy + Eq + Hash, M: SessionMode> Roster<K, M> {
             }
             Sighted::Held(_) => self.bridge.entry(vlan, mac, now).map(|entry| entry.owner),
         };
+        // What was learned again from a client that is held back is in its fellow's way.
+        if let (Sighted::Held(_), Some(Owner::Leaf(port))) = (what, other)
+            && watch.held(now, port).is_some()
+        {
+            self.bridge.forget_learned(port);
+        }
         match (at, other) {
             (Owner::Leaf(port), Some(other)) if other != at => watch.suspect(now, Some(port)),
             (Owner::Root, Some(Owner::Leaf(port))) => watch.suspect(now, Some(port)),
@@ -257,6 +263,10 @@ impl<K: Copy + Eq + Hash, M: SessionMode> Roster<K, M> {
                 WatchOrder::Probe(probe) => return Some(probe),
                 WatchOrder::Block { port, with, hold } => {
                     self.set_blocked(port, true);
+                    // What lives in a LAN that two clients share is behind the other one now.
+                    if let JoinedWith::Client(_) = with {
+                        self.bridge.forget_learned(port);
+                    }
                     let (at, with) = (self.place(Owner::Leaf(port)), self.joined_with(with));
                     let (by, with, hold) = (LoopWitness::Probe, Some(with), Some(hold));
                     self.tell(now, EventKind::LoopFound { at, with, by, hold });
