@@ -99,23 +99,28 @@ impl Subscription {
     }
 
     /// Takes the news that are waiting, 4,096 messages at most, and tells each in order. `false` if
-    /// there were more than the socket keeps and some were lost: then what they were about has to be
-    /// asked for anew.
+    /// there were more than the socket keeps and some were lost: then none are waiting any more, and
+    /// what they were about has to be asked for anew. What changes from here on is told again.
     ///
     /// # Errors
     /// The socket does not work.
     pub fn read(&self, mut tell: impl FnMut(News)) -> io::Result<bool> {
-        let (mut buffer, mut whole) = (vec![0; ROOM], true);
+        let mut buffer = vec![0; ROOM];
         for _ in 0..AT_ONCE {
             match read(&self.socket, &mut buffer) {
                 Ok(length) => Messages(&buffer[..length]).for_each(|message| tell(news(&message))),
                 Err(Errno::EINTR) => {}
-                Err(Errno::ENOBUFS) => whole = false,
+                Err(Errno::ENOBUFS) => {
+                    // The kernel says so once, and then keeps nothing until its queue is empty
+                    // (netlink_overrun and netlink_rcv_wake of net/netlink/af_netlink.c).
+                    self.discard()?;
+                    return Ok(false);
+                }
                 Err(Errno::EAGAIN) => break,
                 Err(errno) => return Err(errno.into()),
             }
         }
-        Ok(whole)
+        Ok(true)
     }
 
     /// Takes all news that are waiting and looks at nothing but that they were there, also where

@@ -36,6 +36,7 @@ testbed::main! {
     neighbours_and_what_becomes_of_them,
     what_a_bridge_has_learned,
     what_a_bridge_learns_is_heard,
+    what_changes_after_an_overrun_is_heard,
     a_bridge_of_100_000_entries,
 }
 
@@ -468,14 +469,33 @@ fn what_a_bridge_learns_is_heard() {
     assert_eq!(heard(), [(false, bridge, port)]);
 }
 
+/// Has the bridge of [`bridge`] know that many addresses, from 02:01:00:00:00:00 on, at its port.
+fn add_entries(count: usize) {
+    sh(&format!(
+        "awk 'BEGIN {{ for (i = 0; i < {count}; i++) printf \"fdb add 02:01:00:%02x:%02x:%02x dev \
+         d0 master dynamic\\n\", i / 65536, i / 256 % 256, i % 256 }}' | bridge -batch -"
+    ));
+}
+
+/// The queue keeps more news than one read takes, and the kernel has lost some.
+fn what_changes_after_an_overrun_is_heard() {
+    bridge();
+    let subscription = Subscription::new(&[Group::Neighbour]).unwrap();
+    subscription.set_room(4 << 20).unwrap();
+    add_entries(20_000);
+    assert!(!subscription.read(|_| {}).unwrap());
+    // From here on somebody asks for the whole table, and hears of nothing but news.
+    assert_eq!(news(&subscription), []);
+    sh(&format!("bridge fdb add {MAC} dev d0 master dynamic"));
+    let news = news(&subscription);
+    assert!(matches!(news[..], [News::FdbAdded(it)] if it.mac == MAC), "{news:?}");
+}
+
 fn a_bridge_of_100_000_entries() {
     const ENTRIES: usize = 100_000;
     let [bridge, port] = bridge();
     let subscription = Subscription::new(&[Group::Neighbour]).unwrap();
-    sh(&format!(
-        "awk 'BEGIN {{ for (i = 0; i < {ENTRIES}; i++) printf \"fdb add 02:01:00:%02x:%02x:%02x dev \
-         d0 master dynamic\\n\", i / 65536, i / 256 % 256, i % 256 }}' | bridge -batch -"
-    ));
+    add_entries(ENTRIES);
     // That many news have no room; whoever listens hears so.
     assert!(!subscription.read(|_| {}).unwrap());
     let start = std::time::Instant::now();
