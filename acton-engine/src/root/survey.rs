@@ -10,7 +10,8 @@ use acton_netlink::{FdbEntry, Socket};
 use pnet_base::MacAddr;
 
 use super::fdb::KernelFdb;
-use super::gateways::Gateways;
+use super::gateways::{Gateways, Refusal};
+use crate::run::clock;
 use crate::sessions::port::LeafId;
 
 /// The entries of the Linux bridge called `name`, none where they cannot be had: whoever joins it
@@ -46,6 +47,8 @@ pub(super) struct Changes {
     pub(super) macs: Option<Vec<MacAddr>>,
     /// MACs that there was no room for.
     pub(super) without_room: usize,
+    /// What there was no room for among the gateways.
+    pub(super) refusals: Vec<Refusal>,
 }
 
 impl Survey {
@@ -83,11 +86,11 @@ impl Survey {
         if let Some(master) = self.master {
             macs.extend(self.netlink.link_by_index(master)?.mac);
             self.look_for_gateways(master)?;
+            macs.extend(self.gateways.macs(|mac| self.fdb.knows(mac)));
         } else {
             // Whoever is a gateway by the TAP itself is behind a client.
-            self.gateways.follow(&[]);
+            self.gateways.follow(&[], clock::now());
         }
-        macs.extend(self.gateways.macs(|mac| self.fdb.knows(mac)));
         Ok(self.follow(macs))
     }
 
@@ -103,7 +106,7 @@ impl Survey {
                 routes.push((route.interface, gateway));
             }
         }
-        self.gateways.follow(&routes);
+        self.gateways.follow(&routes, clock::now());
         for interface in self.gateways.interfaces() {
             for neighbour in self.netlink.neighbours(interface)? {
                 self.gateways.hear(&neighbour);
@@ -114,8 +117,9 @@ impl Survey {
 
     fn follow(&mut self, macs: BTreeSet<MacAddr>) -> Changes {
         let mut without_room = self.fdb.take_unpinned();
+        let refusals = self.gateways.take_refusals();
         if self.macs == macs {
-            return Changes { macs: None, without_room };
+            return Changes { macs: None, without_room, refusals };
         }
         // What the operator named comes last: of that there may be any number.
         let (named, found): (Vec<MacAddr>, Vec<_>) =
@@ -124,7 +128,7 @@ impl Survey {
             without_room += 1;
         }
         self.macs = macs;
-        Changes { macs: Some(self.macs.iter().copied().collect()), without_room }
+        Changes { macs: Some(self.macs.iter().copied().collect()), without_room, refusals }
     }
 
     /// An entry of a Linux bridge, this one or another; `true` where a gateway may have become

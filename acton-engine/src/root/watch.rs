@@ -136,7 +136,7 @@ impl Follower {
             *due = Due { look: true, table: true };
         }
         let without_room = survey.fdb.take_unpinned();
-        self.tell(Changes { macs: None, without_room });
+        self.tell(Changes { macs: None, without_room, refusals: Vec::new() });
         Ok(())
     }
 
@@ -152,6 +152,9 @@ impl Follower {
                 changes.without_room
             );
             self.events.tell(now, EventKind::RootUnknown { error });
+        }
+        for refusal in changes.refusals {
+            self.events.tell(now, EventKind::RootUnknown { error: refusal.to_string() });
         }
     }
 }
