@@ -17,7 +17,8 @@ support::in_both_modes! {
     a_server_that_comes_back_is_reached_at_once,
     a_client_that_comes_back_is_reached_at_once,
     a_server_that_comes_back_is_reached_at_once_behind_a_bridge,
-    a_tap_that_is_there_is_left_as_it_was: ["setpriv"];
+    a_tap_that_is_there_is_left_as_it_was: ["setpriv"],
+    what_the_user_did_to_a_tap_meanwhile_stays;
     plain:
     two_tunnels_of_one_state_have_two_macs;
     secure:
@@ -229,6 +230,36 @@ fn a_tap_that_is_there_is_left_as_it_was(mode: Mode) {
     server.stop();
     let server = serve_without_privilege(&world, mode, &bridged);
     server.kill();
+}
+
+fn what_the_user_did_to_a_tap_meanwhile_stays(mode: Mode) {
+    let world = World::new(0).speaking(mode);
+    let host = &world.server;
+    shell(
+        host,
+        &format!(
+            "ip link add br0 type bridge; ip link add br1 type bridge; \
+             ip tuntap add {TAP} mode tap; \
+             sysctl -qw net.ipv4.conf.all.promote_secondaries=0 \
+             net.ipv4.conf.{TAP}.promote_secondaries=0"
+        ),
+    );
+    let server =
+        serve(&world, mode, &["-a", "10.9.0.1/24", "-a", "10.8.0.1/24", "--bridge", "br0"]);
+    shell(
+        host,
+        &format!(
+            "ip address add 10.9.0.5/24 dev {TAP}; \
+             ip address del 10.8.0.1/24 dev {TAP}; ip address add 10.8.0.1/24 dev {TAP}; \
+             ip link set {TAP} nomaster; ip link set {TAP} master br1"
+        ),
+    );
+    server.stop();
+    let state = state_of(host);
+    for has in ["master br1", "10.9.0.5/24", "10.8.0.1/24"] {
+        assert!(state.contains(has), "{has}: {state}");
+    }
+    assert!(!state.contains("10.9.0.1/24"), "{state}");
 }
 
 fn serve_without_privilege(world: &World, mode: Mode, more: &[&str]) -> Acton {

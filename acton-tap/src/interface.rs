@@ -209,14 +209,29 @@ impl Interface {
         result.map_err(|error| self.error(format!("add {address}"), error))
     }
 
-    /// Takes an address away. With the first IPv4 address of a subnet its others of that subnet go
-    /// too, unless sysctl promote_secondaries is set.
+    /// Takes an address away, and no other. Those that the kernel takes with the first IPv4 address
+    /// of a subnet (unless sysctl promote_secondaries is set) are added again at once, with their
+    /// broadcast address and note.
     ///
     /// # Errors
     /// The interface has no such address with that prefix.
     pub fn remove_address(&self, ip: IpAddr, prefix_len: u8) -> Result<(), Error> {
+        let before = if ip.is_ipv4() { self.addresses()? } else { Vec::new() };
         let result = self.netlink().remove_address(self.index, ip, prefix_len);
-        result.map_err(|error| self.error(format!("remove {ip}/{prefix_len}"), error))
+        result.map_err(|error| self.error(format!("remove {ip}/{prefix_len}"), error))?;
+        if before.len() < 2 {
+            return Ok(());
+        }
+        let left = self.addresses()?;
+        for lost in before.iter().filter(|address| address.ip.is_ipv4() && !left.contains(address))
+        {
+            // Of another prefix it was somebody else who took it away.
+            if lost.prefix_len == prefix_len && lost.ip != ip {
+                let again = NewAddress::new(lost.ip, prefix_len).broadcast(lost.broadcast);
+                self.add(again.protocol(lost.protocol))?;
+            }
+        }
+        Ok(())
     }
 
     /// The bridge that it is a port of.

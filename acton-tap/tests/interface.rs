@@ -162,6 +162,26 @@ fn the_first_ipv4_address() {
     }
 }
 
+fn the_first_ipv4_address_goes_alone() {
+    let tap = tap();
+    let interface = tap.interface();
+    sh("sysctl -qw net.ipv4.conf.all.promote_secondaries=0 net.ipv4.conf.t0.promote_secondaries=0");
+    interface.add_address(ip("192.0.2.1"), 24).unwrap();
+    interface.add_noted_address(ip("192.0.2.2"), 24, 172).unwrap();
+    interface.add_ipv4_address(Ipv4Addr::new(192, 0, 2, 3), 24, None).unwrap();
+    interface.add_address(ip("192.0.2.4"), 25).unwrap();
+    let of = |interface: &Interface| {
+        let mut all = interface.addresses().unwrap();
+        all.sort_by_key(|address| address.ip);
+        all
+    };
+    let others = of(interface)[1..].to_vec();
+    interface.remove_address(ip("192.0.2.1"), 24).unwrap();
+    assert_eq!(of(interface), others);
+    interface.remove_address(ip("192.0.2.3"), 24).unwrap();
+    assert_eq!(of(interface), [others[0], others[2]]);
+}
+
 /// Nor for a moment: traffic of the whole class would go into the TAP.
 fn an_ipv4_address_makes_no_route_of_its_class() {
     let tap = tap();
@@ -293,6 +313,7 @@ testbed::main! {
     up_and_down,
     several_ipv4_addresses,
     the_first_ipv4_address,
+    the_first_ipv4_address_goes_alone,
     an_ipv4_address_makes_no_route_of_its_class,
     a_broadcast_address_of_one_s_own,
     ipv6_addresses,

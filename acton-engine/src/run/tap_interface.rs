@@ -2,9 +2,8 @@
 //! left as it was found.
 
 use std::ops::Deref;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use acton_tap::{Error, Interface};
+use acton_tap::{Address, Error, Interface};
 use ipnet::IpNet;
 use parking_lot::Mutex;
 use pnet_base::MacAddr;
@@ -22,10 +21,30 @@ pub(crate) struct TapInterface {
     /// It outlives the tunnel, so that something is to be taken back.
     stays: bool,
     /// Addresses that this tunnel added, or one before it that was killed.
-    added: Mutex<Vec<IpNet>>,
-    /// This tunnel made it a port of its bridge. A port does not tell who did, so that one that a
-    /// killed tunnel made stays one.
-    joined: AtomicBool,
+    added: Mutex<Vec<Added>>,
+    /// The bridge that this tunnel made it a port of. A port does not tell who did, so that one that
+    /// a killed tunnel made stays one.
+    joined: Mutex<Option<String>>,
+}
+
+/// An address that acton added.
+#[derive(Debug, Clone, Copy)]
+struct Added {
+    net: IpNet,
+    /// The kernel keeps the note of who added it (since Linux 5.18).
+    is_noted: bool,
+}
+
+impl Added {
+    /// Whether this address of the interface is it, and not one that somebody added after taking it
+    /// away.
+    fn is(self, address: &Address) -> bool {
+        is(self.net, address) && (!self.is_noted || address.protocol == Some(ADDED_BY_ACTON))
+    }
+}
+
+fn is(net: IpNet, address: &Address) -> bool {
+    (net.addr(), net.prefix_len()) == (address.ip, address.prefix_len)
 }
 
 impl Deref for TapInterface {
@@ -43,9 +62,12 @@ impl TapInterface {
         let stays = interface.tap_status()?.is_some_and(|status| status.persist);
         let addresses = interface.addresses()?.into_iter();
         let added = addresses.filter(|address| address.protocol == Some(ADDED_BY_ACTON));
-        let added = added.filter_map(|address| IpNet::new(address.ip, address.prefix_len).ok());
+        let added = added.filter_map(|address| {
+            let net = IpNet::new(address.ip, address.prefix_len).ok()?;
+            Some(Added { net, is_noted: true })
+        });
         let added = Mutex::new(added.collect());
-        Ok(Self { interface, stays, added, joined: AtomicBool::new(false) })
+        Ok(Self { interface, stays, added, joined: Mutex::new(None) })
     }
 
     /// Has it follow settings that were `old` and are `new`, as far as a TAP in use can; all of them
@@ -98,28 +120,29 @@ impl TapInterface {
     /// The system refuses one of them.
     pub(crate) fn follow_addresses(&self, wanted: &[IpNet]) -> Result<(), Error> {
         let mut added = self.added.lock();
-        while let Some(index) = added.iter().position(|net| !wanted.contains(net)) {
+        while let Some(index) = added.iter().position(|added| !wanted.contains(&added.net)) {
             self.remove(added[index])?;
             added.swap_remove(index);
         }
         for &net in wanted {
-            if !self.has(net)? {
+            if self.find(net)?.is_none() {
                 self.interface.add_noted_address(net.addr(), net.prefix_len(), ADDED_BY_ACTON)?;
-                added.push(net);
+                let note = self.find(net)?.and_then(|address| address.protocol);
+                added.retain(|added| added.net != net);
+                added.push(Added { net, is_noted: note == Some(ADDED_BY_ACTON) });
             }
         }
         Ok(())
     }
 
-    fn has(&self, net: IpNet) -> Result<bool, Error> {
-        let is = |ip, prefix_len| (ip, prefix_len) == (net.addr(), net.prefix_len());
-        Ok(self.interface.addresses()?.iter().any(|address| is(address.ip, address.prefix_len)))
+    fn find(&self, net: IpNet) -> Result<Option<Address>, Error> {
+        Ok(self.interface.addresses()?.into_iter().find(|address| is(net, address)))
     }
 
-    fn remove(&self, net: IpNet) -> Result<(), Error> {
-        // Somebody else may have done it by hand.
-        if self.has(net)? {
-            self.interface.remove_address(net.addr(), net.prefix_len())?;
+    /// Takes an address away, unless somebody else did or has added it since.
+    fn remove(&self, added: Added) -> Result<(), Error> {
+        if self.interface.addresses()?.iter().any(|address| added.is(address)) {
+            self.interface.remove_address(added.net.addr(), added.net.prefix_len())?;
         }
         Ok(())
     }
@@ -137,7 +160,7 @@ impl TapInterface {
         self.leave()?;
         if let Some(bridge) = wanted {
             self.interface.join_bridge(bridge)?;
-            self.joined.store(true, Relaxed);
+            *self.joined.lock() = Some(bridge.to_owned());
         }
         Ok(())
     }
@@ -162,9 +185,11 @@ impl TapInterface {
         }
     }
 
-    /// Leaves the bridge, where this tunnel made it a port.
+    /// Leaves the bridge that this tunnel made it a port of, where it still is one.
     fn leave(&self) -> Result<(), Error> {
-        if self.joined.swap(false, Relaxed) { self.interface.leave_bridge() } else { Ok(()) }
+        let Some(joined) = self.joined.lock().take() else { return Ok(()) };
+        let is_there = self.interface.bridge()?.is_some_and(|present| present == joined);
+        if is_there { self.interface.leave_bridge() } else { Ok(()) }
     }
 }
 
