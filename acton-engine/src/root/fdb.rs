@@ -1,5 +1,6 @@
 //! What the kernel's bridge knows on its other ports, pinned to the root of the tunnel's bridge.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use acton_bridge::Bridge;
@@ -21,13 +22,22 @@ pub(super) struct KernelFdb {
     places: HashSet<Place, RandomState>,
     /// On how many VLANs each MAC is known.
     macs: HashMap<MacAddr, u32, RandomState>,
-    /// MACs that the tunnel's bridge had no room for.
-    unpinned: usize,
+    /// Those that the tunnel's bridge had no room for yet.
+    waiting: BTreeSet<MacAddr>,
+    /// How many of them were told.
+    told: usize,
 }
 
 impl KernelFdb {
     pub(super) fn new(bridge: Arc<Bridge<LeafId>>, tap: u32) -> Self {
-        Self { bridge, tap, places: HashSet::default(), macs: HashMap::default(), unpinned: 0 }
+        Self {
+            bridge,
+            tap,
+            places: HashSet::default(),
+            macs: HashMap::default(),
+            waiting: BTreeSet::new(),
+            told: 0,
+        }
     }
 
     /// Whether a MAC is known at another port than the TAP.
@@ -35,9 +45,17 @@ impl KernelFdb {
         self.macs.contains_key(&mac)
     }
 
-    /// How many MACs found no room since this was last asked.
-    pub(super) fn take_unpinned(&mut self) -> usize {
-        std::mem::take(&mut self.unpinned)
+    /// How many MACs have no room, where that is worth telling: the first, and then at twice as many.
+    pub(super) fn take_without_room(&mut self) -> Option<usize> {
+        let count = self.waiting.len();
+        if count == 0 {
+            self.told = 0;
+        }
+        let is_news = count > 2 * self.told;
+        if is_news {
+            self.told = count;
+        }
+        is_news.then_some(count)
     }
 
     /// The kernel's bridge has an entry, or has it at another port now.
@@ -80,16 +98,26 @@ impl KernelFdb {
         let vlans = self.macs.entry(mac).or_default();
         *vlans += 1;
         if *vlans == 1 && !self.bridge.pin(mac) {
-            self.unpinned += 1;
+            self.waiting.insert(mac);
         }
     }
 
     fn discount(&mut self, mac: MacAddr) {
         let Some(vlans) = self.macs.get_mut(&mac) else { return };
         *vlans -= 1;
-        if *vlans == 0 {
-            self.macs.remove(&mac);
-            self.bridge.unpin(mac);
+        if *vlans > 0 {
+            return;
+        }
+        self.macs.remove(&mac);
+        if self.waiting.remove(&mac) {
+            return;
+        }
+        self.bridge.unpin(mac);
+        // There is room for another one now.
+        if let Some(mac) = self.waiting.pop_first()
+            && !self.bridge.pin(mac)
+        {
+            self.waiting.insert(mac);
         }
     }
 }
@@ -98,4 +126,44 @@ impl KernelFdb {
 fn place(entry: &FdbEntry) -> Option<Place> {
     let is_unicast = !entry.mac.is_multicast() && !entry.mac.is_zero();
     is_unicast.then_some((entry.mac, entry.vlan))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use acton_bridge::{Config, FromLeaf};
+
+    use super::*;
+
+    fn mac(last: u8) -> MacAddr {
+        MacAddr(2, 0, 0, 0, 0, last)
+    }
+
+    /// Which of these a client may not use.
+    fn pinned(bridge: &Bridge<LeafId>, macs: [MacAddr; 4]) -> Vec<MacAddr> {
+        let is_pinned = |mac: &MacAddr| {
+            let frame = [&[0xff; 6][..], &mac.octets(), &[0x88, 0xb5]].concat();
+            matches!(bridge.from_leaf(1, &frame, Duration::from_secs(1)).0, FromLeaf::Drop(_))
+        };
+        macs.into_iter().filter(is_pinned).collect()
+    }
+
+    #[test]
+    fn what_found_no_room_finds_it_once_there_is_some() {
+        let bridge = Arc::new(Bridge::new(Config::default().max_pinned(2)));
+        let mut fdb = KernelFdb::new(Arc::clone(&bridge), 9);
+        let all = [1, 2, 3, 4].map(mac);
+        all.map(|mac| fdb.count(mac));
+        assert_eq!(fdb.take_without_room(), Some(2));
+        assert_eq!(fdb.take_without_room(), None, "told");
+        assert!(all.iter().all(|&mac| fdb.knows(mac)));
+        fdb.discount(mac(4));
+        fdb.discount(mac(1));
+        // What waits no longer, and what was pinned.
+        assert_eq!(pinned(&bridge, all), [mac(2), mac(3)]);
+        assert_eq!(fdb.take_without_room(), None);
+        fdb.count(mac(4));
+        assert_eq!(fdb.take_without_room(), Some(1), "it was none meanwhile");
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::mem;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -39,14 +40,16 @@ pub(super) struct Survey {
     pub(super) gateways: Gateways,
     /// What is the root's alone by now.
     macs: BTreeSet<MacAddr>,
+    /// The tunnel's bridge had room for all of them.
+    had_room: bool,
 }
 
 /// What a look around found changed.
 pub(super) struct Changes {
     /// What is the root's alone, if that is other than before.
     pub(super) macs: Option<Vec<MacAddr>>,
-    /// MACs that there was no room for.
-    pub(super) without_room: usize,
+    /// How many MACs there is no room for, if that is worth telling.
+    pub(super) without_room: Option<usize>,
     /// What there was no room for among the gateways.
     pub(super) refusals: Vec<Refusal>,
 }
@@ -66,6 +69,7 @@ impl Survey {
             master: None,
             gateways: Gateways::default(),
             macs: BTreeSet::new(),
+            had_room: true,
         })
     }
 
@@ -116,19 +120,21 @@ impl Survey {
     }
 
     fn follow(&mut self, macs: BTreeSet<MacAddr>) -> Changes {
-        let mut without_room = self.fdb.take_unpinned();
+        let mut without_room = self.fdb.take_without_room();
         let refusals = self.gateways.take_refusals();
-        if self.macs == macs {
-            return Changes { macs: None, without_room, refusals };
+        let is_other = self.macs != macs;
+        if is_other || !self.had_room {
+            // What the operator named comes last: of that there may be any number.
+            let (named, found): (Vec<MacAddr>, Vec<_>) =
+                macs.iter().partition(|mac| self.named.contains(mac));
+            let has_room = self.bridge.set_root_macs(found.into_iter().chain(named)).is_ok();
+            if mem::replace(&mut self.had_room, has_room) && !has_room {
+                without_room = Some(without_room.unwrap_or(0) + 1);
+            }
+            self.macs = macs;
         }
-        // What the operator named comes last: of that there may be any number.
-        let (named, found): (Vec<MacAddr>, Vec<_>) =
-            macs.iter().partition(|mac| self.named.contains(mac));
-        if self.bridge.set_root_macs(found.into_iter().chain(named)).is_err() {
-            without_room += 1;
-        }
-        self.macs = macs;
-        Changes { macs: Some(self.macs.iter().copied().collect()), without_room, refusals }
+        let macs = is_other.then(|| self.macs.iter().copied().collect());
+        Changes { macs, without_room, refusals }
     }
 
     /// An entry of a Linux bridge, this one or another; `true` where a gateway may have become

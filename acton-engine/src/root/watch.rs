@@ -135,7 +135,7 @@ impl Follower {
         if !whole {
             *due = Due { look: true, table: true };
         }
-        let without_room = survey.fdb.take_unpinned();
+        let without_room = survey.fdb.take_without_room();
         self.tell(Changes { macs: None, without_room, refusals: Vec::new() });
         Ok(())
     }
@@ -145,11 +145,10 @@ impl Follower {
         if let Some(macs) = changes.macs {
             self.events.tell(now, EventKind::RootMacs { macs });
         }
-        if changes.without_room > 0 {
+        if let Some(count) = changes.without_room {
             let error = format!(
-                "no room for {} MACs of the LAN, which a client may use now; start the server again, \
-                 so that it makes room",
-                changes.without_room
+                "no room for {count} MACs of the LAN, which a client may use now; start the server \
+                 again, so that it makes room"
             );
             self.events.tell(now, EventKind::RootUnknown { error });
         }
