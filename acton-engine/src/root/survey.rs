@@ -78,13 +78,14 @@ impl Survey {
     pub(super) fn look(&mut self, again: bool) -> io::Result<Changes> {
         let tap = self.netlink.link_by_index(self.tap)?;
         if self.master != tap.master || again {
-            self.master = tap.master;
-            let entries = match self.master {
+            let entries = match tap.master {
                 // One that is no bridge has no table.
                 Some(master) => self.netlink.fdb(master)?,
                 None => Vec::new(),
             };
             self.fdb.replace(&entries);
+            // Only now: a table that could not be had is asked for again.
+            self.master = tap.master;
         }
         let mut macs: BTreeSet<_> = self.named.iter().copied().chain(tap.mac).collect();
         if let Some(master) = self.master {
