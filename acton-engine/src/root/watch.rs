@@ -94,33 +94,35 @@ struct Due {
 impl Follower {
     fn run(mut self, stop: &Stop) {
         let (mut due, mut next_look) = (Due::default(), Instant::now());
-        let mut failed = false;
+        let (mut hearing_failed, mut look_failed) = (false, false);
         loop {
             let rest = next_look.saturating_duration_since(Instant::now());
-            let timeout = if due.look {
-                PollTimeout::try_from(rest).unwrap_or(PollTimeout::MAX)
-            } else {
-                PollTimeout::NONE
-            };
+            let timeout = if due.look { poll_timeout(rest) } else { PollTimeout::NONE };
             if !wait(stop, &self.news, timeout) {
                 return;
             }
-            let mut result = self.hear(&mut due);
+            let heard = self.hear(&mut due);
+            self.note(heard, &mut hearing_failed);
             let start = Instant::now();
-            if result.is_ok() && due.look && start >= next_look {
-                result = self.survey.look(due.table).map(|changes| self.tell(changes));
+            if due.look && start >= next_look {
+                let looked = self.survey.look(due.table).map(|changes| self.tell(changes));
                 let end = Instant::now();
                 next_look = end + REST.max((end - start) * REST_FACTOR);
                 // What failed is tried again.
-                due = Due { look: result.is_err(), table: due.table && result.is_err() };
+                due = Due { look: looked.is_err(), table: due.table && looked.is_err() };
+                self.note(looked, &mut look_failed);
             }
-            if let Err(error) = &result
-                && !failed
-            {
-                self.events.tell(clock::now(), EventKind::RootUnknown { error: error.to_string() });
-            }
-            failed = result.is_err();
         }
+    }
+
+    /// Tells why something failed, and not again before it worked.
+    fn note(&self, result: io::Result<()>, failed: &mut bool) {
+        if let Err(error) = &result
+            && !*failed
+        {
+            self.events.tell(clock::now(), EventKind::RootUnknown { error: error.to_string() });
+        }
+        *failed = result.is_err();
     }
 
     /// Takes what the kernel tells.
@@ -158,6 +160,11 @@ impl Follower {
     }
 }
 
+/// For poll(2), which counts in whole milliseconds: never shorter.
+fn poll_timeout(rest: Duration) -> PollTimeout {
+    PollTimeout::try_from(rest + Duration::from_nanos(999_999)).unwrap_or(PollTimeout::MAX)
+}
+
 /// Waits until there is something to read or the time is over; `false` if it was stopped.
 fn wait(stop: &Stop, news: &Subscription, timeout: PollTimeout) -> bool {
     let fd = |fd| PollFd::new(fd, PollFlags::POLLIN);
@@ -168,5 +175,21 @@ fn wait(stop: &Stop, news: &Subscription, timeout: PollTimeout) -> bool {
             Err(_) => return false,
             Ok(_) => return fds[0].any() == Some(false),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_wakes_before_a_time_is_over() {
+        for (micros, millis) in
+            [(0, 0_u16), (1, 1), (999, 1), (1_000, 1), (1_001, 2), (249_500, 250)]
+        {
+            let timeout = poll_timeout(Duration::from_micros(micros));
+            assert_eq!(timeout, PollTimeout::from(millis), "{micros}");
+        }
+        assert_eq!(poll_timeout(Duration::from_secs(u32::MAX.into())), PollTimeout::MAX);
     }
 }
