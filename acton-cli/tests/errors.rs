@@ -4,15 +4,15 @@
 
 mod support;
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::process::Command;
 use std::time::Duration;
 
 use acton_netns::Namespace;
 use pnet_base::MacAddr;
 use support::{
-    Acton, CLIENT_MAC, HANG, PORT, ROOT_V4, SERVER_MAC, SERVER_V4, TEST_ETHERTYPE, World,
-    client_mac, counter, frame, leaf, mac, ping_until_answered, said, shell,
+    Acton, CLIENT_MAC, Forger, HANG, PORT, ROOT_V4, SERVER_MAC, SERVER_V4, TEST_ETHERTYPE, World,
+    client_mac, counter, frame, leaf, mac, ping_until_answered, said, shell, wait_until,
 };
 
 testbed::main! {
@@ -31,6 +31,7 @@ testbed::main! {
     frames_from_strangers_are_counted,
     sources_outside_allow_get_no_session,
     sessions_have_a_limit,
+    forged_hellos_make_the_server_no_amplifier,
     oversized_frames_hurt_nobody,
     nothing_is_answered_larger_than_asked,
     random_datagrams_hurt_nobody,
@@ -318,6 +319,44 @@ fn sources_outside_allow_get_no_session() {
         assert!(!log.contains("192.0.2.10:"), "{log}");
         assert!(log.contains("192.0.2.11:") && !log.contains("::ffff:"), "{log}");
     }
+}
+
+fn forged_hellos_make_the_server_no_amplifier() {
+    // The victim, the attacker, and a client that does not notice.
+    let world = World::new(3);
+    let server = world.serve(&[]);
+    let honest = world.join(2, &[]);
+    ping_until_answered(&world.clients[2], ROOT_V4);
+    let forger = Forger::new(&world.clients[1]);
+    let to = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), PORT);
+    for port in 10_000..14_096 {
+        let from = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 10), port);
+        forger.send(&Forger::udp(from, to, b"HELLO")).unwrap();
+        if port % 64 == 0 {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+    wait_until("the victim has what it may have", || server.log().matches(" up: ").count() == 65);
+    let received = || {
+        let bytes = shell(&world.clients[0], "awk '/eth0:/ { print $2 }' /proc/net/dev");
+        bytes.trim().parse::<u64>().unwrap()
+    };
+    let before = received();
+    let broadcast = frame(MacAddr::broadcast(), SERVER_MAC, TEST_ETHERTYPE, &[0x5a; 1_400]);
+    let root = world.server_wire();
+    let leaf = world.client_wire(2);
+    root.send(&broadcast);
+    leaf.receive_until(&broadcast);
+    std::thread::sleep(Duration::from_millis(200));
+    let bytes = received() - before;
+    println!("a broadcast of {} bytes is {bytes} to the victim", broadcast.len());
+    assert!((64 * 1_400..2 * 64 * 1_500).contains(&bytes), "{bytes}");
+    ping_until_answered(&world.clients[2], ROOT_V4);
+    honest.stop();
+    let log = server.stop();
+    assert!(counter(&log, "drop.source_full") > 3_000, "{log}");
+    assert!(log.contains("--max-sessions-per-source"), "{log}");
+    assert!(log.lines().count() < 200, "{log}");
 }
 
 fn sessions_have_a_limit() {

@@ -233,7 +233,8 @@ fn ended(server: &Acton, reason: &str) -> usize {
 fn a_thousand_clients_at_one_server() {
     let world = World::new(1);
     // Silent for 12 s is gone.
-    let server = world.serve(&["--keepalive", "4"]);
+    let most = CLIENTS.to_string();
+    let server = world.serve(&["--keepalive", "4", "--max-sessions-per-source", &most]);
     let root = world.server_wire();
     let mut crowd = Crowd::new(&world);
     let (memory, files) = (resident(&server), open_files(&server));

@@ -127,6 +127,14 @@ impl<M> ServerBuilder<M> {
         self
     }
 
+    /// Of these, from one IPv4 address or IPv6 /64: in secure mode of clients that no list names and
+    /// that have no psk, by default a quarter of all; in plain mode 64 by default.
+    #[must_use]
+    pub fn max_sessions_per_source(mut self, sessions: usize) -> Self {
+        self.settings.max_sessions_per_source = Some(sessions);
+        self
+    }
+
     /// MACs behind one client, at most, where its policy does not say otherwise; 0 for no limit.
     /// Frames from further ones are dropped.
     #[must_use]

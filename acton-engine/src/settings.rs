@@ -19,6 +19,9 @@ use crate::sessions::port::MAX_SESSIONS;
 pub(crate) const MAX_WORKERS: usize = 64;
 /// Time between a client's keepalives in plain mode, as in 0.1.1.
 const KEEPALIVE_PLAIN: Duration = Duration::from_secs(10);
+/// Sessions from one address in plain mode, where whoever forges it opens them and each gets every
+/// broadcast: that much is sent there for one frame.
+const SESSIONS_PER_SOURCE_PLAIN: usize = 64;
 /// Time between a client's keepalives in secure mode: below what address translators forget after.
 const KEEPALIVE_SECURE: Duration = Duration::from_secs(15);
 
@@ -135,6 +138,14 @@ pub struct ServerSettings {
     pub workers: Option<usize>,
     /// Clients at one time, at most.
     pub max_sessions: usize,
+    /// Of these, from one IPv4 address or IPv6 /64: in secure mode of clients that no list names and
+    /// that have no psk, by default a quarter of all; in plain mode 64 by default.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub max_sessions_per_source: Option<usize>,
+    /// In secure mode, clients at one time that nothing but the network key lets in; any number where
+    /// this is `None`.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub max_unlisted: Option<usize>,
     /// How long a MAC is remembered after its last frame.
     #[cfg_attr(feature = "serde", serde(with = "crate::observe::serialise::as_seconds"))]
     pub mac_ageing: Duration,
@@ -214,6 +225,8 @@ impl ServerSettings {
             listen: SocketAddr::from(([0, 0, 0, 0], 8080)),
             workers: None,
             max_sessions: 4_096,
+            max_sessions_per_source: None,
+            max_unlisted: None,
             mac_ageing: Duration::from_secs(300),
             macs_per_client: 256,
             protected_macs: Vec::new(),
@@ -222,6 +235,13 @@ impl ServerSettings {
             budgets: FloodBudgets::default(),
             mode,
         }
+    }
+
+    pub(crate) fn max_sessions_per_source(&self) -> usize {
+        self.max_sessions_per_source.unwrap_or(match self.mode {
+            ServerMode::Plain(_) => SESSIONS_PER_SOURCE_PLAIN,
+            ServerMode::Secure(_) => self.max_sessions.div_ceil(4),
+        })
     }
 
     pub(crate) fn keepalive(&self) -> Duration {

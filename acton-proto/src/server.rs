@@ -3,16 +3,18 @@
 //! [`Server`] does no I/O and belongs to one thread, which does the handshakes and the timers. The
 //! threads that move frames hold the [`Keys`] of the sessions, by id; they seal and open on their
 //! own, answer signs of life from where the session is ([`Keys::answer`]), and hand this one what is
-//! rare: another control message, opened ([`Server::handle_opened_control`]) or not, a datagram of
-//! an id they do not know
-//! ([`Server::handle_input`]), and news of one they opened ([`Server::handle_notice`]) if it was
-//! the first under its keys, or the newest and not from the session's address. A flood of HELLO
-//! so fills a queue of this thread's and nothing else.
+//! rare: HELLO and datagrams of an id that it expects ([`Server::handle_input`]), another control
+//! message, opened ([`Server::handle_opened_control`]), and news of a datagram they opened
+//! ([`Server::handle_notice`]) if it was the first under its keys, or the newest and not from the
+//! session's address. What one client or one stranger may ask of this thread is theirs to limit.
 //!
 //! A server on one thread may instead give every datagram to [`Server::handle_input`].
 //!
-//! All that an outsider can make grow is bounded: sources share a fixed number of rate limits,
-//! keys to be confirmed have a largest number and live for 5 s, replies are never larger than
+//! HELLO may be handed over ahead of the time for a handshake: [`Server::handle_hello`] does what is
+//! cheap, and [`Server::serve`] one handshake, of whoever is next. So it is the owner's time that
+//! limits handshakes, and nothing while there is enough of it.
+//!
+//! All that an outsider can make grow is bounded: HELLO that wait have a largest number, keys to be confirmed have a largest number and live for 5 s, replies are never larger than
 //! what they answer, and nothing is sent to an address that it did not pay for in bytes.
 
 mod ended;
@@ -21,6 +23,8 @@ mod hello;
 mod limit;
 mod network;
 mod peer;
+mod presence;
+mod queue;
 mod session;
 
 use std::collections::VecDeque;
@@ -37,12 +41,14 @@ use crate::session::{Frames, KeyLog, Keys, LinkStatistics, Outbox, SessionEnd};
 use crate::timer::Deadlines;
 use crate::wire::{Bye, Caps, Datagram, Key, Suites, Version};
 use ended::Ended;
-use limit::{Bucket, SourceLimit};
+use limit::{Bucket, Source};
 use network::NetworkKey;
 use peer::{PENDING_TIME, Peer};
+use presence::Presence;
+use queue::HelloQueue;
 
-/// For how long after its start a server answers unknown ids with RESET.
-const RESET_TIME: Duration = Duration::from_secs(120);
+/// For how long after its start a server answers ids that nobody has with RESET.
+pub const RESET_TIME: Duration = Duration::from_secs(120);
 /// RESET: so often, so many at once.
 const RESET_LIMIT: (Duration, u32) = (Duration::from_millis(5), 200);
 /// For how long keys that were closed by BYE say it again.
@@ -74,6 +80,11 @@ pub struct SessionId(pub u32);
 pub struct Admission {
     /// The client's own pre-shared key; without one the network key counts.
     pub psk: Option<Secret>,
+    /// Whether the client is one that its owner knows. Anybody who has the network key may come with
+    /// any number of keys that are not, and each counts against
+    /// [`max_sessions_per_source`](ServerConfig::max_sessions_per_source) and
+    /// [`max_unlisted`](ServerConfig::max_unlisted).
+    pub listed: bool,
 }
 
 /// Decides who gets in.
@@ -112,13 +123,14 @@ pub struct ServerConfig {
     pub keepalive: u16,
     /// The most sessions at a time.
     pub max_sessions: usize,
+    /// The most of them from one IPv4 address or IPv6 /64, of clients that are not listed.
+    pub max_sessions_per_source: usize,
+    /// The most of them of clients that are not listed.
+    pub max_unlisted: usize,
     /// The most clients without a session whose keys wait to be confirmed.
     pub max_pending: usize,
-    /// HELLO a second from which on clients must show a cookie.
-    pub hello_rate: u32,
-    /// HELLO a second from one source, and so many at once; beyond, a source must show a cookie,
-    /// and one that did is dropped.
-    pub source_rate: (u32, u32),
+    /// HELLO that wait for a handshake from which on clients must show a cookie.
+    pub cookie_backlog: usize,
     /// The version of the software to tell clients, `None` to keep it back. Default this crate's.
     pub version: Option<Version>,
     /// How many low bits of an id name a worker.
@@ -130,8 +142,8 @@ pub struct ServerConfig {
 }
 
 impl ServerConfig {
-    /// The defaults: 1,514-byte frames, a 1,500-byte IPv4 link, 4,096 sessions, 200 HELLO a second
-    /// before cookies, one worker.
+    /// The defaults: 1,514-byte frames, a 1,500-byte IPv4 link, 4,096 sessions, 12,288 HELLO
+    /// that wait before cookies, one worker.
     #[must_use]
     pub fn new(private_key: Secret) -> Self {
         Self {
@@ -143,9 +155,10 @@ impl ServerConfig {
             pmtu: 1472,
             keepalive: 15,
             max_sessions: 4096,
+            max_sessions_per_source: 1024,
+            max_unlisted: usize::MAX,
             max_pending: 1024,
-            hello_rate: 200,
-            source_rate: (20, 50),
+            cookie_backlog: 12_288,
             version: Some(Version::THIS),
             worker_bits: 0,
             workers: 1,
@@ -245,7 +258,10 @@ pub struct Server {
     /// Peers without a session, oldest first; may name slots that are something else by now.
     embryos: VecDeque<(u32, Key)>,
     embryo_count: usize,
+    /// How many of them came from a source.
+    embryo_sources: HashMap<Source, usize, foldhash::quality::RandomState>,
     session_count: usize,
+    presence: Presence,
     closing: VecDeque<(Duration, u32)>,
     ended: Ended,
     deadlines: Deadlines<u32>,
@@ -254,10 +270,7 @@ pub struct Server {
     sweep_at: Duration,
     /// Slots, times the parts that a sweep of all has, that are still to be looked at.
     sweep_owed: usize,
-    /// Sources of HELLO without a cookie, which may be forged, and with one.
-    sources: SourceLimit,
-    proven_sources: SourceLimit,
-    hello_load: Bucket,
+    queue: HelloQueue,
     loaded_until: Duration,
     resets: Bucket,
     told: Bucket,
@@ -301,16 +314,16 @@ impl Server {
             hellos: HashMap::default(),
             embryos: VecDeque::new(),
             embryo_count: 0,
+            embryo_sources: HashMap::default(),
             session_count: 0,
+            presence: Presence::default(),
             closing: VecDeque::new(),
             ended: Ended::new(config.max_sessions),
             deadlines: Deadlines::new(),
             swept: 0,
             sweep_at: now,
             sweep_owed: 0,
-            sources: SourceLimit::new(),
-            proven_sources: SourceLimit::new(),
-            hello_load: Bucket::new(),
+            queue: HelloQueue::default(),
             loaded_until: Duration::ZERO,
             resets: Bucket::new(),
             told: Bucket::new(),
@@ -338,7 +351,8 @@ impl Server {
         match Datagram::parse(datagram) {
             Ok(Datagram::Sealed(header)) => self.handle_sealed(now, from, &header, datagram),
             Ok(Datagram::Hello(hello)) => {
-                self.handle_hello(now, wall, from, &hello);
+                self.handle_hello(now, from, &hello);
+                while self.serve(now, wall) {}
                 None
             }
             Ok(_) => {
@@ -445,20 +459,32 @@ impl Server {
     /// Replaces the list of clients. Who is not on it any more, or on other terms, is out at once.
     pub fn set_clients(&mut self, now: Duration, clients: Box<dyn Clients>) {
         self.clients = clients;
-        let out = |peer: &Peer| self.clients.admit(&peer.client).as_ref() != Some(&peer.grant);
-        let gone: Vec<u32> = (0..)
-            .zip(&self.peers)
-            .filter(|(_, peer)| peer.as_ref().is_some_and(out))
-            .map(|(slot, _)| slot)
-            .collect();
+        let mut gone = Vec::new();
+        for (slot, peer) in (0..).zip(&mut self.peers) {
+            let Some(peer) = peer else { continue };
+            match self.clients.admit(&peer.client) {
+                Some(grant) if grant.psk == peer.grant.psk => {
+                    if let Some(session) = &peer.session {
+                        let at = session.path.remote;
+                        self.presence.remove(at, !peer.grant.listed);
+                        self.presence.add(at, !grant.listed);
+                    }
+                    peer.grant = grant;
+                }
+                _ => gone.push(slot),
+            }
+        }
         for slot in gone {
             self.end(now, slot, DownReason::Removed, Some(Bye::Removed));
         }
     }
 
-    /// The most sessions at a time from now on. Those that are too many stay.
-    pub const fn set_max_sessions(&mut self, sessions: usize) {
-        self.config.max_sessions = sessions;
+    /// The most sessions at a time from now on: of all, of one source, and of clients that are not
+    /// listed ([`ServerConfig`]). Those that are too many stay.
+    pub const fn set_max_sessions(&mut self, all: usize, of_a_source: usize, unlisted: usize) {
+        self.config.max_sessions = all;
+        self.config.max_sessions_per_source = of_a_source;
+        self.config.max_unlisted = unlisted;
     }
 
     /// After how many seconds without sending clients say KEEPALIVE at most: each from its next
@@ -512,6 +538,7 @@ impl Server {
         self.by_client.insert(peer.client, slot);
         self.embryos.push_back((slot, peer.client));
         self.embryo_count += 1;
+        *self.embryo_sources.entry(peer.source).or_default() += 1;
         self.peers[slot as usize] = Some(peer);
         slot
     }

@@ -222,6 +222,7 @@ impl Node for ServerNode {
     }
 }
 
+#[allow(clippy::large_enum_variant)] // there is one server
 enum Peer {
     Server(ServerNode),
     Client(ClientNode),

@@ -136,7 +136,7 @@ fn a_client_of_an_earlier_version_is_told_nothing_and_works_while_the_old_key_do
 #[test]
 fn a_cookie_comes_under_the_key_that_the_client_has() {
     let mut config = server_config();
-    config.hello_rate = 1;
+    config.cookie_backlog = 0;
     let mut rig = Rig::new(config, Box::new(Listed(vec![key(10), key(11), key(12)])));
     rotate(&mut rig);
     for (number, n) in (10..13).enumerate() {

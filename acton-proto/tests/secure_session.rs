@@ -608,7 +608,7 @@ struct Listed(HashMap<Key, Option<u8>>);
 
 impl Clients for Listed {
     fn admit(&self, client: &Key) -> Option<Admission> {
-        Some(Admission { psk: self.0.get(client)?.map(secret) })
+        Some(Admission { psk: self.0.get(client)?.map(secret), listed: true })
     }
 }
 

@@ -87,9 +87,9 @@ impl Machine {
         Self { side, number, rng: Rng::new(seed), wall: WALL, out: VecDeque::new() }
     }
 
-    fn server(seed: u64, now: Duration, hello_rate: u32) -> Self {
+    fn server(seed: u64, now: Duration, cookie_backlog: usize) -> Self {
         let mut config = server_config();
-        config.hello_rate = hello_rate;
+        config.cookie_backlog = cookie_backlog;
         let server = Server::new(config, Box::new(AnyClient), Box::new(Seeded(seed)), now);
         let side =
             Side::Server { server: Box::new(server), peers: HashMap::new(), seen: HashSet::new() };
@@ -275,8 +275,8 @@ const START: Duration = Duration::from_secs(5000);
 fn network(seed: u64, clients: u8, link: Link, every: Duration) -> Simulation<Machine> {
     let mut sim = Simulation::new(seed, START, link);
     let mut rng = Rng::new(seed ^ 0xabcd);
-    let rate = if rng.chance(0.3) { 1 } else { 200 };
-    sim.add(server_addr(), Machine::server(rng.next(), START, rate));
+    let backlog = if rng.chance(0.3) { 0 } else { 12_288 };
+    sim.add(server_addr(), Machine::server(rng.next(), START, backlog));
     for n in 0..clients {
         let machine = Machine::client(rng.next(), n, START, every);
         sim.add(client_addr(u64::from(n)), machine);

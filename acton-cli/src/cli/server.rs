@@ -89,6 +89,15 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 4_096)]
     max_sessions: u16,
 
+    /// Clients from one IPv4 address or IPv6 /64, at most; those on the list of clients do not count
+    /// [default: a quarter of --max-sessions, in plain mode 64]
+    #[arg(long, value_name = "N")]
+    max_sessions_per_source: Option<usize>,
+
+    /// Clients at one time that nothing but the network key lets in, at most; any number without it
+    #[arg(long, value_name = "N", conflicts_with = "plain")]
+    max_unlisted: Option<usize>,
+
     /// MACs behind one client, at most, where the list of clients has no max-macs= for it; 0 for
     /// no limit
     #[arg(long, value_name = "N", default_value_t = 256)]
@@ -182,6 +191,8 @@ impl Arguments {
         settings.listen = SocketAddr::new(self.listen, self.port);
         settings.workers = self.workers.map(usize::from);
         settings.max_sessions = self.max_sessions.into();
+        settings.max_sessions_per_source = self.max_sessions_per_source;
+        settings.max_unlisted = self.max_unlisted;
         settings.mac_ageing = self.mac_ageing;
         settings.macs_per_client = self.macs_per_client;
         settings.protected_macs.clone_from(&self.protect);

@@ -24,6 +24,7 @@ pub(crate) fn run(address: SocketAddr, max_sessions: usize) -> Result<()> {
         .listen(address)
         .tap(TapSettings::new("acton%d"))
         .max_sessions(max_sessions)
+        .max_sessions_per_source(max_sessions)
         .start()?;
     println!("{READY}");
     for question in io::stdin().lines() {

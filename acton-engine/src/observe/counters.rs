@@ -47,6 +47,8 @@ counters! {
     BundledFrames => "session.bundled_frames",
     /// Pieces of frames that waited for the rest.
     Pieces => "session.pieces",
+    /// Times that a session was not looked for at another address, since it changes too often.
+    MovesLimited => "session.moves_limited",
     /// At a client: the round trip as it is now, smoothed; 0 where it is not known.
     RttMicroseconds => "session.rtt_microseconds",
     /// At a client: HELLO sent.
@@ -90,7 +92,7 @@ counters! {
     HelloWrongKey => "drop.hello_wrong_key",
     /// A HELLO that does not open, or holds what cannot be.
     HelloUnreadable => "drop.hello_unreadable",
-    /// A HELLO of a client that asks too often.
+    /// A HELLO of a client that asks too often, or one that others took the time of.
     HelloLimited => "drop.hello_limited",
     /// At a client: an answer to nothing that it sent, late or forged.
     StaleAnswer => "drop.stale_answer",
@@ -98,10 +100,14 @@ counters! {
     WelcomeUnreadable => "drop.welcome_unreadable",
     /// A control word while the control thread was busy.
     ControlBusy => "drop.control_busy",
+    /// An authentic control message past what one session may have the server look at.
+    ControlLimited => "drop.control_limited",
     /// A control word from an address that `--allow` leaves out.
     NotAllowed => "drop.not_allowed",
     /// A HELLO while the table of sessions was full.
     SessionsFull => "drop.sessions_full",
+    /// A HELLO while its address had as many sessions as it may.
+    SourceFull => "drop.source_full",
     /// A frame from the TAP while no session was up.
     NotConnected => "drop.not_connected",
     /// A frame for every client while there was none.

@@ -82,6 +82,10 @@ pub enum RefusalReason {
     NotListed,
     /// All sessions are taken.
     Full,
+    /// Its address has as many sessions as clients that are not on a list may have.
+    SourceFull,
+    /// Clients that are not on a list have as many sessions as they may.
+    UnlistedFull,
     /// The two ends have no version in common.
     Version,
     /// The two ends have no cipher suite in common.
@@ -346,6 +350,15 @@ pub enum EventKind {
         /// What is spoken there.
         speaks: Protocol,
     },
+    /// At a server in plain mode: an address has as many sessions as it may.
+    SourceFull {
+        /// Who was refused last.
+        address: SocketAddr,
+        /// Sessions that one address may have.
+        sessions: usize,
+        /// Such refusals so far.
+        total: u64,
+    },
     /// At a server: the list of clients was read again.
     ListRead {
         /// Clients on it.
@@ -511,6 +524,7 @@ impl EventKind {
             Self::LoopOver { .. } => "loop_over",
             Self::BudgetActs { .. } => "budget_acts",
             Self::SessionsFull { .. } => "sessions_full",
+            Self::SourceFull { .. } => "source_full",
             Self::ListRead { .. } => "list_read",
             Self::ListFailed { .. } => "list_failed",
             Self::NetworkKeyRead { .. } => "network_key_read",

@@ -224,6 +224,13 @@ fn line(event: &EventKind, protocol: Protocol) -> Option<(Level, String)> {
         EventKind::ListRead { clients: 0 } => {
             (Warn, "read the list of clients again: it is empty, so nobody gets in".to_owned())
         }
+        EventKind::SourceFull { address, sessions, total } => (
+            Warn,
+            format!(
+                "{address} got no session: its address has {sessions} \
+                 (--max-sessions-per-source); {total} refused so far"
+            ),
+        ),
         EventKind::ListRead { clients } => {
             (Info, format!("read the list of clients again: {clients} on it"))
         }
@@ -431,6 +438,14 @@ fn refused(reason: RefusalReason) -> &'static str {
             "its key is not on the list; acton invite --name makes it an invite"
         }
         RefusalReason::Full => "all sessions are taken (--max-sessions)",
+        RefusalReason::SourceFull => {
+            "its address has as many sessions as it may; raise --max-sessions-per-source, or list \
+             its clients (acton invite --name), of which there may be any number"
+        }
+        RefusalReason::UnlistedFull => {
+            "clients that nothing but the network key lets in have as many sessions as they may; \
+             raise max_unlisted, or list them"
+        }
         RefusalReason::Version => {
             "it speaks no version that this server does; update the older one"
         }
@@ -465,7 +480,10 @@ fn advice(reason: RefusalReason) -> &'static str {
         RefusalReason::NotListed => {
             "this client's key is not on its list; ask for an invite (acton invite --name)"
         }
-        RefusalReason::Full => "all of its sessions are taken; its --max-sessions allows more",
+        RefusalReason::Full => {
+            "it has no room for another session, or for none from here; its --max-sessions and \
+             --max-sessions-per-source allow more"
+        }
         RefusalReason::Version => {
             "it speaks no version that this client does; update the older one"
         }

@@ -1,12 +1,16 @@
 //! A server in plain mode: its threads, and a session as they share it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use acton_bridge::Bridge;
 use acton_proto::plain;
 use acton_udp::UdpSocket;
+use arc_swap::ArcSwap;
+use ipnet::IpNet;
+use parking_lot::Mutex;
 
 use super::server_control::{ServerControl, protocol};
 use super::server_worker::ServerSide;
@@ -16,13 +20,16 @@ use crate::observe::status::{Protocol, Role, SessionStatus};
 use crate::root::RootWatch;
 use crate::run::announcer::Announcer;
 use crate::run::clock;
+use crate::run::control::INBOX_LEN;
+use crate::run::lane::Lane;
 use crate::run::launch::Launch;
 use crate::run::tap::{OpenTap, TapHandle};
 use crate::sessions::directory::Directory;
 use crate::sessions::port::LeafId;
 use crate::sessions::roster::Roster;
 use crate::sessions::session::{Session, SessionMode};
-use crate::settings::ServerSettings;
+use crate::settings::{ServerMode, ServerSettings};
+use crate::throttle::Bucket;
 use crate::{Error, Running};
 
 /// What plain mode adds to a session.
@@ -31,6 +38,47 @@ pub(super) struct Plain {
     pub(super) address: SocketAddr,
     /// When a frame last came from there, in nanoseconds of the engine's clock.
     pub(super) last_frame: AtomicU64,
+    /// What it may have the control thread do.
+    control: Mutex<Bucket>,
+}
+
+/// Control words of one session: so often, so many at once. A client says one in some seconds.
+const CONTROL: (Duration, u32) = (Duration::from_millis(20), 64);
+
+impl Plain {
+    pub(super) fn new(address: SocketAddr) -> Self {
+        let control = Mutex::new(Bucket::new(CONTROL.0, CONTROL.1));
+        Self { address, last_frame: AtomicU64::new(0), control }
+    }
+
+    /// Whether the control thread hears a word of this session.
+    pub(super) fn admits_control(&self, now: Duration) -> bool {
+        self.control.lock().admits(now)
+    }
+}
+
+/// Sources that may begin a session; with none given, all may.
+pub(super) type Allowed = ArcSwap<Vec<IpNet>>;
+
+/// The sources of the settings.
+pub(super) fn allowed(mode: &ServerMode) -> Vec<IpNet> {
+    match mode {
+        ServerMode::Plain(plain) => plain.allow.clone(),
+        ServerMode::Secure(_) => Vec::new(),
+    }
+}
+
+/// Whether a source may have a session.
+pub(super) fn is_allowed(allow: &[IpNet], source: SocketAddr) -> bool {
+    allow.is_empty() || allow.iter().any(|network| network.contains(&source.ip()))
+}
+
+/// What an address belongs to: an IPv4 address, or a /64, which an IPv6 host owns whole.
+fn source_of(address: SocketAddr) -> u64 {
+    match address.ip().to_canonical() {
+        IpAddr::V4(ip) => ip.to_bits().into(),
+        IpAddr::V6(ip) => (ip.to_bits() >> 64) as u64,
+    }
 }
 
 impl SessionMode for Plain {
@@ -67,15 +115,19 @@ pub(crate) fn start(
     let root = RootWatch::start(&bridge, &tap.interface, named, launch.events())?;
     let floods = Arc::new(Floods::new(&settings.budgets, settings.common.loop_guard));
     let handle = TapHandle::of(&tap.queues[0])?;
+    let allow = Arc::new(Allowed::from_pointee(allowed(&settings.mode)));
+    let strangers = Lane::new(INBOX_LEN / 2);
     let interface = launch.workers(tap, |post| {
-        ServerSide::new(Arc::clone(&directory), Arc::clone(&bridge), Arc::clone(&floods), post)
+        let (directory, bridge) = (Arc::clone(&directory), Arc::clone(&bridge));
+        let (floods, allow) = (Arc::clone(&floods), Arc::clone(&allow));
+        ServerSide::new(directory, bridge, floods, allow, strangers.clone(), post)
     })?;
     let now = clock::now();
     let (workers, events) = (launch.worker_counters(), launch.events());
     let watch = ServerWatch::new(Arc::clone(&floods), Arc::clone(&interface), now);
     let roster = Roster::new(directory, Arc::clone(&bridge), floods, events, workers, root, now)
         .with_watch(watch);
-    let mut machine = plain::Server::new(protocol(&settings), now);
+    let mut machine = plain::Server::with_sources(protocol(&settings), now, source_of);
     for &peer in peers {
         machine.add_static(peer);
     }
@@ -87,6 +139,7 @@ pub(crate) fn start(
         tap: handle,
         announcer: Announcer::new(Arc::clone(&interface)),
         interface: Arc::clone(&interface),
+        allow,
         counters: launch.counters(),
     };
     launch.control(interface, Some(bridge), control)

@@ -3,7 +3,7 @@
 use std::iter;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use acton_frame::Headers;
@@ -11,7 +11,7 @@ use acton_proto::plain::{self, DownReason, Origin, ServerConfig, ServerEvent, Se
 use acton_tap::offload::Trust;
 use acton_udp::{Source, UdpSocket};
 
-use super::server::{Plain, PlainSession};
+use super::server::{Allowed, Plain, PlainSession, allowed, is_allowed};
 use super::server_worker::News;
 use crate::Error;
 use crate::floods::news::FloodNews;
@@ -27,7 +27,7 @@ use crate::run::tap_interface::TapInterface;
 use crate::sessions::port::{LeafId, slot};
 use crate::sessions::roster::{Opening, Roster};
 use crate::sessions::sighting::Sighting;
-use crate::settings::{Applied, PlainServerSettings, ServerMode, ServerSettings, Settings};
+use crate::settings::{Applied, ServerSettings, Settings};
 
 /// Silence after which a session ends, in keepalive intervals, as in 0.1.1.
 const KEEPALIVES_TO_EXPIRE: u32 = 3;
@@ -37,6 +37,7 @@ pub(super) fn protocol(settings: &ServerSettings) -> ServerConfig {
     let mut config = ServerConfig::default();
     config.expire_after = settings.keepalive() * KEEPALIVES_TO_EXPIRE;
     config.max_sessions = settings.max_sessions;
+    config.max_sessions_per_source = settings.max_sessions_per_source();
     config
 }
 
@@ -49,6 +50,7 @@ pub(super) struct ServerControl {
     pub(super) tap: TapHandle,
     pub(super) announcer: Announcer<LeafId>,
     pub(super) interface: Arc<TapInterface>,
+    pub(super) allow: Arc<Allowed>,
     pub(super) counters: Arc<Counters>,
 }
 
@@ -56,6 +58,10 @@ impl ServerControl {
     /// Makes workers and bridge follow the sessions. `source` is the local address that the
     /// client used.
     fn settle(&mut self, now: Duration, source: Option<Source>) {
+        let (full, of_source) = self.machine.refused();
+        for (counter, total) in [(Counter::SessionsFull, full), (Counter::SourceFull, of_source)] {
+            self.counters.add(counter, total - self.counters.get(counter));
+        }
         while let Some(event) = self.machine.poll_event() {
             match event {
                 ServerEvent::SessionUp { id, addr, by } => {
@@ -71,10 +77,13 @@ impl ServerControl {
                     self.roster.close(now, id.index(), reason);
                 }
                 ServerEvent::Refused { addr, total } => {
-                    let seen = self.counters.get(Counter::SessionsFull);
-                    self.counters.add(Counter::SessionsFull, total.saturating_sub(seen));
                     let open = self.machine.len();
                     self.roster.tell(now, EventKind::SessionsFull { address: addr, open, total });
+                }
+                ServerEvent::SourceFull { addr, total } => {
+                    let sessions = self.settings.max_sessions_per_source();
+                    let event = EventKind::SourceFull { address: addr, sessions, total };
+                    self.roster.tell(now, event);
                 }
                 _ => {}
             }
@@ -102,7 +111,7 @@ impl ServerControl {
                 address,
                 to: self.socket.destination(address, source),
                 by,
-                mode: Plain { address, last_frame: AtomicU64::new(0) },
+                mode: Plain::new(address),
             },
         );
         self.roster.directory().bind(address, port);
@@ -140,16 +149,15 @@ impl Controller for ServerControl {
 
     fn take(&mut self, now: Duration, news: News) {
         let (from, to, control) = match news {
-            News::Control { from, to, control } => (from, to, control),
+            News::Control { from, to, control, place: _place } => (from, to, control),
             News::OtherMode(address) => {
                 let event = EventKind::OtherMode { address, speaks: Protocol::Acton1 };
                 return self.roster.tell(now, event);
             }
         };
-        if !is_allowed(&self.settings.mode, from) {
-            self.counters.add(Counter::NotAllowed, 1);
-            log::debug!("{from} is not in --allow");
-            return;
+        // The worker that passed it on may have had another list.
+        if !is_allowed(&self.allow.load(), from) {
+            return self.counters.add(Counter::NotAllowed, 1);
         }
         self.machine.handle_control(now, from, control);
         self.settle(now, to);
@@ -199,8 +207,9 @@ impl Controller for ServerControl {
         self.settings = taken;
         self.machine.set_config(protocol(&self.settings));
         self.roster.follow(&self.settings);
-        let mode = &self.settings.mode;
-        self.machine.retain(|session| is_allowed(mode, session.addr));
+        let allow = Arc::new(allowed(&self.settings.mode));
+        self.allow.store(Arc::clone(&allow));
+        self.machine.retain(|session| is_allowed(&allow, session.addr));
         self.settle(now, None);
         Ok(applied)
     }
@@ -246,12 +255,6 @@ fn send(socket: &UdpSocket, session: &PlainSession, frame: &[u8], counters: &Cou
     session.tallies.of(0).add_out(1, frame.len() as u64);
     let sent = socket.send(&session.to, frame);
     counters.add_sent_one(&sent, frame.len());
-}
-
-/// Whether a source may have a session.
-fn is_allowed(mode: &ServerMode, source: SocketAddr) -> bool {
-    let ServerMode::Plain(PlainServerSettings { allow, .. }) = mode else { return false };
-    allow.is_empty() || allow.iter().any(|net| net.contains(&source.ip()))
 }
 
 fn last_frame(session: &PlainSession) -> Duration {

@@ -15,12 +15,13 @@ use acton_tap::offload::Trust;
 use acton_udp::Source;
 
 use super::bad_datagram;
-use super::server::{PlainDirectory, PlainSession};
+use super::server::{Allowed, PlainDirectory, PlainSession, is_allowed};
 use crate::floods::shared::Floods;
 use crate::frames::batch::FrameBatch;
 use crate::frames::cut::Cut;
 use crate::observe::counters::{Counter, Counters};
 use crate::run::control::Outbox;
+use crate::run::lane::{Lane, Place};
 use crate::run::launch::Post;
 use crate::run::side::{Arrival, Output, Side};
 use crate::run::tap_writer::TapSink;
@@ -32,8 +33,8 @@ use crate::throttle::Throttle;
 
 /// What a worker passes to the control thread.
 pub(super) enum News {
-    /// A control word, from there and to this address of ours.
-    Control { from: SocketAddr, to: Option<Source>, control: Control },
+    /// A control word, from there and to this address of ours; with a place where no session is there.
+    Control { from: SocketAddr, to: Option<Source>, control: Control, place: Option<Place> },
     /// Somebody there asks for a session of secure mode.
     OtherMode(SocketAddr),
 }
@@ -49,6 +50,8 @@ pub(super) struct ServerSide {
     runs: Vec<(Arc<PlainSession>, Range<usize>)>,
     /// Of those who speak the other mode.
     others: Throttle,
+    allow: Arc<Allowed>,
+    strangers: Lane,
     counters: Arc<Counters>,
     outbox: Outbox<News>,
     thread: usize,
@@ -59,6 +62,8 @@ impl ServerSide {
         directory: Arc<PlainDirectory>,
         bridge: Arc<Bridge<LeafId>>,
         floods: Arc<Floods>,
+        allow: Arc<Allowed>,
+        strangers: Lane,
         post: Post<News>,
     ) -> Self {
         let Post { outbox, counters, sightings, floods: reporter, thread } = post;
@@ -69,10 +74,37 @@ impl ServerSide {
             router: Router::new(bridge, Arc::clone(&counters), sightings, floods, reporter),
             runs: Vec::new(),
             others: Throttle::new(NEWS_INTERVAL),
+            allow,
+            strangers,
             counters,
             outbox,
             thread,
         }
+    }
+}
+
+impl ServerSide {
+    /// Passes a control word on, if its source may say one.
+    fn take_control(
+        &mut self,
+        from: SocketAddr,
+        to: Option<Source>,
+        control: Control,
+        now: Duration,
+    ) {
+        if !is_allowed(&self.allow.load(), from) {
+            return self.counters.add(Counter::NotAllowed, 1);
+        }
+        let session = self.index.session(&self.directory, from, Some);
+        let place = match session.map(|session| session.mode.admits_control(now)) {
+            Some(true) => None,
+            Some(false) => return self.counters.add(Counter::ControlLimited, 1),
+            None => match self.strangers.enter() {
+                Some(place) => Some(place),
+                None => return self.counters.add(Counter::ControlBusy, 1),
+            },
+        };
+        self.outbox.post(News::Control { from, to, control, place });
     }
 }
 
@@ -116,8 +148,7 @@ impl Side for ServerSide {
         let frame = match Datagram::parse(datagram) {
             Ok(Datagram::Frame(frame)) => frame,
             Ok(Datagram::Control(control)) => {
-                self.outbox.post(News::Control { from, to, control });
-                return;
+                return self.take_control(from, to, control, now);
             }
             Err(error) => return self.counters.add(bad_datagram(error), 1),
         };

@@ -154,7 +154,7 @@ mod tests {
         let bridge = Arc::new(Bridge::new(Config::default().max_pinned(2)));
         let mut fdb = KernelFdb::new(Arc::clone(&bridge), 9);
         let all = [1, 2, 3, 4].map(mac);
-        all.map(|mac| fdb.count(mac));
+        all.iter().for_each(|&mac| fdb.count(mac));
         assert_eq!(fdb.take_without_room(), Some(2));
         assert_eq!(fdb.take_without_room(), None, "told");
         assert!(all.iter().all(|&mac| fdb.knows(mac)));

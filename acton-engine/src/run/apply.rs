@@ -39,6 +39,8 @@ impl ServerSettings {
             listen,
             workers,
             max_sessions,
+            max_sessions_per_source,
+            max_unlisted,
             mac_ageing,
             macs_per_client,
             protected_macs,
@@ -59,6 +61,9 @@ impl ServerSettings {
         }
         applied.take_common(&mut self.common, common);
         applied.take(&mut self.max_sessions, max_sessions, "max_sessions");
+        let per_source = &mut self.max_sessions_per_source;
+        applied.take(per_source, max_sessions_per_source, "max_sessions_per_source");
+        applied.take(&mut self.max_unlisted, max_unlisted, "max_unlisted");
         applied.take(&mut self.mac_ageing, mac_ageing, "mac_ageing");
         applied.take(&mut self.macs_per_client, macs_per_client, "macs_per_client");
         applied.take(&mut self.budgets, budgets, "budgets");

@@ -13,13 +13,13 @@ use crate::run::handle::Handle;
 use crate::sessions::sighting::Sighting;
 use crate::settings::{Applied, Settings};
 
-/// Messages that wait for the control thread at most. A flood of control words past that is
-/// dropped by the worker and counted, so that it cannot hold up frames.
-pub(crate) const INBOX_LEN: usize = 1_024;
+/// Messages that wait for the control thread at most, of some 100 bytes. A flood of control words past
+/// that is dropped by the worker and counted, so that it cannot hold up frames.
+pub(crate) const INBOX_LEN: usize = 4_096;
 /// How late a server's timers may be.
 pub(crate) const SERVER_SLACK: Duration = Duration::from_millis(20);
-/// Messages that are dealt with before what they led to is settled.
-const MESSAGES_A_TURN: usize = 32;
+/// Messages that are dealt with before what they led to is settled: more than come while it is.
+const MESSAGES_A_TURN: usize = 256;
 
 /// What reaches a control thread.
 pub(crate) enum Message<N> {
@@ -58,6 +58,11 @@ pub(crate) trait Controller {
 
     /// When [`advance`](Self::advance) has something to do.
     fn due(&self) -> Option<Duration>;
+
+    /// Whether [`advance`](Self::advance) left something to do for when nothing else is.
+    fn has_backlog(&self) -> bool {
+        false
+    }
 
     /// Takes what a worker came upon.
     fn take(&mut self, now: Duration, news: Self::News);
@@ -100,7 +105,11 @@ pub(crate) fn run<C: Controller>(
     let mut advanced = clock::now();
     control.advance(advanced);
     let ended = loop {
-        let message = next_message(inbox, control.due().map(|due| due.max(advanced + C::SLACK)));
+        let message = if control.has_backlog() {
+            inbox.try_recv().ok()
+        } else {
+            next_message(inbox, control.due().map(|due| due.max(advanced + C::SLACK)))
+        };
         let more = (1..MESSAGES_A_TURN).map_while(|_| inbox.try_recv().ok());
         let now = clock::now();
         let mut ended = None;

@@ -5,6 +5,7 @@ mod apply;
 pub(crate) mod clock;
 pub(crate) mod control;
 pub(crate) mod handle;
+pub(crate) mod lane;
 pub(crate) mod launch;
 pub(crate) mod running;
 pub(crate) mod scheduling;

@@ -12,7 +12,6 @@ use arc_swap::{ArcSwap, Cache};
 
 use super::client_control::ClientControl;
 use super::client_worker::{ClientSide, News};
-use super::strangers::Strangers;
 use super::{CAPS, keepalive_seconds};
 use crate::client::SecureClient;
 use crate::floods::client_screen::ClientFloods;
@@ -25,7 +24,8 @@ use crate::reach::network::NetworkWatch;
 use crate::reach::route::Route;
 use crate::run::announcer::Announcer;
 use crate::run::clock;
-use crate::run::control::Message;
+use crate::run::control::{INBOX_LEN, Message};
+use crate::run::lane::Lane;
 use crate::run::launch::Launch;
 use crate::run::tap::{OpenTap, TapHandle, max_frame};
 use crate::settings::{ClientSettings, SecureSettings};
@@ -68,7 +68,8 @@ pub(crate) fn start(
     socket.forbid_fragments().map_err(Error::system("forbid IP fragments"))?;
     socket.keep_reports().map_err(Error::system("hear of the path's MTU"))?;
     let link = Arc::new(ArcSwap::from_pointee(SecureUplink::new()));
-    let strangers = Strangers::default();
+    // A flood of what may be anybody's leaves room for the server's own.
+    let strangers = Lane::new(INBOX_LEN / 2);
     // The control thread and one worker.
     let tallies = Arc::new(Tallies::new(1 + tap.queues.len()));
     let mut launch =
@@ -131,7 +132,6 @@ pub(crate) fn start(
         watch: ClientWatch::new(floods, Arc::clone(&interface), launch.counters(), launch.events()),
         interface: Arc::clone(&interface),
         link,
-        strangers,
         counters: launch.counters(),
         counted: ClientStats::default(),
         history: SessionHistory::new(tallies),

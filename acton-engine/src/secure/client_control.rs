@@ -14,7 +14,6 @@ use super::arrival::{count_bundle, datagram_size, is_too_large, trust};
 use super::client::{SecureUplink, max_pmtu, route_to};
 use super::client_worker::News;
 use super::server_control::refusal_reason;
-use super::strangers::Strangers;
 use super::{keepalive_seconds, report};
 use crate::Error;
 use crate::client::KeyKeeper;
@@ -56,7 +55,6 @@ pub(super) struct ClientControl {
     /// `None` where nobody looks for loops.
     pub(super) watch: Option<ClientWatch>,
     pub(super) link: Arc<ArcSwap<SecureUplink>>,
-    pub(super) strangers: Strangers,
     pub(super) counters: Arc<Counters>,
     pub(super) history: SessionHistory,
     /// What of the protocol's counters is in those already.
@@ -285,12 +283,7 @@ impl Controller for ClientControl {
 
     fn take(&mut self, now: Duration, news: News) {
         match news {
-            News::Datagram { from, stranger, bytes } => {
-                if stranger {
-                    self.strangers.done();
-                }
-                self.take_datagram(now, from, bytes);
-            }
+            News::Datagram { from, bytes, place: _place } => self.take_datagram(now, from, bytes),
             News::TooLarge(size) => self.machine.handle_too_large(datagram_size(size)),
             News::PathHint(size) => self.machine.handle_path_hint(now, datagram_size(size)),
             News::NetworkError(kind) => {

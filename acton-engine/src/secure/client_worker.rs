@@ -13,12 +13,12 @@ use arc_swap::{ArcSwap, Cache};
 use super::arrival::{Drops, count_bundle, deliver, has_frames, pass_mark};
 use super::client::SecureUplink;
 use super::sealed::{Sealed, Syns};
-use super::strangers::Strangers;
 use crate::floods::client_screen::{ClientFloods, ClientScreen};
 use crate::frames::batch::FrameBatch;
 use crate::observe::counters::{Counter, Counters};
 use crate::observe::tally::Tallies;
 use crate::run::control::Outbox;
+use crate::run::lane::{Lane, Place};
 use crate::run::launch::Post;
 use crate::run::side::{Arrival, Output, Side};
 use crate::run::tap_writer::TapSink;
@@ -26,7 +26,7 @@ use crate::run::tap_writer::TapSink;
 /// What a worker passes to the control thread.
 pub(super) enum News {
     /// A datagram that is not for workers.
-    Datagram { from: SocketAddr, stranger: bool, bytes: Vec<u8> },
+    Datagram { from: SocketAddr, bytes: Vec<u8>, place: Option<Place> },
     /// The system refused a datagram of this size.
     TooLarge(usize),
     /// A router says how large datagrams may be.
@@ -44,7 +44,7 @@ pub(super) struct ClientSide {
     link: Cache<Arc<ArcSwap<SecureUplink>>, Arc<SecureUplink>>,
     sealed: Sealed,
     syns: Syns,
-    strangers: Strangers,
+    strangers: Lane,
     counters: Arc<Counters>,
     tallies: Arc<Tallies>,
     screen: ClientScreen,
@@ -55,7 +55,7 @@ pub(super) struct ClientSide {
 impl ClientSide {
     pub(super) fn new(
         link: Cache<Arc<ArcSwap<SecureUplink>>, Arc<SecureUplink>>,
-        strangers: Strangers,
+        strangers: Lane,
         tallies: Arc<Tallies>,
         floods: Option<Arc<ClientFloods>>,
         post: Post<News>,
@@ -102,9 +102,13 @@ impl Side for ClientSide {
                 Err(_) => return self.counters.add(Counter::Malformed, 1),
                 Ok(_) => true,
             };
-            let from = arrival.from;
-            let news = || News::Datagram { from, stranger, bytes: datagram.to_vec() };
-            return self.strangers.post(&self.outbox, &self.counters, stranger, news);
+            let place = stranger.then(|| self.strangers.enter());
+            if matches!(place, Some(None)) {
+                return self.counters.add(Counter::ControlBusy, 1);
+            }
+            let (from, bytes, place) = (arrival.from, datagram.to_vec(), place.flatten());
+            self.outbox.post(News::Datagram { from, bytes, place });
+            return;
         };
         let tally = self.tallies.of(self.thread);
         let drops = Drops { counters: &self.counters, tally };

@@ -1,16 +1,17 @@
 //! acton/1, the secure mode: what a worker and the control thread do at each end.
 
 mod arrival;
+mod budget;
 mod client;
 mod client_control;
 mod client_worker;
+mod expected;
 mod links;
 mod report;
 mod sealed;
 mod server;
 mod server_control;
 mod server_worker;
-mod strangers;
 
 use std::time::Duration;
 

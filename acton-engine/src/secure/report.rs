@@ -65,6 +65,7 @@ pub(super) fn add_server_stats(counters: &Counters, told: &mut ServerStats, now:
             welcomed,
             resets,
             duplicates,
+            moves_limited,
             sealed,
         } = stats;
         let own = [
@@ -79,6 +80,7 @@ pub(super) fn add_server_stats(counters: &Counters, told: &mut ServerStats, now:
             (Counter::Welcomed, welcomed),
             (Counter::Resets, resets),
             (Counter::Duplicates, duplicates),
+            (Counter::MovesLimited, moves_limited),
         ];
         own.into_iter().chain(sealed_counts(sealed))
     };

@@ -11,6 +11,8 @@ use acton_proto::wire::{Key, OVERHEAD};
 use acton_udp::UdpSocket;
 use hashbrown::HashMap;
 
+use super::budget::Budget;
+use super::expected::Expected;
 use super::report::key_text;
 use super::server_control::ServerControl;
 use super::server_worker::{News, ServerSide};
@@ -22,7 +24,8 @@ use crate::observe::status::{Protocol, Role, SessionStatus};
 use crate::root::RootWatch;
 use crate::run::announcer::Announcer;
 use crate::run::clock;
-use crate::run::control::Message;
+use crate::run::control::{INBOX_LEN, Message};
+use crate::run::lane::Lane;
 use crate::run::launch::Launch;
 use crate::run::tap::{OpenTap, TapHandle, max_frame};
 use crate::run::worker::NEWS_INTERVAL;
@@ -38,8 +41,6 @@ use crate::settings::{SecureSettings, ServerSettings};
 use crate::throttle::Throttle;
 use crate::{Error, Running};
 
-use super::strangers::Strangers;
-
 /// What secure mode adds to a session.
 #[derive(Debug, Clone)]
 pub(super) struct Secured {
@@ -51,6 +52,7 @@ pub(super) struct Secured {
     pub(super) seal: Arc<Keys>,
     /// All keys that open what comes: those, the ones before, and new ones to be confirmed.
     pub(super) open: Vec<Arc<Keys>>,
+    pub(super) budget: Arc<Budget>,
 }
 
 impl Secured {
@@ -116,6 +118,8 @@ pub(crate) fn start(
     let mut config = ServerConfig::new(access.keys.private_key);
     config.network_key = access.keys.network_key;
     config.max_sessions = settings.max_sessions;
+    config.max_sessions_per_source = settings.max_sessions_per_source();
+    config.max_unlisted = settings.max_unlisted.unwrap_or(usize::MAX);
     config.keepalive = keepalive_seconds(settings.keepalive());
     config.max_frame = max_frame(settings.common.tap.mtu);
     let listen = sockets[0].local_addr().map_err(Error::system("read the UDP address"))?;
@@ -128,7 +132,9 @@ pub(crate) fn start(
     let version = config.version;
     let directory = Arc::new(SecureDirectory::new());
     let floods = Arc::new(Floods::new(&settings.budgets, settings.common.loop_guard));
-    let strangers = Strangers::default();
+    let now = clock::now();
+    let expected = Arc::new(Expected::new(now, worker_bits));
+    let hellos = Lane::new(INBOX_LEN / 2);
     let mut launch =
         Launch::new(Role::Server, Protocol::Acton1, sockets, settings.common.scheduling)?;
     let network = links::watch(listen.ip(), max_pmtu, launch.sender());
@@ -140,12 +146,12 @@ pub(crate) fn start(
             Arc::clone(&directory),
             Arc::clone(&bridge),
             Arc::clone(&floods),
-            strangers.clone(),
+            Arc::clone(&expected),
+            hellos.clone(),
             version,
             post,
         )
     })?;
-    let now = clock::now();
     let sender = launch.sender();
     let tell = move |rules| sender.send(Message::News(News::Rules(rules))).is_ok();
     let gate = Gate::new(access.admission, tell).map_err(Error::system("start a thread"))?;
@@ -174,7 +180,7 @@ pub(crate) fn start(
         tap: handle,
         announcer: Announcer::new(Arc::clone(&interface)),
         interface: Arc::clone(&interface),
-        strangers,
+        expected,
         counters: launch.counters(),
         counted: ServerStats::default(),
         hints: Throttle::new(NEWS_INTERVAL),

@@ -16,9 +16,10 @@ use hashbrown::HashMap;
 use pnet_base::MacAddr;
 
 use super::arrival::{count_bundle, datagram_size, is_too_large, trust};
+use super::budget::Budget;
+use super::expected::Expected;
 use super::server::{SecureSession, Secured};
 use super::server_worker::News;
-use super::strangers::Strangers;
 use super::{keepalive_seconds, report};
 use crate::Error;
 use crate::floods::news::FloodNews;
@@ -45,6 +46,9 @@ use crate::throttle::Throttle;
 
 /// Most of a restart's time over which clients come back, by session.
 const RETURN_SPREAD: Duration = Duration::from_millis(2);
+/// Handshakes before the thread looks at what came meanwhile: a HELLO of somebody who floods no one
+/// waits for no more than these.
+const HANDSHAKES_A_TURN: usize = 2;
 /// Events on MACs that cannot be kept, where a list is read.
 const MAX_MACS_TOLD: u32 = 5;
 /// MACs of a list that are kept or released at one turn: some 2 ms.
@@ -67,7 +71,7 @@ pub(super) struct ServerControl {
     pub(super) tap: TapHandle,
     pub(super) announcer: Announcer<LeafId>,
     pub(super) interface: Arc<TapInterface>,
-    pub(super) strangers: Strangers,
+    pub(super) expected: Arc<Expected>,
     pub(super) counters: Arc<Counters>,
     /// What of the protocol's counters is in those already.
     pub(super) counted: ServerStats,
@@ -228,6 +232,8 @@ impl ServerControl {
                 self.roster.directory().unbind(&local_id);
                 self.change(id, |mode| mode.open.retain(|keys| keys.setup().local_id != local_id));
             }
+            ServerEvent::IdExpected { local_id } => self.expected.add(local_id),
+            ServerEvent::IdForgotten { local_id } => self.expected.remove(local_id),
             ServerEvent::AddressChanged { id, path } => {
                 let port = self.roster.port(id.0 as usize);
                 let to = Arc::new(self.destination(path).tagged(port));
@@ -266,7 +272,7 @@ impl ServerControl {
     ) {
         let (policy, name) = (self.gate.policy(&client), self.gate.name(&client));
         let local_id = keys.setup().local_id;
-        let open = vec![Arc::clone(&keys)];
+        let (open, budget) = (vec![Arc::clone(&keys)], Arc::new(Budget::new()));
         let port = self.roster.open(
             now,
             Opening {
@@ -275,7 +281,14 @@ impl ServerControl {
                 address: path.remote,
                 to: self.destination(path),
                 by: Beginning::Handshake,
-                mode: Secured { client, policy: Arc::clone(&policy), path, seal: keys, open },
+                mode: Secured {
+                    client,
+                    policy: Arc::clone(&policy),
+                    path,
+                    seal: keys,
+                    open,
+                    budget,
+                },
             },
         );
         self.roster.limit_macs(port, &policy);
@@ -366,15 +379,20 @@ impl Controller for ServerControl {
         Some(earliest(own, self.machine.poll_timeout()))
     }
 
+    fn has_backlog(&self) -> bool {
+        self.machine.backlog() > 0
+    }
+
     fn take(&mut self, now: Duration, news: News) {
         match news {
-            News::Datagram { path, stranger, bytes } => {
-                if stranger {
-                    self.strangers.done();
-                }
-                self.take_datagram(now, path, bytes);
+            News::Hello { path, hello, place: _place } => {
+                self.machine.handle_hello(now, path, &hello);
             }
-            News::Control { notice, counter, message } => {
+            News::Datagram { path, bytes, place: _place } => self.take_datagram(now, path, bytes),
+            News::Unknown { path, header, place: _place } => {
+                self.machine.handle_unknown(now, path, &header);
+            }
+            News::Control { notice, counter, message, place: _place } => {
                 self.machine.handle_opened_control(now, &notice, counter, &message);
             }
             News::OtherMode(address) => {
@@ -382,7 +400,7 @@ impl Controller for ServerControl {
                 self.roster.tell(now, event);
             }
             News::LinkPmtu(pmtu) => self.machine.set_pmtu(pmtu),
-            News::Opened(notice) => self.machine.handle_notice(now, &notice),
+            News::Opened { notice, place: _place } => self.machine.handle_notice(now, &notice),
             News::PathHint { to, size } => {
                 // Of all workers together, for it takes a search.
                 if self.hints.admits(now)
@@ -421,6 +439,12 @@ impl Controller for ServerControl {
 
     fn advance(&mut self, now: Duration) {
         self.machine.handle_timeout(now);
+        let wall = wall();
+        for _ in 0..HANDSHAKES_A_TURN {
+            if !self.machine.serve(now, wall) {
+                break;
+            }
+        }
         self.settle(now);
         for port in self.announcer.take_due(now) {
             self.announce(now, port);
@@ -450,10 +474,13 @@ impl Controller for ServerControl {
         if let ServerMode::Secure(secure) = &self.settings.mode {
             self.machine.set_suites(secure.suite.into());
         }
-        self.machine.set_max_sessions(self.settings.max_sessions);
-        self.machine.set_keepalive(keepalive_seconds(self.settings.keepalive()));
-        self.machine.set_max_frame(max_frame(self.settings.common.tap.mtu));
-        self.roster.follow(&self.settings);
+        let settings = &self.settings;
+        let per_source = settings.max_sessions_per_source();
+        let unlisted = settings.max_unlisted.unwrap_or(usize::MAX);
+        self.machine.set_max_sessions(settings.max_sessions, per_source, unlisted);
+        self.machine.set_keepalive(keepalive_seconds(settings.keepalive()));
+        self.machine.set_max_frame(max_frame(settings.common.tap.mtu));
+        self.roster.follow(settings);
         Ok(applied)
     }
 
@@ -524,6 +551,8 @@ fn refused(reason: RefusedReason) -> RefusalReason {
         RefusedReason::WrongKey => RefusalReason::WrongKey,
         RefusedReason::Handshake => RefusalReason::Handshake,
         RefusedReason::Unconfirmed => RefusalReason::Unconfirmed,
+        RefusedReason::SourceFull => RefusalReason::SourceFull,
+        RefusedReason::UnlistedFull => RefusalReason::UnlistedFull,
         RefusedReason::Told(refusal) => refusal_reason(refusal),
         _ => RefusalReason::Other,
     }

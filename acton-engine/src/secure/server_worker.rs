@@ -11,17 +11,18 @@ use acton_frame::Headers;
 use acton_proto::plain;
 use acton_proto::server::{Notice, Path};
 use acton_proto::session::{Content, Keys, Received};
-use acton_proto::wire::{Datagram, Header, Kind, Version};
+use acton_proto::wire::{Datagram, Header, Hello, Kind, Version};
 use acton_udp::Destination;
 
 use super::arrival::{Drops, count_bundle, deliver, is_sealed, pass_mark};
+use super::expected::{Expected, Stray};
 use super::sealed::{Sealed, Syns};
 use super::server::{SecureDirectory, SecureSession, Secured, specified};
-use super::strangers::Strangers;
 use crate::floods::shared::Floods;
 use crate::frames::batch::FrameBatch;
 use crate::observe::counters::{Counter, Counters};
 use crate::run::control::Outbox;
+use crate::run::lane::{Lane, Place};
 use crate::run::launch::Post;
 use crate::run::side::{Arrival, Output, Side};
 use crate::run::tap_writer::TapSink;
@@ -30,17 +31,21 @@ use crate::sessions::directory::Index;
 use crate::sessions::port::LeafId;
 use crate::sessions::router::{Router, Target};
 use crate::sessions::rules::RulesNews;
-use crate::throttle::{ChangeThrottle, Throttle};
+use crate::throttle::Throttle;
 
 /// What a worker passes to the control thread.
 pub(super) enum News {
-    /// A datagram that is not for workers.
-    Datagram { path: Path, stranger: bool, bytes: Vec<u8> },
+    /// A HELLO.
+    Hello { path: Path, hello: Box<Hello>, place: Place },
+    /// A datagram of an id that the control thread expects.
+    Datagram { path: Path, bytes: Vec<u8>, place: Place },
+    /// A datagram of an id that nobody has.
+    Unknown { path: Path, header: Header, place: Place },
     /// News of a datagram that was opened.
-    Opened(Notice),
+    Opened { notice: Notice, place: Place },
     /// A control message that was opened, in the datagram of this counter, and has no answer that a
     /// worker could give.
-    Control { notice: Notice, counter: u64, message: Vec<u8> },
+    Control { notice: Notice, counter: u64, message: Vec<u8>, place: Place },
     /// The system refused a datagram of this size.
     TooLarge { leaf: LeafId, size: usize },
     /// What the largest of this host's links carries now, in bytes of UDP payload.
@@ -62,10 +67,8 @@ pub(super) struct ServerSide {
     sealed: Sealed,
     syns: Syns,
     runs: Vec<(Target<Secured>, Range<usize>)>,
-    strangers: Strangers,
-    /// Where a session's newest datagram came from: while the control thread finds out, once in a
-    /// while is enough.
-    noticed: ChangeThrottle<(u32, Path)>,
+    expected: Arc<Expected>,
+    hellos: Lane,
     /// The version of this software to tell clients, if they are to know.
     version: Option<Version>,
     /// What the datagrams of this batch are to be answered with.
@@ -88,7 +91,8 @@ impl ServerSide {
         directory: Arc<SecureDirectory>,
         bridge: Arc<Bridge<LeafId>>,
         floods: Arc<Floods>,
-        strangers: Strangers,
+        expected: Arc<Expected>,
+        hellos: Lane,
         version: Option<Version>,
         post: Post<News>,
     ) -> Self {
@@ -100,8 +104,8 @@ impl ServerSide {
             sealed: Sealed::default(),
             syns: Syns::default(),
             runs: Vec::new(),
-            strangers,
-            noticed: ChangeThrottle::new(NEWS_INTERVAL),
+            expected,
+            hellos,
             version,
             answers: Vec::new(),
             others: Throttle::new(NEWS_INTERVAL),
@@ -115,6 +119,53 @@ impl ServerSide {
 /// Whether a datagram asks for a session of plain mode.
 fn is_plain(datagram: &[u8]) -> bool {
     matches!(plain::Datagram::parse(datagram), Ok(plain::Datagram::Control(_)))
+}
+
+/// Passes on what got a place.
+fn post(outbox: &Outbox<News>, place: Option<Place>, news: impl FnOnce(Place) -> News) {
+    match place {
+        Some(place) => {
+            outbox.post(news(place));
+        }
+        None => outbox.counters.add(Counter::ControlBusy, 1),
+    }
+}
+
+impl ServerSide {
+    /// Takes a datagram that is not sealed.
+    fn take_hello(&mut self, path: Path, datagram: &[u8], now: Duration) {
+        let reason = match Datagram::parse(datagram) {
+            Ok(Datagram::Hello(hello)) => {
+                let news = |place| News::Hello { path, hello: Box::new(hello), place };
+                return post(&self.outbox, self.hellos.enter(), news);
+            }
+            Ok(_) => Counter::WrongEnd,
+            Err(_) if is_plain(datagram) => {
+                if self.others.admits(now) {
+                    self.outbox.post(News::OtherMode(path.remote));
+                }
+                Counter::OtherMode
+            }
+            Err(_) => Counter::Malformed,
+        };
+        self.counters.add(reason, 1);
+    }
+
+    /// Takes a sealed datagram of an id that no session has.
+    fn take_stray(&self, path: Path, header: Header, datagram: &[u8], now: Duration) {
+        let (counters, outbox) = (&self.counters, &self.outbox);
+        match self.expected.judge(header.receiver_id, now) {
+            Stray::Expected(place) => {
+                let bytes = datagram.to_vec();
+                outbox.post(News::Datagram { path, bytes, place });
+            }
+            Stray::Nobodys(place) => {
+                outbox.post(News::Unknown { path, header, place });
+            }
+            Stray::Limited => counters.add(Counter::ControlBusy, 1),
+            Stray::Dropped => counters.add(Counter::NoSession, 1),
+        }
+    }
 }
 
 impl Side for ServerSide {
@@ -158,39 +209,21 @@ impl Side for ServerSide {
         now: Duration,
         tap: &mut impl TapSink<'f>,
     ) {
-        let Self { directory, index, router, strangers, noticed, .. } = self;
-        let (counters, outbox) = (&self.counters, &self.outbox);
         let local = arrival.to.and_then(|to| specified(to.ip()));
         let path = Path { remote: arrival.from, local };
-        let header = is_sealed(datagram).then(|| Header::parse(datagram).ok()).flatten();
-        let known = header.and_then(|header| {
-            let id = header.receiver_id;
-            let sender = index.session(directory, id, |session| {
-                let keys = Arc::clone(session.mode.opening(id)?);
-                Some(Sender { session, keys })
-            })?;
-            // A sign of life from where the session is wakes no other thread.
-            let mode = &sender.session.mode;
-            let opens = header.kind != Kind::Control
-                || Arc::ptr_eq(&sender.keys, &mode.seal) && mode.path == path;
-            opens.then_some((header, sender))
-        });
-        let Some((header, Sender { session, keys, .. })) = known else {
-            let stranger = match Datagram::parse(datagram) {
-                Ok(Datagram::Hello(_)) => true,
-                Ok(Datagram::Sealed(header)) => index.find(&header.receiver_id).is_none(),
-                Ok(_) => return counters.add(Counter::WrongEnd, 1),
-                Err(_) if is_plain(datagram) => {
-                    if self.others.admits(now) {
-                        outbox.post(News::OtherMode(arrival.from));
-                    }
-                    return counters.add(Counter::OtherMode, 1);
-                }
-                Err(_) => return counters.add(Counter::Malformed, 1),
-            };
-            let news = || News::Datagram { path, stranger, bytes: datagram.to_vec() };
-            return strangers.post(outbox, counters, stranger, news);
+        let Some(header) = is_sealed(datagram).then(|| Header::parse(datagram).ok()).flatten()
+        else {
+            return self.take_hello(path, datagram, now);
         };
+        let Self { directory, index, router, .. } = self;
+        let id = header.receiver_id;
+        let Some(Sender { session, keys }) = index.session(directory, id, |session| {
+            let keys = Arc::clone(session.mode.opening(id)?);
+            Some(Sender { session, keys })
+        }) else {
+            return self.take_stray(path, header, datagram, now);
+        };
+        let (counters, outbox, budget) = (&self.counters, &self.outbox, &session.mode.budget);
         let tally = session.tallies.of(self.thread);
         let drops = Drops { counters, tally };
         let bytes = datagram.len();
@@ -201,9 +234,10 @@ impl Side for ServerSide {
         let moved = newest && session.mode.path != path;
         let notice = Notice { local_id: header.receiver_id, from: path, bytes, newest };
         // While the client is looked for elsewhere, that it is here ends it.
-        let is_here = || newest && !moved && keys.link().is_looking();
-        if first || is_here() || moved && noticed.admits((header.receiver_id, path), now) {
-            outbox.post(News::Opened(notice));
+        let is_news = first || moved || newest && keys.link().is_looking();
+        // A control message brings the news along.
+        if is_news && header.kind != Kind::Control && (first || budget.admits_news(path, now)) {
+            post(outbox, budget.enter(), |place| News::Opened { notice, place });
         }
         match content {
             Content::Frames(frames) => {
@@ -222,13 +256,21 @@ impl Side for ServerSide {
                 tally.add_in(passed, bytes);
             }
             Content::Piece => counters.add(Counter::Pieces, 1),
+            Content::Control(_) if !budget.admits_control(now) => {
+                drops.add(Counter::ControlLimited, 1);
+            }
             Content::Control(message) => {
-                match keys.answer(now, header.counter, message, bytes, self.version) {
-                    Some(answer) => self.answers.push((Arc::clone(&session.to), answer)),
-                    None => {
-                        let (counter, message) = (header.counter, message.to_vec());
-                        outbox.post(News::Control { notice, counter, message });
-                    }
+                let counter = header.counter;
+                // A sign of life from where the session is wakes no other thread.
+                let mode = &session.mode;
+                let settled = !is_news && mode.path == path && Arc::ptr_eq(keys, &mode.seal);
+                let answer = || keys.answer(now, counter, message, bytes, self.version);
+                if let Some(answer) = settled.then(answer).flatten() {
+                    self.answers.push((Arc::clone(&session.to), answer));
+                } else {
+                    let message = message.to_vec();
+                    let news = |place| News::Control { notice, counter, message, place };
+                    post(outbox, budget.enter(), news);
                 }
             }
             Content::BadPiece => drops.add(Counter::BadPiece, 1),

@@ -192,6 +192,8 @@ struct ForProtocol(Arc<dyn Admit>);
 impl server::Clients for ForProtocol {
     fn admit(&self, client: &Key) -> Option<server::Admission> {
         let policy = self.0.admit(client)?;
-        Some(server::Admission { psk: policy.psk.clone() })
+        // Rules that name their clients know each of them, and so does who gave it a psk.
+        let listed = self.0.clients().is_some() || policy.psk.is_some();
+        Some(server::Admission { psk: policy.psk.clone(), listed })
     }
 }

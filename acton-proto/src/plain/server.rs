@@ -24,11 +24,19 @@ pub struct ServerConfig {
     pub expire_after: Duration,
     /// Sessions at one time, static ones aside. Default 4,096.
     pub max_sessions: usize,
+    /// Sessions of one source at one time, static ones aside, where sources are told apart
+    /// ([`Server::with_sources`]). Whoever forges a source's address opens them, and each gets every
+    /// broadcast. Default 64.
+    pub max_sessions_per_source: usize,
 }
 
 impl Default for ServerConfig {
     fn default() -> Self {
-        Self { expire_after: Duration::from_secs(30), max_sessions: 4_096 }
+        Self {
+            expire_after: Duration::from_secs(30),
+            max_sessions: 4_096,
+            max_sessions_per_source: 64,
+        }
     }
 }
 
@@ -120,6 +128,14 @@ pub enum ServerEvent<A> {
         /// Why it ended.
         reason: DownReason,
     },
+    /// A client got no session and no answer because its source has as many as it may. Reported at
+    /// most once a second.
+    SourceFull {
+        /// The last client that was refused.
+        addr: A,
+        /// Such refusals since the server began.
+        total: u64,
+    },
     /// A client got no session and no answer because the table is full. Reported at most once a
     /// second.
     Refused {
@@ -143,6 +159,19 @@ struct Refusals<A> {
     total: u64,
     reported: Option<Duration>,
     pending: Option<A>,
+}
+
+impl<A> Refusals<A> {
+    const NONE: Self = Self { total: 0, reported: None, pending: None };
+
+    fn note(&mut self, now: Duration, addr: A) {
+        self.total += 1;
+        let quiet = self.reported.is_some_and(|last| now < last.saturating_add(REFUSED_INTERVAL));
+        if !quiet {
+            self.reported = Some(now);
+            self.pending = Some(addr);
+        }
+    }
 }
 
 /// The server's sessions, one for each client address `A`: a `SocketAddr`, or that and the local
@@ -172,6 +201,9 @@ pub struct Server<A> {
     deadlines: BinaryHeap<Reverse<(Duration, SessionId)>>,
     events: VecDeque<ServerEvent<A>>,
     refusals: Refusals<A>,
+    source_of: Option<fn(A) -> u64>,
+    sources: HashMap<u64, usize, RandomState>,
+    source_refusals: Refusals<A>,
     replies: VecDeque<(A, Control)>,
 }
 
@@ -188,9 +220,19 @@ impl<A: Copy + Eq + Hash> Server<A> {
             statics: 0,
             deadlines: BinaryHeap::new(),
             events: VecDeque::new(),
-            refusals: Refusals { total: 0, reported: None, pending: None },
+            refusals: Refusals::NONE,
+            source_of: None,
+            sources: HashMap::default(),
+            source_refusals: Refusals::NONE,
             replies: VecDeque::new(),
         }
+    }
+
+    /// The same, but no source has more than [`ServerConfig::max_sessions_per_source`] sessions.
+    /// `source_of` tells the sources of addresses apart.
+    #[must_use]
+    pub fn with_sources(config: ServerConfig, now: Duration, source_of: fn(A) -> u64) -> Self {
+        Self { source_of: Some(source_of), ..Self::new(config, now) }
     }
 
     /// Keeps sessions by other settings from now on. Those that are too many stay.
@@ -214,8 +256,14 @@ impl<A: Copy + Eq + Hash> Server<A> {
         };
         match known {
             Some(id) => self.touch(id, now),
-            None if self.is_full() => return self.refuse(now, from),
+            None if self.is_full() => return self.refusals.note(now, from),
+            None if self.is_full_of(from) => {
+                return self.source_refusals.note(now, from);
+            }
             None => {
+                if let Some(source_of) = self.source_of {
+                    *self.sources.entry(source_of(from)).or_default() += 1;
+                }
                 let id = self.begin(from, by, now);
                 self.queue_deadline(id, now.saturating_add(self.config.expire_after));
             }
@@ -236,6 +284,7 @@ impl<A: Copy + Eq + Hash> Server<A> {
         if let Some(session) = self.slots[id.index()].session.as_mut().filter(|s| !s.is_static()) {
             session.origin = Origin::Static;
             self.statics += 1;
+            self.leave_source(addr);
         }
         id
     }
@@ -305,7 +354,13 @@ impl<A: Copy + Eq + Hash> Server<A> {
     pub fn poll_event(&mut self) -> Option<ServerEvent<A>> {
         let Some(event) = self.events.pop_front() else {
             let total = self.refusals.total;
-            return self.refusals.pending.take().map(|addr| ServerEvent::Refused { addr, total });
+            let full =
+                self.refusals.pending.take().map(|addr| ServerEvent::Refused { addr, total });
+            let total = self.source_refusals.total;
+            return full.or_else(|| {
+                let addr = self.source_refusals.pending.take()?;
+                Some(ServerEvent::SourceFull { addr, total })
+            });
         };
         if let ServerEvent::SessionDown { id, .. } = event {
             self.free.push_back(id);
@@ -330,6 +385,13 @@ impl<A: Copy + Eq + Hash> Server<A> {
         self.slots.iter().filter_map(|slot| slot.session.as_ref())
     }
 
+    /// How many HELLO and KEEPALIVE got no session since the server began: because the table was full,
+    /// and because their source had as many as it may.
+    #[must_use]
+    pub const fn refused(&self) -> (u64, u64) {
+        (self.refusals.total, self.source_refusals.total)
+    }
+
     /// How many sessions there are, static ones included.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -352,6 +414,21 @@ impl<A: Copy + Eq + Hash> Server<A> {
         self.slots.len() - self.free.len() - self.statics >= self.config.max_sessions
     }
 
+    fn is_full_of(&self, addr: A) -> bool {
+        let sessions = self.source_of.and_then(|source_of| self.sources.get(&source_of(addr)));
+        sessions.is_some_and(|&sessions| sessions >= self.config.max_sessions_per_source)
+    }
+
+    fn leave_source(&mut self, addr: A) {
+        let Some(source) = self.source_of.map(|source_of| source_of(addr)) else { return };
+        if let Some(sessions) = self.sources.get_mut(&source) {
+            *sessions -= 1;
+            if *sessions == 0 {
+                self.sources.remove(&source);
+            }
+        }
+    }
+
     fn begin(&mut self, addr: A, origin: Origin, now: Duration) -> SessionId {
         let id = self.free.pop_front().unwrap_or_else(|| {
             let next = u32::try_from(self.slots.len()).expect("no memory holds 2^32 sessions");
@@ -368,6 +445,7 @@ impl<A: Copy + Eq + Hash> Server<A> {
     fn end(&mut self, id: SessionId, reason: DownReason) {
         if let Some(Session { addr, .. }) = self.slots[id.index()].session.take() {
             self.by_addr.remove(&addr);
+            self.leave_source(addr);
             self.events.push_back(ServerEvent::SessionDown { id, addr, reason });
         }
     }
@@ -379,17 +457,6 @@ impl<A: Copy + Eq + Hash> Server<A> {
         if !slot.queued {
             slot.queued = true;
             self.deadlines.push(Reverse((due, id)));
-        }
-    }
-
-    fn refuse(&mut self, now: Duration, addr: A) {
-        let refusals = &mut self.refusals;
-        refusals.total += 1;
-        let quiet =
-            refusals.reported.is_some_and(|last| now < last.saturating_add(REFUSED_INTERVAL));
-        if !quiet {
-            refusals.reported = Some(now);
-            refusals.pending = Some(addr);
         }
     }
 }

@@ -33,8 +33,23 @@ pub enum RefusedReason {
     /// The client did not confirm its keys: most likely the pre-shared keys of the two ends differ,
     /// or the answer was lost.
     Unconfirmed,
+    /// Its source has as many sessions as it may; the client was told that the server is full.
+    SourceFull,
+    /// As many clients have a session that are not listed as may; the client was told that the server
+    /// is full.
+    UnlistedFull,
     /// The client was told.
     Told(Refusal),
+}
+
+impl RefusedReason {
+    /// What a client is told that has proved its key.
+    pub(super) const fn refusal(self) -> Refusal {
+        match self {
+            Self::Told(refusal) => refusal,
+            _ => Refusal::Full,
+        }
+    }
 }
 
 /// What happened.
@@ -76,6 +91,17 @@ pub enum ServerEvent {
         /// The session.
         id: SessionId,
         /// The id that datagrams to the server carried.
+        local_id: u32,
+    },
+    /// Datagrams with this id are for [`Server::handle_input`](super::Server::handle_input), though
+    /// no session has it: keys that a client has yet to confirm, or that were closed.
+    IdExpected {
+        /// The id that datagrams to the server carry.
+        local_id: u32,
+    },
+    /// Datagrams with this id are a session's by now, or nobody's.
+    IdForgotten {
+        /// The id that datagrams to the server carry.
         local_id: u32,
     },
     /// The client proved that it is at another address.
@@ -139,4 +165,6 @@ pub struct ServerStats {
     pub duplicates: u64,
     /// Sealed datagrams.
     pub sealed: SealedStats,
+    /// Addresses where a session was not looked for, since it changes them too often.
+    pub moves_limited: u64,
 }

@@ -1,10 +1,12 @@
-//! HELLO in: the checks in their order, the cheap ones first.
+//! HELLO in: the checks in their order, the cheap ones first, and handshakes.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::limit::Source;
 use super::network::Era;
 use super::peer::{PENDING_TIME, Peer, Pending, dead_after};
+use super::queue::Asking;
 use super::{Admission, Id, Path, RefusedReason, Server, ServerEvent, SessionId};
 use crate::handshake::{MacKey, Responder, Secret, random_array, wipe_stack};
 use crate::session::{Keys, Link, Role, Setup, Suite};
@@ -14,11 +16,18 @@ use crate::wire::{
 
 /// For how long a server under load stays careful.
 const LOADED_TIME: Duration = Duration::from_secs(5);
+/// HELLO that are answered without a handshake before the owner is heard again.
+const CHEAP_AT_ONCE: usize = 64;
 /// How often refused HELLO are told to the owner, and so many at once.
 const TOLD_LIMIT: (Duration, u32) = (Duration::from_millis(100), 20);
 
 impl Server {
-    pub(super) fn handle_hello(&mut self, now: Duration, wall: u64, from: Path, hello: &Hello) {
+    /// Takes a HELLO: answers it if that takes no handshake, else lets it wait for
+    /// [`serve`](Self::serve).
+    pub fn handle_hello(&mut self, now: Duration, from: Path, hello: &Hello) {
+        if self.closed {
+            return;
+        }
         let bytes = hello.encode();
         let before = self.network_before.as_ref();
         let era = if self.network.mac_to_us.verify_hello(&bytes) {
@@ -32,31 +41,68 @@ impl Server {
         // mac2 is zero or right, always: so no bit of a HELLO can be changed.
         let has_cookie = hello.mac2 != [0; 16]
             && self.cookies.verify(&bytes, from.remote, &mut *self.random, now);
-        let bad_cookie = hello.mac2 != [0; 16] && !has_cookie;
-        if bad_cookie {
+        if hello.mac2 != [0; 16] && !has_cookie {
             return self.retry(now, from, hello, era);
         }
-        if let Some(pending) = self.pending_of(hello) {
-            // Whoever confirms the keys got WELCOME where it was sent: there is one such address,
-            // for a copy of the HELLO that comes from another has to show a cookie.
-            if from != pending.path && !has_cookie {
-                return self.retry(now, from, hello, era);
-            }
-            pending.path = from;
-            pending.proven |= has_cookie;
-            let welcome = pending.welcome.to_vec();
-            self.stats.repeated += 1;
-            return self.outbox.push(from, welcome);
-        }
-        // A source that has not shown a cookie may be forged: over its rate it is asked for one,
-        // so that whoever forges an address does not silence the one who has it.
-        if !has_cookie && (self.under_load(now) || !self.within_rate(now, from, false)) {
-            return self.retry(now, from, hello, era);
-        }
-        if has_cookie && !self.within_rate(now, from, true) {
-            self.stats.limited += 1;
+        if self.repeat(now, from, hello, era) {
             return;
         }
+        // A source that has not shown a cookie may be forged.
+        if !has_cookie && self.under_load(now) {
+            return self.retry(now, from, hello, era);
+        }
+        let source = self.presence.source(from.remote);
+        if !self.queue.push(now, source, Asking { from, hello: *hello, era }) {
+            self.stats.limited += 1;
+        }
+    }
+
+    /// Does the handshake of a HELLO that waits, if one does, and what is cheap before it. False where
+    /// none is left.
+    pub fn serve(&mut self, now: Duration, wall: u64) -> bool {
+        for _ in 0..CHEAP_AT_ONCE {
+            let (next, stale) = self.queue.pop(now);
+            self.stats.limited += stale;
+            let Some(Asking { from, hello, era }) = next else { return false };
+            let has_cookie = hello.mac2 != [0; 16];
+            if self.repeat(now, from, &hello, era) {
+                // Its client said it again while it waited.
+            } else if !has_cookie && self.under_load(now) {
+                // As it would have been told, had it come now.
+                self.retry(now, from, &hello, era);
+            } else {
+                self.shake_hands(now, wall, from, &hello, era);
+                break;
+            }
+        }
+        self.backlog() > 0
+    }
+
+    /// How many HELLO wait for a handshake.
+    #[must_use]
+    pub const fn backlog(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Answers a HELLO whose keys wait to be confirmed as before.
+    fn repeat(&mut self, now: Duration, from: Path, hello: &Hello, era: Era) -> bool {
+        let Some(pending) = self.pending_of(hello) else { return false };
+        // Whoever confirms the keys got WELCOME where it was sent: there is one such address, for a
+        // copy of the HELLO that comes from another has to show a cookie.
+        let has_cookie = hello.mac2 != [0; 16];
+        if from != pending.path && !has_cookie {
+            self.retry(now, from, hello, era);
+            return true;
+        }
+        pending.path = from;
+        pending.proven |= has_cookie;
+        let welcome = pending.welcome.to_vec();
+        self.stats.repeated += 1;
+        self.outbox.push(from, welcome);
+        true
+    }
+
+    fn shake_hands(&mut self, now: Duration, wall: u64, from: Path, hello: &Hello, era: Era) {
         let read = Responder::of(&self.identity, &hello.noise, &mut *self.random).ok();
         let read = read.and_then(|r| Some((HelloPayload::parse(r.payload()).ok()?, r)));
         let Some((payload, responder)) = read else {
@@ -65,14 +111,6 @@ impl Server {
         };
         self.answer(now, wall, from, hello, &payload, responder, era);
         wipe_stack();
-    }
-
-    /// Whether a source keeps to its rate; those that proved their address are counted apart.
-    fn within_rate(&mut self, now: Duration, from: Path, proven: bool) -> bool {
-        let (rate, burst) = self.config.source_rate;
-        let interval = Duration::from_secs(1) / rate.max(1);
-        let sources = if proven { &mut self.proven_sources } else { &mut self.sources };
-        sources.bucket(from.remote.ip()).take(now, interval, burst)
     }
 
     /// Asks the source of a HELLO to show that it receives there.
@@ -95,9 +133,9 @@ impl Server {
     }
 
     fn under_load(&mut self, now: Duration) -> bool {
-        let interval = Duration::from_secs(1) / self.config.hello_rate.max(1);
-        let over = !self.hello_load.take(now, interval, self.config.hello_rate.div_ceil(2));
-        if over || self.embryo_count > self.config.max_pending / 2 {
+        if self.queue.len() >= self.config.cookie_backlog
+            || self.embryo_count > self.config.max_pending / 2
+        {
             self.loaded_until = now + LOADED_TIME;
         }
         now < self.loaded_until
@@ -130,12 +168,12 @@ impl Server {
             self.stats.limited += 1;
             return;
         }
-        let terms = self.terms(grant.as_ref(), slot, payload);
+        let terms = self.terms(grant.as_ref(), slot, from, payload);
         let keepalive = payload.keepalive.clamp(1, self.config.keepalive.max(1));
         let answer = WelcomePayload {
             version: VERSION,
             suite: terms.map_or(0, Suite::code),
-            refusal: terms.err(),
+            refusal: terms.err().map(RefusedReason::refusal),
             caps: self.config.caps,
             max_frame: self.config.max_frame,
             pmtu: self.config.pmtu,
@@ -164,12 +202,14 @@ impl Server {
             (Ok(suite), Some(grant)) => (suite, grant),
             (Err(reason), _) => {
                 self.stats.refused += 1;
-                return self.tell(now, from, Some(client), RefusedReason::Told(reason));
+                return self.tell(now, from, Some(client), reason);
             }
             (Ok(_), None) => return,
         };
         self.stats.welcomed += 1;
-        let slot = slot.unwrap_or_else(|| self.admit_embryo(now, Peer::new(client, grant)));
+        let slot = slot.unwrap_or_else(|| {
+            self.admit_embryo(now, Peer::new(client, grant, Source::of(from.remote.ip())))
+        });
         let setup = Setup {
             suite,
             local_id,
@@ -204,23 +244,41 @@ impl Server {
         &self,
         grant: Option<&Admission>,
         slot: Option<u32>,
+        from: Path,
         payload: &HelloPayload,
-    ) -> Result<Suite, Refusal> {
+    ) -> Result<Suite, RefusedReason> {
+        use RefusedReason::Told;
         let has_session =
             slot.and_then(|slot| self.peer(slot)).is_some_and(|p| p.session.is_some());
-        if grant.is_none() {
-            return Err(Refusal::NotAuthorised);
-        }
+        let grant = grant.ok_or(Told(Refusal::NotAuthorised))?;
         // The one version there is: below the lower of both maxima nothing is taken.
         if !(payload.version_min..=payload.version_max).contains(&VERSION) {
-            return Err(Refusal::Version);
+            return Err(Told(Refusal::Version));
         }
         let suite = Suite::choose(self.config.suites.common(payload.suites));
-        let suite = suite.ok_or(Refusal::Suite)?;
-        if !has_session && self.session_count >= self.config.max_sessions {
-            return Err(Refusal::Full);
+        let suite = suite.ok_or(Told(Refusal::Suite))?;
+        if !has_session {
+            self.room(grant.listed, from)?;
         }
         Ok(suite)
+    }
+
+    /// Whether there is room for one more session.
+    pub(super) fn room(&self, listed: bool, from: Path) -> Result<(), RefusedReason> {
+        let config = &self.config;
+        if self.session_count >= config.max_sessions {
+            return Err(RefusedReason::Told(Refusal::Full));
+        }
+        if listed {
+            return Ok(());
+        }
+        if self.presence.unlisted() >= config.max_unlisted {
+            return Err(RefusedReason::UnlistedFull);
+        }
+        if self.presence.unlisted_of(from.remote) >= config.max_sessions_per_source {
+            return Err(RefusedReason::SourceFull);
+        }
+        Ok(())
     }
 
     /// A session stays with its worker; a new client gets one at random.
@@ -241,10 +299,19 @@ impl Server {
         }
     }
 
-    /// Makes room for a client without a session: the one that has waited longest gives way.
+    /// Makes room for a client without a session: the one that has waited longest gives way, of a
+    /// source that has no less than its share of them.
     pub(super) fn admit_embryo(&mut self, now: Duration, peer: Peer) -> u32 {
         while self.embryo_count >= self.config.max_pending.max(1) {
-            let Some((slot, client)) = self.embryos.pop_front() else { break };
+            let (total, sources) = (self.embryo_count, self.embryo_sources.len());
+            let (peers, counts) = (&self.peers, &self.embryo_sources);
+            let gives_way = |(slot, client): &(u32, Key)| {
+                let peer = peers[*slot as usize].as_ref();
+                let peer = peer.filter(|p| p.session.is_none() && p.client == *client);
+                peer.is_none_or(|p| counts.get(&p.source).is_none_or(|n| n * sources >= total))
+            };
+            let Some(at) = self.embryos.iter().position(gives_way) else { break };
+            let Some((slot, client)) = self.embryos.remove(at) else { break };
             let same = |p: &Peer| p.session.is_none() && p.client == client;
             if self.peer(slot).is_some_and(same) {
                 self.remove_embryo(slot);
@@ -273,6 +340,9 @@ impl Server {
             self.identity.remember(&peer.client);
             let keys = Arc::clone(&pending.keys);
             self.events.push_back(ServerEvent::KeysReady { id: SessionId(slot), keys });
+        } else {
+            let local_id = pending.keys.setup().local_id;
+            self.events.push_back(ServerEvent::IdExpected { local_id });
         }
         peer.pending = Some(pending);
         self.reschedule(now, slot);
@@ -285,10 +355,23 @@ impl Server {
         let local_id = pending.keys.setup().local_id;
         if peer.session.is_some() {
             self.events.push_back(ServerEvent::KeysDropped { id: SessionId(slot), local_id });
+        } else {
+            self.events.push_back(ServerEvent::IdForgotten { local_id });
         }
         self.ids.remove(&local_id);
         self.hellos.remove(&pending.mac1);
         Some(pending)
+    }
+
+    /// A client without a session is none any more.
+    pub(super) fn count_embryo_out(&mut self, source: Source) {
+        self.embryo_count -= 1;
+        if let Some(count) = self.embryo_sources.get_mut(&source) {
+            *count -= 1;
+            if *count == 0 {
+                self.embryo_sources.remove(&source);
+            }
+        }
     }
 
     pub(super) fn remove_embryo(&mut self, slot: u32) {
@@ -298,7 +381,7 @@ impl Server {
         };
         self.deadlines.set(slot, &mut peer.deadline, None);
         self.by_client.remove(&peer.client);
-        self.embryo_count -= 1;
+        self.count_embryo_out(peer.source);
         self.free.push(slot);
     }
 

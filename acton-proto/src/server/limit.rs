@@ -1,7 +1,6 @@
-//! Rate limits of fixed size.
+//! Whom a limit is for, and how often it lets something happen.
 
-use std::hash::BuildHasher;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 /// A token bucket.
@@ -28,32 +27,24 @@ impl Bucket {
     }
 }
 
-/// Buckets for sources: a fixed number, shared by the sources that hash alike, with a seed of the
-/// process's own.
-pub(super) struct SourceLimit {
-    buckets: Box<[Bucket]>,
-    hasher: foldhash::quality::RandomState,
+/// Who asks for handshakes, as far as an address tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Source {
+    /// An IPv4 address.
+    V4(u32),
+    /// An IPv6 host, which owns its whole /64.
+    V6(u64),
+    /// The path of a session: its client is itself, whoever else is behind its address.
+    Session(SocketAddr),
 }
 
-/// Number of buckets; 16 bytes each.
-const BUCKETS: usize = 8192;
-
-impl SourceLimit {
-    pub(super) fn new() -> Self {
-        Self {
-            buckets: vec![Bucket::new(); BUCKETS].into(),
-            hasher: foldhash::quality::RandomState::default(),
+impl Source {
+    /// What an address belongs to.
+    pub(super) fn of(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(ip) => Self::V4(ip.to_bits()),
+            IpAddr::V6(ip) => Self::V6((ip.to_bits() >> 64) as u64),
         }
-    }
-
-    /// The bucket of an address: an IPv6 host owns its whole /64.
-    pub(super) fn bucket(&mut self, source: IpAddr) -> &mut Bucket {
-        let network = match source.to_canonical() {
-            IpAddr::V4(ip) => u64::from(ip.to_bits()),
-            IpAddr::V6(ip) => (ip.to_bits() >> 64) as u64,
-        };
-        let hash = self.hasher.hash_one(network);
-        &mut self.buckets[(hash % BUCKETS as u64) as usize]
     }
 }
 
@@ -74,10 +65,11 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv6_network_shares_a_bucket() {
-        let mut limit = SourceLimit::new();
-        let mut bucket = |ip: &str| std::ptr::from_ref(limit.bucket(ip.parse().unwrap()));
-        assert_eq!(bucket("2001:db8::1"), bucket("2001:db8::ffff:2"));
-        assert_eq!(bucket("192.0.2.1"), bucket("::ffff:192.0.2.1"));
+    fn an_ipv6_network_is_one_source() {
+        let source = |ip: &str| Source::of(ip.parse().unwrap());
+        assert_eq!(source("2001:db8::1"), source("2001:db8::ffff:2"));
+        assert_ne!(source("2001:db8::1"), source("2001:db8:0:1::1"));
+        assert_eq!(source("192.0.2.1"), source("::ffff:192.0.2.1"));
+        assert_ne!(source("192.0.2.1"), source("192.0.2.2"));
     }
 }

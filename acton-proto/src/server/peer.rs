@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::limit::Bucket;
+use super::limit::{Bucket, Source};
 use super::network::Era;
 use super::{Admission, Path};
 use crate::session::{Beyond, Keys, LinkStatistics, Live, overdue_after};
@@ -66,6 +66,8 @@ pub(super) struct Established {
     pub(super) rekey_at: Duration,
     /// How often the path changed.
     pub(super) roams: u64,
+    /// Addresses where the client may be looked for.
+    pub(super) candidates: Bucket,
 }
 
 impl Established {
@@ -156,6 +158,8 @@ pub(super) struct Peer {
     pub(super) client: Key,
     /// What admitted the client, to tell whether it still would.
     pub(super) grant: Admission,
+    /// Where it came from while it had no session.
+    pub(super) source: Source,
     pub(super) pending: Option<Pending>,
     pub(super) session: Option<Established>,
     /// The newest timestamp that the client proved.
@@ -170,10 +174,11 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    pub(super) const fn new(client: Key, grant: Admission) -> Self {
+    pub(super) const fn new(client: Key, grant: Admission, source: Source) -> Self {
         Self {
             client,
             grant,
+            source,
             pending: None,
             session: None,
             timestamp: 0,

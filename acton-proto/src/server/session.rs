@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::limit::{Bucket, Source};
 use super::network::Era;
 use super::peer::{Candidate, Established, Peer, Pending};
 use super::{
@@ -18,6 +19,9 @@ const SWEEP_ALL: Duration = Duration::from_secs(5);
 pub(super) const SWEEP_EVERY: Duration = Duration::from_millis(250);
 /// How often a client is asked for new keys, at most.
 const REKEY_EVERY: Duration = Duration::from_secs(10);
+/// Addresses where a session is looked for: eight a second, so many at once. A load balancer that
+/// deals its datagrams out anew makes four a second, honestly.
+const CANDIDATE_LIMIT: (Duration, u32) = (Duration::from_millis(125), 8);
 /// How long under closed keys what was on its way is no sign of a live second instance.
 const IN_FLIGHT: Duration = Duration::from_secs(1);
 
@@ -131,6 +135,11 @@ impl Server {
             return;
         }
         if session.candidate.as_ref().is_none_or(|candidate| candidate.path != notice.from) {
+            let (interval, burst) = CANDIDATE_LIMIT;
+            if !session.candidates.take(now, interval, burst) {
+                self.stats.moves_limited += 1;
+                return;
+            }
             let token = u64::from_ne_bytes(random_array(&mut *self.random));
             session.look_for(Some(Candidate::new(notice.from, token)));
         }
@@ -163,6 +172,7 @@ impl Server {
             keys, path, instance, max_frame, max_pmtu, keepalive, era, timestamp, ..
         } = pending;
         let id = SessionId(slot);
+        let no_room = self.peer(slot).and_then(|peer| self.room(peer.grant.listed, path).err());
         let Some(Some(peer)) = self.peers.get_mut(slot as usize) else { return };
         let client = peer.client;
         let fresh = |replaced_instance| Established {
@@ -176,6 +186,7 @@ impl Server {
             candidate: None,
             rekey_at: now,
             roams: 0,
+            candidates: Bucket::new(),
         };
         match &mut peer.session {
             Some(session) if session.instance == instance => {
@@ -203,6 +214,7 @@ impl Server {
                 self.stats.sealed.incomplete += old.live.link().sweep_pieces(Duration::MAX);
                 self.ended.note(client, DownReason::Replaced, old.live.since(), now);
                 self.events.push_back(ServerEvent::KeysChanged { id, keys, replaced: true });
+                self.presence.move_to(old.path.remote, path.remote, !peer.grant.listed);
                 if old.path != path {
                     self.events.push_back(ServerEvent::AddressChanged { id, path });
                 }
@@ -215,17 +227,19 @@ impl Server {
                 self.drop_keys(id, &old.live.current);
                 self.close_keys(now, id, client, &old.live.current, old.path, Bye::Replaced);
             }
-            None if self.session_count >= self.config.max_sessions => {
-                self.ids.remove(&keys.setup().local_id);
-                self.remove_embryo(slot);
-                self.close_keys(now, id, client, &keys, path, Bye::Limit);
-                return;
-            }
             None => {
+                if let Some(reason) = no_room {
+                    self.ids.remove(&keys.setup().local_id);
+                    self.remove_embryo(slot);
+                    self.close_keys(now, id, client, &keys, path, Bye::Limit);
+                    return self.tell(now, path, Some(client), reason);
+                }
                 peer.session = Some(fresh(None));
-                self.embryo_count -= 1;
+                let (source, alone) = (peer.source, !peer.grant.listed);
+                self.count_embryo_out(source);
                 self.session_count += 1;
-                let client_time = timestamp;
+                self.presence.add(path.remote, alone);
+                let (client_time, local_id) = (timestamp, keys.setup().local_id);
                 self.events.push_back(ServerEvent::SessionUp {
                     id,
                     client,
@@ -233,6 +247,7 @@ impl Server {
                     keys,
                     client_time,
                 });
+                self.events.push_back(ServerEvent::IdForgotten { local_id });
             }
         }
         self.reschedule(now, slot);
@@ -250,9 +265,9 @@ impl Server {
     }
 
     fn move_to(&mut self, now: Duration, slot: u32, path: Path) {
-        let Some(session) = self.peer_mut(slot).and_then(|peer| peer.session.as_mut()) else {
-            return;
-        };
+        let Some(Some(peer)) = self.peers.get_mut(slot as usize) else { return };
+        let Some(session) = &mut peer.session else { return };
+        self.presence.move_to(session.path.remote, path.remote, !peer.grant.listed);
         session.path = path;
         session.look_for(None);
         session.roams += 1;
@@ -337,7 +352,9 @@ impl Server {
         }
     }
 
-    fn handle_unknown(&mut self, now: Duration, from: Path, header: &Header) {
+    /// A sealed datagram of an id that nobody has. For [`RESET_TIME`] after its start a server may
+    /// answer it by RESET: the sender may have had a session with the process before.
+    pub fn handle_unknown(&mut self, now: Duration, from: Path, header: &Header) {
         self.stats.sealed.unknown += 1;
         let (interval, burst) = RESET_LIMIT;
         if now < self.born + RESET_TIME && self.resets.take(now, interval, burst) {
@@ -351,7 +368,7 @@ impl Server {
     /// early does no harm.
     pub fn handle_timeout(&mut self, now: Duration) {
         while let Some((_, id)) = self.closing.pop_front_if(|(until, _)| now >= *until) {
-            self.ids.remove(&id);
+            self.forget_closed(id);
         }
         while let Some(slot) = self.deadlines.due(now) {
             self.handle_peer_timeout(now, slot);
@@ -482,6 +499,7 @@ impl Server {
         self.by_client.remove(&peer.client);
         self.session_count -= 1;
         self.stats.sealed.incomplete += session.live.link().sweep_pieces(Duration::MAX);
+        self.presence.remove(session.path.remote, !peer.grant.listed);
         self.ended.note(peer.client, reason, session.live.since(), now);
         self.identity.forget(&peer.client);
         let id = SessionId(slot);
@@ -501,7 +519,8 @@ impl Server {
             _ => false,
         };
         if let Some(pending) = pending.filter(goes_on) {
-            let slot = self.admit_embryo(now, Peer::new(peer.client, peer.grant));
+            let source = Source::of(pending.path.remote.ip());
+            let slot = self.admit_embryo(now, Peer::new(peer.client, peer.grant, source));
             self.set_pending(now, slot, pending);
         }
         true
@@ -520,7 +539,7 @@ impl Server {
         if self.closing.len() >= MAX_CLOSING
             && let Some((_, oldest)) = self.closing.pop_front()
         {
-            self.ids.remove(&oldest);
+            self.forget_closed(oldest);
         }
         self.send_bye(now, keys, path, reason, 0);
         let local_id = keys.setup().local_id;
@@ -536,6 +555,12 @@ impl Server {
         };
         self.ids.insert(local_id, Id::Closing(Box::new(closing)));
         self.closing.push_back((now + CLOSING_TIME, local_id));
+        self.events.push_back(ServerEvent::IdExpected { local_id });
+    }
+
+    fn forget_closed(&mut self, local_id: u32) {
+        self.ids.remove(&local_id);
+        self.events.push_back(ServerEvent::IdForgotten { local_id });
     }
 
     pub(super) fn send_bye(

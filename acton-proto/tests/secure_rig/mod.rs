@@ -95,6 +95,8 @@ pub(crate) struct Rig {
     pub(crate) wire: Vec<Packet>,
     /// Bytes of payload that the wire carries.
     pub(crate) mtu: usize,
+    /// Keep the events on ids, too, which only threads beside the server's need.
+    pub(crate) keep_ids: bool,
     seed: u64,
 }
 
@@ -109,6 +111,7 @@ impl Rig {
             frames: Vec::new(),
             wire: Vec::new(),
             mtu: usize::MAX,
+            keep_ids: false,
             seed: 100,
         }
     }
@@ -145,13 +148,21 @@ impl Rig {
     pub(crate) fn give_server(&mut self, from: Path, bytes: &[u8]) -> Option<Vec<u8>> {
         let mut datagram = bytes.to_vec();
         let made = self.server.handle_input(self.now, self.wall(), from, &mut datagram);
-        while let Some(event) = self.server.poll_event() {
-            self.events.push(event);
-        }
+        self.take_events();
         let (id, frames) = made?;
         let before = self.frames.len();
         self.frames.extend(frames.map(|frame| (id, frame.bytes().to_vec())));
         self.frames[before..].last().map(|(_, bytes)| bytes.clone())
+    }
+
+    fn take_events(&mut self) {
+        while let Some(event) = self.server.poll_event() {
+            let on_ids =
+                matches!(event, ServerEvent::IdExpected { .. } | ServerEvent::IdForgotten { .. });
+            if self.keep_ids || !on_ids {
+                self.events.push(event);
+            }
+        }
     }
 
     /// Hands a client a datagram; the last frame it gives back.
@@ -258,9 +269,7 @@ impl Rig {
     pub(crate) fn tick(&mut self) {
         let (now, wall) = (self.now, self.wall());
         self.server.handle_timeout(now);
-        while let Some(event) = self.server.poll_event() {
-            self.events.push(event);
-        }
+        self.take_events();
         for station in self.stations.iter_mut().filter(|station| station.on) {
             station.client.handle_timeout(now, wall);
             while let Some(event) = station.client.poll_event() {

@@ -244,3 +244,30 @@ fn no_configuration_panics_or_spins() {
     server.handle_control(Duration::MAX, 1, Control::Hello);
     server.handle_control(Duration::MAX, 1, Control::Hello);
 }
+
+#[test]
+fn a_source_has_so_many_sessions_and_others_have_theirs() {
+    let config = ServerConfig { max_sessions_per_source: 3, ..ServerConfig::default() };
+    // Hundreds tell the sources apart.
+    let mut server = Server::with_sources(config, secs(0), |addr: Addr| u64::from(addr / 100));
+    for addr in (100..200).chain([200]) {
+        server.handle_control(secs(1), addr, Control::Hello);
+    }
+    assert_eq!(server.len(), 4);
+    let told = ServerEvent::SourceFull { addr: 103, total: 97 };
+    assert_eq!(events(&mut server).last(), Some(&told));
+    assert_eq!(replies(&mut server).len(), 4, "who is refused hears nothing");
+    // Static ones do not count; a place that is free again does.
+    server.add_static(300);
+    server.add_static(100);
+    for addr in [150, 151, 301, 302, 303, 304] {
+        server.handle_control(secs(2), addr, Control::Keepalive);
+    }
+    assert!(server.get(150).is_some() && server.get(151).is_none());
+    assert!(server.get(303).is_some() && server.get(304).is_none());
+    server.handle_control(secs(3), 101, Control::Bye);
+    server.handle_control(secs(3), 151, Control::Hello);
+    assert!(server.get(151).is_some());
+    server.handle_timeout(secs(100));
+    assert_eq!((server.len(), server.sources.len()), (2, 0));
+}

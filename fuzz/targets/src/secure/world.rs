@@ -483,9 +483,8 @@ fn new_server(options: u8, now: Duration, random: &mut Seeded) -> Server {
     config.max_sessions = MAX_SESSIONS;
     config.max_pending = MAX_PENDING;
     if options & 1 != 0 {
-        // Loaded after a few HELLO, so that cookies are in play.
-        config.hello_rate = 2;
-        config.source_rate = (1, 3);
+        // Always loaded, so that cookies are in play.
+        config.cookie_backlog = 0;
     }
     if options & 4 != 0 {
         config.max_frame = 9000;
