@@ -47,7 +47,8 @@ pub(super) struct Arguments {
     tap_name: String,
 
     /// MAC address of the TAP; without it the same at each start: from this end's key and the TAP's
-    /// name, in plain mode one that is kept in the state directory
+    /// name, in plain mode one that is kept in the state directory. Hosts that have copies of one
+    /// state directory, such as a server and its stand-by, need a MAC or a TAP name each
     #[arg(short, long, env = "SERVER_TAP_MAC", value_parser = mac)]
     mac: Option<MacAddr>,
 

@@ -9,6 +9,7 @@ use pnet_base::MacAddr;
 use super::KeyError;
 use super::file::{self, SMALL, WRITE_ACCESS};
 use super::state::State;
+use crate::run::tap_mac::tap_mac;
 
 /// A MAC that is kept for the TAP of one name. While this lives, no other tunnel on this host gets
 /// it, such as one in another network namespace: two alike in one network break both.
@@ -60,12 +61,10 @@ impl State {
     }
 }
 
-/// A MAC of the locally administered range.
 fn draw() -> MacAddr {
-    let mut octets = [0; 6];
+    let mut octets = [0; 5];
     SystemRandom.fill(&mut octets);
-    octets[0] = octets[0] & 0xfc | 0x02;
-    octets.into()
+    tap_mac(octets)
 }
 
 #[cfg(test)]
@@ -81,7 +80,7 @@ mod tests {
         let state = State::new(directory.join("state"));
         let kept = state.keep_mac("server").unwrap();
         let mac = kept.mac();
-        assert!(mac.is_unicast() && mac.is_local());
+        assert!(mac.is_unicast() && mac.is_local() && mac.0 == 0xfe);
         assert!(matches!(state.keep_mac("server"), Err(KeyError::MacInUse { .. })));
         let other = state.keep_mac("client").unwrap();
         assert_ne!(other.mac(), mac);
