@@ -36,7 +36,8 @@ support::in_both_modes! {
     plain:
     a_mac_that_moves_is_reached_at_its_new_client_at_once,
     a_new_address_behind_a_translator_is_taken_up,
-    static_peers_need_no_hello;
+    static_peers_need_no_hello,
+    a_forged_hello_brings_its_answer_and_no_more;
     secure:
     a_late_answer_is_where_the_server_is,
 }
@@ -289,6 +290,34 @@ fn devices(namespace: &acton_netns::Namespace) -> Vec<String> {
     let links = shell(namespace, "ip -o link");
     let name = |line: &str| line.split([':', '@']).nth(1).unwrap().trim().to_owned();
     links.lines().map(name).collect()
+}
+
+/// Whoever forges a client's address has it sent one small datagram for another; what the server tells
+/// of its own addresses waits for a sign that somebody is there.
+fn a_forged_hello_brings_its_answer_and_no_more() {
+    let world = World::new(1);
+    let _server = world.serve(&["--no-loop-guard"]);
+    let victim = world.clients[0].run(|| UdpSocket::bind("192.0.2.10:9000")).unwrap();
+    victim.set_read_timeout(Some(HANG)).unwrap();
+    victim.connect((SERVER_V4, PORT)).unwrap();
+    let mut buffer = [0; 2000];
+    let mut answer = |control: &[u8]| {
+        victim.send(control).unwrap();
+        // What the kernel of the server's host says by itself is not the server's.
+        loop {
+            let length = victim.recv(&mut buffer).unwrap();
+            let got = &buffer[..length];
+            if got == control || got.get(12..14) == Some(&[0x08, 0x06]) {
+                return got.to_vec();
+            }
+        }
+    };
+    // What is told at once is sent before the second answer.
+    for _ in 0..3 {
+        assert_eq!(answer(b"HELLO"), b"HELLO");
+    }
+    assert_eq!(answer(b"KEEPALIVE"), b"KEEPALIVE");
+    assert_ne!(answer(b"KEEPALIVE"), b"KEEPALIVE", "an announcement");
 }
 
 fn static_peers_need_no_hello() {

@@ -2,7 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use acton_bridge::Bridge;
@@ -38,6 +39,9 @@ pub(super) struct Plain {
     pub(super) address: SocketAddr,
     /// When a frame last came from there, in nanoseconds of the engine's clock.
     pub(super) last_frame: AtomicU64,
+    /// Something came from there after what began the session, which one forged datagram does; or it
+    /// was named in the settings.
+    pub(super) heard: AtomicBool,
     /// What it may have the control thread do.
     control: Mutex<Bucket>,
 }
@@ -46,9 +50,15 @@ pub(super) struct Plain {
 const CONTROL: (Duration, u32) = (Duration::from_millis(20), 64);
 
 impl Plain {
-    pub(super) fn new(address: SocketAddr) -> Self {
+    pub(super) fn new(address: SocketAddr, is_named: bool) -> Self {
         let control = Mutex::new(Bucket::new(CONTROL.0, CONTROL.1));
-        Self { address, last_frame: AtomicU64::new(0), control }
+        let heard = AtomicBool::new(is_named);
+        Self { address, last_frame: AtomicU64::new(0), heard, control }
+    }
+
+    /// Notes that something came from there after what began the session; `true` if it is the first.
+    pub(super) fn hear(&self) -> bool {
+        !self.heard.load(Relaxed) && !self.heard.swap(true, Relaxed)
     }
 
     /// Whether the control thread hears a word of this session.

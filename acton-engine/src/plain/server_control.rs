@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use acton_frame::Headers;
-use acton_proto::plain::{self, DownReason, Origin, ServerConfig, ServerEvent, SessionId};
+use acton_proto::plain::{self, Control, DownReason, Origin, ServerConfig, ServerEvent, SessionId};
 use acton_tap::offload::Trust;
 use acton_udp::{Source, UdpSocket};
 
@@ -98,6 +98,7 @@ impl ServerControl {
         by: Origin,
         source: Option<Source>,
     ) {
+        let is_named = by == Origin::Static;
         let by = match by {
             Origin::Hello => Beginning::Hello,
             Origin::Keepalive => Beginning::Keepalive,
@@ -111,11 +112,22 @@ impl ServerControl {
                 address,
                 to: self.socket.destination(address, source),
                 by,
-                mode: Plain::new(address),
+                mode: Plain::new(address, is_named),
             },
         );
         self.roster.directory().bind(address, port);
-        self.announcer.note_up(now, port);
+        if is_named {
+            self.announcer.note_up(now, port);
+        }
+    }
+
+    /// A client that has a session says that it is still there.
+    fn hear(&mut self, now: Duration, client: SocketAddr) {
+        let Some(id) = self.machine.get(client) else { return };
+        let port = self.roster.port(id.index());
+        if self.roster.directory().get(port).is_some_and(|session| session.mode.hear()) {
+            self.announcer.note_up(now, port);
+        }
     }
 
     /// Tells the LAN behind a client where this host's addresses are.
@@ -154,10 +166,14 @@ impl Controller for ServerControl {
                 let event = EventKind::OtherMode { address, speaks: Protocol::Acton1 };
                 return self.roster.tell(now, event);
             }
+            News::FirstFrame(port) => return self.announcer.note_up(now, port),
         };
         // The worker that passed it on may have had another list.
         if !is_allowed(&self.allow.load(), from) {
             return self.counters.add(Counter::NotAllowed, 1);
+        }
+        if control == Control::Keepalive {
+            self.hear(now, from);
         }
         self.machine.handle_control(now, from, control);
         self.settle(now, to);

@@ -37,6 +37,8 @@ pub(super) enum News {
     Control { from: SocketAddr, to: Option<Source>, control: Control, place: Option<Place> },
     /// Somebody there asks for a session of secure mode.
     OtherMode(SocketAddr),
+    /// The client behind this port sent its first frame.
+    FirstFrame(LeafId),
 }
 
 /// The server's part of a worker.
@@ -162,6 +164,10 @@ impl Side for ServerSide {
             return self.counters.add(Counter::OtherMode, 1);
         };
         session.mode.last_frame.store(now.as_nanos() as u64, Ordering::Relaxed);
+        if session.mode.hear() && !self.outbox.post(News::FirstFrame(session.port)) {
+            // The next one tells.
+            session.mode.heard.store(false, Ordering::Relaxed);
+        }
         let tally = session.tallies.of(self.thread);
         let headers = Headers::parse(frame);
         if self.router.admit(session, frame, &headers, now, tally) {
