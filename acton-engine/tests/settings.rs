@@ -124,8 +124,16 @@ fn what_the_system_refuses_changes_nothing() {
     settings.mac_ageing = Duration::from_secs(9);
     let error = server.apply(Settings::Server(settings.clone())).unwrap_err();
     assert!(error.to_string().contains("no-such"), "{error}");
-    assert_eq!((server.settings(), shown()), (before, device));
+    assert_eq!((server.settings(), shown()), (before.clone(), device));
     settings.common.tap.bridge = None;
+    // An address that is refused when others are there already.
+    let mut with_ipv6 = settings.clone();
+    with_ipv6.common.tap.addresses.push("fd09::1/64".parse().unwrap());
+    world.server.run(|| testbed::sh("sysctl -qw net.ipv6.conf.lan.disable_ipv6=1"));
+    let device = shown();
+    let error = server.apply(Settings::Server(with_ipv6)).unwrap_err();
+    assert!(error.to_string().contains("fd09::1"), "{error}");
+    assert_eq!((server.settings(), shown()), (before, device));
     let applied = server.apply(Settings::Server(settings.clone())).unwrap();
     assert_eq!(applied.taken, ["common.tap.addresses", "common.tap.mtu", "mac_ageing"]);
     assert!(shown().contains("mtu 1400"), "{}", shown());
