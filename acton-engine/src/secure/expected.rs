@@ -18,7 +18,7 @@ const EXPECTED: (Duration, u32) = (Duration::from_millis(20), 64);
 const EXPECTED_WAITING: usize = INBOX_LEN / 4;
 /// Datagrams of ids that nobody has, which may get a RESET: so often, so many at once, of each
 /// worker.
-const NOBODYS: (Duration, u32) = (Duration::from_millis(1), 64);
+const NOBODYS: (Duration, u32) = (Duration::from_millis(5), 64);
 /// Of all workers together, waiting.
 const NOBODYS_WAITING: usize = INBOX_LEN / 64;
 
