@@ -27,7 +27,7 @@ pub(crate) fn wipe_stack() {
     black_box(&mut room);
 }
 
-/// Overwrites a handshake's keys where they are.
+/// Overwrites a handshake's keys where they are. What it leaves on the stack is the caller's to wipe.
 pub(super) fn wipe_handshake(state: &mut HandshakeState, resolver: Box<dyn CryptoResolver + Send>) {
     // What is made next may have holes, which take what was on the stack.
     wipe_stack();
@@ -35,7 +35,6 @@ pub(super) fn wipe_handshake(state: &mut HandshakeState, resolver: Box<dyn Crypt
         *state = nothing;
     }
     black_box(state);
-    wipe_stack();
 }
 
 fn nothing(resolver: Box<dyn CryptoResolver + Send>) -> Result<HandshakeState, Error> {
