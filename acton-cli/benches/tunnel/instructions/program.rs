@@ -40,6 +40,8 @@ impl End {
 const BURSTS: usize = 100;
 /// Frames that the counter of those that arrive may swallow.
 const FIRST_FEW: usize = 10;
+/// What an end tells its neighbours when a session begins is over by then; it is none of a frame's.
+const SETTLED: Duration = Duration::from_secs(6);
 /// For datagrams to be where they wait for a program that is stopped.
 const PASSAGE: Duration = Duration::from_millis(30);
 /// A burst that takes longer was lost.
@@ -73,6 +75,7 @@ pub(super) fn count(mode: Mode, end: End, burst: usize) -> Result<f64> {
         lane.send(1)?;
         thread::sleep(PASSAGE);
     }
+    thread::sleep(SETTLED);
     set_counting(counted, true)?;
     for _ in 0..BURSTS {
         let arrived = lane.arrived()?;
