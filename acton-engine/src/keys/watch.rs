@@ -13,8 +13,8 @@ use crate::NetworkKeys;
 /// A [`ClientList`] and its file, which may change at any time.
 ///
 /// [`poll`](Self::poll) is for a control thread that asks twice a second: one `stat` where nothing
-/// changed. A file that was put in place of another counts at once; one that is being written to
-/// counts once a poll finds it as the poll before left it, so that half a list revokes nobody.
+/// changed. A change counts once a poll finds the file as the poll before left it, so that half a
+/// list revokes nobody, whether it is written in place or anew.
 /// Where a file is wrong, the list before it stays in force.
 #[derive(Debug)]
 pub struct Watched {
@@ -65,6 +65,7 @@ impl Watched {
             network_key: None,
         };
         watched.load(None)?;
+        watched.seen = watched.loaded;
         Ok(watched)
     }
 
@@ -117,12 +118,7 @@ impl Watched {
             }
         };
         let before = std::mem::replace(&mut self.seen, now);
-        if now == self.loaded {
-            return None;
-        }
-        let is_file = |stamp: Option<Stamp>| stamp.map(|stamp| stamp.file);
-        let written_in_place = now.is_some() && is_file(now) == is_file(self.loaded);
-        if written_in_place && now != before {
+        if now == self.loaded || now != before {
             return None;
         }
         self.load(now).map(|()| self.list.clone()).transpose()
@@ -185,22 +181,37 @@ mod tests {
         assert_eq!(poll(&mut watched), None);
         assert!(watched.list().is_none());
         ClientList::add(&path, &client(1)).unwrap();
+        assert_eq!(poll(&mut watched), None);
         assert_eq!(poll(&mut watched), Some(Ok(1)));
         assert_eq!(poll(&mut watched), None);
         assert_eq!(watched.list().unwrap().len(), 1);
     }
 
     #[test]
-    fn a_new_file_counts_at_once() {
+    fn a_new_file_counts_once_it_rests() {
         let directory = Directory::new();
         let path = directory.join("clients");
         ClientList::add(&path, &client(1)).unwrap();
         ClientList::add(&path, &client(2)).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
         let mut watched = Watched::new(&path).unwrap();
         assert_eq!(poll(&mut watched), None);
         ClientList::remove(&path, "client-1").unwrap();
+        assert_eq!(poll(&mut watched), None);
         assert_eq!(poll(&mut watched), Some(Ok(1)));
         assert!(watched.list().unwrap().get(&[1; 32]).is_none());
+        // Unlinked and written anew, as `cp` and many an editor do.
+        let half = text.find('\n').unwrap() + 1;
+        for written in ["", &text[..half], &text] {
+            fs::remove_file(&path).unwrap();
+            if written.is_empty() {
+                assert_eq!(poll(&mut watched), None, "it may come back");
+            }
+            write_in_place(&path, written);
+            assert_eq!(poll(&mut watched), None, "{written:?}");
+            assert_eq!(watched.list().unwrap().len(), 1);
+        }
+        assert_eq!(poll(&mut watched), Some(Ok(2)));
     }
 
     #[test]
@@ -252,11 +263,13 @@ mod tests {
         ClientList::add(&path, &client(1)).unwrap();
         let mut watched = Watched::new(&path).unwrap();
         fs::remove_file(&path).unwrap();
+        assert_eq!(poll(&mut watched), None);
         let error = poll(&mut watched).unwrap().unwrap_err();
         assert!(error.contains("is gone"), "{error}");
         assert_eq!((poll(&mut watched), watched.list().unwrap().len()), (None, 1));
         assert!(watched.reload().is_err());
         ClientList::add(&path, &client(2)).unwrap();
+        assert_eq!(poll(&mut watched), None);
         assert_eq!(poll(&mut watched), Some(Ok(1)));
         assert!(watched.list().unwrap().get(&[2; 32]).is_some());
     }
