@@ -263,12 +263,14 @@ fn a_named_invite_lists_its_client_and_revoke_takes_it_off() {
     let text = fs::read_to_string(&list).unwrap();
     fs::write(&list, format!("{text}# the end")).unwrap();
     assert!(world.run("server", &["revoke", "laptop"]).out.contains("clients left: 1"));
+    assert!(watched.poll().is_none(), "a change counts once it rests");
     let revoked = watched.poll().unwrap().unwrap();
     assert!(revoked.find("laptop").is_none() && revoked.find("b").is_some());
     assert!(fs::read_to_string(&list).unwrap().ends_with("# the end"));
     assert!(world.fails("server", &["revoke", "laptop"]).contains("no client 'laptop'"));
     // The last one off leaves a list that admits nobody, not an open door.
     assert!(world.run("server", &["revoke", "b"]).err.contains("Nobody gets in"));
+    assert!(watched.poll().is_none());
     assert!(watched.poll().unwrap().unwrap().is_empty());
     assert!(world.fails("server", &["invite", "--host", "a"]).contains("--name"));
 }

@@ -45,7 +45,8 @@ pub(super) struct Arguments {
           value_parser = clap::value_parser!(u16).range(1..))]
     port: u16,
 
-    /// The list of clients; `clients` in the state directory without it
+    /// The list of clients, which the server must be run with too; `clients` in the state directory
+    /// without it
     #[arg(long, value_name = "FILE")]
     clients: Option<PathBuf>,
 }
@@ -72,6 +73,12 @@ impl Arguments {
                 "The network cannot remember that it has a list ({}): should {} be lost, start the \
                  server with --clients, or whoever has the network key gets in.",
                 Failure::from(error).message,
+                path.display()
+            ));
+        }
+        if is_new_list && self.clients.is_some() {
+            note(&format!(
+                "The server must run with --clients {0}: one that does not read {0} lets nobody in.",
                 path.display()
             ));
         }

@@ -77,38 +77,70 @@ pub(super) struct FollowedKey {
     state: State,
     /// What was read last, or failed to.
     seen: Option<Stamp>,
+    /// What it said.
+    network: Option<NetworkKey>,
+    /// Why it could not be read, until that is told.
+    failed: Option<KeyError>,
     last: Option<NetworkKeys>,
-    /// When the key before comes to an end.
-    until: Option<SystemTime>,
 }
 
 impl FollowedKey {
     pub(super) fn new(state: State) -> Self {
-        Self { state, seen: None, last: None, until: None }
+        Self { state, seen: None, network: None, failed: None, last: None }
     }
 
-    /// The keys, if they are others than the last time, or why that could not be found out.
-    pub(super) fn poll(&mut self) -> Option<Result<NetworkKeys, KeyError>> {
+    pub(super) fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Whether only listed clients get in, as far as the file said.
+    pub(super) fn is_listed(&self) -> bool {
+        self.network.as_ref().is_some_and(|network| network.listed)
+    }
+
+    /// Reads the file if it has changed.
+    pub(super) fn look(&mut self) {
         let path = self.state.directory().join(NETWORK_KEY);
         let stamp = stamp(&path);
-        let now = SystemTime::now();
-        let ends = self.until.take_if(|until| *until <= now).is_some();
-        if stamp.is_some() && stamp == self.seen && !ends {
-            return None;
+        if stamp.is_some() && stamp == self.seen {
+            return;
         }
         let was_there = std::mem::replace(&mut self.seen, stamp).is_some();
-        let network = match self.state.network() {
-            Ok(Some(network)) => network,
-            // It may be put back; a key that is gone is told once.
-            Ok(None) => {
-                let gone = KeyError::NoNetworkKey { path };
-                return was_there.then_some(Err(gone));
+        let failed = match self.state.network() {
+            Ok(Some(network)) => {
+                (self.network, self.failed) = (Some(network), None);
+                return;
             }
-            Err(error) => return Some(Err(error)),
+            // It may be put back.
+            Ok(None) => KeyError::NoNetworkKey { path },
+            Err(error) => error,
         };
-        let before = network.before.filter(|before| before.end() > now);
-        self.until = before.as_ref().map(Before::end);
-        let keys = NetworkKeys { key: network.key, before: before.map(|before| before.key) };
+        // One that is gone, or can no more be looked at, is told once.
+        if was_there || stamp.is_some() {
+            self.failed = Some(failed);
+        }
+    }
+
+    /// The keys, if they are others than the last time, or why that could not be found out. The one
+    /// before counts until its end, and only where `is_listed`.
+    pub(super) fn poll(&mut self, is_listed: bool) -> Option<Result<NetworkKeys, KeyError>> {
+        self.poll_at(SystemTime::now(), is_listed)
+    }
+
+    fn poll_at(
+        &mut self,
+        now: SystemTime,
+        is_listed: bool,
+    ) -> Option<Result<NetworkKeys, KeyError>> {
+        self.look();
+        if let Some(error) = self.failed.take() {
+            return Some(Err(error));
+        }
+        let network = self.network.as_ref()?;
+        // Anew each time: the wall clock may have been wrong for a while.
+        let before = network.before.as_ref().filter(|before| is_listed && before.end() > now);
+        let before = before.map(|before| before.key.clone());
+        let keys = NetworkKeys { key: network.key.clone(), before };
         if self.last.as_ref() == Some(&keys) {
             return None;
         }
@@ -155,23 +187,23 @@ mod tests {
         let (state, old) = server(&directory, true);
         let mut followed = FollowedKey::new(state.clone());
         let first = NetworkKeys { key: old.clone(), before: None };
-        assert_eq!(followed.poll().unwrap().unwrap(), first);
-        assert!(followed.poll().is_none());
+        assert_eq!(followed.poll(true).unwrap().unwrap(), first);
+        assert!(followed.poll(true).is_none());
         let rotation = state.rotate(DAY).unwrap();
         assert!(rotation.listed && rotation.until.is_some());
-        let keys = followed.poll().unwrap().unwrap();
+        let keys = followed.poll(true).unwrap().unwrap();
         assert_ne!(keys.key, old);
         assert_eq!(keys.before, Some(old));
-        assert!(followed.poll().is_none());
+        assert!(followed.poll(true).is_none());
         // What else the file says changes nothing, nor does a start.
         state.require_list().unwrap();
-        assert!(followed.poll().is_none());
-        assert_eq!(FollowedKey::new(state.clone()).poll().unwrap().unwrap(), keys);
+        assert!(followed.poll(true).is_none());
+        assert_eq!(FollowedKey::new(state.clone()).poll(true).unwrap().unwrap(), keys);
         assert_eq!(state.server_identity().unwrap().network_key, keys.key);
         // Two at once would leave out those who know the oldest.
         assert!(matches!(state.rotate(DAY), Err(KeyError::StillRotating { .. })));
         state.rotate(Duration::ZERO).unwrap();
-        let last = followed.poll().unwrap().unwrap();
+        let last = followed.poll(true).unwrap().unwrap();
         assert!(last.before.is_none() && last.key != keys.key);
         assert!(state.requires_list().unwrap());
     }
@@ -181,19 +213,26 @@ mod tests {
         let directory = Directory::new();
         let (state, old) = server(&directory, true);
         state.rotate(DAY).unwrap();
-        let mut followed = FollowedKey::new(state.clone());
-        let keys = followed.poll().unwrap().unwrap();
-        followed.until = Some(UNIX_EPOCH);
-        let path = state.directory().join(NETWORK_KEY);
-        let text = fs::read_to_string(&path).unwrap();
-        let ended = NetworkKey {
-            before: Some(Before::new(old, UNIX_EPOCH)),
-            ..NetworkKey::parse(&text).unwrap()
-        };
-        fs::write(&path, ended.render().as_str()).unwrap();
-        let after = followed.poll().unwrap().unwrap();
-        assert_eq!(after, NetworkKeys { before: None, ..keys });
+        let mut followed = FollowedKey::new(state);
+        let keys = followed.poll(true).unwrap().unwrap();
+        let later = SystemTime::now() + DAY * 2;
+        let after = followed.poll_at(later, true).unwrap().unwrap();
+        assert_eq!(after, NetworkKeys { before: None, ..keys.clone() });
+        assert!(followed.poll_at(later, true).is_none());
+        // The clock jumped and was set right again.
+        assert_eq!(keys.before, Some(old));
+        assert_eq!(followed.poll(true).unwrap().unwrap(), keys);
+    }
+
+    #[test]
+    fn a_server_without_a_list_tells_nobody() {
+        let directory = Directory::new();
+        let (state, old) = server(&directory, true);
         state.rotate(DAY).unwrap();
+        let mut followed = FollowedKey::new(state);
+        let keys = followed.poll(false).unwrap().unwrap();
+        assert!(keys.before.is_none() && keys.key != old);
+        assert_eq!(followed.poll(true).unwrap().unwrap().before, Some(old));
     }
 
     #[test]
@@ -202,7 +241,7 @@ mod tests {
         let (state, old) = server(&directory, false);
         let rotation = state.rotate(DAY).unwrap();
         assert_eq!(rotation, Rotation { until: None, listed: false });
-        let keys = FollowedKey::new(state.clone()).poll().unwrap().unwrap();
+        let keys = FollowedKey::new(state.clone()).poll(true).unwrap().unwrap();
         assert!(keys.before.is_none() && keys.key != old);
         let none = State::new(directory.join("none"));
         assert!(matches!(none.rotate(DAY), Err(KeyError::NoNetworkKey { .. })));
@@ -213,14 +252,19 @@ mod tests {
         let directory = Directory::new();
         let (state, _) = server(&directory, true);
         let mut followed = FollowedKey::new(state.clone());
-        let keys = followed.poll().unwrap().unwrap();
+        let keys = followed.poll(true).unwrap().unwrap();
         let path = state.directory().join(NETWORK_KEY);
         let text = fs::read_to_string(&path).unwrap();
         fs::remove_file(&path).unwrap();
-        assert!(matches!(followed.poll(), Some(Err(KeyError::NoNetworkKey { .. }))));
-        assert!(followed.poll().is_none());
+        assert!(matches!(followed.poll(true), Some(Err(KeyError::NoNetworkKey { .. }))));
+        assert!(followed.poll(true).is_none());
         file::create(&path, &text).unwrap();
-        assert!(followed.poll().is_none(), "the same key is no news");
+        assert!(followed.poll(true).is_none(), "the same key is no news");
+        // What cannot even be looked at: a symbolic link to itself.
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink(&path, &path).unwrap();
+        assert!(matches!(followed.poll(true), Some(Err(_))));
+        assert!(followed.poll(true).is_none() && followed.poll(true).is_none());
         assert_eq!(followed.last, Some(keys));
     }
 

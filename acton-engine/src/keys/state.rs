@@ -586,6 +586,7 @@ mod tests {
         let mut watched = state.watch_clients(None).unwrap();
         assert!(!state.requires_list().unwrap());
         ClientList::add(&list, &client).unwrap();
+        assert!(watched.poll().is_none());
         watched.poll().unwrap().unwrap();
         assert!(state.requires_list().unwrap());
         assert_eq!(fs::metadata(&network).unwrap().mode() & 0o777, 0o600);

@@ -24,6 +24,8 @@ pub struct Watched {
     loaded: Option<Stamp>,
     /// What the last poll saw.
     seen: Option<Stamp>,
+    /// Why the file could not be read, where none could before.
+    unreadable: Option<String>,
     /// What has to know as soon as there is a list.
     memory: Option<State>,
     network_key: Option<FollowedKey>,
@@ -61,6 +63,7 @@ impl Watched {
             list: None,
             loaded: None,
             seen: None,
+            unreadable: None,
             memory: None,
             network_key: None,
         };
@@ -78,9 +81,23 @@ impl Watched {
     }
 
     /// The network's keys, if they are others than the last time and this is the list of a state
-    /// directory, or why that could not be found out.
+    /// directory, or why that could not be found out. The key before is one of them only where there
+    /// is a list: it says who is to be told the other.
     pub fn poll_network_keys(&mut self) -> Option<Result<NetworkKeys, KeyError>> {
-        self.network_key.as_mut()?.poll()
+        let is_listed = self.list.is_some();
+        self.network_key.as_mut()?.poll(is_listed)
+    }
+
+    /// Why nobody gets in, where that is so: there should be a list, and none could be read so far.
+    pub(super) fn lacks_list(&self) -> Option<String> {
+        if self.list.is_some() {
+            return None;
+        }
+        // One that has come and does not rest yet is read soon.
+        let awaited = self.seen.is_some() && self.seen != self.loaded;
+        let network_key = self.network_key.as_ref().filter(|key| key.is_listed() && !awaited);
+        let lost = || Some(network_key?.state().list_lost(self.path.clone()).to_string());
+        self.unreadable.clone().or_else(lost)
     }
 
     fn remember(&mut self) {
@@ -100,7 +117,8 @@ impl Watched {
         &self.path
     }
 
-    /// The list in force. Without one, whoever has the network key gets in.
+    /// The list in force. Without one, whoever has the network key gets in, unless
+    /// this network had one before or its file cannot be read: then nobody does.
     #[must_use]
     pub fn list(&self) -> Option<&Arc<ClientList>> {
         self.list.as_ref()
@@ -109,12 +127,18 @@ impl Watched {
     /// Loads the list again if its file has changed: `Some` once for each change, with the list
     /// that is now in force, or why it is still the one before.
     pub fn poll(&mut self) -> Option<Result<Arc<ClientList>, KeyError>> {
+        // First: whoever makes a list and says so makes it before.
+        if let Some(key) = self.network_key.as_mut().filter(|_| self.list.is_none()) {
+            key.look();
+        }
         let now = match fs::metadata(&self.path) {
             Ok(metadata) => Some(Stamp::from(&metadata)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
+                let error = KeyError::io("read", &self.path)(error);
+                self.note(Some(&error));
                 let news = self.seen.take().is_some() | self.loaded.take().is_some();
-                return news.then(|| Err(KeyError::io("read", &self.path)(error)));
+                return news.then_some(Err(error));
             }
         };
         let before = std::mem::replace(&mut self.seen, now);
@@ -134,10 +158,17 @@ impl Watched {
         Ok(self.list.clone())
     }
 
+    /// Notes what came of a look at the file.
+    fn note(&mut self, error: Option<&KeyError>) {
+        self.unreadable = error.filter(|_| self.list.is_none()).map(KeyError::to_string);
+    }
+
     /// `now` stands for what was loaded where that fails.
     fn load(&mut self, now: Option<Stamp>) -> Result<(), KeyError> {
         self.loaded = now;
-        match ClientList::load_if_there(&self.path)? {
+        let read = ClientList::load_if_there(&self.path);
+        self.note(read.as_ref().err());
+        match read? {
             Some((list, metadata)) => {
                 self.loaded = Some(Stamp::from(&metadata));
                 self.list = Some(Arc::new(list));
