@@ -29,6 +29,10 @@ impl Budget {
     }
 }
 
+/// Frames that one super-frame stands for at most: 65,535 bytes by segments of 48 (`TCP_MIN_MSS` of
+/// Linux); one of still smaller ones is let off the rest.
+const LARGEST: u64 = 65_535 / 48;
+
 /// What has passed of a budget: a token bucket in one word, for any number of threads, without a
 /// lock. (The word is the theoretical arrival time of the Generic Cell Rate Algorithm, ITU-T I.371,
 /// annex A, in nanoseconds: when all that has passed would have passed at the budget's rate.)
@@ -43,7 +47,8 @@ impl Bucket {
     }
 
     /// Whether `frames` more may pass, all or none of them; if so, they have passed. More than a burst
-    /// passes where a whole burst would, and is paid for afterwards.
+    /// passes where a whole burst would, and is paid for afterwards. What is owed never counts as more
+    /// than the largest super-frame costs now, so that a budget that was raised helps at once.
     ///
     /// `now` is the time since any epoch of the caller's, on a clock that does not go back; threads
     /// may be a little apart.
@@ -54,12 +59,19 @@ impl Bucket {
         let cost = interval * u64::from(frames.max(1));
         let tolerance = interval * u64::from(budget.burst.get());
         let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
-        let admit = |arrival: u64| {
-            let start = arrival.max(now);
-            let ahead = (start - now).saturating_add(cost.min(tolerance));
-            (ahead <= tolerance).then(|| start.saturating_add(cost))
+        let longest = now.saturating_add(tolerance.max(interval * LARGEST));
+        let start = |arrival: u64| arrival.clamp(now, longest);
+        let admits = |start: u64| (start - now).saturating_add(cost.min(tolerance)) <= tolerance;
+        let next = |arrival: u64| {
+            let start = start(arrival);
+            match admits(start) {
+                true => Some(start.saturating_add(cost)),
+                // What is owed beyond that is forgiven for good.
+                false => (start < arrival).then_some(start),
+            }
         };
-        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, admit).is_ok()
+        let before = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+        before.is_ok_and(|arrival| admits(start(arrival)))
     }
 }
 
@@ -92,6 +104,18 @@ mod tests {
         assert!(!bucket.admits(budget, 1, SECOND * 3));
         assert!(bucket.admits(budget, 1, SECOND * 4));
         assert!(!bucket.admits(budget, 45, SECOND * 4));
+    }
+
+    #[test]
+    fn a_budget_that_was_raised_helps_at_once() {
+        let (bucket, small, large) =
+            (Bucket::new(), Budget::new(1, 1_000), Budget::new(10_000, 100));
+        assert_eq!(passed(&bucket, small, 2_000, SECOND), 1_000);
+        assert!(!bucket.admits(small, 1, SECOND), "its debt is 1,000 seconds");
+        assert!(!bucket.admits(large, 1, SECOND), "what was spent was spent");
+        assert_eq!(passed(&bucket, large, 1_000, SECOND * 2), 100);
+        assert_eq!(passed(&bucket, large, 1_000, SECOND * 3), 100);
+        assert_eq!(passed(&bucket, small, 1_000, SECOND * 3), 1_000 - 1, "lowered: from now on");
     }
 
     #[test]
