@@ -9,6 +9,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::slice;
 
+use acton_engine::keys::Invite;
 use clap::Command;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use toml::Spanned;
@@ -21,8 +22,6 @@ use super::key::{Key, Shape, without_environment};
 const MAX_FILE: u64 = 1 << 20;
 /// How much alike two names are, from 0 to 1, where one is suggested for the other; clap's own.
 const ALIKE: f64 = 0.7;
-/// How an invite begins (docs/PROTOCOL.md).
-pub(super) const INVITE: &str = "acton://";
 
 /// What a file says of one key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -186,7 +185,7 @@ fn text_of(key: Key<'_>, value: &DeValue<'_>) -> Option<String> {
 }
 
 fn no_invite(text: String) -> Result<String, String> {
-    if text.starts_with(INVITE) {
+    if Invite::is_meant(&text) {
         let what = "an invite is a secret, which does not belong here: store it with `acton join`, \
                     or name a file that holds it with invite-file";
         return Err(what.to_owned());

@@ -1,8 +1,8 @@
 //! What holds, and where each value comes from.
 
+use acton_engine::keys::Invite;
 use serde_json::{Value as Json, json};
 
-use super::file::INVITE;
 use super::invocation::{Invocation, Reading, Source, Value};
 use super::key::{Key, Shape};
 
@@ -99,6 +99,6 @@ fn json_value(key: Key<'_>, value: &Value) -> Json {
 fn texts(value: &Value) -> impl Iterator<Item = String> {
     value.values.iter().map(|value| {
         let text = value.to_string_lossy().into_owned();
-        if text.starts_with(INVITE) { "an invite".to_owned() } else { text }
+        if Invite::is_meant(&text) { "an invite".to_owned() } else { text }
     })
 }

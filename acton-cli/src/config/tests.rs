@@ -113,6 +113,7 @@ fn what_is_wrong_is_told_with_its_place_and_what_is_right() {
         ("tap.mtu = 1", (1, 1), "no sections"),
         ("log-level = \"inof\"", (1, 13), "'inof' is no level"),
         ("bridge = \"acton://192.0.2.1/#AAAA\"", (1, 10), "an invite is a secret"),
+        ("bridge = \" ACTON://192.0.2.1/#AAAA\"", (1, 10), "an invite is a secret"),
         ("# Grüße\nport = 1 # ö\nport = 2", (3, 1), "duplicate key"),
         ("port = ", (1, 8), ""),
     ] {
@@ -195,6 +196,17 @@ fn flags_beat_the_file_and_the_file_beats_defaults() {
     std::fs::remove_file(&file).unwrap();
     let error = again.read().unwrap_err().to_string();
     assert!(error.contains(&format!("cannot read {path}")), "{error}");
+}
+
+#[test]
+fn what_is_shown_has_no_invite() {
+    for invite in ["acton://192.0.2.1/#AAAA", " ACTON://192.0.2.1/#AAAA"] {
+        let invocation = invocation(Role::Client, &["--config", "none", invite]);
+        let reading = read(&invocation);
+        for shown in [toml(&invocation, &reading), json(&invocation, &reading).to_string()] {
+            assert!(shown.contains("an invite") && !shown.contains("#AAAA"), "{shown}");
+        }
+    }
 }
 
 proptest! {

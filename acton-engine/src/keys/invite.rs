@@ -74,8 +74,10 @@ pub enum InviteError {
 }
 
 impl Invite {
-    /// Whether a text is meant as an invite, rather than as the name of a server.
-    pub(super) fn is_meant(text: &str) -> bool {
+    /// Whether a text is meant as an invite, rather than as the name of a server: then it is a secret,
+    /// whether it is one that can be read or not.
+    #[must_use]
+    pub fn is_meant(text: &str) -> bool {
         strip_scheme(text.trim_start()).is_some()
     }
 
