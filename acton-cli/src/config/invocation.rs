@@ -99,7 +99,8 @@ impl Invocation {
         command.unwrap_or(&self.root)
     }
 
-    /// Reads the file, if there is one, and puts the three together.
+    /// Reads the file, if there is one, and puts the three together. A key of the file is beaten by the
+    /// same one elsewhere and by one that it contradicts.
     ///
     /// # Errors
     /// Where one of them is wrong, or two contradict one another; the same as what clap prints and
@@ -120,8 +121,17 @@ impl Invocation {
                 first.and_then(|matches| matches.value_source(key.arg().get_id().as_str()));
             source.filter(|source| *source != ValueSource::DefaultValue)
         };
+        let conflict = |one: &Key<'_>, other: &Key<'_>| {
+            let conflicts = self.command().get_arg_conflicts_with(one.arg());
+            conflicts.iter().any(|arg| arg.get_id() == other.arg().get_id())
+        };
+        let stronger: Vec<_> =
+            Key::all(self.command()).filter(|key| given(key).is_some()).collect();
         let beaten: BTreeSet<&str> = Key::all(self.command())
-            .filter(|key| given(key).is_some())
+            .filter(|key| {
+                let beats = |other: &Key<'_>| conflict(key, other) || conflict(other, key);
+                given(key).is_some() || stronger.iter().any(beats)
+            })
             .map(|key| key.name())
             .collect();
         let matches = self.parse(file.as_ref(), &beaten)?;
@@ -129,6 +139,7 @@ impl Invocation {
         let values = Key::all(self.command()).map(|key| {
             let values = values_of(end, key);
             let entry = file.as_ref().and_then(|file| Some((file, file.entries.get(key.name())?)));
+            let entry = entry.filter(|_| !beaten.contains(key.name()));
             let source = match (given(&key), entry) {
                 (Some(ValueSource::EnvVariable), _) => Source::Environment,
                 (Some(_), _) => Source::Flag,

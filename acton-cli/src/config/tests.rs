@@ -199,6 +199,29 @@ fn flags_beat_the_file_and_the_file_beats_defaults() {
 }
 
 #[test]
+fn flags_beat_what_contradicts_them_in_the_file() {
+    let file = std::env::temp_dir().join(format!("acton-contradict-{}.toml", std::process::id()));
+    let path = file.display().to_string();
+    for (text, flags, line) in [
+        ("invite-file = \"/none\"\n", ["192.0.2.1"].as_slice(), "server = \"192.0.2.1\""),
+        ("server = \"192.0.2.1\"\n", &["--invite-file", "/none"], "invite-file = \"/none\""),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let invocation = invocation(Role::Client, &[&["--config", &path], flags].concat());
+        let reading = read(&invocation);
+        let shown = toml(&invocation, &reading);
+        assert!(shown.contains(line), "{shown}");
+        let beaten = text.split_once(' ').unwrap().0;
+        assert!(shown.contains(&format!("# {beaten} is not set")), "{shown}");
+    }
+    // Two lines of one file that contradict one another are still refused.
+    std::fs::write(&file, "server = \"192.0.2.1\"\ninvite-file = \"/none\"\n").unwrap();
+    let error = invocation(Role::Client, &["--config", &path]).read().unwrap_err().to_string();
+    assert!(error.starts_with(&path), "{error}");
+    std::fs::remove_file(&file).unwrap();
+}
+
+#[test]
 fn what_is_shown_has_no_invite() {
     for invite in ["acton://192.0.2.1/#AAAA", " ACTON://192.0.2.1/#AAAA"] {
         let invocation = invocation(Role::Client, &["--config", "none", invite]);
