@@ -29,6 +29,8 @@ pub(crate) enum WatchOrder {
     Block { port: LeafId, with: JoinedWith<LeafId>, hold: Duration },
     /// Let it flood again; it was held back for so long.
     Open { port: LeafId, after: Duration },
+    /// Tell that a client's LAN sends frames back.
+    TellReflects { port: LeafId },
 }
 
 /// A probe on its way out.
@@ -90,6 +92,7 @@ impl ServerWatch {
                 return Some(WatchOrder::Block { port, with, hold });
             }
             Action::Open { port, after } => return Some(WatchOrder::Open { port, after }),
+            Action::TellReflects { port } => return Some(WatchOrder::TellReflects { port }),
         };
         let frame = self.source.frame(self.floods.prober.as_ref()?, way, now);
         Some(WatchOrder::Probe(OutgoingProbe { to, frame }))

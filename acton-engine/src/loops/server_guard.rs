@@ -3,7 +3,9 @@
 //! Two ways to find one. A probe into the TAP that comes back through a session: the client's LAN is
 //! joined to the server's by another way. A probe through a session that comes back by the TAP is the
 //! same; one that comes back through another session says that two clients share a LAN, so that each
-//! takes from it what the other brought.
+//! takes from it what the other brought. One that comes back through the session it was sent to proves
+//! no way past the tunnel: any host in that LAN can send it back, which must not cut off the site. It is
+//! told.
 //!
 //! A probe that comes back holds back the flooding of the client that brought it, and of no other:
 //! who sends on what he finds in his LAN harms himself alone. (By the TAP, one that was sent to a client
@@ -40,7 +42,7 @@ pub(crate) const FRESH: Duration = Duration::from_secs(10);
 pub(crate) enum JoinedWith<P> {
     /// The server's LAN.
     Root,
-    /// The LAN of a client: another one, or itself where its LAN sends frames back.
+    /// The LAN of another client.
     Client(P),
 }
 
@@ -62,6 +64,8 @@ pub(crate) enum Action<P> {
     Block { port: P, with: JoinedWith<P>, hold: Duration },
     /// Let it flood again; it was held back for so long.
     Open { port: P, after: Duration },
+    /// Tell that a client's LAN sends frames back.
+    TellReflects { port: P },
 }
 
 /// How a client is held back.
@@ -83,6 +87,8 @@ struct Client<P> {
     /// Held back, and for what.
     held: Option<(Hold, JoinedWith<P>)>,
     past: Option<PastHold>,
+    /// It was told that its LAN sends frames back.
+    reflects: bool,
 }
 
 /// The search, over clients `P`.
@@ -111,7 +117,8 @@ impl<P: Copy + Eq + Hash> ServerGuard<P> {
 
     /// A client came: its LAN may be one that is joined already.
     pub(crate) fn client_up(&mut self, now: Duration, port: P) {
-        self.clients.insert(port, Client { probed: None, held: None, past: None });
+        let client = Client { probed: None, held: None, past: None, reflects: false };
+        self.clients.insert(port, client);
         self.queue.push_back((now + self.client_interval(), port));
         self.suspect(now, Some(port));
     }
@@ -158,9 +165,19 @@ impl<P: Copy + Eq + Hash> ServerGuard<P> {
             // The server's own LAN sends frames back: that is no loop through a client.
             (SentTo::Tap, Owner::Root) => return,
             (SentTo::Client(port), Owner::Root) => (port, JoinedWith::Root),
+            // A client's LAN sends frames back, or a host there does: no way past the tunnel, and what
+            // is flooded comes back once. Budgets bound what goes round there.
+            (SentTo::Client(to), Owner::Leaf(port)) if to == port => {
+                if let Some(client) = self.clients.get_mut(&port)
+                    && !std::mem::replace(&mut client.reflects, true)
+                {
+                    self.actions.push_back(Action::TellReflects { port });
+                }
+                return;
+            }
             (SentTo::Client(to), Owner::Leaf(port)) => {
                 // Nothing is flooded to a client that is held back: there is no loop by that way.
-                if to != port && self.held_with(to).is_some() {
+                if self.held_with(to).is_some() {
                     return;
                 }
                 (port, JoinedWith::Client(to))
@@ -239,7 +256,6 @@ impl<P: Copy + Eq + Hash> ServerGuard<P> {
             }
             self.actions.push_back(Action::ProbeClient { port, blocked: true });
             if let JoinedWith::Client(other) = with
-                && other != port
                 && self.held_with(other).is_none()
             {
                 self.actions.push_back(Action::ProbeClient { port: other, blocked: false });

@@ -88,6 +88,10 @@ struct Network {
     /// What servers found: whom they blocked, and with what it is joined.
     found: Vec<(ServerId, ClientId, JoinedWith<ClientId>)>,
     opened: Vec<(Duration, ClientId)>,
+    /// Clients of which a server told that their LAN sends frames back.
+    reflecting: Vec<ClientId>,
+    /// LANs with a host that sends back each probe that it finds.
+    reflectors: BTreeSet<Lan>,
     witnesses: Vec<(ClientId, Witness)>,
 }
 
@@ -205,6 +209,10 @@ impl Network {
                 *self.arrived.entry((number, lan)).or_default() += 1;
             }
         }
+        let sends_back = from.is_some() && !matches!(frame, Frame::Broadcast(_));
+        if sends_back && let Some(&lan) = joined.intersection(&self.reflectors).next() {
+            self.send(At::Lan(lan, None), frame);
+        }
         for id in 0..self.servers.len() {
             if joined.contains(&self.servers[id].lan) && from != Some(End::Server(id)) {
                 self.arrive_from_root(id, frame);
@@ -266,6 +274,7 @@ impl Network {
                     self.servers[id].blocked.remove(&port);
                     self.opened.push((self.now, port));
                 }
+                server_guard::Action::TellReflects { port } => self.reflecting.push(port),
             }
         }
     }
@@ -342,6 +351,21 @@ fn of_two_clients_of_one_lan_one_stays() {
     network.clients[stays].lan = 9;
     network.pass(MS);
     assert!(network.servers[server].blocked.is_empty());
+}
+
+#[test]
+fn a_host_that_sends_probes_back_is_told_and_cuts_off_nobody() {
+    let mut network = Network::default();
+    let server = network.server(0, true);
+    let clients = [1, 2].map(|lan| network.client(server, lan));
+    network.reflectors.insert(1);
+    network.pass(MINUTE * 60);
+    assert_eq!((network.found.len(), network.reflecting.as_slice()), (0, &clients[..1]));
+    assert_eq!(network.copies(0, 1, &[1, 2]), [1, 1]);
+    // A loop beside it is found as ever.
+    network.cables.insert((1, 2));
+    network.pass(MINUTE);
+    assert_eq!(network.found.len(), 1);
 }
 
 #[test]

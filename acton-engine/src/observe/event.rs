@@ -302,8 +302,8 @@ pub enum EventKind {
     LoopFound {
         /// Whose flooding is held back.
         at: Place,
-        /// With what its LAN is joined. Where that is the same place, its LAN sends frames back. Absent
-        /// at a client that has it from the server: it may be the server's LAN or another client's.
+        /// With what its LAN is joined. Absent at a client that has it from the server: it may be the
+        /// server's LAN or another client's.
         with: Option<Place>,
         /// Who found it.
         by: LoopWitness,
@@ -314,6 +314,12 @@ pub enum EventKind {
             serde(serialize_with = "super::serialise::optional_seconds::serialize")
         )]
         hold: Option<Duration>,
+    },
+    /// A client's LAN, or a host in it, sends back what came out of the tunnel. Nothing is held back for
+    /// that; told once in a session.
+    LanReflects {
+        /// Whose LAN.
+        at: Place,
     },
     /// A loop is gone: flooding goes on.
     LoopOver {
@@ -521,6 +527,7 @@ impl EventKind {
             Self::RootUnknown { .. } => "root_unknown",
             Self::LimitReached { .. } => "limit_reached",
             Self::LoopFound { .. } => "loop_found",
+            Self::LanReflects { .. } => "lan_reflects",
             Self::LoopOver { .. } => "loop_over",
             Self::BudgetActs { .. } => "budget_acts",
             Self::SessionsFull { .. } => "sessions_full",

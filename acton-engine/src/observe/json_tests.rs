@@ -125,6 +125,7 @@ fn events_have_a_number_a_time_and_a_kind() {
     let found = event(EventKind::LoopFound { at, with, by, hold: Some(ms(60_000)) });
     assert_eq!((&found["at"], &found["by"]), (&json!("client"), &json!("probe")));
     assert_eq!(found["hold"], json!(60.0));
+    event(EventKind::LanReflects { at: Place::Session { session: 3, client: None } });
     let over = event(EventKind::LoopOver { at: Place::Client, after: ms(1_500) });
     assert_eq!(over["after"], json!(1.5));
     event(EventKind::BudgetActs { at: Place::Root, class: "arp" });

@@ -185,13 +185,20 @@ fn line(event: &EventKind, protocol: Protocol) -> Option<(Level, String)> {
                      pass. Take one of the two ways out (--no-loop-guard lets the loop be)",
                     lan(at),
                     match with {
-                        Some(with) if at == with => "itself".to_owned(),
                         Some(with) => lan(with),
                         None => "the server's LAN or another client's".to_owned(),
                     },
                 ),
             )
         }
+        EventKind::LanReflects { at } => (
+            Warn,
+            format!(
+                "{} sends back what comes out of the tunnel: a loop there, or a host that does so. \
+                 Nothing is held back for that; --budget bounds what goes round",
+                lan(at)
+            ),
+        ),
         EventKind::LoopOver { at, after } => (
             Info,
             format!(

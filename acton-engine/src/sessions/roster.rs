@@ -276,6 +276,10 @@ impl<K: Copy + Eq + Hash, M: SessionMode> Roster<K, M> {
                     let at = self.place(Owner::Leaf(port));
                     self.tell(now, EventKind::LoopOver { at, after });
                 }
+                WatchOrder::TellReflects { port } => {
+                    let at = self.place(Owner::Leaf(port));
+                    self.tell(now, EventKind::LanReflects { at });
+                }
             }
         }
     }
