@@ -30,7 +30,7 @@ const CLIENT_INTERVAL: Duration = Duration::from_secs(20);
 const CLIENT_SPACING: Duration = Duration::from_millis(10);
 /// Least time between two probes to one client on suspicion.
 const CLIENT_SUSPICION: Duration = Duration::from_secs(1);
-/// Probes to clients in one turn of the control thread.
+/// Clients that are looked at in one turn of the control thread.
 const TURN: usize = 64;
 /// Clients held back that are looked after at each probe into the TAP.
 const LOOKED_AFTER: usize = 64;
@@ -98,6 +98,8 @@ pub(crate) struct ServerGuard<P> {
     clients: HashMap<P, Client<P>, RandomState>,
     /// Who is to be probed when, in order; clients that have gone are passed over.
     queue: VecDeque<(Duration, P)>,
+    /// When the next of them may be probed.
+    next_client_at: Duration,
     /// Who is held back.
     held: VecDeque<P>,
     actions: VecDeque<Action<P>>,
@@ -110,6 +112,7 @@ impl<P: Copy + Eq + Hash> ServerGuard<P> {
             pace: Pace::new(now, seed),
             clients: HashMap::default(),
             queue: VecDeque::new(),
+            next_client_at: now,
             held: VecDeque::new(),
             actions: VecDeque::new(),
         }
@@ -208,7 +211,8 @@ impl<P: Copy + Eq + Hash> ServerGuard<P> {
         if !self.actions.is_empty() {
             return Duration::ZERO;
         }
-        self.queue.front().map_or(self.pace.due(), |&(due, _)| due.min(self.pace.due()))
+        let client = self.queue.front().map(|&(due, _)| due.max(self.next_client_at));
+        client.map_or(self.pace.due(), |due| due.min(self.pace.due()))
     }
 
     /// What is to be done now, action by action.
@@ -226,6 +230,9 @@ impl<P: Copy + Eq + Hash> ServerGuard<P> {
         }
         let interval = self.client_interval();
         for _ in 0..TURN {
+            if now < self.next_client_at {
+                return;
+            }
             let Some((_, port)) = self.queue.pop_front_if(|&mut (due, _)| due <= now) else {
                 return;
             };
@@ -233,6 +240,7 @@ impl<P: Copy + Eq + Hash> ServerGuard<P> {
             // One that was probed for another reason waits for its next turn.
             if client.probed.is_none_or(|probed| now >= probed + interval / 2) {
                 self.probe_client(now, port);
+                self.next_client_at = now + CLIENT_SPACING;
             }
             self.queue.push_back((now + interval, port));
         }
@@ -279,5 +287,35 @@ impl<P: Copy + Eq + Hash> ServerGuard<P> {
         client.probed = Some(now);
         let blocked = client.held.is_some();
         self.actions.push_back(Action::ProbeClient { port, blocked });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_that_come_at_once_are_probed_one_by_one_for_ever() {
+        const CLIENTS: usize = 4_096;
+        let mut guard = ServerGuard::new(Duration::ZERO, 7);
+        let mut now = Duration::from_secs(1);
+        (0..CLIENTS).for_each(|port| guard.client_up(now, port));
+        while guard.poll(now).is_some() {}
+        let mut probed = vec![0; CLIENTS];
+        while now < Duration::from_secs(200) {
+            now = guard.due().max(now);
+            let mut clients = 0;
+            while let Some(action) = guard.poll(now) {
+                if let Action::ProbeClient { port, .. } = action {
+                    probed[port] += 1;
+                    clients += 1;
+                }
+            }
+            assert!(clients <= 1, "{clients} at {now:?}");
+            now += Duration::from_micros(100);
+        }
+        // 41 s of a round, and a second that those who wait in it take.
+        let (least, most) = (probed.iter().min(), probed.iter().max());
+        assert!(least >= Some(&3) && most <= Some(&5), "{least:?} to {most:?}");
     }
 }
