@@ -65,9 +65,9 @@ impl FloodGate {
         self.blocked.load(Ordering::Relaxed)
     }
 
-    /// Holds flooding back or lets it through; whether that is a change.
+    /// Holds flooding back or lets it through; whether it was held back before.
     pub(crate) fn set_blocked(&self, blocked: bool) -> bool {
-        self.blocked.swap(blocked, Ordering::Relaxed) != blocked
+        self.blocked.swap(blocked, Ordering::Relaxed)
     }
 
     /// Whether the control thread is to hear of a probe that came back from there: each side has a

@@ -78,6 +78,11 @@ impl ServerWatch {
         self.guard.due()
     }
 
+    /// How many clients are held back.
+    pub(crate) fn held_count(&self) -> usize {
+        self.guard.held_count()
+    }
+
     /// How a client is held back, where it is.
     pub(crate) fn held(&self, now: Duration, port: LeafId) -> Option<Held<LeafId>> {
         self.guard.held(now, port)

@@ -33,16 +33,10 @@ impl Floods {
         floods
     }
 
-    /// Holds the flooding of the client with that gate back, or lets it through.
-    pub(crate) fn set_blocked(&self, gate: &FloodGate, blocked: bool) {
-        if !gate.set_blocked(blocked) {
-            return;
-        }
-        if blocked {
-            self.blocked.fetch_add(1, Ordering::Relaxed);
-        } else {
-            self.blocked.fetch_sub(1, Ordering::Relaxed);
-        }
+    /// Says of how many clients the flooding is held back: the control thread's to say, which alone
+    /// knows for how long.
+    pub(crate) fn set_blocked(&self, clients: usize) {
+        self.blocked.store(clients, Ordering::Relaxed);
     }
 
     /// Whether the flooding of any client is held back.

@@ -199,6 +199,11 @@ impl<P: Copy + Eq + Hash> ServerGuard<P> {
         self.probe_client(now, port);
     }
 
+    /// How many clients are held back.
+    pub(crate) fn held_count(&self) -> usize {
+        self.held.len()
+    }
+
     /// How a client is held back, where it is.
     pub(crate) fn held(&self, now: Duration, port: P) -> Option<Held<P>> {
         let (hold, with) = self.clients.get(&port)?.held?;

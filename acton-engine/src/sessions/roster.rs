@@ -148,9 +148,9 @@ impl<K: Copy + Eq + Hash, M: SessionMode> Roster<K, M> {
     /// Closes the session in `slot`, whose keys the mode has unbound.
     pub(crate) fn close(&mut self, now: Duration, slot: usize, reason: EndReason) {
         let Some(session) = self.directory.take(self.port(slot)) else { return };
-        self.floods.set_blocked(&session.gate, false);
         if let Some(watch) = &mut self.watch {
             watch.client_down(now, session.port);
+            self.floods.set_blocked(watch.held_count());
         }
         // Only now, when no worker learns from it any more.
         let macs = self.housekeeping.purge(session.port);
@@ -285,8 +285,8 @@ impl<K: Copy + Eq + Hash, M: SessionMode> Roster<K, M> {
     }
 
     fn set_blocked(&self, port: LeafId, blocked: bool) {
-        let floods = &self.floods;
-        self.directory.read(port, |session| floods.set_blocked(&session.gate, blocked));
+        self.directory.read(port, |session| session.gate.set_blocked(blocked));
+        self.floods.set_blocked(self.watch.as_ref().map_or(0, ServerWatch::held_count));
     }
 
     fn joined_with(&self, with: JoinedWith<LeafId>) -> Place {

@@ -12,6 +12,7 @@ use crate::floods::news::{FloodNews, FloodReporter};
 use crate::floods::shared::Floods;
 use crate::frames::batch::FrameBatch;
 use crate::loops::probe::{Reading, Way};
+use crate::loops::server_guard::FRESH;
 use crate::loops::surge::Surge;
 use crate::observe::counters::{Counter, Counters};
 use crate::observe::tally::Tally;
@@ -285,12 +286,15 @@ impl Router {
         match reading {
             Reading::Own(probe) => {
                 self.counters.add(Counter::ProbesBack, 1);
-                if gate.tells_probe(now)
-                    && self.reporter.tell(FloodNews::ProbeBack { from, probe })
-                    && let (Way::Tap, Owner::Leaf(_)) = (probe.way, from)
-                {
-                    // Each moment counts, and what this proves the control thread can but confirm.
-                    self.floods.set_blocked(gate, true);
+                if !gate.tells_probe(now) || now.saturating_sub(probe.sent) > FRESH {
+                    return false;
+                }
+                // Each moment counts, and what this proves the control thread can but confirm: it
+                // hears of it afterwards, so that it has the last word.
+                let begins = matches!((probe.way, from), (Way::Tap, Owner::Leaf(_)))
+                    && !gate.set_blocked(true);
+                if !self.reporter.tell(FloodNews::ProbeBack { from, probe }) && begins {
+                    gate.set_blocked(false);
                 }
                 false
             }
@@ -340,4 +344,47 @@ fn is_of_the_source(reason: DropReason) -> bool {
             | DropReason::SourceHeld
             | DropReason::SourceFrozen
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::sync_channel;
+
+    use acton_bridge::Config;
+    use pnet_base::MacAddr;
+
+    use super::*;
+    use crate::floods::budgets::FloodBudgets;
+    use crate::loops::probe::Probe;
+    use crate::run::control::Message;
+
+    #[test]
+    fn a_probe_holds_back_at_once_only_what_the_control_thread_hears_of() {
+        let floods = Arc::new(Floods::new(&FloodBudgets::default(), true));
+        let (control, heard) = sync_channel::<Message<()>>(1);
+        let router = Router::new(
+            Arc::new(Bridge::new(Config::default())),
+            Arc::new(Counters::new()),
+            Sightings::new(control.clone()),
+            Arc::clone(&floods),
+            FloodReporter::new(control),
+        );
+        let sent = Duration::from_secs(100);
+        let brought = |way, now: Duration| {
+            let probe = Probe { way, sent };
+            let frame = floods.prober.as_ref().unwrap().frame(MacAddr(2, 0, 0, 0, 0, 1), probe);
+            let headers = Headers::parse(&frame);
+            let reading = floods.prober.as_ref().unwrap().read(&headers, &frame).unwrap();
+            let gate = FloodGate::new();
+            assert!(!router.passes_probe(reading, Owner::Leaf(1), &gate, now));
+            gate.is_blocked()
+        };
+        assert!(!brought(Way::Tap, sent + FRESH * 2), "it proves nothing any more");
+        assert!(heard.try_recv().is_err());
+        assert!(brought(Way::Tap, sent + FRESH / 2));
+        assert!(!floods.are_any_blocked(), "that is the control thread's to say");
+        assert!(!brought(Way::Tap, sent), "nobody hears of it, so nobody would open it");
+        assert!(heard.try_recv().is_ok());
+        assert!(!brought(Way::Client { port: 1, blocked: false }, sent));
+    }
 }
