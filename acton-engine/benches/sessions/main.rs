@@ -6,32 +6,26 @@
 //! cargo bench -p acton-engine --bench sessions -- --clients 100,10000 --quick
 //! ```
 //!
-//! For each number of clients there is a fresh server, alone in a process ([`process`], [`server`])
-//! so that its processor time and memory are its own. The clients ([`crowd`]) are state machines of
+//! For each number of clients there is a fresh server, alone in a process ([`support::process`], [`support::server`])
+//! so that its processor time and memory are its own. The clients ([`support::crowd`]) are state machines of
 //! `acton-proto` in this process, without TAPs, each with a UDP socket and a loopback address of its
 //! own. [`phases`] tells what is measured in which order; [`report`] prints it.
 //!
 //! Needs root, or user namespaces and a `/dev/net/tun` that is open to all.
 #![forbid(unsafe_code)]
 
-mod crowd;
 mod phases;
-mod process;
 mod report;
-mod server;
+#[path = "../support/mod.rs"]
+mod support;
 
-use std::error::Error;
 use std::fs;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use acton_netns::Namespace;
 use clap::Parser;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
-
-type Failure = Box<dyn Error + Send + Sync>;
-type Result<T> = std::result::Result<T, Failure>;
+use support::server::Serve;
+use support::{Result, allow_open_files, enter_namespace};
 
 /// Open files besides the clients' sockets.
 const OTHER_FILES: u64 = 100;
@@ -61,19 +55,14 @@ struct Arguments {
     #[arg(long, hide = true)]
     bench: bool,
 
-    /// Instead: the server
-    #[arg(long, hide = true, value_name = "ADDRESS")]
-    serve: Option<SocketAddr>,
-
-    /// Sessions that the server may have
-    #[arg(long, hide = true, default_value_t = 0)]
-    max_sessions: usize,
+    #[command(flatten)]
+    server: Serve,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let outcome = match arguments.serve {
-        Some(address) => server::run(address, arguments.max_sessions),
+    let outcome = match arguments.server.serve {
+        Some(address) => arguments.server.run(address),
         None if arguments.bench => measure(&arguments),
         None => {
             // cargo test --all-targets builds benchmarks and runs them too.
@@ -99,7 +88,8 @@ fn measure(arguments: &Arguments) -> Result<()> {
     enter_namespace()?;
     let mut figures = Vec::new();
     for clients in sizes {
-        figures.push(phases::measure(clients, f64::from(arguments.pace), arguments.quick)?);
+        let (pace, workers) = (f64::from(arguments.pace), arguments.server.workers);
+        figures.push(phases::measure(clients, pace, arguments.quick, workers)?);
     }
     print!("{}", report::text(&figures));
     if let Some(file) = &arguments.json {
@@ -107,28 +97,6 @@ fn measure(arguments: &Arguments) -> Result<()> {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file);
         let text = report::json(&figures);
         fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))?;
-    }
-    Ok(())
-}
-
-/// Raises this process's limit of open files to at least `needed`.
-fn allow_open_files(needed: u64) -> Result<()> {
-    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    setrlimit(Resource::RLIMIT_NOFILE, soft.max(needed), hard.max(needed))
-        .map_err(|errno| format!("{needed} open files are needed, see ulimit -Hn: {errno}").into())
-}
-
-/// Moves this process, and the servers that it starts, into a network of their own.
-fn enter_namespace() -> Result<()> {
-    if !nix::unistd::geteuid().is_root() {
-        // While this process has one thread, as the kernel demands.
-        acton_netns::enter_user_namespace()?;
-    }
-    Namespace::new()?.enter()?;
-    // The kernel looks for routers on a TAP that has IPv6, and each such frame goes to all clients.
-    let ipv6 = Path::new("/proc/sys/net/ipv6/conf/default/disable_ipv6");
-    if ipv6.exists() {
-        fs::write(ipv6, "1").map_err(|error| format!("{}: {error}", ipv6.display()))?;
     }
     Ok(())
 }

@@ -16,9 +16,10 @@ use std::time::{Duration, Instant};
 
 use acton_proto::session::REKEY_AFTER;
 
-use crate::Result;
-use crate::crowd::Crowd;
-use crate::process::{Processor, ServerProcess};
+use crate::support::Result;
+use crate::support::crowd::{Addresses, Crowd};
+use crate::support::process::{Processor, ServerProcess};
+use crate::support::server::Serve;
 
 /// Clients that come and go beside those that stay.
 pub(crate) const GUESTS: usize = 300;
@@ -74,10 +75,16 @@ fn first_rekey() -> Duration {
 }
 
 /// Measures a server of so many clients that do what they do `pace` times a second.
-pub(crate) fn measure(clients: usize, pace: f64, quick: bool) -> Result<Figures> {
+pub(crate) fn measure(
+    clients: usize,
+    pace: f64,
+    quick: bool,
+    workers: Option<usize>,
+) -> Result<Figures> {
     let all = clients + GUESTS;
-    let server = ServerProcess::start(ADDRESS, all)?;
-    let crowd = Crowd::new(all, ADDRESS)?;
+    let serve = Serve { serve: Some(ADDRESS), max_sessions: all, workers, tap_address: None };
+    let server = ServerProcess::start(&serve)?;
+    let crowd = Crowd::new(all, ADDRESS, Addresses::Many)?;
     let mut bench = Bench { server, crowd, pace };
     let id = bench.server.id();
     let say = |what: &str| eprintln!("{clients} clients, server {id}: {what}");
@@ -180,6 +187,9 @@ impl Bench {
         let start = Instant::now();
         loop {
             self.crowd.run(LOOK)?;
+            if self.crowd.losses() > 0 {
+                return Err("a client lost its session".into());
+            }
             let open = self.server.sessions()?;
             if open == sessions {
                 return Ok(());

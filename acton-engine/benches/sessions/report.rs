@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use crate::phases::Figures;
-use crate::process::Processor;
+use crate::support::process::Processor;
+use crate::support::{thousands, three_digits};
 
 /// What a join or a rekey may cost with the most clients, as a multiple of with the fewest.
 const MAX_RATIO: f64 = 1.3;
@@ -118,22 +119,4 @@ pub(crate) fn json(figures: &[Figures]) -> String {
 
 fn put(text: &mut String, more: std::fmt::Arguments<'_>) {
     text.write_fmt(more).expect("a string takes all there is");
-}
-
-/// More say nothing, fewer hide a difference.
-fn three_digits(value: f64) -> String {
-    let decimals = match value.abs() {
-        100.0.. => 0,
-        10.0.. => 1,
-        1.0.. => 2,
-        _ => 3,
-    };
-    format!("{value:.decimals$}")
-}
-
-fn thousands(number: usize) -> String {
-    match number {
-        0..1_000 => number.to_string(),
-        _ => format!("{},{:03}", number / 1_000, number % 1_000),
-    }
 }

@@ -1,28 +1,36 @@
 //! The clients: state machines on one thread, each with a socket of its own.
 
+mod heard;
+mod socket;
+
 use std::collections::BTreeSet;
-use std::io::ErrorKind;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
 
 use acton_proto::client::{Client, ClientConfig, ClientEvent, DownReason};
 use acton_proto::handshake::{Secret, SystemRandom, public_key};
 use acton_proto::wire::Key;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
-use crate::{Result, server};
+use super::{Result, server};
+pub(crate) use heard::{Heard, Tag};
+pub(crate) use socket::{Socket, wall_clock};
 
 /// Datagrams taken before the timers are looked at again.
 const EVENTS: usize = 64;
 /// Buffer for a datagram in bytes: more than a probe of the path has.
 const DATAGRAM: usize = 2_048;
+/// Least time between two looks whether something is done.
+const LOOK: Duration = Duration::from_millis(2);
 /// Least time between two calls for one client's timers.
 const TICK: Duration = Duration::from_millis(1);
 
 #[derive(Debug)]
 struct Member {
-    socket: UdpSocket,
+    socket: Socket,
     client: Option<Client>,
+    /// When it last got keys, for a session or anew.
+    keyed: Option<Duration>,
     /// When its timers are due.
     due: Option<Duration>,
 }
@@ -36,19 +44,40 @@ pub(crate) struct Crowd {
     timers: BTreeSet<(Duration, usize)>,
     start: Instant,
     rekeys: usize,
+    losses: usize,
+    heard: Heard,
+}
+
+/// Where clients are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Addresses {
+    /// All at one address, as behind one NAT
+    One,
+    /// Each at its own
+    Many,
+}
+
+impl Addresses {
+    /// The loopback address of client `number`.
+    pub(crate) fn of(self, number: usize) -> Ipv4Addr {
+        let [_, _, high, low] = (number as u32).to_be_bytes();
+        // The server has 127.0.0.1.
+        match self {
+            Self::One => Ipv4Addr::new(127, 2, 0, 1),
+            Self::Many => Ipv4Addr::new(127, 1, high, low),
+        }
+    }
 }
 
 impl Crowd {
     /// So many clients that have not joined yet.
-    pub(crate) fn new(count: usize, server: SocketAddr) -> Result<Self> {
+    pub(crate) fn new(count: usize, server: SocketAddr, addresses: Addresses) -> Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let mut members = Vec::with_capacity(count);
         for number in 0..count {
-            let socket = UdpSocket::bind((address(number), 0))?;
-            socket.connect(server)?;
-            socket.set_nonblocking(true)?;
+            let socket = Socket::new(addresses.of(number), server)?;
             epoll.add(&socket, EpollEvent::new(EpollFlags::EPOLLIN, number as u64))?;
-            members.push(Member { socket, client: None, due: None });
+            members.push(Member { socket, client: None, keyed: None, due: None });
         }
         Ok(Self {
             members,
@@ -57,7 +86,41 @@ impl Crowd {
             timers: BTreeSet::new(),
             start: Instant::now(),
             rekeys: 0,
+            losses: 0,
+            heard: Heard::default(),
         })
+    }
+
+    /// Where each listens.
+    pub(crate) fn addresses(&self) -> Result<Vec<SocketAddr>> {
+        self.members.iter().map(|member| member.socket.address()).collect()
+    }
+
+    /// What they heard of what went to all.
+    pub(crate) fn heard(&mut self) -> &mut Heard {
+        &mut self.heard
+    }
+
+    /// How often a client lost its session, was refused, or met another server than before.
+    pub(crate) fn losses(&self) -> usize {
+        self.losses
+    }
+
+    /// HELLO that all have said.
+    pub(crate) fn hellos(&self) -> u64 {
+        let of = |member: &Member| member.client.as_ref().map_or(0, |client| client.stats().hellos);
+        self.members.iter().map(of).sum()
+    }
+
+    /// How many have got keys since `since`, and when these did.
+    pub(crate) fn keyed_since(&self, since: Duration) -> Vec<Duration> {
+        let times = self.members.iter().filter_map(|member| member.keyed);
+        times.filter(|&at| at >= since).collect()
+    }
+
+    /// How many have no keys since `since`.
+    pub(crate) fn wait_for_keys(&self, since: Duration) -> usize {
+        self.members.iter().filter(|member| member.keyed.is_none_or(|at| at < since)).count()
     }
 
     /// How often a client got new keys for a session so far.
@@ -116,6 +179,22 @@ impl Crowd {
         self.run_until(self.now() + time)
     }
 
+    /// The same until `done`, which is asked once in a while; whether it was.
+    pub(crate) fn run_while(
+        &mut self,
+        most: Duration,
+        mut done: impl FnMut(&mut Self) -> bool,
+    ) -> Result<bool> {
+        let until = self.now() + most;
+        while self.now() < until {
+            if done(self) {
+                return Ok(true);
+            }
+            self.run(LOOK)?;
+        }
+        Ok(done(self))
+    }
+
     fn run_until(&mut self, until: Duration) -> Result<()> {
         let mut ready = [EpollEvent::empty(); EVENTS];
         loop {
@@ -142,14 +221,15 @@ impl Crowd {
         let mut buffer = [0; DATAGRAM];
         let now = self.now();
         let member = &mut self.members[number];
-        let length = match member.socket.recv(&mut buffer) {
-            Ok(length) => length,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-            Err(error) => return Err(format!("client {number}: {error}").into()),
-        };
+        let Some(arrived) = member.socket.receive(&mut buffer)? else { return Ok(()) };
+        if !arrived.from_server {
+            self.heard.note(&buffer[..arrived.length], arrived.at);
+            return Ok(());
+        }
         if let Some(client) = &mut member.client {
-            // Nobody sends frames here.
-            client.handle_input(now, &mut buffer[..length]);
+            for frame in client.handle_input(now, &mut buffer[..arrived.length]) {
+                self.heard.note(frame.bytes(), arrived.at);
+            }
         }
         self.settle(number)
     }
@@ -157,8 +237,7 @@ impl Crowd {
     fn tick(&mut self, number: usize) -> Result<()> {
         let now = self.now();
         if let Some(client) = &mut self.members[number].client {
-            let wall = SystemTime::now().duration_since(UNIX_EPOCH)?;
-            client.handle_timeout(now, wall.as_nanos() as u64);
+            client.handle_timeout(now, wall_clock().as_nanos() as u64);
         }
         self.settle(number)
     }
@@ -175,12 +254,15 @@ impl Crowd {
         }
         while let Some(event) = client.poll_event() {
             match event {
-                ClientEvent::KeysChanged { .. } => self.rekeys += 1,
+                ClientEvent::KeysChanged { .. } => {
+                    self.rekeys += 1;
+                    member.keyed = Some(now);
+                }
+                ClientEvent::Connected { .. } => member.keyed = Some(now),
                 ClientEvent::Disconnected { reason: DownReason::Closed, .. }
                 | ClientEvent::Connecting { .. }
-                | ClientEvent::Connected { .. }
                 | ClientEvent::KeysDropped { .. } => {}
-                event => return Err(format!("client {number}: {event:?}").into()),
+                _ => self.losses += 1,
             }
         }
         let due = client.poll_timeout().map(|due| due.max(now + TICK));
@@ -191,19 +273,14 @@ impl Crowd {
         Ok(())
     }
 
-    fn now(&self) -> Duration {
+    /// The time that all here goes by.
+    pub(crate) fn now(&self) -> Duration {
         self.start.elapsed()
     }
 }
 
-/// A loopback address for each client, since a server limits the handshakes of one address.
-fn address(number: usize) -> Ipv4Addr {
-    let [_, _, high, low] = (number as u32).to_be_bytes();
-    // The server has 127.0.0.1.
-    Ipv4Addr::new(127, 1, high, low)
-}
-
-fn private_key(number: usize) -> Secret {
+/// The key of client `number`.
+pub(crate) fn private_key(number: usize) -> Secret {
     let mut bytes = [3; 32];
     // Not at its ends: X25519 ignores some bits there.
     bytes[8..16].copy_from_slice(&(number as u64).to_be_bytes());

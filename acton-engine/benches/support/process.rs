@@ -3,11 +3,11 @@
 use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader, Lines, Write};
-use std::net::SocketAddr;
 use std::ops::{Add, Mul, Sub};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use crate::{Result, server};
+use super::Result;
+use super::server::{self, Serve};
 
 /// Processor time of the server's threads in seconds.
 #[derive(Debug, Clone, Copy, Default)]
@@ -57,10 +57,9 @@ pub(crate) struct ServerProcess {
 
 impl ServerProcess {
     /// Starts a server in the namespace of the calling thread, and waits until it listens.
-    pub(crate) fn start(address: SocketAddr, max_sessions: usize) -> Result<Self> {
+    pub(crate) fn start(serve: &Serve) -> Result<Self> {
         let mut child = Command::new(env::current_exe()?)
-            .args(["--serve", &address.to_string()])
-            .args(["--max-sessions", &max_sessions.to_string()])
+            .args(serve.arguments())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
@@ -76,9 +75,23 @@ impl ServerProcess {
 
     /// Sessions that are open, as the server has it.
     pub(crate) fn sessions(&mut self) -> Result<usize> {
+        Ok(self.ask(server::SESSIONS)?.parse()?)
+    }
+
+    /// The counter of this name.
+    pub(crate) fn counter(&mut self, name: &str) -> Result<u64> {
+        Ok(self.ask(name)?.parse()?)
+    }
+
+    /// Ends it as a crash would.
+    pub(crate) fn kill(mut self) -> Result<()> {
+        Ok(self.child.kill()?)
+    }
+
+    fn ask(&mut self, question: &str) -> Result<String> {
         let stdin = self.child.stdin.as_mut().ok_or("the server has no standard input")?;
-        stdin.write_all(b"sessions\n")?;
-        Ok(self.answer()?.parse()?)
+        writeln!(stdin, "{question}")?;
+        self.answer()
     }
 
     fn answer(&mut self) -> Result<String> {

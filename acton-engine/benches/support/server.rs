@@ -1,0 +1,82 @@
+//! The server under measurement, which a benchmark is when started with `--serve`: all that it uses of
+//! the engine.
+
+use std::io;
+use std::net::SocketAddr;
+
+use acton_engine::{Server, ServerKeys, TapSettings};
+use acton_proto::handshake::Secret;
+use clap::Args;
+use ipnet::IpNet;
+
+use super::Result;
+
+/// Everybody knows these keys: nobody but this benchmark reaches the server.
+pub(crate) const PRIVATE_KEY: [u8; 32] = [1; 32];
+pub(crate) const NETWORK_KEY: [u8; 32] = [2; 32];
+
+/// What it says once it listens.
+pub(crate) const READY: &str = "ready";
+/// Asks how many sessions are open.
+pub(crate) const SESSIONS: &str = "sessions";
+
+/// How the server is to be.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Serve {
+    /// Instead: the server
+    #[arg(long, hide = true, value_name = "ADDRESS")]
+    pub(crate) serve: Option<SocketAddr>,
+
+    /// Sessions that the server may have
+    #[arg(long, hide = true, default_value_t = 0)]
+    pub(crate) max_sessions: usize,
+
+    /// Address of the server's TAP
+    #[arg(long, hide = true)]
+    pub(crate) tap_address: Option<IpNet>,
+
+    /// Threads of the server that move frames [default: one a processor]
+    #[arg(long)]
+    pub(crate) workers: Option<usize>,
+}
+
+impl Serve {
+    /// The same as arguments.
+    pub(crate) fn arguments(&self) -> Vec<String> {
+        let mut arguments = vec![format!("--max-sessions={}", self.max_sessions)];
+        arguments.extend(self.serve.map(|address| format!("--serve={address}")));
+        arguments.extend(self.tap_address.map(|address| format!("--tap-address={address}")));
+        arguments.extend(self.workers.map(|workers| format!("--workers={workers}")));
+        arguments
+    }
+
+    /// Serves until standard input ends. Each line there asks for how many sessions are open
+    /// ([`SESSIONS`]), or for the counter of that name.
+    pub(crate) fn run(&self, address: SocketAddr) -> Result<()> {
+        let [private_key, network_key] = [PRIVATE_KEY, NETWORK_KEY].map(Secret::new);
+        let keys = ServerKeys { private_key, network_key: Some(network_key) };
+        let mut tap = TapSettings::new("acton%d");
+        tap.addresses.extend(self.tap_address);
+        let mut server = Server::secure(keys)
+            .listen(address)
+            .tap(tap)
+            .max_sessions(self.max_sessions)
+            .max_sessions_per_source(self.max_sessions);
+        if let Some(workers) = self.workers {
+            server = server.workers(workers);
+        }
+        let running = server.start()?;
+        println!("{READY}");
+        for question in io::stdin().lines() {
+            let question = question?;
+            if question == SESSIONS {
+                let sessions = running.status().sessions;
+                let open = sessions.iter().filter(|session| session.session_for.is_some());
+                println!("{}", open.count());
+            } else {
+                println!("{}", running.totals().get(&question).unwrap_or_default());
+            }
+        }
+        Ok(())
+    }
+}

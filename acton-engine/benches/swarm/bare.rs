@@ -1,0 +1,32 @@
+//! The plainest way to send one datagram to many: a socket, and sendmmsg over a list of addresses.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use acton_udp::{Destination, SendBuffer, SendCounts, UdpSocket};
+
+use crate::support::Result;
+
+/// What is sent to everybody without a tunnel.
+pub(crate) struct Bare {
+    socket: UdpSocket,
+    buffer: SendBuffer,
+    everybody: Vec<Destination>,
+}
+
+impl Bare {
+    pub(crate) fn new(everybody: &[SocketAddr]) -> Result<Self> {
+        let socket = UdpSocket::builder().bind((Ipv4Addr::LOCALHOST, 0).into())?;
+        let everybody = everybody.iter().map(|&to| socket.destination(to, None)).collect();
+        Ok(Self { socket, buffer: SendBuffer::new(), everybody })
+    }
+
+    /// Sends `datagram` to each.
+    pub(crate) fn send(&mut self, datagram: &[u8]) {
+        let mut counts = SendCounts::default();
+        let mut batch = self.buffer.begin(&self.socket, &mut counts);
+        for to in &self.everybody {
+            batch.push_parts(to, [datagram]);
+        }
+        batch.finish();
+    }
+}
