@@ -13,6 +13,7 @@ use acton_frame::Headers;
 use acton_tap::VnetHeader;
 
 use crate::frames::flow::{Flow, Flows};
+use crate::frames::store::FrameStore;
 use crate::observe::counters::{Counter, Counters};
 
 /// Frames sent at a turn: enough that the send call is a small part of the cost, few enough that
@@ -97,23 +98,8 @@ impl FrameBatch {
         }
     }
 
-    /// How many frames have their turn.
-    pub(crate) fn len(&self) -> usize {
-        self.turn.len()
-    }
-
     fn slot(&self, index: usize) -> &Slot {
         &self.slots[usize::from(self.turn[index].slot)]
-    }
-
-    /// What the kernel says of frame `index`.
-    pub(crate) fn vnet(&self, index: usize) -> &VnetHeader {
-        &self.slot(index).vnet
-    }
-
-    /// What was found in frame `index` when it was stored.
-    pub(crate) fn headers(&self, index: usize) -> &Headers {
-        &self.slot(index).headers
     }
 
     /// How many frames of the wire frame `index` stands for: more than one for a super-frame.
@@ -123,16 +109,6 @@ impl FrameBatch {
             // The headers, which each of them has, count as payload here: at most one too many.
             slot.headers.frame_len().div_ceil(usize::from(gso.size.get())) as u32
         })
-    }
-
-    pub(crate) fn get(&self, index: usize) -> &[u8] {
-        &self.buffer[self.slot(index).range()]
-    }
-
-    /// Frame `index`, to be changed where its headers do not look, and those.
-    pub(crate) fn get_mut(&mut self, index: usize) -> (&mut [u8], &Headers) {
-        let slot = &self.slots[usize::from(self.turn[index].slot)];
-        (&mut self.buffer[slot.range()], &slot.headers)
     }
 
     /// Whether frames wait that have not had their turn.
@@ -236,6 +212,30 @@ impl FrameBatch {
         }
         self.turn.clear();
         self.sparse = 0;
+    }
+}
+
+/// Those whose turn it is.
+impl FrameStore for FrameBatch {
+    fn len(&self) -> usize {
+        self.turn.len()
+    }
+
+    fn vnet(&self, index: usize) -> &VnetHeader {
+        &self.slot(index).vnet
+    }
+
+    fn headers(&self, index: usize) -> &Headers {
+        &self.slot(index).headers
+    }
+
+    fn get(&self, index: usize) -> &[u8] {
+        &self.buffer[self.slot(index).range()]
+    }
+
+    fn get_mut(&mut self, index: usize) -> (&mut [u8], &Headers) {
+        let slot = &self.slots[usize::from(self.turn[index].slot)];
+        (&mut self.buffer[slot.range()], &slot.headers)
     }
 }
 

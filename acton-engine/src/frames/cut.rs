@@ -5,7 +5,7 @@ use std::ops::Range;
 use acton_tap::Checksum;
 use acton_tap::offload::{Fill, Head, MAX_HEAD, Segments};
 
-use crate::frames::batch::FrameBatch;
+use crate::frames::store::FrameStore;
 use crate::observe::counters::{Counter, Counters};
 
 /// The longest frame that goes into one datagram: what UDP carries.
@@ -31,7 +31,7 @@ pub(crate) struct Cut {
 
 impl Cut {
     /// Cuts all of `frames`; one that cannot be cut is counted and has no pieces.
-    pub(crate) fn fill(&mut self, frames: &FrameBatch, counters: &Counters) {
+    pub(crate) fn fill(&mut self, frames: &impl FrameStore, counters: &Counters) {
         self.heads.clear();
         self.pieces.clear();
         self.ends.clear();
@@ -50,7 +50,13 @@ impl Cut {
     }
 
     /// Cuts or completes frame `index` of `frames`.
-    fn cut(&mut self, frames: &FrameBatch, index: usize, head: &mut Head, counters: &Counters) {
+    fn cut(
+        &mut self,
+        frames: &impl FrameStore,
+        index: usize,
+        head: &mut Head,
+        counters: &Counters,
+    ) {
         let (vnet, frame, headers) = (frames.vnet(index), frames.get(index), frames.headers(index));
         let mut segments = match Segments::new_parsed(vnet, frame, headers, MAX_FRAME, Fill::Full) {
             Ok(segments) => segments,
@@ -81,7 +87,7 @@ impl Cut {
     /// The frames that frames `run` of the batch were cut into, each in two parts.
     pub(crate) fn parts<'a>(
         &'a self,
-        frames: &'a FrameBatch,
+        frames: &'a impl FrameStore,
         run: Range<usize>,
     ) -> impl Iterator<Item = [&'a [u8]; 2]> {
         let start = run.start.checked_sub(1).map_or(0, |before| self.ends[before]);

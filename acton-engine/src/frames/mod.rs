@@ -2,9 +2,11 @@
 
 pub(crate) mod announcement;
 pub(crate) mod batch;
+pub(crate) mod copies;
 pub(crate) mod cut;
 pub(crate) mod ecn;
 pub(crate) mod flow;
 pub(crate) mod mss;
+pub(crate) mod store;
 #[cfg(test)]
 mod vectors;

@@ -112,6 +112,8 @@ counters! {
     NotConnected => "drop.not_connected",
     /// A frame for every client while there was none.
     NoClient => "drop.no_client",
+    /// A frame for every client that could not go out in time, once for each client that missed it.
+    FloodLate => "drop.flood_late",
     /// Datagrams: the send buffer stayed full.
     UdpFull => "drop.udp_full",
     /// Datagrams larger than the path or UDP carries.

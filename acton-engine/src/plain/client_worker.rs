@@ -16,6 +16,7 @@ use super::client::PlainUplink;
 use crate::floods::client_screen::{ClientFloods, ClientScreen};
 use crate::frames::batch::FrameBatch;
 use crate::frames::cut::Cut;
+use crate::frames::store::FrameStore;
 use crate::observe::counters::{Counter, Counters};
 use crate::observe::tally::Tallies;
 use crate::run::control::Outbox;

@@ -12,7 +12,7 @@ use acton_frame::Headers;
 use acton_proto::plain::{Control, Datagram};
 use acton_proto::wire;
 use acton_tap::offload::Trust;
-use acton_udp::Source;
+use acton_udp::{SendBatch, Source};
 
 use super::bad_datagram;
 use super::server::{Allowed, PlainDirectory, PlainSession, is_allowed};
@@ -27,6 +27,7 @@ use crate::run::side::{Arrival, Output, Side};
 use crate::run::tap_writer::TapSink;
 use crate::run::worker::NEWS_INTERVAL;
 use crate::sessions::directory::Index;
+use crate::sessions::flood::{Flood, Slice};
 use crate::sessions::port::LeafId;
 use crate::sessions::router::{Router, Target};
 use crate::throttle::Throttle;
@@ -50,6 +51,9 @@ pub(super) struct ServerSide {
     router: Router,
     /// Who gets which frames of a batch.
     runs: Vec<(Arc<PlainSession>, Range<usize>)>,
+    flood: Flood<PlainSession>,
+    /// Of the flood's round.
+    flood_cut: Cut,
     /// Of those who speak the other mode.
     others: Throttle,
     allow: Arc<Allowed>,
@@ -75,6 +79,8 @@ impl ServerSide {
             cut: Cut::default(),
             router: Router::new(bridge, Arc::clone(&counters), sightings, floods, reporter),
             runs: Vec::new(),
+            flood: Flood::new(),
+            flood_cut: Cut::default(),
             others: Throttle::new(NEWS_INTERVAL),
             allow,
             strangers,
@@ -83,6 +89,22 @@ impl ServerSide {
             thread,
         }
     }
+}
+
+/// Adds frames, each in two parts, to those that go to one client.
+fn push<'f>(
+    batch: &mut SendBatch<'f, '_>,
+    session: &'f PlainSession,
+    frames: impl Iterator<Item = [&'f [u8]; 2]>,
+    thread: usize,
+) {
+    let (mut count, mut bytes) = (0, 0);
+    for parts in frames {
+        count += 1;
+        bytes += parts.iter().map(|part| part.len() as u64).sum::<u64>();
+        batch.push_parts(&session.to, parts);
+    }
+    session.tallies.of(thread).add_out(count, bytes);
 }
 
 impl ServerSide {
@@ -112,31 +134,54 @@ impl ServerSide {
 
 impl Side for ServerSide {
     fn send(&mut self, frames: &mut FrameBatch, now: Duration, out: &mut Output<'_>) {
-        let Self { directory, cut, router, runs, counters, thread, .. } = self;
-        cut.fill(frames, counters);
+        let Self { directory, cut, router, runs, flood, counters, thread, .. } = self;
         // What goes to everybody goes out client by client, so that each gets the run in one
         // send; the order of what one client gets stays.
         router.route(frames, now, directory, |target, run| match target {
             Target::One(session) => runs.push((session, run)),
-            Target::All(everybody) => directory.for_each(|session| {
-                if everybody.includes(session, run.len(), counters, *thread) {
-                    runs.push((Arc::clone(session), run.clone()));
+            Target::All(everybody) => {
+                if !flood.takes(frames, run.clone(), directory.len(), now, counters) {
+                    directory.for_each(|session| {
+                        if everybody.includes(session, run.len(), counters, *thread) {
+                            runs.push((Arc::clone(session), run.clone()));
+                        }
+                    });
                 }
-            }),
+            }
         });
+        if runs.is_empty() {
+            return;
+        }
         let frames = &*frames;
+        cut.fill(frames, counters);
         let mut batch = out.batch();
         for (session, run) in &*runs {
-            let (mut count, mut bytes) = (0, 0);
-            for parts in cut.parts(frames, run.clone()) {
-                count += 1;
-                bytes += parts.iter().map(|part| part.len() as u64).sum::<u64>();
-                batch.push_parts(&session.to, parts);
-            }
-            session.tallies.of(*thread).add_out(count, bytes);
+            push(&mut batch, session, cut.parts(frames, run.clone()), *thread);
         }
         batch.finish();
         runs.clear();
+    }
+
+    fn has_flood(&self) -> bool {
+        self.flood.is_under_way()
+    }
+
+    fn send_flood(&mut self, now: Duration, out: &mut Output<'_>) {
+        let Self { directory, router, flood, flood_cut, counters, thread, .. } = self;
+        flood.send_slice(directory, now, counters, |slice| {
+            let Slice { begins, frames, run, receivers } = slice;
+            let frames = &*frames;
+            if begins {
+                flood_cut.fill(frames, counters);
+            }
+            let (everybody, mut batch) = (router.everybody(), out.batch());
+            for session in receivers {
+                if everybody.includes(session, run.len(), counters, *thread) {
+                    push(&mut batch, session, flood_cut.parts(frames, run.clone()), *thread);
+                }
+            }
+            batch.finish();
+        });
     }
 
     fn receive<'f>(

@@ -60,7 +60,7 @@ impl<S: Side> Worker<S> {
         let mut buffer = SendBuffer::new();
         let mut coalescer = Coalescer::new(self.offloads);
         loop {
-            let ready = self.wait(frames.has_backlog())?;
+            let ready = self.wait(frames.has_backlog() || self.side.has_flood())?;
             if ready.stop {
                 return Ok(());
             }
@@ -75,6 +75,11 @@ impl<S: Side> Worker<S> {
             if frames.begin_turn() {
                 self.forward(&mut frames, now, &mut buffer);
                 frames.end_turn();
+            }
+            if self.side.has_flood() {
+                let mut out = Output::new(&self.socket, &mut buffer);
+                self.side.send_flood(now, &mut out);
+                self.counters.add_sent(out.counts());
             }
             if ready.udp {
                 self.deliver(&mut received, now, &mut coalescer)?;

@@ -15,6 +15,7 @@ use super::client::SecureUplink;
 use super::sealed::{Sealed, Syns};
 use crate::floods::client_screen::{ClientFloods, ClientScreen};
 use crate::frames::batch::FrameBatch;
+use crate::frames::store::FrameStore;
 use crate::observe::counters::{Counter, Counters};
 use crate::observe::tally::Tallies;
 use crate::run::control::Outbox;

@@ -10,7 +10,7 @@ use acton_tap::Checksum;
 use acton_tap::offload::{Fill, MAX_HEAD, Segment, Segments};
 
 use super::arrival::Drops;
-use crate::frames::batch::FrameBatch;
+use crate::frames::store::FrameStore;
 use crate::frames::{ecn, mss};
 use crate::observe::counters::Counter;
 use crate::run::side::Output;
@@ -44,7 +44,7 @@ impl Sealed {
         &mut self,
         to: &Arc<Destination>,
         keys: &Keys,
-        frames: &FrameBatch,
+        frames: &impl FrameStore,
         run: Range<usize>,
         now: Duration,
         drops: Drops<'_>,
@@ -109,7 +109,7 @@ struct Sealing<'a> {
 }
 
 impl Sealing<'_> {
-    fn add(&mut self, frames: &FrameBatch, index: usize) {
+    fn add(&mut self, frames: &impl FrameStore, index: usize) {
         let (frame, headers) = (frames.get(index), frames.headers(index));
         let Self { keys, drops, .. } = *self;
         let caps = keys.setup().caps;
@@ -227,7 +227,7 @@ pub(crate) struct Syns {
 
 impl Syns {
     /// Takes those of `run` in place of others.
-    pub(crate) fn find(&mut self, frames: &FrameBatch, run: Range<usize>) {
+    pub(crate) fn find(&mut self, frames: &impl FrameStore, run: Range<usize>) {
         let syn = |index| Some((index, mss::offered(frames.headers(index), frames.get(index))?));
         self.found.clear();
         self.found.extend(run.filter_map(syn));
@@ -235,7 +235,7 @@ impl Syns {
 
     /// Has them offer what fits datagrams of these keys' path: an MSS limits what comes back, and the
     /// path may carry less that way.
-    pub(crate) fn clamp(&self, frames: &mut FrameBatch, keys: &Keys) {
+    pub(crate) fn clamp(&self, frames: &mut impl FrameStore, keys: &Keys) {
         if self.found.is_empty() {
             return;
         }
@@ -259,6 +259,7 @@ mod tests {
     use acton_tap::{Gso, GsoKind, VnetHeader};
 
     use super::*;
+    use crate::frames::batch::FrameBatch;
     use crate::frames::cut::Cut;
     use crate::observe::counters::Counters;
     use crate::observe::tally::Tallies;

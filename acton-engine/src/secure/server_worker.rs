@@ -20,6 +20,7 @@ use super::sealed::{Sealed, Syns};
 use super::server::{SecureDirectory, SecureSession, Secured, specified};
 use crate::floods::shared::Floods;
 use crate::frames::batch::FrameBatch;
+use crate::frames::store::FrameStore;
 use crate::observe::counters::{Counter, Counters};
 use crate::run::control::Outbox;
 use crate::run::lane::{Lane, Place};
@@ -28,6 +29,7 @@ use crate::run::side::{Arrival, Output, Side};
 use crate::run::tap_writer::TapSink;
 use crate::run::worker::NEWS_INTERVAL;
 use crate::sessions::directory::Index;
+use crate::sessions::flood::{Flood, Slice};
 use crate::sessions::port::LeafId;
 use crate::sessions::router::{Router, Target};
 use crate::sessions::rules::RulesNews;
@@ -67,6 +69,9 @@ pub(super) struct ServerSide {
     sealed: Sealed,
     syns: Syns,
     runs: Vec<(Target<Secured>, Range<usize>)>,
+    flood: Flood<SecureSession>,
+    /// Of the flood's round.
+    flood_syns: Syns,
     expected: Arc<Expected>,
     hellos: Lane,
     /// The version of this software to tell clients, if they are to know.
@@ -104,6 +109,8 @@ impl ServerSide {
             sealed: Sealed::default(),
             syns: Syns::default(),
             runs: Vec::new(),
+            flood: Flood::new(),
+            flood_syns: Syns::default(),
             expected,
             hellos,
             version,
@@ -112,6 +119,44 @@ impl ServerSide {
             counters,
             outbox,
             thread,
+        }
+    }
+
+    /// Tells of datagrams that were too large for the link.
+    fn post_refused(&self, out: &mut Output<'_>) {
+        for (leaf, size) in out.refused() {
+            self.outbox.post(News::TooLarge { leaf, size });
+        }
+    }
+}
+
+/// What sealing a batch takes beside its frames.
+struct Sealer<'a> {
+    counters: &'a Counters,
+    thread: usize,
+    now: Duration,
+}
+
+impl Sealer<'_> {
+    /// Seals the frames `run` of `frames`, among whose SYNs are `syns`, for one session, and sends
+    /// what is sealed where that is enough.
+    ///
+    /// A frame for everybody is sealed for each: a key that all share would let any of them speak as
+    /// the server.
+    fn seal(
+        &self,
+        session: &SecureSession,
+        syns: &Syns,
+        frames: &mut impl FrameStore,
+        run: Range<usize>,
+        sealed: &mut Sealed,
+        out: &mut Output<'_>,
+    ) {
+        let drops = Drops { counters: self.counters, tally: session.tallies.of(self.thread) };
+        syns.clamp(frames, &session.mode.seal);
+        sealed.seal(&session.to, &session.mode.seal, frames, run, self.now, drops);
+        if sealed.is_full() {
+            sealed.send(out);
         }
     }
 }
@@ -170,36 +215,54 @@ impl ServerSide {
 
 impl Side for ServerSide {
     fn send(&mut self, frames: &mut FrameBatch, now: Duration, out: &mut Output<'_>) {
-        let Self { directory, router, sealed, syns, runs, counters, outbox, thread, .. } = self;
+        let Self { directory, router, sealed, syns, runs, flood, counters, thread, .. } = self;
         router.route(frames, now, directory, |target, run| runs.push((target, run)));
+        let sealer = Sealer { counters, thread: *thread, now };
         for (target, run) in runs.drain(..) {
-            syns.find(frames, run.clone());
-            // A frame for everybody is sealed for each: a key that all share would let any of
-            // them speak as the server.
-            let mut seal = |session: &SecureSession, frames: &FrameBatch| {
-                let drops = Drops { counters, tally: session.tallies.of(*thread) };
-                sealed.seal(&session.to, &session.mode.seal, frames, run.clone(), now, drops);
-                if sealed.is_full() {
-                    sealed.send(out);
-                }
-            };
             match target {
                 Target::One(session) => {
-                    syns.clamp(frames, &session.mode.seal);
-                    seal(&session, frames);
+                    syns.find(frames, run.clone());
+                    sealer.seal(&session, syns, frames, run, sealed, out);
                 }
-                Target::All(everybody) => directory.for_each(|session| {
-                    if everybody.includes(session, run.len(), counters, *thread) {
-                        syns.clamp(frames, &session.mode.seal);
-                        seal(session, frames);
+                Target::All(everybody) => {
+                    let receivers = directory.len();
+                    if flood.takes(frames, run.clone(), receivers, now, counters) {
+                        continue;
                     }
-                }),
+                    syns.find(frames, run.clone());
+                    directory.for_each(|session| {
+                        if everybody.includes(session, run.len(), counters, *thread) {
+                            sealer.seal(session, syns, frames, run.clone(), sealed, out);
+                        }
+                    });
+                }
             }
         }
         sealed.send(out);
-        for (leaf, size) in out.refused() {
-            outbox.post(News::TooLarge { leaf, size });
-        }
+        self.post_refused(out);
+    }
+
+    fn has_flood(&self) -> bool {
+        self.flood.is_under_way()
+    }
+
+    fn send_flood(&mut self, now: Duration, out: &mut Output<'_>) {
+        let Self { directory, router, sealed, flood, flood_syns, counters, thread, .. } = self;
+        let sealer = Sealer { counters, thread: *thread, now };
+        flood.send_slice(directory, now, counters, |slice| {
+            let Slice { begins, frames, run, receivers } = slice;
+            if begins {
+                flood_syns.find(frames, run.clone());
+            }
+            let everybody = router.everybody();
+            for session in receivers {
+                if everybody.includes(session, run.len(), counters, *thread) {
+                    sealer.seal(session, flood_syns, frames, run.clone(), sealed, out);
+                }
+            }
+        });
+        sealed.send(out);
+        self.post_refused(out);
     }
 
     fn receive<'f>(

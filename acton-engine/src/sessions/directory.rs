@@ -7,6 +7,7 @@
 
 use std::array;
 use std::hash::{BuildHasher, Hash};
+use std::ops::{ControlFlow, Range};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -14,12 +15,14 @@ use arc_swap::{ArcSwap, ArcSwapOption, Cache};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
-use crate::sessions::port::{LeafId, slot};
+use crate::sessions::port::{LeafId, SLOT_BITS, slot};
 
+/// Slots: as many as a port can name.
+pub(crate) const SLOTS: usize = 1 << SLOT_BITS;
 /// Slots that are made at a time; a flood passes over those that have nobody in them.
 const CHUNK: usize = 256;
-/// Chunks at most: what a port's slot can name.
-const CHUNKS: usize = (1 << crate::sessions::port::SLOT_BITS) / CHUNK;
+/// Chunks at most.
+const CHUNKS: usize = SLOTS / CHUNK;
 /// Parts of the index, each replaced whole: with 10,000 sessions one holds 40 to 80 keys.
 const SHARDS: usize = 256;
 
@@ -91,16 +94,36 @@ impl<K: Copy + Eq + Hash, S: Ported> Directory<K, S> {
 
     /// Calls `each` with every session.
     pub(crate) fn for_each(&self, mut each: impl FnMut(&Arc<S>)) {
-        for chunk in self.chunks.iter().filter_map(OnceLock::get) {
-            if chunk.occupied.load(Ordering::Relaxed) == 0 {
-                continue;
-            }
-            for slot in &chunk.slots {
-                if let Some(session) = &*slot.load() {
-                    each(session);
+        self.for_each_in(0..SLOTS, |session| {
+            each(session);
+            ControlFlow::Continue(())
+        });
+    }
+
+    /// Calls `each` with the sessions in these slots until it breaks; the slot to go on with.
+    pub(crate) fn for_each_in(
+        &self,
+        slots: Range<usize>,
+        mut each: impl FnMut(&Arc<S>) -> ControlFlow<()>,
+    ) -> usize {
+        let mut next = slots.start;
+        while next < slots.end {
+            let (number, first) = (next / CHUNK, next % CHUNK);
+            let end = slots.end.min((number + 1) * CHUNK);
+            let chunk = self.chunks[number].get();
+            if let Some(chunk) = chunk.filter(|chunk| chunk.occupied.load(Ordering::Relaxed) > 0) {
+                for slot in &chunk.slots[first..first + (end - next)] {
+                    next += 1;
+                    if let Some(session) = &*slot.load()
+                        && each(session).is_break()
+                    {
+                        return next;
+                    }
                 }
             }
+            next = end;
         }
+        slots.end
     }
 
     /// How many sessions there are.

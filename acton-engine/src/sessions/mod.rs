@@ -2,6 +2,7 @@
 
 pub(crate) mod admission;
 pub(crate) mod directory;
+pub(crate) mod flood;
 pub(crate) mod housekeeping;
 pub(crate) mod owned_macs;
 pub(crate) mod past;

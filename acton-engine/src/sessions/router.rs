@@ -11,6 +11,7 @@ use crate::floods::gate::{Admission, FloodGate};
 use crate::floods::news::{FloodNews, FloodReporter};
 use crate::floods::shared::Floods;
 use crate::frames::batch::FrameBatch;
+use crate::frames::store::FrameStore;
 use crate::loops::probe::{Reading, Way};
 use crate::loops::server_guard::FRESH;
 use crate::loops::surge::Surge;
@@ -136,9 +137,13 @@ impl Router {
             if directory.len() == 0 {
                 self.counters.add(Counter::NoClient, alike as u64);
             }
-            let some_blocked = self.floods.are_any_blocked();
-            each(Target::All(Everybody { some_blocked }), run);
+            each(Target::All(self.everybody()), run);
         }
+    }
+
+    /// Who gets what is for everybody now.
+    pub(crate) fn everybody(&self) -> Everybody {
+        Everybody { some_blocked: self.floods.are_any_blocked() }
     }
 
     /// Whether a frame from a client may go to the TAP.

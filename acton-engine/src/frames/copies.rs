@@ -1,0 +1,79 @@
+//! Frames that were copied out of a batch, since they wait for longer than that.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use acton_frame::Headers;
+use acton_tap::VnetHeader;
+
+use crate::frames::store::FrameStore;
+
+/// Frames in the order in which they were copied. Its memory is kept for the next ones.
+#[derive(Debug, Default)]
+pub(crate) struct FrameCopies {
+    bytes: Vec<u8>,
+    copies: Vec<FrameCopy>,
+}
+
+#[derive(Debug, Clone)]
+struct FrameCopy {
+    start: usize,
+    vnet: VnetHeader,
+    headers: Headers,
+    since: Duration,
+}
+
+impl FrameCopy {
+    /// Where its bytes are.
+    fn range(&self) -> Range<usize> {
+        self.start..self.start + self.headers.frame_len()
+    }
+}
+
+impl FrameCopies {
+    /// Copies frame `index` of `frames`, which waits since `now`.
+    pub(crate) fn push(&mut self, frames: &impl FrameStore, index: usize, now: Duration) {
+        let (vnet, headers) = (*frames.vnet(index), *frames.headers(index));
+        self.copies.push(FrameCopy { start: self.bytes.len(), vnet, headers, since: now });
+        self.bytes.extend_from_slice(frames.get(index));
+    }
+
+    /// Forgets all.
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.copies.clear();
+    }
+
+    /// Bytes of all frames.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Since when frame `index` waits.
+    pub(crate) fn since(&self, index: usize) -> Duration {
+        self.copies[index].since
+    }
+}
+
+impl FrameStore for FrameCopies {
+    fn len(&self) -> usize {
+        self.copies.len()
+    }
+
+    fn vnet(&self, index: usize) -> &VnetHeader {
+        &self.copies[index].vnet
+    }
+
+    fn headers(&self, index: usize) -> &Headers {
+        &self.copies[index].headers
+    }
+
+    fn get(&self, index: usize) -> &[u8] {
+        &self.bytes[self.copies[index].range()]
+    }
+
+    fn get_mut(&mut self, index: usize) -> (&mut [u8], &Headers) {
+        let copy = &self.copies[index];
+        (&mut self.bytes[copy.range()], &copy.headers)
+    }
+}

@@ -1,0 +1,22 @@
+//! Frames that lie somewhere until they are sent.
+
+use acton_frame::Headers;
+use acton_tap::VnetHeader;
+
+/// Frames, by an index from 0 in the order in which they are to be sent.
+pub(crate) trait FrameStore {
+    /// How many there are.
+    fn len(&self) -> usize;
+
+    /// What the kernel says of frame `index`.
+    fn vnet(&self, index: usize) -> &VnetHeader;
+
+    /// What was found in frame `index` when it came.
+    fn headers(&self, index: usize) -> &Headers;
+
+    /// The bytes of frame `index`.
+    fn get(&self, index: usize) -> &[u8];
+
+    /// Frame `index`, to be changed where its headers do not look, and those.
+    fn get_mut(&mut self, index: usize) -> (&mut [u8], &Headers);
+}
