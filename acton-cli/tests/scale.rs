@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use pnet_base::MacAddr;
 use support::{
-    Acton, HANG, PORT, SERVER_MAC, SERVER_V4, TEST_ETHERTYPE, Wire, World, counter, frame, said,
-    wait_until,
+    Acton, HANG, PORT, SERVER_MAC, SERVER_V4, TEST_ETHERTYPE, Wire, World, counter, counters,
+    frame, said, wait_until,
 };
 
 testbed::main! {
@@ -28,6 +28,9 @@ const CLIENTS: usize = 1_000;
 /// Frames under way at one time where nobody would send one again: far below what the queues of
 /// the devices hold.
 const BATCH: usize = 50;
+
+/// Frames to all that are sent at once: fewer than a client's socket holds.
+const MANY: u16 = 150;
 
 /// What one client received.
 #[derive(Debug, Default)]
@@ -122,6 +125,26 @@ impl Crowd {
             (0..CLIENTS).filter(|&i| expected(i)).all(|i| inboxes[i].frames.contains(&to_all))
         });
         start.elapsed()
+    }
+
+    /// Sends many frames to all at once, and waits until each came to each client or is counted as late.
+    fn check_many(&mut self, server: &Acton, root: &Wire) {
+        let frames: Vec<_> = (0..MANY)
+            .map(|number| test_frame(MacAddr::broadcast(), SERVER_MAC, &number.to_be_bytes()))
+            .collect();
+        let start = Instant::now();
+        server.while_stopped(|| frames.iter().for_each(|frame| root.send(frame)));
+        let late = || counter(&counters(server), "drop.flood_late") as usize;
+        self.receive_until("all have come or are counted", |inboxes| {
+            let came: usize = inboxes.iter().map(|inbox| inbox.frames.len()).sum();
+            came + late() == CLIENTS * frames.len()
+        });
+        println!("{MANY} broadcasts in {:.1?}, {} late", start.elapsed(), late());
+        for inbox in &mut self.inboxes {
+            let mut sent = frames.iter();
+            let in_order = inbox.frames.drain(..).all(|frame| sent.any(|sent| *sent == frame));
+            assert!(in_order, "frames to all keep their order");
+        }
     }
 
     /// Demands that each client received just these frames since the last time.
@@ -271,6 +294,8 @@ fn a_thousand_clients_at_one_server() {
     println!("{CLIENTS} unicasts, one a client, in {:.1?}", start.elapsed());
     crowd.flood(&root, b"behind them", |_| true);
     crowd.check_frames(|client| vec![to_one(client), to_all(b"behind them")]);
+
+    crowd.check_many(&server, &root);
 
     let start = Instant::now();
     let stays = |client: usize| client.is_multiple_of(2);

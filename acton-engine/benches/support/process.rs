@@ -4,6 +4,7 @@ use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::ops::{Add, Mul, Sub};
+use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use super::Result;
@@ -46,6 +47,14 @@ impl Mul<f64> for Processor {
     fn mul(self, factor: f64) -> Self {
         Self { control: self.control * factor, workers: self.workers * factor }
     }
+}
+
+/// Seconds that a thread ran, by its directory below /proc.
+pub(crate) fn run_time(task: &Path) -> Result<f64> {
+    // Time on a processor, time in its queue, turns: sched-stats.rst of the kernel.
+    let statistics = fs::read_to_string(task.join("schedstat"))?;
+    let nanoseconds = statistics.split(' ').next().unwrap_or_default().parse::<u64>()?;
+    Ok(nanoseconds as f64 / 1e9)
 }
 
 /// A server in a process of its own, which ends with this value.
@@ -108,13 +117,10 @@ impl ServerProcess {
             if task.file_name().is_some_and(|name| *name == *self.id().to_string()) {
                 continue;
             }
-            // Time on a processor, time in its queue, turns: sched-stats.rst of the kernel.
-            let statistics = fs::read_to_string(task.join("schedstat"))?;
-            let nanoseconds = statistics.split(' ').next().unwrap_or_default().parse::<u64>()?;
             let name = fs::read_to_string(task.join("comm"))?;
             let control = name.contains("control");
             let part = if control { &mut spent.control } else { &mut spent.workers };
-            *part += nanoseconds as f64 / 1e9;
+            *part += run_time(&task)?;
         }
         Ok(spent)
     }

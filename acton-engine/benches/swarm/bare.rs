@@ -1,10 +1,12 @@
 //! The plainest way to send one datagram to many: a socket, and sendmmsg over a list of addresses.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 
 use acton_udp::{Destination, SendBuffer, SendCounts, UdpSocket};
 
 use crate::support::Result;
+use crate::support::process::run_time;
 
 /// What is sent to everybody without a tunnel.
 pub(crate) struct Bare {
@@ -20,13 +22,19 @@ impl Bare {
         Ok(Self { socket, buffer: SendBuffer::new(), everybody })
     }
 
-    /// Sends `datagram` to each.
-    pub(crate) fn send(&mut self, datagram: &[u8]) {
+    /// Sends `datagram` to each; the processor time that it took this thread, in seconds.
+    pub(crate) fn send(&mut self, datagram: &[u8]) -> Result<f64> {
+        let spent = thread_time()?;
         let mut counts = SendCounts::default();
         let mut batch = self.buffer.begin(&self.socket, &mut counts);
         for to in &self.everybody {
             batch.push_parts(to, [datagram]);
         }
         batch.finish();
+        Ok(thread_time()? - spent)
     }
+}
+
+fn thread_time() -> Result<f64> {
+    run_time(Path::new("/proc/thread-self"))
 }

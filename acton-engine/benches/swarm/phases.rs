@@ -60,6 +60,9 @@ pub(crate) struct Figures {
     /// When the first and the last had it; the medians of all rounds.
     pub(crate) tunnel: (f64, f64),
     pub(crate) bare: (f64, f64),
+    /// Processor time of the sender; the medians of all rounds.
+    pub(crate) spent: f64,
+    pub(crate) bare_spent: f64,
     pub(crate) lost: f64,
     pub(crate) bare_lost: f64,
     pub(crate) flood_ping: Quantiles,
@@ -131,7 +134,7 @@ pub(crate) fn measure(clients: usize, arguments: &Arguments) -> Result<Figures> 
     let before = Losses::so_far()?;
     let mut storm_lost = Vec::new();
     for _ in 0..AFTER_STORM {
-        storm_lost.push(swarm.tell_all(|swarm, tag| swarm.broadcast(tag))?.lost);
+        storm_lost.push(swarm.tell_all(Swarm::broadcast)?.lost);
     }
     let storm_backlog = (Losses::so_far()? - before).backlog as f64;
     swarm.crowd.run(SETTLE)?;
@@ -145,7 +148,9 @@ pub(crate) fn measure(clients: usize, arguments: &Arguments) -> Result<Figures> 
     say("frames for everybody");
     let (mut tunnel, mut bare, mut flood_pings) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        let round = swarm.tell_all(|swarm, tag| swarm.broadcast(tag))?;
+        let spent = server.processor()?.workers;
+        let mut round = swarm.tell_all(Swarm::broadcast)?;
+        round.spent = server.processor()?.workers - spent;
         swarm.crowd.run(PAUSE)?;
         flood_pings.extend(pings.between(round.start, round.start + seconds(round.last)));
         tunnel.push(round);
@@ -184,6 +189,8 @@ pub(crate) fn measure(clients: usize, arguments: &Arguments) -> Result<Figures> 
         idle_ping,
         tunnel: (median(&tunnel, |round| round.first), median(&tunnel, |round| round.last)),
         bare: (median(&bare, |round| round.first), median(&bare, |round| round.last)),
+        spent: median(&tunnel, |round| round.spent),
+        bare_spent: median(&bare, |round| round.spent),
         lost: mean_lost(&tunnel),
         bare_lost: mean_lost(&bare),
         flood_ping: Quantiles::of(flood_pings),
@@ -200,6 +207,8 @@ struct Round {
     first: f64,
     last: f64,
     lost: f64,
+    /// Processor time of the sender in seconds.
+    spent: f64,
 }
 
 /// The clients, and whoever speaks to all of them.
@@ -240,37 +249,38 @@ impl Swarm {
     }
 
     /// A frame for everybody: a UDP packet to all of the TAP's subnet.
-    fn broadcast(&mut self, tag: Tag) -> Result<()> {
+    fn broadcast(&mut self, tag: Tag) -> Result<f64> {
         self.root.send_to(&tag.bytes(), (TAP.broadcast(), 9))?;
-        Ok(())
+        Ok(0.0)
     }
 
     /// As large as the sealed datagram of such a frame, by a bare loop on a thread of its own, as the
     /// server has one.
-    fn send_bare(&mut self, tag: Tag) -> Result<()> {
+    fn send_bare(&mut self, tag: Tag) -> Result<f64> {
         /// Ethernet, IPv4, UDP, and what sealing adds.
         const HEADERS: usize = 14 + 20 + 8 + acton_proto::wire::OVERHEAD;
         let datagram = [&[0; HEADERS][..], &tag.bytes()].concat();
         let Self { crowd, bare, .. } = self;
         thread::scope(|scope| {
             let sender = scope.spawn(|| bare.send(&datagram));
-            crowd.run_while(HEAR, |_| sender.is_finished()).map(|_| ())
+            crowd.run_while(HEAR, |_| sender.is_finished())?;
+            sender.join().map_err(|_| "the bare loop panicked")?
         })
     }
 
-    /// Has something sent to all and waits until all had it.
-    fn tell_all(&mut self, send: impl FnOnce(&mut Self, Tag) -> Result<()>) -> Result<Round> {
+    /// Has something sent to all and waits until all had it. `send` says what processor time it took.
+    fn tell_all(&mut self, send: impl FnOnce(&mut Self, Tag) -> Result<f64>) -> Result<Round> {
         let (tag, start, clients) = (self.tag(), wall_clock(), self.clients);
-        send(self, tag)?;
+        let spent = send(self, tag)?;
         self.crowd.run_while(HEAR, |crowd| crowd.heard().count(tag) >= clients)?;
-        let Some(hearing) = self.crowd.heard().get(tag) else {
-            return Ok(Round { start, first: f64::NAN, last: f64::NAN, lost: 1.0 });
-        };
+        let hearing = self.crowd.heard().get(tag);
+        let after = |at: Option<Duration>| at.map_or(f64::NAN, |at| since(start, at));
         Ok(Round {
             start,
-            first: since(start, hearing.first),
-            last: since(start, hearing.last),
-            lost: 1.0 - hearing.count as f64 / clients as f64,
+            first: after(hearing.map(|hearing| hearing.first)),
+            last: after(hearing.map(|hearing| hearing.last)),
+            lost: 1.0 - hearing.map_or(0, |hearing| hearing.count) as f64 / clients as f64,
+            spent,
         })
     }
 

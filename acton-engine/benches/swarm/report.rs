@@ -10,7 +10,7 @@ const KIB: f64 = 1024.0;
 /// A heading, and the value below it.
 type Row = (&'static str, fn(&Figures) -> f64);
 
-const ROWS: [Row; 29] = [
+const ROWS: [Row; 32] = [
     ("all in after a burst, s", |f| f.all_in),
     ("HELLO a client", |f| f.hellos),
     ("right after it: lost, %", |f| f.storm_lost * 100.0),
@@ -21,10 +21,13 @@ const ROWS: [Row; 29] = [
     ("a frame for all: first, ms", |f| ms(f.tunnel.0)),
     ("- last", |f| ms(f.tunnel.1)),
     ("- lost, %", |f| f.lost * 100.0),
+    ("- processor time, ms", |f| ms(f.spent)),
     ("a bare loop: first, ms", |f| ms(f.bare.0)),
     ("- last", |f| ms(f.bare.1)),
     ("- lost, %", |f| f.bare_lost * 100.0),
+    ("- processor time, ms", |f| ms(f.bare_spent)),
     ("last : last of the bare loop", |f| f.tunnel.1 / f.bare.1),
+    ("processor time : the bare loop's", |f| f.spent / f.bare_spent),
     ("ping meanwhile, ms", |f| ms(f.flood_ping.median)),
     ("- 99 %", |f| ms(f.flood_ping.p99)),
     ("- : idle", |f| ratio(f.flood_ping, f.idle_ping)),

@@ -59,6 +59,7 @@ impl<S: Side> Worker<S> {
         let mut received = RecvBatch::new();
         let mut buffer = SendBuffer::new();
         let mut coalescer = Coalescer::new(self.offloads);
+        let mut gave_way = false;
         loop {
             let ready = self.wait(frames.has_backlog() || self.side.has_flood())?;
             if ready.stop {
@@ -72,20 +73,27 @@ impl<S: Side> Worker<S> {
                 let filled = frames.fill(|slot| self.queue.recv(slot), &self.counters);
                 filled.map_err(|error| self.tap_error(error))?;
             }
+            let mut worked = ready.udp;
             if frames.begin_turn() {
                 self.forward(&mut frames, now, &mut buffer);
                 frames.end_turn();
-            }
-            if self.side.has_flood() {
-                let mut out = Output::new(&self.socket, &mut buffer);
-                self.side.send_flood(now, &mut out);
-                self.counters.add_sent(out.counts());
+                worked = true;
             }
             if ready.udp {
                 self.deliver(&mut received, now, &mut coalescer)?;
                 let mut out = Output::new(&self.socket, &mut buffer);
                 self.side.answer(&mut out);
                 self.counters.add_sent(out.counts());
+            }
+            if self.side.has_flood() {
+                // It gives way to all else, but not twice in a row. What came in the meantime so
+                // waits for one slice at most, and its answer for none.
+                gave_way = worked && !gave_way;
+                if !gave_way {
+                    let mut out = Output::new(&self.socket, &mut buffer);
+                    self.side.send_flood(now, &mut out);
+                    self.counters.add_sent(out.counts());
+                }
             }
         }
     }
