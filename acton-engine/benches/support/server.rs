@@ -4,7 +4,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use acton_engine::{Server, ServerKeys, TapSettings};
+use acton_engine::{Budgets, FloodBudgets, Server, ServerKeys, TapSettings};
 use acton_proto::handshake::Secret;
 use clap::Args;
 use ipnet::IpNet;
@@ -57,11 +57,15 @@ impl Serve {
         let keys = ServerKeys { private_key, network_key: Some(network_key) };
         let mut tap = TapSettings::new("acton%d");
         tap.addresses.extend(self.tap_address);
+        // What the root floods is to be measured, not held back.
+        let mut budgets = FloodBudgets::default();
+        budgets.root = Budgets::all(None);
         let mut server = Server::secure(keys)
             .listen(address)
             .tap(tap)
             .max_sessions(self.max_sessions)
-            .max_sessions_per_source(self.max_sessions);
+            .max_sessions_per_source(self.max_sessions)
+            .budgets(budgets);
         if let Some(workers) = self.workers {
             server = server.workers(workers);
         }

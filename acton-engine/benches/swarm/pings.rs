@@ -51,7 +51,8 @@ impl Pings {
     ) -> Result<Self> {
         let over = Arc::new(Mutex::new(Vec::new()));
         let stop = Arc::new(AtomicBool::new(false));
-        let mut config = ClientConfig::new(private_key(number), public_key(&Secret::new(server::PRIVATE_KEY)));
+        let mut config =
+            ClientConfig::new(private_key(number), public_key(&Secret::new(server::PRIVATE_KEY)));
         config.network_key = Some(Secret::new(server::NETWORK_KEY));
         let mut pinger = Pinger {
             client: Client::new(config, Box::new(SystemRandom), Duration::ZERO),

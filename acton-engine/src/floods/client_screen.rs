@@ -11,6 +11,7 @@ use acton_frame::Headers;
 use crate::floods::gate::FloodGate;
 use crate::floods::news::{FloodNews, FloodReporter};
 use crate::frames::batch::FrameBatch;
+use crate::frames::store::FrameStore;
 use crate::loops::probe::{Prober, ProberId, Reading, Way};
 use crate::loops::surge::Surge;
 use crate::observe::counters::{Counter, Counters};

@@ -27,10 +27,13 @@ use crate::run::side::{Arrival, Output, Side};
 use crate::run::tap_writer::TapSink;
 use crate::run::worker::NEWS_INTERVAL;
 use crate::sessions::directory::Index;
-use crate::sessions::flood::{Flood, Slice};
 use crate::sessions::port::LeafId;
+use crate::sessions::rounds::{Rounds, Slice};
 use crate::sessions::router::{Router, Target};
 use crate::throttle::Throttle;
+
+/// Bytes of a large frame that take as long as a small one: on loopback, some 2 us either way.
+const DATAGRAM: usize = 1_024;
 
 /// What a worker passes to the control thread.
 pub(super) enum News {
@@ -51,9 +54,9 @@ pub(super) struct ServerSide {
     router: Router,
     /// Who gets which frames of a batch.
     runs: Vec<(Arc<PlainSession>, Range<usize>)>,
-    flood: Flood<PlainSession>,
-    /// Of the flood's round.
-    flood_cut: Cut,
+    rounds: Rounds<PlainSession>,
+    /// Of the round under way.
+    round_cut: Cut,
     /// Of those who speak the other mode.
     others: Throttle,
     allow: Arc<Allowed>,
@@ -79,8 +82,8 @@ impl ServerSide {
             cut: Cut::default(),
             router: Router::new(bridge, Arc::clone(&counters), sightings, floods, reporter),
             runs: Vec::new(),
-            flood: Flood::new(),
-            flood_cut: Cut::default(),
+            rounds: Rounds::new(DATAGRAM),
+            round_cut: Cut::default(),
             others: Throttle::new(NEWS_INTERVAL),
             allow,
             strangers,
@@ -134,13 +137,13 @@ impl ServerSide {
 
 impl Side for ServerSide {
     fn send(&mut self, frames: &mut FrameBatch, now: Duration, out: &mut Output<'_>) {
-        let Self { directory, cut, router, runs, flood, counters, thread, .. } = self;
+        let Self { directory, cut, router, runs, rounds, counters, thread, .. } = self;
         // What goes to everybody goes out client by client, so that each gets the run in one
         // send; the order of what one client gets stays.
         router.route(frames, now, directory, |target, run| match target {
             Target::One(session) => runs.push((session, run)),
             Target::All(everybody) => {
-                if !flood.takes(frames, run.clone(), directory.len(), now, counters) {
+                if !rounds.takes(frames, run.clone(), directory.len(), now, counters) {
                     directory.for_each(|session| {
                         if everybody.includes(session, run.len(), counters, *thread) {
                             runs.push((Arc::clone(session), run.clone()));
@@ -162,22 +165,22 @@ impl Side for ServerSide {
         runs.clear();
     }
 
-    fn has_flood(&self) -> bool {
-        self.flood.is_under_way()
+    fn has_rounds(&self) -> bool {
+        self.rounds.is_under_way()
     }
 
-    fn send_flood(&mut self, now: Duration, out: &mut Output<'_>) {
-        let Self { directory, router, flood, flood_cut, counters, thread, .. } = self;
-        flood.send_slice(directory, now, counters, |slice| {
+    fn send_slice(&mut self, now: Duration, out: &mut Output<'_>) {
+        let Self { directory, router, rounds, round_cut, counters, thread, .. } = self;
+        rounds.send_slice(directory, now, counters, |slice| {
             let Slice { begins, frames, run, receivers } = slice;
             let frames = &*frames;
             if begins {
-                flood_cut.fill(frames, counters);
+                round_cut.fill(frames, counters);
             }
             let (everybody, mut batch) = (router.everybody(), out.batch());
             for session in receivers {
                 if everybody.includes(session, run.len(), counters, *thread) {
-                    push(&mut batch, session, flood_cut.parts(frames, run.clone()), *thread);
+                    push(&mut batch, session, round_cut.parts(frames, run.clone()), *thread);
                 }
             }
             batch.finish();

@@ -16,12 +16,12 @@ pub(crate) trait Side {
     fn send(&mut self, frames: &mut FrameBatch, now: Duration, out: &mut Output<'_>);
 
     /// Whether frames for everybody are left that are sent in slices.
-    fn has_flood(&self) -> bool {
+    fn has_rounds(&self) -> bool {
         false
     }
 
     /// Sends a slice of them.
-    fn send_flood(&mut self, _now: Duration, _out: &mut Output<'_>) {}
+    fn send_slice(&mut self, _now: Duration, _out: &mut Output<'_>) {}
 
     /// Deals with a datagram, which may be changed in place; writes the frames in it that may
     /// pass.

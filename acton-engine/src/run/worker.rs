@@ -61,7 +61,7 @@ impl<S: Side> Worker<S> {
         let mut coalescer = Coalescer::new(self.offloads);
         let mut gave_way = false;
         loop {
-            let ready = self.wait(frames.has_backlog() || self.side.has_flood())?;
+            let ready = self.wait(frames.has_backlog() || self.side.has_rounds())?;
             if ready.stop {
                 return Ok(());
             }
@@ -85,13 +85,13 @@ impl<S: Side> Worker<S> {
                 self.side.answer(&mut out);
                 self.counters.add_sent(out.counts());
             }
-            if self.side.has_flood() {
+            if self.side.has_rounds() {
                 // It gives way to all else, but not twice in a row. What came in the meantime so
                 // waits for one slice at most, and its answer for none.
                 gave_way = worked && !gave_way;
                 if !gave_way {
                     let mut out = Output::new(&self.socket, &mut buffer);
-                    self.side.send_flood(now, &mut out);
+                    self.side.send_slice(now, &mut out);
                     self.counters.add_sent(out.counts());
                 }
             }

@@ -29,8 +29,8 @@ use crate::run::side::{Arrival, Output, Side};
 use crate::run::tap_writer::TapSink;
 use crate::run::worker::NEWS_INTERVAL;
 use crate::sessions::directory::Index;
-use crate::sessions::flood::{Flood, Slice};
 use crate::sessions::port::LeafId;
+use crate::sessions::rounds::{Rounds, Slice};
 use crate::sessions::router::{Router, Target};
 use crate::sessions::rules::RulesNews;
 use crate::throttle::Throttle;
@@ -69,9 +69,9 @@ pub(super) struct ServerSide {
     sealed: Sealed,
     syns: Syns,
     runs: Vec<(Target<Secured>, Range<usize>)>,
-    flood: Flood<SecureSession>,
-    /// Of the flood's round.
-    flood_syns: Syns,
+    rounds: Rounds<SecureSession>,
+    /// Of the round under way.
+    round_syns: Syns,
     expected: Arc<Expected>,
     hellos: Lane,
     /// The version of this software to tell clients, if they are to know.
@@ -109,8 +109,9 @@ impl ServerSide {
             sealed: Sealed::default(),
             syns: Syns::default(),
             runs: Vec::new(),
-            flood: Flood::new(),
-            flood_syns: Syns::default(),
+            // Small frames share a datagram.
+            rounds: Rounds::new(0),
+            round_syns: Syns::default(),
             expected,
             hellos,
             version,
@@ -215,7 +216,7 @@ impl ServerSide {
 
 impl Side for ServerSide {
     fn send(&mut self, frames: &mut FrameBatch, now: Duration, out: &mut Output<'_>) {
-        let Self { directory, router, sealed, syns, runs, flood, counters, thread, .. } = self;
+        let Self { directory, router, sealed, syns, runs, rounds, counters, thread, .. } = self;
         router.route(frames, now, directory, |target, run| runs.push((target, run)));
         let sealer = Sealer { counters, thread: *thread, now };
         for (target, run) in runs.drain(..) {
@@ -226,7 +227,7 @@ impl Side for ServerSide {
                 }
                 Target::All(everybody) => {
                     let receivers = directory.len();
-                    if flood.takes(frames, run.clone(), receivers, now, counters) {
+                    if rounds.takes(frames, run.clone(), receivers, now, counters) {
                         continue;
                     }
                     syns.find(frames, run.clone());
@@ -242,22 +243,22 @@ impl Side for ServerSide {
         self.post_refused(out);
     }
 
-    fn has_flood(&self) -> bool {
-        self.flood.is_under_way()
+    fn has_rounds(&self) -> bool {
+        self.rounds.is_under_way()
     }
 
-    fn send_flood(&mut self, now: Duration, out: &mut Output<'_>) {
-        let Self { directory, router, sealed, flood, flood_syns, counters, thread, .. } = self;
+    fn send_slice(&mut self, now: Duration, out: &mut Output<'_>) {
+        let Self { directory, router, sealed, rounds, round_syns, counters, thread, .. } = self;
         let sealer = Sealer { counters, thread: *thread, now };
-        flood.send_slice(directory, now, counters, |slice| {
+        rounds.send_slice(directory, now, counters, |slice| {
             let Slice { begins, frames, run, receivers } = slice;
             if begins {
-                flood_syns.find(frames, run.clone());
+                round_syns.find(frames, run.clone());
             }
             let everybody = router.everybody();
             for session in receivers {
                 if everybody.includes(session, run.len(), counters, *thread) {
-                    sealer.seal(session, flood_syns, frames, run.clone(), sealed, out);
+                    sealer.seal(session, round_syns, frames, run.clone(), sealed, out);
                 }
             }
         });

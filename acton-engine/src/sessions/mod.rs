@@ -2,12 +2,12 @@
 
 pub(crate) mod admission;
 pub(crate) mod directory;
-pub(crate) mod flood;
 pub(crate) mod housekeeping;
 pub(crate) mod owned_macs;
 pub(crate) mod past;
 pub(crate) mod port;
 pub(crate) mod roster;
+pub(crate) mod rounds;
 pub(crate) mod router;
 pub(crate) mod rules;
 pub(crate) mod session;

@@ -8,7 +8,7 @@
 //!
 //! Frames for everybody keep their order. One of them may be overtaken by a later frame for one
 //! client, which Ethernet allows: its order is that of frames of one source for one destination (IEEE
-//! 802.1AC, 12.1), and these have another destination. Frames to an unknown address change from
+//! 802.1D-2004, 6.3.3), and these have another destination. Frames to an unknown address change from
 //! one to the other once it is learnt, as at any bridge.
 
 use std::hash::Hash;
@@ -24,15 +24,15 @@ use crate::observe::counters::{Counter, Counters};
 use crate::sessions::directory::{Directory, Ported, SLOTS};
 
 /// Receivers in a slice: on loopback, where the kernel delivers in the sender's time, a slice takes
-/// some 80 us. With twice as many a ping beside a flood takes three times as long; with half as many
-/// the flood takes noticeably longer.
+/// some 80 us, about as long as the idle round trip of a ping.
 const SLICE: usize = 16;
 /// Bytes in a slice, all receivers together, unless one gets more: two turns' worth of a transfer.
 const SLICE_LEN: usize = 256 << 10;
-/// How long a frame waits for its round. What asks for an address asks again after a second (RFC
-/// 4861, RETRANS_TIMER; Linux's ARP): by then it shall not meet its own past.
-const LATE: Duration = Duration::from_millis(200);
-/// How long a round may take: what is left of it then would be later than the next question.
+/// How long a frame waits for its round: longer than a round of [`ROUND_LEN`] takes, so that a burst
+/// gets through, and with that no longer than a second. Then whoever asks for an address asks again
+/// (RFC 4861, RETRANS_TIMER; Linux's ARP), and what is older is of no use.
+const LATE: Duration = Duration::from_millis(500);
+/// How long a round may take, where the worker gets too little of its processor.
 const ROUND: Duration = Duration::from_secs(1);
 /// Bytes in a round, all receivers together: a third to half a second's work in bundles.
 const ROUND_LEN: usize = 160 << 20;
@@ -41,7 +41,9 @@ const WAITING_LEN: usize = 1 << 20;
 
 /// One worker's frames for everybody that were not sent at once, to sessions `S`.
 #[derive(Debug)]
-pub(crate) struct Flood<S> {
+pub(crate) struct Rounds<S> {
+    /// What a frame counts as at least, in bytes.
+    least_len: usize,
     waiting: FrameCopies,
     /// The frames of the round; `run` go out.
     round: FrameCopies,
@@ -69,9 +71,11 @@ pub(crate) struct Slice<'a, S> {
     pub(crate) receivers: &'a [Arc<S>],
 }
 
-impl<S: Ported> Flood<S> {
-    pub(crate) fn new() -> Self {
+impl<S: Ported> Rounds<S> {
+    /// Where a frame counts as `least_len` bytes at least, since it leaves in a datagram of its own.
+    pub(crate) fn new(least_len: usize) -> Self {
         Self {
+            least_len,
             waiting: FrameCopies::default(),
             round: FrameCopies::default(),
             run: 0..0,
@@ -101,7 +105,7 @@ impl<S: Ported> Flood<S> {
         now: Duration,
         counters: &Counters,
     ) -> bool {
-        let bytes = run.clone().map(|index| frames.get(index).len()).sum();
+        let bytes = self.bytes(frames, run.clone());
         if !self.is_under_way() && receivers <= receivers_in_slice(bytes) {
             return false;
         }
@@ -145,6 +149,11 @@ impl<S: Ported> Flood<S> {
         }
     }
 
+    /// Bytes of these frames, as they count.
+    fn bytes(&self, frames: &impl FrameStore, run: Range<usize>) -> usize {
+        run.map(|index| frames.get(index).len().max(self.least_len)).sum()
+    }
+
     /// Begins a round with what waits: of what is too much for one, the newest.
     fn begin(&mut self, receivers: usize, now: Duration, counters: &Counters) {
         mem::swap(&mut self.round, &mut self.waiting);
@@ -152,7 +161,7 @@ impl<S: Ported> Flood<S> {
         let frames = self.round.len();
         let mut room = ROUND_LEN / receivers.max(1);
         let in_time = (0..frames).rev().take_while(|&index| {
-            let bytes = self.round.get(index).len();
+            let bytes = self.bytes(&self.round, index..index + 1);
             let fits = bytes <= room || index + 1 == frames;
             room = room.saturating_sub(bytes);
             fits && now.saturating_sub(self.round.since(index)) <= LATE
@@ -160,8 +169,7 @@ impl<S: Ported> Flood<S> {
         let first = frames - in_time.count();
         counters.add(Counter::FloodLate, (first * receivers) as u64);
         self.run = first..frames;
-        let bytes = self.run.clone().map(|index| self.round.get(index).len()).sum();
-        self.slice = receivers_in_slice(bytes);
+        self.slice = receivers_in_slice(self.bytes(&self.round, self.run.clone()));
         (self.slots, self.then) = (self.from..SLOTS, 0..self.from);
         (self.from, self.began, self.served) = (0, now, 0);
     }
@@ -206,10 +214,10 @@ mod tests {
         }
     }
 
-    /// A server's clients, the flood, and what each client got: the first bytes of frames.
+    /// A server's clients, the rounds, and what each client got: the first bytes of frames.
     struct World {
         directory: Directory<u32, Client>,
-        flood: Flood<Client>,
+        rounds: Rounds<Client>,
         counters: Counters,
         got: BTreeMap<LeafId, Vec<u8>>,
         now: Duration,
@@ -219,11 +227,11 @@ mod tests {
         fn new(ports: impl Iterator<Item = LeafId>) -> Self {
             let directory = Directory::new();
             ports.for_each(|port| directory.put(Arc::new(Client(port))));
-            let (flood, counters) = (Flood::new(), Counters::new());
-            Self { directory, flood, counters, got: BTreeMap::new(), now: Duration::ZERO }
+            let (rounds, counters) = (Rounds::new(0), Counters::new());
+            Self { directory, rounds, counters, got: BTreeMap::new(), now: Duration::ZERO }
         }
 
-        /// Whether the flood takes a frame of `len` bytes that begins so.
+        /// Whether a frame has to wait of `len` bytes that begins so.
         fn takes(&mut self, first: u8, len: usize) -> bool {
             let mut once = Some([&VnetHeader::default().encode()[..], &vec![first; len]].concat());
             let mut batch = FrameBatch::new();
@@ -235,14 +243,14 @@ mod tests {
             batch.fill(read, &Counters::new()).unwrap();
             batch.begin_turn();
             let receivers = self.directory.len();
-            self.flood.takes(&batch, 0..1, receivers, self.now, &self.counters)
+            self.rounds.takes(&batch, 0..1, receivers, self.now, &self.counters)
         }
 
         /// Sends a slice; how many clients are served in it.
         fn slice(&mut self) -> usize {
             let mut served = 0;
-            let Self { directory, flood, counters, got, .. } = self;
-            flood.send_slice(directory, self.now, counters, |slice| {
+            let Self { directory, rounds, counters, got, .. } = self;
+            rounds.send_slice(directory, self.now, counters, |slice| {
                 served = slice.receivers.len();
                 for client in slice.receivers {
                     let frames = slice.run.clone().map(|index| slice.frames.get(index)[0]);
@@ -253,7 +261,7 @@ mod tests {
         }
 
         fn finish(&mut self) {
-            while self.flood.is_under_way() {
+            while self.rounds.is_under_way() {
                 self.slice();
             }
         }
@@ -272,6 +280,9 @@ mod tests {
         assert!(World::new(0..5).takes(1, SLICE_LEN / 4));
         assert!(!World::new(0..1).takes(1, 65_000));
         assert!(!World::new(0..0).takes(1, 60));
+        let mut world = World::new(0..5);
+        world.rounds = Rounds::new(SLICE_LEN / 4);
+        assert!(world.takes(1, 60));
     }
 
     #[test]
@@ -351,7 +362,7 @@ mod tests {
         world.now = ROUND + Duration::from_millis(1);
         assert_eq!(world.slice(), 0);
         assert_eq!(world.late(), 100 - SLICE as u64);
-        assert!(!world.flood.is_under_way());
+        assert!(!world.rounds.is_under_way());
         world.takes(2, 60);
         world.slice();
         let second = |got: &&Vec<u8>| **got == [2];
