@@ -318,6 +318,12 @@ impl<P: Port> Bridge<P> {
         self.fdb.forget_learned(leaf.to_bits())
     }
 
+    /// Forgets what was learned of an address on a VLAN, 0 for untagged, at a leaf or, if none has
+    /// it there, at the root; true if there was something. What is said of an address stays.
+    pub fn forget(&self, vlan: u16, mac: MacAddr) -> bool {
+        vlan < key::VLANS && self.fdb.write().forget_mac(vlan, Address::new(mac))
+    }
+
     /// Frees the places of expired addresses among the next `budget` places of the table, after
     /// those of the call before; gives the number freed.
     ///

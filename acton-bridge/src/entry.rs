@@ -36,6 +36,14 @@ pub struct Entry<P> {
     pub frozen_for: Option<Duration>,
 }
 
+impl<P> Entry<P> {
+    /// The same entry, its leaf by another name.
+    pub fn map<Q>(self, leaf: impl FnOnce(P) -> Q) -> Entry<Q> {
+        let Self { vlan, mac, owner, age, held_for, frozen_for } = self;
+        Entry { vlan, mac, owner: owner.map(leaf), age, held_for, frozen_for }
+    }
+}
+
 impl<P: Port> Entry<P> {
     pub(crate) fn new(fdb: &Fdb, key: u64, found: &Found, now: u64) -> Self {
         let age = Duration::from_nanos(now.saturating_sub(found.seen));

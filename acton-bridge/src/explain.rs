@@ -67,6 +67,51 @@ pub enum Verdict<P> {
     FromLeaf(FromLeaf),
 }
 
+impl<P> Explanation<P> {
+    /// The same explanation, its leaves by other names.
+    pub fn map<Q>(self, mut leaf: impl FnMut(P) -> Q) -> Explanation<Q> {
+        let learned = match self.learned {
+            Learned::Nothing => Learned::Nothing,
+            Learned::New => Learned::New,
+            Learned::Moved { from, frozen } => Learned::Moved { from: from.map(&mut leaf), frozen },
+        };
+        Explanation {
+            steps: self.steps.into_iter().map(|step| step.map(&mut leaf)).collect(),
+            learned,
+            verdict: match self.verdict {
+                Verdict::FromRoot(FromRoot::Leaf(port)) => {
+                    Verdict::FromRoot(FromRoot::Leaf(leaf(port)))
+                }
+                Verdict::FromRoot(FromRoot::Flood(kind)) => {
+                    Verdict::FromRoot(FromRoot::Flood(kind))
+                }
+                Verdict::FromRoot(FromRoot::Drop(reason)) => {
+                    Verdict::FromRoot(FromRoot::Drop(reason))
+                }
+                Verdict::FromLeaf(verdict) => Verdict::FromLeaf(verdict),
+            },
+        }
+    }
+}
+
+impl<P> Step<P> {
+    fn map<Q>(self, leaf: impl FnOnce(P) -> Q) -> Step<Q> {
+        match self {
+            Self::Header { vlan, source, destination } => {
+                Step::Header { vlan, source, destination }
+            }
+            Self::Source(entry) => Step::Source(entry.map(|entry| entry.map(leaf))),
+            Self::SourceProtection(owner) => {
+                Step::SourceProtection(owner.map(|owner| owner.map(leaf)))
+            }
+            Self::Strict(port) => Step::Strict(leaf(port)),
+            Self::Room(room) => Step::Room(room.map(leaf)),
+            Self::Group(kind) => Step::Group(kind),
+            Self::Destination(entry) => Step::Destination(entry.map(|entry| entry.map(leaf))),
+        }
+    }
+}
+
 impl<P: Debug> fmt::Display for Explanation<P> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         for step in &self.steps {
@@ -121,14 +166,14 @@ fn write_entry<P: Debug>(
     };
     write!(formatter, "{address}: at {owner}")?;
     match age {
-        Some(age) => write!(formatter, ", last heard of {age:?} ago")?,
+        Some(age) => write!(formatter, ", last heard of {age:.1?} ago")?,
         None => formatter.write_str(", static")?,
     }
     if let Some(left) = held_for {
-        write!(formatter, ", held for {left:?}")?;
+        write!(formatter, ", held for {left:.1?}")?;
     }
     if let Some(left) = frozen_for {
-        write!(formatter, ", frozen for {left:?}")?;
+        write!(formatter, ", frozen for {left:.1?}")?;
     }
     Ok(())
 }

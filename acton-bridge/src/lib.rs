@@ -82,7 +82,7 @@
 //! assert_eq!(
 //!     explanation.to_string(),
 //!     "header: from 02:00:00:00:00:09 to 02:00:00:00:00:01, untagged\n\
-//!      source: at leaf 42, last heard of 2s ago, held for 298s\n\
+//!      source: at leaf 42, last heard of 2.0s ago, held for 298.0s\n\
 //!      source: not protected\n\
 //!      learned: nothing\n\
 //!      verdict: dropped (source_held)",

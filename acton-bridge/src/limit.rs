@@ -19,7 +19,8 @@ pub enum Share<P> {
 }
 
 impl<P> Share<P> {
-    pub(crate) fn map<Q>(self, leaf: impl FnOnce(P) -> Q) -> Share<Q> {
+    /// The same share, its leaf by another name.
+    pub fn map<Q>(self, leaf: impl FnOnce(P) -> Q) -> Share<Q> {
         match self {
             Self::Leaf(port) => Share::Leaf(leaf(port)),
             Self::Leaves => Share::Leaves,
@@ -61,7 +62,8 @@ impl<P> Room<P> {
         self.limit.is_none_or(|limit| self.learned < limit)
     }
 
-    pub(crate) fn map<Q>(self, leaf: impl FnOnce(P) -> Q) -> Room<Q> {
+    /// The same limit, its leaf by another name.
+    pub fn map<Q>(self, leaf: impl FnOnce(P) -> Q) -> Room<Q> {
         let Self { share, learned, limit } = self;
         Room { share: share.map(leaf), learned, limit }
     }

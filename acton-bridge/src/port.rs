@@ -47,7 +47,8 @@ pub enum Owner<P> {
 }
 
 impl<P> Owner<P> {
-    pub(crate) fn map<Q>(self, leaf: impl FnOnce(P) -> Q) -> Owner<Q> {
+    /// The same side, its leaf by another name.
+    pub fn map<Q>(self, leaf: impl FnOnce(P) -> Q) -> Owner<Q> {
         match self {
             Self::Root => Owner::Root,
             Self::Leaf(port) => Owner::Leaf(leaf(port)),

@@ -99,6 +99,13 @@ macro_rules! drop_reasons {
                     $(Self::$variant => $name,)+
                 }
             }
+
+            /// What the reason means, in a sentence for people.
+            pub const fn meaning(self) -> &'static str {
+                match self {
+                    $(Self::$variant => concat!($($doc),+).trim_ascii_start(),)+
+                }
+            }
         }
     };
 }
@@ -161,6 +168,8 @@ mod tests {
         for (position, reason) in DropReason::ALL.iter().enumerate() {
             assert_eq!(reason.index(), position);
             assert_eq!(reason.to_string(), reason.as_str());
+            let meaning = reason.meaning();
+            assert!(meaning.ends_with('.') && !meaning.starts_with(' '), "{meaning}");
         }
     }
 

@@ -353,20 +353,20 @@ fn who_holds_an_address_is_explained() {
     test.hear(1, 11);
     test.now += Duration::from_secs(2);
     let lines = test.explain(Owner::Leaf(2), GATEWAY, 11);
-    assert_eq!(lines[1], "source: at leaf 1, last heard of 2s ago, held for 3s");
+    assert_eq!(lines[1], "source: at leaf 1, last heard of 2.0s ago, held for 3.0s");
     assert_eq!(lines.last().unwrap(), "verdict: dropped (source_held)");
     test.now += Duration::from_secs(3);
     let lines = test.explain(Owner::Leaf(2), GATEWAY, 11);
-    assert_eq!(lines[1], "source: at leaf 1, last heard of 5s ago");
+    assert_eq!(lines[1], "source: at leaf 1, last heard of 5.0s ago");
     assert!(lines.contains(&"learned: the address moves from leaf 1, and is frozen".to_owned()));
     // A frame to its own source meets it where it would be by then.
     let lines = test.explain(Owner::Leaf(2), 11, 11);
-    let there = "destination: at leaf 2, last heard of 0ns ago, held for 5s, frozen for 20s";
+    let there = "destination: at leaf 2, last heard of 0.0ns ago, held for 5.0s, frozen for 20.0s";
     assert!(lines.contains(&there.to_owned()), "{lines:?}");
     test.hear(2, 11);
     test.now += Duration::from_secs(5);
     let lines = test.explain(Owner::Leaf(1), GATEWAY, 11);
-    assert_eq!(lines[1], "source: at leaf 2, last heard of 5s ago, frozen for 15s");
+    assert_eq!(lines[1], "source: at leaf 2, last heard of 5.0s ago, frozen for 15.0s");
     assert_eq!(lines.last().unwrap(), "verdict: dropped (source_frozen)");
 }
 

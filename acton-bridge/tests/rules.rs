@@ -737,6 +737,23 @@ fn static_entries_do_not_use_up_a_leaf() {
 }
 
 #[test]
+fn what_was_learned_can_be_forgotten_and_what_was_said_stays() {
+    let test = Test::new(Config::default());
+    let (host, router, printer) = (mac(1), mac(2), mac(3));
+    let _ = test.leaf(A, BROADCAST, host);
+    let _ = test.root(BROADCAST, router);
+    test.bridge.add_static(0, printer, A).unwrap();
+    assert!(!test.bridge.forget(7, host), "untagged only");
+    assert!(test.bridge.forget(0, host) && !test.bridge.forget(0, host));
+    assert!(test.bridge.forget(7, router), "the root has it on every VLAN");
+    assert!(!test.bridge.forget(0, printer));
+    let left: Vec<_> = test.bridge.entries(test.now).map(|entry| entry.mac).collect();
+    assert_eq!(left, [printer]);
+    // Anybody may have it now.
+    assert_eq!(test.leaf(B, BROADCAST, host).1, Learned::New);
+}
+
+#[test]
 fn a_full_table_refuses_new_addresses_only() {
     let mut test = Test::new(roaming().max_macs(4).max_macs_per_leaf(2));
     test.hear(A, mac(1));

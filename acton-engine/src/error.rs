@@ -44,6 +44,18 @@ pub enum Error {
          another thread"
     )]
     ControlThread,
+    /// What was asked for is a server's to do.
+    #[error("this is a client: only a server has sessions and MACs to choose from")]
+    NotServer,
+    /// No session goes by that name.
+    #[error("no session '{0}'; `acton status` lists them")]
+    NoSession(String),
+    /// A MAC cannot be put where it was to go.
+    #[error(transparent)]
+    Mac(#[from] acton_bridge::StaticError),
+    /// There is no room to remember one more MAC.
+    #[error("no room to keep {0} at the root: as many MACs are kept there as there is room for")]
+    NoRoom(pnet_base::MacAddr),
     /// A setting is out of its range.
     #[error("{0}")]
     Setting(String),

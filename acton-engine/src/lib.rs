@@ -65,7 +65,7 @@ pub use pnet_base::MacAddr;
 pub use client::{Client, ClientBuilder, PlainClient, SecureClient};
 pub use error::Error;
 pub use floods::budgets::{Budgets, FloodBudgets};
-pub use observe::counters::Totals;
+pub use observe::counters::{Totals, drop_reasons};
 pub use observe::event::{
     Beginning, EndReason, Event, EventKind, Limit, LoopWitness, NotKept, Place, RefusalReason,
 };
@@ -76,9 +76,12 @@ pub use observe::status::{
 };
 pub use observe::tally::Traffic;
 pub use reach::name::ServerName;
+pub use run::fdb::FdbEntry;
 pub use run::handle::Handle;
+pub use run::pages::StatusPages;
 pub use run::running::Running;
 pub use run::scheduling::Scheduling;
+pub use run::trace::{Trace, TraceStep, TraceVerdict};
 pub use secure::{ClientKeys, ServerKeys};
 pub use server::{PlainServer, SecureServer, Server, ServerBuilder};
 pub use sessions::admission::{Admission, Admit, Anybody, ClientPolicy, NetworkKeys};

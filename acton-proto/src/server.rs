@@ -456,6 +456,13 @@ impl Server {
         self.config.pmtu = pmtu;
     }
 
+    /// Ends the session of a client, which is told `bye`: with [`Bye::Restart`] it comes back at once,
+    /// with [`Bye::Removed`] after a while. False if it has none.
+    pub fn kick(&mut self, now: Duration, client: &Key, bye: Bye) -> bool {
+        let Some(&slot) = self.by_client.get(client) else { return false };
+        self.end(now, slot, DownReason::Kicked, Some(bye))
+    }
+
     /// Replaces the list of clients. Who is not on it any more, or on other terms, is out at once.
     pub fn set_clients(&mut self, now: Duration, clients: Box<dyn Clients>) {
         self.clients = clients;

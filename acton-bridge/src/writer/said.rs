@@ -45,6 +45,18 @@ impl Writer<'_> {
         true
     }
 
+    /// Removes what was learned of an address on a VLAN, or else at the root.
+    pub(crate) fn forget_mac(&mut self, vlan: u16, address: Address) -> bool {
+        for key in [key::mac(vlan, address), key::whole(address)] {
+            let found = self.fdb.table.find_quiet(key);
+            if let Some(found) = found.filter(|found| self.fdb.ages(found)) {
+                self.remove(found.index);
+                return true;
+            }
+        }
+        false
+    }
+
     /// Whether a leaf has a static entry of an address, on whatever VLAN.
     pub(crate) fn is_static_at_leaf(&self, address: Address) -> bool {
         let table = &self.fdb.table;

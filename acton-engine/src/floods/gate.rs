@@ -1,5 +1,6 @@
 //! What one side may flood: a client, or the root.
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -79,10 +80,10 @@ impl FloodGate {
     }
 
     /// The classes whose budgets act now.
-    pub(crate) fn acting(&self, now: Duration) -> Vec<&'static str> {
+    pub(crate) fn acting(&self, now: Duration) -> Vec<Cow<'static, str>> {
         let acts =
             |class: &FloodClass| acts(self.acted[class.index()].load(Ordering::Relaxed), now);
-        FloodClass::ALL.into_iter().filter(acts).map(FloodClass::as_str).collect()
+        FloodClass::ALL.into_iter().filter(acts).map(|class| class.as_str().into()).collect()
     }
 }
 

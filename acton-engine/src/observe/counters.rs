@@ -9,13 +9,15 @@ use acton_bridge::{DropReason, FloodClass};
 use acton_udp::{SendCounts, is_full};
 
 macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident => $text:literal,)*) => {
+    ($($(#[doc = $doc:literal])* $name:ident => $text:literal,)*) => {
         /// What a worker or the control thread counts besides the bridge's drops.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub(crate) enum Counter { $($(#[$doc])* $name,)* }
+        pub(crate) enum Counter { $($(#[doc = $doc])* $name,)* }
 
         impl Counter {
             const NAMES: &[&str] = &[$($text),*];
+            /// What each means, in a sentence for people.
+            const MEANINGS: &[&str] = &[$(concat!($($doc),*).trim_ascii_start()),*];
 
             /// The name of a reason to drop, without what all of them begin with.
             pub(crate) fn drop_name(self) -> &'static str {
@@ -179,6 +181,14 @@ impl Counter {
     }
 }
 
+/// Every reason to drop a frame or a datagram: its name as in [`Traffic::drops`](crate::Traffic),
+/// which [`Totals`] has with `drop.` before it, and what it means, in a sentence.
+pub fn drop_reasons() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let own = Counter::NAMES.iter().zip(Counter::MEANINGS);
+    let own = own.filter_map(|(name, &meaning)| Some((name.strip_prefix("drop.")?, meaning)));
+    own.chain(DropReason::ALL.iter().map(|reason| (reason.as_str(), reason.meaning())))
+}
+
 /// One thread's counters. Only that thread writes, so that an increment needs no locked
 /// instruction; anybody may read.
 #[derive(Debug)]
@@ -286,6 +296,14 @@ impl serde::Serialize for Totals {
     }
 }
 
+#[cfg(feature = "serde")]
+impl<'d> serde::Deserialize<'d> for Totals {
+    fn deserialize<D: serde::Deserializer<'d>>(from: D) -> Result<Self, D::Error> {
+        let entries = std::collections::BTreeMap::deserialize(from)?;
+        Ok(Self { entries: entries.into_iter().collect() })
+    }
+}
+
 impl fmt::Display for Totals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut separator = "";
@@ -294,5 +312,24 @@ impl fmt::Display for Totals {
             separator = " ";
         }
         if separator.is_empty() { f.write_str("all zero") } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_to_drop_has_one_name_and_one_sentence() {
+        let mut reasons: Vec<_> = drop_reasons().collect();
+        assert!(reasons.iter().all(|(_, meaning)| meaning.ends_with('.')), "{reasons:?}");
+        let all = reasons.len();
+        reasons.sort_unstable();
+        reasons.dedup_by_key(|(name, _)| *name);
+        assert_eq!(reasons.len(), all);
+        let totals = Totals::of(&[]);
+        for (name, _) in reasons {
+            assert_eq!(totals.get(&format!("drop.{name}")), Some(0));
+        }
     }
 }

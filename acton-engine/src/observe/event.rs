@@ -17,7 +17,7 @@ pub struct Event {
     /// Its number: one more than that of the event before, from 1.
     pub number: u64,
     /// When it happened, by this host's wall clock.
-    #[cfg_attr(feature = "serde", serde(serialize_with = "super::serialise::unix_seconds"))]
+    #[cfg_attr(feature = "serde", serde(with = "super::serialise::unix_seconds"))]
     pub time: SystemTime,
     /// What happened.
     #[cfg_attr(feature = "serde", serde(flatten))]
@@ -26,7 +26,11 @@ pub struct Event {
 
 /// Where a MAC lives, as operators know it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "snake_case")
+)]
 #[non_exhaustive]
 pub enum Place {
     /// At the server's TAP and what is bridged behind it.
@@ -44,7 +48,11 @@ pub enum Place {
 
 /// Why a session ended, seen from the end that tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "snake_case")
+)]
 #[non_exhaustive]
 pub enum EndReason {
     /// The other end said that it stops.
@@ -55,6 +63,8 @@ pub enum EndReason {
     Replaced,
     /// The client is not on the server's list any more, or in plain mode its address not allowed.
     Removed,
+    /// An operator ended it at the server.
+    Kicked,
     /// The server has no room.
     Full,
     /// The other end has been silent too long.
@@ -64,12 +74,17 @@ pub enum EndReason {
     /// This end stopped.
     Stopped,
     /// A reason of a later version.
+    #[cfg_attr(feature = "serde", serde(other))]
     Other,
 }
 
 /// Why a client got no session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "snake_case")
+)]
 #[non_exhaustive]
 pub enum RefusalReason {
     /// Its HELLO was made for another server or network key.
@@ -91,6 +106,7 @@ pub enum RefusalReason {
     /// The two ends have no cipher suite in common.
     Suite,
     /// A reason of a later version.
+    #[cfg_attr(feature = "serde", serde(other))]
     Other,
 }
 

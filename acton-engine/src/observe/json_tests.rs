@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use acton_bridge::Budget;
 use pnet_base::MacAddr;
-use serde_json::{Value, json, to_value};
+use serde_json::{Value, from_value, json, to_value};
 
 use crate::floods::budgets::Budgets;
 use crate::observe::counters::Counters;
@@ -38,7 +38,7 @@ fn a_session_of_which_all_is_known() {
     status.address = Some(SocketAddr::from(([192, 0, 2, 7], 4_242)));
     status.roams = Some(1);
     status.rekeys = Some(2);
-    status.suite = Some("aes-256-gcm");
+    status.suite = Some("aes-256-gcm".into());
     status.peer_version = Some("0.2.0".to_owned());
     status.peer_mtu = Some(1_500);
     status.server_restarts = Some(4);
@@ -47,11 +47,11 @@ fn a_session_of_which_all_is_known() {
     status.rtt = Some(RttReport { min, smoothed, jitter });
     status.loss_in = Some(LossReport { sent: 100, received: 99 });
     status.path_mtu_out = Some(1_472);
-    let drops = BTreeMap::from([("source_held", 4)]);
+    let drops = BTreeMap::from([("source_held".into(), 4)]);
     status.traffic = Traffic { frames_in: 1, bytes_in: 60, frames_out: 2, bytes_out: 120, drops };
     status.macs = vec![MacReport { mac: MAC, vlan: 7, age: Some(ms(250)), frozen: false }];
     status.mac_limit = Some(16);
-    status.budgets_acting = vec!["arp"];
+    status.budgets_acting = vec!["arp".into()];
     let (with, found_ago) = (Some(Place::Root), ms(250));
     status.loop_found = Some(LoopReport { with, found_ago, opens_in: Some(ms(60_000)) });
     status.before = Some(PastSession { reason: EndReason::Silent, ago: ms(90_000) });
@@ -76,6 +76,16 @@ fn a_session_of_which_all_is_known() {
         "before": { "reason": "silent", "ago_seconds": 90.0 },
     });
     assert_eq!(to_value(&status).unwrap(), expected);
+    assert_eq!(from_value::<SessionStatus>(expected).unwrap(), status);
+}
+
+#[test]
+fn what_a_later_version_adds_is_read_as_far_as_it_is_known() {
+    let mut later = to_value(SessionStatus::new("laptop".to_owned())).unwrap();
+    later["reason"] = json!("struck_by_lightning");
+    later["weather"] = json!("bad");
+    let read: SessionStatus = from_value(later).unwrap();
+    assert_eq!(read.reason, Some(EndReason::Other));
 }
 
 #[test]
@@ -207,5 +217,5 @@ fn settings_are_written_and_read_again() {
     // A setting of the other mode is an error, not a surprise.
     let mut wrong = expected;
     wrong["server"]["mode"] = json!({ "secure": { "allow": [] } });
-    assert!(serde_json::from_value::<Settings>(wrong).is_err());
+    assert!(from_value::<Settings>(wrong).is_err());
 }

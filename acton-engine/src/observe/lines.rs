@@ -66,6 +66,15 @@ impl LogReader {
     }
 }
 
+impl EventKind {
+    /// What the log says of such an event, with its level; `None` for what the log does not mention.
+    /// The words may change from version to version, fields and names do not.
+    #[must_use]
+    pub fn line(&self, protocol: Protocol) -> Option<(Level, String)> {
+        line(self, protocol)
+    }
+}
+
 /// What the log says of an event; `None` for what it does not mention.
 fn line(event: &EventKind, protocol: Protocol) -> Option<(Level, String)> {
     use Level::{Debug, Error, Info, Trace, Warn};
@@ -427,6 +436,7 @@ fn ended(reason: EndReason, protocol: Protocol) -> &'static str {
             Protocol::Plain => "is not allowed any more",
             Protocol::Acton1 => "is not on the list any more",
         },
+        EndReason::Kicked => "was kicked",
         _ => "ended with the server",
     }
 }
@@ -478,7 +488,7 @@ fn lost(reason: EndReason) -> &'static str {
         EndReason::Full => "the server has no room for more sessions",
         EndReason::Silent => "no sign of life",
         EndReason::KeysExpired => "the keys expired and no new ones could be agreed on",
-        EndReason::Stopped | EndReason::Other => "the session ended",
+        EndReason::Kicked | EndReason::Stopped | EndReason::Other => "the session ended",
     }
 }
 

@@ -2,11 +2,19 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde::Serializer;
-
 /// A wall clock's time: seconds since 1970.
-pub(crate) fn unix_seconds<S: Serializer>(time: &SystemTime, to: S) -> Result<S::Ok, S::Error> {
-    as_seconds::serialize(&time.duration_since(UNIX_EPOCH).unwrap_or_default(), to)
+pub(crate) mod unix_seconds {
+    use serde::{Deserializer, Serializer};
+
+    use super::{SystemTime, UNIX_EPOCH, as_seconds};
+
+    pub(crate) fn serialize<S: Serializer>(time: &SystemTime, to: S) -> Result<S::Ok, S::Error> {
+        as_seconds::serialize(&time.duration_since(UNIX_EPOCH).unwrap_or_default(), to)
+    }
+
+    pub(crate) fn deserialize<'d, D: Deserializer<'d>>(from: D) -> Result<SystemTime, D::Error> {
+        Ok(UNIX_EPOCH + as_seconds::deserialize(from)?)
+    }
 }
 
 /// A length of time.

@@ -1,5 +1,6 @@
 //! How a tunnel is at one moment, as plain data. What is not known is absent, never zero.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
@@ -17,15 +18,15 @@ pub const SCHEMA: u32 = 2;
 
 /// A tunnel at one moment.
 #[derive(Debug, Clone, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Status {
     /// [`SCHEMA`].
     pub schema: u32,
     /// The version of acton that runs.
-    pub version: &'static str,
+    pub version: Cow<'static, str>,
     /// When this was, by this host's wall clock.
-    #[cfg_attr(feature = "serde", serde(serialize_with = "super::serialise::unix_seconds"))]
+    #[cfg_attr(feature = "serde", serde(with = "super::serialise::unix_seconds"))]
     pub time: SystemTime,
     /// For how long the tunnel has run, or ran where it has ended.
     #[cfg_attr(feature = "serde", serde(rename = "running_seconds", with = "as_seconds"))]
@@ -56,7 +57,11 @@ pub struct Status {
 
 /// An end of a tunnel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "snake_case")
+)]
 pub enum Role {
     /// The root.
     Server,
@@ -66,7 +71,7 @@ pub enum Role {
 
 /// What a tunnel speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Protocol {
     /// Plain mode, the wire of acton 0.1.1.
@@ -79,7 +84,7 @@ pub enum Protocol {
 
 /// The TAP.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct TapReport {
     /// The interface's name.
@@ -98,7 +103,7 @@ pub struct TapReport {
 
 /// What the kernel knows of a UDP socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct SocketReport {
     /// The address that it is bound to.
@@ -118,7 +123,7 @@ pub struct SocketReport {
 
 /// The bridge.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct BridgeReport {
     /// Addresses that are known to live at the root.
@@ -126,12 +131,16 @@ pub struct BridgeReport {
     /// Addresses that are known to live behind clients.
     pub client_macs: usize,
     /// Budgets that had to drop frames from the TAP in the last 10 s.
-    pub budgets_acting: Vec<&'static str>,
+    pub budgets_acting: Vec<Cow<'static, str>>,
 }
 
 /// The state of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "snake_case")
+)]
 #[non_exhaustive]
 pub enum State {
     /// Keys are being agreed on.
@@ -159,7 +168,7 @@ impl State {
 
 /// A round trip, as far as it was measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct RttReport {
     /// The smallest.
@@ -175,7 +184,7 @@ pub struct RttReport {
 
 /// Datagrams of one direction since the session began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct LossReport {
     /// Datagrams that were sent, as far as the receiver can tell from their numbers.
@@ -186,7 +195,7 @@ pub struct LossReport {
 
 /// How a client's session before the present one ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct PastSession {
     /// Why.
@@ -198,7 +207,7 @@ pub struct PastSession {
 
 /// One session.
 #[derive(Debug, Clone, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct SessionStatus {
     /// Its number at the server, absent while it is being agreed on; a client's has none.
@@ -226,7 +235,7 @@ pub struct SessionStatus {
     /// How often new keys took the place of others in this session.
     pub rekeys: Option<u64>,
     /// The cipher suite: `aes-256-gcm` or `chacha20-poly1305`.
-    pub suite: Option<&'static str>,
+    pub suite: Option<Cow<'static, str>>,
     /// The version of the other end's software, where it says so.
     pub peer_version: Option<String>,
     /// The MTU of the other end's TAP, as its word on the longest frame that it takes has it; absent
@@ -254,7 +263,7 @@ pub struct SessionStatus {
     /// At a server, how many MACs may be behind the client; absent for any number.
     pub mac_limit: Option<usize>,
     /// At a server, budgets that had to drop frames of the client in the last 10 s.
-    pub budgets_acting: Vec<&'static str>,
+    pub budgets_acting: Vec<Cow<'static, str>>,
     /// The loop through the client, where there is one: what is flooded is held back.
     #[cfg_attr(feature = "serde", serde(rename = "loop"))]
     pub loop_found: Option<LoopReport>,
@@ -267,7 +276,7 @@ pub struct SessionStatus {
 
 /// A loop: two LANs that the tunnel joins are joined by another way too.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct LoopReport {
     /// With what the client's LAN is joined. Absent at a client that has it from the server: it may be
@@ -284,7 +293,7 @@ pub struct LoopReport {
 
 /// A MAC behind a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct MacReport {
     /// The address.
@@ -348,5 +357,7 @@ pub(crate) struct Report {
     /// Of all sessions since the tunnel started.
     pub(crate) traffic: Traffic,
     /// Budgets that act on what comes from the TAP.
-    pub(crate) budgets_acting: Vec<&'static str>,
+    pub(crate) budgets_acting: Vec<Cow<'static, str>>,
+    /// There may be others, in later slots.
+    pub(crate) more: bool,
 }

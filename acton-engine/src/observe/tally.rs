@@ -1,6 +1,7 @@
 //! What went through one session: a block of counters for each thread, which that thread alone
 //! writes, so that anybody can add them up without stopping a worker.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -121,14 +122,18 @@ impl Tallies {
             bytes_in: sum(|tally| &tally.bytes_in),
             frames_out: sum(|tally| &tally.frames_out),
             bytes_out: sum(|tally| &tally.bytes_out),
-            drops: names.zip(drops).filter(|&(_, drops)| drops > 0).collect(),
+            drops: names
+                .zip(drops)
+                .filter(|&(_, drops)| drops > 0)
+                .map(|(name, drops)| (Cow::Borrowed(name), drops))
+                .collect(),
         }
     }
 }
 
 /// What went through a session, or through all of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Traffic {
     /// Frames that came from the other end and were passed on.
@@ -141,7 +146,7 @@ pub struct Traffic {
     pub bytes_out: u64,
     /// Frames and datagrams that were dropped, by the reason's name; a reason that never came is
     /// not among them.
-    pub drops: BTreeMap<&'static str, u64>,
+    pub drops: BTreeMap<Cow<'static, str>, u64>,
 }
 
 impl Traffic {
@@ -152,14 +157,15 @@ impl Traffic {
         self.frames_out += other.frames_out;
         self.bytes_out += other.bytes_out;
         for (reason, drops) in &other.drops {
-            *self.drops.entry(reason).or_default() += drops;
+            *self.drops.entry(reason.clone()).or_default() += drops;
         }
     }
 
     /// What came since `before`.
     pub(crate) fn since(&self, before: &Self) -> Self {
-        let drops = self.drops.iter().map(|(&reason, &drops)| {
-            (reason, drops.saturating_sub(before.drops.get(reason).copied().unwrap_or_default()))
+        let drops = self.drops.iter().map(|(reason, &drops)| {
+            let before = before.drops.get(reason).copied().unwrap_or_default();
+            (reason.clone(), drops.saturating_sub(before))
         });
         Self {
             frames_in: self.frames_in.saturating_sub(before.frames_in),
@@ -188,7 +194,7 @@ mod tests {
         tallies.of(2).add_drops(Counter::NoSession, 7);
         let sum = tallies.sum();
         assert_eq!((sum.frames_in, sum.bytes_in, sum.frames_out, sum.bytes_out), (3, 260, 5, 500));
-        assert_eq!(sum.drops, BTreeMap::from([("source_held", 2), ("replayed", 7)]));
+        assert_eq!(sum.drops, BTreeMap::from([("source_held".into(), 2), ("replayed".into(), 7)]));
     }
 
     #[test]
@@ -202,7 +208,7 @@ mod tests {
         tallies.of(0).add_drops(Counter::Forged, 1);
         let mut since = tallies.sum().since(&before);
         assert_eq!((since.frames_in, since.frames_out, since.bytes_out), (0, 1, 60));
-        assert_eq!(since.drops, BTreeMap::from([("forged", 1)]));
+        assert_eq!(since.drops, BTreeMap::from([("forged".into(), 1)]));
         since.add(&before);
         assert_eq!(since, tallies.sum());
     }

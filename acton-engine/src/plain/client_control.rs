@@ -1,6 +1,7 @@
 //! A client's control thread in plain mode: it connects, and connects again.
 
 use std::io::ErrorKind;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -165,7 +166,7 @@ impl Controller for ClientControl {
         Ok(applied)
     }
 
-    fn report(&self, now: Duration) -> Report {
+    fn report(&self, now: Duration, _: &Range<usize>) -> Report {
         self.history.report(now, self.dial.server().to_string(), |status| {
             status.address = self.dial.peer_address();
             status.loop_found = self.watch.as_ref().and_then(|watch| watch.report(now));

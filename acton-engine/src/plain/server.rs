@@ -10,6 +10,7 @@ use acton_bridge::Bridge;
 use acton_proto::plain;
 use acton_udp::UdpSocket;
 use arc_swap::ArcSwap;
+use hashbrown::HashMap;
 use ipnet::IpNet;
 use parking_lot::Mutex;
 
@@ -22,10 +23,12 @@ use crate::root::RootWatch;
 use crate::run::announcer::Announcer;
 use crate::run::clock;
 use crate::run::control::INBOX_LEN;
+use crate::run::handle::BridgeAccess;
 use crate::run::lane::Lane;
 use crate::run::launch::Launch;
 use crate::run::tap::{OpenTap, TapHandle};
 use crate::sessions::directory::Directory;
+use crate::sessions::names::SessionNames;
 use crate::sessions::port::LeafId;
 use crate::sessions::roster::Roster;
 use crate::sessions::session::{Session, SessionMode};
@@ -135,6 +138,7 @@ pub(crate) fn start(
     let now = clock::now();
     let (workers, events) = (launch.worker_counters(), launch.events());
     let watch = ServerWatch::new(Arc::clone(&floods), Arc::clone(&interface), now);
+    let names = Arc::clone(&directory) as Arc<dyn SessionNames>;
     let roster = Roster::new(directory, Arc::clone(&bridge), floods, events, workers, root, now)
         .with_watch(watch);
     let mut machine = plain::Server::with_sources(protocol(&settings), now, source_of);
@@ -151,6 +155,8 @@ pub(crate) fn start(
         interface: Arc::clone(&interface),
         allow,
         counters: launch.counters(),
+        barred: HashMap::default(),
+        kicked: None,
     };
-    launch.control(interface, Some(bridge), control)
+    launch.control(interface, Some(BridgeAccess { bridge, names }), control)
 }

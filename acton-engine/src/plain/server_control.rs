@@ -1,7 +1,8 @@
 //! A server's control thread in plain mode: it alone opens and ends sessions.
 
 use std::iter;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -10,6 +11,8 @@ use acton_frame::Headers;
 use acton_proto::plain::{self, Control, DownReason, Origin, ServerConfig, ServerEvent, SessionId};
 use acton_tap::offload::Trust;
 use acton_udp::{Source, UdpSocket};
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
 
 use super::server::{Allowed, Plain, PlainSession, allowed, is_allowed};
 use super::server_worker::News;
@@ -20,7 +23,7 @@ use crate::observe::counters::{Counter, Counters};
 use crate::observe::event::{Beginning, EndReason, EventKind};
 use crate::observe::status::{Protocol, Report, SessionStatus, State};
 use crate::run::announcer::Announcer;
-use crate::run::control::{Controller, SERVER_SLACK};
+use crate::run::control::{Controller, SERVER_SLACK, Steer};
 use crate::run::launch::earliest;
 use crate::run::tap::TapHandle;
 use crate::run::tap_interface::TapInterface;
@@ -52,6 +55,10 @@ pub(super) struct ServerControl {
     pub(super) interface: Arc<TapInterface>,
     pub(super) allow: Arc<Allowed>,
     pub(super) counters: Arc<Counters>,
+    /// Hosts that get no session for now, whatever the settings say: until when.
+    pub(super) barred: HashMap<IpAddr, Duration, RandomState>,
+    /// Whose session an operator is about to end.
+    pub(super) kicked: Option<SocketAddr>,
 }
 
 impl ServerControl {
@@ -71,6 +78,7 @@ impl ServerControl {
                     self.roster.directory().unbind(&addr);
                     let reason = match reason {
                         DownReason::Bye => EndReason::Bye,
+                        DownReason::Removed if self.kicked == Some(addr) => EndReason::Kicked,
                         DownReason::Removed => EndReason::Removed,
                         _ => EndReason::Silent,
                     };
@@ -169,7 +177,8 @@ impl Controller for ServerControl {
             News::FirstFrame(port) => return self.announcer.note_up(now, port),
         };
         // The worker that passed it on may have had another list.
-        if !is_allowed(&self.allow.load(), from) {
+        self.barred.retain(|_, &mut until| now < until);
+        if !is_allowed(&self.allow.load(), from) || self.barred.contains_key(&from.ip()) {
             return self.counters.add(Counter::NotAllowed, 1);
         }
         if control == Control::Keepalive {
@@ -230,7 +239,26 @@ impl Controller for ServerControl {
         Ok(applied)
     }
 
-    fn report(&self, now: Duration) -> Report {
+    fn steer(&mut self, now: Duration, steer: Steer) -> Result<(), Error> {
+        match steer {
+            Steer::Kick { session, bar } => {
+                let address = self.roster.find(&session)?;
+                let address = self.roster.directory().read(address, |session| session.mode.address);
+                let address = address.ok_or(Error::NoSession(session))?;
+                if let Some(time) = bar {
+                    self.barred.insert(address.ip(), now.saturating_add(time));
+                }
+                self.kicked = Some(address);
+                self.machine.retain(|session| session.addr != address);
+                self.settle(now, None);
+                self.kicked = None;
+                Ok(())
+            }
+            Steer::AddMac { mac, vlan, session } => self.roster.add_mac(mac, vlan, &session),
+        }
+    }
+
+    fn report(&self, now: Duration, slots: &Range<usize>) -> Report {
         let keepalive = self.settings.keepalive();
         let add = |session: &PlainSession, status: &mut SessionStatus| {
             let told = self.machine.session(SessionId::at(slot(session.port)));
@@ -252,7 +280,7 @@ impl Controller for ServerControl {
                 None
             };
         };
-        self.roster.report(now, add, iter::empty())
+        self.roster.report(now, slots, add, iter::empty())
     }
 
     fn end(&mut self, now: Duration) {

@@ -1,8 +1,11 @@
 //! The control thread: one loop for both modes and both ends, which differ in a [`Controller`].
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError};
 use std::time::Duration;
+
+use pnet_base::MacAddr;
 
 use crate::Error;
 use crate::floods::news::FloodNews;
@@ -18,6 +21,8 @@ use crate::settings::{Applied, Settings};
 pub(crate) const INBOX_LEN: usize = 4_096;
 /// How late a server's timers may be.
 pub(crate) const SERVER_SLACK: Duration = Duration::from_millis(20);
+/// The slots of all sessions that there can be.
+pub(crate) const ALL_SLOTS: Range<usize> = 0..usize::MAX;
 /// Messages that are dealt with before what they led to is settled: more than come while it is.
 const MESSAGES_A_TURN: usize = 256;
 
@@ -43,8 +48,18 @@ pub(crate) enum Order {
     Reload,
     /// Take these settings; say what became of them.
     Apply(Box<Settings>, SyncSender<Result<Applied, Error>>),
-    /// Say how the sessions are.
-    Report(SyncSender<Report>),
+    /// Say how the sessions in these slots are; those in none come with the last slots.
+    Report(Range<usize>, SyncSender<Report>),
+    /// Do this to a session.
+    Steer(Steer, SyncSender<Result<(), Error>>),
+}
+
+/// What an operator does to a session of a server.
+pub(crate) enum Steer {
+    /// End a session, and keep its client out for so long.
+    Kick { session: String, bar: Option<Duration> },
+    /// Say that a MAC lives behind a client, on one VLAN.
+    AddMac { mac: MacAddr, vlan: u16, session: String },
 }
 
 /// What a mode and an end do on the control thread.
@@ -88,8 +103,17 @@ pub(crate) trait Controller {
     /// Where the settings are of another kind of tunnel, or the system refuses one of them.
     fn apply(&mut self, now: Duration, settings: Settings) -> Result<Applied, Error>;
 
-    /// How the sessions are.
-    fn report(&self, now: Duration) -> Report;
+    /// How the sessions in these slots are, and with the last slots those that are in none: past
+    /// ones, and those that are being agreed on. A client has one, whatever the slots.
+    fn report(&self, now: Duration, slots: &Range<usize>) -> Report;
+
+    /// Does what an operator wants of sessions.
+    ///
+    /// # Errors
+    /// Where there is no such session, or this end has none to choose from.
+    fn steer(&mut self, _now: Duration, _steer: Steer) -> Result<(), Error> {
+        Err(Error::NotServer)
+    }
 
     /// Says goodbye. What is [reported](Self::report) then is the last.
     fn end(&mut self, now: Duration);
@@ -130,8 +154,11 @@ pub(crate) fn run<C: Controller>(
                     }
                     let _ = answer.send(applied);
                 }
-                Message::Order(Order::Report(answer)) => {
-                    let _ = answer.send(control.report(now));
+                Message::Order(Order::Report(slots, answer)) => {
+                    let _ = answer.send(control.report(now, &slots));
+                }
+                Message::Order(Order::Steer(steer, answer)) => {
+                    let _ = answer.send(control.steer(now, steer));
                 }
             }
         }
@@ -143,7 +170,7 @@ pub(crate) fn run<C: Controller>(
     };
     let now = clock::now();
     control.end(now);
-    (ended, control.report(now))
+    (ended, control.report(now, &ALL_SLOTS))
 }
 
 /// The next message, or `None` once the clock shows `due`.

@@ -1,14 +1,14 @@
 //! A way to watch a tunnel that runs, and to steer it.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::mpsc::{self, SyncSender};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, SystemTime};
 
-use acton_bridge::{Bridge, Owner};
+use acton_bridge::Bridge;
 use acton_udp::UdpSocket;
 use parking_lot::Mutex;
 
@@ -17,12 +17,14 @@ use crate::observe::counters::{Counters, Totals};
 use crate::observe::event::EventKind;
 use crate::observe::event_log::{EventLog, Events};
 use crate::observe::status::{
-    BridgeReport, MacReport, Protocol, Report, Role, SCHEMA, SessionStatus, SocketReport, Status,
-    TapReport,
+    BridgeReport, Protocol, Report, Role, SCHEMA, SocketReport, Status, TapReport,
 };
+use crate::observe::tally::Traffic;
 use crate::run::clock;
 use crate::run::control::{Message, Order};
+use crate::run::pages::{self, StatusPages};
 use crate::run::tap_interface::TapInterface;
+use crate::sessions::names::SessionNames;
 use crate::sessions::port::LeafId;
 use crate::settings::{Applied, Settings};
 
@@ -44,7 +46,7 @@ pub(crate) struct Shared {
     pub(crate) protocol: Protocol,
     pub(crate) counters: Vec<Arc<Counters>>,
     pub(crate) events: Arc<EventLog>,
-    pub(crate) bridge: Option<Arc<Bridge<LeafId>>>,
+    pub(crate) bridge: Option<BridgeAccess>,
     pub(crate) interface: Arc<TapInterface>,
     pub(crate) tap_queues: usize,
     /// Empty once the tunnel has ended, so that its port is free.
@@ -56,6 +58,12 @@ pub(crate) struct Shared {
     pub(crate) control_thread: OnceLock<ThreadId>,
     /// Set once the tunnel has ended.
     pub(crate) last: OnceLock<Status>,
+}
+
+/// A server's bridge, and who its leaves are.
+pub(crate) struct BridgeAccess {
+    pub(crate) bridge: Arc<Bridge<LeafId>>,
+    pub(crate) names: Arc<dyn SessionNames>,
 }
 
 /// A way to give orders to the control thread that `control` leads to; `false` where that is gone.
@@ -95,6 +103,11 @@ impl Handle {
         }
     }
 
+    /// Gives an order from another thread than the control thread.
+    pub(crate) fn give(&self, order: Order) {
+        (self.shared.order)(order);
+    }
+
     /// Takes new settings as far as a tunnel that runs can, and says what became of each that
     /// differs. Sessions go on, but for those of plain mode from where no client is allowed any more.
     ///
@@ -124,6 +137,23 @@ impl Handle {
         self.shared.interface.name()
     }
 
+    /// Which end of the tunnel this is.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.shared.role
+    }
+
+    /// What it speaks.
+    #[must_use]
+    pub fn protocol(&self) -> Protocol {
+        self.shared.protocol
+    }
+
+    /// The TAP as it is now.
+    pub(crate) fn tap(&self) -> TapReport {
+        tap_report(&self.shared.interface, self.shared.tap_queues)
+    }
+
     /// The UDP address that the tunnel is bound to.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
@@ -146,49 +176,82 @@ impl Handle {
     /// How the tunnel is now, or was when it ended. No worker stops for it.
     #[must_use]
     pub fn status(&self) -> Status {
-        let shared = &*self.shared;
-        if let Some(last) = shared.last.get() {
-            return last.clone();
-        }
-        // Before the control thread answers: what happens meanwhile is still to be read, and until
-        // then the TAP is there, whose name may be another's as soon as it is gone.
-        let last_event = shared.events.newest();
-        let tap = tap_report(&shared.interface, shared.tap_queues);
-        if self.is_control_thread() {
-            return self.status_of(last_event, tap, Report::default());
-        }
-        let (answer, answered) = mpsc::sync_channel(1);
-        (shared.order)(Order::Report(answer));
-        match answered.recv() {
-            Ok(report) => self.status_of(last_event, tap, report),
-            // It is ending: all that is left to be done comes to its end by itself.
-            Err(_) => shared.last.wait().clone(),
-        }
+        self.status_pages().whole()
     }
 
-    fn status_of(&self, last_event: u64, tap: TapReport, report: Report) -> Status {
+    /// The same with the sessions a page at a time: with thousands of them, the control thread is
+    /// then never busy with it for long.
+    #[must_use]
+    pub fn status_pages(&self) -> StatusPages {
+        StatusPages::new(self.clone())
+    }
+
+    /// The same with one session, by the client's name, its UDP address or the session's number;
+    /// where none has that name now, with those that are over or about to begin.
+    #[must_use]
+    pub fn status_of(&self, session: &str) -> StatusPages {
+        StatusPages::of(self.clone(), session)
+    }
+
+    /// The status without what the control thread knows.
+    pub(crate) fn head(&self) -> Status {
         let shared = &*self.shared;
-        let Report { mut sessions, traffic, budgets_acting } = report;
-        let bridge = shared.bridge.as_ref().map(|bridge| {
-            let report = add_macs(bridge, &mut sessions);
-            BridgeReport { budgets_acting, ..report }
-        });
+        if let Some(last) = shared.last.get() {
+            return Status { sessions: Vec::new(), ..last.clone() };
+        }
+        // First: what happens meanwhile is still to be read, and until the tunnel has ended the TAP
+        // is there, whose name may be another's as soon as it is gone.
+        let last_event = shared.events.newest();
+        self.head_of(last_event, self.tap())
+    }
+
+    fn head_of(&self, last_event: u64, tap: TapReport) -> Status {
+        let shared = &*self.shared;
+        let no_macs = BridgeReport { root_macs: 0, client_macs: 0, budgets_acting: Vec::new() };
         Status {
             schema: SCHEMA,
-            version: env!("CARGO_PKG_VERSION"),
+            version: env!("CARGO_PKG_VERSION").into(),
             time: SystemTime::now(),
             running_for: clock::now().saturating_sub(shared.started),
             role: shared.role,
             protocol: shared.protocol,
             tap,
             sockets: self.socket_reports(),
-            bridge,
-            sessions,
-            traffic,
+            bridge: shared.bridge.as_ref().map(|_| no_macs),
+            sessions: Vec::new(),
+            traffic: Traffic::default(),
             totals: self.totals(),
             last_event,
             ended: false,
         }
+    }
+
+    /// What the control thread knows of these slots; `None` once the tunnel has ended.
+    pub(crate) fn report(&self, slots: Range<usize>) -> Option<Report> {
+        if self.shared.last.get().is_some() {
+            return None;
+        }
+        if self.is_control_thread() {
+            return Some(Report::default());
+        }
+        let (answer, answered) = mpsc::sync_channel(1);
+        (self.shared.order)(Order::Report(slots, answer));
+        answered.recv().ok()
+    }
+
+    /// How the tunnel was when it ended, which it has or is about to.
+    pub(crate) fn last(&self) -> Status {
+        self.shared.last.wait().clone()
+    }
+
+    /// A server's bridge.
+    pub(crate) fn bridge(&self) -> Option<&Bridge<LeafId>> {
+        Some(&*self.shared.bridge.as_ref()?.bridge)
+    }
+
+    /// A server's sessions by name.
+    pub(crate) fn names(&self) -> Option<&dyn SessionNames> {
+        Some(&*self.shared.bridge.as_ref()?.names)
     }
 
     /// The control thread has taken other settings.
@@ -210,7 +273,7 @@ impl Handle {
         let _ = self.shared.control_thread.set(thread::current().id());
     }
 
-    fn is_control_thread(&self) -> bool {
+    pub(crate) fn is_control_thread(&self) -> bool {
         self.shared.control_thread.get() == Some(&thread::current().id())
     }
 
@@ -230,7 +293,13 @@ impl Handle {
         self.shared.interface.restore();
         let (name, queues) = (self.tap_name().to_owned(), self.shared.tap_queues);
         let tap = TapReport { name, mac: None, mtu: None, running: None, bridge: None, queues };
-        let last = Status { ended: true, ..self.status_of(self.shared.events.newest(), tap, last) };
+        let mut head = self.head_of(self.shared.events.newest(), tap);
+        if let Some(report) = &mut head.bridge {
+            let _behind_clients = pages::macs(self, report);
+            report.budgets_acting = last.budgets_acting;
+        }
+        let (sessions, traffic) = (last.sessions, last.traffic);
+        let last = Status { ended: true, sessions, traffic, ..head };
         // Nobody else ends it.
         let _ = self.shared.last.set(last);
         self.shared.events.end();
@@ -244,27 +313,6 @@ impl fmt::Debug for Handle {
             .field("local_addr", &self.local_addr())
             .finish_non_exhaustive()
     }
-}
-
-/// Gives each session the MACs behind it.
-fn add_macs(bridge: &Bridge<LeafId>, sessions: &mut [SessionStatus]) -> BridgeReport {
-    let mut report = BridgeReport { root_macs: 0, client_macs: 0, budgets_acting: Vec::new() };
-    let mut macs: HashMap<LeafId, Vec<MacReport>> = HashMap::new();
-    for entry in bridge.entries(clock::now()) {
-        let Owner::Leaf(port) = entry.owner else {
-            report.root_macs += 1;
-            continue;
-        };
-        report.client_macs += 1;
-        let (mac, vlan, age) = (entry.mac, entry.vlan, entry.age);
-        let frozen = entry.frozen_for.is_some();
-        macs.entry(port).or_default().push(MacReport { mac, vlan, age, frozen });
-    }
-    for session in sessions {
-        session.macs = session.port.and_then(|port| macs.remove(&port)).unwrap_or_default();
-        session.macs.sort_unstable_by_key(|report| (report.vlan, report.mac));
-    }
-    report
 }
 
 fn tap_report(interface: &TapInterface, queues: usize) -> TapReport {

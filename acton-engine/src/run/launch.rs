@@ -6,7 +6,6 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
-use acton_bridge::Bridge;
 use acton_tap::Stop;
 use acton_udp::UdpSocket;
 use parking_lot::Mutex;
@@ -19,7 +18,7 @@ use crate::observe::event_log::EventLog;
 use crate::observe::status::{Protocol, Report, Role};
 use crate::run::clock;
 use crate::run::control::{self, Controller, INBOX_LEN, Message, Outbox};
-use crate::run::handle::{Handle, Shared, orders};
+use crate::run::handle::{BridgeAccess, Handle, Shared, orders};
 use crate::run::running::Running;
 use crate::run::scheduling::Scheduling;
 use crate::run::side::Side;
@@ -27,7 +26,6 @@ use crate::run::tap::OpenTap;
 use crate::run::tap_interface::TapInterface;
 use crate::run::worker::{NEWS_INTERVAL, Worker};
 use crate::run::workers::Workers;
-use crate::sessions::port::LeafId;
 use crate::sessions::sighting::Sightings;
 use crate::throttle::Throttle;
 
@@ -148,7 +146,7 @@ impl<N: Send + 'static> Launch<N> {
     pub(crate) fn control<C: Controller<News = N> + Send + 'static>(
         self,
         interface: Arc<TapInterface>,
-        bridge: Option<Arc<Bridge<LeafId>>>,
+        bridge: Option<BridgeAccess>,
         control: C,
     ) -> Result<Running, Error> {
         let local_addr =

@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -334,7 +335,7 @@ impl Controller for ClientControl {
         Ok(applied)
     }
 
-    fn report(&self, now: Duration) -> Report {
+    fn report(&self, now: Duration, _: &Range<usize>) -> Report {
         self.history.report(now, self.dial.server().to_string(), |status| {
             status.key = Some(report::key_text(&self.server_key));
             status.address = self.dial.peer_address();

@@ -1,5 +1,6 @@
 //! What the protocol knows and counts, as a status has it.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use acton_proto::client::ClientStats;
@@ -29,10 +30,10 @@ pub(super) fn add_statistics(status: &mut SessionStatus, known: &LinkStatistics,
     status.heard_ago = Some(ago(known.last_received));
     status.roams = Some(known.roams);
     status.rekeys = Some(known.rekeys);
-    status.suite = Some(match known.suite {
+    status.suite = Some(Cow::Borrowed(match known.suite {
         Suite::Aes256Gcm => "aes-256-gcm",
         Suite::ChaCha20Poly1305 => "chacha20-poly1305",
-    });
+    }));
     status.peer_version = known.peer_version.map(|version| version.to_string());
     status.peer_mtu = Some(peer_mtu(known.peer_max_frame));
     status.rtt = known.rtt.map(|rtt| RttReport {

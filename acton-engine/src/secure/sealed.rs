@@ -317,7 +317,7 @@ mod tests {
         let (counters, tallies) = (Counters::new(), Tallies::new(1));
         Drops { counters: &counters, tally: tallies.of(0) }.add_unopened(error);
         assert_eq!(counters.get(reason), 1);
-        assert_eq!(tallies.sum().drops, [("keys_expired", 1)].into());
+        assert_eq!(tallies.sum().drops, [("keys_expired".into(), 1)].into());
     }
 
     #[test]

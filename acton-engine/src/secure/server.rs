@@ -25,12 +25,14 @@ use crate::root::RootWatch;
 use crate::run::announcer::Announcer;
 use crate::run::clock;
 use crate::run::control::{INBOX_LEN, Message};
+use crate::run::handle::BridgeAccess;
 use crate::run::lane::Lane;
 use crate::run::launch::Launch;
 use crate::run::tap::{OpenTap, TapHandle, max_frame};
 use crate::run::worker::NEWS_INTERVAL;
 use crate::sessions::admission::{Admission, ClientPolicy, Gate};
 use crate::sessions::directory::Directory;
+use crate::sessions::names::SessionNames;
 use crate::sessions::owned_macs::OwnedMacs;
 use crate::sessions::port::LeafId;
 use crate::sessions::roster::Roster;
@@ -164,6 +166,7 @@ pub(crate) fn start(
         FloodReporter::new(launch.sender()),
     );
     let watch = ServerWatch::new(Arc::clone(&floods), Arc::clone(&interface), now);
+    let names = Arc::clone(&directory) as Arc<dyn SessionNames>;
     let roster = Roster::new(directory, Arc::clone(&bridge), floods, events, workers, root, now)
         .with_watch(watch);
     let mut control = ServerControl {
@@ -187,7 +190,7 @@ pub(crate) fn start(
         buffer: Vec::new(),
     };
     control.begin(now);
-    launch.control(interface, Some(bridge), control)
+    launch.control(interface, Some(BridgeAccess { bridge, names }), control)
 }
 
 /// The unspecified address means "any": no reason to insist on it.

@@ -1,5 +1,6 @@
 //! A server's control thread in secure mode: it alone opens and ends sessions.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,7 +31,7 @@ use crate::observe::status::{PastSession, Protocol, Report, SessionStatus};
 use crate::reach::network::NetworkWatch;
 use crate::run::announcer::Announcer;
 use crate::run::clock::{self, wall};
-use crate::run::control::{Controller, SERVER_SLACK};
+use crate::run::control::{Controller, SERVER_SLACK, Steer};
 use crate::run::launch::earliest;
 use crate::run::tap::{TapHandle, max_frame, unfit_peer_mtu};
 use crate::run::tap_interface::TapInterface;
@@ -375,7 +376,7 @@ impl Controller for ServerControl {
 
     fn due(&self) -> Option<Duration> {
         let own = if self.macs.is_settled() { self.roster.due() } else { Duration::ZERO };
-        let own = earliest(own, self.announcer.due());
+        let own = earliest(earliest(own, self.announcer.due()), self.gate.due());
         Some(earliest(own, self.machine.poll_timeout()))
     }
 
@@ -439,6 +440,9 @@ impl Controller for ServerControl {
 
     fn advance(&mut self, now: Duration) {
         self.machine.handle_timeout(now);
+        if self.gate.lift_bars(now) {
+            self.machine.set_clients(now, self.gate.for_protocol());
+        }
         let wall = wall();
         for _ in 0..HANDSHAKES_A_TURN {
             if !self.machine.serve(now, wall) {
@@ -484,7 +488,26 @@ impl Controller for ServerControl {
         Ok(applied)
     }
 
-    fn report(&self, now: Duration) -> Report {
+    fn steer(&mut self, now: Duration, steer: Steer) -> Result<(), Error> {
+        match steer {
+            Steer::Kick { session, bar } => {
+                let port = self.roster.find(&session)?;
+                let client = self.roster.directory().read(port, |session| session.mode.client);
+                let client = client.ok_or_else(|| Error::NoSession(session.clone()))?;
+                let bye = if bar.is_some() { Bye::Removed } else { Bye::Restart };
+                let kicked = self.machine.kick(now, &client, bye);
+                if let Some(time) = bar {
+                    self.gate.bar(client, now.saturating_add(time));
+                    self.machine.set_clients(now, self.gate.for_protocol());
+                }
+                self.settle(now);
+                if kicked { Ok(()) } else { Err(Error::NoSession(session)) }
+            }
+            Steer::AddMac { mac, vlan, session } => self.roster.add_mac(mac, vlan, &session),
+        }
+    }
+
+    fn report(&self, now: Duration, slots: &Range<usize>) -> Report {
         let add = |session: &SecureSession, status: &mut SessionStatus| {
             let secured = &session.mode;
             status.mac_limit =
@@ -506,7 +529,7 @@ impl Controller for ServerControl {
             status.before = self.before(handshake.client, now);
             (*handshake.client, status)
         });
-        self.roster.report(now, add, handshakes)
+        self.roster.report(now, slots, add, handshakes)
     }
 
     fn end(&mut self, now: Duration) {
@@ -541,6 +564,7 @@ fn ended(reason: DownReason) -> EndReason {
         DownReason::Bye(_) => EndReason::Bye,
         DownReason::Timeout => EndReason::Silent,
         DownReason::Removed => EndReason::Removed,
+        DownReason::Kicked => EndReason::Kicked,
         DownReason::Replaced => EndReason::Replaced,
         _ => EndReason::Stopped,
     }

@@ -3,10 +3,13 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use acton_proto::handshake::Secret;
 use acton_proto::server;
 use acton_proto::wire::Key;
+use foldhash::fast::RandomState;
+use hashbrown::{HashMap, HashSet};
 use pnet_base::MacAddr;
 
 use crate::sessions::rules::{Rules, RulesNews, RulesWatch};
@@ -107,6 +110,8 @@ pub(crate) struct Gate {
     /// The network's keys at the start, where the rules know them.
     network_keys: Option<NetworkKeys>,
     watch: Option<RulesWatch>,
+    /// Clients that do not get in for now, whatever the rules say: until when.
+    barred: HashMap<Key, Duration, RandomState>,
 }
 
 impl Gate {
@@ -131,7 +136,7 @@ impl Gate {
             true => Some(RulesWatch::start(admission, rules.clone(), tell)?),
             false => None,
         };
-        Ok(Self { rules, network_keys, watch })
+        Ok(Self { rules, network_keys, watch, barred: HashMap::default() })
     }
 
     /// The network's keys at the start, where the rules know them.
@@ -141,7 +146,25 @@ impl Gate {
 
     /// The rules, for the protocol.
     pub(crate) fn for_protocol(&self) -> Box<dyn server::Clients> {
-        Box::new(ForProtocol(Arc::clone(&self.rules.admit)))
+        let barred = self.barred.keys().copied().collect();
+        Box::new(ForProtocol { rules: Arc::clone(&self.rules.admit), barred })
+    }
+
+    /// When [`lift_bars`](Self::lift_bars) has something to do.
+    pub(crate) fn due(&self) -> Option<Duration> {
+        self.barred.values().min().copied()
+    }
+
+    /// Keeps a client out until then.
+    pub(crate) fn bar(&mut self, client: Key, until: Duration) {
+        self.barred.insert(client, until);
+    }
+
+    /// Whether a client may get in again that was kept out.
+    pub(crate) fn lift_bars(&mut self, now: Duration) -> bool {
+        let before = self.barred.len();
+        self.barred.retain(|_, &mut until| now < until);
+        self.barred.len() < before
     }
 
     /// Has the rules looked at at once, also where nothing seems to have changed.
@@ -187,13 +210,38 @@ fn short(key: &Key) -> String {
     format!("{}..", &data_encoding::BASE64.encode(&key[..9])[..10])
 }
 
-struct ForProtocol(Arc<dyn Admit>);
+struct ForProtocol {
+    rules: Arc<dyn Admit>,
+    barred: HashSet<Key, RandomState>,
+}
 
 impl server::Clients for ForProtocol {
     fn admit(&self, client: &Key) -> Option<server::Admission> {
-        let policy = self.0.admit(client)?;
+        if self.barred.contains(client) {
+            return None;
+        }
+        let policy = self.rules.admit(client)?;
         // Rules that name their clients know each of them, and so does who gave it a psk.
-        let listed = self.0.clients().is_some() || policy.psk.is_some();
+        let listed = self.rules.clients().is_some() || policy.psk.is_some();
         Some(server::Admission { psk: policy.psk.clone(), listed })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_barred_gets_in_again_when_the_time_is_over() {
+        let (barred, other) = ([1; 32], [2; 32]);
+        let mut gate = Gate::new(Box::new(Anybody), |_| true).unwrap();
+        assert_eq!(gate.due(), None);
+        gate.bar(barred, Duration::from_secs(10));
+        assert_eq!(gate.due(), Some(Duration::from_secs(10)));
+        let admits = |gate: &Gate, key| gate.for_protocol().admit(&key).is_some();
+        assert!(!admits(&gate, barred) && admits(&gate, other));
+        assert!(!gate.lift_bars(Duration::from_secs(9)) && !admits(&gate, barred));
+        assert!(gate.lift_bars(Duration::from_secs(10)) && admits(&gate, barred));
+        assert!(!gate.lift_bars(Duration::from_secs(11)));
     }
 }

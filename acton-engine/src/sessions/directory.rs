@@ -106,10 +106,10 @@ impl<K: Copy + Eq + Hash, S: Ported> Directory<K, S> {
         slots: Range<usize>,
         mut each: impl FnMut(&Arc<S>) -> ControlFlow<()>,
     ) -> usize {
-        let mut next = slots.start;
-        while next < slots.end {
+        let Range { start: mut next, end: last } = slots.start..slots.end.min(SLOTS);
+        while next < last {
             let (number, first) = (next / CHUNK, next % CHUNK);
-            let end = slots.end.min((number + 1) * CHUNK);
+            let end = last.min((number + 1) * CHUNK);
             let chunk = self.chunks[number].get();
             if let Some(chunk) = chunk.filter(|chunk| chunk.occupied.load(Ordering::Relaxed) > 0) {
                 for slot in &chunk.slots[first..first + (end - next)] {
@@ -124,6 +124,12 @@ impl<K: Copy + Eq + Hash, S: Ported> Directory<K, S> {
             next = end;
         }
         slots.end
+    }
+
+    /// Whether there may be sessions in this slot or later ones.
+    pub(crate) fn may_go_on(&self, slot: usize) -> bool {
+        let chunks = self.chunks.iter().skip(slot / CHUNK).filter_map(OnceLock::get);
+        chunks.into_iter().any(|chunk| chunk.occupied.load(Ordering::Relaxed) > 0)
     }
 
     /// How many sessions there are.

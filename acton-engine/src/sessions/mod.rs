@@ -3,6 +3,7 @@
 pub(crate) mod admission;
 pub(crate) mod directory;
 pub(crate) mod housekeeping;
+pub(crate) mod names;
 pub(crate) mod owned_macs;
 pub(crate) mod past;
 pub(crate) mod port;

@@ -3,6 +3,7 @@
 
 use std::hash::Hash;
 use std::net::SocketAddr;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,9 @@ use acton_bridge::{Bridge, DropReason, Owner, Share};
 use acton_udp::Destination;
 use foldhash::fast::RandomState;
 use hashbrown::HashSet;
+use pnet_base::MacAddr;
 
+use crate::Error;
 use crate::floods::gate::FloodGate;
 use crate::floods::news::FloodNews;
 use crate::floods::server_watch::{OutgoingProbe, ServerWatch, WatchOrder};
@@ -25,6 +28,7 @@ use crate::root::RootWatch;
 use crate::sessions::admission::ClientPolicy;
 use crate::sessions::directory::Directory;
 use crate::sessions::housekeeping::Housekeeping;
+use crate::sessions::names::SessionNames;
 use crate::sessions::past::{EndedSession, PastSessions};
 use crate::sessions::port::{LeafId, Ports, slot};
 use crate::sessions::session::{Session, SessionMode};
@@ -63,7 +67,11 @@ pub(crate) struct Opening<M> {
     pub(crate) mode: M,
 }
 
-impl<K: Copy + Eq + Hash, M: SessionMode> Roster<K, M> {
+impl<K, M> Roster<K, M>
+where
+    K: Copy + Eq + Hash + Send + Sync,
+    M: SessionMode + Send + Sync,
+{
     pub(crate) fn new(
         directory: Arc<Directory<K, Session<M>>>,
         bridge: Arc<Bridge<LeafId>>,
@@ -306,20 +314,19 @@ impl<K: Copy + Eq + Hash, M: SessionMode> Roster<K, M> {
         }
     }
 
-    /// How all sessions are, as far as both modes know; the mode adds what it knows, also clients
-    /// with whom one is being agreed on.
+    /// How the sessions in these slots are, as far as both modes know; the mode adds what it knows,
+    /// also clients with whom one is being agreed on. These come with the last slots, as do sessions
+    /// that are over.
     pub(crate) fn report(
         &self,
         now: Duration,
+        slots: &Range<usize>,
         mut add: impl FnMut(&Session<M>, &mut SessionStatus),
         handshakes: impl Iterator<Item = (M::Client, SessionStatus)>,
     ) -> Report {
-        let mut report = Report {
-            traffic: self.past_traffic.clone(),
-            budgets_acting: self.floods.root_gate.acting(now),
-            ..Report::default()
-        };
-        self.directory.for_each(|session| {
+        let budgets_acting = self.floods.root_gate.acting(now);
+        let mut report = Report { budgets_acting, ..Report::default() };
+        self.directory.for_each_in(slots.clone(), |session| {
             let mut status = SessionStatus::new(session.name.to_string());
             M::identify(&session.mode.client(), &mut status);
             status.address = Some(session.mode.address());
@@ -337,7 +344,13 @@ impl<K: Copy + Eq + Hash, M: SessionMode> Roster<K, M> {
             report.traffic.add(&status.traffic);
             add(session, &mut status);
             report.sessions.push(status);
+            ControlFlow::Continue(())
         });
+        report.more = self.directory.may_go_on(slots.end);
+        if report.more {
+            return report;
+        }
+        report.traffic.add(&self.past_traffic);
         let mut joining = HashSet::<_, RandomState>::default();
         for (client, mut status) in handshakes {
             M::identify(&client, &mut status);
@@ -357,6 +370,24 @@ impl<K: Copy + Eq + Hash, M: SessionMode> Roster<K, M> {
         self.floods.set_budgets(&settings.budgets);
         self.bridge.set_ageing(settings.mac_ageing);
         self.bridge.set_max_macs_per_leaf(settings.macs_per_client);
+    }
+
+    /// The port of a session by what operators may call it.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub(crate) fn find(&self, wanted: &str) -> Result<LeafId, Error> {
+        SessionNames::find(&*self.directory, wanted)
+            .ok_or_else(|| Error::NoSession(wanted.to_owned()))
+    }
+
+    /// Says that a MAC lives behind a client for as long as its session lasts.
+    ///
+    /// # Errors
+    /// Where there is no such session, or a rule of the bridge forbids it.
+    pub(crate) fn add_mac(&self, mac: MacAddr, vlan: u16, session: &str) -> Result<(), Error> {
+        self.bridge.add_static(vlan, mac, self.find(session)?)?;
+        Ok(())
     }
 
     /// Limits the MACs behind a client, where its policy does: to a number, or to those that are

@@ -16,6 +16,8 @@ pub enum DownReason {
     Timeout,
     /// [`Server::remove`](super::Server::remove) or a new list of clients.
     Removed,
+    /// [`Server::kick`](super::Server::kick).
+    Kicked,
     /// [`Server::close`](super::Server::close).
     Closed,
     /// Another instance of the client took its place; there is no event of this end.

@@ -1,0 +1,144 @@
+//! The table of MACs for operators: who has which, and what they say of it.
+
+use std::sync::mpsc;
+use std::time::Duration;
+
+use acton_bridge::{Bridge, Owner, StaticError};
+use pnet_base::MacAddr;
+
+use crate::Error;
+use crate::observe::event::Place;
+#[cfg(feature = "serde")]
+use crate::observe::serialise::optional_seconds;
+use crate::run::clock;
+use crate::run::control::{Order, Steer};
+use crate::run::handle::Handle;
+use crate::sessions::port::{LeafId, slot};
+
+/// A MAC that a server's bridge knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct FdbEntry {
+    /// The address.
+    pub mac: MacAddr,
+    /// Its VLAN, 0 for untagged. The root has an address on every VLAN.
+    pub vlan: u16,
+    /// Where it lives.
+    pub at: Place,
+    /// Time since its last frame; absent where it does not age: somebody said where it lives.
+    #[cfg_attr(feature = "serde", serde(rename = "age_seconds", with = "optional_seconds"))]
+    pub age: Option<Duration>,
+    /// How much longer no other client can take it because its owner was heard of.
+    #[cfg_attr(feature = "serde", serde(rename = "held_seconds", with = "optional_seconds"))]
+    pub held_for: Option<Duration>,
+    /// How much longer no client can take it because it moved too often.
+    #[cfg_attr(feature = "serde", serde(rename = "frozen_seconds", with = "optional_seconds"))]
+    pub frozen_for: Option<Duration>,
+}
+
+impl Handle {
+    /// At a server, all MACs that its bridge knows: the root's, then session after session, and
+    /// those of one owner by VLAN and address.
+    ///
+    /// # Errors
+    /// [`Error::NotServer`].
+    pub fn fdb(&self) -> Result<Vec<FdbEntry>, Error> {
+        let entries = self.fdb_bridge()?.entries_by_owner(clock::now()).into_iter();
+        Ok(entries
+            .map(|entry| FdbEntry {
+                mac: entry.mac,
+                vlan: entry.vlan,
+                at: self.place(entry.owner),
+                age: entry.age,
+                held_for: entry.held_for,
+                frozen_for: entry.frozen_for,
+            })
+            .collect())
+    }
+
+    /// Says where a MAC lives, heard of or not: at the root on every VLAN, until it is
+    /// [forgotten](Self::forget_mac), or behind a client on one VLAN (0 for untagged), for as long as
+    /// its session lasts.
+    ///
+    /// # Errors
+    /// Where this is a client, there is no such session, or a rule of the bridge forbids it.
+    pub fn add_mac(&self, mac: MacAddr, vlan: u16, session: Option<&str>) -> Result<(), Error> {
+        let bridge = self.fdb_bridge()?;
+        match session {
+            Some(session) => self.steer(Steer::AddMac { mac, vlan, session: session.to_owned() }),
+            None if mac.is_multicast() || mac.is_zero() => Err(StaticError::NotUnicast(mac).into()),
+            None if bridge.pin(mac) => Ok(()),
+            None => Err(Error::NoRoom(mac)),
+        }
+    }
+
+    /// Forgets where a MAC lives, learned or [said](Self::add_mac), on one VLAN; true if it was
+    /// known. What the list of clients and the settings say of it stays.
+    ///
+    /// # Errors
+    /// [`Error::NotServer`].
+    pub fn forget_mac(&self, mac: MacAddr, vlan: u16) -> Result<bool, Error> {
+        let bridge = self.fdb_bridge()?;
+        let known = bridge.entry(vlan, mac, clock::now());
+        let Some(entry) = known else { return Ok(false) };
+        Ok(match entry.owner {
+            Owner::Root if entry.age.is_none() => {
+                bridge.unpin(mac);
+                bridge.entry(vlan, mac, clock::now()).is_none()
+            }
+            _ => bridge.forget(vlan, mac) || bridge.remove_static(vlan, mac),
+        })
+    }
+
+    /// Forgets all MACs that were learned, or those behind one client; gives their number. What
+    /// somebody said of a MAC stays.
+    ///
+    /// # Errors
+    /// Where this is a client, or there is no such session.
+    pub fn flush_macs(&self, session: Option<&str>) -> Result<usize, Error> {
+        let bridge = self.fdb_bridge()?;
+        let find = |wanted: &str| {
+            let port = self.names().and_then(|names| names.find(wanted));
+            port.ok_or_else(|| Error::NoSession(wanted.to_owned()))
+        };
+        let only = session.map(find).transpose()?.map(Owner::Leaf);
+        let entries = bridge.entries(clock::now());
+        let learned = entries
+            .filter(|entry| entry.age.is_some() && only.is_none_or(|only| only == entry.owner));
+        Ok(learned.filter(|entry| bridge.forget(entry.vlan, entry.mac)).count())
+    }
+
+    /// Ends a session by the client's name, its UDP address or the session's number; the client may
+    /// come back at once or, with `bar`, after that time.
+    ///
+    /// # Errors
+    /// Where this is a client, there is no such session, or the tunnel has ended.
+    pub fn kick(&self, session: &str, bar: Option<Duration>) -> Result<(), Error> {
+        self.steer(Steer::Kick { session: session.to_owned(), bar })
+    }
+
+    fn steer(&self, steer: Steer) -> Result<(), Error> {
+        if self.is_control_thread() {
+            return Err(Error::ControlThread);
+        }
+        let (answer, answered) = mpsc::sync_channel(1);
+        self.give(Order::Steer(steer, answer));
+        answered.recv().unwrap_or(Err(Error::Ended))
+    }
+
+    fn fdb_bridge(&self) -> Result<&Bridge<LeafId>, Error> {
+        self.bridge().ok_or(Error::NotServer)
+    }
+
+    /// Where an owner is, as operators know it.
+    pub(crate) fn place(&self, owner: Owner<LeafId>) -> Place {
+        match owner {
+            Owner::Root => Place::Root,
+            Owner::Leaf(port) => {
+                let name = self.names().and_then(|names| names.name(port));
+                Place::Session { session: slot(port), client: name.map(|name| name.to_string()) }
+            }
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! Where a frame would go and why, step by step: the bridge's own account, and what stands before
+//! and behind it.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use acton_bridge::{DropReason, FromLeaf, FromRoot, Owner, Verdict};
+use acton_proto::wire::OVERHEAD;
+
+use crate::Error;
+use crate::observe::counters::Counter;
+use crate::observe::status::{Role, SessionStatus, State, TapReport};
+use crate::run::clock;
+use crate::run::handle::Handle;
+use crate::run::tap::max_frame;
+use crate::sessions::port::{LeafId, slot};
+
+/// Where a frame would go, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct Trace {
+    /// What was looked at, in order; the last one decided.
+    pub steps: Vec<TraceStep>,
+    /// Where the frame would go.
+    pub verdict: TraceVerdict,
+}
+
+/// Something that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct TraceStep {
+    /// By whom: `session`, `path`, `tap`, and the bridge's `header`, `source`, `room`,
+    /// `destination`, `learned`.
+    pub stage: Cow<'static, str>,
+    /// What was found, for people.
+    pub text: String,
+}
+
+/// Where a frame would go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "snake_case")
+)]
+#[non_exhaustive]
+pub enum TraceVerdict {
+    /// To this end's TAP.
+    Tap,
+    /// To one session: at a server a client's, at a client the server's.
+    Session(String),
+    /// To each of so many sessions.
+    Sessions(usize),
+    /// Nowhere, for the reason of that name.
+    Drop(Cow<'static, str>),
+}
+
+impl fmt::Display for TraceVerdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tap => f.write_str("forward to the TAP"),
+            Self::Session(name) => write!(f, "forward to {name}"),
+            Self::Sessions(1) => f.write_str("forward to the one session there is"),
+            Self::Sessions(count) => write!(f, "forward to all {count} sessions"),
+            Self::Drop(reason) => write!(f, "drop ({reason})"),
+        }
+    }
+}
+
+impl Handle {
+    /// Where a frame would go now and why. It comes from this end's TAP, or from the other end of a
+    /// session: a client's by name, UDP address or number, or at a client its server's. Nothing is
+    /// learned, sent or counted.
+    ///
+    /// # Errors
+    /// Where there is no such session.
+    pub fn trace(&self, from: Option<&str>, frame: &[u8]) -> Result<Trace, Error> {
+        let mut tracing = Tracing { handle: self, steps: Vec::new(), frame };
+        let verdict = match self.role() {
+            Role::Server => tracing.at_server(from)?,
+            Role::Client => tracing.at_client(from)?,
+        };
+        Ok(Trace { steps: tracing.steps, verdict })
+    }
+}
+
+/// A trace in the making.
+struct Tracing<'t> {
+    handle: &'t Handle,
+    steps: Vec<TraceStep>,
+    frame: &'t [u8],
+}
+
+/// A leaf of the bridge, shown by its client's name.
+struct LeafName(String);
+
+impl fmt::Debug for LeafName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Tracing<'_> {
+    fn note(&mut self, stage: &'static str, text: impl Into<String>) {
+        self.steps.push(TraceStep { stage: stage.into(), text: text.into() });
+    }
+
+    fn at_server(&mut self, from: Option<&str>) -> Result<TraceVerdict, Error> {
+        let side = match from {
+            None => {
+                self.note("tap", format!("read from TAP {}", self.handle.tap_name()));
+                Owner::Root
+            }
+            Some(wanted) => {
+                let found = self.handle.names().and_then(|names| names.find(wanted));
+                let port = found.ok_or_else(|| Error::NoSession(wanted.to_owned()))?;
+                if let Some(session) = self.session_at(port) {
+                    self.note("session", format!("from {}", describe(&session)));
+                }
+                Owner::Leaf(port)
+            }
+        };
+        let bridge = self.handle.bridge().ok_or(Error::NotServer)?;
+        let explanation = bridge.explain(side, self.frame, clock::now());
+        let verdict = explanation.verdict;
+        let named = explanation.map(|port| LeafName(self.name(port)));
+        for line in named.to_string().lines() {
+            let (stage, text) = line.split_once(": ").unwrap_or(("bridge", line));
+            let stage = if stage == "verdict" { "bridge" } else { stage };
+            self.steps.push(TraceStep { stage: stage.to_owned().into(), text: text.to_owned() });
+        }
+        Ok(match verdict {
+            Verdict::FromRoot(FromRoot::Drop(reason))
+            | Verdict::FromLeaf(FromLeaf::Drop(reason)) => dropped(reason),
+            Verdict::FromRoot(FromRoot::Leaf(port)) => match self.session_at(port) {
+                Some(session) => self.reach_session(&session),
+                None => self.reach_all(),
+            },
+            Verdict::FromRoot(FromRoot::Flood(_)) => self.reach_all(),
+            Verdict::FromLeaf(FromLeaf::Root { .. }) => self.reach_tap(),
+        })
+    }
+
+    fn at_client(&mut self, from: Option<&str>) -> Result<TraceVerdict, Error> {
+        let mut status = self.handle.status();
+        let Some(session) = status.sessions.pop() else {
+            return Ok(counted(Counter::NotConnected));
+        };
+        let Some(wanted) = from else {
+            self.note("tap", format!("read from TAP {}", self.handle.tap_name()));
+            self.note("session", format!("to {}", describe(&session)));
+            return Ok(match session.state {
+                State::Up | State::Quiet => self.over_the_path(&session),
+                _ => counted(Counter::NotConnected),
+            });
+        };
+        let address = session.address.map(|address| address.to_string());
+        if wanted != session.name && Some(wanted) != address.as_deref() {
+            return Err(Error::NoSession(wanted.to_owned()));
+        }
+        self.note("session", format!("from {}", describe(&session)));
+        Ok(match session.state {
+            State::Up | State::Quiet => self.reach_tap(),
+            _ => counted(Counter::NoSession),
+        })
+    }
+
+    /// The session with that port as it is now.
+    fn session_at(&self, port: LeafId) -> Option<SessionStatus> {
+        let mut sessions = self.handle.status_of(&slot(port).to_string()).flatten();
+        sessions.find(|session| session.port == Some(port))
+    }
+
+    fn name(&self, port: LeafId) -> String {
+        let name = self.handle.names().and_then(|names| names.name(port));
+        name.map_or_else(|| "that has gone".to_owned(), |name| name.to_string())
+    }
+
+    fn reach_session(&mut self, session: &SessionStatus) -> TraceVerdict {
+        self.note("session", format!("to {}", describe(session)));
+        self.over_the_path(session)
+    }
+
+    fn reach_all(&mut self) -> TraceVerdict {
+        match self.handle.names().map_or(0, |names| names.count()) {
+            0 => {
+                self.note("session", "there is none");
+                counted(Counter::NoClient)
+            }
+            count => TraceVerdict::Sessions(count),
+        }
+    }
+
+    /// Whether the frame fits the other end and the path to it.
+    fn over_the_path(&mut self, session: &SessionStatus) -> TraceVerdict {
+        let len = self.frame.len();
+        if let Some(mtu) = session.peer_mtu
+            && len > usize::from(max_frame(mtu))
+        {
+            let text = format!("{len} bytes, longer than the other end takes: its MTU is {mtu}");
+            self.note("path", text);
+            return counted(Counter::FrameTooLong);
+        }
+        let path_mtu = session.path_mtu_out.map(usize::from);
+        match path_mtu.map(|path_mtu| path_mtu.saturating_sub(OVERHEAD)) {
+            None => self.note("path", format!("{len} bytes in one datagram")),
+            Some(room) if len <= room => {
+                self.note(
+                    "path",
+                    format!("{len} bytes in one datagram, which has room for {room}"),
+                );
+            }
+            Some(room) => {
+                self.note("path", format!("{len} bytes in pieces: a datagram has room for {room}"));
+            }
+        }
+        TraceVerdict::Session(session.name.clone())
+    }
+
+    fn reach_tap(&mut self) -> TraceVerdict {
+        let TapReport { name, mtu, running, .. } = self.handle.tap();
+        if running == Some(false) {
+            self.note("tap", format!("{name} is down or has no carrier"));
+            return counted(Counter::TapDown);
+        }
+        let mtu = mtu.map(|mtu| format!(", MTU {mtu}")).unwrap_or_default();
+        self.note("tap", format!("{name} is up{mtu}"));
+        TraceVerdict::Tap
+    }
+}
+
+fn describe(session: &SessionStatus) -> String {
+    let state = match session.state {
+        State::Handshaking => "is being agreed on",
+        State::Up => "is up",
+        State::Quiet => "is up but overdue",
+        State::Lost => "is lost",
+        State::Closed => "has no session",
+    };
+    let heard = session.heard_ago.map(|ago| format!(", heard {ago:.1?} ago")).unwrap_or_default();
+    format!("{}, which {state}{heard}", session.name)
+}
+
+fn dropped(reason: DropReason) -> TraceVerdict {
+    TraceVerdict::Drop(reason.as_str().into())
+}
+
+fn counted(reason: Counter) -> TraceVerdict {
+    TraceVerdict::Drop(reason.drop_name().into())
+}
