@@ -70,7 +70,8 @@ fn a_kicked_client_comes_back_at_once_or_after_its_time() {
     let refused = until(&again, |session| session.refusal.is_some());
     assert_eq!(refused.refusal, Some(RefusalReason::NotListed));
     drop(again);
-    thread::sleep(time.saturating_sub(since.elapsed()));
+    // The server's timers may be a little late.
+    thread::sleep((time * 5 / 4).saturating_sub(since.elapsed()));
     let client = world.client.run(|| world.secure_client().start().unwrap());
     until(&client, |session| session.state == State::Up);
     assert!(matches!(server.kick("nobody", None), Err(Error::NoSession(name)) if name == "nobody"));
