@@ -5,6 +5,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod lab;
 
 /// The examples of README.md, so that they keep compiling.

@@ -7,6 +7,7 @@ use clap::Args;
 use ipnet::IpNet;
 use pnet_base::MacAddr;
 
+use super::control::ControlOptions;
 use super::kept_mac::keep_mac;
 use super::key_log::KeyLogOption;
 use super::state::{StateOptions, read_invite_file};
@@ -84,6 +85,9 @@ pub(super) struct Arguments {
 
     #[command(flatten)]
     scheduling: SchedulingOptions,
+
+    #[command(flatten)]
+    control: ControlOptions,
 }
 
 impl Arguments {
@@ -100,7 +104,7 @@ impl Arguments {
             self.put_into(&mut settings);
             let _kept = keep_mac(&state, &mut settings.common.tap);
             let client = client.with_settings(settings)?;
-            return run::until_signal(reloader, || client.start().map_err(run::not_started));
+            return run::until_signal(&self.control, reloader, || client.start().map_err(run::not_started));
         }
         let invite = self.invite_file.as_deref().map(read_invite_file).transpose()?;
         let target = invite.as_ref().map(|text| text.trim()).or(self.server.as_deref());
@@ -123,7 +127,7 @@ impl Arguments {
         if let Some(log) = self.key_log.open()? {
             client = client.key_log(log);
         }
-        run::until_signal(reloader, || client.start().map_err(run::not_started))
+        run::until_signal(&self.control, reloader, || client.start().map_err(run::not_started))
     }
 
     /// Has settings say what the options do. The server stays: which one it is, an invite may say.

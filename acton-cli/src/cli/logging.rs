@@ -75,6 +75,11 @@ pub(super) fn set_levels(levels: &str) {
     log::set_max_level(most);
 }
 
+/// The same with levels that somebody else gives, who hears what is wrong with them.
+pub(super) fn change_levels(text: &str) -> Result<(), String> {
+    levels(text).map(|levels| set_levels(&levels))
+}
+
 /// Levels as the log takes them.
 fn levels(text: &str) -> Result<String, String> {
     let is_level = |level: &str| level.parse::<LevelFilter>().is_ok();

@@ -1,8 +1,10 @@
 //! The `acton` command: arguments and environment to checked settings, a file a subcommand.
 
+mod ask;
 mod budgets;
 mod client;
 mod config;
+mod control;
 mod invite;
 mod join;
 mod kept_mac;
@@ -57,6 +59,13 @@ enum Command {
     Rotate(rotate::Arguments),
     Keygen(keygen::Arguments),
     Pubkey(pubkey::Arguments),
+    Status(ask::status::Arguments),
+    Events(ask::events::Arguments),
+    Fdb(ask::fdb::Arguments),
+    Drops(ask::drops::Arguments),
+    Trace(ask::trace::Arguments),
+    Kick(ask::kick::Arguments),
+    Log(ask::log_levels::Arguments),
 }
 
 /// The command line of `acton`.
@@ -80,7 +89,9 @@ pub fn main() -> ExitCode {
     match run_command(env::args_os().collect()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            state::note(&format!("acton: {}", failure.message));
+            if !failure.message.is_empty() {
+                state::note(&format!("acton: {}", failure.message));
+            }
             ExitCode::from(failure.code)
         }
     }
@@ -117,6 +128,13 @@ fn run_command(arguments: Vec<OsString>) -> Result<(), Failure> {
         Command::Rotate(arguments) => arguments.run(),
         Command::Keygen(arguments) => arguments.run(),
         Command::Pubkey(arguments) => arguments.run(),
+        Command::Status(arguments) => arguments.run(),
+        Command::Events(arguments) => arguments.run(),
+        Command::Fdb(arguments) => arguments.run(),
+        Command::Drops(arguments) => arguments.run(),
+        Command::Trace(arguments) => arguments.run(),
+        Command::Kick(arguments) => arguments.run(),
+        Command::Log(arguments) => arguments.run(),
     }
 }
 
@@ -169,6 +187,7 @@ fn raise_open_files() {
 #[derive(Debug)]
 struct Failure {
     code: u8,
+    /// Empty where the exit code says it all.
     message: String,
 }
 

@@ -5,6 +5,7 @@ use std::thread;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
+use super::control::ControlOptions;
 use super::reload::reload;
 use super::{FAILURE, Failure, USAGE};
 use crate::config::Reloader;
@@ -13,6 +14,7 @@ use acton_engine::{Error, Running};
 /// Runs what `start` starts until SIGINT or SIGTERM, says goodbye, and logs the counters; SIGUSR1
 /// logs them at once, SIGHUP has the list of clients and the file of settings read again.
 pub(super) fn until_signal(
+    control: &ControlOptions,
     mut reloader: Option<Reloader>,
     start: impl FnOnce() -> Result<Running, Failure>,
 ) -> Result<(), Failure> {
@@ -20,6 +22,7 @@ pub(super) fn until_signal(
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGUSR1, SIGHUP])?;
     let running = start()?;
     let handle = running.handle();
+    let _control = control.open(handle.clone())?;
     thread::Builder::new().name("acton-signals".to_owned()).spawn(move || {
         for signal in signals.forever() {
             match signal {

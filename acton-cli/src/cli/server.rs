@@ -12,6 +12,7 @@ use pnet_base::MacAddr;
 use zeroize::Zeroizing;
 
 use super::budgets::BudgetOptions;
+use super::control::ControlOptions;
 use super::kept_mac::keep_mac;
 use super::key_log::KeyLogOption;
 use super::state::{StateOptions, print};
@@ -141,6 +142,9 @@ pub(super) struct Arguments {
 
     #[command(flatten)]
     scheduling: SchedulingOptions,
+
+    #[command(flatten)]
+    control: ControlOptions,
 }
 
 impl Arguments {
@@ -151,7 +155,7 @@ impl Arguments {
         if self.plain {
             let _kept = keep_mac(&state, &mut settings.common.tap);
             let server = Server::plain().with_settings(settings)?;
-            return run::until_signal(reloader, || server.start().map_err(run::not_started));
+            return run::until_signal(&self.control, reloader, || server.start().map_err(run::not_started));
         }
         let identity = state.server_identity()?;
         let clients = state.watch_clients(self.clients.as_deref())?;
@@ -161,7 +165,7 @@ impl Arguments {
         if let Some(log) = self.key_log.open()? {
             server = server.key_log(log);
         }
-        run::until_signal(reloader, || {
+        run::until_signal(&self.control, reloader, || {
             let started = server.start();
             if let Some((identity, listed)) = invited {
                 // It may have been left to the system to choose a port.

@@ -137,6 +137,11 @@ pub(super) fn network(text: &str) -> Result<IpNet, String> {
     Ok(net)
 }
 
+/// A VLAN id, 0 for untagged.
+pub(super) fn vlan() -> clap::builder::RangedI64ValueParser<u16> {
+    clap::value_parser!(u16).range(0..=4_094)
+}
+
 /// Seconds, with a fraction where need be.
 pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "no number of seconds".to_owned())?;

@@ -1,5 +1,5 @@
 use std::io::{BufRead, BufReader, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, Weak};
@@ -20,6 +20,8 @@ pub(crate) struct Acton {
     log: Arc<Log>,
     /// Its state directory where it was told of no other: never the machine's.
     state: PathBuf,
+    /// Its control socket where it was told of no other: never the machine's.
+    control: PathBuf,
 }
 
 /// What a process says.
@@ -52,15 +54,17 @@ impl Acton {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let state = format!("acton-test-{}-state-{number}", std::process::id());
         let state = std::env::temp_dir().join(state);
+        let control = state.with_extension("sock");
+        command.env_clear().env("ACTON_STATE", &state).env("ACTON_CONTROL", &control);
         // Nor does it read the machine's settings.
-        command.env_clear().env("ACTON_STATE", &state).env("ACTON_CONFIG", "none").envs(given);
+        command.env("ACTON_CONFIG", "none").envs(given);
         command.env("PATH", std::env::var_os("PATH").unwrap());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = namespace.spawn(command).unwrap();
         let log = Arc::new(Log::default());
         collect(child.stdout.take().unwrap(), &log);
         collect(child.stderr.take().unwrap(), &log);
-        Self { name: name.to_owned(), child, log, state }
+        Self { name: name.to_owned(), child, log, state, control }
     }
 
     /// Everything said so far, on both outputs.
@@ -144,6 +148,11 @@ impl Acton {
         }
     }
 
+    /// Its control socket.
+    pub(crate) fn control(&self) -> &Path {
+        &self.control
+    }
+
     /// Its process id.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
@@ -158,6 +167,7 @@ impl Drop for Acton {
         let _ = self.child.kill();
         let _ = self.child.wait();
         let _ = std::fs::remove_dir_all(&self.state);
+        let _ = std::fs::remove_file(&self.control);
     }
 }
 

@@ -1,0 +1,346 @@
+//! A status on a terminal of 80 columns.
+
+use std::time::Duration;
+
+use acton_engine::{
+    EndReason, LossReport, MacReport, RefusalReason, Role, SessionStatus, State, Traffic,
+    drop_reasons,
+};
+use serde::Serialize;
+
+use super::status::Rates;
+use super::table::{Table, wrap};
+use super::units::{amount, clock, count, round_trip, share, time};
+use crate::control::{EventRecord, Instance};
+
+/// Columns that a terminal has at least.
+const WIDTH: usize = 80;
+/// MACs of a session that are listed.
+const MACS_SHOWN: usize = 16;
+
+/// A tunnel and its sessions at one moment.
+#[derive(Debug)]
+pub(super) struct Look {
+    pub(super) instance: Instance,
+    pub(super) sessions: Vec<SessionStatus>,
+}
+
+impl Look {
+    pub(super) fn is_client(&self) -> bool {
+        self.instance.role == Role::Client
+    }
+}
+
+/// The name of a state, a reason and the like, as JSON has it but for the underscores.
+pub(super) fn name(of: impl Serialize) -> String {
+    match serde_json::to_value(of) {
+        Ok(serde_json::Value::String(name)) => name.replace('_', " "),
+        _ => String::new(),
+    }
+}
+
+/// The instance, and a row a session.
+pub(super) fn screen(look: &Look, rates: &Rates) -> Vec<String> {
+    let mut lines = instance(look);
+    if look.sessions.is_empty() {
+        lines.push(String::new());
+        lines.push("no session".to_owned());
+        return lines;
+    }
+    let who = if look.is_client() { "SERVER" } else { "CLIENT" };
+    let heads = [who, "STATE", "FOR", "ADDRESS", "RTT", "LOSS", "IN", "OUT", "MACS", "MTU"];
+    // A client knows no MACs, and plain mode neither losses nor the path's MTU.
+    let columns: Vec<usize> = (0..heads.len())
+        .filter(|&column| match heads[column] {
+            "MACS" => !look.is_client(),
+            "LOSS" => look.sessions.iter().any(|session| session.loss_in.is_some()),
+            "MTU" => look.sessions.iter().any(|session| session.path_mtu_out.is_some()),
+            "RTT" => look.sessions.iter().any(|session| session.rtt.is_some()),
+            _ => true,
+        })
+        .collect();
+    let right: Vec<_> = (0..columns.len()).filter(|&at| columns[at] != 3 && at > 1).collect();
+    let names: Vec<_> = columns.iter().map(|&column| heads[column]).collect();
+    let mut table = Table::new(&names, &right);
+    for session in &look.sessions {
+        let cells = cells(session, rates);
+        table.cells(match why(session) {
+            Some(why) => cells.into_iter().take(4).chain([why]).collect(),
+            None => columns.iter().map(|&column| cells[column].clone()).collect(),
+        });
+    }
+    lines.push(String::new());
+    lines.extend(table.lines());
+    lines
+}
+
+/// What there is to say of the instance.
+fn instance(look: &Look) -> Vec<String> {
+    let Instance { name: who, version, role, protocol, tap, sockets, bridge, .. } = &look.instance;
+    let running = time(seconds(look.instance.running_seconds));
+    let ended = if look.instance.ended { "ended after" } else { "up" };
+    let mut lines = vec![format!(
+        "{who}: {} of {}, acton {version}, {ended} {running}",
+        name(role),
+        name(protocol)
+    )];
+    let mac = tap.mac.map(|mac| format!(" {mac}")).unwrap_or_default();
+    let mtu = tap.mtu.map(|mtu| format!(", MTU {mtu}")).unwrap_or_default();
+    let bridged = tap.bridge.as_ref().map(|bridge| format!(", in {bridge}")).unwrap_or_default();
+    lines.push(format!("  TAP {}{mac}{mtu}{bridged}", tap.name));
+    if let (Some(first), Role::Server) = (sockets.first(), role) {
+        let workers = match sockets.len() {
+            1 => "1 worker".to_owned(),
+            workers => format!("{workers} workers"),
+        };
+        lines.push(format!("  UDP {}, {workers}", first.local));
+    }
+    if let Some(bridge) = bridge {
+        let (behind, root) = (bridge.client_macs as u64, bridge.root_macs as u64);
+        lines.push(format!("  MACs {} behind clients, {} at the root", count(behind), count(root)));
+    }
+    if *role == Role::Server {
+        let states = [State::Up, State::Quiet, State::Handshaking, State::Lost, State::Closed];
+        let counts: Vec<_> = states
+            .into_iter()
+            .filter_map(|state| {
+                let are = look.sessions.iter().filter(|session| session.state == state).count();
+                (are > 0).then(|| format!("{} {}", count(are as u64), name(state)))
+            })
+            .collect();
+        if !counts.is_empty() {
+            lines.push(format!("  sessions {}", counts.join(", ")));
+        }
+    }
+    for health in &look.instance.health {
+        let text = wrap(&health.text, WIDTH - 4);
+        let first = ["  ! "].into_iter().chain(std::iter::repeat("    "));
+        lines.extend(first.zip(text).map(|(indent, line)| format!("{indent}{line}")));
+    }
+    lines
+}
+
+fn seconds(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or_default()
+}
+
+const UNKNOWN: &str = "-";
+
+fn or_unknown<T>(value: Option<T>, text: impl FnOnce(T) -> String) -> String {
+    value.map_or_else(|| UNKNOWN.to_owned(), text)
+}
+
+/// The cells of all columns.
+fn cells(session: &SessionStatus, rates: &Rates) -> Vec<String> {
+    let rate = rates.of(session);
+    vec![
+        session.name.clone(),
+        name(session.state),
+        or_unknown(session.in_state_for.or(session.session_for), time),
+        or_unknown(session.address, |address| address.to_string()),
+        or_unknown(session.rtt, |rtt| round_trip(rtt.smoothed)),
+        loss(session),
+        or_unknown(rate, |(rate, _)| amount(rate)),
+        or_unknown(rate, |(_, rate)| amount(rate)),
+        session.macs.len().to_string(),
+        or_unknown(session.path_mtu_out, |mtu| mtu.to_string()),
+    ]
+}
+
+/// The loss of the direction that loses more.
+fn loss(session: &SessionStatus) -> String {
+    let lost = |loss: &LossReport| {
+        let lost = loss.sent.saturating_sub(loss.received);
+        (lost as f64 / loss.sent.max(1) as f64, lost, loss.sent)
+    };
+    let both = [session.loss_in, session.loss_out].into_iter().flatten();
+    let worst = both.map(|loss| lost(&loss)).max_by(|a, b| a.0.total_cmp(&b.0));
+    or_unknown(worst, |(_, lost, sent)| share(lost, sent))
+}
+
+/// Why there is no session, where there is none.
+fn why(session: &SessionStatus) -> Option<String> {
+    match (session.state, session.refusal, session.reason) {
+        (State::Up | State::Quiet, ..) => None,
+        (_, Some(refusal), _) => Some(refused(refusal).to_owned()),
+        (_, _, Some(reason)) => Some(ended(reason).to_owned()),
+        (State::Handshaking, ..) => Some("no answer yet".to_owned()),
+        _ => None,
+    }
+}
+
+fn ended(reason: EndReason) -> &'static str {
+    match reason {
+        EndReason::Bye => "the other end said goodbye",
+        EndReason::Restart => "the server restarts",
+        EndReason::Replaced => "another client has its key",
+        EndReason::Removed => "not allowed any more",
+        EndReason::Kicked => "kicked by an operator",
+        EndReason::Full => "the server is full",
+        EndReason::Silent => "silent too long",
+        EndReason::KeysExpired => "its keys expired",
+        EndReason::Stopped => "this end stopped",
+        _ => "ended for another reason",
+    }
+}
+
+fn refused(reason: RefusalReason) -> &'static str {
+    match reason {
+        RefusalReason::WrongKey => "refused: made for another server or network key",
+        RefusalReason::Handshake => "refused: its handshake does not open",
+        RefusalReason::Unconfirmed => "refused: it did not confirm its keys",
+        RefusalReason::NotListed => "refused: its key is not on the server's list",
+        RefusalReason::Full => "refused: all sessions are taken",
+        RefusalReason::Version => "refused: no version in common",
+        RefusalReason::Suite => "refused: no cipher suite in common",
+        _ => "refused for another reason",
+    }
+}
+
+/// All of one session.
+pub(super) fn one_session(
+    session: &SessionStatus,
+    rates: &Rates,
+    events: &[EventRecord],
+) -> Vec<String> {
+    let number = session.number.map(|number| format!(" (session {number})")).unwrap_or_default();
+    let since = session.in_state_for.or(session.session_for);
+    let since = since.map(|since| format!(" for {}", time(since))).unwrap_or_default();
+    let why = why(session).map(|why| format!(": {why}")).unwrap_or_default();
+    let mut sheet = Sheet::default();
+    sheet.title(format!("{}{number}: {}{since}{why}", session.name, name(session.state)));
+    sheet.some(
+        "address",
+        session.address.map(|address| match session.roams {
+            None | Some(0) => address.to_string(),
+            Some(1) => format!("{address}, moved once"),
+            Some(roams) => format!("{address}, moved {} times", count(roams)),
+        }),
+    );
+    sheet.some("key", session.key.clone());
+    sheet
+        .some("session", session.session_for.map(|it| format!("for {} without a break", time(it))));
+    sheet.some("heard", session.heard_ago.map(|ago| format!("{} ago", time(ago))));
+    sheet.some(
+        "round trip",
+        session.rtt.map(|rtt| {
+            let more = [("least", rtt.min), ("jitter", rtt.jitter)].into_iter();
+            let more = more.filter_map(|(what, it)| Some(format!(", {what} {}", round_trip(it?))));
+            round_trip(rtt.smoothed) + &more.collect::<String>()
+        }),
+    );
+    sheet.some("loss in", session.loss_in.map(lost));
+    sheet.some("loss out", session.loss_out.map(lost));
+    let mtu = |mtu: u16| format!("{mtu} bytes of UDP payload");
+    sheet.some("path in", session.path_mtu_in.map(mtu));
+    sheet.some("path out", session.path_mtu_out.map(mtu));
+    sheet.some(
+        "cipher",
+        session.suite.as_ref().map(|suite| match session.rekeys {
+            None | Some(0) => suite.to_string(),
+            Some(1) => format!("{suite}, new keys once"),
+            Some(rekeys) => format!("{suite}, new keys {} times", count(rekeys)),
+        }),
+    );
+    sheet.some("other end", other_end(session));
+    let Traffic { frames_in, bytes_in, frames_out, bytes_out, drops, .. } = &session.traffic;
+    let rate = rates.of(session);
+    sheet.add("in", through(*frames_in, *bytes_in, rate.map(|(rate, _)| rate)));
+    sheet.add("out", through(*frames_out, *bytes_out, rate.map(|(_, rate)| rate)));
+    let meanings: Vec<_> = drop_reasons().collect();
+    sheet.list(
+        "dropped",
+        drops.iter().map(|(reason, &drops)| {
+            let known = meanings.iter().find(|(known, _)| known == reason);
+            let meaning = known.map(|(_, meaning)| format!(": {meaning}")).unwrap_or_default();
+            format!("{} {reason}{meaning}", count(drops))
+        }),
+    );
+    sheet.list("MACs", macs(session));
+    sheet.some(
+        "before",
+        session
+            .before
+            .map(|before| format!("ended {} ago: {}", time(before.ago), ended(before.reason))),
+    );
+    sheet.list(
+        "events",
+        events.iter().map(|event| {
+            format!("{} {}", clock(event.time), event.text.as_deref().unwrap_or(&event.event))
+        }),
+    );
+    sheet.lines
+}
+
+fn other_end(session: &SessionStatus) -> Option<String> {
+    let version = session.peer_version.as_ref().map(|version| format!("acton {version}"));
+    let mtu = session.peer_mtu.map(|mtu| format!("a TAP of MTU {mtu}"));
+    let restarts = session.server_restarts.filter(|&restarts| restarts > 0);
+    let restarts = restarts.map(|restarts| format!("crashed {} times", count(restarts)));
+    let parts: Vec<_> = [version, mtu, restarts].into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+fn lost(loss: LossReport) -> String {
+    let lost = loss.sent.saturating_sub(loss.received);
+    format!("{} of {} datagrams ({})", count(lost), count(loss.sent), share(lost, loss.sent))
+}
+
+fn through(frames: u64, bytes: u64, rate: Option<f64>) -> String {
+    let rate = rate.map(|rate| format!(", {}bit/s", amount(rate))).unwrap_or_default();
+    format!("{} frames, {}B{rate}", count(frames), amount(bytes as f64))
+}
+
+fn macs(session: &SessionStatus) -> Vec<String> {
+    let mac = |report: &MacReport| {
+        let vlan = if report.vlan == 0 { String::new() } else { format!(" VLAN {}", report.vlan) };
+        let age =
+            report.age.map_or(", kept for it".to_owned(), |age| format!(", {} old", time(age)));
+        let frozen = if report.frozen { ", frozen" } else { "" };
+        format!("{}{vlan}{age}{frozen}", report.mac)
+    };
+    let all = session.macs.len();
+    let mut lines: Vec<_> = session.macs.iter().take(MACS_SHOWN).map(mac).collect();
+    if all > MACS_SHOWN {
+        lines.push(format!("and {} more: acton fdb", all - MACS_SHOWN));
+    }
+    if let (Some(limit), false) = (session.mac_limit, lines.is_empty()) {
+        lines.push(format!("{all} of {limit} that it may have"));
+    }
+    lines
+}
+
+/// A sheet of names and what they are.
+#[derive(Debug, Default)]
+struct Sheet {
+    lines: Vec<String>,
+}
+
+impl Sheet {
+    /// Columns of the names, with what is before and behind.
+    const NAMES: usize = 14;
+
+    fn title(&mut self, title: String) {
+        self.lines.push(title);
+    }
+
+    fn add(&mut self, what: &str, text: String) {
+        self.list(what, [text]);
+    }
+
+    fn some(&mut self, what: &str, text: Option<String>) {
+        self.list(what, text);
+    }
+
+    fn list(&mut self, what: &str, texts: impl IntoIterator<Item = String>) {
+        let mut what = what;
+        for text in texts {
+            for (index, line) in wrap(&text, WIDTH - Self::NAMES).into_iter().enumerate() {
+                // What goes on is a little further to the right.
+                let deeper = if index > 0 { "  " } else { "" };
+                self.lines.push(format!("  {what:<width$}{deeper}{line}", width = Self::NAMES - 2));
+                what = "";
+            }
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! The end that asks.
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+use super::place::{FindError, Place, find};
+use super::wire::{AnswerLine, Refusal, Request, RequestLine, SCHEMA};
+
+/// How long the other end may take to say something: it answers at once, whatever it is busy with.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AskError {
+    /// There is nobody to ask.
+    #[error(transparent)]
+    Find(#[from] FindError),
+    /// The other end does not want to, and says why.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// It is of another schema.
+    #[error(
+        "that acton speaks schema {0}, this one {SCHEMA}: start it again, or ask with its own version"
+    )]
+    Schema(u32),
+    /// It went away in the middle of an answer.
+    #[error("the answer ends early: acton has ended, or had no more patience")]
+    Early,
+    /// It says what cannot be read.
+    #[error("an answer that cannot be read")]
+    Unreadable(#[from] serde_json::Error),
+    /// The socket fails.
+    #[error("control socket")]
+    Socket(#[from] io::Error),
+}
+
+/// A connection to an instance.
+#[derive(Debug)]
+pub struct Connection {
+    reader: BufReader<UnixStream>,
+    path: PathBuf,
+}
+
+impl Connection {
+    /// Connects.
+    ///
+    /// # Errors
+    /// [`AskError::Find`].
+    pub fn open(place: &Place) -> Result<Self, AskError> {
+        let (path, stream) = find(place)?;
+        Ok(Self { reader: BufReader::with_capacity(64 << 10, stream), path })
+    }
+
+    /// The instance's socket.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Asks; the answers are to be read to their end.
+    ///
+    /// # Errors
+    /// Where the socket fails.
+    pub fn ask(&mut self, request: Request) -> Result<Answers<'_>, AskError> {
+        let waits = matches!(request, Request::Events { follow: true, .. });
+        let stream = self.reader.get_mut();
+        stream.set_read_timeout((!waits).then_some(PATIENCE))?;
+        let mut line = serde_json::to_vec(&RequestLine::new(request))?;
+        line.push(b'\n');
+        // One that refuses the connection says so and does not read.
+        let _ = stream.write_all(&line);
+        Ok(Answers { reader: &mut self.reader, line: String::new() })
+    }
+}
+
+/// A line of an answer, its content as it came: for those who pass it on.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "each is that of `Answer`")]
+pub enum RawAnswer {
+    Instance(Box<RawValue>),
+    Session(Box<RawValue>),
+    Event(Box<RawValue>),
+    Mac(Box<RawValue>),
+    Drop(Box<RawValue>),
+    Trace(Box<RawValue>),
+    End(Box<RawValue>),
+    Error(Refusal),
+}
+
+/// The lines of an answer.
+#[derive(Debug)]
+pub struct Answers<'c> {
+    reader: &'c mut BufReader<UnixStream>,
+    line: String,
+}
+
+impl Answers<'_> {
+    /// The next line as an [`Answer`](super::Answer) or a [`RawAnswer`]. It may be the last one, and a
+    /// refusal.
+    ///
+    /// # Errors
+    /// [`AskError`].
+    pub fn read<A: DeserializeOwned>(&mut self) -> Result<A, AskError> {
+        #[derive(Deserialize)]
+        struct AnySchema {
+            schema: u32,
+        }
+        let line = self.next_line()?;
+        match serde_json::from_str::<AnswerLine<A>>(line) {
+            Ok(AnswerLine { schema: SCHEMA, answer }) => Ok(answer),
+            Ok(AnswerLine { schema, .. }) => Err(AskError::Schema(schema)),
+            Err(error) => match serde_json::from_str(line) {
+                Ok(AnySchema { schema }) if schema != SCHEMA => Err(AskError::Schema(schema)),
+                _ => Err(error.into()),
+            },
+        }
+    }
+
+    fn next_line(&mut self) -> Result<&str, AskError> {
+        self.line.clear();
+        match self.reader.read_line(&mut self.line) {
+            Ok(_) if self.line.ends_with('\n') => Ok(self.line.trim_end()),
+            Ok(_) => Err(AskError::Early),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Err(AskError::Early),
+            Err(error) => Err(error.into()),
+        }
+    }
+}

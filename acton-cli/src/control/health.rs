@@ -1,0 +1,42 @@
+//! What somebody should see to, by what a status says.
+
+use acton_engine::{Role, State, Status};
+
+use super::wire::Health;
+
+/// The receive buffer that a socket asks for, in bytes as the kernel counts them: twice 4 MiB.
+const RECEIVE_BUFFER: u32 = 8 << 20;
+
+/// All that is amiss, in the order in which to see to it. `client` is a client's one session.
+pub(super) fn of(status: &Status, client: Option<State>) -> Vec<Health> {
+    let mut health = Vec::new();
+    let mut add = |code: &'static str, text: String| {
+        health.push(Health { code: code.into(), text });
+    };
+    if status.ended {
+        add("ended", "the tunnel has ended; its log says why".to_owned());
+        return health;
+    }
+    // A client without a session has no carrier, and says so in its session's row.
+    let should_run = match status.role {
+        Role::Server => true,
+        Role::Client => matches!(client, Some(State::Up | State::Quiet)),
+    };
+    if should_run && status.tap.running == Some(false) {
+        let name = &status.tap.name;
+        add("tap_down", format!("TAP {name} is down: ip link set {name} up"));
+    }
+    let drops: u64 = status.sockets.iter().map(|it| u64::from(it.kernel_drops.unwrap_or(0))).sum();
+    if drops > 0 {
+        let small = status.sockets.iter().any(|it| it.receive_buffer < Some(RECEIVE_BUFFER));
+        let fix = if small {
+            "sysctl net.core.rmem_max=4194304 and a restart give more"
+        } else {
+            "it needs more processor time, or more processors and --workers"
+        };
+        let text =
+            format!("the kernel dropped {drops} datagrams that came too fast to be read: {fix}");
+        add("receive_buffer", text);
+    }
+    health
+}

@@ -1,0 +1,25 @@
+//! The control socket: how a tunnel that runs is asked and steered from outside, and the asking end.
+//!
+//! A Unix socket takes one JSON object a line and answers with some. [`wire`] is all that goes over
+//! it, docs/CONTROL.md its reference. What is answered comes from [`Handle`](acton_engine::Handle):
+//! nothing is kept here but how many connections there were.
+
+mod answer;
+mod client;
+mod connection;
+mod health;
+mod listener;
+mod peer;
+mod place;
+mod server;
+mod wire;
+mod writer;
+
+pub use client::{Answers, AskError, Connection, RawAnswer};
+pub use listener::ListenError;
+pub use place::{FindError, Place, find, path_of};
+pub use server::{ControlServer, Settings};
+pub use wire::{
+    Answer, AnswerLine, ControlCounts, DropCount, End, EventRecord, Health, Instance, Refusal,
+    RefusalCode, Request, RequestError, RequestLine, SCHEMA,
+};

@@ -1,0 +1,132 @@
+//! Where the sockets of this host's instances are.
+
+use std::fs;
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+/// The directory of sockets, unless a path is given.
+const DIRECTORY: &str = "/run/acton";
+/// What a socket's name ends in.
+const SUFFIX: &str = "sock";
+
+/// Where an instance's socket is by its name.
+#[must_use]
+pub fn path_of(name: &str) -> PathBuf {
+    Path::new(DIRECTORY).join(format!("{name}.{SUFFIX}"))
+}
+
+/// Where to look for an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// At this socket.
+    Path(PathBuf),
+    /// By this name.
+    Name(String),
+    /// Wherever the only one is that runs.
+    Only,
+}
+
+/// Why no instance was found.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FindError {
+    /// None runs, as far as can be seen.
+    #[error(
+        "no acton runs here that could be asked: there is no socket in {DIRECTORY} that answers; \
+         --control names another one"
+    )]
+    Nobody,
+    /// There are several.
+    #[error("several run here; choose one with --name: {}", .0.join(", "))]
+    Several(Vec<String>),
+    /// One that was named does not answer.
+    #[error("{path}: {}", advice(.error))]
+    Silent {
+        /// Its socket.
+        path: String,
+        /// What the system said.
+        error: io::Error,
+    },
+}
+
+fn advice(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "no such socket; no acton runs by that name".to_owned(),
+        io::ErrorKind::ConnectionRefused => "the acton that made it has ended".to_owned(),
+        io::ErrorKind::PermissionDenied => {
+            "permission denied: for root and the socket's group; try sudo".to_owned()
+        }
+        _ => error.to_string(),
+    }
+}
+
+/// Connects to an instance.
+///
+/// # Errors
+/// [`FindError`].
+pub fn find(place: &Place) -> Result<(PathBuf, UnixStream), FindError> {
+    match place {
+        Place::Path(path) => connect(path.clone()),
+        Place::Name(name) => connect(path_of(name)),
+        Place::Only => find_only(Path::new(DIRECTORY)),
+    }
+}
+
+fn connect(path: PathBuf) -> Result<(PathBuf, UnixStream), FindError> {
+    match UnixStream::connect(&path) {
+        Ok(stream) => Ok((path, stream)),
+        Err(error) => Err(FindError::Silent { path: path.display().to_string(), error }),
+    }
+}
+
+fn find_only(directory: &Path) -> Result<(PathBuf, UnixStream), FindError> {
+    let mut paths: Vec<_> = fs::read_dir(directory)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|suffix| suffix == SUFFIX))
+        .collect();
+    paths.sort_unstable();
+    let (mut found, mut failed) = (Vec::new(), None);
+    for path in paths {
+        match connect(path) {
+            Ok(one) => found.push(one),
+            // One that has ended is none.
+            Err(FindError::Silent { error, .. })
+                if error.kind() == io::ErrorKind::ConnectionRefused => {}
+            Err(error) => failed = Some(error),
+        }
+    }
+    if found.len() > 1 {
+        let names = found.iter().filter_map(|(path, _)| path.file_stem());
+        let names = names.map(|name| name.to_string_lossy().into_owned());
+        return Err(FindError::Several(names.collect()));
+    }
+    found.pop().ok_or_else(|| failed.unwrap_or(FindError::Nobody))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn the_only_one_that_runs_needs_no_name() {
+        let directory =
+            std::env::temp_dir().join(format!("acton-control-place-{}", std::process::id()));
+        fs::create_dir(&directory).unwrap();
+        assert!(matches!(find_only(&directory), Err(FindError::Nobody)));
+        let listen = |name| UnixListener::bind(directory.join(name)).unwrap();
+        drop(listen("dead.sock"));
+        let _other = listen("lan0.lock");
+        assert!(matches!(find_only(&directory), Err(FindError::Nobody)));
+        let _first = listen("lan0.sock");
+        assert_eq!(find_only(&directory).unwrap().0, directory.join("lan0.sock"));
+        let _second = listen("lan1.sock");
+        let Err(FindError::Several(names)) = find_only(&directory) else { panic!("found one") };
+        assert_eq!(names, ["lan0", "lan1"]);
+        fs::remove_dir_all(&directory).unwrap();
+    }
+}

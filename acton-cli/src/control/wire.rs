@@ -1,0 +1,421 @@
+//! What goes over the socket, in both directions. docs/CONTROL.md says the same for those who write
+//! another end.
+
+use std::borrow::Cow;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use acton_engine::{
+    BridgeReport, Event, FdbEntry, MacAddr, Protocol, Role, SessionStatus, SocketReport, State,
+    Status, TapReport, Totals, Trace, Traffic,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// The number of what is written down here: it grows where a field goes or changes its meaning.
+/// Fields that come do not change it.
+pub const SCHEMA: u32 = acton_engine::SCHEMA;
+
+/// A line to the tunnel.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RequestLine {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// What is asked for.
+    pub request: Request,
+}
+
+/// What can be asked for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Request {
+    /// How the tunnel is: an [`Instance`](Answer::Instance), then a [`Session`](Answer::Session) for
+    /// each, then [`End`](Answer::End) with what went through all.
+    Status {
+        /// Only this one, by the client's name, its UDP address or the session's number.
+        #[serde(default)]
+        session: Option<String>,
+        /// Only those in one of these states; in any if none is given.
+        #[serde(default)]
+        states: Vec<State>,
+    },
+    /// What happened: an [`Event`](Answer::Event) for each.
+    Events {
+        /// From the event after this number on; from all that is still kept without it.
+        #[serde(default)]
+        after: u64,
+        /// Goes on with what happens from now on, until the tunnel or the asker ends.
+        #[serde(default)]
+        follow: bool,
+    },
+    /// The table of MACs: a [`Mac`](Answer::Mac) for each.
+    Fdb {},
+    /// Says where a MAC lives. For those who may change.
+    FdbAdd {
+        /// The address.
+        mac: MacAddr,
+        /// Its VLAN, 0 for untagged.
+        #[serde(default)]
+        vlan: u16,
+        /// Behind this client, for as long as its session lasts; without it at the root.
+        #[serde(default)]
+        session: Option<String>,
+    },
+    /// Forgets where a MAC lives. For those who may change.
+    FdbDelete {
+        /// The address.
+        mac: MacAddr,
+        /// Its VLAN, 0 for untagged.
+        #[serde(default)]
+        vlan: u16,
+    },
+    /// Forgets all MACs that were learned. For those who may change.
+    FdbFlush {
+        /// Only those behind this client.
+        #[serde(default)]
+        session: Option<String>,
+    },
+    /// Why frames and datagrams were dropped: a [`Drop`](Answer::Drop) for each reason.
+    Drops {
+        /// Those of this session; without it those of the whole tunnel, since it started.
+        #[serde(default)]
+        session: Option<String>,
+    },
+    /// Ends a session. For those who may change.
+    Kick {
+        /// The session.
+        session: String,
+        /// Keeps the client out for so many seconds.
+        #[serde(default)]
+        for_seconds: Option<f64>,
+    },
+    /// Sets what is logged: a level (`info`), or levels by module (`info,acton_engine=debug`). For
+    /// those who may change.
+    Log {
+        /// The levels.
+        levels: String,
+    },
+    /// Where a frame would go: a [`Trace`](Answer::Trace). Nothing is sent, learned or counted.
+    Trace {
+        /// The session that it comes from; without it this end's TAP.
+        #[serde(default)]
+        from: Option<String>,
+        /// The frame in hexadecimal, from its destination MAC on, without check sequence.
+        frame: String,
+    },
+}
+
+impl Request {
+    /// Whether it changes something.
+    #[must_use]
+    pub const fn changes(&self) -> bool {
+        match self {
+            Self::Status { .. }
+            | Self::Events { .. }
+            | Self::Fdb {}
+            | Self::Drops { .. }
+            | Self::Trace { .. } => false,
+            Self::FdbAdd { .. }
+            | Self::FdbDelete { .. }
+            | Self::FdbFlush { .. }
+            | Self::Kick { .. }
+            | Self::Log { .. } => true,
+        }
+    }
+}
+
+/// Why a line is no request.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// It is not JSON, or not of that shape.
+    #[error("no request: {0}")]
+    Malformed(#[from] serde_json::Error),
+    /// It is of another schema.
+    #[error("a request of schema {asked}; this is acton {version}, which speaks {SCHEMA}", version = env!("CARGO_PKG_VERSION"))]
+    Schema {
+        /// Which.
+        asked: u32,
+    },
+}
+
+impl RequestLine {
+    /// A request of this schema.
+    #[must_use]
+    pub const fn new(request: Request) -> Self {
+        Self { schema: SCHEMA, request }
+    }
+
+    /// Reads a line, with or without its end.
+    ///
+    /// # Errors
+    /// [`RequestError`]. One of another schema is said to be so whatever else it has.
+    pub fn parse(line: &[u8]) -> Result<Self, RequestError> {
+        #[derive(Deserialize)]
+        struct AnySchema {
+            schema: u32,
+        }
+        let AnySchema { schema: asked } = serde_json::from_slice(line)?;
+        if asked != SCHEMA {
+            return Err(RequestError::Schema { asked });
+        }
+        Ok(serde_json::from_slice(line)?)
+    }
+}
+
+/// A line from the tunnel.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct AnswerLine<A = Answer> {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// What it says.
+    pub answer: A,
+}
+
+/// What the tunnel says. [`End`](Self::End) or [`Error`](Self::Error) is the last line of each
+/// answer, and no other line is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// The tunnel.
+    Instance(Box<Instance>),
+    /// One session.
+    Session(Box<SessionStatus>),
+    /// Something that happened.
+    Event(EventRecord),
+    /// A MAC of the table.
+    Mac(FdbEntry),
+    /// A reason to drop.
+    Drop(DropCount),
+    /// Where a frame would go.
+    Trace(Trace),
+    /// That was all.
+    End(End),
+    /// It could not be done.
+    Error(Refusal),
+}
+
+/// A tunnel, but for its sessions.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Instance {
+    /// What the instance is called: the name of its TAP, unless it was given another.
+    pub name: String,
+    /// The version of acton that runs.
+    pub version: Cow<'static, str>,
+    /// When this was, in seconds since 1970.
+    pub time: f64,
+    /// For how long it has run, in seconds.
+    pub running_seconds: f64,
+    /// Which end it is.
+    pub role: Role,
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// What somebody should see to; empty where all is well.
+    pub health: Vec<Health>,
+    /// The TAP.
+    pub tap: TapReport,
+    /// The UDP sockets.
+    pub sockets: Vec<SocketReport>,
+    /// The bridge, at a server.
+    pub bridge: Option<BridgeReport>,
+    /// All counters since it started.
+    pub totals: Totals,
+    /// The number of the newest event.
+    pub last_event: u64,
+    /// The tunnel has ended.
+    pub ended: bool,
+    /// This socket.
+    pub control: ControlCounts,
+}
+
+impl Instance {
+    pub(super) fn new(
+        name: &str,
+        status: &Status,
+        health: Vec<Health>,
+        control: ControlCounts,
+    ) -> Self {
+        Self {
+            name: name.to_owned(),
+            version: status.version.clone(),
+            time: unix_seconds(status.time),
+            running_seconds: status.running_for.as_secs_f64(),
+            role: status.role,
+            protocol: status.protocol,
+            health,
+            tap: status.tap.clone(),
+            sockets: status.sockets.clone(),
+            bridge: status.bridge.clone(),
+            totals: status.totals.clone(),
+            last_event: status.last_event,
+            ended: status.ended,
+            control,
+        }
+    }
+}
+
+/// Something that somebody should see to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// Its stable name.
+    pub code: Cow<'static, str>,
+    /// What it is and what helps.
+    pub text: String,
+}
+
+/// What came to the socket since the tunnel started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ControlCounts {
+    /// Connections so far.
+    pub connections: u64,
+    /// Connections that were refused: of who may not look, or one too many.
+    pub refused: u64,
+    /// Connections that were idle and had to go for others.
+    pub evicted: u64,
+    /// Lines that were no request, or too long.
+    pub bad_requests: u64,
+    /// Connections that took too long to say something or to read.
+    pub too_slow: u64,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EventRecord {
+    /// Its number, one more than that of the event before it.
+    pub number: u64,
+    /// When, in seconds since 1970.
+    pub time: f64,
+    /// Its kind's stable name.
+    pub event: String,
+    /// What the log says of it, if it does: words that may change from version to version.
+    pub text: Option<String>,
+    /// The fields of its kind.
+    #[serde(flatten)]
+    pub fields: Map<String, Value>,
+}
+
+impl EventRecord {
+    pub(super) fn new(event: &Event, protocol: Protocol) -> Self {
+        let mut fields = match serde_json::to_value(&event.kind) {
+            Ok(Value::Object(fields)) => fields,
+            // An event is a struct.
+            _ => Map::new(),
+        };
+        fields.remove("event");
+        Self {
+            number: event.number,
+            time: unix_seconds(event.time),
+            event: event.kind.name().to_owned(),
+            text: event.kind.line(protocol).map(|(_, text)| text),
+            fields,
+        }
+    }
+}
+
+/// How often something was dropped for one reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DropCount {
+    /// The reason's stable name.
+    pub reason: Cow<'static, str>,
+    /// How often.
+    pub count: u64,
+    /// What the reason means.
+    pub meaning: Cow<'static, str>,
+}
+
+/// What is known at the end of an answer.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct End {
+    /// To how many MACs, sessions and the like something was done; absent where nothing was to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub done: Option<u64>,
+    /// With a status: what went through the sessions that were looked at, and through all that are
+    /// over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<Traffic>,
+}
+
+/// Why something could not be done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// The kind of reason.
+    pub code: RefusalCode,
+    /// For people: what, and what helps.
+    pub message: String,
+}
+
+/// Kinds of reasons why something could not be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum RefusalCode {
+    /// The line is no request.
+    BadRequest,
+    /// The request is of another schema.
+    Schema,
+    /// Who asks may not.
+    Forbidden,
+    /// No session goes by that name.
+    NoSession,
+    /// This end cannot do that.
+    NotServer,
+    /// All connections are taken.
+    Busy,
+    /// Something else, which the message names.
+    #[serde(other)]
+    Failed,
+}
+
+fn unix_seconds(time: SystemTime) -> f64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(line: &str) -> String {
+        RequestLine::parse(line.as_bytes()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn requests_are_read_as_they_are_written_down() {
+        for (text, request) in [
+            (r#"{"status":{}}"#, Request::Status { session: None, states: Vec::new() }),
+            (
+                r#"{"status":{"session":"berlin","states":["quiet","lost"]}}"#,
+                Request::Status {
+                    session: Some("berlin".to_owned()),
+                    states: vec![State::Quiet, State::Lost],
+                },
+            ),
+            (r#"{"events":{"after":7}}"#, Request::Events { after: 7, follow: false }),
+            (r#"{"fdb":{}}"#, Request::Fdb {}),
+            (
+                r#"{"fdb_add":{"mac":"02:00:00:00:00:09","vlan":7}}"#,
+                Request::FdbAdd { mac: MacAddr(2, 0, 0, 0, 0, 9), vlan: 7, session: None },
+            ),
+            (
+                r#"{"kick":{"session":"berlin","for_seconds":1.5}}"#,
+                Request::Kick { session: "berlin".to_owned(), for_seconds: Some(1.5) },
+            ),
+        ] {
+            let line = format!(r#"{{"schema":{SCHEMA},"request":{text}}}"#);
+            assert_eq!(RequestLine::parse(line.as_bytes()).unwrap(), RequestLine::new(request));
+        }
+    }
+
+    #[test]
+    fn what_is_no_request_is_named() {
+        let request = |text: &str| error(&format!(r#"{{"schema":{SCHEMA},"request":{text}}}"#));
+        assert!(error("").starts_with("no request: EOF"));
+        assert!(error("status").starts_with("no request: expected value"));
+        assert!(error(r#"{"request":{"fdb":{}}}"#).contains("missing field `schema`"));
+        assert!(error(r#"{"schema":99,"whatever":1}"#).contains("a request of schema 99"));
+        assert!(request(r#"{"reboot":{}}"#).contains("unknown variant `reboot`"));
+        // A field that is misspelt must not do more than was asked for.
+        assert!(request(r#"{"fdb_flush":{"sesion":"berlin"}}"#).contains("unknown field `sesion`"));
+        assert!(request(r#"{"kick":{}}"#).contains("missing field `session`"));
+    }
+}

@@ -1,0 +1,70 @@
+//! Answers on their way out: whole lines, gathered, and no waiting for those who do not read.
+
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::wire::{Answer, AnswerLine, SCHEMA};
+
+/// Bytes that are gathered before they are written: what a reader's socket takes at once.
+const BUFFER: usize = 64 << 10;
+/// How long a reader may take for so many bytes.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Writes answers to one reader.
+#[derive(Debug)]
+pub(super) struct AnswerWriter {
+    stream: UnixStream,
+    buffer: Vec<u8>,
+}
+
+impl AnswerWriter {
+    pub(super) fn new(stream: UnixStream) -> Self {
+        Self { stream, buffer: Vec::new() }
+    }
+
+    /// Adds a line, and writes if there are enough.
+    ///
+    /// # Errors
+    /// Where the reader has gone or does not read: [`ErrorKind::TimedOut`].
+    pub(super) fn add(&mut self, answer: &Answer) -> io::Result<()> {
+        self.add_line(&AnswerLine { schema: SCHEMA, answer })?;
+        if self.buffer.len() < BUFFER { Ok(()) } else { self.flush() }
+    }
+
+    fn add_line(&mut self, line: &impl Serialize) -> io::Result<()> {
+        serde_json::to_writer(&mut self.buffer, line)?;
+        self.buffer.push(b'\n');
+        Ok(())
+    }
+
+    /// Writes what has gathered.
+    ///
+    /// # Errors
+    /// As [`add`](Self::add).
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        let (until, mut written) = (Instant::now() + PATIENCE, 0);
+        while written < self.buffer.len() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(ErrorKind::TimedOut.into());
+            }
+            self.stream.set_write_timeout(Some(left))?;
+            match self.stream.write(&self.buffer[written..]) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(more) => written += more,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    return Err(ErrorKind::TimedOut.into());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.buffer.clear();
+        // A line may have been far longer than the others.
+        self.buffer.shrink_to(2 * BUFFER);
+        Ok(())
+    }
+}
