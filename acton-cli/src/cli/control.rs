@@ -73,12 +73,12 @@ fn group(name: &str) -> Result<u32, Failure> {
 /// Which instance is asked.
 #[derive(Debug, Args)]
 pub(super) struct InstanceOptions {
-    /// Control socket of the instance to ask
-    #[arg(long, value_name = "PATH", env = "ACTON_CONTROL", conflicts_with = "name")]
+    /// Control socket of the instance to ask; --name goes before it
+    #[arg(long, value_name = "PATH", env = "ACTON_CONTROL", global = true)]
     control: Option<PathBuf>,
 
     /// Name of the instance to ask, where several run [default: the only one]
-    #[arg(long, value_name = "NAME", value_parser = name)]
+    #[arg(long, value_name = "NAME", value_parser = name, global = true)]
     name: Option<String>,
 }
 
@@ -86,12 +86,13 @@ impl InstanceOptions {
     /// Connects.
     pub(super) fn open(&self) -> Result<Connection, Failure> {
         let place = match (&self.control, &self.name) {
-            (Some(path), _) if path == Path::new(NONE) => {
+            // Whoever gives a name does not mean what is in the environment.
+            (_, Some(name)) => Place::Name(name.clone()),
+            (Some(path), None) if path == Path::new(NONE) => {
                 let message = "--control none: there is nobody to ask".to_owned();
                 return Err(Failure { code: FAILURE, message });
             }
-            (Some(path), _) => Place::Path(path.clone()),
-            (None, Some(name)) => Place::Name(name.clone()),
+            (Some(path), None) => Place::Path(path.clone()),
             (None, None) => Place::Only,
         };
         Ok(Connection::open(&place)?)

@@ -146,7 +146,7 @@ mod tests {
     fn the_socket_of_one_that_runs_stays_and_that_of_a_dead_one_is_replaced() {
         let directory = Directory::new("stale");
         let path = directory.0.join("lan0.sock");
-        let living = Listener::bind(&path, None).unwrap();
+        let _living = Listener::bind(&path, None).unwrap();
         assert!(matches!(Listener::bind(&path, None), Err(ListenError::Taken(_))));
         assert!(UnixStream::connect(&path).is_ok());
         // As one that was killed leaves it.

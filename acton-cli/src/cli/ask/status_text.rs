@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::status::Rates;
 use super::table::{Table, wrap};
-use super::units::{amount, clock, count, round_trip, share, time};
+use super::units::{amount, amount_of, clock, count, round_trip, share, time};
 use crate::control::{EventRecord, Instance};
 
 /// Columns that a terminal has at least.
@@ -48,7 +48,7 @@ pub(super) fn screen(look: &Look, rates: &Rates) -> Vec<String> {
         return lines;
     }
     let who = if look.is_client() { "SERVER" } else { "CLIENT" };
-    let heads = [who, "STATE", "FOR", "ADDRESS", "RTT", "LOSS", "IN", "OUT", "MACS", "MTU"];
+    let heads = [who, "STATE", "FOR", "ADDRESS", "RTT", "LOSS", "IN b/s", "OUT b/s", "MACS", "MTU"];
     // A client knows no MACs, and plain mode neither losses nor the path's MTU.
     let columns: Vec<usize> = (0..heads.len())
         .filter(|&column| match heads[column] {
@@ -287,8 +287,8 @@ fn lost(loss: LossReport) -> String {
 }
 
 fn through(frames: u64, bytes: u64, rate: Option<f64>) -> String {
-    let rate = rate.map(|rate| format!(", {}bit/s", amount(rate))).unwrap_or_default();
-    format!("{} frames, {}B{rate}", count(frames), amount(bytes as f64))
+    let rate = rate.map(|rate| format!(", {}", amount_of(rate, "bit/s"))).unwrap_or_default();
+    format!("{} frames, {}{rate}", count(frames), amount_of(bytes as f64, "B"))
 }
 
 fn macs(session: &SessionStatus) -> Vec<String> {
@@ -300,14 +300,12 @@ fn macs(session: &SessionStatus) -> Vec<String> {
         format!("{}{vlan}{age}{frozen}", report.mac)
     };
     let all = session.macs.len();
-    let mut lines: Vec<_> = session.macs.iter().take(MACS_SHOWN).map(mac).collect();
-    if all > MACS_SHOWN {
-        lines.push(format!("and {} more: acton fdb", all - MACS_SHOWN));
-    }
-    if let (Some(limit), false) = (session.mac_limit, lines.is_empty()) {
-        lines.push(format!("{all} of {limit} that it may have"));
-    }
-    lines
+    let listed = session.macs.iter().take(MACS_SHOWN).map(mac);
+    let limit = session.mac_limit.filter(|_| all > 0);
+    let limit = limit.map(|limit| format!("{all} of {limit} that it may have"));
+    let more = all.checked_sub(MACS_SHOWN).filter(|&more| more > 0);
+    let more = more.map(|more| format!("and {more} more: acton fdb"));
+    limit.into_iter().chain(listed).chain(more).collect()
 }
 
 /// A sheet of names and what they are.

@@ -15,7 +15,7 @@ use crate::control::{Answer, AskError, RawAnswer, Request};
 /// Exit code where the frame would be dropped.
 const DROPPED: u8 = 2;
 /// Columns of the stages, and of what was found, in a terminal of 80.
-const STAGE: usize = 12;
+const STAGE: usize = 13;
 const FOUND: usize = 80 - 4 - STAGE;
 /// Bytes of the shortest and the longest frame that can be asked about, without check sequence.
 const LENGTHS: std::ops::RangeInclusive<i64> = 60..=9_216;

@@ -31,22 +31,29 @@ pub(super) fn round_trip(time: Duration) -> String {
     }
 }
 
-/// An amount of bits or bytes with a decimal prefix: `0`, `999`, `1.2k`, `34M`.
+/// An amount with a decimal prefix: `0`, `999`, `1.2k`, `34M`.
 pub(super) fn amount(amount: f64) -> String {
-    let mut amount = amount;
-    for prefix in ["", "k", "M", "G", "T"] {
-        if prefix.is_empty() && amount < 999.5 {
-            return format!("{amount:.0}");
-        }
-        if amount < 9.95 {
-            return format!("{amount:.1}{prefix}");
-        }
-        if amount < 999.5 {
-            return format!("{amount:.0}{prefix}");
-        }
+    let (figures, prefix) = scaled(amount);
+    figures + prefix
+}
+
+/// The same with a unit: `34 Mbit/s`.
+pub(super) fn amount_of(amount: f64, unit: &str) -> String {
+    let (figures, prefix) = scaled(amount);
+    format!("{figures} {prefix}{unit}")
+}
+
+fn scaled(mut amount: f64) -> (String, &'static str) {
+    let mut prefixes = ["k", "M", "G", "T", "P"].into_iter();
+    let mut prefix = "";
+    while amount >= 999.5
+        && let Some(next) = prefixes.next()
+    {
         amount /= 1e3;
+        prefix = next;
     }
-    format!("{amount:.0}P")
+    let decimals = usize::from(amount < 9.95 && !prefix.is_empty());
+    (format!("{amount:.decimals$}"), prefix)
 }
 
 /// A count with its thousands apart: `12,345`.
