@@ -1,6 +1,7 @@
 //! One connection: a line is read, answered, and the next one read.
 
 use std::io::{self, ErrorKind, Read};
+use std::net::Shutdown;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::Ordering;
@@ -68,6 +69,8 @@ pub(super) fn serve(shared: &Shared, stream: UnixStream, right: Right, idle: &Id
     if served.is_err_and(|error| slow(&error)) {
         Counts::add(&shared.counts.too_slow);
     }
+    // The door has the socket too, until it looks again.
+    let _ = reader.stream.shutdown(Shutdown::Both);
 }
 
 fn answer_line(

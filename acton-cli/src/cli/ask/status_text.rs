@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use acton_engine::{
-    EndReason, LossReport, MacReport, RefusalReason, Role, SessionStatus, State, Traffic,
+    EndReason, LossReport, MacReport, Protocol, RefusalReason, Role, SessionStatus, State, Traffic,
     drop_reasons,
 };
 use serde::Serialize;
@@ -79,11 +79,13 @@ fn instance(look: &Look) -> Vec<String> {
     let Instance { name: who, version, role, protocol, tap, sockets, bridge, .. } = &look.instance;
     let running = time(seconds(look.instance.running_seconds));
     let ended = if look.instance.ended { "ended after" } else { "up" };
-    let mut lines = vec![format!(
-        "{who}: {} of {}, acton {version}, {ended} {running}",
-        name(role),
-        name(protocol)
-    )];
+    let protocol = match protocol {
+        Protocol::Plain => "plain mode".to_owned(),
+        protocol => name(protocol),
+    };
+    let role_name = name(role);
+    let mut lines =
+        vec![format!("{who}: {role_name} ({protocol}), acton {version}, {ended} {running}")];
     let mac = tap.mac.map(|mac| format!(" {mac}")).unwrap_or_default();
     let mtu = tap.mtu.map(|mtu| format!(", MTU {mtu}")).unwrap_or_default();
     let bridged = tap.bridge.as_ref().map(|bridge| format!(", in {bridge}")).unwrap_or_default();
@@ -333,7 +335,7 @@ impl Sheet {
     fn list(&mut self, what: &str, texts: impl IntoIterator<Item = String>) {
         let mut what = what;
         for text in texts {
-            for (index, line) in wrap(&text, WIDTH - Self::NAMES).into_iter().enumerate() {
+            for (index, line) in wrap(&text, WIDTH - Self::NAMES - 2).into_iter().enumerate() {
                 // What goes on is a little further to the right.
                 let deeper = if index > 0 { "  " } else { "" };
                 self.lines.push(format!("  {what:<width$}{deeper}{line}", width = Self::NAMES - 2));

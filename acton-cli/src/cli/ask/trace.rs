@@ -1,6 +1,6 @@
 //! `acton trace`.
 
-use acton_engine::{MacAddr, Trace, TraceVerdict};
+use acton_engine::{MacAddr, Trace, TraceVerdict, drop_reasons};
 use clap::Args;
 use data_encoding::HEXLOWER;
 
@@ -144,6 +144,11 @@ fn text(trace: &Trace) -> Vec<String> {
         }
     }
     lines.push(format!("verdict: {}", trace.verdict));
+    if let TraceVerdict::Drop(reason) = &trace.verdict
+        && let Some((_, meaning)) = drop_reasons().find(|(name, _)| name == reason)
+    {
+        lines.extend(wrap(meaning, FOUND + STAGE).iter().map(|line| format!("    {line}")));
+    }
     lines
 }
 

@@ -1,0 +1,47 @@
+//! The control socket of a tunnel that runs, and the commands that ask it, between real kernels.
+#![allow(clippy::unwrap_used)] // a test: the panic is the report
+
+#[path = "control/ask.rs"]
+mod ask;
+#[path = "control/fates.rs"]
+mod fates;
+#[path = "control/hostile.rs"]
+mod hostile;
+#[path = "control/outage.rs"]
+mod outage;
+#[path = "control/rights.rs"]
+mod rights;
+#[path = "control/snapshots.rs"]
+mod snapshots;
+mod support;
+
+use fates::a_trace_agrees_with_what_happens;
+use hostile::{rude_clients_cost_nothing, what_is_no_request_is_answered_and_counted};
+use outage::{
+    a_client_that_is_revoked_and_one_that_moves, a_client_without_its_server_says_what_it_tried,
+    a_state_can_be_waited_for, status_follows_an_outage_at_both_ends, watch_tells_what_changes,
+};
+use rights::{
+    the_socket_of_the_living_stays_and_that_of_the_dead_goes, there_is_none_where_none_is_wanted,
+    what_is_logged_changes_while_it_runs, who_may_look_may_not_change,
+    without_a_place_for_the_socket_the_tunnel_runs,
+};
+use snapshots::{plain_mode_says_what_it_knows, what_every_command_says_of_a_live_tunnel};
+
+testbed::main! {
+    what_every_command_says_of_a_live_tunnel,
+    plain_mode_says_what_it_knows,
+    status_follows_an_outage_at_both_ends,
+    a_client_without_its_server_says_what_it_tried,
+    a_client_that_is_revoked_and_one_that_moves,
+    a_state_can_be_waited_for,
+    watch_tells_what_changes,
+    a_trace_agrees_with_what_happens,
+    rude_clients_cost_nothing,
+    what_is_no_request_is_answered_and_counted,
+    the_socket_of_the_living_stays_and_that_of_the_dead_goes,
+    who_may_look_may_not_change,
+    without_a_place_for_the_socket_the_tunnel_runs,
+    there_is_none_where_none_is_wanted,
+    what_is_logged_changes_while_it_runs,
+}

@@ -1,0 +1,94 @@
+//! Asking: by the command, and by a connection of one's own.
+
+use std::path::Path;
+use std::process::Command;
+
+use acton_cli::control::{Answer, Connection, Place, Request};
+use acton_engine::SessionStatus;
+use serde_json::Value;
+
+use super::support::{Acton, wait_until};
+
+/// What a command came to.
+#[derive(Debug)]
+pub(super) struct Said {
+    pub(super) code: i32,
+    pub(super) out: String,
+    pub(super) err: String,
+}
+
+/// The socket of an instance, once it is there: soon after the tunnel.
+#[track_caller]
+pub(super) fn control(end: &Acton) -> &Path {
+    wait_until("there is a control socket", || end.control().exists());
+    end.control()
+}
+
+/// Runs `acton` with these arguments for the instance with that socket.
+pub(super) fn said_by(control: &Path, arguments: &[&str]) -> Said {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_acton"));
+    let output = command.args(arguments).env_clear().env("ACTON_CONTROL", control).output();
+    let output = output.unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    Said { code: output.status.code().unwrap(), out, err }
+}
+
+/// What such a command prints, which must succeed.
+#[track_caller]
+pub(super) fn told(end: &Acton, arguments: &[&str]) -> String {
+    let said = said_by(control(end), arguments);
+    assert_eq!((said.code, &*said.err), (0, ""), "{arguments:?}: {said:?}");
+    said.out
+}
+
+/// The same as JSON.
+#[track_caller]
+pub(super) fn json(end: &Acton, arguments: &[&str]) -> Value {
+    serde_json::from_str(&told(end, &[arguments, &["--json"]].concat())).unwrap()
+}
+
+/// A connection to an instance.
+pub(super) fn connect(end: &Acton) -> Connection {
+    Connection::open(&Place::Path(control(end).to_owned())).unwrap()
+}
+
+/// All lines of an answer.
+#[track_caller]
+pub(super) fn answers(connection: &mut Connection, request: Request) -> Vec<Answer> {
+    let (mut answers, mut all) = (connection.ask(request).unwrap(), Vec::new());
+    loop {
+        let answer = answers.read().unwrap();
+        let is_last = matches!(answer, Answer::End(_) | Answer::Error(_));
+        all.push(answer);
+        if is_last {
+            return all;
+        }
+    }
+}
+
+/// All sessions now.
+pub(super) fn sessions(end: &Acton) -> Vec<SessionStatus> {
+    let request = Request::Status { session: None, states: Vec::new() };
+    let all = answers(&mut connect(end), request).into_iter();
+    let session = |answer| match answer {
+        Answer::Session(session) => Some(*session),
+        _ => None,
+    };
+    all.filter_map(session).collect()
+}
+
+/// Waits until a session is as wanted, and gives it.
+#[track_caller]
+pub(super) fn until(
+    end: &Acton,
+    what: &str,
+    wanted: impl Fn(&SessionStatus) -> bool,
+) -> SessionStatus {
+    let mut found = None;
+    wait_until(what, || {
+        found = sessions(end).into_iter().find(&wanted);
+        found.is_some()
+    });
+    found.unwrap()
+}

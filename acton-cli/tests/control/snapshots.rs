@@ -1,0 +1,212 @@
+//! What each command says, held against what it said when somebody last looked at it.
+//!
+//! `SNAPSHOTS=write` writes the files anew.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::{env, fs};
+
+use serde_json::Value;
+
+use super::ask::{Said, control, json, said_by, told, until};
+use super::support::{
+    Acton, CLIENT_MAC, Mode, ROOT_V4, SERVER_MAC, World, leaf, ping_until_answered,
+};
+
+/// A transcript of commands.
+struct Transcript<'a> {
+    end: &'a Acton,
+    text: String,
+}
+
+impl<'a> Transcript<'a> {
+    fn new(end: &'a Acton) -> Self {
+        Self { end, text: String::new() }
+    }
+
+    /// Runs a command and notes what it says, volatile figures masked.
+    fn run(&mut self, arguments: &[&str]) -> &mut Self {
+        let Said { code, out, err } = said_by(control(self.end), arguments);
+        let line = format!("$ acton {}\n", arguments.join(" "));
+        self.text.push_str(&line);
+        if arguments.contains(&"--json") && code != 1 {
+            for line in out.lines() {
+                let value: Value = serde_json::from_str(line).unwrap();
+                assert!(line.starts_with("{\"schema\":"), "{line}");
+                let masked = serde_json::to_string_pretty(&masked_value(value)).unwrap();
+                writeln!(self.text, "{masked}").unwrap();
+            }
+        } else {
+            let path = control(self.end).display().to_string();
+            // It fits a terminal of 80 columns.
+            assert!(out.lines().all(|line| line.chars().count() <= 80), "{out}");
+            for line in (out + &err).replace(&path, "SOCKET").lines() {
+                writeln!(self.text, "{}", masked(line)).unwrap();
+            }
+        }
+        if code != 0 {
+            writeln!(self.text, "[exit code {code}]").unwrap();
+        }
+        self.text.push('\n');
+        self
+    }
+
+    /// Holds it against the file of that name.
+    #[track_caller]
+    fn is(&self, name: &str) {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/control").join(name);
+        if env::var_os("SNAPSHOTS").is_some_and(|what| what == "write") {
+            fs::write(&path, &self.text).unwrap();
+        }
+        let expected = fs::read_to_string(&path).unwrap_or_default();
+        let differs = expected.lines().zip(self.text.lines()).find(|(old, new)| old != new);
+        assert!(expected == self.text, "{name}: {differs:?} in\n{}", self.text);
+    }
+}
+
+/// Figures, with the units that go with them, keys and ports are others each time.
+fn masked(line: &str) -> String {
+    let mut text = String::new();
+    let mut rest = line;
+    while let Some(first) = rest.chars().next() {
+        let figures = rest.find(|c: char| !c.is_ascii_digit() && !".,".contains(c));
+        let figures = figures.unwrap_or(rest.len());
+        if first.is_ascii_digit() {
+            let (number, after) = rest.split_at(figures);
+            text.push('#');
+            // A comma or stop that ends it is none of the number's.
+            text.push_str(&number[number.trim_end_matches(['.', ',']).len()..]);
+            let units = ["ms", "µs", "ns", "s", "%", "k", "M"];
+            let unit = units.iter().find_map(|unit| after.strip_prefix(unit));
+            rest = unit.filter(|after| !after.starts_with(char::is_alphabetic)).unwrap_or(after);
+            for unit in [" kB", " MB", " kbit/s", " Mbit/s"] {
+                if let Some(after) = rest.strip_prefix(unit) {
+                    text.push_str(&unit.replace(['k', 'M'], ""));
+                    rest = after;
+                }
+            }
+        } else {
+            let end = if first == '<' { 0 } else { first.len_utf8() };
+            text.push_str(&rest[..end]);
+            rest = &rest[first.len_utf8()..];
+        }
+    }
+    let words = text.split(' ').map(|word| {
+        let is_key = word.len() > 30 && word.ends_with('=');
+        if is_key { "KEY" } else { word }
+    });
+    // Columns are as wide as what is in them.
+    let words: Vec<_> = words.collect();
+    let mut line = words.join(" ");
+    while line.contains("   ") {
+        line = line.replace("   ", "  ");
+    }
+    line
+}
+
+fn masked_value(value: Value) -> Value {
+    match value {
+        Value::Number(_) => Value::from(0),
+        Value::String(text) => Value::String(masked(&text)),
+        Value::Array(items) => items.into_iter().map(masked_value).collect(),
+        Value::Object(fields) => {
+            let fields = fields.into_iter().map(|(name, value)| (name, masked_value(value)));
+            Value::Object(fields.collect())
+        }
+        other => other,
+    }
+}
+
+pub(super) fn what_every_command_says_of_a_live_tunnel() {
+    let world = World::new(1).speaking(Mode::Secure);
+    world.keys.server();
+    let invite = world.keys.named_invite("berlin", &[]);
+    let server = world.serve(&["--workers", "1", "--keepalive", "1"]);
+    let state = world.keys.client_state(0);
+    let client = world.run_client(0, &["client", &invite, "--state", &state, "--keepalive", "1"]);
+    client.wait_for(super::support::said::CONNECTED);
+    ping_until_answered(&world.clients[0], ROOT_V4);
+    ping_until_answered(&world.server, leaf(0)[0]);
+    for end in [&server, &client] {
+        until(end, "all is known of the session", |session| {
+            let [loss_in, loss_out] = [session.loss_in, session.loss_out];
+            let all = loss_in.is_some() && loss_out.is_some() && session.rtt.is_some();
+            all && session.path_mtu_in.is_some() && session.heard_ago.is_some()
+        });
+    }
+    // Something to be dropped: the server's own MAC, used by the client.
+    let wire = world.client_wire(0);
+    let forged = super::support::frame(SERVER_MAC, SERVER_MAC, 0x88b5, &[0; 46]);
+    wire.send(&forged);
+    super::support::wait_until("it is dropped", || {
+        json(&server, &["drops", "berlin"])["drops"] != Value::Array(Vec::new())
+    });
+    let (here, there) = (SERVER_MAC.to_string(), CLIENT_MAC.to_string());
+    let broadcast = "ff:ff:ff:ff:ff:ff";
+    let printer = "02:00:00:00:00:99";
+    Transcript::new(&server)
+        .run(&["status"])
+        .run(&["status", "--state", "lost,closed"])
+        .run(&["status", "berlin"])
+        .run(&["status", "rome"])
+        .run(&["status", "--check", "up"])
+        .run(&["status", "--check", "lost"])
+        .run(&["drops", "berlin"])
+        .run(&["drops", "rome"])
+        .run(&["trace", &here, &there])
+        .run(&["trace", &there, &here, "--from", "berlin", "--length", "1514"])
+        .run(&["trace", &here, broadcast, "--from", "berlin", "--vlan", "7", "--dhcp"])
+        .run(&["trace", &here, printer, "--arp", "--json"])
+        .run(&["log", "warn"])
+        .run(&["log", "loud"])
+        .run(&["fdb", "add", printer, "berlin", "--vlan", "7"])
+        .run(&["fdb", "add", &here, "berlin"])
+        .run(&["fdb", "del", printer, "--vlan", "7"])
+        .run(&["fdb", "del", printer, "--vlan", "7", "--json"])
+        .run(&["kick", "rome"])
+        .is("server.txt");
+    Transcript::new(&client)
+        .run(&["status"])
+        .run(&["trace", &there, &here])
+        .run(&["fdb"])
+        .run(&["kick", "0"])
+        .is("client.txt");
+    Transcript::new(&server)
+        .run(&["status", "--json"])
+        .run(&["status", "berlin", "--json"])
+        .run(&["drops", "berlin", "--json"])
+        .is("server_json.txt");
+    // The rest is of MACs and events, of which there may be more or fewer.
+    let macs = json(&server, &["fdb"]);
+    let listed = macs["macs"].as_array().unwrap();
+    let entry = listed.iter().find(|entry| entry["mac"] == there).unwrap();
+    assert_eq!((&entry["vlan"], &entry["at"]["session"]["client"]), (&0.into(), &"berlin".into()));
+    assert!(entry["age_seconds"].is_number() && entry["held_seconds"].is_number(), "{entry}");
+    assert!(told(&server, &["fdb"]).contains(&format!("{there}     -  berlin")));
+    assert!(told(&server, &["fdb", "flush", "berlin"]).ends_with("forgotten\n"));
+    let kicked = told(&server, &["kick", "berlin"]);
+    assert_eq!(kicked, "berlin is kicked\n");
+    until(&server, "it is back", |session| session.name == "berlin");
+    let events: Vec<Value> = told(&server, &["events", "--json"])
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let kinds: Vec<_> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
+    let count = |kind| kinds.iter().filter(|&&it| it == kind).count();
+    assert_eq!((count("session_up"), count("session_down")), (2, 1), "{kinds:?}");
+    let down = events.iter().find(|event| event["event"] == "session_down").unwrap();
+    assert_eq!((&down["client"], &down["reason"]), (&"berlin".into(), &"kicked".into()));
+    assert!(told(&server, &["events"]).contains("down: berlin was kicked"));
+    let number = events.last().unwrap()["number"].to_string();
+    assert_eq!(told(&server, &["events", "--since", &number]), "");
+}
+
+pub(super) fn plain_mode_says_what_it_knows() {
+    let world = World::new(1);
+    let server = world.serve(&["--workers", "1"]);
+    let client = world.join(0, &[]);
+    ping_until_answered(&world.clients[0], ROOT_V4);
+    until(&server, "the session is there", |session| session.heard_ago.is_some());
+    Transcript::new(&server).run(&["status"]).run(&["status", "0"]).is("plain_server.txt");
+    Transcript::new(&client).run(&["status"]).is("plain_client.txt");
+}
