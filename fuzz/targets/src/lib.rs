@@ -22,6 +22,7 @@ mod input;
 mod keys;
 mod offload;
 mod plain;
+mod request;
 mod secure;
 mod session;
 mod vnet;
@@ -34,6 +35,7 @@ pub use frame::frame;
 pub use keys::{client_list, invite, key_text, server_name};
 pub use offload::{coalesce, segment};
 pub use plain::{plain_codec, plain_session};
+pub use request::request;
 pub use secure::secure;
 pub use session::session;
 pub use vnet::vnet;
@@ -62,4 +64,5 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("invite", invite),
     ("client_list", client_list),
     ("config", config),
+    ("request", request),
 ];

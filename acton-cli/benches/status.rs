@@ -1,0 +1,249 @@
+//! What `acton status` takes of a server with thousands of sessions, and what it costs the server.
+//!
+//! ```text
+//! cargo bench -p acton-cli --bench status
+//! cargo bench -p acton-cli --bench status -- --clients 1000
+//! ```
+//!
+//! The server is the program, in a network of its own; the clients are state machines of
+//! `acton-proto` in this process, each with a socket and a loopback address of its own. Measured are
+//! the whole answer over the socket, `acton status --json` as a process, how long a client needs to
+//! join while nobody and while somebody asks without a pause, and the server's memory.
+#![forbid(unsafe_code)]
+
+use std::error::Error;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::{env, fs, thread};
+
+use acton_engine::keys::State;
+use acton_netns::Namespace;
+use acton_proto::client::{Client, ClientConfig, ClientEvent};
+use acton_proto::handshake::{Secret, SystemRandom};
+use clap::Parser;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_acton");
+const SERVER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+/// Looks whose median is told.
+const LOOKS: usize = 21;
+/// Clients that join to measure how long that takes.
+const JOINS: usize = 200;
+const HANG: Duration = Duration::from_secs(20);
+
+/// What `acton status` takes and costs
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Sessions
+    #[arg(long, default_value_t = 10_000)]
+    clients: usize,
+
+    /// What cargo bench adds, and cargo test does not
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if !arguments.bench {
+        // cargo test --all-targets builds benchmarks and runs them too.
+        println!("not run: cargo bench -p acton-cli --bench status");
+        return ExitCode::SUCCESS;
+    }
+    match measure(arguments.clients) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The server, in a directory that goes with it.
+struct Server {
+    child: Child,
+    directory: PathBuf,
+}
+
+impl Server {
+    fn start(sessions: usize) -> Result<Self> {
+        let directory = env::temp_dir().join(format!("acton-status-{}", std::process::id()));
+        fs::create_dir(&directory)?;
+        let mut command = Command::new(PROGRAM);
+        command.args(["server", "--listen", "127.0.0.1", "--keepalive", "600", "--max-sessions"]);
+        command.arg(sessions.to_string()).arg("--state").arg(directory.join("keys"));
+        command.arg("--control").arg(directory.join("sock"));
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        let server = Self { child, directory };
+        wait("the server listens", || UnixStream::connect(server.control()).is_ok())?;
+        Ok(server)
+    }
+
+    fn control(&self) -> PathBuf {
+        self.directory.join("sock")
+    }
+
+    /// Resident memory in MiB.
+    fn memory(&self) -> Result<f64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).ok_or("no VmRSS")?;
+        let kib: f64 = line.split_whitespace().nth(1).ok_or("no figure")?.parse()?;
+        Ok(kib / 1024.0)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+fn wait(what: &str, mut holds: impl FnMut() -> bool) -> Result<()> {
+    let start = Instant::now();
+    while !holds() {
+        if start.elapsed() > HANG {
+            return Err(format!("hung waiting until {what}").into());
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}
+
+/// Has client `number` join, and keeps its socket.
+fn join(number: usize, config: ClientConfig) -> Result<UdpSocket> {
+    let [_, a, b, c] = (number as u32 + 2).to_be_bytes();
+    let socket = UdpSocket::bind((Ipv4Addr::new(127, 1 + a, b, c), 0))?;
+    socket.connect(SERVER)?;
+    let start = Instant::now();
+    let wall = || {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        since.as_nanos() as u64
+    };
+    let mut client = Client::new(config, Box::new(SystemRandom), start.elapsed());
+    let (mut buffer, mut out) = (vec![0; 2_048], Vec::new());
+    let mut is_connected = false;
+    while !is_connected {
+        client.handle_timeout(start.elapsed(), wall());
+        while client.poll_transmit(1, &mut out).is_some() {
+            socket.send(&out)?;
+            out.clear();
+        }
+        let due = client.poll_timeout().unwrap_or(HANG).saturating_sub(start.elapsed());
+        socket.set_read_timeout(Some(due.max(Duration::from_millis(1))))?;
+        if let Ok(length) = socket.recv(&mut buffer) {
+            let _ = client.handle_input(start.elapsed(), &mut buffer[..length]);
+        }
+        while let Some(event) = client.poll_event() {
+            is_connected |= matches!(event, ClientEvent::Connected { .. });
+        }
+        if start.elapsed() > HANG {
+            return Err(format!("client {number} does not join").into());
+        }
+    }
+    // What confirms its keys to the server.
+    while client.poll_transmit(1, &mut out).is_some() {
+        socket.send(&out)?;
+        out.clear();
+    }
+    Ok(socket)
+}
+
+/// Asks for all sessions: how many lines came, and their bytes.
+fn ask(control: &Path) -> Result<(usize, usize)> {
+    let mut stream = UnixStream::connect(control)?;
+    let schema = acton_cli::control::SCHEMA;
+    writeln!(stream, "{{\"schema\":{schema},\"request\":{{\"status\":{{}}}}}}")?;
+    let (mut reader, mut line) = (BufReader::with_capacity(1 << 16, stream), Vec::new());
+    let (mut lines, mut bytes) = (0, 0);
+    while !line.starts_with(b"{\"schema\":2,\"answer\":{\"end\"") {
+        line.clear();
+        bytes += reader.read_until(b'\n', &mut line)?;
+        lines += 1;
+    }
+    Ok((lines, bytes))
+}
+
+/// Milliseconds of each run: the median, and the longest.
+fn times(runs: usize, mut run: impl FnMut(usize) -> Result<()>) -> Result<(f64, f64)> {
+    let mut times = Vec::new();
+    for number in 0..runs {
+        let start = Instant::now();
+        run(number)?;
+        times.push(start.elapsed().as_secs_f64() * 1e3);
+    }
+    times.sort_by(f64::total_cmp);
+    Ok((times[runs / 2], times[runs - 1]))
+}
+
+fn measure(clients: usize) -> Result<()> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    let needed = clients as u64 + 1_000;
+    setrlimit(Resource::RLIMIT_NOFILE, soft.max(needed), hard.max(needed))?;
+    let network = Namespace::new()?;
+    network.enter()?;
+    let server = Server::start(clients + 3 * JOINS)?;
+    let identity = State::new(server.directory.join("keys")).server_identity()?;
+    let invite = identity.invite(SERVER.into());
+    let credentials = State::new(server.directory.join("client"))
+        .client_credentials(Some(invite.url().as_str()), SERVER.port())?;
+    let keys: acton_engine::ClientKeys = credentials.into();
+    let config = || {
+        let mut config = ClientConfig::new(Secret::generate(&mut SystemRandom), keys.server_key);
+        config.network_key = keys.network_key.clone();
+        config
+    };
+    let mut sockets = Vec::new();
+    for number in 0..clients {
+        sockets.push(join(number, config())?);
+    }
+    let before = server.memory()?;
+    let control = server.control();
+    let (lines, bytes) = ask(&control)?;
+    println!("{} sessions, {:.1} MB of JSON", lines - 2, bytes as f64 / 1e6);
+    let (median, longest) = times(LOOKS, |_| ask(&control).map(drop))?;
+    println!("over the socket:       median {median:6.1} ms, longest {longest:6.1} ms");
+    let (median, longest) = times(LOOKS, |_| {
+        let mut command = Command::new(PROGRAM);
+        command.args(["status", "--json"]).env("ACTON_CONTROL", &control).stdout(Stdio::null());
+        if command.status()?.success() { Ok(()) } else { Err("acton status fails".into()) }
+    })?;
+    println!("acton status --json:   median {median:6.1} ms, longest {longest:6.1} ms");
+    let mut number = clients;
+    let mut joins = |sockets: &mut Vec<UdpSocket>| {
+        times(JOINS, |_| {
+            number += 1;
+            sockets.push(join(number, config())?);
+            Ok(())
+        })
+    };
+    let (median, longest) = joins(&mut sockets)?;
+    println!("a join, nobody asks:   median {median:6.1} ms, longest {longest:6.1} ms");
+    let done = AtomicBool::new(false);
+    let (asked, polled) = thread::scope(|scope| {
+        let asker = scope.spawn(|| {
+            let mut asked = 0;
+            while !done.load(Ordering::Relaxed) && ask(&control).is_ok() {
+                asked += 1;
+                thread::sleep(Duration::from_millis(100));
+            }
+            asked
+        });
+        let polled = joins(&mut sockets);
+        done.store(true, Ordering::Relaxed);
+        (asker.join(), polled)
+    });
+    let (median, longest) = polled?;
+    println!("a join, asked 10 a s:  median {median:6.1} ms, longest {longest:6.1} ms");
+    println!("asked {} times meanwhile", asked.map_err(|_| "the asker panicked")?);
+    println!("memory: {before:.1} MiB before, {:.1} MiB after", server.memory()?);
+    Ok(())
+}
