@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use acton_engine::{SessionStatus, State, Traffic};
 use clap::{Args, ValueEnum};
+use terminal_size::{Width, terminal_size};
 
 use super::output::Output;
 use super::status_text::{Look, one_session, screen};
@@ -23,6 +24,10 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 const EVENTS_SHOWN: usize = 8;
 
 /// Says how a tunnel that runs is: the instance and a row a session, or all of one session
+///
+/// LOSS is that of the direction that loses more, since the session began; IN and OUT are frames in
+/// bits a second just now; MTU is the largest datagram that the path carries, in bytes of UDP payload.
+/// `quiet` is one whose sign of life is overdue.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Arguments {
     /// Session of which to show all: the client's name, its UDP address or the session's number
@@ -38,7 +43,8 @@ pub(in crate::cli) struct Arguments {
     watch: bool,
 
     /// Says nothing, but ends with exit code 0 if the session, or any, is in this state, else with 1
-    #[arg(long, value_name = "STATE", value_enum, conflicts_with_all = ["state", "watch"])]
+    #[arg(long, value_name = "STATE", value_enum, hide_possible_values = true,
+          conflicts_with_all = ["state", "watch"])]
     check: Option<StateOption>,
 
     /// With --check, waits so long for the state, and for acton itself
@@ -103,7 +109,11 @@ impl Arguments {
                 let events = events_of(&mut connection, &now, session)?;
                 one_session(session, &rates, &events)
             }
-            _ => screen(&now, &rates),
+            _ => {
+                // What goes into a file or another program is as wide as it likes.
+                let width = terminal_size().map(|(Width(columns), _)| columns.into());
+                screen(&now, &rates, width.unwrap_or(usize::MAX))
+            }
         };
         lines.iter().try_for_each(|line| out.line(line))?;
         out.end()

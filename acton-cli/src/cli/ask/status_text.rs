@@ -39,39 +39,116 @@ pub(super) fn name(of: impl Serialize) -> String {
     }
 }
 
-/// The instance, and a row a session.
-pub(super) fn screen(look: &Look, rates: &Rates) -> Vec<String> {
+/// The instance, and a row a session, on a screen of so many columns.
+pub(super) fn screen(look: &Look, rates: &Rates, width: usize) -> Vec<String> {
     let mut lines = instance(look);
     if look.sessions.is_empty() {
         lines.push(String::new());
         lines.push("no session".to_owned());
         return lines;
     }
-    let who = if look.is_client() { "SERVER" } else { "CLIENT" };
-    let heads = [who, "STATE", "FOR", "ADDRESS", "RTT", "LOSS", "IN b/s", "OUT b/s", "MACS", "MTU"];
-    // A client knows no MACs, and plain mode neither losses nor the path's MTU.
-    let columns: Vec<usize> = (0..heads.len())
-        .filter(|&column| match heads[column] {
-            "MACS" => !look.is_client(),
-            "LOSS" => look.sessions.iter().any(|session| session.loss_in.is_some()),
-            "MTU" => look.sessions.iter().any(|session| session.path_mtu_out.is_some()),
-            "RTT" => look.sessions.iter().any(|session| session.rtt.is_some()),
-            _ => true,
-        })
-        .collect();
-    let right: Vec<_> = (0..columns.len()).filter(|&at| columns[at] != 3 && at > 1).collect();
-    let names: Vec<_> = columns.iter().map(|&column| heads[column]).collect();
-    let mut table = Table::new(&names, &right);
-    for session in &look.sessions {
-        let cells = cells(session, rates);
-        table.cells(match why(session) {
-            Some(why) => cells.into_iter().take(4).chain([why]).collect(),
-            None => columns.iter().map(|&column| cells[column].clone()).collect(),
-        });
-    }
+    let mut columns: Vec<_> = COLUMNS.into_iter().filter(|column| column.is_known(look)).collect();
+    let mut narrower = LEAST_NEEDED.into_iter();
+    let table = loop {
+        let table = table(look, rates, &columns);
+        let is_too_wide = table.iter().any(|line| line.chars().count() > width);
+        match narrower.next() {
+            Some(least) if is_too_wide => columns.retain(|&column| column != least),
+            _ => break table,
+        }
+    };
     lines.push(String::new());
-    lines.extend(table.lines());
+    lines.extend(table);
     lines
+}
+
+/// A column of the table of sessions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Column {
+    Name,
+    State,
+    For,
+    Address,
+    Rtt,
+    Loss,
+    In,
+    Out,
+    Macs,
+    Mtu,
+}
+
+/// All of them, in their order.
+const COLUMNS: [Column; 10] = {
+    use Column::{Address, For, In, Loss, Macs, Mtu, Name, Out, Rtt, State};
+    [Name, State, For, Address, Rtt, Loss, In, Out, Macs, Mtu]
+};
+/// Those that a narrow terminal does without, first of all the first.
+const LEAST_NEEDED: [Column; 4] = [Column::Mtu, Column::Loss, Column::Macs, Column::Rtt];
+
+impl Column {
+    /// Whether there is something to be in it: a client knows no MACs, and plain mode neither losses
+    /// nor the path's MTU.
+    fn is_known(self, look: &Look) -> bool {
+        let any = |is_known: fn(&SessionStatus) -> bool| look.sessions.iter().any(is_known);
+        match self {
+            Self::Macs => !look.is_client(),
+            Self::Loss => any(|session| session.loss_in.is_some()),
+            Self::Mtu => any(|session| session.path_mtu_out.is_some()),
+            Self::Rtt => any(|session| session.rtt.is_some()),
+            _ => true,
+        }
+    }
+
+    /// Those that say who it is and where, and not how frames go through.
+    fn is_of_all(self) -> bool {
+        matches!(self, Self::Name | Self::State | Self::For | Self::Address)
+    }
+
+    fn head(self, look: &Look) -> &'static str {
+        match self {
+            Self::Name if look.is_client() => "SERVER",
+            Self::Name => "CLIENT",
+            Self::State => "STATE",
+            Self::For => "FOR",
+            Self::Address => "ADDRESS",
+            Self::Rtt => "RTT",
+            Self::Loss => "LOSS",
+            Self::In => "IN b/s",
+            Self::Out => "OUT b/s",
+            Self::Macs => "MACS",
+            Self::Mtu => "MTU",
+        }
+    }
+
+    fn cell(self, session: &SessionStatus, rates: &Rates) -> String {
+        let rate = rates.of(session);
+        match self {
+            Self::Name => session.name.clone(),
+            Self::State => name(session.state),
+            Self::For => or_unknown(session.in_state_for.or(session.session_for), time),
+            Self::Address => or_unknown(session.address, |address| address.to_string()),
+            Self::Rtt => or_unknown(session.rtt, |rtt| round_trip(rtt.smoothed)),
+            Self::Loss => loss(session),
+            Self::In => or_unknown(rate, |(rate, _)| amount(rate)),
+            Self::Out => or_unknown(rate, |(_, rate)| amount(rate)),
+            Self::Macs => session.macs.len().to_string(),
+            Self::Mtu => or_unknown(session.path_mtu_out, |mtu| mtu.to_string()),
+        }
+    }
+}
+
+/// A row a session.
+fn table(look: &Look, rates: &Rates, columns: &[Column]) -> Vec<String> {
+    let heads: Vec<_> = columns.iter().map(|column| column.head(look)).collect();
+    let is_figure = |column: Column| !column.is_of_all() || column == Column::For;
+    let right: Vec<_> = (0..columns.len()).filter(|&at| is_figure(columns[at])).collect();
+    let mut table = Table::new(&heads, &right);
+    for session in &look.sessions {
+        let why = why(session);
+        let shown = columns.iter().filter(|column| why.is_none() || column.is_of_all());
+        table.row(shown.map(|column| column.cell(session, rates)).chain(why.clone()));
+    }
+    table.lines()
 }
 
 /// What there is to say of the instance.
@@ -130,23 +207,6 @@ const UNKNOWN: &str = "-";
 
 fn or_unknown<T>(value: Option<T>, text: impl FnOnce(T) -> String) -> String {
     value.map_or_else(|| UNKNOWN.to_owned(), text)
-}
-
-/// The cells of all columns.
-fn cells(session: &SessionStatus, rates: &Rates) -> Vec<String> {
-    let rate = rates.of(session);
-    vec![
-        session.name.clone(),
-        name(session.state),
-        or_unknown(session.in_state_for.or(session.session_for), time),
-        or_unknown(session.address, |address| address.to_string()),
-        or_unknown(session.rtt, |rtt| round_trip(rtt.smoothed)),
-        loss(session),
-        or_unknown(rate, |(rate, _)| amount(rate)),
-        or_unknown(rate, |(_, rate)| amount(rate)),
-        session.macs.len().to_string(),
-        or_unknown(session.path_mtu_out, |mtu| mtu.to_string()),
-    ]
 }
 
 /// The loss of the direction that loses more.
@@ -342,5 +402,86 @@ impl Sheet {
                 what = "";
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn session(name: &str, more: Value) -> Value {
+        let nothing = ["number", "key", "state_seconds", "reason", "refusal", "session_seconds"];
+        let nothing = nothing.into_iter().chain(["address", "roams", "rekeys", "suite", "rtt"]);
+        let nothing = nothing.chain(["peer_version", "peer_mtu", "server_restarts", "loss_in"]);
+        let nothing = nothing.chain(["heard_seconds", "loss_out", "path_mtu_out", "path_mtu_in"]);
+        let nothing = nothing.chain(["mac_limit", "before"]);
+        let mut fields: serde_json::Map<_, _> =
+            nothing.map(|field| (field.to_owned(), Value::Null)).collect();
+        fields.insert("name".to_owned(), name.into());
+        fields.insert("macs".to_owned(), json!([]));
+        let traffic = json!({
+            "frames_in": 0, "bytes_in": 0, "frames_out": 0, "bytes_out": 0, "drops": {},
+        });
+        fields.insert("traffic".to_owned(), traffic);
+        let Value::Object(more) = more else { panic!("fields of a session") };
+        fields.extend(more);
+        Value::Object(fields)
+    }
+
+    fn look(sessions: impl IntoIterator<Item = Value>) -> Look {
+        let instance = json!({
+            "name": "lan0", "version": "0.2.0", "time": 1.0, "running_seconds": 273_600.0,
+            "role": "server", "protocol": "acton/1", "last_event": 0, "ended": false,
+            "health": [{ "code": "tap_down", "text": "TAP lan0 is down: ip link set lan0 up" }],
+            "tap": {
+                "name": "lan0", "mac": null, "mtu": 1_500, "running": false, "bridge": "br0",
+                "queues": 1,
+            },
+            "sockets": [], "bridge": { "root_macs": 1_231, "client_macs": 2 }, "totals": {},
+            "control": {
+                "connections": 1, "refused": 0, "evicted": 0, "bad_requests": 0, "too_slow": 0,
+            },
+        });
+        let sessions = sessions.into_iter().map(|session| serde_json::from_value(session).unwrap());
+        Look { instance: serde_json::from_value(instance).unwrap(), sessions: sessions.collect() }
+    }
+
+    fn up(name: &str, address: &str) -> Value {
+        session(
+            name,
+            json!({
+                "state": "up", "state_seconds": 7_980.0, "address": address, "number": 7,
+                "rtt": { "min_seconds": 0.01, "smoothed_seconds": 0.0124, "jitter_seconds": 0.0 },
+                "loss_in": { "sent": 100, "received": 99 }, "path_mtu_out": 1_472,
+            }),
+        )
+    }
+
+    #[test]
+    fn a_narrow_terminal_shows_what_matters_most() {
+        let look = look([
+            up("berlin", "198.51.100.7:51820"),
+            up("amsterdam-noord-2", "[2001:db8::7]:51820"),
+            session("rome", json!({ "state": "lost", "reason": "silent", "state_seconds": 4.0 })),
+        ]);
+        let wide = screen(&look, &Rates::default(), usize::MAX);
+        let narrow = screen(&look, &Rates::default(), 80);
+        let heads = |lines: &[String]| lines.iter().find(|it| it.starts_with("CLIENT")).cloned();
+        assert!(heads(&wide).unwrap().ends_with("OUT b/s  MACS   MTU"), "{wide:#?}");
+        assert!(heads(&narrow).unwrap().ends_with("RTT  IN b/s  OUT b/s"), "{narrow:#?}");
+        assert!(narrow.iter().all(|line| line.len() <= 80), "{narrow:#?}");
+        assert!(narrow.iter().any(|line| line.ends_with("silent too long")), "{narrow:#?}");
+        let expected = [
+            "lan0: server (acton/1), acton 0.2.0, up 3d4h",
+            "  TAP lan0, MTU 1500, in br0",
+            "  MACs 2 behind clients, 1,231 at the root",
+            "  sessions 2 up, 1 lost",
+            "  ! TAP lan0 is down: ip link set lan0 up",
+        ];
+        let instance: Vec<_> =
+            narrow.iter().filter(|line| !line.starts_with("  UDP")).take(5).collect();
+        assert_eq!(instance, expected);
     }
 }

@@ -16,13 +16,8 @@ impl Table {
     }
 
     /// Adds a row. The last cell of a short one is as long as it likes.
-    pub(super) fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.cells(cells.into());
-    }
-
-    /// The same of a row whose columns are chosen elsewhere.
-    pub(super) fn cells(&mut self, cells: Vec<String>) {
-        self.rows.push(cells);
+    pub(super) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+        self.rows.push(cells.into_iter().collect());
     }
 
     /// The lines, without blanks at their ends.
