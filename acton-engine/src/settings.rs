@@ -15,6 +15,8 @@ use crate::reach::name::ServerName;
 use crate::run::scheduling::Scheduling;
 use crate::sessions::port::MAX_SESSIONS;
 
+/// The least MTU with which a link carries IPv6, in bytes (RFC 8200, section 5).
+const MIN_MTU_IPV6: u32 = 1_280;
 /// Workers at most: more would wait for one another in the kernel.
 pub(crate) const MAX_WORKERS: usize = 64;
 /// Time between a client's keepalives in plain mode, as in 0.1.1.
@@ -307,6 +309,13 @@ const MAX_KEEPALIVE_SECURE: u64 = (u16::MAX as u64 - 5) / 3;
 
 impl Common {
     fn check(&self, secure: bool) -> Result<(), Error> {
+        let ipv6 = self.tap.addresses.iter().find(|net| net.addr().is_ipv6());
+        if let Some(net) = ipv6.filter(|_| self.tap.mtu < MIN_MTU_IPV6) {
+            return Err(Error::Setting(format!(
+                "an MTU of {}: IPv6, as of {net}, needs {MIN_MTU_IPV6} or more",
+                self.tap.mtu
+            )));
+        }
         let Some(keepalive) = self.keepalive else { return Ok(()) };
         if !secure && !INTERVALS.contains(&keepalive) {
             return Err(Error::Setting("a keepalive interval is 0.1 to 86,400 seconds".to_owned()));

@@ -137,6 +137,18 @@ fn what_the_system_refuses_changes_nothing() {
     let applied = server.apply(Settings::Server(settings.clone())).unwrap();
     assert_eq!(applied.taken, ["common.tap.addresses", "common.tap.mtu", "mac_ageing"]);
     assert!(shown().contains("mtu 1400"), "{}", shown());
+    // The kernel takes IPv6 addresses away with an MTU below 1,280: they come back with the other.
+    world.server.run(|| testbed::sh("sysctl -qw net.ipv6.conf.lan.disable_ipv6=0"));
+    let mut with_ipv6 = settings.clone();
+    with_ipv6.common.tap.addresses.push("fd09::1/64".parse().unwrap());
+    server.apply(Settings::Server(with_ipv6.clone())).unwrap();
+    assert!(shown().contains("fd09::1/64"), "{}", shown());
+    (settings.common.tap.mtu, settings.common.tap.bridge) = (1_000, Some("no-such".to_owned()));
+    assert!(server.apply(Settings::Server(settings)).is_err());
+    assert!(shown().contains("mtu 1400") && shown().contains("fd09::1/64"), "{}", shown());
+    with_ipv6.common.tap.mtu = 1_279;
+    let error = server.apply(Settings::Server(with_ipv6)).unwrap_err();
+    assert!(error.is_setting() && error.to_string().contains("1280"), "{error}");
 }
 
 fn both_ends_of_a_session_hear_of_another_mtu() {

@@ -79,7 +79,10 @@ impl TapInterface {
         type Step = fn(&TapInterface, &TapSettings) -> Result<(), Error>;
         let steps: [(bool, Step); 3] = [
             (old.mtu != new.mtu, |it, to| it.follow_mtu(to.mtu)),
-            (old.addresses != new.addresses, |it, to| it.follow_addresses(&to.addresses)),
+            // The kernel takes IPv6 addresses away where the MTU is too small for them.
+            (old.addresses != new.addresses || old.mtu != new.mtu, |it, to| {
+                it.follow_addresses(&to.addresses)
+            }),
             (old.bridge != new.bridge, |it, to| it.follow_bridge(to.bridge.as_deref())),
         ];
         let steps = steps.into_iter().filter_map(|(differs, step)| differs.then_some(step));
@@ -87,7 +90,8 @@ impl TapInterface {
         for step in steps {
             begun.push(step);
             let Err(error) = step(self, new) else { continue };
-            for step in begun.iter().rev() {
+            // In this order: addresses come back only to an MTU that has room for them.
+            for step in &begun {
                 if let Err(error) = step(self, old) {
                     log::warn!("{error}; it stays as it is");
                 }

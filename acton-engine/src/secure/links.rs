@@ -3,9 +3,12 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::SyncSender;
 
 use acton_netlink::Socket;
+use acton_proto::wire::OVERHEAD;
 use nix::ifaddrs::getifaddrs;
 use nix::sys::socket::SockaddrStorage;
 
@@ -20,21 +23,44 @@ const HEADERS_V6: u32 = 40 + 8;
 /// headers of IPv4 and UDP. What is in between is searched for by probes.
 const UNKNOWN: u16 = 8_972;
 
-/// Watches the links by which a server at `listen` is reached, and has the control thread hear what the
-/// largest of them carries where they change.
-pub(super) fn watch(
+/// The links by which a server is reached.
+#[derive(Debug)]
+pub(super) struct Links {
     listen: IpAddr,
-    most: u16,
-    control: SyncSender<Message<News>>,
-) -> Option<NetworkWatch> {
-    let tell = move || control.try_send(Message::News(News::LinkPmtu(pmtu(listen, most)))).is_ok();
-    let watch = NetworkWatch::start(tell).inspect_err(|error| {
-        log::warn!(
-            "cannot watch this host's network ({error}): a link that carries more from now on is used \
-             only after a restart"
-        );
-    });
-    watch.ok()
+    /// What the largest frame needs, in bytes of UDP payload.
+    most: Arc<AtomicU16>,
+    _watch: Option<NetworkWatch>,
+}
+
+impl Links {
+    /// Watches those of a server at `listen`, and has the control thread hear what the largest of them
+    /// carries where they change.
+    pub(super) fn watch(listen: IpAddr, most: u16, control: SyncSender<Message<News>>) -> Self {
+        let most = Arc::new(AtomicU16::new(most));
+        let shared = Arc::clone(&most);
+        let tell = move || {
+            let pmtu = pmtu(listen, shared.load(Ordering::Relaxed));
+            control.try_send(Message::News(News::LinkPmtu(pmtu))).is_ok()
+        };
+        let watch = NetworkWatch::start(tell).inspect_err(|error| {
+            log::warn!(
+                "cannot watch this host's network ({error}): a link that carries more from now on is \
+                 used only after a restart"
+            );
+        });
+        Self { listen, most, _watch: watch.ok() }
+    }
+
+    /// The largest datagram that one of them carries now, no more than `most` from now on.
+    pub(super) fn pmtu(&self, most: u16) -> u16 {
+        self.most.store(most, Ordering::Relaxed);
+        pmtu(self.listen, most)
+    }
+}
+
+/// The largest datagram that carries such a frame, in bytes of UDP payload.
+pub(super) fn needed(max_frame: u16) -> u16 {
+    max_frame.saturating_add(OVERHEAD as u16)
 }
 
 /// The largest datagram that one of these links carries now, in bytes of UDP payload, and no more than

@@ -7,12 +7,13 @@ use acton_bridge::Bridge;
 use acton_proto::handshake::SystemRandom;
 use acton_proto::server::{Path, Server, ServerConfig, ServerStats};
 use acton_proto::session::{KeyLog, Keys};
-use acton_proto::wire::{Key, OVERHEAD};
+use acton_proto::wire::Key;
 use acton_udp::UdpSocket;
 use hashbrown::HashMap;
 
 use super::budget::Budget;
 use super::expected::Expected;
+use super::links::Links;
 use super::report::key_text;
 use super::server_control::ServerControl;
 use super::server_worker::{News, ServerSide};
@@ -125,7 +126,7 @@ pub(crate) fn start(
     config.keepalive = keepalive_seconds(settings.keepalive());
     config.max_frame = max_frame(settings.common.tap.mtu);
     let listen = sockets[0].local_addr().map_err(Error::system("read the UDP address"))?;
-    let max_pmtu = config.max_frame.saturating_add(OVERHEAD as u16);
+    let max_pmtu = links::needed(config.max_frame);
     config.pmtu = links::pmtu(listen.ip(), max_pmtu);
     (config.workers, config.worker_bits) = (workers, worker_bits);
     config.caps = CAPS;
@@ -139,7 +140,7 @@ pub(crate) fn start(
     let hellos = Lane::new(INBOX_LEN / 2);
     let mut launch =
         Launch::new(Role::Server, Protocol::Acton1, sockets, settings.common.scheduling)?;
-    let network = links::watch(listen.ip(), max_pmtu, launch.sender());
+    let links = Links::watch(listen.ip(), max_pmtu, launch.sender());
     let handle = TapHandle::of(&tap.queues[0])?;
     let named = settings.protected_macs.clone();
     let root = RootWatch::start(&bridge, &tap.interface, named, launch.events())?;
@@ -175,7 +176,7 @@ pub(crate) fn start(
         settings,
         roster,
         router,
-        _network: network,
+        links,
         macs: OwnedMacs::new(Arc::clone(&bridge)),
         macs_told: 0,
         ports: HashMap::default(),

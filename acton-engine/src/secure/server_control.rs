@@ -19,6 +19,7 @@ use pnet_base::MacAddr;
 use super::arrival::{count_bundle, datagram_size, is_too_large, trust};
 use super::budget::Budget;
 use super::expected::Expected;
+use super::links::{self, Links};
 use super::server::{SecureSession, Secured};
 use super::server_worker::News;
 use super::{keepalive_seconds, report};
@@ -28,7 +29,6 @@ use crate::floods::server_watch::OutgoingProbe;
 use crate::observe::counters::{Counter, Counters};
 use crate::observe::event::{Beginning, EndReason, EventKind, RefusalReason};
 use crate::observe::status::{PastSession, Protocol, Report, SessionStatus};
-use crate::reach::network::NetworkWatch;
 use crate::run::announcer::Announcer;
 use crate::run::clock::{self, wall};
 use crate::run::control::{Controller, SERVER_SLACK, Steer};
@@ -62,7 +62,7 @@ pub(super) struct ServerControl {
     pub(super) settings: ServerSettings,
     pub(super) roster: Roster<u32, Secured>,
     pub(super) router: Router,
-    pub(super) _network: Option<NetworkWatch>,
+    pub(super) links: Links,
     pub(super) macs: OwnedMacs,
     /// Events on MACs that could not be kept, since the list was read.
     pub(super) macs_told: u32,
@@ -483,7 +483,9 @@ impl Controller for ServerControl {
         let unlisted = settings.max_unlisted.unwrap_or(usize::MAX);
         self.machine.set_max_sessions(settings.max_sessions, per_source, unlisted);
         self.machine.set_keepalive(keepalive_seconds(settings.keepalive()));
-        self.machine.set_max_frame(max_frame(settings.common.tap.mtu));
+        let max_frame = max_frame(settings.common.tap.mtu);
+        self.machine.set_max_frame(max_frame);
+        self.machine.set_pmtu(self.links.pmtu(links::needed(max_frame)));
         self.roster.follow(settings);
         Ok(applied)
     }
