@@ -114,7 +114,8 @@ fn who_comes_too_late_is_told_what_to_look_for() {
     let late =
         Invite::clone(&State::new(world.keys.client_state(0)).stored_invite().unwrap().unwrap());
     let server = world.serve(&[]);
-    let rotation = State::new(world.keys.path("server")).rotate(Duration::from_secs(1)).unwrap();
+    let rotation =
+        State::new(world.keys.path("server")).rotate(Duration::from_secs(1), None).unwrap();
     assert!(rotation.listed && rotation.until.is_some());
     server.wait_for("the network key before does no more");
     let client =

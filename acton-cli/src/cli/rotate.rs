@@ -1,5 +1,6 @@
 //! `acton rotate`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -26,12 +27,17 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "DAYS", default_value_t = 7,
           value_parser = clap::value_parser!(u16).range(..=365))]
     grace: u16,
+
+    /// The list of clients, where the server is run with one elsewhere
+    #[arg(long, value_name = "FILE")]
+    clients: Option<PathBuf>,
 }
 
 impl Arguments {
     pub(super) fn run(self) -> Result<(), Failure> {
         let state = self.state.open();
-        let rotation = state.rotate(Duration::from_secs(u64::from(self.grace) * DAY))?;
+        let grace = Duration::from_secs(u64::from(self.grace) * DAY);
+        let rotation = state.rotate(grace, self.clients.as_deref())?;
         let again = "`acton revoke NAME`, then `acton invite --name NAME`";
         print(&match (rotation.until, rotation.listed) {
             (Some(_), _) => format!(
@@ -46,7 +52,7 @@ impl Arguments {
                  again: {again}. Sessions end within three minutes."
             ),
             (None, false) => "Changed the network key; the old one does no more, for without a list \
-                 of clients nobody can be told.\nAll clients must be joined again, with what `acton \
+                 of clients (--clients FILE) nobody can be told.\nAll clients must be joined again, with what `acton \
                  invite` prints now. Sessions end within three minutes."
                 .to_owned(),
         })

@@ -101,7 +101,7 @@ mod tests {
         let error = look(&mut watched).unwrap().unwrap_err();
         assert!(error.contains("--clients"), "{error}");
         // Nor does it tell the new key to anybody.
-        state.rotate(std::time::Duration::from_secs(9)).unwrap();
+        state.rotate(std::time::Duration::from_secs(9), None).unwrap();
         assert!(watched.network_keys().unwrap().unwrap().before.is_none());
         fs::rename(&elsewhere, watched.path()).unwrap();
         while watched.list().is_none() {

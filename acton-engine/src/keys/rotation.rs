@@ -10,7 +10,7 @@ use super::file::{self, ANY_ACCESS};
 use super::network::{Before, NetworkKey};
 use super::state::NETWORK_KEY;
 use super::watch::Stamp;
-use super::{KeyError, State};
+use super::{ClientList, KeyError, State};
 use crate::NetworkKeys;
 
 /// What came of [`State::rotate`].
@@ -27,12 +27,13 @@ pub struct Rotation {
 impl State {
     /// Makes another network key. For the time of `grace` the one before still does, and a server
     /// that runs tells the new one to listed clients in their sessions; without a list of clients, or
-    /// with no grace, the one before does no more at once.
+    /// with no grace, the one before does no more at once. `clients` is the list where the server is
+    /// run with one elsewhere, which it may not have been able to remember; that is made up for here.
     ///
     /// # Errors
-    /// Where there is no network key yet, the grace of the key before has not come to an end (and
+    /// Where `clients` cannot be read, there is no network key yet, the grace of the key before has not come to an end (and
     /// this one is to have some), or the file cannot be read or written.
-    pub fn rotate(&self, grace: Duration) -> Result<Rotation, KeyError> {
+    pub fn rotate(&self, grace: Duration, clients: Option<&Path>) -> Result<Rotation, KeyError> {
         let path = self.directory().join(NETWORK_KEY);
         let none = || KeyError::NoNetworkKey { path: path.clone() };
         if !path.exists() {
@@ -44,11 +45,13 @@ impl State {
         if old.before.is_some_and(|before| before.end() > now) && !grace.is_zero() {
             return Err(KeyError::StillRotating { path });
         }
-        let listed = old.listed || self.clients_path(None).exists();
+        clients.map(ClientList::load).transpose()?;
+        let required = old.listed || clients.is_some();
+        let listed = required || self.clients_path(None).exists();
         let until = (listed && !grace.is_zero()).then(|| now + grace);
         let before = until.map(|until| Before::new(old.key, until));
         let key = Secret::generate(&mut SystemRandom);
-        let text = NetworkKey { key, before, listed: old.listed }.render();
+        let text = NetworkKey { key, before, listed: required }.render();
         let former = fs::metadata(&path).map_err(KeyError::io("read", &path))?;
         file::replace(&path, &text, Some((&former, ANY_ACCESS)))?;
         Ok(Rotation { until, listed })
@@ -167,8 +170,8 @@ impl Before {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keys::ListedClient;
     use crate::keys::file::tests::Directory;
-    use crate::keys::{ClientList, ListedClient};
 
     const DAY: Duration = Duration::from_secs(86_400);
 
@@ -189,7 +192,7 @@ mod tests {
         let first = NetworkKeys { key: old.clone(), before: None };
         assert_eq!(followed.poll(true).unwrap().unwrap(), first);
         assert!(followed.poll(true).is_none());
-        let rotation = state.rotate(DAY).unwrap();
+        let rotation = state.rotate(DAY, None).unwrap();
         assert!(rotation.listed && rotation.until.is_some());
         let keys = followed.poll(true).unwrap().unwrap();
         assert_ne!(keys.key, old);
@@ -201,8 +204,8 @@ mod tests {
         assert_eq!(FollowedKey::new(state.clone()).poll(true).unwrap().unwrap(), keys);
         assert_eq!(state.server_identity().unwrap().network_key, keys.key);
         // Two at once would leave out those who know the oldest.
-        assert!(matches!(state.rotate(DAY), Err(KeyError::StillRotating { .. })));
-        state.rotate(Duration::ZERO).unwrap();
+        assert!(matches!(state.rotate(DAY, None), Err(KeyError::StillRotating { .. })));
+        state.rotate(Duration::ZERO, None).unwrap();
         let last = followed.poll(true).unwrap().unwrap();
         assert!(last.before.is_none() && last.key != keys.key);
         assert!(state.requires_list().unwrap());
@@ -212,7 +215,7 @@ mod tests {
     fn the_key_before_ends_by_itself() {
         let directory = Directory::new();
         let (state, old) = server(&directory, true);
-        state.rotate(DAY).unwrap();
+        state.rotate(DAY, None).unwrap();
         let mut followed = FollowedKey::new(state);
         let keys = followed.poll(true).unwrap().unwrap();
         let later = SystemTime::now() + DAY * 2;
@@ -228,7 +231,7 @@ mod tests {
     fn a_server_without_a_list_tells_nobody() {
         let directory = Directory::new();
         let (state, old) = server(&directory, true);
-        state.rotate(DAY).unwrap();
+        state.rotate(DAY, None).unwrap();
         let mut followed = FollowedKey::new(state);
         let keys = followed.poll(false).unwrap().unwrap();
         assert!(keys.before.is_none() && keys.key != old);
@@ -239,12 +242,26 @@ mod tests {
     fn without_a_list_nobody_is_meant_to_be_told() {
         let directory = Directory::new();
         let (state, old) = server(&directory, false);
-        let rotation = state.rotate(DAY).unwrap();
+        let rotation = state.rotate(DAY, None).unwrap();
         assert_eq!(rotation, Rotation { until: None, listed: false });
         let keys = FollowedKey::new(state.clone()).poll(true).unwrap().unwrap();
         assert!(keys.before.is_none() && keys.key != old);
         let none = State::new(directory.join("none"));
-        assert!(matches!(none.rotate(DAY), Err(KeyError::NoNetworkKey { .. })));
+        assert!(matches!(none.rotate(DAY, None), Err(KeyError::NoNetworkKey { .. })));
+    }
+
+    #[test]
+    fn a_list_elsewhere_that_nobody_remembers_counts_where_it_is_named() {
+        let directory = Directory::new();
+        let (state, old) = server(&directory, false);
+        let elsewhere = directory.join("elsewhere");
+        let missing = state.rotate(DAY, Some(&elsewhere));
+        assert!(matches!(missing, Err(KeyError::NoList { .. })));
+        assert_eq!(state.server_identity().unwrap().network_key, old);
+        ClientList::add(&elsewhere, &ListedClient::new([1; 32], "a")).unwrap();
+        let rotation = state.rotate(DAY, Some(&elsewhere)).unwrap();
+        assert!(rotation.listed && rotation.until.is_some());
+        assert!(state.requires_list().unwrap());
     }
 
     #[test]
