@@ -113,9 +113,14 @@ impl ClientScreen {
     ) -> bool {
         let Some(floods) = &self.floods else { return true };
         let reading = floods.prober.read(headers, frame);
-        if let Some(Reading::Own(_) | Reading::Forged) = reading {
+        let goes_nowhere = match reading {
             // The client's own LAN sends frames back: that is no loop through the tunnel.
-            self.counters.add(Counter::ProbesBack, 1);
+            Some(Reading::Own(_)) => Some(Counter::ProbesBack),
+            Some(Reading::Forged) => Some(Counter::ProbeForged),
+            _ => None,
+        };
+        if let Some(counter) = goes_nowhere {
+            self.counters.add(counter, 1);
             return false;
         }
         if !floods.blocked.load(Ordering::Relaxed) {
@@ -176,4 +181,37 @@ impl ClientScreen {
 #[inline]
 fn is_to_group(headers: &Headers) -> bool {
     headers.ethernet().is_some_and(|ethernet| ethernet.destination().is_multicast())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::sync_channel;
+
+    use pnet_base::MacAddr;
+
+    use super::*;
+    use crate::loops::probe::{Probe, Way};
+    use crate::observe::tally::Tallies;
+    use crate::run::control::Message;
+
+    #[test]
+    fn a_forged_probe_from_the_clients_own_lan_is_counted_as_one() {
+        let floods = ClientFloods::new(true).unwrap();
+        let counters = Arc::new(Counters::new());
+        let (control, _heard) = sync_channel::<Message<()>>(1);
+        let reporter = FloodReporter::new(control);
+        let mut screen =
+            ClientScreen::new(Some(Arc::clone(&floods)), reporter, Arc::clone(&counters));
+        let (now, tallies) = (Duration::from_secs(1), Tallies::new(1));
+        let own =
+            floods.prober.frame(MacAddr(2, 0, 0, 0, 0, 1), Probe { way: Way::Tap, sent: now });
+        let mut forged = own;
+        *forged.last_mut().unwrap() ^= 1;
+        for (frame, back, wrong) in [(own, 1, 0), (forged, 1, 1)] {
+            let headers = Headers::parse(&frame);
+            assert!(!screen.passes_from_tap(&frame, &headers, now, tallies.of(0)));
+            let counted = [Counter::ProbesBack, Counter::ProbeForged].map(|it| counters.get(it));
+            assert_eq!(counted, [back, wrong]);
+        }
+    }
 }
