@@ -104,7 +104,9 @@ impl Arguments {
             self.put_into(&mut settings);
             let _kept = keep_mac(&state, &mut settings.common.tap);
             let client = client.with_settings(settings)?;
-            return run::until_signal(&self.control, reloader, || client.start().map_err(run::not_started));
+            return run::until_signal(&self.control, reloader, || {
+                client.start().map_err(run::not_started)
+            });
         }
         let invite = self.invite_file.as_deref().map(read_invite_file).transpose()?;
         let target = invite.as_ref().map(|text| text.trim()).or(self.server.as_deref());

@@ -155,7 +155,9 @@ impl Arguments {
         if self.plain {
             let _kept = keep_mac(&state, &mut settings.common.tap);
             let server = Server::plain().with_settings(settings)?;
-            return run::until_signal(&self.control, reloader, || server.start().map_err(run::not_started));
+            return run::until_signal(&self.control, reloader, || {
+                server.start().map_err(run::not_started)
+            });
         }
         let identity = state.server_identity()?;
         let clients = state.watch_clients(self.clients.as_deref())?;

@@ -32,7 +32,7 @@ const ALL: Caps = Caps::ALL.union(Caps::ECN);
 pub(super) fn sealed_by_an_invited_client() {
     let mut random = Random::seeded();
     let world = World::new(2).speaking(Mode::Secure);
-    let server = world.serve(&["--macs-per-client", "0"]);
+    let server = world.serve(&["--macs-per-client", "0", "--no-loop-guard"]);
     for (number, caps) in [(1, ALL), (2, Caps(0))] {
         let identity = world.keys.server();
         let key = Secret::generate(&mut SystemRandom);
@@ -56,7 +56,7 @@ pub(super) fn sealed_by_an_invited_client() {
         peer.turn();
         server.wait_for_nth(said::BYE, number);
     }
-    let client = world.join(0, &[]);
+    let client = world.join(0, &["--no-loop-guard"]);
     works(&world, &server, &client);
     written_as_counted(&world.server, "server", &server);
     client.stop();
@@ -82,7 +82,7 @@ pub(super) fn sealed_by_a_trusted_server() {
     hostile.machine.close(hostile.now(), Bye::Restart, Duration::ZERO);
     hostile.turn();
     drop(hostile);
-    let server = world.serve(&[]);
+    let server = world.serve(&["--no-loop-guard"]);
     client.wait_for_nth(said::CONNECTED, 2);
     works(&world, &server, &client);
     written_as_counted(&world.clients[0], "client", &client);
