@@ -54,8 +54,7 @@ impl Bucket {
     /// may be a little apart.
     #[must_use]
     pub fn admits(&self, budget: Budget, frames: u32, now: Duration) -> bool {
-        const SECOND: u64 = 1_000_000_000;
-        let interval = (SECOND / u64::from(budget.rate.get())).max(1);
+        let interval = interval(budget);
         let cost = interval * u64::from(frames.max(1));
         let tolerance = interval * u64::from(budget.burst.get());
         let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
@@ -73,6 +72,23 @@ impl Bucket {
         let before = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
         before.is_ok_and(|arrival| admits(start(arrival)))
     }
+
+    /// How many frames may pass now, one by one. Nothing is spent.
+    #[must_use]
+    pub fn left(&self, budget: Budget, now: Duration) -> u32 {
+        let interval = interval(budget);
+        let tolerance = interval * u64::from(budget.burst.get());
+        let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+        let ahead = self.0.load(Ordering::Relaxed).saturating_sub(now);
+        // No more than a burst.
+        (tolerance.saturating_sub(ahead) / interval) as u32
+    }
+}
+
+/// Nanoseconds from frame to frame.
+fn interval(budget: Budget) -> u64 {
+    const SECOND: u64 = 1_000_000_000;
+    (SECOND / u64::from(budget.rate.get())).max(1)
 }
 
 #[cfg(test)]
@@ -87,6 +103,19 @@ mod tests {
 
     fn passed(bucket: &Bucket, budget: Budget, attempts: u32, now: Duration) -> u32 {
         (0..attempts).filter(|_| bucket.admits(budget, 1, now)).count() as u32
+    }
+
+    #[test]
+    fn what_is_left_passes_and_asking_spends_nothing() {
+        let (bucket, budget) = (Bucket::new(), Budget::new(10, 4));
+        let mut now = SECOND;
+        for left in (0..=4).rev() {
+            assert_eq!([(); 3].map(|()| bucket.left(budget, now)), [left; 3]);
+            assert_eq!(bucket.admits(budget, 1, now), left > 0);
+        }
+        now += SECOND / 10;
+        assert_eq!(bucket.left(budget, now), 1);
+        assert_eq!(bucket.left(budget, now + 60 * SECOND), 4);
     }
 
     #[test]

@@ -26,6 +26,14 @@ pub(super) fn of(status: &Status, client: Option<State>) -> Vec<Health> {
         let name = &status.tap.name;
         add("tap_down", format!("TAP {name} is down: ip link set {name} up"));
     }
+    if let Some(bridge) = &status.bridge
+        && !bridge.budgets_acting.is_empty()
+    {
+        let classes = bridge.budgets_acting.join(", ");
+        let text =
+            format!("a storm from the TAP: budgets of {classes} drop frames (--budget root:)");
+        add("budget", text);
+    }
     let drops: u64 = status.sockets.iter().map(|it| u64::from(it.kernel_drops.unwrap_or(0))).sum();
     if drops > 0 {
         let small = status.sockets.iter().any(|it| it.receive_buffer < Some(RECEIVE_BUFFER));

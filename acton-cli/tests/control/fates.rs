@@ -102,7 +102,16 @@ impl Hands {
 pub(super) fn a_trace_agrees_with_what_happens() {
     let frames = std::env::var("FATES").map_or(FRAMES, |frames| frames.parse().unwrap());
     let world = World::new(CLIENTS).speaking(Mode::Secure);
-    let server = world.serve(&["--macs-per-client", "5", "--max-sessions", "8"]);
+    let server = world.serve(&[
+        "--budget",
+        "all=none",
+        "--budget",
+        "root:all=none",
+        "--macs-per-client",
+        "5",
+        "--max-sessions",
+        "8",
+    ]);
     let _clients: Vec<_> = (0..CLIENTS).map(|i| world.join(i, &[])).collect();
     wait_until("all are there", || sessions(&server).len() == usize::from(CLIENTS));
     let mut hands = Hands { wires: BTreeMap::new(), seen: BTreeMap::new() };

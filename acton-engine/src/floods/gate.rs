@@ -61,6 +61,11 @@ impl FloodGate {
         Admission::Over { begins: !acts(before, now) }
     }
 
+    /// How many frames of a class [`admit`](Self::admit) would let pass now.
+    pub(crate) fn left(&self, class: FloodClass, budget: Budget, now: Duration) -> u32 {
+        self.buckets[class.index()].left(budget, now)
+    }
+
     /// Whether flooding is held back, for there is a loop.
     pub(crate) fn is_blocked(&self) -> bool {
         self.blocked.load(Ordering::Relaxed)

@@ -208,6 +208,7 @@ fn settings_are_written_and_read_again() {
             "loop_guard": true,
         },
         "listen": "0.0.0.0:8080", "workers": 3, "max_sessions": 4_096, "mac_ageing": 300.0,
+        "max_sessions_per_source": null, "max_unlisted": null,
         "macs_per_client": 256,
         "protected_macs": [], "shared_macs": ["00:00:5e:00:01:00/40"], "mac_hold": null,
         "budgets": { "client": arp, "root": none },

@@ -13,7 +13,7 @@ use crate::observe::serialise::{as_seconds, optional_seconds};
 use crate::observe::tally::Traffic;
 
 /// The number of the schema below: it grows where a field goes or changes its meaning. Fields that
-/// come do not change it.
+/// come do not change it; they need a default, for those who read what an older tunnel says.
 pub const SCHEMA: u32 = 2;
 
 /// A tunnel at one moment.

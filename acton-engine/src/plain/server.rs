@@ -139,6 +139,7 @@ pub(crate) fn start(
     let (workers, events) = (launch.worker_counters(), launch.events());
     let watch = ServerWatch::new(Arc::clone(&floods), Arc::clone(&interface), now);
     let names = Arc::clone(&directory) as Arc<dyn SessionNames>;
+    let access = BridgeAccess { bridge: Arc::clone(&bridge), names, floods: Arc::clone(&floods) };
     let roster = Roster::new(directory, Arc::clone(&bridge), floods, events, workers, root, now)
         .with_watch(watch);
     let mut machine = plain::Server::with_sources(protocol(&settings), now, source_of);
@@ -158,5 +159,5 @@ pub(crate) fn start(
         barred: HashMap::default(),
         kicked: None,
     };
-    launch.control(interface, Some(BridgeAccess { bridge, names }), control)
+    launch.control(interface, Some(access), control)
 }

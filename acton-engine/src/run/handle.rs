@@ -13,6 +13,7 @@ use acton_udp::UdpSocket;
 use parking_lot::Mutex;
 
 use crate::Error;
+use crate::floods::shared::Floods;
 use crate::observe::counters::{Counters, Totals};
 use crate::observe::event::EventKind;
 use crate::observe::event_log::{EventLog, Events};
@@ -64,6 +65,7 @@ pub(crate) struct Shared {
 pub(crate) struct BridgeAccess {
     pub(crate) bridge: Arc<Bridge<LeafId>>,
     pub(crate) names: Arc<dyn SessionNames>,
+    pub(crate) floods: Arc<Floods>,
 }
 
 /// A way to give orders to the control thread that `control` leads to; `false` where that is gone.
@@ -247,6 +249,11 @@ impl Handle {
     /// A server's bridge.
     pub(crate) fn bridge(&self) -> Option<&Bridge<LeafId>> {
         Some(&*self.shared.bridge.as_ref()?.bridge)
+    }
+
+    /// What a server's budgets are, and what was flooded from its root.
+    pub(crate) fn floods(&self) -> Option<&Floods> {
+        Some(&*self.shared.bridge.as_ref()?.floods)
     }
 
     /// A server's sessions by name.

@@ -4,10 +4,12 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use acton_bridge::{DropReason, FromLeaf, FromRoot, Owner, Verdict};
+use acton_bridge::{Budget, BumKind, DropReason, FloodClass, FromLeaf, FromRoot, Owner, Verdict};
+use acton_frame::Headers;
 use acton_proto::wire::OVERHEAD;
 
 use crate::Error;
+use crate::floods::gate::FloodGate;
 use crate::observe::counters::Counter;
 use crate::observe::status::{Role, SessionStatus, State, TapReport};
 use crate::run::clock;
@@ -31,8 +33,8 @@ pub struct Trace {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct TraceStep {
-    /// By whom: `session`, `path`, `tap`, and the bridge's `header`, `source`, `room`,
-    /// `destination`, `learned`.
+    /// By whom: `session`, `loop`, `budget`, `path`, `tap`, and the bridge's `header`, `source`,
+    /// `room`, `destination`, `learned` and `bridge`.
     pub stage: Cow<'static, str>,
     /// What was found, for people.
     pub text: String,
@@ -138,8 +140,29 @@ impl Tracing<'_> {
                 Some(session) => self.reach_session(&session),
                 None => self.reach_all(),
             },
-            Verdict::FromRoot(FromRoot::Flood(_)) => self.reach_all(),
-            Verdict::FromLeaf(FromLeaf::Root { .. }) => self.reach_tap(),
+            Verdict::FromRoot(FromRoot::Flood(kind)) => {
+                let held_back = self.handle.floods().and_then(|floods| {
+                    let class = self.class(kind);
+                    self.budget(&floods.root_gate, class, floods.root.of(class))
+                });
+                held_back.unwrap_or_else(|| self.reach_all())
+            }
+            Verdict::FromLeaf(FromLeaf::Root { bum: Some(kind) }) => {
+                let gate = match side {
+                    Owner::Leaf(port) => self.handle.names().and_then(|names| names.gate(port)),
+                    Owner::Root => None,
+                };
+                let held_back = gate.zip(self.handle.floods()).and_then(|(gate, floods)| {
+                    if gate.is_blocked() {
+                        self.note("loop", "what it floods is held back: acton status says why");
+                        return Some(counted(Counter::LoopBlocked));
+                    }
+                    let class = self.class(kind);
+                    self.budget(&gate, class, floods.client.of(class))
+                });
+                held_back.unwrap_or_else(|| self.reach_tap())
+            }
+            Verdict::FromLeaf(FromLeaf::Root { bum: None }) => self.reach_tap(),
         })
     }
 
@@ -151,6 +174,9 @@ impl Tracing<'_> {
         let Some(wanted) = from else {
             self.note("tap", format!("read from TAP {}", self.handle.tap_name()));
             self.note("session", format!("to {}", describe(&session)));
+            if self.is_held_back(&session) {
+                return Ok(counted(Counter::LoopBlocked));
+            }
             return Ok(match session.state {
                 State::Up | State::Quiet => self.over_the_path(&session),
                 _ => counted(Counter::NotConnected),
@@ -161,10 +187,23 @@ impl Tracing<'_> {
             return Err(Error::NoSession(wanted.to_owned()));
         }
         self.note("session", format!("from {}", describe(&session)));
+        if self.is_held_back(&session) {
+            return Ok(counted(Counter::LoopBlocked));
+        }
         Ok(match session.state {
             State::Up | State::Quiet => self.reach_tap(),
             _ => counted(Counter::NoSession),
         })
+    }
+
+    /// Whether a client holds the frame back, which is for a group, for there is a loop.
+    fn is_held_back(&mut self, session: &SessionStatus) -> bool {
+        let is_held = session.loop_found.as_ref().is_some_and(|found| found.opens_in.is_some());
+        let is_to_group = self.frame.first().is_some_and(|first| first & 1 == 1);
+        if is_held && is_to_group {
+            self.note("loop", "what is for groups is held back: acton status says why");
+        }
+        is_held && is_to_group
     }
 
     /// The session with that port as it is now.
@@ -184,13 +223,41 @@ impl Tracing<'_> {
     }
 
     fn reach_all(&mut self) -> TraceVerdict {
-        match self.handle.names().map_or(0, |names| names.count()) {
-            0 => {
+        let (flooded, blocked) = self.handle.names().map_or((0, 0), |names| names.flooded());
+        if blocked > 0 {
+            let text =
+                format!("{blocked} sessions get nothing that is flooded: acton status says why");
+            self.note("loop", text);
+        }
+        match (flooded, blocked) {
+            (0, 0) => {
                 self.note("session", "there is none");
                 counted(Counter::NoClient)
             }
-            count => TraceVerdict::Sessions(count),
+            (0, _) => counted(Counter::LoopBlocked),
+            (count, _) => TraceVerdict::Sessions(count),
         }
+    }
+
+    /// What kind of flood the frame is.
+    fn class(&self, kind: BumKind) -> FloodClass {
+        FloodClass::of(kind, &Headers::parse(self.frame), self.frame)
+    }
+
+    /// Whether a budget holds the frame back.
+    fn budget(
+        &mut self,
+        gate: &FloodGate,
+        class: FloodClass,
+        budget: Option<Budget>,
+    ) -> Option<TraceVerdict> {
+        let Some(budget) = budget else {
+            self.note("budget", format!("{class}: any number"));
+            return None;
+        };
+        let (left, Budget { rate, burst }) = (gate.left(class, budget, clock::now()), budget);
+        self.note("budget", format!("{class}: {left} of {burst} left, {rate} more a second"));
+        (left == 0).then(|| counted(Counter::over_budget(class)))
     }
 
     /// Whether the frame fits the other end and the path to it.

@@ -168,6 +168,7 @@ pub(crate) fn start(
     );
     let watch = ServerWatch::new(Arc::clone(&floods), Arc::clone(&interface), now);
     let names = Arc::clone(&directory) as Arc<dyn SessionNames>;
+    let access = BridgeAccess { bridge: Arc::clone(&bridge), names, floods: Arc::clone(&floods) };
     let roster = Roster::new(directory, Arc::clone(&bridge), floods, events, workers, root, now)
         .with_watch(watch);
     let mut control = ServerControl {
@@ -191,7 +192,7 @@ pub(crate) fn start(
         buffer: Vec::new(),
     };
     control.begin(now);
-    launch.control(interface, Some(BridgeAccess { bridge, names }), control)
+    launch.control(interface, Some(access), control)
 }
 
 /// The unspecified address means "any": no reason to insist on it.

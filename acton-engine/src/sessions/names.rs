@@ -3,6 +3,7 @@
 use std::hash::Hash;
 use std::sync::Arc;
 
+use crate::floods::gate::FloodGate;
 use crate::sessions::directory::Directory;
 use crate::sessions::port::{LeafId, slot};
 use crate::sessions::session::{Session, SessionMode};
@@ -16,8 +17,11 @@ pub(crate) trait SessionNames: Send + Sync {
     /// the session's number.
     fn find(&self, wanted: &str) -> Option<LeafId>;
 
-    /// How many there are.
-    fn count(&self) -> usize;
+    /// What is flooded from a client, and to it.
+    fn gate(&self, port: LeafId) -> Option<Arc<FloodGate>>;
+
+    /// How many get what is flooded, and how many do not, for there is a loop through them.
+    fn flooded(&self) -> (usize, usize);
 }
 
 impl<K, M> SessionNames for Directory<K, Session<M>>
@@ -43,7 +47,16 @@ where
         by_name.or(otherwise)
     }
 
-    fn count(&self) -> usize {
-        self.len()
+    fn gate(&self, port: LeafId) -> Option<Arc<FloodGate>> {
+        self.read(port, |session| Arc::clone(&session.gate))
+    }
+
+    fn flooded(&self) -> (usize, usize) {
+        let (mut flooded, mut blocked) = (0, 0);
+        self.for_each(|session| match session.gate.is_blocked() {
+            true => blocked += 1,
+            false => flooded += 1,
+        });
+        (flooded, blocked)
     }
 }

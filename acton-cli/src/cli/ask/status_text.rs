@@ -1,10 +1,11 @@
 //! A status on a terminal of 80 columns.
 
+use std::iter;
 use std::time::Duration;
 
 use acton_engine::{
-    EndReason, LossReport, MacReport, Protocol, RefusalReason, Role, SessionStatus, State, Traffic,
-    drop_reasons,
+    EndReason, LoopReport, LossReport, MacReport, Place, Protocol, RefusalReason, Role,
+    SessionStatus, State, Traffic, drop_reasons,
 };
 use serde::Serialize;
 
@@ -17,6 +18,9 @@ use crate::control::{EventRecord, Instance};
 const WIDTH: usize = 80;
 /// MACs of a session that are listed.
 const MACS_SHOWN: usize = 16;
+
+/// What is amiss with sessions and told of above the table, at most.
+const ALARMS_SHOWN: usize = 5;
 
 /// A tunnel and its sessions at one moment.
 #[derive(Debug)]
@@ -191,12 +195,37 @@ fn instance(look: &Look) -> Vec<String> {
             lines.push(format!("  sessions {}", counts.join(", ")));
         }
     }
-    for health in &look.instance.health {
-        let text = wrap(&health.text, WIDTH - 4);
-        let first = ["  ! "].into_iter().chain(std::iter::repeat("    "));
+    let health = look.instance.health.iter().map(|health| health.text.clone());
+    let of_sessions = look.sessions.iter().flat_map(|session| {
+        let told = loop_found(session).into_iter().chain(storm(session));
+        told.map(|told| format!("{}: {told}", session.name))
+    });
+    for text in health.chain(of_sessions.take(ALARMS_SHOWN)) {
+        let text = wrap(&text, WIDTH - 4);
+        let first = ["  ! "].into_iter().chain(iter::repeat("    "));
         lines.extend(first.zip(text).map(|(indent, line)| format!("{indent}{line}")));
     }
     lines
+}
+
+/// What is said of a loop through a session.
+fn loop_found(session: &SessionStatus) -> Option<String> {
+    let LoopReport { with, found_ago, opens_in, .. } = session.loop_found.as_ref()?;
+    let with = match with {
+        None => "another LAN".to_owned(),
+        Some(Place::Session { client: Some(client), .. }) => format!("that of {client}"),
+        Some(Place::Session { session, .. }) => format!("that of session {session}"),
+        Some(_) => "the server's".to_owned(),
+    };
+    let opens = opens_in.map(|left| format!(", flooding held back for {} more", time(left)));
+    let (opens, found) = (opens.unwrap_or_default(), time(*found_ago));
+    Some(format!("its LAN and {with} are joined by another way too{opens}; found {found} ago"))
+}
+
+/// What is said of a storm from a client.
+fn storm(session: &SessionStatus) -> Option<String> {
+    let classes = session.budgets_acting.join(", ");
+    (!classes.is_empty()).then(|| format!("a storm: budgets of {classes} drop frames (--budget)"))
 }
 
 fn seconds(seconds: f64) -> Duration {
@@ -319,6 +348,8 @@ pub(super) fn one_session(
         }),
     );
     sheet.list("MACs", macs(session));
+    sheet.some("loop", loop_found(session));
+    sheet.some("storm", storm(session));
     sheet.some(
         "before",
         session
@@ -416,11 +447,12 @@ mod tests {
         let nothing = nothing.into_iter().chain(["address", "roams", "rekeys", "suite", "rtt"]);
         let nothing = nothing.chain(["peer_version", "peer_mtu", "server_restarts", "loss_in"]);
         let nothing = nothing.chain(["heard_seconds", "loss_out", "path_mtu_out", "path_mtu_in"]);
-        let nothing = nothing.chain(["mac_limit", "before"]);
+        let nothing = nothing.chain(["mac_limit", "before", "loop"]);
         let mut fields: serde_json::Map<_, _> =
             nothing.map(|field| (field.to_owned(), Value::Null)).collect();
         fields.insert("name".to_owned(), name.into());
         fields.insert("macs".to_owned(), json!([]));
+        fields.insert("budgets_acting".to_owned(), json!([]));
         let traffic = json!({
             "frames_in": 0, "bytes_in": 0, "frames_out": 0, "bytes_out": 0, "drops": {},
         });
@@ -439,7 +471,7 @@ mod tests {
                 "name": "lan0", "mac": null, "mtu": 1_500, "running": false, "bridge": "br0",
                 "queues": 1,
             },
-            "sockets": [], "bridge": { "root_macs": 1_231, "client_macs": 2 }, "totals": {},
+            "sockets": [], "bridge": { "root_macs": 1_231, "client_macs": 2, "budgets_acting": [] }, "totals": {},
             "control": {
                 "connections": 1, "refused": 0, "evicted": 0, "bad_requests": 0, "too_slow": 0,
             },
@@ -465,6 +497,15 @@ mod tests {
             up("berlin", "198.51.100.7:51820"),
             up("amsterdam-noord-2", "[2001:db8::7]:51820"),
             session("rome", json!({ "state": "lost", "reason": "silent", "state_seconds": 4.0 })),
+            session(
+                "oslo",
+                json!({
+                    "state": "up", "budgets_acting": ["arp"],
+                    "loop": {
+                        "with": "root", "found_seconds": 9.0, "opens_in_seconds": 51.0,
+                    },
+                }),
+            ),
         ]);
         let wide = screen(&look, &Rates::default(), usize::MAX);
         let narrow = screen(&look, &Rates::default(), 80);
@@ -477,11 +518,14 @@ mod tests {
             "lan0: server (acton/1), acton 0.2.0, up 3d4h",
             "  TAP lan0, MTU 1500, in br0",
             "  MACs 2 behind clients, 1,231 at the root",
-            "  sessions 2 up, 1 lost",
+            "  sessions 3 up, 1 lost",
             "  ! TAP lan0 is down: ip link set lan0 up",
+            "  ! oslo: its LAN and the server's are joined by another way too, flooding held",
+            "    back for 51s more; found 9s ago",
+            "  ! oslo: a storm: budgets of arp drop frames (--budget)",
         ];
         let instance: Vec<_> =
-            narrow.iter().filter(|line| !line.starts_with("  UDP")).take(5).collect();
+            narrow.iter().filter(|line| !line.starts_with("  UDP")).take(8).collect();
         assert_eq!(instance, expected);
     }
 }
