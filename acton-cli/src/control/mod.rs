@@ -1,6 +1,6 @@
 //! The control socket: how a tunnel that runs is asked and steered from outside, and the asking end.
 //!
-//! A Unix socket takes one JSON object a line and answers with some. [`wire`] is all that goes over
+//! A Unix socket takes one JSON object a line and answers with some. `wire` is all that goes over
 //! it, docs/CONTROL.md its reference. What is answered comes from [`Handle`](acton_engine::Handle):
 //! nothing is kept here but how many connections there were.
 
