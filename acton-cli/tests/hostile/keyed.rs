@@ -151,7 +151,8 @@ fn throw<M: Machine>(
 /// What became of how many frames, but those of a server's own kernel before there was a session.
 fn explained(log: &str) -> u64 {
     // Control is no frame, and the pieces of frames that were given up are counted as pieces.
-    let others = ["drop.no_client", "drop.bad_control", "drop.incomplete_frame"];
+    let others =
+        ["drop.no_client", "drop.bad_control", "drop.control_limited", "drop.incomplete_frame"];
     let dropped = drops(log) - others.map(|name| counter(log, name)).iter().sum::<u64>();
     counter(log, "tap.written.frames") + counter(log, "session.pieces") + dropped
 }
