@@ -73,7 +73,7 @@ pub(super) fn sealed_by_a_trusted_server() {
     config.caps = ALL;
     let machine = Server::new(config, Box::new(AnyClient), Box::new(SystemRandom), Duration::ZERO);
     let mut hostile = End::new(machine, &world.server, PORT);
-    let client = world.start_client(0, "192.0.2.1", &[]);
+    let client = world.start_client(0, "192.0.2.1", &["--no-loop-guard"]);
     wait_until("the client has a session", || {
         hostile.turn();
         client.log().contains(said::CONNECTED) && hostile.machine.session_count() == 1
