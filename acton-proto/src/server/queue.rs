@@ -118,10 +118,7 @@ impl HelloQueue {
         let mut stale = 0;
         while let Some(&(.., source)) = self.turns.first() {
             let Some(next) = self.change(source, |line| line.waiting.pop_back()) else { continue };
-            if !self.take_newest(&next) {
-                continue;
-            }
-            if now < next.at + FRESH {
+            if self.take_newest(&next) && now < next.at + FRESH {
                 self.charge(now, source);
                 return (Some(next.asking), stale);
             }
