@@ -36,6 +36,8 @@ const SERVER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALH
 const LOOKS: usize = 21;
 /// Clients that join to measure how long that takes.
 const JOINS: usize = 200;
+/// Time before each of them.
+const BETWEEN_JOINS: Duration = Duration::from_millis(10);
 const HANG: Duration = Duration::from_secs(20);
 
 /// What `acton status` takes and costs
@@ -173,12 +175,10 @@ fn ask(control: &Path) -> Result<(usize, usize)> {
 }
 
 /// Milliseconds of each run: the median, and the longest.
-fn times(runs: usize, mut run: impl FnMut(usize) -> Result<()>) -> Result<(f64, f64)> {
+fn times(runs: usize, mut run: impl FnMut() -> Result<Duration>) -> Result<(f64, f64)> {
     let mut times = Vec::new();
-    for number in 0..runs {
-        let start = Instant::now();
-        run(number)?;
-        times.push(start.elapsed().as_secs_f64() * 1e3);
+    for _ in 0..runs {
+        times.push(run()?.as_secs_f64() * 1e3);
     }
     times.sort_by(f64::total_cmp);
     Ok((times[runs / 2], times[runs - 1]))
@@ -209,20 +209,29 @@ fn measure(clients: usize) -> Result<()> {
     let control = server.control();
     let (lines, bytes) = ask(&control)?;
     println!("{} sessions, {:.1} MB of JSON", lines - 2, bytes as f64 / 1e6);
-    let (median, longest) = times(LOOKS, |_| ask(&control).map(drop))?;
+    let (median, longest) = times(LOOKS, || {
+        let start = Instant::now();
+        ask(&control)?;
+        Ok(start.elapsed())
+    })?;
     println!("over the socket:       median {median:6.1} ms, longest {longest:6.1} ms");
-    let (median, longest) = times(LOOKS, |_| {
+    let (median, longest) = times(LOOKS, || {
+        let start = Instant::now();
         let mut command = Command::new(PROGRAM);
         command.args(["status", "--json"]).env("ACTON_CONTROL", &control).stdout(Stdio::null());
-        if command.status()?.success() { Ok(()) } else { Err("acton status fails".into()) }
+        let is_fine = command.status()?.success();
+        if is_fine { Ok(start.elapsed()) } else { Err("acton status fails".into()) }
     })?;
     println!("acton status --json:   median {median:6.1} ms, longest {longest:6.1} ms");
     let mut number = clients;
     let mut joins = |sockets: &mut Vec<UdpSocket>| {
-        times(JOINS, |_| {
+        times(JOINS, || {
+            // Not all in one moment.
+            thread::sleep(BETWEEN_JOINS);
             number += 1;
-            sockets.push(join(number, config())?);
-            Ok(())
+            let (config, start) = (config(), Instant::now());
+            sockets.push(join(number, config)?);
+            Ok(start.elapsed())
         })
     };
     let (median, longest) = joins(&mut sockets)?;

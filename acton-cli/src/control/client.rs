@@ -76,7 +76,7 @@ impl Connection {
         line.push(b'\n');
         // One that refuses the connection says so and does not read.
         let _ = stream.write_all(&line);
-        Ok(Answers { reader: &mut self.reader, line: String::new() })
+        Ok(Answers { reader: &mut self.reader, line: String::new(), is_ahead: false })
     }
 }
 
@@ -100,9 +100,31 @@ pub enum RawAnswer {
 pub struct Answers<'c> {
     reader: &'c mut BufReader<UnixStream>,
     line: String,
+    /// The line was looked at and is still to be read.
+    is_ahead: bool,
 }
 
 impl Answers<'_> {
+    /// What the next line is of a session, as it came, where it is one and written as this version
+    /// writes it: of thousands that are passed on, none has to be understood. `None` for another
+    /// line, which [`read`](Self::read) then gives.
+    ///
+    /// # Errors
+    /// [`AskError`].
+    pub fn session(&mut self) -> Result<Option<&str>, AskError> {
+        if !self.is_ahead {
+            self.fill()?;
+            self.is_ahead = true;
+        }
+        let prefix = format!("{{\"schema\":{SCHEMA},\"answer\":{{\"session\":");
+        let session = self.line.trim_end().strip_prefix(&*prefix);
+        let session = session.and_then(|line| line.strip_suffix("}}"));
+        if session.is_some() {
+            self.is_ahead = false;
+        }
+        Ok(session)
+    }
+
     /// The next line as an [`Answer`](super::Answer) or a [`RawAnswer`]. It may be the last one, and a
     /// refusal.
     ///
@@ -113,7 +135,11 @@ impl Answers<'_> {
         struct AnySchema {
             schema: u32,
         }
-        let line = self.next_line()?;
+        if !self.is_ahead {
+            self.fill()?;
+        }
+        self.is_ahead = false;
+        let line = self.line.trim_end();
         match serde_json::from_str::<AnswerLine<A>>(line) {
             Ok(AnswerLine { schema: SCHEMA, answer }) => Ok(answer),
             Ok(AnswerLine { schema, .. }) => Err(AskError::Schema(schema)),
@@ -124,10 +150,10 @@ impl Answers<'_> {
         }
     }
 
-    fn next_line(&mut self) -> Result<&str, AskError> {
+    fn fill(&mut self) -> Result<(), AskError> {
         self.line.clear();
         match self.reader.read_line(&mut self.line) {
-            Ok(_) if self.line.ends_with('\n') => Ok(self.line.trim_end()),
+            Ok(_) if self.line.ends_with('\n') => Ok(()),
             Ok(_) => Err(AskError::Early),
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Err(AskError::Early),
             Err(error) => Err(error.into()),

@@ -1,7 +1,8 @@
 //! The control socket: how a tunnel that runs is asked and steered from outside, and the asking end.
 //!
-//! A Unix socket takes one JSON object a line and answers with some. `wire` is all that goes over
-//! it, docs/CONTROL.md its reference. What is answered comes from [`Handle`](acton_engine::Handle):
+//! A Unix socket takes one JSON object a line, a [`RequestLine`], and answers with some, each an
+//! [`AnswerLine`]; docs/CONTROL.md is the reference. What is answered comes from
+//! [`Handle`](acton_engine::Handle):
 //! nothing is kept here but how many connections there were.
 
 mod answer;

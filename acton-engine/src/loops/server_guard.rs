@@ -206,6 +206,9 @@ impl<P: Copy + Eq + Hash> ServerGuard<P> {
 
     /// How a client is held back, where it is.
     pub(crate) fn held(&self, now: Duration, port: P) -> Option<Held<P>> {
+        if self.held.is_empty() {
+            return None;
+        }
         let (hold, with) = self.clients.get(&port)?.held?;
         let (since, opens_in) = (now.saturating_sub(hold.since), hold.until().saturating_sub(now));
         Some(Held { with, since, opens_in })

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use pnet_base::MacAddr;
@@ -10,7 +11,7 @@ use crate::observe::counters::Totals;
 use crate::observe::event::{EndReason, Place, RefusalReason};
 #[cfg(feature = "serde")]
 use crate::observe::serialise::{as_seconds, optional_seconds};
-use crate::observe::tally::Traffic;
+use crate::observe::tally::{Tallies, Traffic};
 
 /// The number of the schema below: it grows where a field goes or changes its meaning. Fields that
 /// come do not change it; they need a default, for those who read what an older tunnel says.
@@ -358,6 +359,18 @@ pub(crate) struct Report {
     pub(crate) traffic: Traffic,
     /// Budgets that act on what comes from the TAP.
     pub(crate) budgets_acting: Vec<Cow<'static, str>>,
+    /// Where that of the first sessions is counted, one of each, until it is [added](Self::add_up).
+    pub(crate) tallies: Vec<Arc<Tallies>>,
     /// There may be others, in later slots.
     pub(crate) more: bool,
+}
+
+impl Report {
+    /// Adds up what went through sessions: the most work, and so none for the control thread.
+    pub(crate) fn add_up(&mut self) {
+        for (session, tallies) in self.sessions.iter_mut().zip(self.tallies.drain(..)) {
+            session.traffic = tallies.sum();
+            self.traffic.add(&session.traffic);
+        }
+    }
 }

@@ -108,26 +108,26 @@ impl Tallies {
 
     /// Those of all threads, added up.
     pub(crate) fn sum(&self) -> Traffic {
-        let sum = |pick: fn(&Tally) -> &AtomicU64| -> u64 {
-            self.threads.iter().map(|tally| pick(tally).load(Ordering::Relaxed)).sum()
-        };
-        let drops = (0..DROPS).map(|index| {
-            let all = self.threads.iter();
-            all.map(|tally| u64::from(tally.drops[index].load(Ordering::Relaxed))).sum::<u64>()
-        });
+        let load = |value: &AtomicU64| value.load(Ordering::Relaxed);
+        let (mut sum, mut drops) = (Traffic::default(), [0; DROPS]);
+        // Block after block, as they lie: there may be thousands of sessions to go through.
+        for tally in &self.threads {
+            sum.frames_in += load(&tally.frames_in);
+            sum.bytes_in += load(&tally.bytes_in);
+            sum.frames_out += load(&tally.frames_out);
+            sum.bytes_out += load(&tally.bytes_out);
+            for (sum, drops) in drops.iter_mut().zip(&tally.drops) {
+                *sum += u64::from(drops.load(Ordering::Relaxed));
+            }
+        }
         let bridge = DropReason::ALL.iter().map(|reason| reason.as_str());
         let names = bridge.chain(OWN_DROPS.iter().map(|reason| reason.drop_name()));
-        Traffic {
-            frames_in: sum(|tally| &tally.frames_in),
-            bytes_in: sum(|tally| &tally.bytes_in),
-            frames_out: sum(|tally| &tally.frames_out),
-            bytes_out: sum(|tally| &tally.bytes_out),
-            drops: names
-                .zip(drops)
-                .filter(|&(_, drops)| drops > 0)
-                .map(|(name, drops)| (Cow::Borrowed(name), drops))
-                .collect(),
-        }
+        sum.drops = names
+            .zip(drops)
+            .filter(|&(_, drops)| drops > 0)
+            .map(|(name, drops)| (Cow::Borrowed(name), drops))
+            .collect();
+        sum
     }
 }
 

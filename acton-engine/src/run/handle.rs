@@ -295,7 +295,8 @@ impl Handle {
     }
 
     /// The tunnel has ended: keeps how it was, and lets go of what others may want now.
-    pub(crate) fn close(&self, last: Report) {
+    pub(crate) fn close(&self, mut last: Report) {
+        last.add_up();
         self.shared.sockets.lock().clear();
         self.shared.interface.restore();
         let (name, queues) = (self.tap_name().to_owned(), self.shared.tap_queues);

@@ -83,6 +83,7 @@ impl Iterator for StatusPages {
                 (Status { sessions: Vec::new(), ..last.clone() }, last.traffic);
             return Some(last.sessions);
         };
+        report.add_up();
         if let Some(bridge) = &mut self.head.bridge {
             bridge.budgets_acting = report.budgets_acting;
         }

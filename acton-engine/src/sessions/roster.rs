@@ -316,7 +316,7 @@ where
 
     /// How the sessions in these slots are, as far as both modes know; the mode adds what it knows,
     /// also clients with whom one is being agreed on. These come with the last slots, as do sessions
-    /// that are over.
+    /// that are over. What went through those that are open is to be [added up](Report::add_up).
     pub(crate) fn report(
         &self,
         now: Duration,
@@ -326,11 +326,13 @@ where
     ) -> Report {
         let budgets_acting = self.floods.root_gate.acting(now);
         let mut report = Report { budgets_acting, ..Report::default() };
+        let most = self.directory.len().min(slots.len());
+        report.sessions.reserve(most);
+        report.tallies.reserve(most);
         self.directory.for_each_in(slots.clone(), |session| {
             let mut status = SessionStatus::new(session.name.to_string());
             M::identify(&session.mode.client(), &mut status);
             status.address = Some(session.mode.address());
-            status.traffic = session.tallies.sum();
             status.number = Some(slot(session.port));
             status.port = Some(session.port);
             status.budgets_acting = session.gate.acting(now);
@@ -341,9 +343,9 @@ where
                 opens_in: Some(held.opens_in),
             });
             status.session_for = Some(now.saturating_sub(session.since));
-            report.traffic.add(&status.traffic);
             add(session, &mut status);
             report.sessions.push(status);
+            report.tallies.push(Arc::clone(&session.tallies));
             ControlFlow::Continue(())
         });
         report.more = self.directory.may_go_on(slots.end);

@@ -130,6 +130,7 @@ impl Acton {
 const PROGRAM: &str = env!("CARGO_BIN_EXE_acton");
 
 fn quiet(mut command: Command) -> Command {
-    command.env("ACTON_LOG_LEVEL", "warn");
+    // No control socket either: the machine's own acton may have one of that name.
+    command.env("ACTON_LOG_LEVEL", "warn").env("ACTON_CONTROL", "none");
     command
 }

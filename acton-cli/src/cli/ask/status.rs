@@ -160,7 +160,7 @@ pub(super) fn look(connection: &mut Connection, request: Request) -> Result<Look
     }
 }
 
-/// Passes a status on as one object: the instance's fields, `sessions` and `traffic`.
+/// Passes a status on as one object, as it comes: the instance's fields, `sessions` and `traffic`.
 fn write_json(
     connection: &mut Connection,
     request: Request,
@@ -168,23 +168,33 @@ fn write_json(
 ) -> Result<(), Failure> {
     let mut answers = connection.ask(request)?;
     let RawAnswer::Instance(instance) = next_raw(&mut answers)? else { return Err(unexpected()) };
-    let mut sessions = Vec::new();
-    let end = loop {
-        match next_raw(&mut answers) {
-            Ok(RawAnswer::Session(session)) => sessions.push(session),
-            Ok(RawAnswer::End(end)) => break end,
-            Ok(_) => return Err(unexpected()),
-            Err(failure) => return Err(failure),
+    let mut index = 0;
+    let mut item = |session: Option<&str>, out: &mut Output| {
+        // What comes second may be that there is no such session.
+        if index == 0 {
+            out.begin_object(&[instance.get()])?;
+            out.begin_list("sessions")?;
         }
+        session.map_or(Ok(()), |session| out.item(index, session))?;
+        index += 1;
+        Ok::<_, Failure>(())
     };
-    out.begin_object(&[instance.get()])?;
-    out.begin_list("sessions")?;
-    for (index, session) in sessions.iter().enumerate() {
-        out.item(index, session.get())?;
+    loop {
+        if let Some(session) = answers.session()? {
+            item(Some(session), out)?;
+            continue;
+        }
+        match next_raw(&mut answers)? {
+            RawAnswer::Session(session) => item(Some(session.get()), out)?,
+            RawAnswer::End(end) => {
+                item(None, out)?;
+                out.piece("]")?;
+                out.fields(end.get())?;
+                return out.line("}");
+            }
+            _ => return Err(unexpected()),
+        }
     }
-    out.piece("]")?;
-    out.fields(end.get())?;
-    out.line("}")
 }
 
 /// Bits a second of each session in both directions, from two looks.
