@@ -110,8 +110,12 @@ fn masked_value(value: Value) -> Value {
         Value::String(text) => Value::String(masked(&text)),
         Value::Array(items) => items.into_iter().map(masked_value).collect(),
         Value::Object(fields) => {
-            let fields = fields.into_iter().map(|(name, value)| (name, masked_value(value)));
-            Value::Object(fields.collect())
+            let field = |(name, value): (String, Value)| match &*name {
+                // Who adds a counter has other tests.
+                "totals" => (name, Value::from("all counters")),
+                _ => (name, masked_value(value)),
+            };
+            Value::Object(fields.into_iter().map(field).collect())
         }
         other => other,
     }
