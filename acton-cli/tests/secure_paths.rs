@@ -412,11 +412,11 @@ fn a_link_of_another_mtu_is_followed() {
     let server = world.serve(&["--mtu", "9000"]);
     let client = world.join(0, &["--mtu", "9000"]);
     fill_the_path(&world, 1_472);
-    // The client's own link last, for that is what it looks at.
+    // The client's own link last, for its change is what makes it ask the server anew.
     shell(&world.switch, "for port in lan port1 port10; do ip link set $port mtu 9000; done");
-    for host in [&world.server, &world.clients[0]] {
-        shell(host, "ip link set eth0 mtu 9000");
-    }
+    shell(&world.server, "ip link set eth0 mtu 9000");
+    server.wait_for(&format!("{} 8972 bytes", said::LINKS_CHANGED));
+    shell(&world.clients[0], "ip link set eth0 mtu 9000");
     fill_the_path(&world, 8_972);
     // What is on its way may be lost, as where a cable is pulled.
     shell(&world.clients[0], "ip link set eth0 mtu 1400");

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use acton_engine::keys::{encode_key, encode_secret, parse_secret};
 use acton_proto::handshake::{MacKey, public_key};
-use acton_proto::wire::{Fragment, Header, Hello, Kind};
+use acton_proto::wire::{Fragment, HELLO_LEN, Header, Hello, Kind};
 use acton_raw::{Filter, RawSocket, Wake};
 use support::{
     Acton, CLIENT_MAC, HANG, Mode, PORT, SERVER_MAC, TEST_ETHERTYPE, World, frame, said, shell,
@@ -211,20 +211,18 @@ fn record_secure(suite: &str) -> Recorded {
     Recorded { world, pcap: text(&pcap), datagrams, frames }
 }
 
-/// Knows the keys of the network, and sends more HELLO than one source may; then a DATA of an id
-/// that the server never gave.
+/// Knows the keys of the network, and sends a HELLO with a cookie that it was never given; then a
+/// DATA of an id that the server never gave.
 fn stranger(world: &World) {
     let identity = world.keys.server();
     let socket = world.proxy.run(|| UdpSocket::bind("192.0.2.200:0")).unwrap();
     socket.connect(("192.0.2.1", PORT)).unwrap();
     socket.set_read_timeout(Some(HANG)).unwrap();
     let key = MacKey::new(&identity.public_key, Some(&identity.network_key));
-    for sender_id in 1..=80 {
-        let noise = [sender_id as u8; 128];
-        let mut hello = Hello { sender_id, noise, mac1: [0; 16], mac2: [0; 16] }.encode();
-        key.sign_hello(&mut hello);
-        socket.send(&hello).unwrap();
-    }
+    let mut hello = Hello { sender_id: 1, noise: [1; 128], mac1: [0; 16], mac2: [0; 16] }.encode();
+    key.sign_hello(&mut hello);
+    hello[HELLO_LEN - 16..].fill(1);
+    socket.send(&hello).unwrap();
     let kind = Kind::Data { fragment: Fragment::WHOLE, partial_checksum: false };
     let mut stray = Header { kind, receiver_id: 0x0bad_0bad, counter: 7 }.encode().to_vec();
     stray.resize(100, 0);

@@ -452,8 +452,9 @@ impl Server {
     }
 
     /// The largest datagram (UDP payload) that the link carries, bytes, from the next handshake on.
-    pub const fn set_pmtu(&mut self, pmtu: u16) {
-        self.config.pmtu = pmtu;
+    /// False if it was as large before.
+    pub const fn set_pmtu(&mut self, pmtu: u16) -> bool {
+        std::mem::replace(&mut self.config.pmtu, pmtu) != pmtu
     }
 
     /// Ends the session of a client, which is told `bye`: with [`Bye::Restart`] it comes back at once,

@@ -74,6 +74,7 @@ pub(crate) mod said {
     pub(crate) const MOVED: &str = "moved to";
     /// By a client in secure mode, when its own network is another.
     pub(crate) const CHANGED: &str = "this host's way to";
+    pub(crate) const LINKS_CHANGED: &str = "the links here carry datagrams of up to";
 }
 
 /// The MAC addresses of the server's TAP and of client 0's.

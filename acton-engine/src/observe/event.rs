@@ -477,6 +477,12 @@ pub enum EventKind {
         /// The server.
         server: String,
     },
+    /// At a server in secure mode: the links here carry another size of datagram now, which each client
+    /// hears with its next handshake, at most two minutes later.
+    LinksChanged {
+        /// The largest datagram that one of them carries and that is of use, in bytes of UDP payload.
+        pmtu: u16,
+    },
     /// At a client: the server is another process than the one before and did not say so: it crashed
     /// or was killed.
     ServerRestarted {
@@ -563,6 +569,7 @@ impl EventKind {
             Self::NothingListens { .. } => "nothing_listens",
             Self::OtherMode { .. } => "other_mode",
             Self::WayChanged { .. } => "way_changed",
+            Self::LinksChanged { .. } => "links_changed",
             Self::ServerRestarted { .. } => "server_restarted",
             Self::MtuUnfit { .. } => "mtu_unfit",
             Self::SettingsApplied { .. } => "settings_applied",

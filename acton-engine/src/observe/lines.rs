@@ -362,6 +362,13 @@ fn line(event: &EventKind, protocol: Protocol) -> Option<(Level, String)> {
         EventKind::WayChanged { server } => {
             (Info, format!("this host's way to {server} changed; telling it"))
         }
+        EventKind::LinksChanged { pmtu } => (
+            Info,
+            format!(
+                "the links here carry datagrams of up to {pmtu} bytes now; a client uses that with its \
+                 next handshake, within two minutes"
+            ),
+        ),
         EventKind::ServerRestarted { server } => (
             Warn,
             format!(

@@ -400,7 +400,11 @@ impl Controller for ServerControl {
                 let event = EventKind::OtherMode { address, speaks: Protocol::Plain };
                 self.roster.tell(now, event);
             }
-            News::LinkPmtu(pmtu) => self.machine.set_pmtu(pmtu),
+            News::LinkPmtu(pmtu) => {
+                if self.machine.set_pmtu(pmtu) {
+                    self.roster.tell(now, EventKind::LinksChanged { pmtu });
+                }
+            }
             News::Opened { notice, place: _place } => self.machine.handle_notice(now, &notice),
             News::PathHint { to, size } => {
                 // Of all workers together, for it takes a search.
