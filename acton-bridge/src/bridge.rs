@@ -17,6 +17,7 @@ use crate::key;
 use crate::limit::{Room, Share};
 use crate::port::{Owner, Port};
 use crate::purpose::{Fact, Forwarding, Purpose};
+use crate::range::MacRange;
 use crate::statics::StaticError;
 use crate::verdict::{BumKind, DropReason, FromLeaf, FromRoot, Learned};
 
@@ -298,16 +299,24 @@ impl<P: Port> Bridge<P> {
         self.fdb.set_macs_per_leaf(leaf_limit(max_macs));
     }
 
-    /// Keeps a leaf to the addresses that are [reserved](Self::reserve) for it and to its static
-    /// entries, and takes what else it has; or, with false, no longer. Lasts until
-    /// [`purge`](Self::purge).
+    /// Keeps a leaf to the addresses that are [reserved](Self::reserve) for it, to those that it
+    /// [shares](Self::set_leaf_shared) and to its static entries, and takes what else it has; or, with
+    /// false, no longer. Lasts until [`purge`](Self::purge).
     pub fn set_leaf_strict(&self, leaf: P, strict: bool) {
         self.fdb.write().set_strict(leaf.to_bits(), strict);
     }
 
-    /// Forgets all addresses of a leaf, static ones too, its own limit and whether it is strict, in
-    /// time proportional to their number; gives that number. For a leaf that is gone: nothing of it comes in any
-    /// more. What is [reserved](Self::reserve) for it nobody gets by that.
+    /// Gives the addresses that a leaf shares with the others, in place of those given before: it takes
+    /// them from another leaf with its first frame, as if the other had never had them, so that they do
+    /// not freeze. Another leaf gets them back so only where it shares them too. Never from the root,
+    /// and nothing that is said to be another's. Lasts until [`purge`](Self::purge).
+    pub fn set_leaf_shared(&self, leaf: P, ranges: &[MacRange]) {
+        self.fdb.write().set_shared(leaf.to_bits(), ranges);
+    }
+
+    /// Forgets all addresses of a leaf, static ones too, its own limit, what it shares and whether it is
+    /// strict, in time proportional to their number; gives that number. For a leaf that is gone: nothing
+    /// of it comes in any more. What is [reserved](Self::reserve) for it nobody gets by that.
     pub fn purge(&self, leaf: P) -> usize {
         self.fdb.purge(leaf.to_bits())
     }

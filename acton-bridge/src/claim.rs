@@ -50,11 +50,11 @@ pub(crate) trait Claim {
         }
         let whole = self.live_or_remove(key::whole_of(key), now);
         Fdb::may_be_of(whole.as_ref(), leaf)?;
-        if whole.is_none() && self.writer().is_strict(leaf) {
+        if whole.is_none() && !self.writer().may_learn(leaf, key) {
             return Err(DropReason::SourceNotListed);
         }
         if let Some(old) = &old {
-            self.writer().fdb.may_move(key, old, now)?;
+            self.writer().fdb.may_move(key, leaf, old, now)?;
         }
         if !self.leaf_has_room(leaf, now) {
             return Err(DropReason::LeafLimit);

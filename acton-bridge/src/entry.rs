@@ -25,13 +25,13 @@ pub struct Entry<P> {
     /// [pinned](crate::Bridge::pin) one.
     #[cfg_attr(feature = "serde", serde(with = "crate::seconds"))]
     pub age: Option<Duration>,
-    /// How much longer no other leaf can take it because its owner was heard of; each frame of the
-    /// owner starts that time anew ([`MovePolicy`](crate::MovePolicy)). `None` if it is not held, or
-    /// does not age.
+    /// How much longer no other leaf can take it because its owner was heard of, but for one that
+    /// [shares](crate::Bridge::set_leaf_shared) it; each frame of the owner starts that time anew
+    /// ([`MovePolicy`](crate::MovePolicy)). `None` if it is not held, or does not age.
     #[cfg_attr(feature = "serde", serde(with = "crate::seconds"))]
     pub held_for: Option<Duration>,
-    /// How much longer no other leaf can take it because it moved too often; `None` if it is not
-    /// frozen.
+    /// How much longer no other leaf can take it because it moved too often, but for one that shares
+    /// it; `None` if it is not frozen.
     #[cfg_attr(feature = "serde", serde(with = "crate::seconds"))]
     pub frozen_for: Option<Duration>,
 }

@@ -44,8 +44,12 @@ pub enum Step<P> {
     Source(Option<Entry<P>>),
     /// Who alone may send from the source, the root for a protected address; `None` if anybody may.
     SourceProtection(Option<Owner<P>>),
-    /// The leaf is strict: it may send from what is reserved for it, and the source is not.
+    /// The leaf is strict: it may send from what is reserved for it and what it shares, and the source
+    /// is neither.
     Strict(P),
+    /// The leaf shares the source: it takes it from another leaf with this frame, and may have it
+    /// though it is strict. Told where that matters.
+    Shares(P),
     /// A limit that one more address has to stay below.
     Room(Room<P>),
     /// The destination is a group.
@@ -105,6 +109,7 @@ impl<P> Step<P> {
                 Step::SourceProtection(owner.map(|owner| owner.map(leaf)))
             }
             Self::Strict(port) => Step::Strict(leaf(port)),
+            Self::Shares(port) => Step::Shares(leaf(port)),
             Self::Room(room) => Step::Room(room.map(leaf)),
             Self::Group(kind) => Step::Group(kind),
             Self::Destination(entry) => Step::Destination(entry.map(|entry| entry.map(leaf))),
@@ -149,6 +154,7 @@ impl<P: Debug> fmt::Display for Step<P> {
                     "source: leaf {leaf:?} may use nothing but what is reserved for it"
                 )
             }
+            Self::Shares(leaf) => write!(formatter, "source: leaf {leaf:?} shares it"),
             Self::Room(room) => write!(formatter, "room: {room}"),
             Self::Group(kind) => write!(formatter, "destination: {kind}"),
             Self::Destination(entry) => write_entry(formatter, "destination", entry.as_ref()),

@@ -60,6 +60,7 @@ impl<P: Port> Purpose for Explaining<'_, P> {
             Fact::Source(live) => Step::Source(self.entry(live)),
             Fact::SourceProtection(only) => Step::SourceProtection(owner(only)),
             Fact::Strict(leaf) => Step::Strict(P::from_bits(leaf)),
+            Fact::Shares(leaf) => Step::Shares(P::from_bits(leaf)),
             Fact::Full(share) => Step::Room(self.fdb.write().room(share).map(P::from_bits)),
             Fact::Group(kind) => Step::Group(kind),
         });

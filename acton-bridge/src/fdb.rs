@@ -15,6 +15,7 @@ use crate::limit::Share;
 use crate::port::Owner;
 use crate::purpose::{Fact, Forwarding, Purpose};
 use crate::range::MacRange;
+use crate::sharing::Sharing;
 use crate::table::{Found, Table};
 use crate::verdict::{DropReason, Learned};
 use crate::writer::{State, Writer};
@@ -92,6 +93,7 @@ impl Limits {
 pub(crate) struct Fdb {
     pub(crate) table: Table,
     pub(crate) limits: Limits,
+    pub(crate) sharing: Sharing,
     /// Until then the leaves' or the root's share of the table is known to have no room.
     pub(crate) leaves_full_until: AtomicU64,
     pub(crate) root_full_until: AtomicU64,
@@ -104,6 +106,7 @@ impl Fdb {
         Self {
             table: Table::new(limits.slots()),
             limits,
+            sharing: Sharing::new(),
             leaves_full_until: AtomicU64::new(0),
             root_full_until: AtomicU64::new(0),
             state: Mutex::default(),
@@ -214,12 +217,18 @@ impl Fdb {
         purpose.note(Fact::Source(heard.or(live.map(|live| (key, live)))));
         purpose.note(Fact::SourceProtection(said));
         Self::may_be_of(whole.as_ref(), leaf)?;
-        if said.is_none() && self.find(key::strict(leaf)).is_some() {
+        let strict = said.is_none() && self.find(key::strict(leaf)).is_some();
+        // Asked where it matters only.
+        let shares = (strict || live.is_some()) && self.shares(leaf, key);
+        if strict && !shares {
             purpose.note(Fact::Strict(leaf));
             return Err(DropReason::SourceNotListed);
         }
         if let Some(found) = &live {
-            self.may_move(key, found, now)?;
+            self.may_move(key, leaf, found, now)?;
+        }
+        if shares {
+            purpose.note(Fact::Shares(leaf));
         }
         // A leaf at its limit is still heard from an address of its own that has expired: the time
         // in its mark is no later than the first expiry (or, where it has very many, 1 ms away).
@@ -269,13 +278,19 @@ impl Fdb {
         purpose.claim_for_root(self, key, now)
     }
 
-    /// Whether an address that another leaf has may move to a leaf.
-    pub(crate) fn may_move(&self, key: u64, found: &Found, now: u64) -> Result<(), DropReason> {
+    /// Whether an address that another leaf has may move to `leaf`.
+    pub(crate) fn may_move(
+        &self,
+        key: u64,
+        leaf: u32,
+        found: &Found,
+        now: u64,
+    ) -> Result<(), DropReason> {
         if found.owner & key::STATIC != 0 {
             return Err(DropReason::SourceStatic);
         }
         match self.limits.moves {
-            Moves::Guarded { hold, .. } if !self.is_shared(key) => {
+            Moves::Guarded { hold, .. } if !self.is_shared(key) && !self.shares(leaf, key) => {
                 if now < found.frozen_until {
                     Err(DropReason::SourceFrozen)
                 } else if now.saturating_sub(found.seen) < hold {
@@ -288,7 +303,12 @@ impl Fdb {
         }
     }
 
-    /// Whether leaves share an address. Asked of one that moves only, so the ranges are looked at
+    /// Whether a leaf shares an address, whatever the others do.
+    pub(crate) fn shares(&self, leaf: u32, key: u64) -> bool {
+        self.sharing.has(leaf, key::address(key))
+    }
+
+    /// Whether all leaves share an address. Asked of one that moves only, so the ranges are looked at
     /// one by one.
     pub(crate) fn is_shared(&self, key: u64) -> bool {
         self.limits.shared.iter().any(|range| range.has(key::address(key)))
@@ -327,6 +347,7 @@ impl Fdb {
         let mut writer = self.write();
         writer.set_leaf_limit(leaf, None);
         writer.set_strict(leaf, false);
+        writer.set_shared(leaf, &[]);
         purged
     }
 

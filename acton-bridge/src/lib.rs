@@ -56,11 +56,13 @@
 //! 2. What the root is known to have: what it sends from, until that ages, and what
 //!    [`Bridge::pin`] tells of, until it is undone. The root takes an address with its first frame,
 //!    from all leaves on all VLANs; no leaf takes it back while it is known there.
-//! 3. A [strict](Bridge::set_leaf_strict) leaf has nothing beyond what is reserved for it.
+//! 3. A [strict](Bridge::set_leaf_strict) leaf has nothing beyond what is reserved for it and what it
+//!    [shares](Bridge::set_leaf_shared).
 //! 4. The leaf that has it on the VLAN. It keeps it until the address ages out or the leaf is
 //!    [purged](Bridge::purge), also if it is silent: another leaf that sends from it meanwhile is
 //!    refused. Only where leaves' owners want it so, it moves earlier: with the first frame if it is
-//!    one of the [shared](field@Config::shared) ones or leaves have no identity, or after a hold
+//!    one of the [shared](field@Config::shared) ones, if the leaf that takes it
+//!    [shares](Bridge::set_leaf_shared) it, or if leaves have no identity; or after a hold
 //!    ([`MovePolicy`]).
 //! 5. Any leaf that sends from it, within its limits.
 //!
@@ -132,6 +134,7 @@ mod purpose;
 mod range;
 #[cfg(feature = "serde")]
 mod seconds;
+mod sharing;
 mod statics;
 mod table;
 mod verdict;

@@ -15,6 +15,8 @@ pub(crate) enum Fact {
     SourceProtection(Option<Owner<u32>>),
     /// The leaf may send from nothing but what is reserved for it.
     Strict(u32),
+    /// The leaf shares the source, which matters since another has it or the leaf is strict.
+    Shares(u32),
     /// The share has no room, so that the lock is not taken.
     Full(Share<u32>),
     Group(BumKind),

@@ -18,6 +18,7 @@ use crate::key;
 use crate::limit::{Room, Share};
 use crate::list::{Linked, Links, List};
 use crate::port::Owner;
+use crate::range::MacRange;
 use crate::table::Found;
 use crate::verdict::Learned;
 
@@ -44,6 +45,15 @@ struct Cold {
 struct History {
     since: u64,
     moves: u32,
+}
+
+/// What a move leaves of an address's past.
+#[derive(Debug, Default)]
+struct Moved {
+    history: History,
+    frozen_until: u64,
+    /// Whether this move froze it.
+    frozen: bool,
 }
 
 #[derive(Debug, Default)]
@@ -132,22 +142,25 @@ impl<'a> Writer<'a> {
         Self { fdb, state }
     }
 
-    /// Counts a move; gives the end of the freeze that it causes.
-    fn count_move(&self, key: u64, history: &mut History, now: u64) -> Option<u64> {
+    /// What becomes of the history and the freeze of `old` as it moves to a leaf.
+    fn moved(&self, key: u64, leaf: u32, old: &Found, now: u64) -> Moved {
         let Moves::Guarded { freeze_after, within, .. } = self.fdb.limits.moves else {
-            return None;
+            return Moved::default();
         };
-        if self.fdb.is_shared(key) {
-            return None;
+        if self.fdb.is_shared(key) || self.fdb.shares(leaf, key) {
+            return Moved::default();
         }
+        let mut history = self.state.slots.cold[old.index as usize].history;
         if history.moves == 0 || now.saturating_sub(history.since) >= within {
-            *history = History { since: now, moves: 0 };
+            history = History { since: now, moves: 0 };
         }
         history.moves = history.moves.saturating_add(1);
-        (history.moves == freeze_after).then(|| {
+        let frozen = history.moves == freeze_after;
+        if frozen {
             history.moves = 0;
-            now.saturating_add(within)
-        })
+        }
+        let frozen_until = if frozen { now.saturating_add(within) } else { old.frozen_until };
+        Moved { history, frozen_until, frozen }
     }
 
     /// The leaf, where it may not learn one more address.
@@ -190,7 +203,20 @@ impl<'a> Writer<'a> {
         self.state.strict.contains_key(&leaf)
     }
 
-    /// Keeps a leaf to what is reserved for it, and takes what else it learned.
+    /// Whether a leaf may learn an address that nobody has whole.
+    pub(crate) fn may_learn(&self, leaf: u32, key: u64) -> bool {
+        !self.is_strict(leaf) || self.fdb.shares(leaf, key)
+    }
+
+    /// Sets what a leaf shares; a strict one loses what it shares no more.
+    pub(crate) fn set_shared(&mut self, leaf: u32, ranges: &[MacRange]) {
+        self.fdb.sharing.set(leaf, ranges);
+        if self.is_strict(leaf) {
+            self.keep_listed(leaf);
+        }
+    }
+
+    /// Keeps a leaf to what is reserved for it and what it shares, and takes what else it learned.
     pub(crate) fn set_strict(&mut self, leaf: u32, strict: bool) {
         if strict == self.is_strict(leaf) {
             return;
@@ -204,11 +230,17 @@ impl<'a> Writer<'a> {
         let has_room = self.state.strict.len() < self.fdb.limits.strict_marks;
         let mark = has_room.then(|| self.add_word(key::strict(leaf))).flatten();
         self.state.strict.insert(leaf, mark);
+        self.keep_listed(leaf);
+    }
+
+    /// Takes from a strict leaf what it learned and may not have.
+    fn keep_listed(&mut self, leaf: u32) {
         let Some(list) = self.list(Owner::Leaf(leaf)).copied() else { return };
         let entries: Vec<_> = list.iter(&self.state.slots).collect();
         for index in entries {
-            let address = key::address(self.fdb.table.key(index));
-            if self.state.protected.get(&address.0) != Some(&Owner::Leaf(leaf)) {
+            let key = self.fdb.table.key(index);
+            let reserved_for = self.state.protected.get(&key::address(key).0);
+            if reserved_for != Some(&Owner::Leaf(leaf)) && !self.fdb.shares(leaf, key) {
                 self.remove_learned(index);
             }
         }
@@ -541,13 +573,11 @@ impl Claim for Writer<'_> {
             let index = self.add(key, word, now, 0, History::default());
             return if index.is_some() { Learned::New } else { Learned::Nothing };
         };
-        let mut history = self.state.slots.cold[old.index as usize].history;
-        let frozen = self.count_move(key, &mut history, now);
-        let frozen_until = frozen.unwrap_or(old.frozen_until);
+        let Moved { history, frozen_until, frozen } = self.moved(key, leaf, &old, now);
         // In this order a reader that looks for the key always finds it.
         self.add(key, word, now, frozen_until, history);
         self.remove(old.index);
-        Learned::Moved { from: key::owner(old.owner), frozen: frozen.is_some() }
+        Learned::Moved { from: key::owner(old.owner), frozen }
     }
 
     fn put_at_root(&mut self, key: u64, now: u64) -> Learned<u32> {

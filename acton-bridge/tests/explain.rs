@@ -179,6 +179,9 @@ fn same_as_the_verdict(config: Config, ops: Vec<Op>) -> Result<(), TestCaseError
             Op::Strict(leaf, strict) => {
                 twins.both(|bridge| bridge.set_leaf_strict(leaf, strict));
             }
+            Op::Share(leaf, ranges) => {
+                twins.both(|bridge| bridge.set_leaf_shared(leaf, &ranges));
+            }
         }
         twins.same()?;
     }
@@ -368,6 +371,28 @@ fn who_holds_an_address_is_explained() {
     let lines = test.explain(Owner::Leaf(1), GATEWAY, 11);
     assert_eq!(lines[1], "source: at leaf 2, last heard of 5.0s ago, frozen for 15.0s");
     assert_eq!(lines.last().unwrap(), "verdict: dropped (source_frozen)");
+}
+
+#[test]
+fn who_may_take_a_held_address_is_explained() {
+    let test = Test::new();
+    test.hear(1, 11);
+    test.bridge.set_leaf_shared(2, &["02:00:00:00:00:00/40".parse().unwrap()]);
+    let lines = test.explain(Owner::Leaf(2), GATEWAY, 11);
+    assert_eq!(
+        lines[1..4],
+        [
+            "source: at leaf 1, last heard of 0.0ns ago, held for 5.0s",
+            "source: not protected",
+            "source: leaf 2 shares it"
+        ]
+    );
+    assert!(lines.contains(&"learned: the address moves from leaf 1".to_owned()), "{lines:?}");
+    let lines = test.explain(Owner::Leaf(3), GATEWAY, 11);
+    assert_eq!(lines.last().unwrap(), "verdict: dropped (source_held)");
+    // Of one that nobody has it is not worth a word.
+    let lines = test.explain(Owner::Leaf(2), GATEWAY, 12);
+    assert!(!lines.iter().any(|line| line.contains("shares")), "{lines:?}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use acton_bridge::{
-    Bridge, BumKind, Config, DropReason, FromLeaf, FromRoot, Learned, MovePolicy, Owner,
+    Bridge, BumKind, Config, DropReason, FromLeaf, FromRoot, Learned, MacRange, MovePolicy, Owner,
     StaticError,
 };
 use pnet_base::MacAddr;
@@ -40,6 +40,8 @@ struct Model {
     /// The root's, whatever the list says.
     of_root: BTreeSet<MacAddr>,
     strict: BTreeSet<u32>,
+    /// What single leaves share.
+    shared: BTreeMap<u32, Vec<MacRange>>,
     /// Of leaves that have one of their own.
     leaf_limits: BTreeMap<u32, usize>,
     /// `None` for moves with the first frame.
@@ -88,6 +90,17 @@ impl Model {
         self.config.shared.iter().any(|range| range.contains(mac))
     }
 
+    /// Whether a leaf takes an address from another one at once.
+    fn shares(&self, leaf: u32, mac: MacAddr) -> bool {
+        let mut ranges = self.shared.get(&leaf).into_iter().flatten();
+        ranges.any(|range| range.contains(mac))
+    }
+
+    /// Whether a leaf may have an address of which nothing is said.
+    fn may_have(&self, leaf: u32, mac: MacAddr) -> bool {
+        !self.strict.contains(&leaf) || self.shares(leaf, mac)
+    }
+
     fn learned(&self, leaf: Option<u32>) -> usize {
         let counts = |known: &&Known| !known.fixed && leaf.is_none_or(|leaf| known.leaf == leaf);
         self.known.values().filter(counts).count()
@@ -106,7 +119,6 @@ impl Model {
 
     /// After what is said of an address has changed: nobody has what is another's.
     fn follow(&mut self, mac: MacAddr) {
-        let strict = self.strict.clone();
         match self.said(mac) {
             Some(owner) => {
                 self.heard.remove(&mac);
@@ -116,7 +128,10 @@ impl Model {
                 self.heard.remove(&mac);
                 self.take(mac, |_| true);
             }
-            None => self.take(mac, |known| !known.fixed && strict.contains(&known.leaf)),
+            None => {
+                let strict: Vec<_> = (0..4).filter(|&leaf| !self.may_have(leaf, mac)).collect();
+                self.take(mac, |known| !known.fixed && strict.contains(&known.leaf));
+            }
         }
     }
 
@@ -170,7 +185,9 @@ impl Model {
         };
         let mut moved = Known { leaf, seen: now, ..old };
         let mut frozen = false;
-        if !self.is_shared(key.1) {
+        if self.shares(leaf, key.1) {
+            moved = fresh;
+        } else if !self.is_shared(key.1) {
             if moved.moves == 0 || now - moved.first_move >= WITHIN {
                 moved.first_move = now;
                 moved.moves = 0;
@@ -266,7 +283,7 @@ impl Model {
         if said.is_none() && self.is_at_root(mac) {
             return Err(DropReason::SourceAtRoot);
         }
-        if said.is_none() && self.strict.contains(&leaf) {
+        if said.is_none() && !self.may_have(leaf, mac) {
             return Err(DropReason::SourceNotListed);
         }
         let known = self.known.get(&key);
@@ -276,6 +293,7 @@ impl Model {
             }
             if let Some(hold) = self.hold
                 && !self.is_shared(mac)
+                && !self.shares(leaf, mac)
             {
                 if now < known.frozen_until {
                     return Err(DropReason::SourceFrozen);
@@ -378,10 +396,23 @@ impl Model {
         if !strict {
             self.strict.remove(&leaf);
         } else if self.strict.insert(leaf) {
-            let listed = &self.listed;
-            self.known.retain(|key, known| {
-                let is_listed = listed.get(&key.1) == Some(&Owner::Leaf(leaf));
-                known.leaf != leaf || known.fixed || is_listed
+            self.keep_listed(leaf);
+        }
+    }
+
+    fn share(&mut self, leaf: u32, ranges: Vec<MacRange>) {
+        self.shared.insert(leaf, ranges);
+        self.keep_listed(leaf);
+    }
+
+    /// A strict leaf has no more than it may.
+    fn keep_listed(&mut self, leaf: u32) {
+        let keys: Vec<_> = self.known.keys().copied().collect();
+        for key in keys {
+            let is_listed = self.listed.get(&key.1) == Some(&Owner::Leaf(leaf));
+            let may_have = is_listed || self.may_have(leaf, key.1);
+            self.known.retain(|other, known| {
+                *other != key || known.leaf != leaf || known.fixed || may_have
             });
         }
     }
@@ -425,6 +456,7 @@ fn model(config: &Config) -> Model {
         listed: BTreeMap::new(),
         of_root: BTreeSet::new(),
         strict: BTreeSet::new(),
+        shared: BTreeMap::new(),
         leaf_limits: BTreeMap::new(),
         hold,
         freeze_after,
@@ -451,6 +483,7 @@ fn same_verdicts(config: Config, ops: Vec<Op>) -> Result<(), TestCaseError> {
                 gone.iter().filter(|(_, it)| it.fixed).for_each(|(key, _)| model.follow(key.1));
                 model.leaf_limits.remove(&leaf);
                 model.strict.remove(&leaf);
+                model.shared.remove(&leaf);
                 let before = bridge.leaf_len(leaf);
                 prop_assert_eq!(bridge.purge(leaf), before);
                 prop_assert_eq!(bridge.leaf_len(leaf), 0);
@@ -510,6 +543,10 @@ fn same_verdicts(config: Config, ops: Vec<Op>) -> Result<(), TestCaseError> {
             Op::Strict(leaf, strict) => {
                 bridge.set_leaf_strict(leaf, strict);
                 model.set_strict(leaf, strict);
+            }
+            Op::Share(leaf, ranges) => {
+                bridge.set_leaf_shared(leaf, &ranges);
+                model.share(leaf, ranges);
             }
         }
         same_entries(&bridge, &mut model, now)?;

@@ -10,6 +10,7 @@ use pnet_base::MacAddr;
 
 const A: u32 = 1;
 const B: u32 = 2;
+const C: u32 = 3;
 const TO_ROOT: FromLeaf = FromLeaf::Root { bum: Some(BumKind::Unknown) };
 const BROADCAST: MacAddr = MacAddr(0xff, 0xff, 0xff, 0xff, 0xff, 0xff);
 
@@ -283,6 +284,61 @@ fn a_shared_address_moves_with_its_first_frame_and_never_freezes() {
     assert_eq!(test.refuse(A, vrrp(8)), DropReason::SourceAtRoot);
     test.hear(A, MacAddr::new(0, 0, 0x5e, 0, 2, 7));
     assert_eq!(test.refuse(B, MacAddr::new(0, 0, 0x5e, 0, 2, 7)), DropReason::SourceHeld);
+}
+
+#[test]
+fn a_leaf_takes_what_it_shares_from_any_other_and_keeps_it_as_ever() {
+    let range = |text: &str| text.parse().unwrap();
+    let mut test = Test::new(roaming());
+    test.bridge.set_leaf_shared(A, &[range("02:00:00:00:00:00/46")]);
+    // Also one that moved so often that it is frozen.
+    test.hear(B, mac(1));
+    for n in 1..=5 {
+        test.wait(secs(6));
+        test.hear(if n % 2 == 1 { C } else { B }, mac(1));
+    }
+    assert_eq!(test.refuse(B, mac(1)), DropReason::SourceFrozen);
+    let moved = Learned::Moved { from: Owner::Leaf(C), frozen: false };
+    assert_eq!(test.hear(A, mac(1)), moved);
+    // The others do not share it: they wait for its silence, but for no freeze.
+    assert_eq!(test.refuse(C, mac(1)), DropReason::SourceHeld);
+    test.wait(secs(5));
+    test.hear(C, mac(1));
+    // Among those who share it, it moves for ever.
+    test.bridge.set_leaf_shared(B, &[range("02:00:00:00:00:01"), range("02:00:00:00:00:02")]);
+    for n in 0..20 {
+        let moved = test.hear(if n % 2 == 0 { A } else { B }, mac(1));
+        assert!(matches!(moved, Learned::Moved { frozen: false, .. }), "{moved:?}");
+    }
+    // What is not in the range, what is said to be another's and what the root has it does not get.
+    test.hear(C, mac(4));
+    assert_eq!(test.refuse(A, mac(4)), DropReason::SourceHeld);
+    test.bridge.reserve(mac(2), C).unwrap();
+    assert_eq!(test.refuse(A, mac(2)), DropReason::SourceProtected);
+    let _ = test.root(BROADCAST, mac(3));
+    assert_eq!(test.refuse(A, mac(3)), DropReason::SourceAtRoot);
+    // It lasts until other ranges are given, or the leaf goes.
+    test.hear(C, mac(0x10));
+    test.bridge.set_leaf_shared(A, &[range("02:00:00:00:00:10")]);
+    test.hear(A, mac(0x10));
+    assert_eq!(test.refuse(A, mac(1)), DropReason::SourceHeld);
+    test.bridge.purge(B);
+    test.hear(C, mac(1));
+    assert_eq!(test.refuse(B, mac(1)), DropReason::SourceHeld);
+}
+
+#[test]
+fn a_strict_leaf_has_what_it_shares() {
+    let test = Test::new(Config::default());
+    test.bridge.set_leaf_strict(A, true);
+    assert_eq!(test.refuse(A, mac(1)), DropReason::SourceNotListed);
+    test.bridge.set_leaf_shared(A, &["02:00:00:00:00:01".parse().unwrap()]);
+    test.hear(B, mac(1));
+    test.hear(A, mac(1));
+    assert_eq!(test.refuse(A, mac(2)), DropReason::SourceNotListed);
+    test.bridge.set_leaf_shared(A, &[]);
+    assert_eq!(test.bridge.leaf_len(A), 0, "what it had so it has no more");
+    assert_eq!(test.refuse(A, mac(1)), DropReason::SourceNotListed);
 }
 
 #[test]

@@ -17,6 +17,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use acton_netns::{Namespace, Veth, veth};
+use nix::sys::signal::Signal;
 use pnet_base::MacAddr;
 use support::{
     Acton, Mode, ROOT_V4, SERVER_MAC, TEST_ETHERTYPE, Wire, World, client_mac, counter, frame,
@@ -31,6 +32,7 @@ testbed::main! {
     a_silent_client_keeps_its_mac,
     a_mac_that_is_named_is_nobodys,
     a_vrrp_address_fails_over_at_once_and_for_ever,
+    a_vrrp_address_of_listed_clients_fails_over_at_once,
     a_site_of_many_hosts_is_heard_and_one_too_many_is_named,
     a_strict_client_has_its_listed_macs_alone,
     a_lan_of_100_000_hosts_is_known_and_hurts_nobody,
@@ -299,28 +301,14 @@ fn a_mac_that_is_named_is_nobodys() {
     assert_eq!(counter(&log, "drop.source_protected"), 2, "{log}");
 }
 
+const VRRP: MacAddr = MacAddr(0, 0, 0x5e, 0, 1, 7);
+
 fn a_vrrp_address_fails_over_at_once_and_for_ever() {
-    const VRRP: MacAddr = MacAddr(0, 0, 0x5e, 0, 1, 7);
     let site = Site::new(2, &["--shared-mac", "00:00:5e:00:01:00/40"]);
     let _clients = [0, 1].map(|i| site.world.join(i, &[]));
     let wires = [0, 1].map(|i| site.world.client_wire(i));
     let root = site.world.server_wire();
-    let mut worst = Duration::ZERO;
-    for turn in 0..21_u8 {
-        let master = &wires[usize::from(turn % 2)];
-        let start = Instant::now();
-        let announcement = frame(MacAddr::broadcast(), VRRP, TEST_ETHERTYPE, &[turn; 60]);
-        master.send(&announcement);
-        root.receive_until(&announcement);
-        let down = frame(VRRP, SERVER_MAC, TEST_ETHERTYPE, &[turn; 60]);
-        root.send(&down);
-        master.receive_until(&down);
-        if turn > 0 {
-            worst = worst.max(start.elapsed());
-        }
-    }
-    println!("20 fail-overs, the slowest in {worst:.1?}");
-    assert!(worst < Duration::from_secs(1), "{worst:?}");
+    fail_over_20_times(&root, &wires);
     // Never away from the LAN.
     let at_root = MacAddr(0, 0, 0x5e, 0, 1, 8);
     let theirs = broadcast(at_root);
@@ -336,6 +324,74 @@ fn a_vrrp_address_fails_over_at_once_and_for_ever() {
         (20, 0),
         "{log}"
     );
+}
+
+/// Two routers are master of [`VRRP`] in turn: each announces it, and then has what is for it.
+fn fail_over_20_times(root: &Wire, routers: &[Wire; 2]) {
+    let mut worst = Duration::ZERO;
+    for turn in 0..21_u8 {
+        let master = &routers[usize::from(turn % 2)];
+        let start = Instant::now();
+        let announcement = frame(MacAddr::broadcast(), VRRP, TEST_ETHERTYPE, &[turn; 60]);
+        master.send(&announcement);
+        root.receive_until(&announcement);
+        let down = frame(VRRP, SERVER_MAC, TEST_ETHERTYPE, &[turn; 60]);
+        root.send(&down);
+        master.receive_until(&down);
+        if turn > 0 {
+            worst = worst.max(start.elapsed());
+        }
+    }
+    println!("20 fail-overs, the slowest in {worst:.1?}");
+    assert!(worst < Duration::from_secs(1), "{worst:?}");
+}
+
+fn a_vrrp_address_of_listed_clients_fails_over_at_once() {
+    let world = World::new(3).speaking(Mode::Secure);
+    let invites = ["left", "right", "other"].map(|name| world.keys.named_invite(name, &[]));
+    let list = world.keys.path("server").join("clients");
+    let unshared = fs::read_to_string(&list).unwrap();
+    let of_routers = |line: &str| line.contains(" left") || line.contains(" right");
+    let shared: String = unshared
+        .lines()
+        .map(|line| match of_routers(line) {
+            true => format!("{line} shared-mac=00:00:5e:00:01:00/40\n"),
+            false => format!("{line}\n"),
+        })
+        .collect();
+    fs::write(&list, &unshared).unwrap();
+    let server = world.serve(&["--no-loop-guard"]);
+    let _clients: Vec<_> = (0..3)
+        .map(|i| {
+            let (invite, state) = (&invites[usize::from(i)], world.keys.client_state(i));
+            let client = world.run_client(i, &["client", invite, "--state", &state]);
+            client.wait_for(said::CONNECTED);
+            client
+        })
+        .collect();
+    let root = world.server_wire();
+    let routers = [0, 1].map(|i| world.client_wire(i));
+    let ([left, right], other) = (&routers, world.client_wire(2));
+    let has_it = |wire: &Wire, client: u8, mark: u8| {
+        let announcement = frame(MacAddr::broadcast(), VRRP, TEST_ETHERTYPE, &[mark; 60]);
+        let own = frame(MacAddr::broadcast(), client_mac(client), TEST_ETHERTYPE, &[mark; 60]);
+        wire.send(&announcement);
+        wire.send(&own);
+        root.receive_until(&own).contains(&announcement)
+    };
+    // So far the first to use it keeps it.
+    assert!(has_it(&other, 2, 0x40) && !has_it(left, 0, 0x41));
+    // The list is followed while it goes on.
+    fs::write(&list, &shared).unwrap();
+    server.signal(Signal::SIGHUP);
+    wait_until("the routers share it", || has_it(left, 0, 0x42));
+    fail_over_20_times(&root, &routers);
+    assert!(!has_it(&other, 2, 0x43), "it is not shared with all");
+    fs::write(&list, &unshared).unwrap();
+    server.signal(Signal::SIGHUP);
+    wait_until("they share it no more", || !(has_it(left, 0, 0x44) && has_it(right, 1, 0x45)));
+    let log = server.stop();
+    assert_eq!(counter(&log, "drop.source_frozen"), 0, "{log}");
 }
 
 fn a_site_of_many_hosts_is_heard_and_one_too_many_is_named() {

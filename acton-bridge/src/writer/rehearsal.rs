@@ -1,6 +1,6 @@
 //! What a writer would do, found out without doing it.
 
-use super::{List, Writer};
+use super::{List, Moved, Writer};
 use crate::claim::Claim;
 use crate::fdb::BATCH;
 use crate::key;
@@ -120,11 +120,9 @@ impl Claim for Rehearsal<'_> {
             self.outcome.changes.push((key, Some(entry)));
             return Learned::New;
         };
-        let mut history = self.writer.state.slots.cold[old.index as usize].history;
-        let frozen = self.writer.count_move(key, &mut history, now);
-        let frozen_until = frozen.unwrap_or(old.frozen_until);
+        let Moved { frozen_until, frozen, .. } = self.writer.moved(key, leaf, &old, now);
         self.outcome.changes.push((key, Some(Found { frozen_until, ..entry })));
-        Learned::Moved { from: key::owner(old.owner), frozen: frozen.is_some() }
+        Learned::Moved { from: key::owner(old.owner), frozen }
     }
 
     fn put_at_root(&mut self, key: u64, now: u64) -> Learned<u32> {

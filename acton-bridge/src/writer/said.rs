@@ -171,12 +171,12 @@ impl Writer<'_> {
     /// Takes an address, as it is known whole now, from leaves that may not have it.
     pub(super) fn take_from_leaves(&mut self, address: Address, whole: Option<u64>) {
         for index in self.of_address(address) {
-            let word = self.fdb.table.read(index).owner;
+            let (key, word) = (self.fdb.table.key(index), self.fdb.table.read(index).owner);
             let owner = key::owner(word);
             let may_have = match whole {
                 Some(whole) => key::owner(whole) == owner,
                 None => match owner {
-                    Owner::Leaf(leaf) => word & key::STATIC != 0 || !self.is_strict(leaf),
+                    Owner::Leaf(leaf) => word & key::STATIC != 0 || self.may_learn(leaf, key),
                     Owner::Root => true,
                 },
             };

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use acton_bridge::{Config, MovePolicy};
+use acton_bridge::{Config, MacRange, MovePolicy};
 use pnet_base::MacAddr;
 use proptest::prelude::*;
 
@@ -41,10 +41,17 @@ pub(crate) enum Op {
     Pin(MacAddr),
     Unpin(MacAddr),
     Strict(u32, bool),
+    Share(u32, Vec<MacRange>),
 }
 
 fn station() -> impl Strategy<Value = MacAddr> {
     prop_oneof![2 => 1..=2u8, 1 => 1..=7u8].prop_map(|n| MacAddr::new(2, 0, 0, 0, 0, n))
+}
+
+/// The first station, which is met most, or its neighbours 2 and 3.
+fn range() -> impl Strategy<Value = MacRange> {
+    let range = |text: &str| text.parse().expect("a range");
+    prop_oneof![Just(range("02:00:00:00:00:01")), Just(range("02:00:00:00:00:02/47")),]
 }
 
 fn any_address() -> impl Strategy<Value = MacAddr> {
@@ -117,6 +124,8 @@ pub(crate) fn op() -> impl Strategy<Value = Op> {
         2 => station().prop_map(Op::Pin),
         2 => station().prop_map(Op::Unpin),
         1 => (leaf(), any::<bool>()).prop_map(|(leaf, strict)| Op::Strict(leaf, strict)),
+        2 => (leaf(), prop::collection::vec(range(), 0..3))
+            .prop_map(|(leaf, ranges)| Op::Share(leaf, ranges)),
     ]
 }
 
@@ -127,11 +136,9 @@ pub(crate) fn config() -> impl Strategy<Value = Config> {
         1 => Just(guarded(Duration::MAX, 3)),
         3 => (0..4u32).prop_map(move |freeze_after| guarded(HOLD, freeze_after)),
     ];
-    // The first station, which is met most, or its neighbours 2 and 3.
     let shared = prop_oneof![
-        2 => Just(vec![]),
-        1 => Just(vec!["02:00:00:00:00:01".parse().expect("a range")]),
-        1 => Just(vec!["02:00:00:00:00:02/47".parse().expect("a range")]),
+        1 => Just(vec![]),
+        1 => range().prop_map(|range| vec![range]),
     ];
     let limits = (1..7usize, 0..4usize, 0..5usize, 0..4usize, 0..4usize);
     (moves, shared, any::<bool>(), limits).prop_map(

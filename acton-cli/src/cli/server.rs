@@ -111,7 +111,8 @@ pub(super) struct Arguments {
     protect: Vec<MacAddr>,
 
     /// MACs that move between clients with their first frame, such as 00:00:5e:00:01:00/40 for
-    /// VRRP; may be given more than once. Others stay with their client
+    /// VRRP; may be given more than once. Others stay with their client. shared-mac= in the list of
+    /// clients gives them to single clients
     #[arg(long, value_name = "MAC[/BITS]", conflicts_with = "plain")]
     shared_mac: Vec<MacRange>,
 

@@ -13,6 +13,7 @@ impl From<&ListedClient> for ClientPolicy {
             name: Some(client.name.clone()),
             psk: client.psk.clone(),
             macs: client.macs.clone(),
+            shared_macs: client.shared_macs.clone(),
             max_macs: client.max_macs,
             strict: client.strict,
         }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fs::Metadata;
 use std::path::Path;
 
+use acton_bridge::MacRange;
 use acton_proto::handshake::Secret;
 use acton_proto::wire::Key;
 use pnet_base::MacAddr;
@@ -25,9 +26,11 @@ pub struct ListedClient {
     pub psk: Option<Secret>,
     /// MAC addresses that are this client's and no other's.
     pub macs: Vec<MacAddr>,
+    /// MAC addresses that it takes from another client with its first frame.
+    pub shared_macs: Vec<MacRange>,
     /// How many MACs may be behind it, 0 for any number; the server's setting where it is `None`.
     pub max_macs: Option<usize>,
-    /// Whether it may use nothing but `macs`.
+    /// Whether it may use nothing but `macs` and `shared_macs`.
     pub strict: bool,
 }
 
@@ -35,7 +38,15 @@ impl ListedClient {
     /// A client with neither PSK nor MACs nor limit, not strict.
     #[must_use]
     pub fn new(key: Key, name: impl Into<String>) -> Self {
-        Self { key, name: name.into(), psk: None, macs: Vec::new(), max_macs: None, strict: false }
+        Self {
+            key,
+            name: name.into(),
+            psk: None,
+            macs: Vec::new(),
+            shared_macs: Vec::new(),
+            max_macs: None,
+            strict: false,
+        }
     }
 }
 
@@ -43,7 +54,7 @@ impl ListedClient {
 ///
 /// A text file has one client a line, and comments after `#`:
 /// ```text
-/// # KEY NAME [psk=KEY] [mac=MAC]... [max-macs=N] [strict]
+/// # KEY NAME [psk=KEY] [mac=MAC]... [shared-mac=MAC[/BITS]]... [max-macs=N] [strict]
 /// AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8= laptop mac=02:00:00:00:00:01
 /// ```
 /// Nobody else may write to it, and where it has a PSK nobody else may read it. An empty list

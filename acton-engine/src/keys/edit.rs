@@ -8,8 +8,8 @@ use zeroize::Zeroizing;
 use super::{ClientList, KeyError, ListedClient, clients, file, line};
 
 /// The first line of a list that acton makes.
-const HEADER: &str =
-    "# Clients that may join: KEY NAME [psk=KEY] [mac=MAC]... [max-macs=N] [strict]\n";
+const HEADER: &str = "# Clients that may join: KEY NAME [psk=KEY] [mac=MAC]... \
+    [shared-mac=MAC[/BITS]]... [max-macs=N] [strict]\n";
 
 impl ClientList {
     /// Adds a client at the end of the file, and says whether that made the file.

@@ -19,7 +19,8 @@ pub enum LineError {
     /// The first word is no public key.
     #[error(
         "it begins with no public key; write: KEY NAME [psk=KEY] [mac=02:00:00:00:00:01]... \
-         [max-macs=N] [strict], with the KEY that `acton pubkey` prints"
+         [shared-mac=00:00:5e:00:01:00/40]... [max-macs=N] [strict], with the KEY that \
+         `acton pubkey` prints"
     )]
     Key,
     /// There is no name after the key, or it has characters that a name cannot have.
@@ -29,7 +30,10 @@ pub enum LineError {
     )]
     Name,
     /// A word after the name is none of the known ones.
-    #[error("after the name it has something else than psk=KEY, mac=MAC, max-macs=N or strict")]
+    #[error(
+        "after the name it has something else than psk=KEY, mac=MAC, shared-mac=MAC[/BITS], \
+         max-macs=N or strict"
+    )]
     Word,
     /// The value of `psk=` is no key.
     #[error("its psk= is no key; write what `acton keygen` prints")]
@@ -37,6 +41,12 @@ pub enum LineError {
     /// The value of `mac=` is no address that one host can have.
     #[error("its mac= is no unicast MAC address; write it as mac=02:00:00:00:00:01")]
     Mac,
+    /// The value of `shared-mac=` is no range of addresses.
+    #[error(
+        "its shared-mac= is no range of MAC addresses; write it as shared-mac=00:00:5e:00:01:00/40, \
+         with 1 to 48 bits"
+    )]
+    SharedMac,
     /// The value of `max-macs=` is no number.
     #[error("its max-macs= is no number; write how many MACs may be behind the client")]
     MaxMacs,
@@ -84,6 +94,9 @@ pub(super) fn parse(line: &str) -> Result<Option<ListedClient>, LineError> {
                 let mac = value.parse().ok().filter(is_unicast).ok_or(LineError::Mac)?;
                 client.macs.push(mac);
             }
+            Some(("shared-mac", value)) => {
+                client.shared_macs.push(value.parse().map_err(|_| LineError::SharedMac)?);
+            }
             Some(("max-macs", value)) => {
                 let number = value.parse().map_err(|_| LineError::MaxMacs)?;
                 set(&mut client.max_macs, number, "max-macs=")?;
@@ -104,7 +117,7 @@ fn is_unicast(mac: &MacAddr) -> bool {
 
 /// The line of a client, as [`parse`] reads it, without an end of line.
 pub(super) fn render(client: &ListedClient) -> Zeroizing<String> {
-    let ListedClient { key, name, psk, macs, max_macs, strict } = client;
+    let ListedClient { key, name, psk, macs, shared_macs, max_macs, strict } = client;
     // Room for the secret at once: a string that grows leaves copies behind.
     let mut line = Zeroizing::new(String::with_capacity(160 + name.len()));
     line.push_str(&encode_key(key));
@@ -117,6 +130,9 @@ pub(super) fn render(client: &ListedClient) -> Zeroizing<String> {
     for mac in macs {
         let _ = write!(*line, " mac={mac}"); // a String takes everything
     }
+    for range in shared_macs {
+        let _ = write!(*line, " shared-mac={range}");
+    }
     if let Some(number) = max_macs {
         let _ = write!(*line, " max-macs={number}");
     }
@@ -128,6 +144,7 @@ pub(super) fn render(client: &ListedClient) -> Zeroizing<String> {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use acton_bridge::MacRange;
     use acton_proto::handshake::Secret;
     use acton_proto::wire::Key;
     use proptest::prelude::*;
@@ -139,7 +156,8 @@ pub(super) mod tests {
     #[test]
     fn a_line_in_full() {
         let line = format!(
-            "  {KEY}\tlaptop-7  mac=02:00:00:00:00:01 psk={} mac=02:00:00:00:00:02 max-macs=3 strict # x",
+            "  {KEY}\tlaptop-7  mac=02:00:00:00:00:01 psk={} mac=02:00:00:00:00:02 max-macs=3 strict \
+             shared-mac=00:00:5e:00:01:00/40 shared-mac=02:00:00:00:00:03 # x",
             &KEY[..43]
         );
         let client = parse(&line).unwrap().unwrap();
@@ -149,6 +167,8 @@ pub(super) mod tests {
         let mac = |last| MacAddr::new(2, 0, 0, 0, 0, last);
         assert_eq!((client.macs, client.max_macs), (vec![mac(1), mac(2)], Some(3)));
         assert!(client.strict);
+        let ranges: Vec<_> = client.shared_macs.iter().map(ToString::to_string).collect();
+        assert_eq!(ranges, ["00:00:5e:00:01:00/40", "02:00:00:00:00:03"]);
     }
 
     #[test]
@@ -175,6 +195,7 @@ pub(super) mod tests {
             (" a mac=02:00:00:00:00", LineError::Mac),
             (" a mac=01:00:5e:00:00:01", LineError::Mac),
             (" a mac=00:00:00:00:00:00", LineError::Mac),
+            (" a shared-mac=00:00:5e:00:01:00/49", LineError::SharedMac),
             (" a max-macs=-1", LineError::MaxMacs),
             (" a max-macs=1 max-macs=1", LineError::Twice("max-macs=")),
             (" a strict strict", LineError::Twice("strict")),
@@ -189,21 +210,19 @@ pub(super) mod tests {
     pub(crate) fn any_client() -> impl Strategy<Value = ListedClient> {
         let mac =
             any::<[u8; 6]>().prop_map(|[a, b, c, d, e, f]| MacAddr(a & 0xfe | 2, b, c, d, e, f));
+        let range = (mac.clone(), 1..=48_u8)
+            .prop_filter_map("a range", |(mac, bits)| MacRange::new(mac, bits));
         (
             any::<Key>(),
             "[A-Za-z0-9_.@-]{1,63}",
             proptest::option::of(any::<Key>().prop_map(Secret::new)),
             proptest::collection::vec(mac, 0..4),
+            proptest::collection::vec(range, 0..3),
             any::<Option<usize>>(),
             any::<bool>(),
         )
-            .prop_map(|(key, name, psk, macs, max_macs, strict)| ListedClient {
-                key,
-                name,
-                psk,
-                macs,
-                max_macs,
-                strict,
+            .prop_map(|(key, name, psk, macs, shared_macs, max_macs, strict)| {
+                ListedClient { key, name, psk, macs, shared_macs, max_macs, strict }
             })
     }
 
@@ -215,7 +234,7 @@ pub(super) mod tests {
 
         #[test]
         fn any_line_is_a_client_or_an_error(
-            rest in "( ?(psk=|mac=|max-macs=|strict|#)?[ -~]{0,20}){0,4}|.{0,80}",
+            rest in "( ?(psk=|mac=|shared-mac=|max-macs=|strict|#)?[ -~]{0,20}){0,4}|.{0,80}",
         ) {
             let _ = parse(&rest);
             let _ = parse(&format!("{KEY} {rest}"));

@@ -135,11 +135,13 @@ fn line(event: &EventKind, protocol: Protocol) -> Option<(Level, String)> {
                 }
                 ("source_held", Some(owner)) => format!(
                     "stays {} until that is silent for long enough; --mac-hold sets how long, \
-                     --shared-mac names those that move at once, mac= in the list keeps one for good",
+                     --shared-mac, or shared-mac= in the list, names those that move at once, mac= in \
+                     the list keeps one for good",
                     place(owner)
                 ),
                 ("source_frozen", Some(owner)) => format!(
-                    "moved too often and stays {} for a while; --shared-mac names those that may",
+                    "moved too often and stays {} for a while; --shared-mac, or shared-mac= in the \
+                     list, names those that may",
                     place(owner)
                 ),
                 (_, Some(owner)) => format!("is kept {} by the list of clients", place(owner)),
@@ -151,7 +153,8 @@ fn line(event: &EventKind, protocol: Protocol) -> Option<(Level, String)> {
             Warn,
             format!(
                 "{mac}{} moves to and fro: it stays {} for a while; is a cable plugged in twice, or \
-                 do two machines use one MAC? If they are to share it, as with VRRP: --shared-mac",
+                 do two machines use one MAC? If they are to share it, as with VRRP: --shared-mac, \
+                 or shared-mac= in the list",
                 tagged(*vlan),
                 place(at)
             ),

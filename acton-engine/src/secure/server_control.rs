@@ -105,7 +105,7 @@ impl ServerControl {
             if self.roster.directory().read(port, is_so) == Some(true) {
                 continue;
             }
-            self.roster.limit_macs(port, &policy);
+            self.roster.set_mac_rules(port, &policy);
             self.roster.directory().change(port, |session| {
                 let mode = Secured { policy, ..session.mode.clone() };
                 SecureSession { name: name.into(), mode, ..session.clone() }
@@ -292,7 +292,7 @@ impl ServerControl {
                 },
             },
         );
-        self.roster.limit_macs(port, &policy);
+        self.roster.set_mac_rules(port, &policy);
         self.roster.directory().bind(local_id, port);
         self.ports.insert(client, port);
         self.keep_macs_of(now, &client, Some(port));

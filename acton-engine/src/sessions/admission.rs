@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use acton_bridge::MacRange;
 use acton_proto::handshake::Secret;
 use acton_proto::server;
 use acton_proto::wire::Key;
@@ -24,9 +25,12 @@ pub struct ClientPolicy {
     pub psk: Option<Secret>,
     /// MAC addresses that are this client's and no other's, also while it is away.
     pub macs: Vec<MacAddr>,
+    /// MAC addresses that it takes from another client with its first frame; nobody takes them from the
+    /// LAN.
+    pub shared_macs: Vec<MacRange>,
     /// How many MACs may be behind it, 0 for any number; the server's setting where it is `None`.
     pub max_macs: Option<usize>,
-    /// Whether it may use nothing but `macs`.
+    /// Whether it may use nothing but `macs` and `shared_macs`.
     pub strict: bool,
 }
 

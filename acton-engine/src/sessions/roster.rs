@@ -392,10 +392,11 @@ where
         Ok(())
     }
 
-    /// Limits the MACs behind a client, where its policy does: to a number, or to those that are
-    /// its own.
-    pub(crate) fn limit_macs(&self, port: LeafId, policy: &ClientPolicy) {
+    /// Has the bridge follow a client's policy on MACs behind it: how many there may be, which it takes
+    /// from others, and whether it has others than those that are named.
+    pub(crate) fn set_mac_rules(&self, port: LeafId, policy: &ClientPolicy) {
         self.bridge.set_leaf_limit(port, policy.max_macs);
+        self.bridge.set_leaf_shared(port, &policy.shared_macs);
         self.bridge.set_leaf_strict(port, policy.strict);
     }
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use acton_bridge::{
-    Bridge, BumKind, Config, DropReason, FromLeaf, FromRoot, Learned, MovePolicy, Owner, Verdict,
+    Bridge, BumKind, Config, DropReason, FromLeaf, FromRoot, Learned, MacRange, MovePolicy, Owner,
+    Verdict,
 };
 use pnet_base::MacAddr;
 
@@ -174,7 +175,7 @@ impl World {
                     self.bridge.unprotect(mac.into());
                 }
             }
-            14 => match input.below(4) {
+            14 => match input.below(5) {
                 0 => {
                     let _ = self.bridge.set_root_macs([address(input).into()]);
                 }
@@ -182,6 +183,11 @@ impl World {
                     let _ = self.bridge.pin(address(input).into());
                 }
                 2 => self.bridge.unpin(address(input).into()),
+                3 => {
+                    let leaf = input.below(LEAVES) as u32;
+                    let range = MacRange::new(address(input).into(), 1 + input.u8() % 48);
+                    self.bridge.set_leaf_shared(leaf, range.as_slice());
+                }
                 _ => {
                     let leaf = input.below(LEAVES) as u32;
                     self.bridge.set_leaf_strict(leaf, input.bool());
