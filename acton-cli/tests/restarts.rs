@@ -4,6 +4,8 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::net::Ipv4Addr;
 use std::process::Command;
 
 use acton_netns::Namespace;
@@ -16,6 +18,7 @@ support::in_both_modes! {
     a_taps_mac_is_the_same_at_each_start,
     a_server_that_comes_back_is_reached_at_once,
     a_client_that_comes_back_is_reached_at_once,
+    a_client_that_comes_back_keeps_its_lease: ["dnsmasq", "udhcpc"],
     a_server_that_comes_back_is_reached_at_once_behind_a_bridge,
     a_tap_that_is_there_is_left_as_it_was: ["setpriv"],
     what_the_user_did_to_a_tap_meanwhile_stays,
@@ -135,6 +138,48 @@ fn a_client_that_comes_back_is_reached_at_once(mode: Mode) {
         wait_until("the server knows the new MAC", || knows(&world.server, address, OTHER));
         assert!(answers(&world.server, address), "{address}");
     }
+}
+
+/// A DHCP server at the root knows its clients by their MACs.
+fn a_client_that_comes_back_keeps_its_lease(mode: Mode) {
+    let world = World::new(1).speaking(mode);
+    let (root, host) = (&world.server, &world.clients[0]);
+    let _server = serve(&world, mode, &["-a", "10.9.0.1/24"]);
+    let file = |name: &str| world.keys.path(name).to_str().unwrap().to_owned();
+    let (leases, script) = (file("leases"), file("bound"));
+    let mut command = Command::new("dnsmasq");
+    command.args(["--keep-in-foreground", "--log-facility=-", "--conf-file=/dev/null"]);
+    command.args(["--user=root", "--port=0", "--no-ping", "--dhcp-authoritative"]);
+    command.args([&format!("--interface={TAP}"), "--dhcp-range=10.9.0.100,10.9.0.200,1h"]);
+    command.arg(format!("--pid-file={}", file("pid")));
+    command.arg(format!("--dhcp-leasefile={leases}"));
+    let dhcp = Acton::spawn("dnsmasq", root, &mut command);
+    dhcp.wait_for("DHCP, IP range");
+
+    // The package's own would write the machine's resolv.conf.
+    shell(
+        host,
+        &format!(
+            "printf '#!/bin/sh\n[ \"$1\" != bound ] || ip address add $ip/$mask dev $interface\n' \
+             > {script}; chmod +x {script}"
+        ),
+    );
+    let lease = || {
+        shell(host, &format!("udhcpc -f -q -n -t 30 -T 1 -i {TAP} -s {script} 2>&1"));
+        let text = shell(host, &format!("ip -o -4 address show {TAP}"));
+        let (_, address) = text.split_once("inet ").unwrap();
+        address.split('/').next().unwrap().parse::<Ipv4Addr>().unwrap()
+    };
+    let client = join(&world, mode, 0, &[]);
+    let (mac, address) = (mac_of(host, TAP), lease());
+    ping_until_answered(root, address.into());
+    client.kill();
+    let _client = join(&world, mode, 0, &[]);
+    assert_eq!((mac_of(host, TAP), lease()), (mac.clone(), address));
+    ping_until_answered(root, address.into());
+    let leases = fs::read_to_string(leases).unwrap();
+    assert_eq!(leases.lines().count(), 1, "{leases}");
+    assert!(leases.contains(&format!("{mac} {address} ")), "{leases}");
 }
 
 fn a_server_that_crashed_is_told_of() {
