@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::fs;
 use std::io::{Read, Write};
 use std::iter;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
@@ -11,6 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use acton_netns::{Namespace, Veth, veth};
+use nix::sys::signal::Signal;
 use pnet_base::MacAddr;
 use support::{
     Acton, Capture, HANG, Impairment, Mode, PORT, ROOT_V4, SERVER_MAC, TEST_ETHERTYPE, Wire, World,
@@ -31,6 +33,7 @@ testbed::main! {
     a_router_of_ipv6_is_heard_too: ["ethtool"],
     a_jumbo_link_is_used: ["ethtool", "tcpdump"],
     a_link_of_another_mtu_is_followed: ["ethtool", "tcpdump"],
+    a_path_follows_the_mtu_of_the_taps: ["ethtool", "tcpdump"],
     an_address_that_goes_and_comes_back_costs_no_path: ["ethtool", "tcpdump"],
     a_small_link_costs_no_frame: ["ethtool", "tcpdump"],
     full_frames_need_no_ip_fragments: ["ethtool", "tcpdump"],
@@ -422,6 +425,39 @@ fn a_link_of_another_mtu_is_followed() {
     shell(&world.clients[0], "ip link set eth0 mtu 1400");
     client.wait_for_nth(said::CHANGED, 2);
     fill_the_path(&world, 1_372);
+    one_session(&client, &server);
+}
+
+/// The link carries more than the frames of small TAPs need, so that these say what is looked for.
+fn a_path_follows_the_mtu_of_the_taps() {
+    let world = World::with_mtu(1, 9_000).speaking(Mode::Secure);
+    world.as_on_a_cable();
+    let files = ["server.toml", "client.toml"].map(|name| world.keys.path(name));
+    let write = |mtu: u16| {
+        files.iter().for_each(|file| fs::write(file, format!("mtu = {mtu}\n")).unwrap());
+    };
+    write(1_500);
+    let [of_server, of_client] = files.each_ref().map(|file| file.to_str().unwrap());
+    let server = world.serve(&["--config", of_server]);
+    let client = world.join(0, &["--config", of_client]);
+    // A frame of a TAP's MTU takes 46 bytes more, and one with two VLAN tags another 8.
+    fill_the_path(&world, 1_546);
+    for (round, mtu) in [9_000, 1_500, 9_000].into_iter().enumerate() {
+        write(mtu);
+        // The client asks for other keys, with which the server says what it takes by then.
+        for end in [&server, &client] {
+            end.signal(Signal::SIGHUP);
+            end.wait_for_nth(".toml again", round + 1);
+        }
+        fill_the_path(&world, if mtu == 9_000 { 8_972 } else { 1_546 });
+        for (end, who) in [(&server, "server"), (&client, "client-0")] {
+            let socket = end.control().to_str().unwrap();
+            let status = world.keys.acton(who, &["status", "--json", "--control", socket]);
+            let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+            let pmtu = status["sessions"][0]["path_mtu_out"].as_u64().unwrap();
+            assert!(pmtu <= u64::from(mtu) + 54, "{status}");
+        }
+    }
     one_session(&client, &server);
 }
 
