@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use acton_proto::server::RESET_TIME;
+use acton_proto::server::{RESET_LIMIT, RESET_TIME};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
@@ -16,10 +16,7 @@ use crate::throttle::Bucket;
 const EXPECTED: (Duration, u32) = (Duration::from_millis(20), 64);
 /// Of all these ids together, waiting.
 const EXPECTED_WAITING: usize = INBOX_LEN / 4;
-/// Datagrams of ids that nobody has, which may get a RESET: so often, so many at once, of each
-/// worker.
-const NOBODYS: (Duration, u32) = (Duration::from_millis(5), 64);
-/// Of all workers together, waiting.
+/// Datagrams of ids that nobody has, which may get a RESET, of all workers together, waiting.
 const NOBODYS_WAITING: usize = INBOX_LEN / 64;
 
 /// Which ids the control thread expects though no session has them: keys that a client is to confirm,
@@ -59,7 +56,7 @@ impl Expected {
     /// bits.
     pub(super) fn new(now: Duration, worker_bits: u8) -> Self {
         let ids = || {
-            let nobodys = Bucket::new(NOBODYS.0, NOBODYS.1);
+            let nobodys = Bucket::new(RESET_LIMIT.0, RESET_LIMIT.1);
             Mutex::new(Ids { expected: HashMap::default(), nobodys })
         };
         Self {

@@ -353,11 +353,14 @@ impl Server {
     }
 
     /// A sealed datagram of an id that nobody has. For [`RESET_TIME`] after its start a server may
-    /// answer it by RESET: the sender may have had a session with the process before.
+    /// answer it by RESET: the sender may have had a session with the process before. Where so many
+    /// HELLO wait that more would soon need cookies, it does not: whoever is not told now says more.
     pub fn handle_unknown(&mut self, now: Duration, from: Path, header: &Header) {
         self.stats.sealed.unknown += 1;
         let (interval, burst) = RESET_LIMIT;
-        if now < self.born + RESET_TIME && self.resets.take(now, interval, burst) {
+        let wanted =
+            now < self.born + RESET_TIME && self.backlog() <= self.config.cookie_backlog / 2;
+        if wanted && self.resets.take(now, interval, burst) {
             self.stats.resets += 1;
             let reset = Reset { receiver_id: header.receiver_id, counter: header.counter };
             self.outbox.push(from, reset.encode().to_vec());
