@@ -26,11 +26,15 @@ use rights::{
     what_is_logged_changes_while_it_runs, who_may_look_may_not_change,
     without_a_place_for_the_socket_the_tunnel_runs,
 };
-use snapshots::{plain_mode_says_what_it_knows, what_every_command_says_of_a_live_tunnel};
+use snapshots::{
+    a_reload_says_what_becomes_of_each_key, plain_mode_says_what_it_knows,
+    what_every_command_says_of_a_live_tunnel,
+};
 
 testbed::main! {
     what_every_command_says_of_a_live_tunnel,
     plain_mode_says_what_it_knows,
+    a_reload_says_what_becomes_of_each_key,
     status_follows_an_outage_at_both_ends,
     a_client_without_its_server_says_what_it_tried,
     a_client_that_is_revoked_and_one_that_moves,

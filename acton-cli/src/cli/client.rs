@@ -15,7 +15,7 @@ use super::values::{
     LoopOptions, SchedulingOptions, SuiteOption, TapOptions, mac, network, seconds,
 };
 use super::{FAILURE, Failure, USAGE, run};
-use crate::config::Reloader;
+use crate::config::RunningConfig;
 use acton_engine::keys::Origin;
 use acton_engine::{Client, ClientMode, ClientSettings, Secret, SecureSettings, ServerName};
 
@@ -91,7 +91,7 @@ pub(super) struct Arguments {
 }
 
 impl Arguments {
-    pub(super) fn run(self, reloader: Option<Reloader>) -> Result<(), Failure> {
+    pub(super) fn run(self, config: Option<RunningConfig>) -> Result<(), Failure> {
         let state = self.state.open();
         if self.plain {
             let target = self.server.as_deref().unwrap_or_default();
@@ -104,7 +104,7 @@ impl Arguments {
             self.put_into(&mut settings);
             let _kept = keep_mac(&state, &mut settings.common.tap);
             let client = client.with_settings(settings)?;
-            return run::until_signal(&self.control, reloader, || {
+            return run::until_signal(&self.control, config, || {
                 client.start().map_err(run::not_started)
             });
         }
@@ -129,7 +129,7 @@ impl Arguments {
         if let Some(log) = self.key_log.open()? {
             client = client.key_log(log);
         }
-        run::until_signal(&self.control, reloader, || client.start().map_err(run::not_started))
+        run::until_signal(&self.control, config, || client.start().map_err(run::not_started))
     }
 
     /// Has settings say what the options do. The server stays: which one it is, an invite may say.

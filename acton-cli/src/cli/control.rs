@@ -1,14 +1,15 @@
 //! The control socket's options: of a tunnel that has one, and of commands that ask one.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
 use nix::unistd::Group;
 
 use acton_engine::Handle;
 
-use super::{FAILURE, Failure, USAGE, logging};
-use crate::control::{Connection, ControlServer, Place, Settings, path_of};
+use super::{FAILURE, Failure, USAGE};
+use crate::control::{Connection, ControlServer, Place, Process, Settings, path_of};
 
 /// The word that stands for no socket.
 const NONE: &str = "none";
@@ -39,14 +40,18 @@ impl ControlOptions {
     ///
     /// # Errors
     /// Where it cannot be where it was asked for.
-    pub(super) fn open(&self, handle: Handle) -> Result<Option<ControlServer>, Failure> {
+    pub(super) fn open(
+        &self,
+        handle: Handle,
+        process: Arc<dyn Process>,
+    ) -> Result<Option<ControlServer>, Failure> {
         if self.control.as_deref() == Some(Path::new(NONE)) {
             return Ok(None);
         }
         let name = self.name.clone().unwrap_or_else(|| handle.tap_name().to_owned());
         let path = self.control.clone().unwrap_or_else(|| path_of(&name));
         let group = self.control_group.as_deref().map(group).transpose()?;
-        let settings = Settings { path, name, group, set_log: logging::change_levels };
+        let settings = Settings { path, name, group, process };
         match ControlServer::start(settings, handle) {
             Ok(server) => Ok(Some(server)),
             // Whatever else is wrong, frames go through.

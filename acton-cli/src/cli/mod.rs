@@ -12,8 +12,8 @@ mod key_log;
 mod keygen;
 mod lab;
 mod logging;
+mod process;
 mod pubkey;
-mod reload;
 mod revoke;
 mod rotate;
 mod run;
@@ -32,7 +32,7 @@ use logging::LOG_LEVEL;
 use nix::sys::prctl::set_dumpable;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use crate::config::{Failed, Invocation, Reading, Reloader, Role, config_option};
+use crate::config::{Failed, Invocation, Reading, Reloader, Role, RunningConfig, config_option};
 
 /// Exit code where the machine does not allow what is asked for.
 const FAILURE: u8 = 1;
@@ -66,6 +66,7 @@ enum Command {
     Trace(ask::trace::Arguments),
     Kick(ask::kick::Arguments),
     Log(ask::log_levels::Arguments),
+    Reload(ask::reload::Arguments),
 }
 
 /// The command line of `acton`.
@@ -98,13 +99,12 @@ pub fn main() -> ExitCode {
 }
 
 fn run_command(arguments: Vec<OsString>) -> Result<(), Failure> {
-    let (matches, reloader) = match Invocation::new(command(), arguments.clone()) {
+    let (matches, config) = match Invocation::new(command(), arguments.clone()) {
         Some(invocation) => {
             let reading = read(&invocation)?;
-            (
-                reading.matches.clone(),
-                Some(Reloader::new(invocation, reading, to_settings, &[LOG_LEVEL])),
-            )
+            let matches = reading.matches.clone();
+            let reloader = Reloader::new(invocation, reading, to_settings, &[LOG_LEVEL]);
+            (matches, Some(RunningConfig::new(reloader)))
         }
         None => (command().get_matches_from(arguments), None),
     };
@@ -118,8 +118,8 @@ fn run_command(arguments: Vec<OsString>) -> Result<(), Failure> {
         keep_memory_private();
     }
     match command {
-        Command::Server(arguments) => arguments.run(reloader),
-        Command::Client(arguments) => arguments.run(reloader),
+        Command::Server(arguments) => arguments.run(config),
+        Command::Client(arguments) => arguments.run(config),
         Command::Config(arguments) => arguments.run(),
         Command::Lab(arguments) => arguments.run(),
         Command::Invite(arguments) => arguments.run(),
@@ -135,6 +135,7 @@ fn run_command(arguments: Vec<OsString>) -> Result<(), Failure> {
         Command::Trace(arguments) => arguments.run(),
         Command::Kick(arguments) => arguments.run(),
         Command::Log(arguments) => arguments.run(),
+        Command::Reload(arguments) => arguments.run(),
     }
 }
 

@@ -20,7 +20,7 @@ use super::values::{
     LoopOptions, SchedulingOptions, SuiteOption, TapOptions, mac, network, seconds,
 };
 use super::{Failure, run};
-use crate::config::Reloader;
+use crate::config::RunningConfig;
 use acton_engine::keys::{ServerIdentity, default_address};
 use acton_engine::{
     MacRange, PlainServerSettings, SecureSettings, Server, ServerMode, ServerSettings,
@@ -149,14 +149,14 @@ pub(super) struct Arguments {
 }
 
 impl Arguments {
-    pub(super) fn run(self, reloader: Option<Reloader>) -> Result<(), Failure> {
+    pub(super) fn run(self, config: Option<RunningConfig>) -> Result<(), Failure> {
         let mut settings = ServerSettings::new(self.mode());
         self.put_into(&mut settings)?;
         let state = self.state.open();
         if self.plain {
             let _kept = keep_mac(&state, &mut settings.common.tap);
             let server = Server::plain().with_settings(settings)?;
-            return run::until_signal(&self.control, reloader, || {
+            return run::until_signal(&self.control, config, || {
                 server.start().map_err(run::not_started)
             });
         }
@@ -168,7 +168,7 @@ impl Arguments {
         if let Some(log) = self.key_log.open()? {
             server = server.key_log(log);
         }
-        run::until_signal(&self.control, reloader, || {
+        run::until_signal(&self.control, config, || {
             let started = server.start();
             if let Some((identity, listed)) = invited {
                 // It may have been left to the system to choose a port.

@@ -75,6 +75,8 @@ pub(crate) struct Value {
 /// What holds.
 #[derive(Debug)]
 pub(crate) struct Reading {
+    /// The file that was read, or would be if it were there.
+    pub(crate) place: Option<PathBuf>,
     pub(crate) file: Option<ConfigFile>,
     /// Of the whole command line.
     pub(crate) matches: ArgMatches,
@@ -110,12 +112,14 @@ impl Invocation {
         let lenient = self.root.clone().ignore_errors(true);
         let first = lenient.try_get_matches_from(self.head.iter().chain(&self.tail))?;
         let first = first.subcommand_matches(self.role.name());
-        let file = match first.and_then(|matches| matches.get_one::<PathBuf>(CONFIG_OPTION)) {
+        let named = first.and_then(|matches| matches.get_one::<PathBuf>(CONFIG_OPTION));
+        let place = match named {
             Some(path) if path == Path::new(NO_FILE) => None,
             Some(path) => Some(path.clone()),
-            None => Some(self.role.default_file()).filter(|path| path.exists()),
+            None => Some(self.role.default_file()),
         };
-        let file = file.map(|path| ConfigFile::read(&path, self.command())).transpose()?;
+        let file = place.as_ref().filter(|path| named.is_some() || path.exists());
+        let file = file.map(|path| ConfigFile::read(path, self.command())).transpose()?;
         let given = |key: &Key<'_>| {
             let source =
                 first.and_then(|matches| matches.value_source(key.arg().get_id().as_str()));
@@ -150,7 +154,7 @@ impl Invocation {
             (key.name().to_owned(), Value { values, source })
         });
         let values = values.collect();
-        Ok(Reading { values, matches, file })
+        Ok(Reading { place, values, matches, file })
     }
 
     /// Has clap read the arguments, behind what the file says and nothing `beaten` says otherwise.
@@ -221,7 +225,7 @@ fn values_of(matches: &ArgMatches, key: Key<'_>) -> Vec<OsString> {
 }
 
 /// What clap says, without the usage of the command.
-fn first_paragraph(error: &clap::Error) -> String {
+pub(super) fn first_paragraph(error: &clap::Error) -> String {
     let text = error.render().to_string();
     let text = text.strip_prefix("error: ").unwrap_or(&text);
     let lines = text.lines().take_while(|line| !line.is_empty());

@@ -13,17 +13,21 @@ mod invocation;
 mod key;
 mod problem;
 mod reload;
+mod report;
 mod role;
+mod running;
 mod show;
 #[cfg(test)]
 mod tests;
 
 pub use file::check;
 pub use problem::Problem;
+pub use report::{ConfigReport, KeyReport, Outcome};
 pub use role::Role;
 
 pub(crate) use example::example;
 pub(crate) use invocation::{CONFIG_OPTION, Failed, Invocation, Reading, config_option};
 pub(crate) use key::without_environment;
-pub(crate) use reload::{Outcome, Reloader};
+pub(crate) use reload::Reloader;
+pub(crate) use running::RunningConfig;
 pub(crate) use show::{json, toml};

@@ -1,14 +1,20 @@
 //! Reads the settings of a running end again, and puts in force what can be.
 
 use std::collections::BTreeMap;
+use std::error::Error as _;
 use std::ffi::{OsStr, OsString};
 use std::mem::discriminant;
 use std::path::{Path, PathBuf};
 
 use acton_engine::{Applied, Handle, Settings};
 use clap::ArgMatches;
+use serde_json::Value as Json;
 
-use super::invocation::{Failed, Invocation, Reading, Source, Value};
+use super::file::FileError;
+use super::invocation::{Failed, Invocation, Reading, Source, Value, first_paragraph};
+use super::key::Key;
+use super::report::{KeyReport, Outcome};
+use super::show::{is_shown, json_value};
 
 /// The settings that an end's options make of those that run.
 pub(crate) type ToSettings = fn(&ArgMatches, Settings) -> Result<Settings, String>;
@@ -17,7 +23,7 @@ pub(crate) type ToSettings = fn(&ArgMatches, Settings) -> Result<Settings, Strin
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReloadError {
     #[error(transparent)]
-    Read(#[from] Failed),
+    File(FileError),
     #[error("{}, which was read before, is gone", .0.display())]
     Gone(PathBuf),
     #[error("{0}")]
@@ -26,15 +32,26 @@ pub(crate) enum ReloadError {
     Refused(#[from] acton_engine::Error),
 }
 
-/// What becomes of a key whose value is another than the one that runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// It is in force now.
-    Applied,
-    /// It is in force after a restart.
-    NeedsRestart,
-    /// The file says something that the command line or the environment beats.
-    Beaten,
+impl ReloadError {
+    /// The error and all that it came from.
+    pub(crate) fn told(&self) -> String {
+        let mut told = self.to_string();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            told = format!("{told}: {error}");
+            cause = error.source();
+        }
+        told
+    }
+}
+
+impl From<Failed> for ReloadError {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::File(error) => Self::File(error),
+            Failed::Options(error) => Self::Options(first_paragraph(&error)),
+        }
+    }
 }
 
 /// What the settings that were read again come to.
@@ -42,8 +59,14 @@ pub(crate) enum Outcome {
 pub(crate) struct Plan {
     reading: Reading,
     settings: Option<Settings>,
-    /// The keys that differ.
-    pub(crate) outcomes: BTreeMap<String, Outcome>,
+    keys: Vec<KeyReport>,
+}
+
+impl Plan {
+    /// What becomes of each key, in the order of the options.
+    pub(crate) fn keys(&self) -> Vec<KeyReport> {
+        self.keys.clone()
+    }
 }
 
 /// Reads the settings of a running end again.
@@ -56,6 +79,8 @@ pub(crate) struct Reloader {
     own: &'static [&'static str],
     /// The file that was read last.
     file: Option<PathBuf>,
+    /// The file that is read next, if it is there.
+    place: Option<PathBuf>,
     /// What runs, by key.
     running: BTreeMap<String, Value>,
 }
@@ -69,7 +94,8 @@ impl Reloader {
         own: &'static [&'static str],
     ) -> Self {
         let file = reading.file.map(|file| file.path);
-        Self { invocation, to_settings, own, file, running: reading.values }
+        let (place, running) = (reading.place, reading.values);
+        Self { invocation, to_settings, own, file, place, running }
     }
 
     /// Reads all again and says what would become of it.
@@ -85,18 +111,25 @@ impl Reloader {
         let settings = self.settings(reading.end(self.invocation.role), &base)?;
         // `None` where they are of the other mode: nothing of it fits what runs.
         let together = same_mode(&base, &settings).then(|| base.compare(&settings)).transpose()?;
-        let mut outcomes = BTreeMap::new();
-        for (name, value) in &reading.values {
-            let differs = self.running.get(name).is_none_or(|runs| runs.values != value.values);
-            let outcome = match &together {
-                Some(together) if differs => self.outcome(name, value, &base, together),
-                None if differs => Outcome::NeedsRestart,
-                _ if is_beaten(&reading, name, value) => Outcome::Beaten,
-                _ => continue,
-            };
-            outcomes.insert(name.clone(), outcome);
-        }
-        Ok(Plan { reading, settings: together.map(|_| settings), outcomes })
+        let keys = Key::all(self.invocation.command())
+            .filter_map(|key| Some((key, reading.values.get(key.name())?)))
+            .map(|(key, value)| (key, value, self.running.get(key.name())))
+            .filter(|(key, value, runs)| {
+                is_shown(*key, value) || runs.is_some_and(|runs| is_shown(*key, runs))
+            })
+            .map(|(key, value, runs)| {
+                let differs = runs.is_none_or(|runs| runs.values != value.values);
+                let outcome = match &together {
+                    Some(together) if differs => self.outcome(key.name(), value, &base, together),
+                    None if differs => Outcome::NeedsRestart,
+                    _ if is_beaten(&reading, key.name(), value) => Outcome::Beaten,
+                    _ => Outcome::Unchanged,
+                };
+                let was = runs.map_or(Json::Null, |runs| json_value(key, runs));
+                KeyReport { key: key.name().to_owned(), outcome, was, now: json_value(key, value) }
+            })
+            .collect();
+        Ok(Plan { settings: together.map(|_| settings), keys, reading })
     }
 
     fn settings(&self, matches: &ArgMatches, base: &Settings) -> Result<Settings, ReloadError> {
@@ -130,26 +163,31 @@ impl Reloader {
     ///
     /// # Errors
     /// What the system refuses.
-    pub(crate) fn carry_out(
-        &mut self,
-        plan: Plan,
-        handle: &Handle,
-    ) -> Result<BTreeMap<String, Outcome>, ReloadError> {
+    pub(crate) fn carry_out(&mut self, plan: Plan, handle: &Handle) -> Result<(), ReloadError> {
         if let Some(settings) = plan.settings {
             handle.apply(settings)?;
         }
-        for (name, value) in plan.reading.values {
-            if plan.outcomes.get(&name) == Some(&Outcome::Applied) {
-                self.running.insert(name, value);
+        let mut values = plan.reading.values;
+        for KeyReport { key, outcome, .. } in plan.keys {
+            if outcome == Outcome::Applied
+                && let Some(value) = values.remove(&key)
+            {
+                self.running.insert(key, value);
             }
         }
         self.file = plan.reading.file.map(|file| file.path);
-        Ok(plan.outcomes)
+        self.place = plan.reading.place;
+        Ok(())
     }
 
     /// The file that was read last.
     pub(crate) fn file(&self) -> Option<&Path> {
         self.file.as_deref()
+    }
+
+    /// The file that is read next, if it is there.
+    pub(crate) fn place(&self) -> Option<&Path> {
+        self.place.as_deref()
     }
 
     /// The value of a key that runs, where it has one.

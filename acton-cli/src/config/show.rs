@@ -55,16 +55,19 @@ pub(crate) fn json(invocation: &Invocation, reading: &Reading) -> Json {
     json!({ "schema": SCHEMA, "role": invocation.role.name(), "file": file, "keys": keys })
 }
 
-/// The keys in the order of the options; those for tests only where they are set.
+/// The keys in the order of the options.
 fn shown<'a>(
     invocation: &'a Invocation,
     reading: &'a Reading,
 ) -> impl Iterator<Item = (Key<'a>, &'a Value)> {
     Key::all(invocation.command())
         .filter_map(|key| Some((key, reading.values.get(key.name())?)))
-        .filter(|(key, value)| {
-            !key.arg().is_hide_set() || !matches!(value.source, Source::Default | Source::Unset)
-        })
+        .filter(|(key, value)| is_shown(*key, value))
+}
+
+/// Whether a key is told of: those for tests only where they are set.
+pub(super) fn is_shown(key: Key<'_>, value: &Value) -> bool {
+    !key.arg().is_hide_set() || !matches!(value.source, Source::Default | Source::Unset)
 }
 
 fn written(key: Key<'_>, value: &Value) -> String {
@@ -85,7 +88,8 @@ fn variable(key: Key<'_>) -> Option<String> {
     key.arg().get_env().map(|name| name.to_string_lossy().into_owned())
 }
 
-fn json_value(key: Key<'_>, value: &Value) -> Json {
+/// A value as JSON, null where there is none.
+pub(super) fn json_value(key: Key<'_>, value: &Value) -> Json {
     let one = |text: String| match key.shape() {
         Shape::Text => Json::String(text),
         // A number that JSON does not know is told as text.

@@ -63,12 +63,21 @@ pub(super) fn answer(
             Ok(bar) => done(handle.kick(&session, bar).map(|()| 1)),
             Err(message) => failed(RefusalCode::BadRequest, message),
         },
-        Request::Log { levels } => match (shared.set_log)(&levels) {
+        Request::Log { levels } => match shared.process.set_log(&levels) {
             Ok(()) => {
                 log::info!("what is logged is now '{levels}' (acton log)");
-                Answer::End(End { done: Some(1), traffic: None })
+                Answer::End(End { done: Some(1), ..End::default() })
             }
             Err(error) => failed(RefusalCode::BadRequest, error),
+        },
+        Request::Reload { dry_run } => match shared.process.reload(dry_run) {
+            Ok(keys) => {
+                for key in keys {
+                    writer.add(&Answer::Key(key))?;
+                }
+                Answer::End(End { config: shared.process.config(), ..End::default() })
+            }
+            Err(error) => failed(RefusalCode::Config, error),
         },
         Request::Trace { from, frame } => match HEXLOWER_PERMISSIVE.decode(frame.as_bytes()) {
             Ok(frame) => match handle.trace(from.as_deref(), &frame) {
@@ -96,7 +105,9 @@ fn status(
     let mut page = next_page(shared, &mut pages);
     let clients = page.as_ref().and_then(|sessions| sessions.first()).map(|first| first.state);
     let (head, counts) = (pages.head(), shared.counts.now());
-    let instance = Instance::new(&shared.name, head, health::of(head, clients), counts);
+    let config = shared.process.config();
+    let health = health::of(head, clients, config.as_ref());
+    let instance = Instance::new(&shared.name, head, health, config, counts);
     writer.add(&Answer::Instance(Box::new(instance)))?;
     let mut given = 0;
     while let Some(sessions) = page {
@@ -112,7 +123,7 @@ fn status(
     if let (Some(wanted), 0, true) = (session, given, states.is_empty()) {
         return Ok(refused(&Error::NoSession(wanted.to_owned())));
     }
-    Ok(Answer::End(End { done: None, traffic: Some(pages.traffic().clone()) }))
+    Ok(Answer::End(End { traffic: Some(pages.traffic().clone()), ..End::default() }))
 }
 
 /// The next page, at the latest when the tunnel's control thread has had as much time for other
@@ -184,7 +195,7 @@ fn drops(shared: &Shared, session: Option<&str>) -> Result<Vec<DropCount>, Error
 
 fn done(result: Result<usize, Error>) -> Answer {
     match result {
-        Ok(done) => Answer::End(End { done: Some(done as u64), traffic: None }),
+        Ok(done) => Answer::End(End { done: Some(done as u64), ..End::default() }),
         Err(error) => refused(&error),
     }
 }

@@ -91,6 +91,7 @@ pub enum RawAnswer {
     Mac(Box<RawValue>),
     Drop(Box<RawValue>),
     Trace(Box<RawValue>),
+    Key(Box<RawValue>),
     End(Box<RawValue>),
     Error(Refusal),
 }

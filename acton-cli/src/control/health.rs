@@ -2,13 +2,19 @@
 
 use acton_engine::{Role, State, Status};
 
+use crate::config::ConfigReport;
+
 use super::wire::Health;
 
 /// The receive buffer that a socket asks for, in bytes as the kernel counts them: twice 4 MiB.
 const RECEIVE_BUFFER: u32 = 8 << 20;
 
 /// All that is amiss, in the order in which to see to it. `client` is a client's one session.
-pub(super) fn of(status: &Status, client: Option<State>) -> Vec<Health> {
+pub(super) fn of(
+    status: &Status,
+    client: Option<State>,
+    config: Option<&ConfigReport>,
+) -> Vec<Health> {
     let mut health = Vec::new();
     let mut add = |code: &'static str, text: String| {
         health.push(Health { code: code.into(), text });
@@ -45,6 +51,9 @@ pub(super) fn of(status: &Status, client: Option<State>) -> Vec<Health> {
         let text =
             format!("the kernel dropped {drops} datagrams that came too fast to be read: {fix}");
         add("receive_buffer", text);
+    }
+    if let Some(error) = config.and_then(|config| config.error.as_ref()) {
+        add("config", format!("the file of settings would be refused: {error}"));
     }
     health
 }

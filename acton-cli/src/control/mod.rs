@@ -19,7 +19,7 @@ mod writer;
 pub use client::{Answers, AskError, Connection, RawAnswer};
 pub use listener::ListenError;
 pub use place::{FindError, Place, find, path_of};
-pub use server::{ControlServer, Settings};
+pub use server::{ControlServer, Process, Settings};
 pub use wire::{
     Answer, AnswerLine, ControlCounts, DropCount, End, EventRecord, Health, Instance, Refusal,
     RefusalCode, Request, RequestError, RequestLine, SCHEMA,

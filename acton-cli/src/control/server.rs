@@ -1,5 +1,6 @@
 //! The end that is asked: a thread that lets connections in, and one for each of them.
 
+use std::fmt;
 use std::io;
 use std::net::Shutdown;
 use std::os::fd::AsFd;
@@ -15,6 +16,8 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use parking_lot::Mutex;
 
+use crate::config::{ConfigReport, KeyReport};
+
 use super::connection::{self, Idle};
 use super::listener::{ListenError, Listener};
 use super::peer::{Peer, Right};
@@ -26,8 +29,24 @@ const MAX_CONNECTIONS: usize = 32;
 /// How long those who are being answered have when the tunnel ends.
 const GOODBYE: Duration = Duration::from_millis(500);
 
-/// Sets what is logged.
-pub(super) type SetLog = fn(&str) -> Result<(), String>;
+/// What is the process's and not its tunnel's, and can be asked for and changed all the same.
+pub trait Process: fmt::Debug + Send + Sync {
+    /// Sets what is logged.
+    ///
+    /// # Errors
+    /// What is wrong with the levels.
+    fn set_log(&self, levels: &str) -> Result<(), String>;
+
+    /// Where the settings come from.
+    fn config(&self) -> Option<ConfigReport>;
+
+    /// Reads the settings again and puts in force what can be, whole or not at all; a `dry_run` only
+    /// says what would become of them.
+    ///
+    /// # Errors
+    /// Why they stay as they were.
+    fn reload(&self, dry_run: bool) -> Result<Vec<KeyReport>, String>;
+}
 
 /// How a tunnel can be asked.
 #[derive(Debug, Clone)]
@@ -38,8 +57,8 @@ pub struct Settings {
     pub name: String,
     /// The group that may change, by number.
     pub group: Option<u32>,
-    /// Sets what is logged.
-    pub set_log: fn(&str) -> Result<(), String>,
+    /// The process.
+    pub process: Arc<dyn Process>,
 }
 
 /// What all connections share.
@@ -47,7 +66,7 @@ pub struct Settings {
 pub(super) struct Shared {
     pub(super) handle: Handle,
     pub(super) name: String,
-    pub(super) set_log: SetLog,
+    pub(super) process: Arc<dyn Process>,
     pub(super) counts: Counts,
     /// When the tunnel's control thread may be asked for sessions again: how busy it is with that
     /// does not grow with those who ask.
@@ -97,12 +116,12 @@ impl ControlServer {
     /// # Errors
     /// Where the socket cannot be made, or somebody has it.
     pub fn start(settings: Settings, handle: Handle) -> Result<Self, ListenError> {
-        let Settings { path, name, group, set_log } = settings;
+        let Settings { path, name, group, process } = settings;
         let listener = Listener::bind(&path, group)?;
         let shared = Arc::new(Shared {
             handle,
             name,
-            set_log,
+            process,
             counts: Counts::default(),
             next_page: Mutex::new(Instant::now()),
             closing: AtomicBool::new(false),

@@ -11,6 +11,8 @@ use acton_engine::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::config::{ConfigReport, KeyReport};
+
 /// The number of what is written down here: it grows where a field goes or changes its meaning.
 /// Fields that come do not change it.
 pub const SCHEMA: u32 = acton_engine::SCHEMA;
@@ -95,6 +97,13 @@ pub enum Request {
         /// The levels.
         levels: String,
     },
+    /// Reads the settings again and puts in force what can be, whole or, where there is an error, not
+    /// at all: a [`Key`](Answer::Key) for each. For those who may change.
+    Reload {
+        /// Only says what would become of them.
+        #[serde(default)]
+        dry_run: bool,
+    },
     /// Where a frame would go: a [`Trace`](Answer::Trace). Nothing is sent, learned or counted.
     Trace {
         /// The session that it comes from; without it this end's TAP.
@@ -120,6 +129,7 @@ impl Request {
             | Self::FdbFlush { .. }
             | Self::Kick { .. }
             | Self::Log { .. } => true,
+            Self::Reload { dry_run } => !*dry_run,
         }
     }
 }
@@ -189,6 +199,8 @@ pub enum Answer {
     Drop(DropCount),
     /// Where a frame would go.
     Trace(Trace),
+    /// One key of the settings.
+    Key(KeyReport),
     /// That was all.
     End(End),
     /// It could not be done.
@@ -212,6 +224,9 @@ pub struct Instance {
     pub protocol: Protocol,
     /// What somebody should see to; empty where all is well.
     pub health: Vec<Health>,
+    /// Where its settings come from, if not from whoever embeds it.
+    #[serde(default)]
+    pub config: Option<ConfigReport>,
     /// The TAP.
     pub tap: TapReport,
     /// The UDP sockets.
@@ -233,6 +248,7 @@ impl Instance {
         name: &str,
         status: &Status,
         health: Vec<Health>,
+        config: Option<ConfigReport>,
         control: ControlCounts,
     ) -> Self {
         Self {
@@ -243,6 +259,7 @@ impl Instance {
             role: status.role,
             protocol: status.protocol,
             health,
+            config,
             tap: status.tap.clone(),
             sockets: status.sockets.clone(),
             bridge: status.bridge.clone(),
@@ -324,7 +341,7 @@ pub struct DropCount {
 }
 
 /// What is known at the end of an answer.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct End {
     /// To how many MACs, sessions and the like something was done; absent where nothing was to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -333,6 +350,9 @@ pub struct End {
     /// over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traffic: Option<Traffic>,
+    /// With a reload: where the settings come from now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<ConfigReport>,
 }
 
 /// Why something could not be done.
@@ -362,6 +382,8 @@ pub enum RefusalCode {
     NotServer,
     /// All connections are taken.
     Busy,
+    /// The settings that were read are not right, or the system refuses one of them.
+    Config,
     /// Something else, which the message names.
     #[serde(other)]
     Failed,
@@ -396,6 +418,7 @@ mod tests {
                 r#"{"fdb_add":{"mac":"02:00:00:00:00:09","vlan":7}}"#,
                 Request::FdbAdd { mac: MacAddr(2, 0, 0, 0, 0, 9), vlan: 7, session: None },
             ),
+            (r#"{"reload":{}}"#, Request::Reload { dry_run: false }),
             (
                 r#"{"kick":{"session":"berlin","for_seconds":1.5}}"#,
                 Request::Kick { session: "berlin".to_owned(), for_seconds: Some(1.5) },

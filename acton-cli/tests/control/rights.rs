@@ -63,7 +63,7 @@ pub(super) fn who_may_look_may_not_change() {
     chown(server.control(), None, Some(NOBODY)).unwrap();
     let (code, text) = ask(&["status"]);
     assert!(code == 0 && text.starts_with("lan0: server (plain mode)"), "{text}");
-    for change in [&["log", "debug"][..], &["kick", "0"], &["fdb", "flush"]] {
+    for change in [&["log", "debug"][..], &["kick", "0"], &["fdb", "flush"], &["reload"]] {
         let (code, text) = ask(change);
         assert!(
             code == 1 && text.contains("for root and the members of --control-group"),

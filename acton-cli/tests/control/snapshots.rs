@@ -17,11 +17,24 @@ use super::support::{
 struct Transcript<'a> {
     end: &'a Acton,
     text: String,
+    /// A path that is another each time.
+    path: String,
 }
 
 impl<'a> Transcript<'a> {
     fn new(end: &'a Acton) -> Self {
-        Self { end, text: String::new() }
+        Self { end, text: String::new(), path: control(end).display().to_string() }
+    }
+
+    /// The same of an instance with this file of settings.
+    fn with_settings(end: &'a Acton, path: &Path) -> Self {
+        Self { path: path.display().to_string(), ..Self::new(end) }
+    }
+
+    /// Notes what somebody does between the commands.
+    fn note(&mut self, text: &str) -> &mut Self {
+        writeln!(self.text, "# {text}\n").unwrap();
+        self
     }
 
     /// Runs a command and notes what it says, volatile figures masked.
@@ -37,10 +50,10 @@ impl<'a> Transcript<'a> {
                 writeln!(self.text, "{masked}").unwrap();
             }
         } else {
-            let path = control(self.end).display().to_string();
             // It fits a terminal of 80 columns.
-            assert!(out.lines().all(|line| line.chars().count() <= 80), "{out}");
-            for line in (out + &err).replace(&path, "SOCKET").lines() {
+            let short = out.replace(&self.path, "PATH");
+            assert!(short.lines().all(|line| line.chars().count() <= 80), "{out}");
+            for line in (short + &err.replace(&self.path, "PATH")).lines() {
                 writeln!(self.text, "{}", masked(line)).unwrap();
             }
         }
@@ -203,6 +216,48 @@ pub(super) fn what_every_command_says_of_a_live_tunnel() {
     assert!(told(&server, &["events"]).contains("down: berlin was kicked"));
     let number = events.last().unwrap()["number"].to_string();
     assert_eq!(told(&server, &["events", "--since", &number]), "");
+}
+
+pub(super) fn a_reload_says_what_becomes_of_each_key() {
+    let world = World::new(1);
+    let path = world.keys.path("server.toml");
+    let write = |text: &str| fs::write(&path, text).unwrap();
+    write("mac-ageing = 60\n");
+    let config = path.to_str().unwrap();
+    let server = world.serve(&["--workers", "1", "--config", config, "--macs-per-client", "5"]);
+    let mut transcript = Transcript::with_settings(&server, &path);
+    transcript.run(&["reload"]);
+    let changed = "mtu = 1400\nmacs-per-client = 6\nport = 8081\nkeepalive = 7\n\
+                   allow = [\"10.0.0.0/8\", \"192.0.2.0/24\"]\n";
+    write(changed);
+    transcript.note("the file is another").run(&["status"]).run(&["reload", "--dry-run"]);
+    transcript.run(&["reload"]).run(&["reload"]);
+    write("mtu = 1300\nmax-session = 9\n");
+    transcript.note("the file is wrong").run(&["reload"]);
+    let health = json(&server, &["status"])["health"][0].clone();
+    assert_eq!(health["code"], "config", "{health}");
+    assert!(health["text"].as_str().unwrap().contains("server.toml:2:1: there is no key"));
+    fs::remove_file(&path).unwrap();
+    transcript.note("the file is gone").run(&["reload", "--dry-run"]);
+    write("mtu = 1300\nbridge = \"no-such\"\nport = 8081\n");
+    transcript.note("the system refuses it").run(&["reload"]).run(&["status"]);
+    transcript.is("reload.txt");
+    // As JSON all keys are listed, with what ran and what was read.
+    write(&changed.replace("1400", "1350"));
+    let Said { code, out, .. } = said_by(control(&server), &["reload", "--json"]);
+    let reload: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &reload["dry_run"]), (3, &false.into()), "{out}");
+    let config = &reload["config"];
+    assert_eq!((&config["generation"], &config["error"]), (&5.into(), &Value::Null), "{config}");
+    assert_eq!(config["differs"], serde_json::json!(["port"]));
+    let keys = reload["keys"].as_array().unwrap();
+    let key = |name: &str| keys.iter().find(|key| key["key"] == name).unwrap();
+    let mtu = r#"{"key":"mtu","now":1350,"outcome":"applied","was":1400}"#;
+    assert_eq!(key("mtu").to_string(), mtu);
+    assert_eq!(key("port")["outcome"], "needs_restart");
+    assert_eq!(key("macs-per-client")["outcome"], "beaten");
+    assert_eq!(key("workers")["outcome"], "unchanged");
+    assert_eq!(json(&server, &["status"])["config"]["generation"], 5);
 }
 
 pub(super) fn plain_mode_says_what_it_knows() {

@@ -6,6 +6,7 @@ pub(super) mod fdb;
 pub(super) mod kick;
 pub(super) mod log_levels;
 mod output;
+pub(super) mod reload;
 pub(super) mod status;
 mod status_text;
 mod table;

@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::status::Rates;
 use super::table::{Table, wrap};
 use super::units::{amount, amount_of, clock, count, round_trip, share, time};
+use crate::config::ConfigReport;
 use crate::control::{EventRecord, Instance};
 
 /// Columns that a terminal has at least.
@@ -178,6 +179,9 @@ fn instance(look: &Look) -> Vec<String> {
         };
         lines.push(format!("  UDP {}, {workers}", first.local));
     }
+    if let Some(config) = &look.instance.config {
+        lines.extend(settings(config));
+    }
     if let Some(bridge) = bridge {
         let (behind, root) = (bridge.client_macs as u64, bridge.root_macs as u64);
         lines.push(format!("  MACs {} behind clients, {} at the root", count(behind), count(root)));
@@ -204,6 +208,19 @@ fn instance(look: &Look) -> Vec<String> {
         let text = wrap(&text, WIDTH - 4);
         let first = ["  ! "].into_iter().chain(iter::repeat("    "));
         lines.extend(first.zip(text).map(|(indent, line)| format!("{indent}{line}")));
+    }
+    lines
+}
+
+/// Where the settings come from, and what of the file does not run.
+fn settings(config: &ConfigReport) -> Vec<String> {
+    let Some(file) = &config.file else { return Vec::new() };
+    let read = time(seconds(config.read_seconds));
+    let mut lines = vec![format!("  settings {}, read {read} ago", file.display())];
+    let differs: Vec<_> = config.differs.iter().flatten().cloned().collect();
+    if !differs.is_empty() {
+        let text = format!("the file differs now: {} (acton reload)", differs.join(", "));
+        lines.extend(wrap(&text, WIDTH - 4).iter().map(|line| format!("    {line}")));
     }
     lines
 }

@@ -1,0 +1,86 @@
+//! The process that a tunnel runs in: its log, and the settings that it follows.
+
+use std::path::Path;
+
+use acton_engine::Handle;
+use parking_lot::Mutex;
+
+use super::logging;
+use crate::config::{ConfigReport, KeyReport, Outcome, RunningConfig};
+use crate::control::Process;
+
+/// The process of a tunnel that runs.
+#[derive(Debug)]
+pub(super) struct TunnelProcess {
+    /// `None` where it was not started by a command line.
+    config: Option<Mutex<RunningConfig>>,
+    handle: Handle,
+}
+
+impl TunnelProcess {
+    pub(super) fn new(config: Option<RunningConfig>, handle: Handle) -> Self {
+        Self { config: config.map(Mutex::new), handle }
+    }
+}
+
+impl Process for TunnelProcess {
+    fn set_log(&self, levels: &str) -> Result<(), String> {
+        logging::change_levels(levels)
+    }
+
+    fn config(&self) -> Option<ConfigReport> {
+        self.config.as_ref().map(|config| config.lock().report(&self.handle))
+    }
+
+    /// The same, and the log tells what became of the settings; the list of clients is read again too.
+    fn reload(&self, dry_run: bool) -> Result<Vec<KeyReport>, String> {
+        let Some(config) = &self.config else { return Ok(Vec::new()) };
+        let mut config = config.lock();
+        if dry_run {
+            return config.reload(&self.handle, true).map_err(|error| error.told());
+        }
+        self.handle.reload();
+        let keys = config.reload(&self.handle, false).map_err(|error| {
+            let why = error.told();
+            log::error!("the settings stay as they were: {why}");
+            why
+        })?;
+        let is_log = |key: &KeyReport| key.key == logging::LOG_LEVEL;
+        if keys.iter().any(|key| is_log(key) && key.outcome == Outcome::Applied)
+            && let Some(levels) = config.reloader().running(logging::LOG_LEVEL)
+        {
+            logging::set_levels(&levels.to_string_lossy());
+        }
+        if let Some(file) = config.reloader().file() {
+            tell(file, &keys);
+        }
+        Ok(keys)
+    }
+}
+
+fn tell(file: &Path, keys: &[KeyReport]) {
+    let file = file.display();
+    let of = |wanted: Outcome| {
+        let keys = keys.iter().filter(|key| key.outcome == wanted);
+        keys.map(|key| key.key.as_str()).collect::<Vec<_>>()
+    };
+    let (mut applied, mut waiting, mut beaten) =
+        (of(Outcome::Applied), of(Outcome::NeedsRestart), of(Outcome::Beaten));
+    for keys in [&mut applied, &mut waiting, &mut beaten] {
+        keys.sort_unstable();
+    }
+    if applied.is_empty() {
+        log::info!("read {file} again: nothing in force has changed");
+    } else {
+        log::info!("read {file} again; in force now: {}", applied.join(", "));
+    }
+    if !waiting.is_empty() {
+        log::warn!("{file}: in force after a restart only: {}", waiting.join(", "));
+    }
+    if !beaten.is_empty() {
+        log::info!(
+            "{file}: the command line or the environment beats it for: {}",
+            beaten.join(", ")
+        );
+    }
+}
