@@ -292,6 +292,19 @@ impl<P: Port> Bridge<P> {
         self.fdb.set_ageing(nanos(ageing));
     }
 
+    /// The silence after which a leaf may take another's address from now on, in place of that of
+    /// [`MovePolicy::Guarded`](crate::MovePolicy::Guarded); without effect under the other policy. It
+    /// counts at once for addresses that are known.
+    pub fn set_move_hold(&self, hold: Duration) {
+        self.fdb.set_hold(nanos(hold));
+    }
+
+    /// The addresses that leaves share from now on, in place of
+    /// [`Config::shared`](field@Config::shared).
+    pub fn set_shared(&self, ranges: Vec<MacRange>) {
+        self.fdb.set_shared(ranges);
+    }
+
     /// Limits the learned addresses of each leaf without a limit of its own, in place of
     /// [`Config::max_macs_per_leaf`]: 0 for no limit. Those that are too many already stay until they
     /// age out.

@@ -4,10 +4,10 @@
 //! source that may not be learned is refused. Only what changes the table's structure takes the
 //! lock, in [`crate::writer`]; what a flood of forged sources can reach there is of bounded cost.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use crate::config::{Config, MOST_MACS, MovePolicy};
 use crate::key;
@@ -28,11 +28,12 @@ const MARKS: usize = 4_096;
 /// The limit of a leaf without one.
 pub(crate) const NO_LIMIT: usize = usize::MAX;
 
-/// When an address may move to a leaf; times in nanoseconds.
+/// When an address may move to a leaf; times in nanoseconds. How long the guarded ones are held,
+/// [`Limits`] has.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Moves {
     FirstFrame,
-    Guarded { hold: u64, freeze_after: u32, within: u64 },
+    Guarded { freeze_after: u32, within: u64 },
 }
 
 /// [`Config`] checked; times in nanoseconds.
@@ -49,13 +50,22 @@ pub(crate) struct Limits {
     pub(crate) pinned: usize,
     pub(crate) statics: usize,
     pub(crate) moves: Moves,
-    shared: Vec<MacRange>,
+    hold: AtomicU64,
+    shared: RwLock<Vec<MacRange>>,
+    /// Whether there are shared ranges: most bridges have none, and ask nobody for them.
+    shares: AtomicBool,
 }
 
 impl Limits {
     fn new(config: &Config) -> Self {
         let macs = config.max_macs.clamp(1, MOST_MACS);
         let macs_per_leaf = leaf_limit(config.max_macs_per_leaf);
+        let (moves, hold) = match config.moves {
+            MovePolicy::FirstFrame => (Moves::FirstFrame, 0),
+            MovePolicy::Guarded { hold, freeze_after, within } => {
+                (Moves::Guarded { freeze_after, within: nanos(within) }, nanos(hold))
+            }
+        };
         Self {
             ageing: nanos(config.ageing).into(),
             macs,
@@ -66,19 +76,21 @@ impl Limits {
             macs_root: config.max_macs_root.min(MOST_MACS),
             pinned: config.max_pinned.min(MOST_MACS),
             statics: config.max_static.max(config.protected.len()).min(MOST_MACS),
-            moves: match config.moves {
-                MovePolicy::FirstFrame => Moves::FirstFrame,
-                MovePolicy::Guarded { hold, freeze_after, within } => {
-                    Moves::Guarded { hold: nanos(hold), freeze_after, within: nanos(within) }
-                }
-            },
-            shared: config.shared.clone(),
+            moves,
+            hold: hold.into(),
+            shares: (!config.shared.is_empty()).into(),
+            shared: config.shared.clone().into(),
         }
     }
 
     /// How long an address is known after its last frame, in nanoseconds.
     pub(crate) fn ageing(&self) -> u64 {
         self.ageing.load(Ordering::Relaxed)
+    }
+
+    /// The silence after which a guarded address may move, in nanoseconds.
+    fn hold(&self) -> u64 {
+        self.hold.load(Ordering::Relaxed)
     }
 
     /// The slots that suffice at all times: one for each address and protection, one more for an
@@ -150,6 +162,16 @@ impl Fdb {
         self.leaves_full_until.store(0, Ordering::Relaxed);
         self.root_full_until.store(0, Ordering::Relaxed);
         writer.look_again();
+    }
+
+    pub(crate) fn set_hold(&self, hold: u64) {
+        self.limits.hold.store(hold, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_shared(&self, ranges: Vec<MacRange>) {
+        let mut shared = self.limits.shared.write();
+        self.limits.shares.store(!ranges.is_empty(), Ordering::Relaxed);
+        *shared = ranges;
     }
 
     pub(crate) fn set_macs_per_leaf(&self, macs: usize) {
@@ -290,10 +312,10 @@ impl Fdb {
             return Err(DropReason::SourceStatic);
         }
         match self.limits.moves {
-            Moves::Guarded { hold, .. } if !self.is_shared(key) && !self.shares(leaf, key) => {
+            Moves::Guarded { .. } if !self.is_shared(key) && !self.shares(leaf, key) => {
                 if now < found.frozen_until {
                     Err(DropReason::SourceFrozen)
-                } else if now.saturating_sub(found.seen) < hold {
+                } else if now.saturating_sub(found.seen) < self.limits.hold() {
                     Err(DropReason::SourceHeld)
                 } else {
                     Ok(())
@@ -311,7 +333,9 @@ impl Fdb {
     /// Whether all leaves share an address. Asked of one that moves only, so the ranges are looked at
     /// one by one.
     pub(crate) fn is_shared(&self, key: u64) -> bool {
-        self.limits.shared.iter().any(|range| range.has(key::address(key)))
+        let limits = &self.limits;
+        limits.shares.load(Ordering::Relaxed)
+            && limits.shared.read().iter().any(|range| range.has(key::address(key)))
     }
 
     /// Until when no other leaf may take an address because of its last frame; 0 for never.
@@ -319,8 +343,8 @@ impl Fdb {
         let hold = match (key::owner(found.owner), self.limits.moves) {
             _ if !self.ages(found) => return 0,
             (Owner::Root, _) => self.limits.ageing(),
-            (_, Moves::Guarded { hold, .. }) if !self.is_shared(key) => {
-                hold.min(self.limits.ageing())
+            (_, Moves::Guarded { .. }) if !self.is_shared(key) => {
+                self.limits.hold().min(self.limits.ageing())
             }
             _ => return 0,
         };

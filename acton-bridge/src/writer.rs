@@ -144,7 +144,7 @@ impl<'a> Writer<'a> {
 
     /// What becomes of the history and the freeze of `old` as it moves to a leaf.
     fn moved(&self, key: u64, leaf: u32, old: &Found, now: u64) -> Moved {
-        let Moves::Guarded { freeze_after, within, .. } = self.fdb.limits.moves else {
+        let Moves::Guarded { freeze_after, within } = self.fdb.limits.moves else {
             return Moved::default();
         };
         if self.fdb.is_shared(key) || self.fdb.shares(leaf, key) {

@@ -951,3 +951,28 @@ fn what_a_leaf_taught_can_be_forgotten() {
     let (verdict, _) = test.leaf(A, BROADCAST, mac(2_000));
     assert_eq!(verdict, FromLeaf::Drop(DropReason::LeafLimit));
 }
+
+#[test]
+fn who_may_take_an_address_may_become_another() {
+    let range = |text: &str| vec![text.parse().unwrap()];
+    let mut test = Test::new(Config::default());
+    test.hear(A, mac(1));
+    test.wait(secs(10));
+    assert_eq!(test.refuse(B, mac(1)), DropReason::SourceHeld);
+    // It counts for what is known already, and shows in the entry.
+    test.bridge.set_move_hold(secs(10));
+    assert_eq!(test.hear(B, mac(1)), Learned::Moved { from: Owner::Leaf(A), frozen: false });
+    let held = |test: &Test| test.bridge.entry(0, mac(1), test.now).unwrap().held_for;
+    assert_eq!(held(&test), Some(secs(10)));
+    assert_eq!(test.refuse(A, mac(1)), DropReason::SourceHeld);
+    test.bridge.set_shared(range("02:00:00:00:00:01/48"));
+    assert_eq!(held(&test), None);
+    assert_eq!(test.hear(A, mac(1)), Learned::Moved { from: Owner::Leaf(B), frozen: false });
+    test.bridge.set_shared(Vec::new());
+    assert_eq!(test.refuse(B, mac(1)), DropReason::SourceHeld);
+    // Where all move with their first frame there is nothing to hold.
+    let test = Test::new(Config::default().moves(MovePolicy::FirstFrame));
+    test.hear(A, mac(1));
+    test.bridge.set_move_hold(secs(10));
+    assert_eq!(test.hear(B, mac(1)), Learned::Moved { from: Owner::Leaf(A), frozen: false });
+}

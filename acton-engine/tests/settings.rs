@@ -5,13 +5,14 @@ mod support;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use acton_engine::{
-    Admission, Admit, Client, ClientPolicy, EndReason, EventKind, Handle, IpNet, Key, Server,
-    ServerMode, SessionStatus, Settings, State,
+    Admission, Admit, Client, ClientPolicy, EndReason, EventKind, Handle, IpNet, Key, MacAddr,
+    Server, ServerMode, SessionStatus, Settings, State, TraceVerdict,
 };
-use support::{World, next, until};
+use support::{HANG, World, next, until};
 
 /// Rules under which everybody gets in, by the names that the test gives from time to time.
 #[derive(Debug, Clone, Default)]
@@ -109,6 +110,36 @@ fn new_settings_are_taken_as_far_as_they_can_be() {
     assert!(server.apply(plain).is_err(), "the other mode's");
     assert_eq!(client.apply(of_client).unwrap(), acton_engine::Applied::default());
     until(&server, |session| session.state == State::Up);
+}
+
+fn who_may_use_a_mac_changes_while_sessions_go_on() {
+    let world = World::new();
+    let (server, _client) = world.connected();
+    let Settings::Server(mut settings) = server.settings() else { panic!("a server's") };
+    let session = server.status().sessions[0].number.unwrap().to_string();
+    let printer = MacAddr(2, 0, 0, 0, 0, 0x77);
+    let frame = [&[0xff; 6][..], &printer.octets(), &[0x88, 0xb5], &[0; 46]].concat();
+    let verdict = || server.trace(Some(&session), &frame).unwrap().verdict;
+    assert_eq!(verdict(), TraceVerdict::Tap);
+    settings.protected_macs = vec![printer];
+    settings.mac_hold = Some(Duration::from_secs(5));
+    settings.shared_macs = vec!["00:00:5e:00:01:00/40".parse().unwrap()];
+    let applied = server.apply(Settings::Server(settings.clone())).unwrap();
+    assert_eq!(applied.taken, ["protected_macs", "shared_macs", "mac_hold"]);
+    assert_eq!(applied.needs_restart.len(), 0);
+    // The thread that knows what lives at the root hears of it.
+    let changes_to = |wanted: TraceVerdict| {
+        let since = Instant::now();
+        while verdict() != wanted {
+            assert!(since.elapsed() < HANG, "{:?}", verdict());
+            thread::sleep(Duration::from_millis(5));
+        }
+    };
+    changes_to(TraceVerdict::Drop("source_protected".into()));
+    settings.protected_macs.clear();
+    server.apply(Settings::Server(settings)).unwrap();
+    changes_to(TraceVerdict::Tap);
+    until(&server, |session| session.state == State::Up && session.before.is_none());
 }
 
 fn what_the_system_refuses_changes_nothing() {
@@ -278,6 +309,7 @@ fn a_tap_goes_from_one_bridge_to_another() {
 testbed::main! {
     new_settings_are_taken_as_far_as_they_can_be,
     settings_go_in_whole_and_come_out_again,
+    who_may_use_a_mac_changes_while_sessions_go_on,
     what_the_system_refuses_changes_nothing,
     both_ends_of_a_session_hear_of_another_mtu,
     a_client_that_is_called_otherwise_has_its_session_called_so,

@@ -33,7 +33,7 @@ pub(super) struct Survey {
     /// The index of the TAP.
     tap: u32,
     /// MACs that the settings name.
-    named: Vec<MacAddr>,
+    pub(super) named: Vec<MacAddr>,
     /// The index of the Linux bridge that the TAP is a port of.
     pub(super) master: Option<u32>,
     pub(super) fdb: KernelFdb,

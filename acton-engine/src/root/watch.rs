@@ -11,6 +11,8 @@ use acton_netlink::{Group, News, Subscription};
 use acton_tap::{Interface, Stop};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use parking_lot::Mutex;
 use pnet_base::MacAddr;
 
 use super::survey::{Changes, Survey};
@@ -32,6 +34,14 @@ const REST_FACTOR: u32 = 4;
 /// A watch over what lives at the root; dropping it ends it.
 pub(crate) struct RootWatch {
     stop: Stop,
+    named: Arc<Named>,
+}
+
+/// MACs that the settings name, where they are others than those that the thread knows.
+struct Named {
+    macs: Mutex<Option<Vec<MacAddr>>>,
+    /// Written to where there are others.
+    news: EventFd,
 }
 
 impl RootWatch {
@@ -61,11 +71,23 @@ impl RootWatch {
         let mut survey = Survey::new(Arc::clone(bridge), tap.index(), named)?;
         let changes = survey.look(true)?;
         let stop = Stop::new()?;
-        let watch = Self { stop: stop.clone() };
-        let follower = Follower { survey, news, events };
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        let wakes = EventFd::from_value_and_flags(0, flags)?;
+        let named = Arc::new(Named { macs: Mutex::new(None), news: wakes });
+        let watch = Self { stop: stop.clone(), named: Arc::clone(&named) };
+        let follower = Follower { survey, news, named, events };
         follower.tell(changes);
         thread::Builder::new().name("acton-root".to_owned()).spawn(move || follower.run(&stop))?;
         Ok(watch)
+    }
+}
+
+impl RootWatch {
+    /// Has other MACs named by the settings be the root's alone, soon.
+    pub(crate) fn set_named(&self, macs: &[MacAddr]) {
+        *self.named.macs.lock() = Some(macs.to_owned());
+        // It fails only where it is full of what nobody has read yet, who then reads this too.
+        let _ = self.named.news.write(1);
     }
 }
 
@@ -79,6 +101,7 @@ impl Drop for RootWatch {
 struct Follower {
     survey: Survey,
     news: Subscription,
+    named: Arc<Named>,
     events: Arc<EventLog>,
 }
 
@@ -98,9 +121,10 @@ impl Follower {
         loop {
             let rest = next_look.saturating_duration_since(Instant::now());
             let timeout = if due.look { poll_timeout(rest) } else { PollTimeout::NONE };
-            if !wait(stop, &self.news, timeout) {
+            if !wait(stop, &self.news, &self.named.news, timeout) {
                 return;
             }
+            due.look |= self.take_named();
             let heard = self.hear(&mut due);
             self.note(heard, &mut hearing_failed);
             let start = Instant::now();
@@ -123,6 +147,16 @@ impl Follower {
             self.events.tell(clock::now(), EventKind::RootUnknown { error: error.to_string() });
         }
         *failed = result.is_err();
+    }
+
+    /// Takes the MACs that the settings name now; true where they are others.
+    fn take_named(&mut self) -> bool {
+        // Nothing to read is no fault.
+        let _ = self.named.news.read();
+        let Some(macs) = self.named.macs.lock().take() else { return false };
+        let differs = self.survey.named != macs;
+        self.survey.named = macs;
+        differs
     }
 
     /// Takes what the kernel tells.
@@ -166,9 +200,9 @@ fn poll_timeout(rest: Duration) -> PollTimeout {
 }
 
 /// Waits until there is something to read or the time is over; `false` if it was stopped.
-fn wait(stop: &Stop, news: &Subscription, timeout: PollTimeout) -> bool {
+fn wait(stop: &Stop, news: &Subscription, named: &EventFd, timeout: PollTimeout) -> bool {
     let fd = |fd| PollFd::new(fd, PollFlags::POLLIN);
-    let mut fds = [fd(stop.as_fd()), fd(news.as_fd())];
+    let mut fds = [fd(stop.as_fd()), fd(news.as_fd()), fd(named.as_fd())];
     loop {
         match poll(&mut fds, timeout) {
             Err(Errno::EINTR) => {}

@@ -66,12 +66,12 @@ impl ServerSettings {
         applied.take(&mut self.max_unlisted, max_unlisted, "max_unlisted");
         applied.take(&mut self.mac_ageing, mac_ageing, "mac_ageing");
         applied.take(&mut self.macs_per_client, macs_per_client, "macs_per_client");
+        applied.take(&mut self.protected_macs, protected_macs, "protected_macs");
+        applied.take(&mut self.shared_macs, shared_macs, "shared_macs");
+        applied.take(&mut self.mac_hold, mac_hold, "mac_hold");
         applied.take(&mut self.budgets, budgets, "budgets");
         applied.note(&self.listen, listen, "listen");
         applied.note(&self.workers, workers, "workers");
-        applied.note(&self.protected_macs, protected_macs, "protected_macs");
-        applied.note(&self.shared_macs, shared_macs, "shared_macs");
-        applied.note(&self.mac_hold, mac_hold, "mac_hold");
         Ok(applied)
     }
 }

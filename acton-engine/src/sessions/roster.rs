@@ -51,7 +51,7 @@ pub(crate) struct Roster<K, M: SessionMode> {
     /// Threads that count: this one and the workers.
     threads: usize,
     /// For as long as there are sessions.
-    _root: RootWatch,
+    root: RootWatch,
 }
 
 /// A session that begins.
@@ -95,7 +95,7 @@ where
             past: PastSessions::new(),
             past_traffic: Traffic::default(),
             threads,
-            _root: root,
+            root,
         }
     }
 
@@ -372,6 +372,9 @@ where
         self.floods.set_budgets(&settings.budgets);
         self.bridge.set_ageing(settings.mac_ageing);
         self.bridge.set_max_macs_per_leaf(settings.macs_per_client);
+        self.bridge.set_move_hold(settings.mac_hold.unwrap_or(Duration::MAX));
+        self.bridge.set_shared(settings.shared_macs.clone());
+        self.root.set_named(&settings.protected_macs);
     }
 
     /// The port of a session by what operators may call it.
