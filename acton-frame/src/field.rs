@@ -22,6 +22,20 @@ pub mod ethernet {
     pub const IPV6: u16 = 0x86dd;
 }
 
+/// ARP (RFC 826) between addresses of Ethernet and IPv4.
+pub mod arp {
+    use std::ops::Range;
+
+    /// The lengths of the two kinds of addresses.
+    pub const LENGTHS: Range<usize> = 4..6;
+    /// Those of Ethernet and IPv4.
+    pub const ETHERNET_IPV4_LENGTHS: [u8; 2] = [6, 4];
+    /// The sender's IPv4 address.
+    pub const SENDER_IPV4: Range<usize> = 14..18;
+    /// The IPv4 address that is asked for.
+    pub const TARGET_IPV4: Range<usize> = 24..28;
+}
+
 /// IPv4 (RFC 791, section 3.1).
 pub mod ipv4 {
     use std::ops::Range;

@@ -201,6 +201,12 @@ impl Headers {
         Some(self.ethertype).filter(|&ethertype| ethertype != 0)
     }
 
+    /// Bytes from the frame's first to what is behind the Ethernet header and those tags; 0 for a runt.
+    #[inline]
+    pub(crate) fn network(&self) -> usize {
+        self.network.into()
+    }
+
     /// The IP header; `None` where there is none, or not all of it.
     #[inline]
     pub fn ip(&self) -> Option<Ip> {

@@ -28,6 +28,8 @@
 //! assert_eq!(headers.ports(&frame), Some(&[4, 0, 0, 53]));
 //! ```
 //!
+//! [`Filter`] says in words which frames somebody wants to see, and goes by what was found.
+//!
 //! # What holds of the offsets
 //! They lie inside the frame: a slice from any of them to [`frame_len`](Headers::frame_len) exists in
 //! every frame of that length. Headers stay right while the frame changes only where they do not
@@ -37,11 +39,13 @@
 
 mod ethernet;
 pub mod field;
+mod filter;
 mod headers;
 mod ip;
 mod transport;
 
 pub use ethernet::Ethernet;
+pub use filter::{Filter, FilterError};
 pub use headers::Headers;
 pub use ip::{Fragment, Ip, IpVersion};
 pub use pnet_base::MacAddr;
