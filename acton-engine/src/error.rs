@@ -3,6 +3,8 @@
 use std::io;
 use std::net::SocketAddr;
 
+use crate::capture::desk::MAX_CAPTURES;
+
 /// Why a tunnel could not start or had to end.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -50,6 +52,12 @@ pub enum Error {
     /// No session goes by that name.
     #[error("no session '{0}'; `acton status` lists them")]
     NoSession(String),
+    /// Nothing is dropped for a reason of that name.
+    #[error("no reason '{0}' to drop; `acton drops --all` lists them")]
+    NoReason(String),
+    /// There are as many captures as there may be.
+    #[error("{MAX_CAPTURES} captures run, as many as may: end one and try again")]
+    CapturesFull,
     /// A MAC cannot be put where it was to go.
     #[error(transparent)]
     Mac(#[from] acton_bridge::StaticError),

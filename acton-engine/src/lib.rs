@@ -33,6 +33,7 @@
 //! their own that are added up on demand.
 #![forbid(unsafe_code)]
 
+mod capture;
 mod client;
 mod error;
 mod floods;
@@ -55,6 +56,7 @@ mod vectors_text;
 
 // What signatures here have of other crates.
 pub use acton_bridge::{Budget, FloodClass, MacRange, MacRangeError};
+pub use acton_frame::{Filter, FilterError};
 pub use acton_proto::handshake::{Secret, SystemRandom, public_key};
 pub use acton_proto::session::{KeyLog, KeyLogEntry};
 pub use acton_proto::wire::Key;
@@ -62,6 +64,7 @@ pub use acton_tap::Error as TapError;
 pub use ipnet::IpNet;
 pub use pnet_base::MacAddr;
 
+pub use capture::packet::Direction;
 pub use client::{Client, ClientBuilder, PlainClient, SecureClient};
 pub use error::Error;
 pub use floods::budgets::{Budgets, FloodBudgets};
@@ -76,6 +79,9 @@ pub use observe::status::{
 };
 pub use observe::tally::Traffic;
 pub use reach::name::ServerName;
+pub use run::capture::{
+    CaptureLayer, CaptureOptions, CaptureStream, CapturedPacket, DatagramPath, DropsWanted,
+};
 pub use run::fdb::FdbEntry;
 pub use run::handle::Handle;
 pub use run::pages::StatusPages;

@@ -66,6 +66,12 @@ impl Destination {
         Self { tag, ..self }
     }
 
+    /// The peer's address; `None` for the one that the socket is connected to.
+    #[must_use]
+    pub fn remote(&self) -> Option<SocketAddr> {
+        if self.name_len == 0 { None } else { self.name.decode() }
+    }
+
     /// The largest datagram, in bytes of payload, that the kernel is still asked to cut out of a
     /// larger message to there: at first there is no limit (`usize::MAX`). Where it refused the
     /// segmentation of a message and took the same datagrams one by one, it is less than these; 0

@@ -8,6 +8,7 @@ use std::time::Duration;
 use acton_bridge::Owner;
 use acton_frame::Headers;
 
+use crate::capture::packet::{Direction, Who};
 use crate::floods::gate::FloodGate;
 use crate::floods::news::{FloodNews, FloodReporter};
 use crate::frames::batch::FrameBatch;
@@ -121,6 +122,9 @@ impl ClientScreen {
         };
         if let Some(counter) = goes_nowhere {
             self.counters.add(counter, 1);
+            if counter == Counter::ProbeForged {
+                self.keep(Direction::Out, frame, counter, now);
+            }
             return false;
         }
         if !floods.blocked.load(Ordering::Relaxed) {
@@ -128,7 +132,8 @@ impl ClientScreen {
         }
         let of_server =
             matches!(reading, Some(Reading::Foreign { from, .. }) if floods.is_server(from));
-        of_server && self.server_probes.admits(now) || self.hold_back(tally)
+        of_server && self.server_probes.admits(now)
+            || self.hold_back(Direction::Out, frame, now, tally)
     }
 
     #[inline(never)]
@@ -151,6 +156,7 @@ impl ClientScreen {
             }
             Some(Reading::Forged) => {
                 self.counters.add(Counter::ProbeForged, 1);
+                self.keep(Direction::In, frame, Counter::ProbeForged, now);
                 false
             }
             Some(Reading::Foreign { from, way: Way::Client { blocked: told, .. } }) => {
@@ -158,22 +164,30 @@ impl ClientScreen {
                 if floods.word.tells_probe(now) {
                     self.reporter.tell(FloodNews::ServerSays { blocked: told });
                 }
-                !blocked || self.server_probes.admits(now) || self.hold_back(tally)
+                !blocked
+                    || self.server_probes.admits(now)
+                    || self.hold_back(Direction::In, frame, now, tally)
             }
             Some(Reading::Foreign { way: Way::Tap, .. }) | None => {
                 if self.surge.add(1, now) {
                     self.reporter.tell(FloodNews::Surge);
                 }
-                !blocked || self.hold_back(tally)
+                !blocked || self.hold_back(Direction::In, frame, now, tally)
             }
         }
     }
 
     /// Counts a frame that goes nowhere, for there is a loop.
-    fn hold_back(&self, tally: &Tally) -> bool {
+    fn hold_back(&self, direction: Direction, frame: &[u8], now: Duration, tally: &Tally) -> bool {
         self.counters.add(Counter::LoopBlocked, 1);
         tally.add_drops(Counter::LoopBlocked, 1);
+        self.keep(direction, frame, Counter::LoopBlocked, now);
         false
+    }
+
+    /// Keeps the beginning of a frame that goes nowhere.
+    fn keep(&self, direction: Direction, frame: &[u8], reason: Counter, now: Duration) {
+        self.counters.dropped().add_frame(now, direction, Who::Server, reason, frame);
     }
 }
 

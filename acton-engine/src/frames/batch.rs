@@ -8,10 +8,13 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::ops::Range;
+use std::time::Duration;
 
 use acton_frame::Headers;
 use acton_tap::VnetHeader;
 
+use crate::capture::packet::{Direction, Outcome, Who};
+use crate::capture::recorder::Recorder;
 use crate::frames::flow::{Flow, Flows};
 use crate::frames::store::FrameStore;
 use crate::observe::counters::{Counter, Counters};
@@ -192,6 +195,31 @@ impl FrameBatch {
             let stored = self.turn.remove(index);
             self.release(stored, index < self.sparse);
             self.sparse -= usize::from(index < self.sparse);
+        }
+    }
+
+    /// Shows those who capture the frames `run`, which go the same way.
+    #[cold]
+    pub(crate) fn show(
+        &self,
+        run: Range<usize>,
+        who: Who<'_>,
+        outcome: Outcome,
+        recorder: &mut Recorder,
+    ) {
+        for index in run {
+            let (headers, frame) = (self.headers(index), self.get(index));
+            recorder.frame(Direction::Out, who, outcome, self.count(index), headers, frame);
+        }
+    }
+
+    /// Counts that all that have their turn go nowhere.
+    #[cold]
+    pub(crate) fn drop_all(&self, reason: Counter, now: Duration, counters: &Counters) {
+        counters.add(reason, self.len() as u64);
+        for index in 0..self.len() {
+            let frame = self.get(index);
+            counters.dropped().add_frame(now, Direction::Out, Who::Tap, reason, frame);
         }
     }
 

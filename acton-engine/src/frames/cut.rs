@@ -1,10 +1,14 @@
 //! Super-frames of a batch cut into frames, their payload left where it is.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use acton_tap::Checksum;
 use acton_tap::offload::{Fill, Head, MAX_HEAD, Segments};
+use acton_udp::Destination;
 
+use crate::capture::packet::{Direction, Who};
+use crate::capture::recorder::Recorder;
 use crate::frames::store::FrameStore;
 use crate::observe::counters::{Counter, Counters};
 
@@ -31,7 +35,7 @@ pub(crate) struct Cut {
 
 impl Cut {
     /// Cuts all of `frames`; one that cannot be cut is counted and has no pieces.
-    pub(crate) fn fill(&mut self, frames: &impl FrameStore, counters: &Counters) {
+    pub(crate) fn fill(&mut self, frames: &impl FrameStore, now: Duration, counters: &Counters) {
         self.heads.clear();
         self.pieces.clear();
         self.ends.clear();
@@ -43,7 +47,7 @@ impl Cut {
                 let rest = 0..frames.headers(index).frame_len();
                 self.pieces.push(Piece { head: 0..0, frame: index, rest });
             } else {
-                self.cut(frames, index, &mut head, counters);
+                self.cut(frames, index, &mut head, now, counters);
             }
             self.ends.push(self.pieces.len());
         }
@@ -55,6 +59,7 @@ impl Cut {
         frames: &impl FrameStore,
         index: usize,
         head: &mut Head,
+        now: Duration,
         counters: &Counters,
     ) {
         let (vnet, frame, headers) = (frames.vnet(index), frames.get(index), frames.headers(index));
@@ -62,7 +67,9 @@ impl Cut {
             Ok(segments) => segments,
             Err(error) => {
                 log::debug!("super-frame from the TAP: {error}");
-                return counters.add(Counter::BadSuperFrame, 1);
+                let reason = Counter::BadSuperFrame;
+                counters.dropped().add_frame(now, Direction::Out, Who::Tap, reason, frame);
+                return counters.add(reason, 1);
             }
         };
         let mut at = frame.len();
@@ -81,6 +88,20 @@ impl Cut {
         for piece in &mut self.pieces[first..] {
             piece.rest = at..at + piece.rest.len();
             at = piece.rest.end;
+        }
+    }
+
+    /// Shows those who capture the datagrams of frames `run` to there.
+    #[cold]
+    pub(crate) fn show(
+        &self,
+        frames: &impl FrameStore,
+        run: Range<usize>,
+        to: &Destination,
+        recorder: &mut Recorder,
+    ) {
+        for parts in self.parts(frames, run) {
+            recorder.datagram_to(to.remote(), parts);
         }
     }
 

@@ -8,6 +8,9 @@ use acton_bridge::{DropReason, FloodClass};
 
 use acton_udp::{SendCounts, is_full};
 
+use crate::capture::drop_ring::DropRing;
+use crate::capture::packet::Cause;
+
 macro_rules! counters {
     ($($(#[doc = $doc:literal])* $name:ident => $text:literal,)*) => {
         /// What a worker or the control thread counts besides the bridge's drops.
@@ -181,6 +184,29 @@ impl Counter {
     }
 }
 
+impl From<Counter> for Cause {
+    fn from(counter: Counter) -> Self {
+        Self(counter as u16)
+    }
+}
+
+impl From<DropReason> for Cause {
+    fn from(reason: DropReason) -> Self {
+        Self((Counter::NAMES.len() + reason.index()) as u16)
+    }
+}
+
+impl Cause {
+    /// The reason's name, as [`drop_reasons`] has it.
+    pub(crate) fn name(self) -> Option<&'static str> {
+        let index = usize::from(self.0);
+        match index.checked_sub(Counter::NAMES.len()) {
+            None => Counter::NAMES[index].strip_prefix("drop."),
+            Some(index) => DropReason::ALL.get(index).map(|reason| reason.as_str()),
+        }
+    }
+}
+
 /// Every reason to drop a frame or a datagram: its name as in [`Traffic::drops`](crate::Traffic),
 /// which [`Totals`] has with `drop.` before it, and what it means, in a sentence.
 pub fn drop_reasons() -> impl Iterator<Item = (&'static str, &'static str)> {
@@ -195,11 +221,22 @@ pub fn drop_reasons() -> impl Iterator<Item = (&'static str, &'static str)> {
 pub(crate) struct Counters {
     values: [AtomicU64; Counter::NAMES.len()],
     bridge: [AtomicU64; DropReason::ALL.len()],
+    /// What the thread dropped last.
+    dropped: DropRing,
 }
 
 impl Counters {
     pub(crate) fn new() -> Self {
-        Self { values: [const { AtomicU64::new(0) }; _], bridge: [const { AtomicU64::new(0) }; _] }
+        Self {
+            values: [const { AtomicU64::new(0) }; _],
+            bridge: [const { AtomicU64::new(0) }; _],
+            dropped: DropRing::new(),
+        }
+    }
+
+    /// What the thread dropped last, for it to add to and others to read.
+    pub(crate) fn dropped(&self) -> &DropRing {
+        &self.dropped
     }
 
     pub(crate) fn add(&self, counter: Counter, more: u64) {
@@ -328,8 +365,15 @@ mod tests {
         reasons.dedup_by_key(|(name, _)| *name);
         assert_eq!(reasons.len(), all);
         let totals = Totals::of(&[]);
-        for (name, _) in reasons {
+        for (name, _) in &reasons {
             assert_eq!(totals.get(&format!("drop.{name}")), Some(0));
         }
+        let causes = (0..u16::MAX).map(Cause);
+        let mut named: Vec<_> = causes.filter_map(Cause::name).collect();
+        named.sort_unstable();
+        assert_eq!(named, reasons.iter().map(|(name, _)| *name).collect::<Vec<_>>());
+        let name = |cause: Cause| cause.name();
+        assert_eq!(name(Counter::Forged.into()), Some("forged"));
+        assert_eq!(name(DropReason::SourceHeld.into()), Some("source_held"));
     }
 }

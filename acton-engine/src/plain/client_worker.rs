@@ -13,6 +13,7 @@ use acton_udp::Destination;
 
 use super::bad_datagram;
 use super::client::PlainUplink;
+use crate::capture::packet::{Outcome, Who};
 use crate::floods::client_screen::{ClientFloods, ClientScreen};
 use crate::frames::batch::FrameBatch;
 use crate::frames::cut::Cut;
@@ -63,12 +64,18 @@ impl ClientSide {
 impl Side for ClientSide {
     fn send(&mut self, frames: &mut FrameBatch, now: Duration, out: &mut Output<'_>) {
         if !self.link.connected.load(Ordering::Relaxed) {
-            self.counters.add(Counter::NotConnected, frames.len() as u64);
-            return;
+            return frames.drop_all(Counter::NotConnected, now, &self.counters);
         }
         let tally = self.tallies.of(self.thread);
         self.screen.screen_batch(frames, now, tally);
-        self.cut.fill(frames, &self.counters);
+        if out.recorder().wants_frames() {
+            let (all, outcome) = (0..frames.len(), Outcome::ToSession);
+            frames.show(all, Who::Server, outcome, out.recorder());
+        }
+        self.cut.fill(frames, now, &self.counters);
+        if out.recorder().wants_datagrams() {
+            self.cut.show(frames, 0..frames.len(), &self.server, out.recorder());
+        }
         let mut batch = out.batch();
         let (mut count, mut bytes) = (0, 0);
         for parts in self.cut.parts(frames, 0..frames.len()) {
@@ -82,7 +89,7 @@ impl Side for ClientSide {
 
     fn receive<'f>(
         &mut self,
-        _: &Arrival,
+        arrival: &Arrival,
         datagram: &'f mut [u8],
         now: Duration,
         tap: &mut impl TapSink<'f>,
@@ -97,14 +104,16 @@ impl Side for ClientSide {
                         tap.write(frame, &headers, Trust::Verify);
                     }
                 } else {
-                    self.counters.add(Counter::NoSession, 1);
+                    arrival.drop(Counter::NoSession, frame, now, &self.counters);
                 }
             }
-            Ok(Datagram::Control(Control::Bye)) => self.counters.add(Counter::WrongEnd, 1),
+            Ok(Datagram::Control(Control::Bye)) => {
+                arrival.drop(Counter::WrongEnd, datagram, now, &self.counters);
+            }
             Ok(Datagram::Control(control)) => {
                 self.outbox.post(News::Control(control));
             }
-            Err(error) => self.counters.add(bad_datagram(error), 1),
+            Err(error) => arrival.drop(bad_datagram(error), datagram, now, &self.counters),
         }
     }
 

@@ -114,21 +114,25 @@ impl ServerSide {
     /// Passes a control word on, if its source may say one.
     fn take_control(
         &mut self,
-        from: SocketAddr,
-        to: Option<Source>,
+        arrival: &Arrival,
         control: Control,
         now: Duration,
+        datagram: &[u8],
     ) {
+        let &Arrival { from, to, .. } = arrival;
+        let counters = &self.counters;
         if !is_allowed(&self.allow.load(), from) {
-            return self.counters.add(Counter::NotAllowed, 1);
+            return arrival.drop(Counter::NotAllowed, datagram, now, counters);
         }
         let session = self.index.session(&self.directory, from, Some);
         let place = match session.map(|session| session.mode.admits_control(now)) {
             Some(true) => None,
-            Some(false) => return self.counters.add(Counter::ControlLimited, 1),
+            Some(false) => {
+                return arrival.drop(Counter::ControlLimited, datagram, now, counters);
+            }
             None => match self.strangers.enter() {
                 Some(place) => Some(place),
-                None => return self.counters.add(Counter::ControlBusy, 1),
+                None => return arrival.drop(Counter::ControlBusy, datagram, now, counters),
             },
         };
         self.outbox.post(News::Control { from, to, control, place });
@@ -138,14 +142,16 @@ impl ServerSide {
 impl Side for ServerSide {
     fn send(&mut self, frames: &mut FrameBatch, now: Duration, out: &mut Output<'_>) {
         let Self { directory, cut, router, runs, rounds, counters, thread, .. } = self;
+        let thread_counters = (&**counters, *thread);
+        let frames = &*frames;
         // What goes to everybody goes out client by client, so that each gets the run in one
         // send; the order of what one client gets stays.
-        router.route(frames, now, directory, |target, run| match target {
+        router.route(frames, now, directory, out.recorder(), |target, run| match target {
             Target::One(session) => runs.push((session, run)),
             Target::All(everybody) => {
                 if !rounds.takes(frames, run.clone(), directory.len(), now, counters) {
                     directory.for_each(|session| {
-                        if everybody.includes(session, run.len(), counters, *thread) {
+                        if everybody.includes(session, frames, run.clone(), thread_counters, now) {
                             runs.push((Arc::clone(session), run.clone()));
                         }
                     });
@@ -155,8 +161,12 @@ impl Side for ServerSide {
         if runs.is_empty() {
             return;
         }
-        let frames = &*frames;
-        cut.fill(frames, counters);
+        cut.fill(frames, now, counters);
+        if out.recorder().wants_datagrams() {
+            for (session, run) in &*runs {
+                cut.show(frames, run.clone(), &session.to, out.recorder());
+            }
+        }
         let mut batch = out.batch();
         for (session, run) in &*runs {
             push(&mut batch, session, cut.parts(frames, run.clone()), *thread);
@@ -171,15 +181,21 @@ impl Side for ServerSide {
 
     fn send_slice(&mut self, now: Duration, out: &mut Output<'_>) {
         let Self { directory, router, rounds, round_cut, counters, thread, .. } = self;
+        let thread_counters = (&**counters, *thread);
         rounds.send_slice(directory, now, counters, |slice| {
             let Slice { begins, frames, run, receivers } = slice;
             let frames = &*frames;
             if begins {
-                round_cut.fill(frames, counters);
+                round_cut.fill(frames, now, counters);
+            }
+            if out.recorder().wants_datagrams() {
+                for session in receivers {
+                    round_cut.show(frames, run.clone(), &session.to, out.recorder());
+                }
             }
             let (everybody, mut batch) = (router.everybody(), out.batch());
             for session in receivers {
-                if everybody.includes(session, run.len(), counters, *thread) {
+                if everybody.includes(session, frames, run.clone(), thread_counters, now) {
                     push(&mut batch, session, round_cut.parts(frames, run.clone()), *thread);
                 }
             }
@@ -194,22 +210,22 @@ impl Side for ServerSide {
         now: Duration,
         tap: &mut impl TapSink<'f>,
     ) {
-        let &Arrival { from, to, .. } = arrival;
+        let from = arrival.from;
         let frame = match Datagram::parse(datagram) {
             Ok(Datagram::Frame(frame)) => frame,
             Ok(Datagram::Control(control)) => {
-                return self.take_control(from, to, control, now);
+                return self.take_control(arrival, control, now, datagram);
             }
-            Err(error) => return self.counters.add(bad_datagram(error), 1),
+            Err(error) => return arrival.drop(bad_datagram(error), datagram, now, &self.counters),
         };
         let Some(session) = self.index.session(&self.directory, from, Some) else {
             if !matches!(wire::Datagram::parse(frame), Ok(wire::Datagram::Hello(_))) {
-                return self.counters.add(Counter::NoSession, 1);
+                return arrival.drop(Counter::NoSession, frame, now, &self.counters);
             }
             if self.others.admits(now) {
                 self.outbox.post(News::OtherMode(from));
             }
-            return self.counters.add(Counter::OtherMode, 1);
+            return arrival.drop(Counter::OtherMode, frame, now, &self.counters);
         };
         session.mode.last_frame.store(now.as_nanos() as u64, Ordering::Relaxed);
         if session.mode.hear() && !self.outbox.post(News::FirstFrame(session.port)) {
@@ -220,6 +236,7 @@ impl Side for ServerSide {
         let headers = Headers::parse(frame);
         if self.router.admit(session, frame, &headers, now, tally) {
             tally.add_in(1, frame.len() as u64);
+            tap.hear_client(&session.name);
             tap.write(frame, &headers, Trust::Verify);
         }
     }

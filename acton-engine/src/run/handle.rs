@@ -13,6 +13,7 @@ use acton_udp::UdpSocket;
 use parking_lot::Mutex;
 
 use crate::Error;
+use crate::capture::desk::CaptureDesk;
 use crate::floods::shared::Floods;
 use crate::observe::counters::{Counters, Totals};
 use crate::observe::event::EventKind;
@@ -47,6 +48,7 @@ pub(crate) struct Shared {
     pub(crate) protocol: Protocol,
     pub(crate) counters: Vec<Arc<Counters>>,
     pub(crate) events: Arc<EventLog>,
+    pub(crate) captures: Arc<CaptureDesk>,
     pub(crate) bridge: Option<BridgeAccess>,
     pub(crate) interface: Arc<TapInterface>,
     pub(crate) tap_queues: usize,
@@ -254,6 +256,21 @@ impl Handle {
     /// What a server's budgets are, and what was flooded from its root.
     pub(crate) fn floods(&self) -> Option<&Floods> {
         Some(&*self.shared.bridge.as_ref()?.floods)
+    }
+
+    /// What each thread counts.
+    pub(crate) fn counters(&self) -> &[Arc<Counters>] {
+        &self.shared.counters
+    }
+
+    /// Where captures are asked for.
+    pub(crate) fn captures(&self) -> &Arc<CaptureDesk> {
+        &self.shared.captures
+    }
+
+    /// Whether the tunnel has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.shared.last.get().is_some()
     }
 
     /// A server's sessions by name.

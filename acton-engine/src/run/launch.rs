@@ -11,6 +11,8 @@ use acton_udp::UdpSocket;
 use parking_lot::Mutex;
 
 use crate::Error;
+use crate::capture::desk::CaptureDesk;
+use crate::capture::recorder::Recorder;
 use crate::floods::news::FloodReporter;
 use crate::observe::counters::Counters;
 use crate::observe::event::EventKind;
@@ -43,6 +45,7 @@ pub(crate) struct Launch<N> {
     /// The control thread's first, then the workers'.
     counters: Vec<Arc<Counters>>,
     events: Arc<EventLog>,
+    captures: Arc<CaptureDesk>,
 }
 
 /// What a worker is given beside its TAP queue and its socket.
@@ -76,6 +79,7 @@ impl<N: Send + 'static> Launch<N> {
             stop,
             counters: vec![Arc::new(Counters::new())],
             events: EventLog::new(protocol),
+            captures: CaptureDesk::new(),
         })
     }
 
@@ -135,6 +139,7 @@ impl<N: Send + 'static> Launch<N> {
                 side: side(post),
                 errors: Throttle::new(NEWS_INTERVAL),
                 hints: Throttle::new(NEWS_INTERVAL),
+                recorder: Recorder::new(Arc::clone(&self.captures)),
                 counters,
             };
             self.workers.spawn(worker, self.sender.clone())?;
@@ -158,6 +163,7 @@ impl<N: Send + 'static> Launch<N> {
             tap_queues: self.counters.len() - 1,
             counters: self.counters,
             events: Arc::clone(&self.events),
+            captures: self.captures,
             bridge,
             interface,
             sockets: Mutex::new(self.sockets),

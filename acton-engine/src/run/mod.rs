@@ -2,6 +2,7 @@
 
 pub(crate) mod announcer;
 mod apply;
+pub(crate) mod capture;
 pub(crate) mod clock;
 pub(crate) mod control;
 pub(crate) mod fdb;
@@ -9,6 +10,7 @@ pub(crate) mod handle;
 pub(crate) mod lane;
 pub(crate) mod launch;
 pub(crate) mod pages;
+pub(crate) mod recording;
 pub(crate) mod running;
 pub(crate) mod scheduling;
 pub(crate) mod side;

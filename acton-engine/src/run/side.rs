@@ -1,12 +1,14 @@
 //! What a mode and an end do on a worker.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use acton_udp::{SendBatch, SendBuffer, SendCounts, Source, UdpSocket};
 
+use crate::capture::recorder::Recorder;
 use crate::frames::batch::FrameBatch;
+use crate::observe::counters::{Counter, Counters};
 use crate::run::tap_writer::TapSink;
 
 /// What distinguishes a server's worker from a client's, and plain mode from the secure one: who a
@@ -52,16 +54,46 @@ pub(crate) struct Arrival {
     pub(crate) ecn: u8,
 }
 
+impl Arrival {
+    /// Whence and whither, but for the port here.
+    pub(crate) fn path(&self) -> (SocketAddr, Option<IpAddr>) {
+        (self.from, self.to.map(|to| to.ip()))
+    }
+
+    /// Counts that the datagram goes nowhere.
+    #[cold]
+    pub(crate) fn drop(
+        &self,
+        reason: Counter,
+        datagram: &[u8],
+        now: Duration,
+        counters: &Counters,
+    ) {
+        counters.add(reason, 1);
+        counters.dropped().add_datagram(now, self.path(), reason, datagram, datagram.len());
+    }
+}
+
 /// A worker's way out to UDP.
 pub(crate) struct Output<'a> {
     socket: &'a UdpSocket,
     buffer: &'a mut SendBuffer,
+    recorder: &'a mut Recorder,
     counts: SendCounts,
 }
 
 impl<'a> Output<'a> {
-    pub(crate) fn new(socket: &'a UdpSocket, buffer: &'a mut SendBuffer) -> Self {
-        Self { socket, buffer, counts: SendCounts::default() }
+    pub(crate) fn new(
+        socket: &'a UdpSocket,
+        buffer: &'a mut SendBuffer,
+        recorder: &'a mut Recorder,
+    ) -> Self {
+        Self { socket, buffer, recorder, counts: SendCounts::default() }
+    }
+
+    /// Who captures what goes out.
+    pub(crate) fn recorder(&mut self) -> &mut Recorder {
+        self.recorder
     }
 
     /// What became of all that was sent.

@@ -9,6 +9,7 @@ use acton_tap::{Interface, Offloads, Queue, Tap};
 
 use crate::Error;
 use crate::observe::counters::Counters;
+use crate::run::clock;
 use crate::run::tap_interface::TapInterface;
 use crate::run::tap_mac::derived_mac;
 use crate::run::tap_writer::TapWriter;
@@ -118,7 +119,7 @@ impl TapHandle {
     /// Writes one frame, or counts why not.
     pub(crate) fn write(&self, frame: &[u8], headers: &Headers, trust: Trust, counters: &Counters) {
         // Should the TAP be gone, a worker says so.
-        TapWriter::new(&self.queue, counters).write_one(frame, headers, trust);
+        TapWriter::new(&self.queue, counters, clock::now()).write_one(frame, headers, trust);
     }
 }
 

@@ -1,15 +1,27 @@
 //! A worker's way out to the TAP.
 
 use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::time::Duration;
 
 use acton_frame::Headers;
 use acton_tap::offload::{Batch, SuperFrame, Trust, partial_checksum_parsed};
 use acton_tap::{Checksum, Queue, VnetHeader};
 
+use crate::capture::packet::{Direction, Who};
 use crate::observe::counters::{Counter, Counters};
+use crate::run::side::Arrival;
 
 /// A worker's way out to the TAP.
 pub(crate) trait TapSink<'f> {
+    /// Hears of a datagram before it is looked at.
+    #[inline]
+    fn hear_datagram(&mut self, _arrival: &Arrival, _datagram: &[u8]) {}
+
+    /// Hears, at a server, whose frames are written from now on.
+    #[inline]
+    fn hear_client(&mut self, _name: &Arc<str>) {}
+
     /// Has one frame written, joined to others where the kernel takes that.
     fn write(&mut self, frame: &'f [u8], headers: &Headers, trust: Trust);
 
@@ -21,14 +33,15 @@ pub(crate) trait TapSink<'f> {
 pub(crate) struct TapWriter<'a> {
     queue: &'a Queue,
     counters: &'a Counters,
+    now: Duration,
     gone: Option<io::Error>,
     /// Whether the kernel refused a super-frame.
     refused: bool,
 }
 
 impl<'a> TapWriter<'a> {
-    pub(crate) fn new(queue: &'a Queue, counters: &'a Counters) -> Self {
-        Self { queue, counters, gone: None, refused: false }
+    pub(crate) fn new(queue: &'a Queue, counters: &'a Counters, now: Duration) -> Self {
+        Self { queue, counters, now, gone: None, refused: false }
     }
 
     /// Why the TAP is gone, if it is, and whether the kernel refused a super-frame.
@@ -46,7 +59,7 @@ impl<'a> TapWriter<'a> {
                 self.counters.add(Counter::SuperFrameRefused, 1);
                 joined.members().for_each(|(header, frame)| self.write_with(&header, frame));
             }
-            Err(error) => self.fail(error, joined.frames()),
+            Err(error) => self.fail(error, joined.members().map(|(_, frame)| frame)),
         }
     }
 
@@ -55,7 +68,7 @@ impl<'a> TapWriter<'a> {
         let checksum = match trust {
             Trust::Partial => match partial_checksum_parsed(headers) {
                 Some(checksum) => checksum,
-                None => return self.counters.add(Counter::NoChecksum, 1),
+                None => return drop_unvouched(self.counters, self.now, frame),
             },
             _ => Checksum::Unverified,
         };
@@ -65,7 +78,7 @@ impl<'a> TapWriter<'a> {
     fn write_with(&mut self, header: &VnetHeader, frame: &[u8]) {
         match self.queue.send_vectored(&[IoSlice::new(&header.encode()), IoSlice::new(frame)]) {
             Ok(_) => self.count(1, frame.len()),
-            Err(error) => self.fail(error, 1),
+            Err(error) => self.fail(error, [frame]),
         }
     }
 
@@ -75,37 +88,52 @@ impl<'a> TapWriter<'a> {
         self.counters.add(Counter::TapWrittenBytes, bytes as u64);
     }
 
-    fn fail(&mut self, error: io::Error, frames: usize) {
-        match error.raw_os_error() {
-            Some(libc::EBADFD) => self.gone = Some(error),
-            Some(libc::EIO) => self.counters.add(Counter::TapDown, frames as u64),
-            _ => self.counters.add(Counter::TapRefused, frames as u64),
+    fn fail<'f>(&mut self, error: io::Error, frames: impl IntoIterator<Item = &'f [u8]>) {
+        let reason = match error.raw_os_error() {
+            Some(libc::EBADFD) => {
+                self.gone = Some(error);
+                return;
+            }
+            Some(libc::EIO) => Counter::TapDown,
+            _ => Counter::TapRefused,
+        };
+        for frame in frames {
+            self.counters.add(reason, 1);
+            self.counters.dropped().add_frame(self.now, Direction::In, Who::Tap, reason, frame);
         }
     }
+}
+
+/// Counts a frame whose checksum is said to be partial, and which has none.
+#[cold]
+fn drop_unvouched(counters: &Counters, now: Duration, frame: &[u8]) {
+    counters.add(Counter::NoChecksum, 1);
+    counters.dropped().add_frame(now, Direction::In, Who::Tap, Counter::NoChecksum, frame);
 }
 
 /// A batch of frames on their way to the TAP by way of a coalescer.
 pub(crate) struct Joining<'c, 'f, S: FnMut(&SuperFrame<'_>)> {
     batch: Batch<'c, 'f, S>,
     counters: &'c Counters,
+    now: Duration,
 }
 
 impl<'c, 'f, S: FnMut(&SuperFrame<'_>)> Joining<'c, 'f, S> {
-    pub(crate) fn new(batch: Batch<'c, 'f, S>, counters: &'c Counters) -> Self {
-        Self { batch, counters }
+    pub(crate) fn new(batch: Batch<'c, 'f, S>, counters: &'c Counters, now: Duration) -> Self {
+        Self { batch, counters, now }
     }
 }
 
 impl<'f, S: FnMut(&SuperFrame<'_>)> TapSink<'f> for Joining<'_, 'f, S> {
     fn write(&mut self, frame: &'f [u8], headers: &Headers, trust: Trust) {
         if self.batch.push_parsed(frame, headers, trust).is_err() {
-            self.counters.add(Counter::NoChecksum, 1);
+            drop_unvouched(self.counters, self.now, frame);
         }
     }
 
     fn write_now(&mut self, frame: &[u8], headers: &Headers, trust: Trust) {
         if self.batch.pass_parsed(frame, headers, trust).is_err() {
-            self.counters.add(Counter::NoChecksum, 1);
+            drop_unvouched(self.counters, self.now, frame);
         }
     }
 }

@@ -12,12 +12,14 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::Error;
+use crate::capture::recorder::Recorder;
 use crate::frames::batch::FrameBatch;
 use crate::observe::counters::{Counter, Counters};
 use crate::run::clock;
+use crate::run::recording::Recording;
 use crate::run::scheduling::Scheduling;
 use crate::run::side::{Arrival, Output, Side};
-use crate::run::tap_writer::{Joining, TapWriter};
+use crate::run::tap_writer::{Joining, TapSink, TapWriter};
 use crate::throttle::Throttle;
 
 /// Reports of the network that are taken at a time, for anybody can forge them.
@@ -47,6 +49,7 @@ pub(crate) struct Worker<S> {
     pub(crate) side: S,
     pub(crate) errors: Throttle,
     pub(crate) hints: Throttle,
+    pub(crate) recorder: Recorder,
 }
 
 impl<S: Side> Worker<S> {
@@ -66,6 +69,7 @@ impl<S: Side> Worker<S> {
                 return Ok(());
             }
             let now = clock::now();
+            self.recorder.begin(now);
             if ready.reports {
                 self.take_reports(now);
             }
@@ -81,7 +85,7 @@ impl<S: Side> Worker<S> {
             }
             if ready.udp {
                 self.deliver(&mut received, now, &mut coalescer)?;
-                let mut out = Output::new(&self.socket, &mut buffer);
+                let mut out = Output::new(&self.socket, &mut buffer, &mut self.recorder);
                 self.side.answer(&mut out);
                 self.counters.add_sent(out.counts());
             }
@@ -90,7 +94,7 @@ impl<S: Side> Worker<S> {
                 // waits for one slice at most, and its answer for none.
                 gave_way = worked && !gave_way;
                 if !gave_way {
-                    let mut out = Output::new(&self.socket, &mut buffer);
+                    let mut out = Output::new(&self.socket, &mut buffer, &mut self.recorder);
                     self.side.send_slice(now, &mut out);
                     self.counters.add_sent(out.counts());
                 }
@@ -125,7 +129,7 @@ impl<S: Side> Worker<S> {
 
     /// Sends a batch of frames from the TAP.
     fn forward(&mut self, frames: &mut FrameBatch, now: Duration, buffer: &mut SendBuffer) {
-        let mut out = Output::new(&self.socket, buffer);
+        let mut out = Output::new(&self.socket, buffer, &mut self.recorder);
         self.side.send(frames, now, &mut out);
         self.counters.add_sent(out.counts());
     }
@@ -171,18 +175,15 @@ impl<S: Side> Worker<S> {
                 return Ok(());
             }
         }
-        let mut writer = TapWriter::new(&self.queue, &self.counters);
+        let mut writer = TapWriter::new(&self.queue, &self.counters, now);
         let batch = coalescer.batch(|joined| writer.write_joined(joined));
-        let mut tap = Joining::new(batch, &self.counters);
-        let (mut datagrams, mut bytes) = (0, 0);
-        for message in received.messages() {
-            let arrival = Arrival { from: message.from, to: message.to, ecn: message.ecn };
-            for datagram in message.datagrams() {
-                datagrams += 1;
-                bytes += datagram.len() as u64;
-                self.side.receive(&arrival, datagram, now, &mut tap);
-            }
-        }
+        let mut tap = Joining::new(batch, &self.counters, now);
+        let recorder = &mut self.recorder;
+        let (datagrams, bytes) = if recorder.wants_frames() || recorder.wants_datagrams() {
+            take(&mut self.side, received, now, &mut Recording::new(&mut tap, recorder))
+        } else {
+            take(&mut self.side, received, now, &mut tap)
+        };
         drop(tap);
         let (gone, refused) = writer.end();
         if refused {
@@ -200,4 +201,25 @@ impl<S: Side> Worker<S> {
         }
         Error::System { step: "read from the TAP", source: error }
     }
+}
+
+/// Has an end deal with a batch of datagrams; how many there were, and their bytes.
+#[inline]
+fn take<'f, S: Side>(
+    side: &mut S,
+    received: &'f mut RecvBatch,
+    now: Duration,
+    tap: &mut impl TapSink<'f>,
+) -> (u64, u64) {
+    let (mut datagrams, mut bytes) = (0, 0);
+    for message in received.messages() {
+        let arrival = Arrival { from: message.from, to: message.to, ecn: message.ecn };
+        for datagram in message.datagrams() {
+            datagrams += 1;
+            bytes += datagram.len() as u64;
+            tap.hear_datagram(&arrival, datagram);
+            side.receive(&arrival, datagram, now, tap);
+        }
+    }
+    (datagrams, bytes)
 }

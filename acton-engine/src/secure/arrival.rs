@@ -2,12 +2,14 @@
 
 use std::borrow::Cow;
 use std::io;
+use std::time::Duration;
 
 use acton_frame::Headers;
 use acton_proto::session::{Frame, Frames, Keys, OpenError};
-use acton_proto::wire::{Caps, HEADER_LEN};
+use acton_proto::wire::{Caps, HEADER_LEN, Header};
 use acton_tap::offload::Trust;
 
+use crate::capture::packet::{Direction, Who};
 use crate::frames::ecn::{self, Unmarkable};
 use crate::observe::counters::{Counter, Counters};
 use crate::observe::tally::Tally;
@@ -55,6 +57,8 @@ pub(super) fn deliver<'d>(frame: Frame<'d>, headers: &Headers, tap: &mut impl Ta
 pub(super) struct Drops<'a> {
     pub(super) counters: &'a Counters,
     pub(super) tally: &'a Tally,
+    pub(super) who: Who<'a>,
+    pub(super) now: Duration,
 }
 
 impl Drops<'_> {
@@ -63,14 +67,45 @@ impl Drops<'_> {
         self.tally.add_drops(reason, more);
     }
 
-    /// A datagram that did not open.
-    pub(super) fn add_unopened(&self, error: OpenError) {
+    /// So many frames that go the same way, of which this is one.
+    pub(super) fn add_frames(
+        &self,
+        reason: Counter,
+        more: u64,
+        direction: Direction,
+        frame: &[u8],
+    ) {
+        self.add(reason, more);
+        self.counters.dropped().add_frame(self.now, direction, self.who, reason, frame);
+    }
+
+    /// A datagram of `len` bytes that came.
+    pub(super) fn add_datagram(
+        &self,
+        reason: Counter,
+        arrival: &Arrival,
+        header: &Header,
+        len: usize,
+    ) {
+        self.add(reason, 1);
+        let (dropped, path) = (self.counters.dropped(), arrival.path());
+        dropped.add_datagram(self.now, path, reason, &header.encode(), len);
+    }
+
+    /// A datagram of `len` bytes that did not open.
+    pub(super) fn add_unopened(
+        &self,
+        error: OpenError,
+        arrival: &Arrival,
+        header: &Header,
+        len: usize,
+    ) {
         let reason = match error {
             OpenError::Forged => Counter::Forged,
             OpenError::Replayed => Counter::Replayed,
             _ => Counter::KeysExpired,
         };
-        self.add(reason, 1);
+        self.add_datagram(reason, arrival, header, len);
     }
 }
 
@@ -94,7 +129,9 @@ fn mark(frame: &mut Frame<'_>, headers: &Headers, drops: Drops<'_>) -> bool {
     match marked {
         Ok(true) => drops.counters.add(Counter::EcnMarked, 1),
         Ok(false) => {}
-        Err(Unmarkable) => drops.add(Counter::EcnUnmarkable, 1),
+        Err(Unmarkable) => {
+            drops.add_frames(Counter::EcnUnmarkable, 1, Direction::In, frame.bytes());
+        }
     }
     marked.is_ok()
 }

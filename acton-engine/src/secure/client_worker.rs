@@ -13,6 +13,7 @@ use arc_swap::{ArcSwap, Cache};
 use super::arrival::{Drops, count_bundle, deliver, has_frames, pass_mark};
 use super::client::SecureUplink;
 use super::sealed::{Sealed, Syns};
+use crate::capture::packet::{Outcome, Who};
 use crate::floods::client_screen::{ClientFloods, ClientScreen};
 use crate::frames::batch::FrameBatch;
 use crate::frames::store::FrameStore;
@@ -72,12 +73,17 @@ impl Side for ClientSide {
     fn send(&mut self, frames: &mut FrameBatch, now: Duration, out: &mut Output<'_>) {
         let link = self.link.load();
         let Some(keys) = &link.seal else {
-            return self.counters.add(Counter::NotConnected, frames.len() as u64);
+            return frames.drop_all(Counter::NotConnected, now, &self.counters);
         };
         self.screen.screen_batch(frames, now, self.tallies.of(self.thread));
+        if out.recorder().wants_frames() {
+            let (all, outcome) = (0..frames.len(), Outcome::ToSession);
+            frames.show(all, Who::Server, outcome, out.recorder());
+        }
         self.syns.find(frames, 0..frames.len());
         self.syns.clamp(frames, keys);
-        let drops = Drops { counters: &self.counters, tally: self.tallies.of(self.thread) };
+        let (tally, who) = (self.tallies.of(self.thread), Who::Server);
+        let drops = Drops { counters: &self.counters, tally, who, now };
         self.sealed.seal(&link.to, keys, frames, 0..frames.len(), now, drops);
         self.sealed.send(out);
         for (_, size) in out.refused() {
@@ -99,20 +105,23 @@ impl Side for ClientSide {
             // A handshake may be anybody's, and so may keys that are not known here.
             let stranger = match Datagram::parse(datagram) {
                 Ok(Datagram::Sealed(header)) => link.opening(header.receiver_id).is_none(),
-                Ok(Datagram::Hello(_)) => return self.counters.add(Counter::WrongEnd, 1),
-                Err(_) => return self.counters.add(Counter::Malformed, 1),
+                Ok(Datagram::Hello(_)) => {
+                    return arrival.drop(Counter::WrongEnd, datagram, now, &self.counters);
+                }
+                Err(_) => return arrival.drop(Counter::Malformed, datagram, now, &self.counters),
                 Ok(_) => true,
             };
             let place = stranger.then(|| self.strangers.enter());
             if matches!(place, Some(None)) {
-                return self.counters.add(Counter::ControlBusy, 1);
+                return arrival.drop(Counter::ControlBusy, datagram, now, &self.counters);
             }
             let (from, bytes, place) = (arrival.from, datagram.to_vec(), place.flatten());
             self.outbox.post(News::Datagram { from, bytes, place });
             return;
         };
         let tally = self.tallies.of(self.thread);
-        let drops = Drops { counters: &self.counters, tally };
+        let drops = Drops { counters: &self.counters, tally, who: Who::Server, now };
+        let len = datagram.len();
         match keys.receive(now, &header, datagram).map(|received| received.content) {
             Ok(Content::Frames(frames)) => {
                 count_bundle(&self.counters, &frames);
@@ -130,9 +139,11 @@ impl Side for ClientSide {
                 tally.add_in(passed, bytes);
             }
             Ok(Content::Piece) => self.counters.add(Counter::Pieces, 1),
-            Ok(Content::BadPiece) => drops.add(Counter::BadPiece, 1),
-            Ok(Content::Bad | Content::Control(_)) => drops.add(Counter::BadFrame, 1),
-            Err(error) => drops.add_unopened(error),
+            Ok(Content::BadPiece) => drops.add_datagram(Counter::BadPiece, arrival, &header, len),
+            Ok(Content::Bad | Content::Control(_)) => {
+                drops.add_datagram(Counter::BadFrame, arrival, &header, len);
+            }
+            Err(error) => drops.add_unopened(error, arrival, &header, len),
         }
     }
 

@@ -10,6 +10,8 @@ use acton_tap::Checksum;
 use acton_tap::offload::{Fill, MAX_HEAD, Segment, Segments};
 
 use super::arrival::Drops;
+use crate::capture::packet::Direction;
+use crate::capture::recorder::Recorder;
 use crate::frames::store::FrameStore;
 use crate::frames::{ecn, mss};
 use crate::observe::counters::Counter;
@@ -57,7 +59,7 @@ impl Sealed {
         let mut sealing =
             Sealing { to, keys, now, drops, bundle: None, frames_out, bytes_out, sealed: self };
         run.for_each(|index| sealing.add(frames, index));
-        sealing.close();
+        sealing.close(frames);
         drops.tally.add_out(sealing.frames_out, sealing.bytes_out);
     }
 
@@ -82,6 +84,9 @@ impl Sealed {
 
     /// Sends what is sealed.
     pub(crate) fn send(&mut self, out: &mut Output<'_>) {
+        if out.recorder().wants_datagrams() {
+            self.show(out.recorder());
+        }
         let mut batch = out.batch();
         for run in &self.runs {
             let to = &self.receivers[run.to];
@@ -94,14 +99,28 @@ impl Sealed {
     }
 }
 
+impl Sealed {
+    /// Shows those who capture what is sealed.
+    #[cold]
+    fn show(&self, recorder: &mut Recorder) {
+        for run in &self.runs {
+            let remote = self.receivers[run.to].remote();
+            for datagram in self.bytes[run.bytes.clone()].chunks(run.size) {
+                recorder.datagram_to(remote, [datagram, &[]]);
+            }
+        }
+    }
+}
+
 /// A run of frames for one receiver, on their way into datagrams.
 struct Sealing<'a> {
     to: usize,
     keys: &'a Keys,
     now: Duration,
     drops: Drops<'a>,
-    /// The newest frames, and the mark they bear, while more may go with them.
-    bundle: Option<(Bundle<'a>, u8)>,
+    /// The newest frames, the mark they bear and the index of the first, while more may go with
+    /// them.
+    bundle: Option<(Bundle<'a>, u8, usize)>,
     /// What was sealed.
     frames_out: u64,
     bytes_out: u64,
@@ -121,64 +140,74 @@ impl Sealing<'_> {
             Ok(segments) => segments,
             Err(error) => {
                 log::debug!("super-frame from the TAP: {error}");
-                return drops.add(Counter::BadSuperFrame, 1);
+                return drops.add_frames(Counter::BadSuperFrame, 1, Direction::Out, frame);
             }
         };
         let whole = (MIN_FRAME..=keys.max_whole()).contains(&segments.frame_len());
         match segments.len() {
-            1 if whole => self.gather(segments, ecn),
+            1 if whole => self.gather(frames, index, segments, ecn),
             _ => {
-                self.close();
-                if whole { self.cut(segments, ecn) } else { self.cut_in_pieces(segments, ecn) }
+                self.close(frames);
+                if whole {
+                    self.cut(frame, segments, ecn);
+                } else {
+                    self.cut_in_pieces(frame, segments, ecn);
+                }
             }
         }
     }
 
     /// A frame that may share its datagram with those before and behind it.
-    fn gather(&mut self, mut segments: Segments<'_>, ecn: u8) {
+    fn gather(
+        &mut self,
+        frames: &impl FrameStore,
+        index: usize,
+        mut segments: Segments<'_>,
+        ecn: u8,
+    ) {
         let partial = is_partial(&segments);
         let mut head = [0; MAX_HEAD];
         let Some(Segment { head, payload }) = segments.next_in(&mut head) else { return };
         let frame = [head, payload];
         self.bytes_out += (head.len() + payload.len()) as u64;
         let bytes = &mut self.sealed.bytes;
-        if let Some((bundle, mark)) = &mut self.bundle
+        if let Some((bundle, mark, _)) = &mut self.bundle
             && *mark == ecn
             && bundle.push(frame, partial, bytes)
         {
             return;
         }
-        self.close();
+        self.close(frames);
         let bundle = Bundle::begin(self.keys, frame, partial, &mut self.sealed.bytes);
-        self.bundle = Some((bundle, ecn));
+        self.bundle = Some((bundle, ecn, index));
     }
 
     /// Seals what has gathered.
-    fn close(&mut self) {
-        let Some((bundle, ecn)) = self.bundle.take() else { return };
-        let (start, frames) = (bundle.start(), bundle.frames());
+    fn close(&mut self, frames: &impl FrameStore) {
+        let Some((bundle, ecn, first)) = self.bundle.take() else { return };
+        let (start, count) = (bundle.start(), bundle.frames());
         match bundle.seal(self.now, &mut self.sealed.bytes) {
             Ok(size) => {
-                self.frames_out += frames;
+                self.frames_out += count;
                 self.sealed.add_run(self.to, ecn, start, size);
             }
-            Err(error) => self.count(error, frames),
+            Err(error) => self.count(error, count, frames.get(first)),
         }
     }
 
     /// A super-frame.
-    fn cut(&mut self, mut segments: Segments<'_>, ecn: u8) {
+    fn cut(&mut self, frame: &[u8], mut segments: Segments<'_>, ecn: u8) {
         let partial = is_partial(&segments);
         let (count, longest) = (segments.len() as u64, segments.frame_len());
         let bytes = &mut self.sealed.bytes;
         let start = bytes.len();
         let Ok(mut reserved) = self.keys.reserve(self.now, count) else {
-            return self.count(SealError::Expired, count);
+            return self.count(SealError::Expired, count, frame);
         };
         let mut head = [0; MAX_HEAD];
         while let Some(Segment { head, payload }) = segments.next_in(&mut head) {
             if reserved.seal_parts([head, payload], partial, bytes).is_err() {
-                self.drops.add(Counter::FrameTooLong, 1);
+                self.drops.add_frames(Counter::FrameTooLong, 1, Direction::Out, frame);
             } else {
                 self.bytes_out += (head.len() + payload.len()) as u64;
                 self.frames_out += 1;
@@ -188,7 +217,7 @@ impl Sealing<'_> {
     }
 
     /// Frames larger than a datagram: rare enough for one copy more.
-    fn cut_in_pieces(&mut self, mut segments: Segments<'_>, ecn: u8) {
+    fn cut_in_pieces(&mut self, frame: &[u8], mut segments: Segments<'_>, ecn: u8) {
         let partial = is_partial(&segments);
         let mut head = [0; MAX_HEAD];
         while let Some(Segment { head, payload }) = segments.next_in(&mut head) {
@@ -200,17 +229,17 @@ impl Sealing<'_> {
                     self.frames_out += 1;
                     self.sealed.add_run(self.to, ecn, start, size);
                 }
-                Err(error) => self.count(error, 1),
+                Err(error) => self.count(error, 1, frame),
             }
         }
     }
 
-    fn count(&self, error: SealError, frames: u64) {
+    fn count(&self, error: SealError, frames: u64, frame: &[u8]) {
         let counter = match error {
             SealError::Expired => Counter::KeysExpired,
             _ => Counter::FrameTooLong,
         };
-        self.drops.add(counter, frames);
+        self.drops.add_frames(counter, frames, Direction::Out, frame);
     }
 }
 
@@ -259,10 +288,12 @@ mod tests {
     use acton_tap::{Gso, GsoKind, VnetHeader};
 
     use super::*;
+    use crate::capture::packet::Who;
     use crate::frames::batch::FrameBatch;
     use crate::frames::cut::Cut;
     use crate::observe::counters::Counters;
     use crate::observe::tally::Tallies;
+    use crate::run::side::Arrival;
 
     const SPLIT: Split = Split { to_server: [1; 32], to_client: [2; 32] };
     /// The age at which keys seal and open no more.
@@ -294,7 +325,7 @@ mod tests {
     /// What sealing the batch at that time counts for a reason; whether it made a datagram.
     fn seal(frames: &FrameBatch, now: Duration, reason: Counter) -> (u64, bool) {
         let (counters, tallies, mut sealed) = (Counters::new(), Tallies::new(1), Sealed::default());
-        let drops = Drops { counters: &counters, tally: tallies.of(0) };
+        let drops = Drops { counters: &counters, tally: tallies.of(0), who: Who::Server, now };
         let to = Arc::new(Destination::connected());
         sealed.seal(&to, &keys(Role::Client), frames, 0..frames.len(), now, drops);
         let of_session = tallies.sum().drops;
@@ -315,7 +346,10 @@ mod tests {
         let header = Header::parse(&datagram).unwrap();
         let error = keys(Role::Server).receive(TOO_OLD, &header, &mut datagram).unwrap_err();
         let (counters, tallies) = (Counters::new(), Tallies::new(1));
-        Drops { counters: &counters, tally: tallies.of(0) }.add_unopened(error);
+        let drops =
+            Drops { counters: &counters, tally: tallies.of(0), who: Who::Server, now: TOO_OLD };
+        let arrival = Arrival { from: ([192, 0, 2, 1], 8080).into(), to: None, ecn: 0 };
+        drops.add_unopened(error, &arrival, &header, datagram.len());
         assert_eq!(counters.get(reason), 1);
         assert_eq!(tallies.sum().drops, [("keys_expired".into(), 1)].into());
     }
@@ -329,7 +363,7 @@ mod tests {
         let frames = batch(vnet, &[7; 3_000]);
         assert_eq!(seal(&frames, Duration::ZERO, Counter::BadSuperFrame), (1, false));
         let (mut cut, counters) = (Cut::default(), Counters::new());
-        cut.fill(&frames, &counters);
+        cut.fill(&frames, Duration::ZERO, &counters);
         assert_eq!(counters.get(Counter::BadSuperFrame), 1);
         assert_eq!(cut.parts(&frames, 0..frames.len()).count(), 0);
     }

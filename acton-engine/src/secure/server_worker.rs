@@ -18,6 +18,7 @@ use super::arrival::{Drops, count_bundle, deliver, is_sealed, pass_mark};
 use super::expected::{Expected, Stray};
 use super::sealed::{Sealed, Syns};
 use super::server::{SecureDirectory, SecureSession, Secured, specified};
+use crate::capture::packet::Who;
 use crate::floods::shared::Floods;
 use crate::frames::batch::FrameBatch;
 use crate::frames::store::FrameStore;
@@ -153,7 +154,8 @@ impl Sealer<'_> {
         sealed: &mut Sealed,
         out: &mut Output<'_>,
     ) {
-        let drops = Drops { counters: self.counters, tally: session.tallies.of(self.thread) };
+        let (tally, who) = (session.tallies.of(self.thread), Who::Client(&session.name));
+        let drops = Drops { counters: self.counters, tally, who, now: self.now };
         syns.clamp(frames, &session.mode.seal);
         sealed.seal(&session.to, &session.mode.seal, frames, run, self.now, drops);
         if sealed.is_full() {
@@ -179,7 +181,7 @@ fn post(outbox: &Outbox<News>, place: Option<Place>, news: impl FnOnce(Place) ->
 
 impl ServerSide {
     /// Takes a datagram that is not sealed.
-    fn take_hello(&mut self, path: Path, datagram: &[u8], now: Duration) {
+    fn take_hello(&mut self, arrival: &Arrival, path: Path, datagram: &[u8], now: Duration) {
         let reason = match Datagram::parse(datagram) {
             Ok(Datagram::Hello(hello)) => {
                 let news = |place| News::Hello { path, hello: Box::new(hello), place };
@@ -194,12 +196,19 @@ impl ServerSide {
             }
             Err(_) => Counter::Malformed,
         };
-        self.counters.add(reason, 1);
+        arrival.drop(reason, datagram, now, &self.counters);
     }
 
     /// Takes a sealed datagram of an id that no session has.
-    fn take_stray(&self, path: Path, header: Header, datagram: &[u8], now: Duration) {
-        let (counters, outbox) = (&self.counters, &self.outbox);
+    fn take_stray(
+        &self,
+        arrival: &Arrival,
+        path: Path,
+        header: Header,
+        datagram: &[u8],
+        now: Duration,
+    ) {
+        let outbox = &self.outbox;
         match self.expected.judge(header.receiver_id, now) {
             Stray::Expected(place) => {
                 let bytes = datagram.to_vec();
@@ -208,8 +217,8 @@ impl ServerSide {
             Stray::Nobodys(place) => {
                 outbox.post(News::Unknown { path, header, place });
             }
-            Stray::Limited => counters.add(Counter::ControlBusy, 1),
-            Stray::Dropped => counters.add(Counter::NoSession, 1),
+            Stray::Limited => arrival.drop(Counter::ControlBusy, datagram, now, &self.counters),
+            Stray::Dropped => arrival.drop(Counter::NoSession, datagram, now, &self.counters),
         }
     }
 }
@@ -217,8 +226,10 @@ impl ServerSide {
 impl Side for ServerSide {
     fn send(&mut self, frames: &mut FrameBatch, now: Duration, out: &mut Output<'_>) {
         let Self { directory, router, sealed, syns, runs, rounds, counters, thread, .. } = self;
-        router.route(frames, now, directory, |target, run| runs.push((target, run)));
+        router
+            .route(frames, now, directory, out.recorder(), |target, run| runs.push((target, run)));
         let sealer = Sealer { counters, thread: *thread, now };
+        let thread_counters = (&**counters, *thread);
         for (target, run) in runs.drain(..) {
             match target {
                 Target::One(session) => {
@@ -232,7 +243,7 @@ impl Side for ServerSide {
                     }
                     syns.find(frames, run.clone());
                     directory.for_each(|session| {
-                        if everybody.includes(session, run.len(), counters, *thread) {
+                        if everybody.includes(session, frames, run.clone(), thread_counters, now) {
                             sealer.seal(session, syns, frames, run.clone(), sealed, out);
                         }
                     });
@@ -250,6 +261,7 @@ impl Side for ServerSide {
     fn send_slice(&mut self, now: Duration, out: &mut Output<'_>) {
         let Self { directory, router, sealed, rounds, round_syns, counters, thread, .. } = self;
         let sealer = Sealer { counters, thread: *thread, now };
+        let thread_counters = (&**counters, *thread);
         rounds.send_slice(directory, now, counters, |slice| {
             let Slice { begins, frames, run, receivers } = slice;
             if begins {
@@ -257,7 +269,7 @@ impl Side for ServerSide {
             }
             let everybody = router.everybody();
             for session in receivers {
-                if everybody.includes(session, run.len(), counters, *thread) {
+                if everybody.includes(session, frames, run.clone(), thread_counters, now) {
                     sealer.seal(session, round_syns, frames, run.clone(), sealed, out);
                 }
             }
@@ -277,7 +289,7 @@ impl Side for ServerSide {
         let path = Path { remote: arrival.from, local };
         let Some(header) = is_sealed(datagram).then(|| Header::parse(datagram).ok()).flatten()
         else {
-            return self.take_hello(path, datagram, now);
+            return self.take_hello(arrival, path, datagram, now);
         };
         let Self { directory, index, router, .. } = self;
         let id = header.receiver_id;
@@ -285,15 +297,15 @@ impl Side for ServerSide {
             let keys = Arc::clone(session.mode.opening(id)?);
             Some(Sender { session, keys })
         }) else {
-            return self.take_stray(path, header, datagram, now);
+            return self.take_stray(arrival, path, header, datagram, now);
         };
         let (counters, outbox, budget) = (&self.counters, &self.outbox, &session.mode.budget);
         let tally = session.tallies.of(self.thread);
-        let drops = Drops { counters, tally };
+        let drops = Drops { counters, tally, who: Who::Client(&session.name), now };
         let bytes = datagram.len();
         let Received { newest, first, content } = match keys.receive(now, &header, datagram) {
             Ok(received) => received,
-            Err(error) => return drops.add_unopened(error),
+            Err(error) => return drops.add_unopened(error, arrival, &header, bytes),
         };
         let moved = newest && session.mode.path != path;
         let notice = Notice { local_id: header.receiver_id, from: path, bytes, newest };
@@ -306,6 +318,7 @@ impl Side for ServerSide {
         match content {
             Content::Frames(frames) => {
                 count_bundle(counters, &frames);
+                tap.hear_client(&session.name);
                 let (mut passed, mut bytes) = (0, 0);
                 for mut frame in frames {
                     let headers = Headers::parse(frame.bytes());
@@ -321,7 +334,7 @@ impl Side for ServerSide {
             }
             Content::Piece => counters.add(Counter::Pieces, 1),
             Content::Control(_) if !budget.admits_control(now) => {
-                drops.add(Counter::ControlLimited, 1);
+                drops.add_datagram(Counter::ControlLimited, arrival, &header, bytes);
             }
             Content::Control(message) => {
                 let counter = header.counter;
@@ -337,12 +350,17 @@ impl Side for ServerSide {
                     post(outbox, budget.enter(), news);
                 }
             }
-            Content::BadPiece => drops.add(Counter::BadPiece, 1),
-            Content::Bad => drops.add(Counter::BadFrame, 1),
+            Content::BadPiece => drops.add_datagram(Counter::BadPiece, arrival, &header, bytes),
+            Content::Bad => drops.add_datagram(Counter::BadFrame, arrival, &header, bytes),
         }
     }
 
     fn answer(&mut self, out: &mut Output<'_>) {
+        if out.recorder().wants_datagrams() {
+            for (to, answer) in &self.answers {
+                out.recorder().datagram_to(to.remote(), [answer, &[]]);
+            }
+        }
         let mut batch = out.batch();
         for (to, answer) in &self.answers {
             batch.push_parts(to, [answer.as_slice()]);

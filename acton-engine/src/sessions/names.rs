@@ -1,6 +1,8 @@
 //! The sessions of a server for those who ask from outside of its threads: by name.
 
+use std::collections::HashMap;
 use std::hash::Hash;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::floods::gate::FloodGate;
@@ -16,6 +18,9 @@ pub(crate) trait SessionNames: Send + Sync {
     /// The port of a session by what operators may call it: the client's name, its UDP address or
     /// the session's number.
     fn find(&self, wanted: &str) -> Option<LeafId>;
+
+    /// Who is at which UDP address.
+    fn addresses(&self) -> HashMap<SocketAddr, Arc<str>>;
 
     /// What is flooded from a client, and to it.
     fn gate(&self, port: LeafId) -> Option<Arc<FloodGate>>;
@@ -45,6 +50,14 @@ where
             }
         });
         by_name.or(otherwise)
+    }
+
+    fn addresses(&self) -> HashMap<SocketAddr, Arc<str>> {
+        let mut clients = HashMap::with_capacity(self.len());
+        self.for_each(|session| {
+            clients.insert(session.mode.address(), Arc::clone(&session.name));
+        });
+        clients
     }
 
     fn gate(&self, port: LeafId) -> Option<Arc<FloodGate>> {

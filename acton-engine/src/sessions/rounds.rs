@@ -18,6 +18,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::capture::packet::{Direction, Who};
 use crate::frames::copies::FrameCopies;
 use crate::frames::store::FrameStore;
 use crate::observe::counters::{Counter, Counters};
@@ -114,6 +115,7 @@ impl<S: Ported> Rounds<S> {
                 self.waiting.push(frames, index, now);
             } else {
                 counters.add(Counter::FloodLate, receivers as u64);
+                keep_late(counters, frames, index..index + 1, now);
             }
         }
         true
@@ -133,6 +135,7 @@ impl<S: Ported> Rounds<S> {
         } else if now.saturating_sub(self.began) > ROUND {
             let missed = directory.len().saturating_sub(self.served) * self.run.len();
             counters.add(Counter::FloodLate, missed as u64);
+            keep_late(counters, &self.round, self.run.clone(), now);
             // Who missed this round is the first in the next.
             (self.from, self.run) = (self.slots.start, 0..0);
         }
@@ -168,6 +171,7 @@ impl<S: Ported> Rounds<S> {
         });
         let first = frames - in_time.count();
         counters.add(Counter::FloodLate, (first * receivers) as u64);
+        keep_late(counters, &self.round, 0..first, now);
         self.run = first..frames;
         self.slice = receivers_in_slice(self.bytes(&self.round, self.run.clone()));
         (self.slots, self.then) = (self.from..SLOTS, 0..self.from);
@@ -186,6 +190,14 @@ impl<S: Ported> Rounds<S> {
                 *slots = mem::take(then);
             }
         }
+    }
+}
+
+/// Keeps the beginnings of frames that some did not get, each once.
+fn keep_late(counters: &Counters, frames: &impl FrameStore, run: Range<usize>, now: Duration) {
+    let (dropped, reason) = (counters.dropped(), Counter::FloodLate);
+    for frame in run.map(|index| frames.get(index)) {
+        dropped.add_frame(now, Direction::Out, Who::Tap, reason, frame);
     }
 }
 

@@ -7,6 +7,8 @@ use std::time::Duration;
 use acton_bridge::{Bridge, BumKind, DropReason, FloodClass, FromLeaf, FromRoot, Learned, Owner};
 use acton_frame::{Ethernet, Headers};
 
+use crate::capture::packet::{Cause, Direction, Outcome, Who};
+use crate::capture::recorder::Recorder;
 use crate::floods::gate::{Admission, FloodGate};
 use crate::floods::news::{FloodNews, FloodReporter};
 use crate::floods::shared::Floods;
@@ -69,14 +71,19 @@ impl Everybody {
     pub(crate) fn includes<M>(
         self,
         session: &Session<M>,
-        frames: usize,
-        counters: &Counters,
-        thread: usize,
+        frames: &impl FrameStore,
+        run: Range<usize>,
+        (counters, thread): (&Counters, usize),
+        now: Duration,
     ) -> bool {
         let is_blocked = self.some_blocked && session.gate.is_blocked();
         if is_blocked {
-            counters.add(Counter::LoopBlocked, frames as u64);
-            session.tallies.of(thread).add_drops(Counter::LoopBlocked, frames as u64);
+            counters.add(Counter::LoopBlocked, run.len() as u64);
+            session.tallies.of(thread).add_drops(Counter::LoopBlocked, run.len() as u64);
+            let (dropped, who) = (counters.dropped(), Who::Client(&session.name));
+            for frame in run.map(|index| frames.get(index)) {
+                dropped.add_frame(now, Direction::Out, who, Counter::LoopBlocked, frame);
+            }
         }
         !is_blocked
     }
@@ -101,6 +108,7 @@ impl Router {
         frames: &FrameBatch,
         now: Duration,
         directory: &Directory<K, Session<M>>,
+        recorder: &mut Recorder,
         mut each: impl FnMut(Target<M>, Range<usize>),
     ) {
         self.routes.clear();
@@ -113,6 +121,7 @@ impl Router {
                 FromRoot::Flood(kind) => self.flood_from_root(frames, index, kind, now),
                 FromRoot::Drop(reason) => {
                     self.counters.add_bridge_drop(reason);
+                    self.keep_from_root(frames, index, reason, now);
                     Route::Nowhere
                 }
             };
@@ -130,12 +139,22 @@ impl Router {
                 Route::All => None,
             };
             if let Some(session) = one {
+                if recorder.wants_frames() {
+                    let who = Who::Client(&session.name);
+                    frames.show(run.clone(), who, Outcome::ToSession, recorder);
+                }
                 each(Target::One(session), run);
                 continue;
             }
             self.counters.add(Counter::Flooded, alike as u64);
             if directory.len() == 0 {
                 self.counters.add(Counter::NoClient, alike as u64);
+                run.clone().for_each(|index| {
+                    self.keep_from_root(frames, index, Counter::NoClient, now);
+                });
+            } else if recorder.wants_frames() {
+                let outcome = Outcome::ToAll(directory.len() as u32);
+                frames.show(run.clone(), Who::Tap, outcome, recorder);
             }
             each(Target::All(self.everybody()), run);
         }
@@ -193,6 +212,7 @@ impl Router {
                 }
                 self.counters.add_bridge_drop(reason);
                 tally.add_bridge_drop(reason);
+                self.keep_from_leaf(session, frame, reason, now);
                 let sighted = match reason {
                     DropReason::LeafLimit => Some(Sighted::NoRoom),
                     _ => is_of_the_source(reason).then_some(Sighted::Held(reason)),
@@ -218,7 +238,7 @@ impl Router {
         let (floods, at, count) = (&*self.floods, Owner::Root, frames.count(index));
         if let Some(prober) = &floods.prober {
             if let Some(reading) = prober.read(headers, frame)
-                && !self.passes_probe(reading, at, &floods.root_gate, now)
+                && !self.passes_probe(reading, frame, (at, Who::Tap), &floods.root_gate, now)
             {
                 return Route::Nowhere;
             }
@@ -231,6 +251,7 @@ impl Router {
             Admission::Passes => Route::All,
             Admission::Over { begins } => {
                 self.drop_over_budget(class, at, count, begins);
+                self.keep_from_root(frames, index, Counter::over_budget(class), now);
                 Route::Nowhere
             }
         }
@@ -253,6 +274,7 @@ impl Router {
         if session.gate.is_blocked() {
             self.counters.add(Counter::LoopBlocked, 1);
             tally.add_drops(Counter::LoopBlocked, 1);
+            self.keep_from_leaf(session, frame, Counter::LoopBlocked, now);
             return false;
         }
         let class = FloodClass::of(kind, headers, frame);
@@ -261,6 +283,7 @@ impl Router {
             Admission::Over { begins } => {
                 self.drop_over_budget(class, Owner::Leaf(session.port), 1, begins);
                 tally.add_drops(Counter::over_budget(class), 1);
+                self.keep_from_leaf(session, frame, Counter::over_budget(class), now);
                 false
             }
         }
@@ -275,8 +298,8 @@ impl Router {
         now: Duration,
     ) -> bool {
         let reading = self.floods.prober.as_ref().and_then(|prober| prober.read(headers, frame));
-        let at = Owner::Leaf(session.port);
-        reading.is_some_and(|reading| !self.passes_probe(reading, at, &session.gate, now))
+        let from = (Owner::Leaf(session.port), Who::Client(&session.name));
+        reading.is_some_and(|reading| !self.passes_probe(reading, frame, from, &session.gate, now))
     }
 
     /// Whether a probe goes on as any frame does: one of another process, so that it finds loops
@@ -284,7 +307,8 @@ impl Router {
     fn passes_probe(
         &self,
         reading: Reading,
-        from: Owner<LeafId>,
+        frame: &[u8],
+        (from, who): (Owner<LeafId>, Who<'_>),
         gate: &FloodGate,
         now: Duration,
     ) -> bool {
@@ -306,10 +330,40 @@ impl Router {
             // A client takes the word of its own server alone, and that does not come by this way.
             Reading::Forged | Reading::Foreign { way: Way::Client { .. }, .. } => {
                 self.counters.add(Counter::ProbeForged, 1);
+                let direction = match from {
+                    Owner::Leaf(_) => Direction::In,
+                    Owner::Root => Direction::Out,
+                };
+                let dropped = self.counters.dropped();
+                dropped.add_frame(now, direction, who, Counter::ProbeForged, frame);
                 false
             }
             Reading::Foreign { way: Way::Tap, .. } => true,
         }
+    }
+
+    /// Keeps the beginning of a frame from the TAP that goes nowhere.
+    fn keep_from_root(
+        &self,
+        frames: &FrameBatch,
+        index: usize,
+        cause: impl Into<Cause>,
+        now: Duration,
+    ) {
+        let dropped = self.counters.dropped();
+        dropped.add_frame(now, Direction::Out, Who::Tap, cause, frames.get(index));
+    }
+
+    /// Keeps the beginning of a frame of a client's that goes nowhere.
+    fn keep_from_leaf<M>(
+        &self,
+        session: &Session<M>,
+        frame: &[u8],
+        cause: impl Into<Cause>,
+        now: Duration,
+    ) {
+        let (dropped, who) = (self.counters.dropped(), Who::Client(&session.name));
+        dropped.add_frame(now, Direction::In, who, cause, frame);
     }
 
     fn drop_over_budget(&self, class: FloodClass, at: Owner<LeafId>, frames: u32, begins: bool) {
@@ -381,7 +435,8 @@ mod tests {
             let headers = Headers::parse(&frame);
             let reading = floods.prober.as_ref().unwrap().read(&headers, &frame).unwrap();
             let gate = FloodGate::new();
-            assert!(!router.passes_probe(reading, Owner::Leaf(1), &gate, now));
+            let from = (Owner::Leaf(1), Who::Client("berlin"));
+            assert!(!router.passes_probe(reading, &frame, from, &gate, now));
             gate.is_blocked()
         };
         assert!(!brought(Way::Tap, sent + FRESH * 2), "it proves nothing any more");
