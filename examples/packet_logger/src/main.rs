@@ -3,7 +3,6 @@
 
 mod arguments;
 mod line;
-mod pcapng;
 
 use std::error::Error;
 use std::fs::File;
@@ -15,13 +14,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant, SystemTime};
 
+use acton_pcapng::{Flags, Interface, Packet, Writer};
 use acton_raw::{Block, Frame, PacketType, RawSocket, Ring, RingConfig, Wake};
 use clap::Parser;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::{flag, low_level::pipe};
 
 use arguments::Arguments;
-use pcapng::Pcapng;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -126,10 +125,30 @@ fn of_record(error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("cannot write the record: {error}"))
 }
 
+/// A record of frames of one interface; a `snaplen` of 0 is no limit.
+fn record(file: File, interface: &str, snaplen: u32) -> io::Result<Writer<File>> {
+    let mut record = Writer::new(file, "acton packet_logger")?;
+    record.interface(&Interface { name: interface, snaplen })?;
+    record.flush()?;
+    Ok(record)
+}
+
+/// What is known of a frame's way.
+fn flags(packet_type: PacketType) -> Flags {
+    match packet_type {
+        PacketType::Host => Flags::INBOUND | Flags::UNICAST,
+        PacketType::Multicast => Flags::INBOUND | Flags::MULTICAST,
+        PacketType::Broadcast => Flags::INBOUND | Flags::BROADCAST,
+        PacketType::OtherHost => Flags::INBOUND | Flags::PROMISCUOUS,
+        PacketType::Outgoing => Flags::OUTBOUND,
+        _ => Flags::NONE,
+    }
+}
+
 /// Where frames go, and how many there were.
 struct Logger {
     output: Option<BufWriter<StdoutLock<'static>>>,
-    record: Option<Pcapng<File>>,
+    record: Option<Writer<File>>,
     left: u64,
     start: Instant,
     incoming: u64,
@@ -146,7 +165,7 @@ impl Logger {
                 let in_path = |error| format!("cannot write {}: {error}", path.display());
                 let file = File::create(path).map_err(in_path)?;
                 let snaplen = arguments.snaplen.unwrap_or(0);
-                Some(Pcapng::new(file, &arguments.interface, snaplen).map_err(in_path)?)
+                Some(record(file, &arguments.interface, snaplen).map_err(in_path)?)
             }
             None => None,
         };
@@ -184,7 +203,9 @@ impl Logger {
 
         let wire = frame.tagged(&mut self.scratch);
         if let Some(record) = &mut self.record {
-            record.frame(&frame.meta, wire, len).map_err(of_record)?;
+            let (time, flags) = (frame.meta.timestamp, flags(frame.meta.packet_type));
+            let packet = Packet { time, bytes: wire, len, flags, comment: None };
+            record.packet(0, &packet).map_err(of_record)?;
         }
         match &mut self.output {
             Some(output) => writeln!(output, "{}", line::line(&frame.meta, wire, len)),
@@ -204,7 +225,8 @@ impl Logger {
         let Some(record) = &mut self.record else { return Ok(()) };
         let statistics = ring.statistics()?;
         let seen = statistics.received + statistics.dropped;
-        record.finish(SystemTime::now(), seen, statistics.dropped).map_err(of_record)?;
+        let now = SystemTime::now();
+        record.statistics(0, now, seen, statistics.dropped).map_err(of_record)?;
         Ok(record.flush().map_err(of_record)?)
     }
 
