@@ -7,6 +7,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod lab;
+mod service;
 
 /// The examples of README.md, so that they keep compiling.
 #[cfg(doctest)]

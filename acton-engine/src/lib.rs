@@ -73,6 +73,7 @@ pub use observe::event::{
     Beginning, EndReason, Event, EventKind, Limit, LoopWitness, NotKept, Place, RefusalReason,
 };
 pub use observe::event_log::Events;
+pub use observe::pulse::Pulse;
 pub use observe::status::{
     BridgeReport, LoopReport, LossReport, MacReport, PastSession, Protocol, Role, RttReport,
     SCHEMA, SessionStatus, SocketReport, State, Status, TapReport,

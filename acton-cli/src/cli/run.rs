@@ -11,6 +11,7 @@ use super::process::TunnelProcess;
 use super::{FAILURE, Failure, USAGE};
 use crate::config::RunningConfig;
 use crate::control::Process as _;
+use crate::service::ServiceManager;
 use acton_engine::{Error, Running};
 
 /// Runs what `start` starts until SIGINT or SIGTERM, says goodbye, and logs the counters; SIGUSR1
@@ -22,21 +23,31 @@ pub(super) fn until_signal(
 ) -> Result<(), Failure> {
     // Before anything is there that a signal could leave behind.
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGUSR1, SIGHUP])?;
+    let manager = ServiceManager::of_environment();
     let running = start()?;
     let handle = running.handle();
     let process = Arc::new(TunnelProcess::new(config, handle.clone()));
     let _control = control.open(handle.clone(), Arc::clone(&process) as _)?;
+    manager.follow(handle.clone())?;
+    let told = manager.clone();
     thread::Builder::new().name("acton-signals".to_owned()).spawn(move || {
         for signal in signals.forever() {
             match signal {
                 SIGUSR1 => log::info!("counters: {}", handle.totals()),
                 // What became of it is in the log.
-                SIGHUP => drop(process.reload(false)),
-                _ => handle.stop(),
+                SIGHUP => told.while_reloading(|| drop(process.reload(false))),
+                _ => {
+                    told.stopping("saying goodbye");
+                    handle.stop();
+                }
             }
         }
     })?;
-    let totals = running.wait()?;
+    let ended = running.wait();
+    if let Err(error) = &ended {
+        manager.stopping(&error.to_string());
+    }
+    let totals = ended?;
     log::info!("ended; counters: {totals}");
     Ok(())
 }

@@ -223,6 +223,7 @@ pub(crate) struct Counters {
     bridge: [AtomicU64; DropReason::ALL.len()],
     /// What the thread dropped last.
     dropped: DropRing,
+    beats: AtomicU64,
 }
 
 impl Counters {
@@ -231,12 +232,23 @@ impl Counters {
             values: [const { AtomicU64::new(0) }; _],
             bridge: [const { AtomicU64::new(0) }; _],
             dropped: DropRing::new(),
+            beats: AtomicU64::new(0),
         }
     }
 
     /// What the thread dropped last, for it to add to and others to read.
     pub(crate) fn dropped(&self) -> &DropRing {
         &self.dropped
+    }
+
+    /// A worker begins to wait for something to do, or goes on: each is a beat.
+    pub(crate) fn beat(&self) {
+        bump(&self.beats, 1);
+    }
+
+    /// How often it did.
+    pub(crate) fn beats(&self) -> u64 {
+        self.beats.load(Ordering::Relaxed)
     }
 
     pub(crate) fn add(&self, counter: Counter, more: u64) {

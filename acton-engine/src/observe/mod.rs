@@ -6,6 +6,7 @@ pub(crate) mod event_log;
 #[cfg(all(test, feature = "serde"))]
 mod json_tests;
 mod lines;
+pub(crate) mod pulse;
 #[cfg(feature = "serde")]
 pub(crate) mod serialise;
 pub(crate) mod status;

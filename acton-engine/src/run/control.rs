@@ -10,6 +10,7 @@ use pnet_base::MacAddr;
 use crate::Error;
 use crate::floods::news::FloodNews;
 use crate::observe::counters::{Counter, Counters};
+use crate::observe::pulse::Pulse;
 use crate::observe::status::Report;
 use crate::run::clock;
 use crate::run::handle::Handle;
@@ -50,6 +51,8 @@ pub(crate) enum Order {
     Apply(Box<Settings>, SyncSender<Result<Applied, Error>>),
     /// Say how the sessions in these slots are; those in none come with the last slots.
     Report(Range<usize>, SyncSender<Report>),
+    /// Say at what the workers are.
+    Pulse(SyncSender<Pulse>),
     /// Do this to a session.
     Steer(Steer, SyncSender<Result<(), Error>>),
 }
@@ -156,6 +159,9 @@ pub(crate) fn run<C: Controller>(
                 }
                 Message::Order(Order::Report(slots, answer)) => {
                     let _ = answer.send(control.report(now, &slots));
+                }
+                Message::Order(Order::Pulse(answer)) => {
+                    let _ = answer.send(handle.worker_beats());
                 }
                 Message::Order(Order::Steer(steer, answer)) => {
                     let _ = answer.send(control.steer(now, steer));

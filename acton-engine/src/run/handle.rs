@@ -18,6 +18,7 @@ use crate::floods::shared::Floods;
 use crate::observe::counters::{Counters, Totals};
 use crate::observe::event::EventKind;
 use crate::observe::event_log::{EventLog, Events};
+use crate::observe::pulse::Pulse;
 use crate::observe::status::{
     BridgeReport, Protocol, Report, Role, SCHEMA, SocketReport, Status, TapReport,
 };
@@ -133,6 +134,24 @@ impl Handle {
     #[must_use]
     pub fn settings(&self) -> Settings {
         self.shared.settings.lock().clone()
+    }
+
+    /// Asks the control thread at what the workers are, and waits for its answer, which never comes
+    /// where that thread hangs. `None` once the tunnel has ended, and on the control thread itself.
+    #[must_use]
+    pub fn pulse(&self) -> Option<Pulse> {
+        if self.is_control_thread() {
+            return None;
+        }
+        let (answer, answered) = mpsc::sync_channel(1);
+        (self.shared.order)(Order::Pulse(answer));
+        answered.recv().ok()
+    }
+
+    /// At what the workers are.
+    pub(crate) fn worker_beats(&self) -> Pulse {
+        // The first counters are the control thread's.
+        Pulse::new(self.shared.counters[1..].iter().map(|worker| worker.beats()).collect())
     }
 
     /// The name that the TAP has got.

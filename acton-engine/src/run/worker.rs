@@ -64,7 +64,9 @@ impl<S: Side> Worker<S> {
         let mut coalescer = Coalescer::new(self.offloads);
         let mut gave_way = false;
         loop {
+            self.counters.beat();
             let ready = self.wait(frames.has_backlog() || self.side.has_rounds())?;
+            self.counters.beat();
             if ready.stop {
                 return Ok(());
             }
