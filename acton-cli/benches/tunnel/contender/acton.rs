@@ -25,7 +25,7 @@ pub(super) struct Variant {
 }
 
 /// Names another build of the program to compare with, as that of the commit before.
-const BEFORE: &str = "ACTON_BEFORE";
+pub(crate) const BEFORE: &str = "ACTON_BEFORE";
 
 impl Variant {
     pub(super) const fn under_callgrind(self, end: &'static str) -> Self {

@@ -16,17 +16,18 @@ mod vpncloud;
 mod vtun;
 mod vxlan;
 
-use std::io;
 use std::net::UdpSocket;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
+use std::{env, io};
 
 use acton_netns::Namespace;
 use acton_tap::Interface;
 
 use crate::Result;
 use crate::world::{Network, OVERLAY, PORT, UdpTable, Underlay, World, run};
+pub(crate) use acton::BEFORE;
 pub(crate) use frame_loop::End as LoopEnd;
 pub(crate) use process::Process;
 use scratch::Scratch;
@@ -80,10 +81,25 @@ pub(crate) const ALL: [(&str, Find); 26] = [
     ("vpncloud-aes-256", |_| vpncloud::find("aes256")),
 ];
 
-/// acton, in plain mode or not, one end of it (as its subcommand is called) under callgrind.
-pub(crate) fn acton_under_callgrind(plain: bool, end: &'static str) -> Result<Box<dyn Contender>> {
-    let variant = if plain { acton::PLAIN } else { acton::SECURE };
+/// acton or the one before, in plain mode or not, one end of it (as its subcommand is called) under
+/// callgrind.
+pub(crate) fn acton_under_callgrind(
+    plain: bool,
+    end: &'static str,
+    before: bool,
+) -> Result<Box<dyn Contender>> {
+    let variant = match (plain, before) {
+        (true, false) => acton::PLAIN,
+        (true, true) => acton::PLAIN_BEFORE,
+        (false, false) => acton::SECURE,
+        (false, true) => acton::SECURE_BEFORE,
+    };
     acton::find("acton-callgrind", variant.under_callgrind(end))
+}
+
+/// Whether there is another acton to compare with.
+pub(crate) fn has_before() -> bool {
+    env::var_os(BEFORE).is_some()
 }
 
 /// What the others are compared with: the cable itself, and the kernel's own tunnel.

@@ -13,6 +13,7 @@ use std::process::Command;
 use clap::Args;
 
 use crate::Result;
+use crate::contender::{self, BEFORE};
 use crate::world::installed;
 use program::{End, Mode};
 
@@ -58,7 +59,10 @@ pub(crate) fn table() -> Result<Option<String>> {
             for burst in [64, 1] {
                 let name = program::name(mode, end, burst);
                 eprintln!("{name}");
-                line(&name, program::count(mode, end, burst)?);
+                line(&name, program::count(mode, end, burst, false)?);
+                if contender::has_before() {
+                    line(&format!("- of {BEFORE}"), program::count(mode, end, burst, true)?);
+                }
             }
         }
     }

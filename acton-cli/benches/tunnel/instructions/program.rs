@@ -1,7 +1,8 @@
 //! The way of a small frame through `acton` itself, from one system call to the next.
 //!
 //! One end runs under callgrind, stopped while frames are sent to it, so that it finds them all at
-//! once: a batch is then as large as it is meant to be.
+//! once: a batch is then as large as it is meant to be. What it does by itself meanwhile is none of a
+//! frame's: as much time without frames is counted too, and taken off.
 
 use std::process::Command;
 use std::thread;
@@ -60,13 +61,33 @@ pub(super) fn name(mode: Mode, end: End, burst: usize) -> String {
     format!("acton, {mode}: 60 bytes, {end}, {batch}")
 }
 
-/// Instructions of one end for a frame, of `burst` frames at once.
-pub(super) fn count(mode: Mode, end: End, burst: usize) -> Result<f64> {
+/// Instructions of one end for a frame, of `burst` frames at once: of this acton, or of the one before.
+pub(super) fn count(mode: Mode, end: End, burst: usize, before: bool) -> Result<f64> {
+    let (busy, took) = counted(mode, end, before, |lane, processes| {
+        let start = Instant::now();
+        send_bursts(lane, processes, end, burst)?;
+        Ok(start.elapsed())
+    })?;
+    let (idle, ()) = counted(mode, end, before, |_, _| {
+        thread::sleep(took);
+        Ok(())
+    })?;
+    Ok((busy - idle) / (BURSTS * burst) as f64)
+}
+
+/// Instructions of one end while `work` is done.
+fn counted<T>(
+    mode: Mode,
+    end: End,
+    before: bool,
+    work: impl FnOnce(&mut Lane, [&Process; 2]) -> Result<T>,
+) -> Result<(f64, T)> {
     let subcommand = match end {
         End::Client => "client",
         End::Server => "server",
     };
-    let contender = contender::acton_under_callgrind(matches!(mode, Mode::Plain), subcommand)?;
+    let plain = matches!(mode, Mode::Plain);
+    let contender = contender::acton_under_callgrind(plain, subcommand, before)?;
     let overlay = Overlay::start(&*contender, Underlay::Through)?;
     let [server, client] = overlay.processes() else { return Err("two ends".into()) };
     let counted = if end == End::Client { client } else { server };
@@ -77,6 +98,17 @@ pub(super) fn count(mode: Mode, end: End, burst: usize) -> Result<f64> {
     }
     thread::sleep(SETTLED);
     set_counting(counted, true)?;
+    let done = work(&mut lane, [server, client])?;
+    set_counting(counted, false)?;
+    Ok((collected(&overlay.stop())?, done))
+}
+
+fn send_bursts(
+    lane: &mut Lane,
+    [server, client]: [&Process; 2],
+    end: End,
+    burst: usize,
+) -> Result<()> {
     for _ in 0..BURSTS {
         let arrived = lane.arrived()?;
         client.signal(Signal::SIGSTOP)?;
@@ -97,8 +129,7 @@ pub(super) fn count(mode: Mode, end: End, burst: usize) -> Result<f64> {
             thread::sleep(Duration::from_millis(1));
         }
     }
-    set_counting(counted, false)?;
-    Ok(collected(&overlay.stop())? / (BURSTS * burst) as f64)
+    Ok(())
 }
 
 /// Has callgrind count from now on, or no more; vgdb comes with valgrind.
