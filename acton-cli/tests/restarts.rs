@@ -5,12 +5,13 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
-use acton_netns::Namespace;
+use acton_netns::{Namespace, Veth, veth};
 use support::{
-    Acton, Mode, ROOT_V4, ROOT_V6, World, answers, leaf, ping_until_answered, said, shell,
+    Acton, Mode, ROOT_V4, ROOT_V6, World, answers, leaf, ping, ping_until_answered, said, shell,
     wait_until,
 };
 
@@ -22,6 +23,8 @@ support::in_both_modes! {
     a_server_that_comes_back_is_reached_at_once_behind_a_bridge,
     a_tap_that_is_there_is_left_as_it_was: ["setpriv"],
     what_the_user_did_to_a_tap_meanwhile_stays,
+    a_bridged_server_that_was_killed_is_as_before,
+    a_port_that_a_killed_server_made_stays_one,
     a_bridge_keeps_its_mac_when_a_tap_joins;
     plain:
     two_tunnels_of_one_state_have_two_macs;
@@ -36,12 +39,17 @@ const TAP: &str = "lan";
 const ONE: &str = "02:00:00:00:00:01";
 const OTHER: &str = "02:00:00:00:00:02";
 
-/// Starts the server, whose TAP is given no MAC, and waits until it listens.
-fn serve(world: &World, mode: Mode, more: &[&str]) -> Acton {
+/// Starts the server, whose TAP is given no MAC.
+fn start(world: &World, mode: Mode, more: &[&str]) -> Acton {
     let state = world.keys.server_state();
     let mode = if mode == Mode::Plain { &["--plain"][..] } else { &[] };
     let fixed = ["server", "--state", &state, "-t", TAP];
-    let server = Acton::start("server", &world.server, &[&fixed, mode, more].concat());
+    Acton::start("server", &world.server, &[&fixed, mode, more].concat())
+}
+
+/// The same, and waits until it listens.
+fn serve(world: &World, mode: Mode, more: &[&str]) -> Acton {
+    let server = start(world, mode, more);
     server.wait_for(said::LISTENING);
     server
 }
@@ -96,8 +104,22 @@ fn two_tunnels_of_one_state_have_two_macs() {
 }
 
 /// Whether a host knows of a neighbour that it is at `mac`. It asks nobody.
-fn knows(host: &Namespace, neighbour: std::net::IpAddr, mac: &str) -> bool {
+fn knows(host: &Namespace, neighbour: IpAddr, mac: &str) -> bool {
     shell(host, &format!("ip neighbour show {neighbour}")).contains(mac)
+}
+
+/// Demands that a neighbour whose session is up is reached from `host` at its new MAC: by IPv4 within
+/// a second, in which the host does not ask for it anew; by IPv6 once the neighbour's kernel knows that
+/// nobody else has the address, without being asked.
+#[track_caller]
+fn reached_at_once(host: &Namespace, [v4, v6]: [IpAddr; 2]) {
+    let start = Instant::now();
+    while ping(host, v4, 56, Duration::from_millis(50)).is_err() {
+        assert!(start.elapsed() < Duration::from_secs(1), "{v4} is away");
+    }
+    println!("reached {:.1?} after the session", start.elapsed());
+    wait_until("the new MAC is known", || knows(host, v6, OTHER));
+    assert!(answers(host, v6), "{v6}");
 }
 
 /// No frame asks for the new MAC, so that only what the server says by itself can tell it.
@@ -115,11 +137,9 @@ fn a_server_that_comes_back_is_reached_at_once(mode: Mode) {
         assert!(knows(client_host, address, ONE), "{address}");
     }
     server.kill();
-    let _server = serve(OTHER);
-    for address in [ROOT_V4, ROOT_V6] {
-        wait_until("the client knows the new MAC", || knows(client_host, address, OTHER));
-        assert!(answers(client_host, address), "{address}");
-    }
+    let server = serve(OTHER);
+    server.wait_for(" up: ");
+    reached_at_once(client_host, [ROOT_V4, ROOT_V6]);
 }
 
 fn a_client_that_comes_back_is_reached_at_once(mode: Mode) {
@@ -134,10 +154,7 @@ fn a_client_that_comes_back_is_reached_at_once(mode: Mode) {
     }
     client.kill();
     let _client = join(OTHER);
-    for address in leaf(0) {
-        wait_until("the server knows the new MAC", || knows(&world.server, address, OTHER));
-        assert!(answers(&world.server, address), "{address}");
-    }
+    reached_at_once(&world.server, leaf(0));
 }
 
 /// A DHCP server at the root knows its clients by their MACs.
@@ -221,11 +238,9 @@ fn a_server_that_comes_back_is_reached_at_once_behind_a_bridge(mode: Mode) {
         assert!(knows(client_host, address, ONE), "{address}");
     }
     server.kill();
-    let _server = serve(OTHER);
-    for address in [ROOT_V4, ROOT_V6] {
-        wait_until("the client knows the new MAC", || knows(client_host, address, OTHER));
-        assert!(answers(client_host, address), "{address}");
-    }
+    let server = serve(OTHER);
+    server.wait_for(" up: ");
+    reached_at_once(client_host, [ROOT_V4, ROOT_V6]);
 }
 
 /// What `ip` says of the TAP, but for its counters and what the kernel adds by itself.
@@ -306,6 +321,70 @@ fn what_the_user_did_to_a_tap_meanwhile_stays(mode: Mode) {
         assert!(state.contains(has), "{has}: {state}");
     }
     assert!(!state.contains("10.9.0.1/24"), "{state}");
+}
+
+/// The ports of a bridge.
+fn ports(host: &Namespace, bridge: &str) -> Vec<String> {
+    let text = shell(host, &format!("ip -o link show master {bridge}"));
+    let name = |line: &str| line.split([' ', ':', '@']).nth(2).unwrap().to_owned();
+    text.lines().map(name).collect()
+}
+
+fn a_bridged_server_that_was_killed_is_as_before(mode: Mode) {
+    let world = World::new(1).speaking(mode);
+    let (host, lan) = (&world.server, Namespace::new().unwrap());
+    shell(host, "ip link add br0 type bridge; ip link set br0 up");
+    veth(&lan, "eth0", host, "to-lan", &Veth::new()).unwrap();
+    shell(host, "ip link set to-lan master br0");
+    lan.add_address("eth0", "10.9.0.100".parse().unwrap(), 24).unwrap();
+    let serve = || serve(&world, mode, &["--keepalive", "1", "--bridge", "br0"]);
+    let passes = || {
+        ping_until_answered(&lan, leaf(0)[0]);
+        ping_until_answered(&world.clients[0], "10.9.0.100".parse().unwrap());
+    };
+    let state = || (ports(host, "br0"), mac_of(host, "br0"), mac_of(host, TAP));
+    let server = serve();
+    let _client = world.join(0, &["--keepalive", "1"]);
+    passes();
+    let before = state();
+    assert_eq!(before.0, ["to-lan", TAP]);
+    server.kill();
+    wait_until("the TAP went with its process", || ports(host, "br0") == ["to-lan"]);
+    let server = serve();
+    assert_eq!(state(), before);
+    passes();
+    server.stop();
+    assert_eq!(ports(host, "br0"), ["to-lan"]);
+}
+
+/// Nothing tells whether it was the user.
+fn a_port_that_a_killed_server_made_stays_one(mode: Mode) {
+    let world = World::new(0).speaking(mode);
+    let host = &world.server;
+    shell(
+        host,
+        &format!(
+            "ip link add br0 type bridge; ip link add br1 type bridge; ip tuntap add {TAP} mode tap"
+        ),
+    );
+    let bridged = ["-a", "10.9.0.1/24", "--bridge", "br0"];
+    serve(&world, mode, &bridged).kill();
+    let left = state_of(host);
+    assert!(left.contains("master br0") && left.contains("10.9.0.1/24"), "{left}");
+    let server = serve(&world, mode, &bridged);
+    assert_eq!(state_of(host), left);
+    server.stop();
+    assert_eq!(state_of(host).trim(), "master br0");
+    // Another bridge does not get it unasked.
+    let other = ["--bridge", "br1"];
+    let (status, log) = start(&world, mode, &other).end();
+    assert!(status.code() == Some(1) && log.contains("nomaster"), "{status}: {log}");
+    assert_eq!(state_of(host).trim(), "master br0");
+    shell(host, &format!("ip link set {TAP} nomaster"));
+    let server = serve(&world, mode, &other);
+    assert_eq!(state_of(host).trim(), "master br1");
+    server.stop();
+    assert_eq!(state_of(host).trim(), "");
 }
 
 /// Two servers with copies of one key would give their bridges the same MAC.

@@ -255,7 +255,7 @@ impl Interface {
     pub fn join_bridge(&self, bridge: &str) -> Result<(), Error> {
         let step = || format!("join bridge {bridge}");
         self.bridge_call(IfreqCall::BridgeAdd, bridge, step)
-            .map_err(|e| e.advise(Errno::EBUSY, "it is a port of some bridge or bond already"))
+            .map_err(|e| e.advise(Errno::EBUSY, "it is a port of some bridge or bond already; `ip link set dev NAME nomaster` takes it out"))
             .map_err(|e| e.advise(Errno::ENODEV, "the bridge or the interface is not there"))
             .map_err(|e| e.advise(Errno::EOPNOTSUPP, "that is not a bridge"))
     }

@@ -27,7 +27,7 @@ pub(super) struct TapOptions {
           value_parser = clap::value_parser!(u32).range(i64::from(MIN_MTU)..=i64::from(MAX_MTU)))]
     mtu: u32,
 
-    /// Linux bridge that the TAP joins
+    /// Linux bridge that the TAP joins, and leaves in the end unless it was a port of it before
     #[arg(long, value_name = "NAME")]
     bridge: Option<String>,
 }
