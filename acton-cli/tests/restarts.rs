@@ -207,6 +207,9 @@ fn a_server_that_crashed_is_told_of() {
     server.kill();
     let server = world.serve(&[]);
     client.wait_for("is another process than before");
+    let control = client.control().to_str().unwrap();
+    let status = world.keys.acton("client-0", &["status", "--json", "--control", control]);
+    assert!(status.contains("\"server_restarts\":1"), "{status}");
     // Only then it has somebody to say BYE to.
     server.wait_for(" up: ");
     server.stop();

@@ -33,6 +33,7 @@ testbed::main! {
     a_mac_that_is_named_is_nobodys,
     a_vrrp_address_fails_over_at_once_and_for_ever,
     a_vrrp_address_of_listed_clients_fails_over_at_once,
+    a_mac_that_moves_after_a_hold_is_told_of_until_it_freezes,
     a_site_of_many_hosts_is_heard_and_one_too_many_is_named,
     a_strict_client_has_its_listed_macs_alone,
     a_lan_of_100_000_hosts_is_known_and_hurts_nobody,
@@ -346,9 +347,57 @@ fn fail_over_20_times(root: &Wire, routers: &[Wire; 2]) {
     assert!(worst < Duration::from_secs(1), "{worst:?}");
 }
 
+/// A world of clients that are listed by these names, and their invites.
+fn listed<const N: usize>(names: [&str; N]) -> (World, [String; N]) {
+    let world = World::new(N as u8).speaking(Mode::Secure);
+    let invites = names.map(|name| world.keys.named_invite(name, &[]));
+    (world, invites)
+}
+
+/// Starts client `i` with its invite, and waits for its session.
+fn join_listed(world: &World, i: u8, invites: &[String]) -> Acton {
+    let (invite, state) = (&invites[usize::from(i)], world.keys.client_state(i));
+    let client = world.run_client(i, &["client", invite, "--state", &state]);
+    client.wait_for(said::CONNECTED);
+    client
+}
+
+fn a_mac_that_moves_after_a_hold_is_told_of_until_it_freezes() {
+    const ROAMS: MacAddr = mac(0x66);
+    let (world, invites) = listed(["left", "right"]);
+    let server = world.serve(&["--mac-hold", "0.5", "--no-loop-guard"]);
+    let _clients = [0, 1].map(|i| join_listed(&world, i, &invites));
+    let (root, wires) = (world.server_wire(), [0, 1].map(|i| world.client_wire(i)));
+    let has_it = |client: u8| {
+        let own = broadcast(client_mac(client));
+        wires[usize::from(client)].send(&broadcast(ROAMS));
+        wires[usize::from(client)].send(&own);
+        root.receive_until(&own).contains(&broadcast(ROAMS))
+    };
+    assert!(has_it(0) && !has_it(1));
+    // The fifth move is the last.
+    for turn in 1..=5 {
+        wait_until("it moves after the hold", || has_it(turn % 2));
+    }
+    assert!(!has_it(0), "it is frozen");
+    let log = server.stop();
+    for [what, left, right, advice] in [
+        ["used behind right", "stays behind left", "behind right", "--mac-hold"],
+        ["moved: it was", "behind left", "behind right", ""],
+        ["moves to and fro", "", "behind right", "--shared-mac"],
+    ] {
+        let line =
+            log.lines().find(|line| line.contains(what) && line.contains(&ROAMS.to_string()));
+        let line = line.unwrap_or_else(|| panic!("{what}: {log}"));
+        assert!([left, right, advice].iter().all(|text| line.contains(text)), "{line}");
+    }
+    assert_eq!(counter(&log, "bridge.moved"), 5, "{log}");
+    assert!(counter(&log, "drop.source_held") >= 1, "{log}");
+    assert_eq!(counter(&log, "drop.source_frozen"), 1, "{log}");
+}
+
 fn a_vrrp_address_of_listed_clients_fails_over_at_once() {
-    let world = World::new(3).speaking(Mode::Secure);
-    let invites = ["left", "right", "other"].map(|name| world.keys.named_invite(name, &[]));
+    let (world, invites) = listed(["left", "right", "other"]);
     let list = world.keys.path("server").join("clients");
     let unshared = fs::read_to_string(&list).unwrap();
     let of_routers = |line: &str| line.contains(" left") || line.contains(" right");
@@ -361,14 +410,7 @@ fn a_vrrp_address_of_listed_clients_fails_over_at_once() {
         .collect();
     fs::write(&list, &unshared).unwrap();
     let server = world.serve(&["--no-loop-guard"]);
-    let _clients: Vec<_> = (0..3)
-        .map(|i| {
-            let (invite, state) = (&invites[usize::from(i)], world.keys.client_state(i));
-            let client = world.run_client(i, &["client", invite, "--state", &state]);
-            client.wait_for(said::CONNECTED);
-            client
-        })
-        .collect();
+    let _clients = [0, 1, 2].map(|i| join_listed(&world, i, &invites));
     let root = world.server_wire();
     let routers = [0, 1].map(|i| world.client_wire(i));
     let ([left, right], other) = (&routers, world.client_wire(2));

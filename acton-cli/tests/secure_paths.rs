@@ -39,6 +39,7 @@ testbed::main! {
     full_frames_need_no_ip_fragments: ["ethtool", "tcpdump"],
     tcp_is_made_to_fit_one_datagram: ["ethtool", "tcpdump"],
     a_flooded_syn_is_made_to_fit_each_receiver: ["ethtool"],
+    a_syn_fits_the_smaller_of_both_ways: ["ethtool", "tcpdump"],
 }
 
 /// The type byte of DATA, and the byte behind it where the frame is not in pieces.
@@ -286,20 +287,27 @@ fn a_third_lost_each_way_keeps_the_session() {
 
 /// Waits until datagrams as large as the underlay carries are in use both ways.
 fn fill_the_path(world: &World, payload: usize) {
-    let capture_of = |from: &Wire, to: &Wire, mac_to, mac_from| {
-        wait_until("frames of a full datagram go unfragmented", || {
-            let capture = Capture::start(&world.server, "eth0", &world.keys);
-            let full = frame(mac_to, mac_from, TEST_ETHERTYPE, &vec![0x77; payload - 32 - 14]);
-            from.send(&full);
-            to.receive_until(&full);
-            let packets = capture.stop();
-            let whole = |udp: &[u8]| udp[..2] == [DATA, WHOLE] && udp.len() == payload;
-            packets.iter().filter_map(|packet| packet.udp(PORT)).any(whole)
-        });
-    };
     let (root, leaf) = (world.server_wire(), world.client_wire(0));
-    capture_of(&leaf, &root, SERVER_MAC, client_mac(0));
-    capture_of(&root, &leaf, client_mac(0), SERVER_MAC);
+    fill(world, (&leaf, client_mac(0)), (&root, SERVER_MAC), payload);
+    fill(world, (&root, SERVER_MAC), (&leaf, client_mac(0)), payload);
+}
+
+/// The same one way.
+fn fill(
+    world: &World,
+    (from, source): (&Wire, MacAddr),
+    (to, destination): (&Wire, MacAddr),
+    payload: usize,
+) {
+    wait_until("frames of a full datagram go unfragmented", || {
+        let capture = Capture::start(&world.server, "eth0", &world.keys);
+        let full = frame(destination, source, TEST_ETHERTYPE, &vec![0x77; payload - 32 - 14]);
+        from.send(&full);
+        to.receive_until(&full);
+        let packets = capture.stop();
+        let whole = |udp: &[u8]| udp[..2] == [DATA, WHOLE] && udp.len() == payload;
+        packets.iter().filter_map(|packet| packet.udp(PORT)).any(whole)
+    });
 }
 
 fn a_path_that_shrinks_silently_is_noticed() {
@@ -328,9 +336,8 @@ fn a_path_that_shrinks_silently_is_noticed() {
     one_session(&client, &server);
 }
 
-fn a_router_that_says_how_much_it_carries_is_heard() {
-    let world = world();
-    // The client is behind the host that is the proxy elsewhere, which routes here.
+/// Puts the client behind the host that is the proxy elsewhere, which routes here.
+fn route(world: &World) {
     let (far, router) = (&world.clients[0], &world.proxy);
     veth(far, "far", router, "near", &Veth::new()).unwrap();
     shell(
@@ -342,7 +349,13 @@ fn a_router_that_says_how_much_it_carries_is_heard() {
     );
     shell(router, "ip address add 198.51.100.1/24 dev near; sysctl -qw net.ipv4.ip_forward=1");
     shell(&world.server, "ip route add 198.51.100.0/24 via 192.0.2.200");
+}
+
+fn a_router_that_says_how_much_it_carries_is_heard() {
+    let world = world();
+    route(&world);
     world.as_on_a_cable();
+    let (far, router) = (&world.clients[0], &world.proxy);
     let server = world.serve(&[]);
     let client = world.join(0, &[]);
     ping_until_answered(far, ROOT_V4);
@@ -672,4 +685,39 @@ fn a_flooded_syn_is_made_to_fit_each_receiver() {
     let log = server.stop();
     assert_eq!(counter(&log, "session.pieces"), 0, "{log}");
     proxy.stop();
+}
+
+/// An MSS limits what comes back: a server's SYN has to fit what the client's way carries.
+fn a_syn_fits_the_smaller_of_both_ways() {
+    let world = world();
+    route(&world);
+    world.as_on_a_cable();
+    let (far, router) = (&world.clients[0], &world.proxy);
+    let server = world.serve(&["--keepalive", "1"]);
+    let client = world.join(0, &["--keepalive", "1"]);
+    ping_until_answered(far, ROOT_V4);
+    fill_the_path(&world, 1472);
+    let wires = [world.client_wire(0), world.server_wire()];
+    // Nobody listens there; what a SYN offers where it arrives is all that counts.
+    let offered = || {
+        let hosts = [(&world.server, leaf(0)[0]), (far, ROOT_V4)];
+        for (from, to) in hosts {
+            let to = SocketAddr::new(to, 9);
+            let refused = from.run(|| TcpStream::connect_timeout(&to, Duration::from_secs(1)));
+            assert!(refused.is_err());
+        }
+        wires.each_ref().map(|wire| {
+            let frames = iter::from_fn(|| wire.receive(Duration::from_millis(50)));
+            frames.filter_map(|frame| mss_of_syn(&frame)).last()
+        })
+    };
+    wait_until("each way's SYN fits both", || offered() == [Some(1_386); 2]);
+    // Only what the client sends comes by a smaller link.
+    shell(router, "ip route replace 192.0.2.0/24 dev eth0 src 192.0.2.200 mtu lock 1300");
+    let waits = Duration::from_millis(300);
+    wait_until("the client knows", || ping(far, ROOT_V4, 1_380, waits).is_ok());
+    wait_until("each way's SYN fits the smaller", || offered() == [Some(1_186); 2]);
+    let [leaf, root] = &wires;
+    fill(&world, (root, SERVER_MAC), (leaf, client_mac(0)), 1_472);
+    one_session(&client, &server);
 }
