@@ -25,6 +25,7 @@ support::in_both_modes! {
     what_the_user_did_to_a_tap_meanwhile_stays,
     a_bridged_server_that_was_killed_is_as_before,
     a_port_that_a_killed_server_made_stays_one,
+    a_client_on_a_tap_that_stays_comes_back_too,
     a_bridge_keeps_its_mac_when_a_tap_joins;
     plain:
     two_tunnels_of_one_state_have_two_macs;
@@ -388,6 +389,25 @@ fn a_port_that_a_killed_server_made_stays_one(mode: Mode) {
     assert_eq!(state_of(host).trim(), "master br1");
     server.stop();
     assert_eq!(state_of(host).trim(), "");
+}
+
+fn a_client_on_a_tap_that_stays_comes_back_too(mode: Mode) {
+    let world = World::new(1).speaking(mode);
+    let host = &world.clients[0];
+    shell(host, &format!("ip link add br0 type bridge; ip tuntap add {TAP} mode tap"));
+    let mac = mac_of(host, TAP);
+    let _server = world.serve(&[]);
+    let alone = ["-a", "10.9.0.10/24", "-a", "fd09::a/64"];
+    join(&world, mode, 0, &alone).kill();
+    for more in [&[][..], &["--bridge", "br0"]] {
+        let client = join(&world, mode, 0, &[&alone, more].concat());
+        assert_eq!(mac_of(host, TAP), mac);
+        if more.is_empty() {
+            ping_until_answered(host, ROOT_V4);
+        }
+        client.stop();
+        assert_eq!(state_of(host).trim(), "");
+    }
 }
 
 /// Two servers with copies of one key would give their bridges the same MAC.
