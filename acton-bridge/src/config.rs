@@ -45,10 +45,10 @@ pub struct Config {
     pub max_static: usize,
     /// When a leaf may take over another leaf's address. Default [`MovePolicy::guarded`].
     pub moves: MovePolicy,
-    /// Addresses that several leaves share, as routers with VRRP do: they move from leaf to leaf
-    /// with their first frame and never freeze. For those that single leaves share there is
-    /// [`Bridge::set_leaf_shared`](crate::Bridge::set_leaf_shared). Looked at where an address is about to move, one by
-    /// one. Default none.
+    /// Addresses that all leaves share, as routers with VRRP do: they move from leaf to leaf with their
+    /// first frame and never freeze. For those that single leaves share there is
+    /// [`Bridge::set_leaf_shared`](crate::Bridge::set_leaf_shared). Looked at where an address is about
+    /// to move, one by one. Default none.
     pub shared: Vec<MacRange>,
     /// Forward 01-80-C2-00-00-00 to -0F (STP, LACP, LLDP, ...), but never PAUSE. Default off.
     pub forward_reserved: bool,

@@ -4,10 +4,10 @@
 //! source that may not be learned is refused. Only what changes the table's structure takes the
 //! lock, in [`crate::writer`]; what a flood of forged sources can reach there is of bounded cost.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 
 use crate::config::{Config, MOST_MACS, MovePolicy};
 use crate::key;
@@ -51,9 +51,6 @@ pub(crate) struct Limits {
     pub(crate) statics: usize,
     pub(crate) moves: Moves,
     hold: AtomicU64,
-    shared: RwLock<Vec<MacRange>>,
-    /// Whether there are shared ranges: most bridges have none, and ask nobody for them.
-    shares: AtomicBool,
 }
 
 impl Limits {
@@ -78,8 +75,6 @@ impl Limits {
             statics: config.max_static.max(config.protected.len()).min(MOST_MACS),
             moves,
             hold: hold.into(),
-            shares: (!config.shared.is_empty()).into(),
-            shared: config.shared.clone().into(),
         }
     }
 
@@ -118,7 +113,7 @@ impl Fdb {
         Self {
             table: Table::new(limits.slots()),
             limits,
-            sharing: Sharing::new(),
+            sharing: Sharing::new(config.shared.clone()),
             leaves_full_until: AtomicU64::new(0),
             root_full_until: AtomicU64::new(0),
             state: Mutex::default(),
@@ -169,9 +164,8 @@ impl Fdb {
     }
 
     pub(crate) fn set_shared(&self, ranges: Vec<MacRange>) {
-        let mut shared = self.limits.shared.write();
-        self.limits.shares.store(!ranges.is_empty(), Ordering::Relaxed);
-        *shared = ranges;
+        // Nobody who writes meets two answers about one address.
+        self.write().fdb.sharing.set_all(ranges);
     }
 
     pub(crate) fn set_macs_per_leaf(&self, macs: usize) {
@@ -330,12 +324,9 @@ impl Fdb {
         self.sharing.has(leaf, key::address(key))
     }
 
-    /// Whether all leaves share an address. Asked of one that moves only, so the ranges are looked at
-    /// one by one.
+    /// Whether all leaves share an address.
     pub(crate) fn is_shared(&self, key: u64) -> bool {
-        let limits = &self.limits;
-        limits.shares.load(Ordering::Relaxed)
-            && limits.shared.read().iter().any(|range| range.has(key::address(key)))
+        self.sharing.has_all(key::address(key))
     }
 
     /// Until when no other leaf may take an address because of its last frame; 0 for never.

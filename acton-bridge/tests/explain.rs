@@ -182,6 +182,8 @@ fn same_as_the_verdict(config: Config, ops: Vec<Op>) -> Result<(), TestCaseError
             Op::Share(leaf, ranges) => {
                 twins.both(|bridge| bridge.set_leaf_shared(leaf, &ranges));
             }
+            Op::ShareAll(ranges) => twins.both(|bridge| bridge.set_shared(ranges.clone())),
+            Op::Hold(hold) => twins.both(|bridge| bridge.set_move_hold(hold)),
         }
         twins.same()?;
     }

@@ -185,9 +185,9 @@ impl Model {
         };
         let mut moved = Known { leaf, seen: now, ..old };
         let mut frozen = false;
-        if self.shares(leaf, key.1) {
+        if self.is_shared(key.1) || self.shares(leaf, key.1) {
             moved = fresh;
-        } else if !self.is_shared(key.1) {
+        } else {
             if moved.moves == 0 || now - moved.first_move >= WITHIN {
                 moved.first_move = now;
                 moved.moves = 0;
@@ -547,6 +547,14 @@ fn same_verdicts(config: Config, ops: Vec<Op>) -> Result<(), TestCaseError> {
             Op::Share(leaf, ranges) => {
                 bridge.set_leaf_shared(leaf, &ranges);
                 model.share(leaf, ranges);
+            }
+            Op::ShareAll(ranges) => {
+                bridge.set_shared(ranges.clone());
+                model.config.shared = ranges;
+            }
+            Op::Hold(hold) => {
+                bridge.set_move_hold(hold);
+                model.hold = model.hold.map(|_| hold);
             }
         }
         same_entries(&bridge, &mut model, now)?;

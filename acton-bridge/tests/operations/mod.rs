@@ -42,6 +42,8 @@ pub(crate) enum Op {
     Unpin(MacAddr),
     Strict(u32, bool),
     Share(u32, Vec<MacRange>),
+    ShareAll(Vec<MacRange>),
+    Hold(Duration),
 }
 
 fn station() -> impl Strategy<Value = MacAddr> {
@@ -126,6 +128,8 @@ pub(crate) fn op() -> impl Strategy<Value = Op> {
         1 => (leaf(), any::<bool>()).prop_map(|(leaf, strict)| Op::Strict(leaf, strict)),
         2 => (leaf(), prop::collection::vec(range(), 0..3))
             .prop_map(|(leaf, ranges)| Op::Share(leaf, ranges)),
+        1 => prop::collection::vec(range(), 0..2).prop_map(Op::ShareAll),
+        1 => prop_oneof![Just(HOLD), Just(HOLD / 5), Just(Duration::MAX)].prop_map(Op::Hold),
     ]
 }
 
