@@ -45,6 +45,10 @@ classes! {
     Multicast = "multicast",
     /// A frame to a unicast address that is not known.
     Unknown = "unknown",
+    /// A question, by ARP or neighbour discovery, for an IP address that
+    /// [nobody is known](crate::Neighbours::ask) to have. It is [`Arp`](Self::Arp) or
+    /// [`Nd`](Self::Nd) too, and [`FloodClass::of`] says so.
+    Unresolved = "unresolved",
 }
 
 impl FloodClass {
@@ -74,6 +78,12 @@ impl FloodClass {
             }
             _ => other,
         }
+    }
+
+    /// Whether frames of this class may ask who has an IP address.
+    #[must_use]
+    pub const fn may_ask(self) -> bool {
+        matches!(self, Self::Arp | Self::Nd)
     }
 
     /// The position of this class in [`FloodClass::ALL`].

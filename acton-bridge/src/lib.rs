@@ -109,6 +109,12 @@
 //! [`FloodClass::of`] says what a flooded frame is for, and a [`Bucket`] whether a [`Budget`] lets it
 //! pass. Who asks them, and when, is the caller's: the bridge itself limits no frames.
 //!
+//! # Neighbours
+//! A question for an IP address goes to everybody, and its answer comes from one. [`Neighbours`]
+//! hears answers, so that the next question goes there alone, and knows which questions nobody is
+//! known to answer. It changes no verdict of the bridge's: the caller asks it about frames that are
+//! flooded, where it wants to.
+//!
 //! # Not here
 //! Spanning trees: root and leaves cannot form a loop through this bridge, and a loop outside it
 //! shows as moves.
@@ -129,6 +135,8 @@ mod header;
 mod key;
 mod limit;
 mod list;
+mod neighbour_message;
+mod neighbours;
 mod port;
 mod purpose;
 mod range;
@@ -148,6 +156,7 @@ pub use entry::Entry;
 pub use explain::{Explanation, Step, Verdict};
 pub use flood_class::FloodClass;
 pub use limit::{Room, Share};
+pub use neighbours::{Asked, Neighbours};
 pub use port::{Owner, Port};
 pub use range::{MacRange, MacRangeError};
 pub use statics::StaticError;

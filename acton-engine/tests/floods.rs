@@ -103,7 +103,7 @@ fn an_honest_thousand_a_second_meets_no_budget() {
     world.send(1, 100);
     let totals = server.totals();
     let over: Vec<_> = totals.iter().filter(|(name, _)| name.contains("budget")).collect();
-    assert!(over.len() == 6 && over.iter().all(|&(_, frames)| frames == 0), "{over:?}");
+    assert!(over.len() == 7 && over.iter().all(|&(_, frames)| frames == 0), "{over:?}");
     assert!(totals.get("bridge.flooded").unwrap() >= 3_000);
     drop(client);
 }

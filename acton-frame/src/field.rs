@@ -22,18 +22,26 @@ pub mod ethernet {
     pub const IPV6: u16 = 0x86dd;
 }
 
-/// ARP (RFC 826) between addresses of Ethernet and IPv4.
+/// ARP (RFC 826) of IPv4 over Ethernet.
 pub mod arp {
     use std::ops::Range;
 
+    /// Bytes of a message.
+    pub const LEN: usize = 28;
+    /// How a message begins: Ethernet, IPv4, and the lengths of their addresses.
+    pub const IPV4_OVER_ETHERNET: [u8; 6] = [0, 1, 8, 0, 6, 4];
     /// The lengths of the two kinds of addresses.
     pub const LENGTHS: Range<usize> = 4..6;
     /// Those of Ethernet and IPv4.
     pub const ETHERNET_IPV4_LENGTHS: [u8; 2] = [6, 4];
+    /// What the message is: 1 for a request.
+    pub const OPERATION: Range<usize> = 6..8;
+    /// The operation of a request.
+    pub const REQUEST: u16 = 1;
     /// The sender's IPv4 address.
-    pub const SENDER_IPV4: Range<usize> = 14..18;
+    pub const SENDER: Range<usize> = 14..18;
     /// The IPv4 address that is asked for.
-    pub const TARGET_IPV4: Range<usize> = 24..28;
+    pub const TARGET: Range<usize> = 24..28;
 }
 
 /// IPv4 (RFC 791, section 3.1).
@@ -73,6 +81,10 @@ pub mod icmpv6 {
     pub const NEIGHBOUR_DISCOVERY: RangeInclusive<u8> = 133..=137;
     /// The checksum, over a pseudo-header too.
     pub const CHECKSUM: Range<usize> = 2..4;
+    /// The type of a neighbour solicitation (RFC 4861, section 4.3).
+    pub const NEIGHBOUR_SOLICITATION: u8 = 135;
+    /// The IPv6 address that a neighbour solicitation asks for, or an advertisement tells of.
+    pub const TARGET: Range<usize> = 8..24;
     /// The type of a neighbour advertisement (RFC 4861, section 4.4).
     pub const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
     /// What neighbour discovery has as IPv6's hop limit: it crossed no router.

@@ -199,11 +199,11 @@ fn ipv4_pair(headers: &Headers, frame: &[u8]) -> Option<[[u8; 4]; 2]> {
     if headers.ethertype() != Some(ARP) {
         return None;
     }
-    let packet = frame.get(headers.network()..)?;
+    let packet = frame.get(headers.network()?..)?;
     let of = |range| packet.get::<std::ops::Range<usize>>(range)?.first_chunk().copied();
     // Of hardware of any kind that has addresses as long as Ethernet's.
     (packet.get(arp::LENGTHS)? == arp::ETHERNET_IPV4_LENGTHS)
-        .then_some([of(arp::SENDER_IPV4)?, of(arp::TARGET_IPV4)?])
+        .then_some([of(arp::SENDER)?, of(arp::TARGET)?])
 }
 
 fn ipv6_pair(headers: &Headers, frame: &[u8]) -> Option<[[u8; 16]; 2]> {

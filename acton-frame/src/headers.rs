@@ -1,8 +1,8 @@
 //! The one pass over a frame.
 
 use crate::ethernet::{Ethernet, is_tag};
-use crate::field::ethernet::{IPV4, IPV6};
-use crate::field::{self, ipv4, ipv6, tcp, udp};
+use crate::field::ethernet::{ARP, IPV4, IPV6};
+use crate::field::{self, icmpv6, ipv4, ipv6, tcp, udp};
 use crate::ip::{Ip, IpBits, IpVersion};
 use crate::transport::{Protocol, Transport};
 
@@ -201,10 +201,16 @@ impl Headers {
         Some(self.ethertype).filter(|&ethertype| ethertype != 0)
     }
 
-    /// Bytes from the frame's first to what is behind the Ethernet header and those tags; 0 for a runt.
+    /// Whether the frame may say who has which IP address, or ask for it: it is ARP or ICMPv6.
     #[inline]
-    pub(crate) fn network(&self) -> usize {
-        self.network.into()
+    pub fn may_resolve(&self) -> bool {
+        self.ethertype == ARP || self.protocol == icmpv6::NUMBER
+    }
+
+    /// Bytes from the frame's first to what is behind the Ethernet header and its tags.
+    #[inline]
+    pub fn network(&self) -> Option<usize> {
+        Some(self.network.into()).filter(|&start| start != 0)
     }
 
     /// The IP header; `None` where there is none, or not all of it.

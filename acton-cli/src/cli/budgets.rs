@@ -7,8 +7,9 @@ use clap::Args;
 #[derive(Debug, Args)]
 pub(super) struct BudgetOptions {
     /// Frames a second that may be flooded, and frames at once (a second's without it), of a CLASS:
-    /// broadcast, arp, nd, dhcp, multicast, unknown, or all of them; from each client, or with root:
-    /// from the server's side. May be given more than once; the defaults stop nothing but storms
+    /// broadcast, arp, nd, dhcp, multicast, unknown, unresolved (ARP and neighbour discovery for
+    /// addresses that nobody is known to have), or all of them; from each client, or with root: from
+    /// the server's side. May be given more than once; the defaults stop nothing but storms
     #[arg(long, value_name = "[root:]CLASS=RATE[/BURST]|none", value_parser = budget)]
     budget: Vec<BudgetOption>,
 }

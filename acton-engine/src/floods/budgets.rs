@@ -20,6 +20,9 @@ pub struct Budgets {
     pub multicast: Option<Budget>,
     /// Frames to unicast addresses that are not known.
     pub unknown: Option<Budget>,
+    /// Questions, by ARP or neighbour discovery, for IP addresses that nobody is known to have. They
+    /// meet the budget of ARP or neighbour discovery too.
+    pub unresolved: Option<Budget>,
 }
 
 impl Budgets {
@@ -33,14 +36,19 @@ impl Budgets {
         dhcp: Some(Budget::new(500, 2_000)),
         multicast: Some(Budget::new(20_000, 20_000)),
         unknown: Some(Budget::new(20_000, 40_000)),
+        unresolved: None,
     };
     /// Those of the server unless told otherwise: what comes from its TAP, each frame of which goes to
-    /// every client.
+    /// every client. A client can make the root ask for any number of addresses, by frames that say
+    /// they come from these. Who has spoken once is asked alone and needs no budget; for the others one
+    /// of 50 a second, three questions each, serves a thousand dead hosts that are looked for each
+    /// minute, and 500 at once a scan of a /23.
     const ROOT: Self = Self {
         broadcast: Some(Budget::new(5_000, 10_000)),
         arp: Some(Budget::new(5_000, 10_000)),
         nd: Some(Budget::new(5_000, 10_000)),
         dhcp: Some(Budget::new(2_000, 5_000)),
+        unresolved: Some(Budget::new(50, 500)),
         ..Self::CLIENT
     };
 
@@ -54,6 +62,7 @@ impl Budgets {
             dhcp: budget,
             multicast: budget,
             unknown: budget,
+            unresolved: budget,
         }
     }
 
@@ -67,6 +76,7 @@ impl Budgets {
             FloodClass::Dhcp => self.dhcp,
             FloodClass::Multicast => self.multicast,
             FloodClass::Unknown => self.unknown,
+            FloodClass::Unresolved => self.unresolved,
         }
     }
 
@@ -79,6 +89,7 @@ impl Budgets {
             FloodClass::Dhcp => &mut self.dhcp,
             FloodClass::Multicast => &mut self.multicast,
             FloodClass::Unknown => &mut self.unknown,
+            FloodClass::Unresolved => &mut self.unresolved,
         }
     }
 }

@@ -2,18 +2,21 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use acton_bridge::{Budget, FloodClass};
+use acton_bridge::{Budget, FloodClass, Neighbours};
 
 use crate::floods::budgets::{Budgets, FloodBudgets};
 use crate::floods::gate::FloodGate;
 use crate::loops::probe::Prober;
+use crate::sessions::port::LeafId;
 
-/// The budgets in force, what has been flooded from the root, and what loops are found by.
+/// The budgets in force, what has been flooded from the root, who need not be asked for by a flood, and
+/// what loops are found by.
 #[derive(Debug)]
 pub(crate) struct Floods {
     pub(crate) client: SharedBudgets,
     pub(crate) root: SharedBudgets,
     pub(crate) root_gate: FloodGate,
+    pub(crate) neighbours: Neighbours<LeafId>,
     /// `None` where nobody looks for loops.
     pub(crate) prober: Option<Prober>,
     /// Clients whose flooding is held back.
@@ -26,6 +29,7 @@ impl Floods {
             client: SharedBudgets::none(),
             root: SharedBudgets::none(),
             root_gate: FloodGate::new(),
+            neighbours: Neighbours::new(),
             prober: looks_for_loops.then(Prober::new),
             blocked: AtomicUsize::new(0),
         };

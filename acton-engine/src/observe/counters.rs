@@ -168,6 +168,9 @@ counters! {
     OverMulticast => "drop.budget_multicast",
     /// A frame to an unknown address over the budget for these.
     OverUnknown => "drop.budget_unknown",
+    /// ARP or neighbour discovery for an IP address that nobody is known to have, over the budget for
+    /// these.
+    OverUnresolved => "drop.budget_unresolved",
 }
 
 impl Counter {
@@ -180,6 +183,7 @@ impl Counter {
             FloodClass::Dhcp => Self::OverDhcp,
             FloodClass::Multicast => Self::OverMulticast,
             FloodClass::Unknown => Self::OverUnknown,
+            FloodClass::Unresolved => Self::OverUnresolved,
         }
     }
 }

@@ -353,7 +353,7 @@ pub enum EventKind {
     BudgetActs {
         /// Where the frames come from.
         at: Place,
-        /// The budget: `broadcast`, `arp`, `nd`, `dhcp`, `multicast` or `unknown`.
+        /// The budget: `broadcast`, `arp`, `nd`, `dhcp`, `multicast`, `unknown` or `unresolved`.
         class: &'static str,
     },
     /// At a server: all sessions are taken.

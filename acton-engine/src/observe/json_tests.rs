@@ -193,6 +193,7 @@ fn settings_are_written_and_read_again() {
     again(&Settings::Client(ClientSettings::new(name, ClientMode::Plain)));
     let none = json!({
         "broadcast": null, "arp": null, "nd": null, "dhcp": null, "multicast": null, "unknown": null,
+        "unresolved": null,
     });
     let mut arp = none.clone();
     arp["arp"] = json!({ "rate": 500, "burst": 1_000 });

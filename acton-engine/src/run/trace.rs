@@ -4,12 +4,15 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use acton_bridge::{Budget, BumKind, DropReason, FloodClass, FromLeaf, FromRoot, Owner, Verdict};
+use acton_bridge::{
+    Asked, Budget, BumKind, DropReason, FloodClass, FromLeaf, FromRoot, Owner, Verdict,
+};
 use acton_frame::Headers;
 use acton_proto::wire::OVERHEAD;
 
 use crate::Error;
 use crate::floods::gate::FloodGate;
+use crate::floods::shared::{Floods, SharedBudgets};
 use crate::observe::counters::Counter;
 use crate::observe::status::{Role, SessionStatus, State, TapReport};
 use crate::run::clock;
@@ -33,7 +36,7 @@ pub struct Trace {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct TraceStep {
-    /// By whom: `session`, `loop`, `budget`, `path`, `tap`, and the bridge's `header`, `source`,
+    /// By whom: `session`, `neighbour`, `loop`, `budget`, `path`, `tap`, and the bridge's `header`, `source`,
     /// `room`, `destination`, `learned` and `bridge`.
     pub stage: Cow<'static, str>,
     /// What was found, for people.
@@ -141,11 +144,18 @@ impl Tracing<'_> {
                 None => self.reach_all(),
             },
             Verdict::FromRoot(FromRoot::Flood(kind)) => {
-                let held_back = self.handle.floods().and_then(|floods| {
-                    let class = self.class(kind);
-                    self.budget(&floods.root_gate, class, floods.root.of(class))
-                });
-                held_back.unwrap_or_else(|| self.reach_all())
+                let Some(floods) = self.handle.floods() else { return Err(Error::NotServer) };
+                let class = self.class(kind);
+                let asked = self.asked(class, floods);
+                if let Asked::Owner(Owner::Leaf(port)) = asked
+                    && let Some(session) = self.session_at(port)
+                    && session.loop_found.is_none()
+                {
+                    self.note("neighbour", format!("{} has the address", session.name));
+                    return Ok(self.reach_session(&session));
+                }
+                self.budgets(&floods.root_gate, class, asked, &floods.root)
+                    .unwrap_or_else(|| self.reach_all())
             }
             Verdict::FromLeaf(FromLeaf::Root { bum: Some(kind) }) => {
                 let gate = match side {
@@ -158,7 +168,8 @@ impl Tracing<'_> {
                         return Some(counted(Counter::LoopBlocked));
                     }
                     let class = self.class(kind);
-                    self.budget(&gate, class, floods.client.of(class))
+                    let asked = self.asked(class, floods);
+                    self.budgets(&gate, class, asked, &floods.client)
                 });
                 held_back.unwrap_or_else(|| self.reach_tap())
             }
@@ -244,7 +255,34 @@ impl Tracing<'_> {
         FloodClass::of(kind, &Headers::parse(self.frame), self.frame)
     }
 
-    /// Whether a budget holds the frame back.
+    /// Who would be asked what a frame of that class asks.
+    fn asked(&self, class: FloodClass, floods: &Floods) -> Asked<LeafId> {
+        if !class.may_ask() {
+            return Asked::NoQuestion;
+        }
+        floods.neighbours.would_ask(&Headers::parse(self.frame), self.frame, clock::now())
+    }
+
+    /// Whether a budget holds the frame back: that of its class, or of what nobody is known to answer.
+    fn budgets(
+        &mut self,
+        gate: &FloodGate,
+        class: FloodClass,
+        asked: Asked<LeafId>,
+        budgets: &SharedBudgets,
+    ) -> Option<TraceVerdict> {
+        if asked == Asked::Everybody {
+            self.note("neighbour", "nobody is known to have the address");
+            let unresolved = FloodClass::Unresolved;
+            let over = self.budget(gate, unresolved, budgets.of(unresolved));
+            if over.is_some() {
+                return over;
+            }
+        }
+        self.budget(gate, class, budgets.of(class))
+    }
+
+    /// Whether the budget of a class holds the frame back.
     fn budget(
         &mut self,
         gate: &FloodGate,

@@ -162,6 +162,7 @@ where
         }
         // Only now, when no worker learns from it any more.
         let macs = self.housekeeping.purge(session.port);
+        self.floods.neighbours.purge(session.port);
         let traffic = session.tallies.sum();
         self.past_traffic.add(&traffic);
         let (client, address) = (session.mode.client(), session.mode.address());

@@ -4,7 +4,9 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use acton_bridge::{Bridge, BumKind, DropReason, FloodClass, FromLeaf, FromRoot, Learned, Owner};
+use acton_bridge::{
+    Asked, Bridge, BumKind, DropReason, FloodClass, FromLeaf, FromRoot, Learned, Owner,
+};
 use acton_frame::{Ethernet, Headers};
 
 use crate::capture::packet::{Cause, Direction, Outcome, Who};
@@ -118,7 +120,7 @@ impl Router {
             self.note_learned(ethernet, Owner::Root, learned, now);
             let route = match verdict {
                 FromRoot::Leaf(id) => Route::One(id),
-                FromRoot::Flood(kind) => self.flood_from_root(frames, index, kind, now),
+                FromRoot::Flood(kind) => self.flood_from_root(frames, index, kind, now, directory),
                 FromRoot::Drop(reason) => {
                     self.counters.add_bridge_drop(reason);
                     self.keep_from_root(frames, index, reason, now);
@@ -176,7 +178,9 @@ impl Router {
         tally: &Tally,
     ) -> bool {
         let last = &self.admitted;
-        if headers.ethernet() == Some(&last.ethernet) && (session.port, now) == (last.leaf, last.at)
+        if headers.ethernet() == Some(&last.ethernet)
+            && (session.port, now) == (last.leaf, last.at)
+            && !headers.may_resolve()
         {
             return true;
         }
@@ -197,13 +201,15 @@ impl Router {
         self.note_learned(ethernet, Owner::Leaf(leaf), learned, now);
         match verdict {
             FromLeaf::Root { bum } => {
-                if let Some(kind) = bum {
-                    return self.flood_from_leaf(session, frame, headers, kind, now, tally);
-                }
-                if let Some(&ethernet) = ethernet {
+                let passes = bum.is_none_or(|kind| {
+                    self.flood_from_leaf(session, frame, headers, kind, now, tally)
+                });
+                if passes && headers.may_resolve() {
+                    self.floods.neighbours.hear(Owner::Leaf(leaf), headers, frame, now);
+                } else if let (None, Some(&ethernet)) = (bum, ethernet) {
                     self.admitted = Admitted { leaf, at: now, ethernet };
                 }
-                true
+                passes
             }
             FromLeaf::Drop(reason) => {
                 // A probe comes back from an address that is the server's own.
@@ -225,14 +231,15 @@ impl Router {
         }
     }
 
-    /// Where frame `index` goes, which is for all clients.
+    /// Where frame `index` goes, which is for all clients, or asks for what one of them has.
     #[inline(never)]
-    fn flood_from_root(
+    fn flood_from_root<K: Copy + Eq + std::hash::Hash, M>(
         &mut self,
         frames: &FrameBatch,
         index: usize,
         kind: BumKind,
         now: Duration,
+        directory: &Directory<K, Session<M>>,
     ) -> Route {
         let (frame, headers) = (frames.get(index), frames.headers(index));
         let (floods, at, count) = (&*self.floods, Owner::Root, frames.count(index));
@@ -247,12 +254,33 @@ impl Router {
             }
         }
         let class = FloodClass::of(kind, headers, frame);
+        if class.may_ask() {
+            floods.neighbours.hear(at, headers, frame, now);
+            let asked = floods.neighbours.ask(headers, frame, now);
+            if let Asked::Owner(Owner::Leaf(leaf)) = asked
+                // Where there is a loop, nothing that the LAN may send back goes to its client.
+                && directory.read(leaf, |session| !session.gate.is_blocked()) == Some(true)
+            {
+                return Route::One(leaf);
+            }
+            if asked == Asked::Everybody
+                && self.is_over(FloodClass::Unresolved, frames, index, now)
+            {
+                return Route::Nowhere;
+            }
+        }
+        if self.is_over(class, frames, index, now) { Route::Nowhere } else { Route::All }
+    }
+
+    /// Whether frame `index`, from the TAP, is over the budget of a class, and dropped.
+    fn is_over(&self, class: FloodClass, frames: &FrameBatch, index: usize, now: Duration) -> bool {
+        let (floods, count) = (&self.floods, frames.count(index));
         match floods.root_gate.admit(class, count, floods.root.of(class), now) {
-            Admission::Passes => Route::All,
+            Admission::Passes => false,
             Admission::Over { begins } => {
-                self.drop_over_budget(class, at, count, begins);
+                self.drop_over_budget(class, Owner::Root, count, begins);
                 self.keep_from_root(frames, index, Counter::over_budget(class), now);
-                Route::Nowhere
+                true
             }
         }
     }
@@ -278,7 +306,8 @@ impl Router {
             return false;
         }
         let class = FloodClass::of(kind, headers, frame);
-        match session.gate.admit(class, 1, self.floods.client.of(class), now) {
+        let (floods, unresolved) = (&self.floods, FloodClass::Unresolved);
+        let admits = |class| match session.gate.admit(class, 1, floods.client.of(class), now) {
             Admission::Passes => true,
             Admission::Over { begins } => {
                 self.drop_over_budget(class, Owner::Leaf(session.port), 1, begins);
@@ -286,7 +315,11 @@ impl Router {
                 self.keep_from_leaf(session, frame, Counter::over_budget(class), now);
                 false
             }
-        }
+        };
+        let is_unresolved = class.may_ask()
+            && floods.client.of(unresolved).is_some()
+            && floods.neighbours.would_ask(headers, frame, now) == Asked::Everybody;
+        (!is_unresolved || admits(unresolved)) && admits(class)
     }
 
     /// Whether a frame from a client is a probe that goes no further.

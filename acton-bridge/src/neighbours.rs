@@ -1,0 +1,328 @@
+//! Who has which IP address, as far as ARP and neighbour discovery tell.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use acton_frame::Headers;
+use foldhash::quality::RandomState;
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+
+use crate::neighbour_message::NeighbourMessage;
+use crate::port::{Owner, Port};
+
+/// Addresses that one leaf is known to have: four for each of the 256 hosts that a site may have.
+const PER_LEAF: usize = 1_024;
+/// Addresses that the root is known to have: a LAN of a /18.
+const OF_ROOT: usize = 16_384;
+/// Addresses of everybody, some 30 MB of them.
+const IN_ALL: usize = 262_144;
+/// Who has not answered a question for so long is not asked alone again. Linux asks again after 1 s.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Who has which IP address. Shared by threads; one short lock, which frames other than ARP and
+/// neighbour discovery never meet.
+///
+/// An address is whose it was told to be first, until the leaf is [purged](Self::purge), or was
+/// [asked](Self::ask) alone and did not answer; the root takes it at once. Who tells of more than
+/// there is room for is known by the newest ones, 1,024 a leaf.
+#[derive(Debug)]
+pub struct Neighbours<P>(Mutex<State<P>>);
+
+/// Who should be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked<P> {
+    /// The frame is no question for an address.
+    NoQuestion,
+    /// Who has the address.
+    Owner(Owner<P>),
+    /// Everybody, for nobody is known to have it.
+    Everybody,
+}
+
+/// An address on a VLAN.
+type Address = (u16, IpAddr);
+
+#[derive(Debug)]
+struct State<P> {
+    addresses: HashMap<Address, Known<P>, RandomState>,
+    /// The addresses of each, the oldest first.
+    of: HashMap<Owner<P>, VecDeque<Address>, RandomState>,
+}
+
+#[derive(Debug)]
+struct Known<P> {
+    owner: Owner<P>,
+    /// Since when a question waits for its answer.
+    asked: Option<Duration>,
+}
+
+impl<P> Known<P> {
+    /// Whether the owner was asked alone and did not answer.
+    fn is_silent(&self, now: Duration) -> bool {
+        self.asked.is_some_and(|asked| now.saturating_sub(asked) >= PATIENCE)
+    }
+}
+
+impl<P: Port + std::hash::Hash> Default for Neighbours<P> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<P: Port + std::hash::Hash> Neighbours<P> {
+    /// Nobody is known to have anything.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Mutex::new(State { addresses: HashMap::default(), of: HashMap::default() }))
+    }
+
+    /// Hears what a frame that came from `side` tells.
+    pub fn hear(&self, side: Owner<P>, headers: &Headers, frame: &[u8], now: Duration) {
+        let Some(vlan) = vlan(headers) else { return };
+        if let Some(told) = NeighbourMessage::read(headers, frame).tells {
+            self.0.lock().hear(side, (vlan, told), now);
+        }
+    }
+
+    /// Who should be asked what a frame asks; a leaf alone is asked now.
+    pub fn ask(&self, headers: &Headers, frame: &[u8], now: Duration) -> Asked<P> {
+        self.question(headers, frame, |state, address| state.ask(address, now))
+    }
+
+    /// What [`ask`](Self::ask) would say. Nobody is asked.
+    pub fn would_ask(&self, headers: &Headers, frame: &[u8], now: Duration) -> Asked<P> {
+        self.question(headers, frame, |state, address| state.owner(address, now))
+    }
+
+    /// Forgets the addresses of a leaf. Its time does not grow with the number of other leaves.
+    pub fn purge(&self, leaf: P) {
+        let mut state = self.0.lock();
+        for address in state.of.remove(&Owner::Leaf(leaf)).unwrap_or_default() {
+            state.addresses.remove(&address);
+        }
+    }
+
+    fn question(
+        &self,
+        headers: &Headers,
+        frame: &[u8],
+        owner: impl FnOnce(&mut State<P>, Address) -> Option<Owner<P>>,
+    ) -> Asked<P> {
+        let Some(vlan) = vlan(headers) else { return Asked::NoQuestion };
+        let Some(address) = NeighbourMessage::read(headers, frame).asks else {
+            return Asked::NoQuestion;
+        };
+        owner(&mut self.0.lock(), (vlan, address)).map_or(Asked::Everybody, Asked::Owner)
+    }
+}
+
+impl<P: Port + std::hash::Hash> State<P> {
+    fn hear(&mut self, side: Owner<P>, address: Address, now: Duration) {
+        if let Some(known) = self.addresses.get_mut(&address) {
+            if known.owner == side {
+                known.asked = None;
+                return;
+            }
+            if side != Owner::Root && !known.is_silent(now) {
+                return;
+            }
+            self.forget(address);
+        }
+        let most = if side == Owner::Root { OF_ROOT } else { PER_LEAF };
+        let own = self.of.entry(side).or_default();
+        if own.len() == most
+            && let Some(oldest) = own.pop_front()
+        {
+            self.addresses.remove(&oldest);
+        }
+        if self.addresses.len() < IN_ALL {
+            own.push_back(address);
+            self.addresses.insert(address, Known { owner: side, asked: None });
+        }
+    }
+
+    /// Who has an address, unless it has failed to answer.
+    fn owner(&self, address: Address, now: Duration) -> Option<Owner<P>> {
+        self.addresses.get(&address).filter(|known| !known.is_silent(now)).map(|known| known.owner)
+    }
+
+    fn ask(&mut self, address: Address, now: Duration) -> Option<Owner<P>> {
+        let known = self.addresses.get_mut(&address)?;
+        if known.is_silent(now) {
+            self.forget(address);
+            return None;
+        }
+        // What is asked of the root goes to everybody: not to be answered there proves nothing.
+        if known.owner != Owner::Root {
+            known.asked.get_or_insert(now);
+        }
+        Some(known.owner)
+    }
+
+    fn forget(&mut self, address: Address) {
+        if let Some(known) = self.addresses.remove(&address)
+            && let Some(own) = self.of.get_mut(&known.owner)
+        {
+            own.retain(|&other| other != address);
+        }
+    }
+}
+
+/// The VLAN that a frame is on.
+fn vlan(headers: &Headers) -> Option<u16> {
+    headers.ethernet().map(acton_frame::Ethernet::vlan)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::neighbour_message::tests::{arp, nd};
+
+    const REQUEST: u8 = 1;
+    const REPLY: u8 = 2;
+    const ROOT: [u8; 4] = [10, 255, 0, 1];
+
+    /// Addresses, and a clock that is told the time in milliseconds.
+    struct World(Neighbours<u32>);
+
+    impl World {
+        fn new() -> Self {
+            Self(Neighbours::new())
+        }
+
+        fn tells(&self, side: Owner<u32>, address: [u8; 4], ms: u64) {
+            self.hears(side, &arp(&[], REPLY, address, ROOT), ms);
+        }
+
+        fn hears(&self, side: Owner<u32>, frame: &[u8], ms: u64) {
+            self.0.hear(side, &Headers::parse(frame), frame, Duration::from_millis(ms));
+        }
+
+        fn asked(&self, frame: &[u8], ms: u64) -> Asked<u32> {
+            let (headers, now) = (Headers::parse(frame), Duration::from_millis(ms));
+            let expected = self.0.would_ask(&headers, frame, now);
+            assert_eq!(self.0.would_ask(&headers, frame, now), expected, "it changes nothing");
+            assert_eq!(self.0.ask(&headers, frame, now), expected);
+            expected
+        }
+
+        fn who_has(&self, address: [u8; 4], ms: u64) -> Asked<u32> {
+            self.asked(&arp(&[], REQUEST, ROOT, address), ms)
+        }
+
+        fn sizes(&self) -> (usize, usize) {
+            let state = self.0.0.lock();
+            (state.addresses.len(), state.of.values().map(VecDeque::len).sum())
+        }
+    }
+
+    const fn of(leaf: u32) -> Asked<u32> {
+        Asked::Owner(Owner::Leaf(leaf))
+    }
+
+    const fn host(number: u32) -> [u8; 4] {
+        (10 << 24 | number).to_be_bytes()
+    }
+
+    #[test]
+    fn who_told_is_asked_alone() {
+        let world = World::new();
+        assert_eq!(world.who_has(host(2), 0), Asked::Everybody);
+        world.tells(Owner::Leaf(7), host(2), 1);
+        assert_eq!(world.who_has(host(2), 2), of(7));
+        assert_eq!(world.who_has(host(3), 2), Asked::Everybody);
+        let tagged = arp(&[0x81, 0, 0, 5], REQUEST, ROOT, host(2));
+        assert_eq!(world.asked(&tagged, 2), Asked::Everybody, "on another VLAN");
+        let probe = arp(&[], REQUEST, [0; 4], host(2));
+        assert_eq!(world.asked(&probe, 2), Asked::NoQuestion, "everybody is to see it");
+        world.tells(Owner::Root, ROOT, 3);
+        assert_eq!(world.who_has(ROOT, 3), Asked::NoQuestion, "it announces itself");
+        assert_eq!(world.asked(&arp(&[], REQUEST, host(9), ROOT), 3), Asked::Owner(Owner::Root));
+    }
+
+    #[test]
+    fn ipv6_is_asked_by_neighbour_discovery() {
+        let (root, host) = ("fe80::1".parse().unwrap(), "fe80::2".parse().unwrap());
+        let world = World::new();
+        assert_eq!(world.asked(&nd(135, root, host), 0), Asked::Everybody);
+        world.hears(Owner::Leaf(7), &nd(136, host, host), 1);
+        assert_eq!(world.asked(&nd(135, root, host), 2), of(7));
+        world.hears(Owner::Leaf(8), &nd(135, "fe80::3".parse().unwrap(), root), 3);
+        assert_eq!(world.asked(&nd(135, root, "fe80::3".parse().unwrap()), 4), of(8));
+    }
+
+    #[test]
+    fn who_does_not_answer_is_not_asked_alone_again() {
+        let world = World::new();
+        world.tells(Owner::Leaf(7), host(2), 0);
+        assert_eq!(world.who_has(host(2), 10_000), of(7));
+        assert_eq!(world.who_has(host(2), 10_499), of(7), "another asks, the answer is on its way");
+        world.tells(Owner::Leaf(7), host(2), 10_500);
+        assert_eq!(world.who_has(host(2), 11_000), of(7), "it answered");
+        assert_eq!(world.who_has(host(2), 11_500), Asked::Everybody);
+        world.tells(Owner::Leaf(8), host(2), 11_600);
+        assert_eq!(world.who_has(host(2), 11_700), of(8), "it has moved");
+        assert_eq!(world.sizes(), (1, 1));
+    }
+
+    #[test]
+    fn an_address_is_whose_it_was_first_while_that_answers() {
+        let world = World::new();
+        world.tells(Owner::Leaf(7), host(2), 0);
+        world.tells(Owner::Leaf(8), host(2), 1);
+        assert_eq!(world.who_has(host(2), 2), of(7));
+        world.tells(Owner::Leaf(8), host(2), 501);
+        assert_eq!(world.who_has(host(2), 501), of(7), "there is time left to answer");
+        world.tells(Owner::Leaf(8), host(2), 502);
+        assert_eq!(world.who_has(host(2), 503), of(8), "there was none");
+        world.tells(Owner::Root, host(2), 504);
+        assert_eq!(world.who_has(host(2), 505), Asked::Owner(Owner::Root));
+        world.tells(Owner::Leaf(8), host(2), 60_000);
+        assert_eq!(world.who_has(host(2), 60_000), Asked::Owner(Owner::Root));
+        assert_eq!(world.sizes(), (1, 1));
+    }
+
+    #[test]
+    fn a_leaf_that_goes_takes_its_addresses_along() {
+        let world = World::new();
+        for number in 0..10 {
+            world.tells(Owner::Leaf(number % 2), host(number), 0);
+        }
+        world.0.purge(1);
+        world.0.purge(9);
+        for number in 0..10 {
+            let expected = if number % 2 == 0 { of(0) } else { Asked::Everybody };
+            assert_eq!(world.who_has(host(number), 1), expected);
+        }
+        assert_eq!(world.sizes(), (5, 5));
+    }
+
+    #[test]
+    fn who_tells_of_many_is_known_by_the_newest_and_costs_the_others_nothing() {
+        let world = World::new();
+        world.tells(Owner::Leaf(1), host(0), 0);
+        let many = PER_LEAF as u32;
+        for number in 1..=many + 10 {
+            world.tells(Owner::Leaf(2), host(number), 1);
+        }
+        assert_eq!(world.sizes(), (PER_LEAF + 1, PER_LEAF + 1));
+        assert_eq!(world.who_has(host(0), 2), of(1));
+        assert_eq!(world.who_has(host(10), 2), Asked::Everybody);
+        assert_eq!(world.who_has(host(11), 2), of(2));
+    }
+
+    #[test]
+    fn all_together_have_a_limit() {
+        let world = World::new();
+        for number in 0..(IN_ALL + PER_LEAF) as u32 {
+            world.tells(Owner::Leaf(number / PER_LEAF as u32), host(number), 0);
+        }
+        assert_eq!(world.sizes(), (IN_ALL, IN_ALL));
+        world.tells(Owner::Leaf(0), host(1 << 20), 1);
+        assert_eq!(world.who_has(host(1 << 20), 2), of(0), "in place of its oldest");
+        assert_eq!(world.who_has(host(0), 2), Asked::Everybody);
+        assert_eq!(world.sizes(), (IN_ALL, IN_ALL));
+    }
+}
