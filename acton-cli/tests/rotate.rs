@@ -12,6 +12,7 @@ use support::{Acton, Mode, ROOT_V4, World, ping_until_answered, said};
 
 testbed::main! {
     listed_clients_follow_and_nobody_else_does,
+    a_client_that_cannot_keep_the_key_tries_again,
     a_change_while_the_server_is_away_counts_once_it_is_back,
     who_comes_too_late_is_told_what_to_look_for,
 }
@@ -88,6 +89,28 @@ fn listed_clients_follow_and_nobody_else_does() {
     }
     stored.stop();
     start(&world, 0).wait_for(said::CONNECTED);
+}
+
+fn a_client_that_cannot_keep_the_key_tries_again() {
+    let world = world(1);
+    join(&world, 0);
+    let old = stored_key(&world, 0);
+    let _server = world.serve(&[]);
+    let client = start(&world, 0);
+    client.wait_for(said::CONNECTED);
+    // Its state is where it cannot be written for a while.
+    let state = world.keys.path("client-0");
+    let aside = world.keys.path("aside");
+    fs::rename(&state, &aside).unwrap();
+    fs::write(&state, "no directory").unwrap();
+    world.keys.acton("server", &["rotate"]);
+    client.wait_for(UNKEPT);
+    fs::remove_file(&state).unwrap();
+    fs::rename(&aside, &state).unwrap();
+    assert_eq!(stored_key(&world, 0), old);
+    client.wait_for(KEPT);
+    assert_eq!(stored_key(&world, 0), Some(world.keys.server().network_key));
+    assert_eq!(client.stop().matches(UNKEPT).count(), 1, "told once");
 }
 
 fn a_change_while_the_server_is_away_counts_once_it_is_back() {

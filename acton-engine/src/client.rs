@@ -148,7 +148,7 @@ impl ClientBuilder<SecureClient> {
     }
 
     /// Is called on the control thread with a network key that the server told, to keep it for the
-    /// next start; where it cannot, it says why.
+    /// next start; where it cannot, it says why, and is called again after a while and at the end.
     #[must_use]
     pub fn keep_network_key(
         mut self,

@@ -447,11 +447,12 @@ pub enum EventKind {
         /// Why.
         reason: RefusalReason,
     },
-    /// At a client: the server told it another network key, which it uses from now on.
+    /// At a client: the server told it another network key, which it uses from now on. Comes again
+    /// where one that could not be kept is kept at last.
     NetworkKeyTold {
         /// The server.
         server: String,
-        /// Why it will not know that key at its next start, where it will not.
+        /// Why it would not know that key at its next start, where it would not. It is tried again.
         unkept: Option<String>,
     },
     /// At a client: the server's answer does not open; most likely the pre-shared keys differ.

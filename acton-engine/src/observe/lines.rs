@@ -287,7 +287,8 @@ fn line(event: &EventKind, protocol: Protocol) -> Option<(Level, String)> {
             Warn,
             format!(
                 "{server} has another network key, which this client uses but will not know at its \
-                 next start ({error}): join again with a new invite before the old one ends"
+                 next start ({error}): it tries to keep it again and again; unless it can, join again \
+                 with a new invite before the old one ends"
             ),
         ),
         EventKind::Connecting { server, attempt: 1, .. } => {

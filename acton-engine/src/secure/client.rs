@@ -12,6 +12,7 @@ use arc_swap::{ArcSwap, Cache};
 
 use super::client_control::ClientControl;
 use super::client_worker::{ClientSide, News};
+use super::key_keeping::KeyKeeping;
 use super::{CAPS, keepalive_seconds};
 use crate::client::SecureClient;
 use crate::floods::client_screen::ClientFloods;
@@ -120,7 +121,7 @@ pub(crate) fn start(
     let control = ClientControl {
         machine: Client::new(config, Box::new(SystemRandom), clock::now()),
         server_key,
-        keeper,
+        keeping: KeyKeeping::new(keeper),
         settings,
         route,
         looked: clock::now(),

@@ -14,10 +14,10 @@ use arc_swap::ArcSwap;
 use super::arrival::{count_bundle, datagram_size, is_too_large, trust};
 use super::client::{SecureUplink, max_pmtu, route_to};
 use super::client_worker::News;
+use super::key_keeping::KeyKeeping;
 use super::server_control::refusal_reason;
 use super::{keepalive_seconds, report};
 use crate::Error;
-use crate::client::KeyKeeper;
 use crate::floods::client_watch::ClientWatch;
 use crate::floods::news::FloodNews;
 use crate::observe::counters::{Counter, Counters};
@@ -40,7 +40,7 @@ use crate::settings::{Applied, ClientSettings, Settings};
 pub(super) struct ClientControl {
     pub(super) machine: Client,
     pub(super) server_key: Key,
-    pub(super) keeper: Option<KeyKeeper>,
+    pub(super) keeping: KeyKeeping,
     pub(super) settings: ClientSettings,
     pub(super) dial: Dial<News>,
     /// How datagrams go to the server now, where that is known.
@@ -204,12 +204,8 @@ impl ClientControl {
                 self.events.tell(now, EventKind::Disconnected { server, reason, silent, retry_in });
             }
             ClientEvent::NetworkKey { key } => {
-                let unkept = match &self.keeper {
-                    Some(KeyKeeper(keep)) => keep(&key).err(),
-                    None => Some("nothing keeps it".to_owned()),
-                };
-                let server = self.dial.text();
-                self.events.tell(now, EventKind::NetworkKeyTold { server, unkept });
+                let unkept = self.keeping.keep(now, key).err();
+                self.tell_network_key(now, unkept);
             }
             ClientEvent::Unreadable => {
                 self.events.tell(now, EventKind::Unreadable { server: self.dial.text() });
@@ -221,6 +217,11 @@ impl ClientControl {
             }
             _ => {}
         }
+    }
+
+    fn tell_network_key(&self, now: Duration, unkept: Option<String>) {
+        let server = self.dial.text();
+        self.events.tell(now, EventKind::NetworkKeyTold { server, unkept });
     }
 
     /// A session with a server that knows nothing of the one before.
@@ -278,7 +279,7 @@ impl Controller for ClientControl {
     fn due(&self) -> Option<Duration> {
         let probes = self.watch.as_ref().and_then(ClientWatch::due);
         let announcements = self.announcer.due();
-        let own = probes.map_or(announcements, |due| Some(earliest(due, announcements)));
+        let own = [probes, announcements, self.keeping.due()].into_iter().flatten().min();
         self.machine.poll_timeout().map_or(own, |due| Some(earliest(due, own)))
     }
 
@@ -311,6 +312,9 @@ impl Controller for ClientControl {
     fn advance(&mut self, now: Duration) {
         self.machine.handle_timeout(now, wall());
         self.settle(now);
+        if self.keeping.retry(now) {
+            self.tell_network_key(now, None);
+        }
         if !self.announcer.take_due(now).is_empty() {
             self.announce(now);
         }
@@ -352,6 +356,9 @@ impl Controller for ClientControl {
     fn end(&mut self, now: Duration) {
         self.machine.close(now);
         self.settle(now);
+        if self.keeping.retry_now(now) {
+            self.tell_network_key(now, None);
+        }
         self.count();
         self.history.stop(now);
     }
