@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use acton_engine::{Error, Events, Protocol, SessionStatus, State, StatusPages, drop_reasons};
 use data_encoding::HEXLOWER_PERMISSIVE;
 
+use super::capture::{CaptureRequest, Refused, show};
 use super::health;
 use super::server::Shared;
 use super::wire::{Answer, DropCount, End, EventRecord, Instance, Refusal, RefusalCode, Request};
@@ -89,6 +90,14 @@ pub(super) fn answer(
             },
             Err(error) => failed(RefusalCode::BadRequest, format!("frame: {error}")),
         },
+        Request::Capture { session, layer, drops, filter, snaplen } => {
+            let wanted = CaptureRequest { session, layer, drops, filter, snaplen };
+            match wanted.begin(handle) {
+                Ok(stream) => return show(stream, handle, writer, is_there),
+                Err(Refused::Request(message)) => failed(RefusalCode::BadRequest, message),
+                Err(Refused::Engine(error)) => refused(&error),
+            }
+        }
     })
 }
 
@@ -204,6 +213,9 @@ fn refused(error: &Error) -> Answer {
     let code = match error {
         Error::NoSession(_) => RefusalCode::NoSession,
         Error::NotServer => RefusalCode::NotServer,
+        Error::CapturesFull => RefusalCode::Busy,
+        Error::NoReason(_) => RefusalCode::BadRequest,
+        error if error.is_setting() => RefusalCode::BadRequest,
         _ => RefusalCode::Failed,
     };
     failed(code, error.to_string())

@@ -1,6 +1,7 @@
 //! The end that asks.
 
 use std::io::{self, BufRead, BufReader, Write};
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -64,12 +65,21 @@ impl Connection {
         &self.path
     }
 
+    /// What can end an answer that has no end of its own.
+    ///
+    /// # Errors
+    /// Where there is no descriptor left.
+    pub fn stopper(&self) -> io::Result<Stopper> {
+        Ok(Stopper(self.reader.get_ref().try_clone()?))
+    }
+
     /// Asks; the answers are to be read to their end.
     ///
     /// # Errors
     /// Where the socket fails.
     pub fn ask(&mut self, request: Request) -> Result<Answers<'_>, AskError> {
-        let waits = matches!(request, Request::Events { follow: true, .. });
+        let waits =
+            matches!(request, Request::Events { follow: true, .. } | Request::Capture { .. });
         let stream = self.reader.get_mut();
         stream.set_read_timeout((!waits).then_some(PATIENCE))?;
         let mut line = serde_json::to_vec(&RequestLine::new(request))?;
@@ -77,6 +87,18 @@ impl Connection {
         // One that refuses the connection says so and does not read.
         let _ = stream.write_all(&line);
         Ok(Answers { reader: &mut self.reader, line: String::new(), is_ahead: false })
+    }
+}
+
+/// Says, from another thread too, that no more is wanted of an answer that has no end of its own.
+#[derive(Debug)]
+pub struct Stopper(UnixStream);
+
+impl Stopper {
+    /// Says so: the last line of the answer comes then, and nothing can be asked any more.
+    pub fn stop(&self) {
+        // Where the other end has gone, there is nothing left to be said.
+        let _ = self.0.shutdown(Shutdown::Write);
     }
 }
 
@@ -92,6 +114,8 @@ pub enum RawAnswer {
     Drop(Box<RawValue>),
     Trace(Box<RawValue>),
     Key(Box<RawValue>),
+    Capturing(Box<RawValue>),
+    Packet(Box<RawValue>),
     End(Box<RawValue>),
     Error(Refusal),
 }
@@ -149,6 +173,12 @@ impl Answers<'_> {
                 _ => Err(error.into()),
             },
         }
+    }
+
+    /// Whether more lines, or the beginning of one, are here already.
+    #[must_use]
+    pub fn has_more(&self) -> bool {
+        self.is_ahead || !self.reader.buffer().is_empty()
     }
 
     fn fill(&mut self) -> Result<(), AskError> {

@@ -81,8 +81,8 @@ fn answer_line(
     is_there: impl Fn() -> bool,
 ) -> io::Result<()> {
     let last = match request {
-        Ok(RequestLine { request, .. }) if request.changes() && right < Right::Change => {
-            let message = "to change something is for root and the members of --control-group";
+        Ok(RequestLine { request, .. }) if request.is_privileged() && right < Right::Change => {
+            let message = "to change something, and to see frames, is for root and the members of --control-group";
             let refusal = Refusal { code: RefusalCode::Forbidden, message: message.to_owned() };
             Answer::Error(refusal)
         }

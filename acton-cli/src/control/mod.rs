@@ -6,6 +6,7 @@
 //! nothing is kept here but how many connections there were.
 
 mod answer;
+mod capture;
 mod client;
 mod connection;
 mod health;
@@ -16,11 +17,12 @@ mod server;
 mod wire;
 mod writer;
 
-pub use client::{Answers, AskError, Connection, RawAnswer};
+pub use client::{Answers, AskError, Connection, RawAnswer, Stopper};
 pub use listener::ListenError;
 pub use place::{FindError, Place, find, path_of};
 pub use server::{ControlServer, Process, Settings};
 pub use wire::{
-    Answer, AnswerLine, ControlCounts, DropCount, End, EventRecord, Health, Instance, Refusal,
-    RefusalCode, Request, RequestError, RequestLine, SCHEMA,
+    Answer, AnswerLine, Capturing, ControlCounts, DropCount, DropsRequest, End, EventRecord,
+    Health, Instance, PacketRecord, Refusal, RefusalCode, Request, RequestError, RequestLine,
+    SCHEMA,
 };

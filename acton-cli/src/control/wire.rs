@@ -2,12 +2,15 @@
 //! another end.
 
 use std::borrow::Cow;
+use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use acton_engine::{
-    BridgeReport, Event, FdbEntry, MacAddr, Protocol, Role, SessionStatus, SocketReport, State,
-    Status, TapReport, Totals, Trace, Traffic,
+    BridgeReport, CaptureLayer, CapturedPacket, Direction, Event, FdbEntry, MacAddr, Protocol,
+    Role, SessionStatus, SocketReport, State, Status, TapReport, Totals, Trace, TraceVerdict,
+    Traffic,
 };
+use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -112,12 +115,45 @@ pub enum Request {
         /// The frame in hexadecimal, from its destination MAC on, without check sequence.
         frame: String,
     },
+    /// What passes, until the asker says no more or the tunnel ends: [`Capturing`](Answer::Capturing),
+    /// then a [`Packet`](Answer::Packet) for each. For those who may change, since frames are
+    /// private.
+    Capture {
+        /// Only what is of this session, and what is for all.
+        #[serde(default)]
+        session: Option<String>,
+        /// Frames, or datagrams as they are on the way; where it is not said frames, and of drops
+        /// both.
+        #[serde(default)]
+        layer: Option<CaptureLayer>,
+        /// Only what is dropped.
+        #[serde(default)]
+        drops: Option<DropsRequest>,
+        /// Only frames that pass this, in the words of [`Filter`](acton_engine::Filter).
+        #[serde(default)]
+        filter: Option<String>,
+        /// Bytes of each packet at most.
+        #[serde(default)]
+        snaplen: Option<u32>,
+    },
+}
+
+/// Which drops are captured.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DropsRequest {
+    /// Only those for the reason of this name.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// Those of so many seconds until now, and no later ones; without it those from now on.
+    #[serde(default)]
+    pub since_seconds: Option<f64>,
 }
 
 impl Request {
-    /// Whether it changes something.
+    /// Whether it is for those who may change: it changes something, or shows what is private.
     #[must_use]
-    pub const fn changes(&self) -> bool {
+    pub const fn is_privileged(&self) -> bool {
         match self {
             Self::Status { .. }
             | Self::Events { .. }
@@ -128,6 +164,7 @@ impl Request {
             | Self::FdbDelete { .. }
             | Self::FdbFlush { .. }
             | Self::Kick { .. }
+            | Self::Capture { .. }
             | Self::Log { .. } => true,
             Self::Reload { dry_run } => !*dry_run,
         }
@@ -201,6 +238,10 @@ pub enum Answer {
     Trace(Trace),
     /// One key of the settings.
     Key(KeyReport),
+    /// A capture has begun.
+    Capturing(Capturing),
+    /// A frame or a datagram that passed or was dropped.
+    Packet(PacketRecord),
     /// That was all.
     End(End),
     /// It could not be done.
@@ -340,6 +381,55 @@ pub struct DropCount {
     pub meaning: Cow<'static, str>,
 }
 
+/// A capture that has begun.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capturing {
+    /// The name of the TAP, where what is of no one session is captured.
+    pub tap: String,
+}
+
+/// A frame or a datagram that was captured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PacketRecord {
+    /// When, in seconds since 1970.
+    pub time: f64,
+    /// The session that it is of; `null` where it is of no one session.
+    pub session: Option<String>,
+    /// `in` from the session's other end, `out` from this end.
+    pub direction: Direction,
+    /// What became of it; `null` for a datagram that passes.
+    pub verdict: Option<TraceVerdict>,
+    /// Frames of the wire that it stands for.
+    pub frames: u32,
+    /// Bytes of all of it.
+    pub len: usize,
+    /// The first of them, in base64: of a frame from its destination MAC on, of a datagram UDP's
+    /// payload.
+    pub data: String,
+    /// Of a datagram: the other end's address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remote: Option<SocketAddr>,
+    /// Of a datagram: this end's address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub local: Option<SocketAddr>,
+}
+
+impl PacketRecord {
+    pub(super) fn new(packet: &CapturedPacket) -> Self {
+        Self {
+            time: unix_seconds(packet.time),
+            session: packet.session.clone(),
+            direction: packet.direction,
+            verdict: packet.verdict.clone(),
+            frames: packet.frames,
+            len: packet.len,
+            data: BASE64.encode(&packet.bytes),
+            remote: packet.datagram.map(|path| path.remote),
+            local: packet.datagram.map(|path| path.local),
+        }
+    }
+}
+
 /// What is known at the end of an answer.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct End {
@@ -353,6 +443,9 @@ pub struct End {
     /// With a reload: where the settings come from now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<ConfigReport>,
+    /// Of a capture: packets that the asker was too slow for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<u64>,
 }
 
 /// Why something could not be done.
@@ -410,6 +503,16 @@ mod tests {
                 Request::Status {
                     session: Some("berlin".to_owned()),
                     states: vec![State::Quiet, State::Lost],
+                },
+            ),
+            (
+                r#"{"capture":{"layer":"inner","drops":{"since_seconds":30},"filter":"arp"}}"#,
+                Request::Capture {
+                    session: None,
+                    layer: Some(CaptureLayer::Inner),
+                    drops: Some(DropsRequest { reason: None, since_seconds: Some(30.0) }),
+                    filter: Some("arp".to_owned()),
+                    snaplen: None,
                 },
             ),
             (r#"{"events":{"after":7}}"#, Request::Events { after: 7, follow: false }),

@@ -18,11 +18,22 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) struct AnswerWriter {
     stream: UnixStream,
     buffer: Vec<u8>,
+    patience: Duration,
 }
 
 impl AnswerWriter {
     pub(super) fn new(stream: UnixStream) -> Self {
-        Self { stream, buffer: Vec::new() }
+        Self { stream, buffer: Vec::new(), patience: PATIENCE }
+    }
+
+    /// Gives the reader so much time from now on for what is gathered.
+    pub(super) fn set_patience(&mut self, patience: Duration) {
+        self.patience = patience;
+    }
+
+    /// Gives the reader the usual time.
+    pub(super) fn reset_patience(&mut self) {
+        self.patience = PATIENCE;
     }
 
     /// Adds a line, and writes if there are enough.
@@ -45,7 +56,7 @@ impl AnswerWriter {
     /// # Errors
     /// As [`add`](Self::add).
     pub(super) fn flush(&mut self) -> io::Result<()> {
-        let (until, mut written) = (Instant::now() + PATIENCE, 0);
+        let (until, mut written) = (Instant::now() + self.patience, 0);
         while written < self.buffer.len() {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {

@@ -7,7 +7,7 @@ use acton_cli::control::{Answer, Connection, Place, Request};
 use acton_engine::SessionStatus;
 use serde_json::Value;
 
-use super::support::{Acton, wait_until};
+use super::support::{Acton, control, wait_until};
 
 /// What a command came to.
 #[derive(Debug)]
@@ -15,13 +15,6 @@ pub(super) struct Said {
     pub(super) code: i32,
     pub(super) out: String,
     pub(super) err: String,
-}
-
-/// The socket of an instance, once it is there: soon after the tunnel.
-#[track_caller]
-pub(super) fn control(end: &Acton) -> &Path {
-    wait_until("there is a control socket", || end.control().exists());
-    end.control()
 }
 
 /// Runs `acton` with these arguments for the instance with that socket.

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::ask::{control, json, told};
+use super::ask::{json, told};
 use super::support::{
-    Acton, HANG, Mode, ROOT_V4, World, counter, ping_until_answered, tcp_transfer, wait_until,
+    Acton, HANG, Mode, ROOT_V4, World, control, counter, ping_until_answered, tcp_transfer,
+    wait_until,
 };
 
 /// A gigabyte.

@@ -5,8 +5,8 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use super::ask::{control, said_by, told};
-use super::support::{Acton, PublicProgram, World, said, wait_until};
+use super::ask::{said_by, told};
+use super::support::{Acton, PublicProgram, World, control, said, wait_until};
 
 /// A user and a group that own nothing.
 const NOBODY: u32 = 65_534;
@@ -63,7 +63,8 @@ pub(super) fn who_may_look_may_not_change() {
     chown(server.control(), None, Some(NOBODY)).unwrap();
     let (code, text) = ask(&["status"]);
     assert!(code == 0 && text.starts_with("lan0: server (plain mode)"), "{text}");
-    for change in [&["log", "debug"][..], &["kick", "0"], &["fdb", "flush"], &["reload"]] {
+    let capture = &["capture", "-w", "/dev/null"][..];
+    for change in [&["log", "debug"][..], &["kick", "0"], &["fdb", "flush"], &["reload"], capture] {
         let (code, text) = ask(change);
         assert!(
             code == 1 && text.contains("for root and the members of --control-group"),

@@ -8,9 +8,9 @@ use std::{env, fs};
 
 use serde_json::Value;
 
-use super::ask::{Said, control, json, said_by, told, until};
+use super::ask::{Said, json, said_by, told, until};
 use super::support::{
-    Acton, CLIENT_MAC, Mode, ROOT_V4, SERVER_MAC, World, leaf, ping_until_answered,
+    Acton, CLIENT_MAC, Mode, ROOT_V4, SERVER_MAC, World, control, leaf, ping_until_answered,
 };
 
 /// A transcript of commands.

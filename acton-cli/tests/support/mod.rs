@@ -25,11 +25,14 @@ mod traffic;
 mod wire;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 use std::process::Command;
 use std::sync::{Mutex, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use acton_cli::control::{Answer, Connection, Place, Request};
+use acton_engine::State;
 use acton_netns::{Namespace, Veth, veth};
 use nix::sys::signal::Signal;
 use pnet_base::MacAddr;
@@ -325,6 +328,28 @@ pub(crate) fn shell(namespace: &Namespace, command: &str) -> String {
         String::from_utf8_lossy(&output.stderr)
     );
     text
+}
+
+/// The control socket of an instance, once it is there: soon after the tunnel.
+#[track_caller]
+pub(crate) fn control(end: &Acton) -> &Path {
+    wait_until("there is a control socket", || end.control().exists());
+    end.control()
+}
+
+/// What the sessions are called that are up.
+#[track_caller]
+pub(crate) fn session_names(end: &Acton) -> Vec<String> {
+    let mut connection = Connection::open(&Place::Path(control(end).to_owned())).unwrap();
+    let request = Request::Status { session: None, states: vec![State::Up] };
+    let (mut answers, mut names) = (connection.ask(request).unwrap(), Vec::new());
+    loop {
+        match answers.read().unwrap() {
+            Answer::Session(session) => names.push(session.name),
+            Answer::End(_) => return names,
+            _ => {}
+        }
+    }
 }
 
 /// Asks again and again until the answer is yes.

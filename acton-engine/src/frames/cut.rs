@@ -100,8 +100,8 @@ impl Cut {
         to: &Destination,
         recorder: &mut Recorder,
     ) {
-        for parts in self.parts(frames, run) {
-            recorder.datagram_to(to.remote(), parts);
+        for piece in self.pieces_of(run) {
+            recorder.datagram_to(to.remote(), self.part(frames, piece));
         }
     }
 
@@ -111,10 +111,20 @@ impl Cut {
         frames: &'a impl FrameStore,
         run: Range<usize>,
     ) -> impl Iterator<Item = [&'a [u8]; 2]> {
+        self.pieces_of(run).iter().map(|piece| self.part(frames, piece))
+    }
+
+    /// The pieces of frames `run`.
+    #[inline]
+    fn pieces_of(&self, run: Range<usize>) -> &[Piece] {
         let start = run.start.checked_sub(1).map_or(0, |before| self.ends[before]);
         let end = run.end.checked_sub(1).map_or(0, |last| self.ends[last]);
-        self.pieces[start..end].iter().map(|piece| {
-            [&self.heads[piece.head.clone()], &frames.get(piece.frame)[piece.rest.clone()]]
-        })
+        &self.pieces[start..end]
+    }
+
+    /// A frame in its two parts. Always in its caller's code, or a call would be most of it.
+    #[inline(always)]
+    fn part<'a>(&'a self, frames: &'a impl FrameStore, piece: &Piece) -> [&'a [u8]; 2] {
+        [&self.heads[piece.head.clone()], &frames.get(piece.frame)[piece.rest.clone()]]
     }
 }

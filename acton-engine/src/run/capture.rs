@@ -220,7 +220,7 @@ impl CaptureStream {
     pub fn next_within(&mut self, timeout: Duration) -> Option<CapturedPacket> {
         let until = Instant::now().checked_add(timeout);
         loop {
-            if self.ready.is_empty() {
+            if self.ready.is_empty() && !self.is_complete {
                 self.look();
             }
             if let Some(packet) = self.ready.pop_front() {

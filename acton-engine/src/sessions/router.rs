@@ -167,8 +167,9 @@ impl Router {
         Everybody { some_blocked: self.floods.are_any_blocked() }
     }
 
-    /// Whether a frame from a client may go to the TAP.
-    #[inline]
+    /// Whether a frame from a client may go to the TAP. Always in its caller's code, as
+    /// [`TapSink::write`](crate::run::tap_writer::TapSink::write) is.
+    #[inline(always)]
     pub(crate) fn admit<M>(
         &mut self,
         session: &Session<M>,

@@ -18,6 +18,7 @@ mod bridge;
 mod config;
 mod filter;
 mod frame;
+mod frame_filter;
 mod input;
 mod keys;
 mod offload;
@@ -32,6 +33,7 @@ pub use bridge::bridge;
 pub use config::config;
 pub use filter::filter;
 pub use frame::frame;
+pub use frame_filter::frame_filter;
 pub use keys::{client_list, invite, key_text, server_name};
 pub use offload::{coalesce, segment};
 pub use plain::{plain_codec, plain_session};
@@ -54,6 +56,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("session", session),
     ("secure", secure),
     ("frame", frame),
+    ("frame_filter", frame_filter),
     ("bridge", bridge),
     ("vnet", vnet),
     ("segment", segment),

@@ -1,11 +1,14 @@
 //! The commands that ask a tunnel that runs, and steer it.
 
+pub(super) mod capture;
+mod datagram;
 pub(super) mod drops;
 pub(super) mod events;
 pub(super) mod fdb;
 pub(super) mod kick;
 pub(super) mod log_levels;
 mod output;
+mod recording;
 pub(super) mod reload;
 pub(super) mod status;
 mod status_text;
