@@ -1,6 +1,9 @@
 //! What `acton capture` shows of a live tunnel, read back by tshark and tcpdump.
 #![allow(clippy::unwrap_used)] // a test: the panic is the report
 
+#[allow(dead_code)] // What the tests of the socket ask too.
+#[path = "control/ask.rs"]
+mod ask;
 #[path = "capture/drops.rs"]
 mod drops;
 #[path = "capture/frames.rs"]

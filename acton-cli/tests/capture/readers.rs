@@ -1,7 +1,9 @@
 //! Readers that are slow, and readers that go.
 
+use acton_cli::control::{Answer, Request};
 use nix::sys::signal::Signal;
 
+use super::ask::{answers as all_answers, connect};
 use super::recorder::{Recorder, read, refused};
 use super::support::{
     Mode, ROOT_V4, TEST_ETHERTYPE, World, answers, counter, counters, frame, leaf, mac,
@@ -29,6 +31,15 @@ pub(super) fn readers_that_stop_lose_packets_and_nobody_else_does(mode: Mode) {
     world.client_wire(0).send(&mark);
     other.wait_for(&mark);
     assert_eq!(other.stop().len(), 1);
+    wait_until("it is told", || {
+        let mut connection = connect(&server);
+        let all = all_answers(&mut connection, Request::Events { after: 0, follow: false });
+        let ended = all.iter().filter_map(|answer| match answer {
+            Answer::Event(event) if event.event == "capture_ended" => Some(&event.fields),
+            _ => None,
+        });
+        ended.into_iter().any(|fields| fields["packets"] == 1 && fields["lost"] == 0)
+    });
     slow.process().signal(Signal::SIGCONT);
     slow.process().signal(Signal::SIGINT);
     slow.process().wait_for(" lost for want of time");

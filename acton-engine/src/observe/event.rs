@@ -509,6 +509,20 @@ pub enum EventKind {
         /// The names of those that hold after a restart only.
         needs_restart: Vec<&'static str>,
     },
+    /// Somebody captures frames or datagrams from now on, or looks at what was dropped.
+    CaptureBegan {
+        /// Only those of this session.
+        session: Option<String>,
+        /// Only what is dropped.
+        drops: bool,
+    },
+    /// A capture has ended.
+    CaptureEnded {
+        /// Packets that were shown.
+        packets: u64,
+        /// Packets that whoever captured was too slow for.
+        lost: u64,
+    },
     /// The TAP's carrier changed.
     Carrier {
         /// Whether it has one.
@@ -574,6 +588,8 @@ impl EventKind {
             Self::ServerRestarted { .. } => "server_restarted",
             Self::MtuUnfit { .. } => "mtu_unfit",
             Self::SettingsApplied { .. } => "settings_applied",
+            Self::CaptureBegan { .. } => "capture_began",
+            Self::CaptureEnded { .. } => "capture_ended",
             Self::Carrier { .. } => "carrier",
             Self::Failed { .. } => "failed",
             Self::Suppressed { .. } => "suppressed",

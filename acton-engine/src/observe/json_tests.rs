@@ -143,6 +143,10 @@ fn events_have_a_number_a_time_and_a_kind() {
     let applied = event(EventKind::SettingsApplied { taken, needs_restart });
     assert_eq!(applied["taken"], json!(["common.tap.mtu"]));
     assert_eq!(applied["needs_restart"], json!(["listen"]));
+    let began = event(EventKind::CaptureBegan { session: Some("berlin".to_owned()), drops: true });
+    assert_eq!((&began["session"], &began["drops"]), (&json!("berlin"), &json!(true)));
+    let ended = event(EventKind::CaptureEnded { packets: 7, lost: 1 });
+    assert_eq!((&ended["packets"], &ended["lost"]), (&json!(7), &json!(1)));
     event(EventKind::Suppressed { kind: "mac_held", events: 4 });
 }
 

@@ -396,6 +396,14 @@ fn line(event: &EventKind, protocol: Protocol) -> Option<(Level, String)> {
                 listed(needs_restart)
             ),
         ),
+        EventKind::CaptureBegan { session, drops } => {
+            let what = if *drops { "what is dropped" } else { "what passes" };
+            let of = session.as_ref().map(|session| format!(" of {session}")).unwrap_or_default();
+            (Info, format!("somebody captures {what}{of} (acton capture)"))
+        }
+        EventKind::CaptureEnded { packets, lost } => {
+            (Info, format!("a capture has ended: {packets} packets, {lost} lost"))
+        }
         EventKind::Suppressed { kind, events } => {
             (Debug, format!("{events} more of {kind} were left out"))
         }

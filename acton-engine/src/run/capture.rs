@@ -13,6 +13,7 @@ use crate::Error;
 use crate::capture::desk::{CaptureRings, Wanted};
 use crate::capture::packet::{Direction, NOTE_LEN, Note, Outcome, Who};
 use crate::observe::counters::drop_reasons;
+use crate::observe::event::EventKind;
 use crate::run::clock;
 use crate::run::handle::Handle;
 use crate::run::trace::TraceVerdict;
@@ -115,6 +116,8 @@ pub struct CaptureStream {
     /// Drops before that are not wanted.
     oldest: Duration,
     ready: VecDeque<CapturedPacket>,
+    /// How many packets were given.
+    given: u64,
     /// Drops that were overwritten before they were read.
     missed: u64,
     /// All that was asked for has been looked at.
@@ -180,6 +183,10 @@ impl Handle {
             Some(_) => counters.dropped().oldest(),
             None => counters.dropped().written(),
         });
+        self.tell(EventKind::CaptureBegan {
+            session: options.session.clone(),
+            drops: options.drops.is_some(),
+        });
         let oldest = since.map_or(Duration::ZERO, |since| clock::now().saturating_sub(since));
         Ok(CaptureStream {
             handle: self.clone(),
@@ -187,6 +194,7 @@ impl Handle {
             drops: drops.collect(),
             oldest,
             ready: VecDeque::new(),
+            given: 0,
             missed: 0,
             is_complete: false,
             labels,
@@ -224,6 +232,7 @@ impl CaptureStream {
                 self.look();
             }
             if let Some(packet) = self.ready.pop_front() {
+                self.given += 1;
                 return Some(packet);
             }
             let left = until.map_or(LOOK, |until| until.saturating_duration_since(Instant::now()));
@@ -300,6 +309,16 @@ impl CaptureStream {
         found.sort_by_key(|packet| packet.time);
         self.is_complete = is_past || is_last && found.is_empty();
         self.ready.extend(found);
+    }
+}
+
+impl Drop for CaptureStream {
+    fn drop(&mut self) {
+        let (packets, lost) = (self.given, self.lost());
+        // The end of a tunnel is its last event.
+        if !self.handle.has_ended() {
+            self.handle.tell(EventKind::CaptureEnded { packets, lost });
+        }
     }
 }
 

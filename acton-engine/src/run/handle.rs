@@ -277,6 +277,11 @@ impl Handle {
         Some(&*self.shared.bridge.as_ref()?.floods)
     }
 
+    /// Tells that something happened.
+    pub(crate) fn tell(&self, kind: EventKind) {
+        self.shared.events.tell(clock::now(), kind);
+    }
+
     /// What each thread counts.
     pub(crate) fn counters(&self) -> &[Arc<Counters>] {
         &self.shared.counters

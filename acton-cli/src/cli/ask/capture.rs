@@ -167,7 +167,7 @@ fn record(
 ) -> Result<u64, Ended> {
     loop {
         // What is there is shown before more is waited for.
-        if !answers.has_more() || recording.packets() % PACKETS == 0 {
+        if !answers.has_more() || recording.packets().is_multiple_of(PACKETS) {
             recording.flush()?;
         }
         match next(answers).map_err(Ended::Failed)? {
