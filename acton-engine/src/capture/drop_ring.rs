@@ -52,6 +52,7 @@ impl DropRing {
     }
 
     /// Keeps the beginning of a frame, whose whole it is if nothing else is said.
+    #[cold]
     pub(crate) fn add_frame(
         &self,
         now: Duration,
@@ -64,6 +65,7 @@ impl DropRing {
     }
 
     /// Keeps the beginning of a datagram of `len` bytes that came: as much of it as is as it came.
+    #[cold]
     pub(crate) fn add_datagram(
         &self,
         now: Duration,
@@ -76,7 +78,6 @@ impl DropRing {
         self.add(now, Direction::In, who, cause.into(), bytes, len);
     }
 
-    #[cold]
     fn add(
         &self,
         time: Duration,

@@ -68,6 +68,7 @@ impl Drops<'_> {
     }
 
     /// So many frames that go the same way, of which this is one.
+    #[cold]
     pub(super) fn add_frames(
         &self,
         reason: Counter,
@@ -80,6 +81,7 @@ impl Drops<'_> {
     }
 
     /// A datagram of `len` bytes that came.
+    #[cold]
     pub(super) fn add_datagram(
         &self,
         reason: Counter,
@@ -93,6 +95,7 @@ impl Drops<'_> {
     }
 
     /// A datagram of `len` bytes that did not open.
+    #[cold]
     pub(super) fn add_unopened(
         &self,
         error: OpenError,

@@ -130,7 +130,7 @@ struct Sealing<'a> {
 impl Sealing<'_> {
     fn add(&mut self, frames: &impl FrameStore, index: usize) {
         let (frame, headers) = (frames.get(index), frames.headers(index));
-        let Self { keys, drops, .. } = *self;
+        let keys = self.keys;
         let caps = keys.setup().caps;
         let fill = if caps.contains(Caps::CSUM) { Fill::Partial } else { Fill::Full };
         let ecn = if caps.contains(Caps::ECN) { ecn::of(headers, frame) } else { ecn::NOT_ECT };
@@ -140,7 +140,8 @@ impl Sealing<'_> {
             Ok(segments) => segments,
             Err(error) => {
                 log::debug!("super-frame from the TAP: {error}");
-                return drops.add_frames(Counter::BadSuperFrame, 1, Direction::Out, frame);
+                let reason = Counter::BadSuperFrame;
+                return self.drops.add_frames(reason, 1, Direction::Out, frame);
             }
         };
         let whole = (MIN_FRAME..=keys.max_whole()).contains(&segments.frame_len());

@@ -377,6 +377,7 @@ impl Router {
     }
 
     /// Keeps the beginning of a frame from the TAP that goes nowhere.
+    #[cold]
     fn keep_from_root(
         &self,
         frames: &FrameBatch,
@@ -389,6 +390,7 @@ impl Router {
     }
 
     /// Keeps the beginning of a frame of a client's that goes nowhere.
+    #[cold]
     fn keep_from_leaf<M>(
         &self,
         session: &Session<M>,
