@@ -7,6 +7,8 @@ mod ask;
 mod fates;
 #[path = "control/hostile.rs"]
 mod hostile;
+#[path = "control/logs.rs"]
+mod logs;
 #[path = "control/outage.rs"]
 mod outage;
 #[path = "control/rights.rs"]
@@ -17,6 +19,7 @@ mod support;
 
 use fates::a_trace_agrees_with_what_happens;
 use hostile::{rude_clients_cost_nothing, what_is_no_request_is_answered_and_counted};
+use logs::{the_journal_gets_fields, the_log_can_be_read_by_programs};
 use outage::{
     a_client_that_is_revoked_and_one_that_moves, a_client_without_its_server_says_what_it_tried,
     a_state_can_be_waited_for, status_follows_an_outage_at_both_ends, watch_tells_what_changes,
@@ -48,4 +51,6 @@ testbed::main! {
     without_a_place_for_the_socket_the_tunnel_runs,
     there_is_none_where_none_is_wanted,
     what_is_logged_changes_while_it_runs,
+    the_log_can_be_read_by_programs,
+    the_journal_gets_fields,
 }

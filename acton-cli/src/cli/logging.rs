@@ -1,11 +1,15 @@
-//! The log on standard error, whose levels can become others while the process runs.
+//! The log, whose levels can become others while the process runs.
 
 use std::env;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{OnceLock, PoisonError, RwLock};
 
 use clap::{Arg, ArgMatches};
-use env_logger::{Builder, Logger};
+use env_logger::{Builder, Logger, WriteStyle};
 use log::{LevelFilter, Log, Metadata, Record};
+use systemd_journal_logger::JournalLog;
+
+use super::log_format::{self, LogFormat};
+use super::{FAILURE, Failure};
 
 /// The option that names the levels, and the environment's name for it.
 pub(super) const LOG_LEVEL: &str = "log-level";
@@ -15,6 +19,10 @@ const STYLE_VARIABLE: &str = "ACTON_LOG_STYLE";
 
 /// The process's one log.
 static LOG: SwitchableLog = SwitchableLog(RwLock::new(None));
+/// Its form.
+static FORMAT: OnceLock<LogFormat> = OnceLock::new();
+/// The system's journal, where that is what is written to.
+static JOURNAL: OnceLock<JournalLog> = OnceLock::new();
 
 /// A log that another can take the place of.
 struct SwitchableLog(RwLock<Option<Logger>>);
@@ -26,7 +34,11 @@ impl Log for SwitchableLog {
     }
 
     fn log(&self, record: &Record<'_>) {
-        if let Some(logger) = &*self.0.read().unwrap_or_else(PoisonError::into_inner) {
+        let logger = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(logger) = logger.as_ref().filter(|logger| logger.matches(record)) else { return };
+        let sent = JOURNAL.get().is_some_and(|journal| journal.journal_send(record).is_ok());
+        // What the journal does not take is not lost.
+        if !sent {
             logger.log(record);
         }
     }
@@ -48,9 +60,24 @@ pub(super) fn option() -> Arg {
         )
 }
 
-/// Begins to log as the option says where the command has it, else as the environment does, else at
-/// `level`.
-pub(super) fn begin(matches: Option<&ArgMatches>, level: &str) {
+/// Begins to log as the options say where the command has them, else at the level of the environment,
+/// else at `level`.
+///
+/// # Errors
+/// Where there is no journal to write to.
+pub(super) fn begin(matches: Option<&ArgMatches>, level: &str) -> Result<(), Failure> {
+    let format = log_format::of(matches);
+    if format == LogFormat::Journald {
+        let journal = JournalLog::new().map_err(|error| Failure {
+            code: FAILURE,
+            message: format!(
+                "--log-format journald: there is no journal to write to ({error}); text and json go \
+                 to standard error"
+            ),
+        })?;
+        let _ = JOURNAL.set(journal);
+    }
+    let _ = FORMAT.set(format);
     let option =
         matches.and_then(|matches| matches.try_get_one::<String>(LOG_LEVEL).ok().flatten());
     match (option, env::var(VARIABLE)) {
@@ -58,13 +85,21 @@ pub(super) fn begin(matches: Option<&ArgMatches>, level: &str) {
         (None, Ok(levels)) => set_levels(&levels),
         (None, Err(_)) => set_levels(level),
     }
+    Ok(())
+}
+
+/// Whether programs read the log: then all that is said belongs there.
+pub(super) fn is_for_programs() -> bool {
+    FORMAT.get().is_some_and(|format| *format != LogFormat::Text)
 }
 
 /// Logs at these levels from now on.
 pub(super) fn set_levels(levels: &str) {
     let mut builder = Builder::new();
     builder.parse_filters(levels).format_target(false);
-    if let Ok(style) = env::var(STYLE_VARIABLE) {
+    if FORMAT.get() == Some(&LogFormat::Json) {
+        builder.write_style(WriteStyle::Never).format(log_format::write_json);
+    } else if let Ok(style) = env::var(STYLE_VARIABLE) {
         builder.parse_write_style(&style);
     }
     let logger = builder.build();

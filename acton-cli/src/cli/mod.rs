@@ -11,6 +11,7 @@ mod kept_mac;
 mod key_log;
 mod keygen;
 mod lab;
+mod log_format;
 mod logging;
 mod process;
 mod pubkey;
@@ -74,8 +75,9 @@ enum Command {
 #[must_use]
 pub fn command() -> clap::Command {
     Role::ALL.into_iter().fold(Arguments::command(), |command, role| {
-        command
-            .mut_subcommand(role.name(), |end| end.arg(logging::option()).arg(config_option(role)))
+        command.mut_subcommand(role.name(), |end| {
+            end.arg(logging::option()).arg(log_format::option()).arg(config_option(role))
+        })
     })
 }
 
@@ -91,8 +93,10 @@ pub fn main() -> ExitCode {
     match run_command(env::args_os().collect()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            if !failure.message.is_empty() {
-                state::note(&format!("acton: {}", failure.message));
+            match &*failure.message {
+                "" => {}
+                message if logging::is_for_programs() => log::error!("{message}"),
+                message => state::note(&format!("acton: {message}")),
             }
             ExitCode::from(failure.code)
         }
@@ -113,7 +117,7 @@ fn run_command(arguments: Vec<OsString>) -> Result<(), Failure> {
         Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()).command;
     // A lab tells of its many ends in one table.
     let level = if matches!(command, Command::Lab(_)) { "warn" } else { "info" };
-    logging::begin(matches.subcommand().map(|(_, matches)| matches), level);
+    logging::begin(matches.subcommand().map(|(_, matches)| matches), level)?;
     raise_open_files();
     if !matches!(command, Command::Lab(_)) {
         keep_memory_private();

@@ -9,6 +9,8 @@ use pnet_base::MacAddr;
 use crate::observe::event::{
     Beginning, EndReason, EventKind, Limit, LoopWitness, NotKept, Place, RefusalReason,
 };
+#[cfg(feature = "serde")]
+use crate::observe::event_fields::EventFields;
 use crate::observe::status::Protocol;
 use crate::throttle::KeyedThrottle;
 
@@ -61,9 +63,32 @@ impl LogReader {
             return;
         }
         if let Some((level, line)) = line(event, self.protocol) {
-            log::log!(level, "{line}");
+            write(level, &line, event);
         }
     }
+}
+
+/// Writes a line to the log, with the event's name and fields for those who read these.
+#[cfg(feature = "serde")]
+fn write(level: Level, line: &str, event: &EventKind) {
+    if level > log::max_level() {
+        return;
+    }
+    let fields = EventFields::of(event);
+    log::logger().log(
+        &log::Record::builder()
+            .level(level)
+            .target(module_path!())
+            .module_path_static(Some(module_path!()))
+            .args(format_args!("{line}"))
+            .key_values(&fields)
+            .build(),
+    );
+}
+
+#[cfg(not(feature = "serde"))]
+fn write(level: Level, line: &str, _: &EventKind) {
+    log::log!(level, "{line}");
 }
 
 impl EventKind {

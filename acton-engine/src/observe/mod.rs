@@ -2,6 +2,8 @@
 
 pub(crate) mod counters;
 pub(crate) mod event;
+#[cfg(feature = "serde")]
+mod event_fields;
 pub(crate) mod event_log;
 #[cfg(all(test, feature = "serde"))]
 mod json_tests;
