@@ -3,17 +3,19 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
+use std::time::Instant;
 
 use nix::sys::signal::Signal;
 use pnet_base::MacAddr;
 use support::{
-    Acton, Mode, ROOT_V4, SERVER_MAC, TEST_ETHERTYPE, World, client_mac, frame, in_both_modes,
-    ping_until_answered, said, shell,
+    Acton, HANG, Member, Mode, ROOT_V4, SERVER_MAC, TEST_ETHERTYPE, World, client_mac, frame,
+    in_both_modes, member_socket, ping_until_answered, said, shell,
 };
 
 in_both_modes! {
@@ -25,6 +27,7 @@ in_both_modes! {
     an_error_leaves_all_as_it_was,
     ; secure:
     another_mode_needs_a_restart,
+    a_hundred_sessions_lose_no_frame_when_settings_change,
 }
 
 /// What an end says once it has read its file again.
@@ -267,4 +270,81 @@ fn no_frame_and_no_session_is_lost_when_settings_change(mode: Mode) {
     assert_eq!(of_client.matches(said::CONNECTED).count(), 1, "{of_client}");
     client.stop();
     server.stop();
+}
+
+/// Clients of the test with many.
+const CLIENTS: u8 = 100;
+
+/// One frame each way of each client is on its way at a time, while the server's settings change again
+/// and again: each must come, and once.
+fn a_hundred_sessions_lose_no_frame_when_settings_change() {
+    let world = World::new(1).speaking(Mode::Secure);
+    shell(&world.clients[0], "ip route add local 198.18.0.0/24 dev lo");
+    shell(&world.server, "ip route add 198.18.0.0/24 via 192.0.2.10");
+    let file = File::new(&of_many(0));
+    let server = world.serve(&["--config", file.path(), "--workers", "2", "--no-loop-guard"]);
+    let root = world.server_wire();
+    let mut members: Vec<_> = (0..CLIENTS)
+        .map(|number| Member::new(&world, member_socket(&world, [198, 18, 0, number].into())))
+        .collect();
+    let start = Instant::now();
+    while members.iter().any(|member| member.machine.keys().is_none()) {
+        assert!(start.elapsed() < HANG, "hung waiting until all have a session");
+        members.iter_mut().for_each(|member| member.turn(start.elapsed()));
+    }
+    server.wait_for(&format!("; {CLIENTS} open"));
+    let host = |number: u8| MacAddr(2, 0xac, 0x71, 0, 0, number);
+    let text = |round: u32, number: u8| {
+        let filler = vec![number; 60 + (round as usize * 37 + usize::from(number) * 11) % 1_300];
+        [&round.to_be_bytes()[..], &filler].concat()
+    };
+    let up = |round, number| frame(SERVER_MAC, host(number), TEST_ETHERTYPE, &text(round, number));
+    let down =
+        |round, number| frame(host(number), SERVER_MAC, TEST_ETHERTYPE, &text(round, number));
+    let (reloaded, mut rounds) = (AtomicBool::new(false), 0);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in 1..=RELOADS {
+                file.change(&server, &of_many(number));
+            }
+            reloaded.store(true, Ordering::Relaxed);
+        });
+        while !reloaded.load(Ordering::Relaxed) {
+            let mut waiting: BTreeSet<_> = (0..CLIENTS).map(|number| up(rounds, number)).collect();
+            for (number, member) in (0..).zip(&members) {
+                member.send(start.elapsed(), &up(rounds, number));
+            }
+            let began = Instant::now();
+            while !waiting.is_empty() {
+                let ours = |frame: &Vec<u8>| frame[12..14] == TEST_ETHERTYPE.to_be_bytes();
+                let left = HANG.saturating_sub(began.elapsed());
+                let frame = root.receive(left).unwrap_or_else(|| panic!("lost: {}", waiting.len()));
+                assert!(!ours(&frame) || waiting.remove(&frame), "twice: {frame:02x?}");
+            }
+            // Where each lives is known by now.
+            (0..CLIENTS).for_each(|number| root.send(&down(rounds, number)));
+            while members.iter().any(|member| member.frames.is_empty()) {
+                assert!(began.elapsed() < HANG, "a frame to a client is lost");
+                members.iter_mut().for_each(|member| member.turn(start.elapsed()));
+            }
+            for (number, member) in (0..).zip(&mut members) {
+                assert_eq!(std::mem::take(&mut member.frames), [down(rounds, number)]);
+            }
+            rounds += 1;
+        }
+    });
+    println!("{rounds} frames each way of each of {CLIENTS} clients, {RELOADS} reloads");
+    assert!(members.iter().all(|member| !member.lost));
+    let log = server.stop();
+    assert_eq!(log.matches("in force now: ").count(), RELOADS, "{log}");
+    assert_eq!(log.matches(" up: ").count(), usize::from(CLIENTS), "{log}");
+}
+
+/// What a server's file says the `number`th time: more than [`of_server`] changes.
+fn of_many(number: usize) -> String {
+    let odd = number % 2;
+    let protected = ["[]", "[\"02:00:00:00:00:77\"]"][odd];
+    let budget = ["[]", "[\"arp=900/900\"]"][odd];
+    of_server(number).replace("max-sessions = 1", "max-sessions = 20")
+        + &format!("protect = {protected}\nbudget = {budget}\nmac-hold = {}\n", 60 + odd)
 }

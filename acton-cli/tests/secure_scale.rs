@@ -4,18 +4,15 @@
 
 mod support;
 
-use std::io::ErrorKind;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use acton_proto::client::{Client, ClientConfig, ClientEvent};
-use acton_proto::handshake::{Secret, SystemRandom};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use pnet_base::MacAddr;
 use support::{
-    Acton, HANG, Mode, PORT, SERVER_MAC, SERVER_V4, TEST_ETHERTYPE, World, counter, counters,
-    frame, shell,
+    Acton, HANG, Member, Mode, SERVER_MAC, TEST_ETHERTYPE, World, counter, counters, frame,
+    member_socket, shell,
 };
 
 testbed::main! {
@@ -24,15 +21,6 @@ testbed::main! {
 
 const CLIENTS: u16 = 1_000;
 
-/// One client.
-struct Member {
-    machine: Client,
-    socket: UdpSocket,
-    /// The text of the newest frame.
-    heard: Vec<u8>,
-    lost: bool,
-}
-
 struct Crowd {
     members: Vec<Member>,
     start: Instant,
@@ -40,14 +28,7 @@ struct Crowd {
 
 impl Crowd {
     fn new(world: &World) -> Self {
-        let identity = world.keys.server();
-        let member = |number| {
-            let key = Secret::generate(&mut SystemRandom);
-            let mut config = ClientConfig::new(key, identity.public_key);
-            config.network_key = Some(identity.network_key.clone());
-            let machine = Client::new(config, Box::new(SystemRandom), Duration::ZERO);
-            Member { machine, socket: socket(world, 18, number), heard: Vec::new(), lost: false }
-        };
+        let member = |number| Member::new(world, socket(world, 18, number));
         Self { members: (0..CLIENTS).map(member).collect(), start: Instant::now() }
     }
 
@@ -64,57 +45,21 @@ impl Crowd {
     }
 
     fn turn(&mut self) {
-        let mut buffer = [0; 2_048];
         for member in &mut self.members {
-            loop {
-                let length = match member.socket.recv(&mut buffer) {
-                    Ok(length) => length,
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                    Err(error) => panic!("{error}"),
-                };
-                let now = self.start.elapsed();
-                for frame in member.machine.handle_input(now, &mut buffer[..length]) {
-                    if frame.bytes()[12..14] == TEST_ETHERTYPE.to_be_bytes() {
-                        member.heard = frame.bytes()[14..].to_vec();
-                    }
-                }
-            }
-            member.speak(self.start.elapsed());
+            member.turn(self.start.elapsed());
         }
     }
 }
 
-impl Member {
-    fn speak(&mut self, now: Duration) {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
-        if self.machine.poll_timeout().is_some_and(|at| now >= at) {
-            self.machine.handle_timeout(now, wall);
-        }
-        while let Some(event) = self.machine.poll_event() {
-            self.lost |= matches!(event, ClientEvent::Disconnected { .. });
-        }
-        let mut datagram = Vec::new();
-        while self.machine.poll_transmit(1, &mut datagram).is_some() {
-            self.socket.send(&datagram).unwrap();
-            datagram.clear();
-        }
-    }
-
-    fn send(&self, now: Duration, frame: &[u8]) {
-        let mut datagram = Vec::new();
-        self.machine.keys().unwrap().seal_frame(now, frame, false, &mut datagram).unwrap();
-        self.socket.send(&datagram).unwrap();
-    }
+/// Whether the newest frame of a client has this text.
+fn heard(member: &Member, text: &[u8]) -> bool {
+    member.frames.last().is_some_and(|frame| frame[14..].starts_with(text))
 }
 
 /// A socket at an address of its own, in 198.18.0.0/16 or 198.19.0.0/16 (RFC 2544).
 fn socket(world: &World, net: u8, number: u16) -> UdpSocket {
     let [high, low] = number.to_be_bytes();
-    let address = Ipv4Addr::new(198, net, high, low);
-    let socket = world.clients[0].run(|| UdpSocket::bind((address, 0))).unwrap();
-    socket.connect((SERVER_V4, PORT)).unwrap();
-    socket.set_nonblocking(true).unwrap();
-    socket
+    member_socket(world, Ipv4Addr::new(198, net, high, low))
 }
 
 fn sessions(server: &Acton) -> (u64, usize, usize) {
@@ -139,7 +84,7 @@ fn a_thousand_clients_roam_at_once() {
     crowd.run_until("all have a session", |member| member.machine.keys().is_some());
     println!("{CLIENTS} clients joined within {:?}", start.elapsed());
     let said = start.elapsed();
-    while crowd.members.iter().any(|member| !member.heard.starts_with(b"before")) {
+    while crowd.members.iter().any(|member| !heard(member, b"before")) {
         assert!(start.elapsed() - said < HANG, "hung waiting until all hear the server");
         to_all(b"before they roam");
         (0..50).for_each(|_| crowd.turn());
@@ -156,7 +101,7 @@ fn a_thousand_clients_roam_at_once() {
         let up = frame(SERVER_MAC, own, TEST_ETHERTYPE, b"from elsewhere, many bytes of it all");
         member.send(crowd.start.elapsed(), &up);
     }
-    while crowd.members.iter().any(|member| !member.heard.starts_with(b"after")) {
+    while crowd.members.iter().any(|member| !heard(member, b"after")) {
         assert!(start.elapsed() < HANG, "hung waiting until all are followed");
         to_all(b"after they roamed");
         (0..50).for_each(|_| crowd.turn());
