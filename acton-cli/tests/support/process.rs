@@ -162,8 +162,6 @@ impl Acton {
 impl Drop for Acton {
     fn drop(&mut self) {
         if thread::panicking() {
-            self.signal(Signal::SIGUSR1);
-            thread::sleep(Duration::from_millis(200));
             eprintln!("--- {}\n{}---", self.name, self.log());
         }
         let _ = self.child.kill();
