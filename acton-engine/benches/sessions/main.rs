@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
-use support::server::Serve;
+use support::program::Program;
 use support::{Result, allow_open_files, enter_namespace};
 
 /// Open files besides the clients' sockets.
@@ -51,32 +51,13 @@ struct Arguments {
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 
-    /// What cargo bench adds, and cargo test does not
-    #[arg(long, hide = true)]
-    bench: bool,
-
     #[command(flatten)]
-    server: Serve,
+    program: Program,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let outcome = match arguments.server.serve {
-        Some(address) => arguments.server.run(address),
-        None if arguments.bench => measure(&arguments),
-        None => {
-            // cargo test --all-targets builds benchmarks and runs them too.
-            println!("not run: cargo bench -p acton-engine --bench sessions");
-            Ok(())
-        }
-    };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
+    arguments.program.run("sessions", || measure(&arguments))
 }
 
 fn measure(arguments: &Arguments) -> Result<()> {
@@ -88,7 +69,7 @@ fn measure(arguments: &Arguments) -> Result<()> {
     enter_namespace()?;
     let mut figures = Vec::new();
     for clients in sizes {
-        let (pace, workers) = (f64::from(arguments.pace), arguments.server.workers);
+        let (pace, workers) = (f64::from(arguments.pace), arguments.program.server.workers);
         figures.push(phases::measure(clients, pace, arguments.quick, workers)?);
     }
     print!("{}", report::text(&figures));

@@ -19,7 +19,7 @@ use acton_proto::session::REKEY_AFTER;
 use crate::support::Result;
 use crate::support::crowd::{Addresses, Crowd};
 use crate::support::process::{Processor, ServerProcess};
-use crate::support::server::Serve;
+use crate::support::server::{Mode, Serve};
 
 /// Clients that come and go beside those that stay.
 pub(crate) const GUESTS: usize = 300;
@@ -82,9 +82,9 @@ pub(crate) fn measure(
     workers: Option<usize>,
 ) -> Result<Figures> {
     let all = clients + GUESTS;
-    let serve = Serve { serve: Some(ADDRESS), max_sessions: all, workers, tap_address: None };
+    let serve = Serve { serve: Some(ADDRESS), max_sessions: all, workers, ..Serve::default() };
     let server = ServerProcess::start(&serve)?;
-    let crowd = Crowd::new(all, ADDRESS, Addresses::Many)?;
+    let crowd = Crowd::new(Mode::Secure, all, ADDRESS, Addresses::Many)?;
     let mut bench = Bench { server, crowd, pace };
     let id = bench.server.id();
     let say = |what: &str| eprintln!("{clients} clients, server {id}: {what}");

@@ -1,20 +1,26 @@
 //! The clients: state machines on one thread, each with a socket of its own.
 
+mod asking;
 mod heard;
+mod question;
 mod socket;
+mod speaker;
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use acton_proto::client::{Client, ClientConfig, ClientEvent, DownReason};
-use acton_proto::handshake::{Secret, SystemRandom, public_key};
-use acton_proto::wire::Key;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
-use super::{Result, server};
+use super::Result;
+use super::server::Mode;
+use asking::Chatter;
 pub(crate) use heard::{Heard, Tag};
+pub(crate) use question::{answers, mac, who_has};
 pub(crate) use socket::{Socket, wall_clock};
+use speaker::Happening;
+pub(crate) use speaker::{Speaker, private_key};
 
 /// Datagrams taken before the timers are looked at again.
 const EVENTS: usize = 64;
@@ -28,24 +34,31 @@ const TICK: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 struct Member {
     socket: Socket,
-    client: Option<Client>,
-    /// When it last got keys, for a session or anew.
-    keyed: Option<Duration>,
+    client: Option<Speaker>,
+    /// When the server first answered it since [`Crowd::forget_answers`].
+    answered: Option<Duration>,
     /// When its timers are due.
     due: Option<Duration>,
+    /// When it first asked for the address of the server's TAP without an answer so far, by the wall
+    /// clock.
+    asked: Option<Duration>,
 }
 
 /// The clients, by number.
 #[derive(Debug)]
 pub(crate) struct Crowd {
     members: Vec<Member>,
-    server_key: Key,
+    mode: Mode,
+    server: SocketAddr,
     epoll: Epoll,
     timers: BTreeSet<(Duration, usize)>,
     start: Instant,
     rekeys: usize,
     losses: usize,
     heard: Heard,
+    chatter: Option<Chatter>,
+    /// How long the answers took that came to [`ask`](Self::ask).
+    round_trips: Vec<Duration>,
 }
 
 /// Where clients are.
@@ -71,29 +84,37 @@ impl Addresses {
 
 impl Crowd {
     /// So many clients that have not joined yet.
-    pub(crate) fn new(count: usize, server: SocketAddr, addresses: Addresses) -> Result<Self> {
+    pub(crate) fn new(
+        mode: Mode,
+        count: usize,
+        server: SocketAddr,
+        addresses: Addresses,
+    ) -> Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let mut members = Vec::with_capacity(count);
         for number in 0..count {
             let socket = Socket::new(addresses.of(number), server)?;
             epoll.add(&socket, EpollEvent::new(EpollFlags::EPOLLIN, number as u64))?;
-            members.push(Member { socket, client: None, keyed: None, due: None });
+            members.push(Member { socket, client: None, answered: None, due: None, asked: None });
         }
         Ok(Self {
             members,
-            server_key: public_key(&Secret::new(server::PRIVATE_KEY)),
+            mode,
+            server,
             epoll,
             timers: BTreeSet::new(),
             start: Instant::now(),
             rekeys: 0,
             losses: 0,
             heard: Heard::default(),
+            chatter: None,
+            round_trips: Vec::new(),
         })
     }
 
-    /// Where each listens.
-    pub(crate) fn addresses(&self) -> Result<Vec<SocketAddr>> {
-        self.members.iter().map(|member| member.socket.address()).collect()
+    /// Where these listen.
+    pub(crate) fn addresses(&self, numbers: Range<usize>) -> Result<Vec<SocketAddr>> {
+        self.members[numbers].iter().map(|member| member.socket.address()).collect()
     }
 
     /// What they heard of what went to all.
@@ -108,19 +129,22 @@ impl Crowd {
 
     /// HELLO that all have said.
     pub(crate) fn hellos(&self) -> u64 {
-        let of = |member: &Member| member.client.as_ref().map_or(0, |client| client.stats().hellos);
-        self.members.iter().map(of).sum()
+        self.members.iter().filter_map(|member| member.client.as_ref()).map(Speaker::hellos).sum()
     }
 
-    /// How many have got keys since `since`, and when these did.
-    pub(crate) fn keyed_since(&self, since: Duration) -> Vec<Duration> {
-        let times = self.members.iter().filter_map(|member| member.keyed);
-        times.filter(|&at| at >= since).collect()
+    /// From now on an answer is the first.
+    pub(crate) fn forget_answers(&mut self) {
+        self.members.iter_mut().for_each(|member| member.answered = None);
     }
 
-    /// How many have no keys since `since`.
-    pub(crate) fn wait_for_keys(&self, since: Duration) -> usize {
-        self.members.iter().filter(|member| member.keyed.is_none_or(|at| at < since)).count()
+    /// When the server first answered those of these clients that it has answered.
+    pub(crate) fn answered(&self, numbers: Range<usize>) -> Vec<Duration> {
+        self.members[numbers].iter().filter_map(|member| member.answered).collect()
+    }
+
+    /// How many of these wait for an answer.
+    pub(crate) fn wait_for_answers(&self, numbers: Range<usize>) -> usize {
+        self.members[numbers].iter().filter(|member| member.answered.is_none()).count()
     }
 
     /// How often a client got new keys for a session so far.
@@ -130,10 +154,7 @@ impl Crowd {
 
     /// Has a client without a session join.
     pub(crate) fn join(&mut self, number: usize) -> Result<()> {
-        let mut config = ClientConfig::new(private_key(number), self.server_key);
-        config.network_key = Some(Secret::new(server::NETWORK_KEY));
-        let client = Client::new(config, Box::new(SystemRandom), self.now());
-        self.members[number].client = Some(client);
+        self.members[number].client = Some(Speaker::new(self.mode, number, self.now()));
         self.tick(number)
     }
 
@@ -141,8 +162,7 @@ impl Crowd {
     pub(crate) fn rekey(&mut self, number: usize) -> Result<()> {
         let now = self.now();
         if let Some(client) = &mut self.members[number].client {
-            // What a client does where its network reports an error: it looks for the server.
-            client.handle_network_error(now);
+            client.hurry(now);
         }
         self.tick(number)
     }
@@ -203,7 +223,11 @@ impl Crowd {
                 self.timers.remove(&(due, number));
                 self.tick(number)?;
             }
-            let next = self.timers.first().map_or(until, |&(due, _)| due.min(until));
+            while let Some((number, target)) = self.chatter.as_mut().and_then(|c| c.next(now)) {
+                self.ask(number, target)?;
+            }
+            let timer = self.timers.first().map_or(until, |&(due, _)| due.min(until));
+            let next = self.chatter.as_ref().map_or(timer, |chatter| chatter.due().min(timer));
             let wait = next.saturating_sub(self.now());
             // Rounded up, not to look for what is not due yet.
             let wait = EpollTimeout::try_from(wait.as_micros().div_ceil(1_000) as u32)?;
@@ -226,10 +250,15 @@ impl Crowd {
             self.heard.note(&buffer[..arrived.length], arrived.at);
             return Ok(());
         }
+        let (mac, heard, mut answered) = (mac(number), &mut self.heard, false);
         if let Some(client) = &mut member.client {
-            for frame in client.handle_input(now, &mut buffer[..arrived.length]) {
-                self.heard.note(frame.bytes(), arrived.at);
-            }
+            client.handle_input(now, &mut buffer[..arrived.length], |frame| {
+                heard.note(frame, arrived.at);
+                answered |= answers(frame, mac, Ipv4Addr::UNSPECIFIED);
+            });
+        }
+        if answered && let Some(asked) = member.asked.take() {
+            self.round_trips.push(arrived.at.saturating_sub(asked));
         }
         self.settle(number)
     }
@@ -237,7 +266,7 @@ impl Crowd {
     fn tick(&mut self, number: usize) -> Result<()> {
         let now = self.now();
         if let Some(client) = &mut self.members[number].client {
-            client.handle_timeout(now, wall_clock().as_nanos() as u64);
+            client.handle_timeout(now);
         }
         self.settle(number)
     }
@@ -248,22 +277,19 @@ impl Crowd {
         let member = &mut self.members[number];
         let Some(client) = &mut member.client else { return Ok(()) };
         let mut datagram = Vec::with_capacity(DATAGRAM);
-        while client.poll_transmit(1, &mut datagram).is_some() {
+        while client.poll_transmit(&mut datagram) {
             member.socket.send(&datagram)?;
-            datagram.clear();
         }
-        while let Some(event) = client.poll_event() {
-            match event {
-                ClientEvent::KeysChanged { .. } => {
-                    self.rekeys += 1;
-                    member.keyed = Some(now);
+        while let Some(happening) = client.poll_happening() {
+            match happening {
+                Happening::Lost => {
+                    self.losses += 1;
+                    continue;
                 }
-                ClientEvent::Connected { .. } => member.keyed = Some(now),
-                ClientEvent::Disconnected { reason: DownReason::Closed, .. }
-                | ClientEvent::Connecting { .. }
-                | ClientEvent::KeysDropped { .. } => {}
-                _ => self.losses += 1,
+                Happening::Rekeyed => self.rekeys += 1,
+                Happening::Answered => {}
             }
+            member.answered.get_or_insert(now);
         }
         let due = client.poll_timeout().map(|due| due.max(now + TICK));
         if let Some(old) = std::mem::replace(&mut member.due, due) {
@@ -277,12 +303,4 @@ impl Crowd {
     pub(crate) fn now(&self) -> Duration {
         self.start.elapsed()
     }
-}
-
-/// The key of client `number`.
-pub(crate) fn private_key(number: usize) -> Secret {
-    let mut bytes = [3; 32];
-    // Not at its ends: X25519 ignores some bits there.
-    bytes[8..16].copy_from_slice(&(number as u64).to_be_bytes());
-    Secret::new(bytes)
 }

@@ -4,6 +4,7 @@
 
 pub(crate) mod crowd;
 pub(crate) mod process;
+pub(crate) mod program;
 pub(crate) mod server;
 
 use std::error::Error;
@@ -13,7 +14,7 @@ use std::path::Path;
 use acton_netns::Namespace;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-type Failure = Box<dyn Error + Send + Sync>;
+pub(crate) type Failure = Box<dyn Error + Send + Sync>;
 pub(crate) type Result<T> = std::result::Result<T, Failure>;
 
 /// Raises this process's limit of open files to at least `needed`.
@@ -29,7 +30,17 @@ pub(crate) fn enter_namespace() -> Result<()> {
         // While this process has one thread, as the kernel demands.
         acton_netns::enter_user_namespace()?;
     }
+    enter_network()
+}
+
+/// Moves the calling thread, and what it starts, into a network where nothing was before.
+pub(crate) fn enter_network() -> Result<()> {
     Namespace::new()?.enter()?;
+    silence_ipv6()
+}
+
+/// No IPv6 on devices that are made in the calling thread's namespace from now on.
+pub(crate) fn silence_ipv6() -> Result<()> {
     // The kernel looks for routers on a TAP that has IPv6, and each such frame goes to all clients.
     let ipv6 = Path::new("/proc/sys/net/ipv6/conf/default/disable_ipv6");
     if ipv6.exists() {

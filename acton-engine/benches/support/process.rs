@@ -61,7 +61,8 @@ pub(crate) fn run_time(task: &Path) -> Result<f64> {
 #[derive(Debug)]
 pub(crate) struct ServerProcess {
     child: Child,
-    answers: Lines<BufReader<ChildStdout>>,
+    /// `None` of a program that is not to be asked.
+    answers: Option<Lines<BufReader<ChildStdout>>>,
 }
 
 impl ServerProcess {
@@ -73,9 +74,22 @@ impl ServerProcess {
             .stdout(Stdio::piped())
             .spawn()?;
         let stdout = child.stdout.take().ok_or("the server has no standard output")?;
-        let mut process = Self { child, answers: BufReader::new(stdout).lines() };
+        let mut process = Self { child, answers: Some(BufReader::new(stdout).lines()) };
         let word = process.answer()?;
         if word == server::READY { Ok(process) } else { Err(word.into()) }
+    }
+
+    /// Starts another program that serves, and waits neither until it does nor for what it says.
+    pub(crate) fn start_other(command: &mut Command) -> Result<Self> {
+        let program = command.get_program().to_string_lossy().into_owned();
+        let child =
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        Ok(Self { child: child.map_err(|error| format!("{program}: {error}"))?, answers: None })
+    }
+
+    /// Whether it answers [`sessions`](Self::sessions) and [`counter`](Self::counter).
+    pub(crate) fn can_be_asked(&self) -> bool {
+        self.answers.is_some()
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -93,8 +107,10 @@ impl ServerProcess {
     }
 
     /// Ends it as a crash would.
-    pub(crate) fn kill(mut self) -> Result<()> {
-        Ok(self.child.kill()?)
+    pub(crate) fn kill(&mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
     }
 
     fn ask(&mut self, question: &str) -> Result<String> {
@@ -104,17 +120,19 @@ impl ServerProcess {
     }
 
     fn answer(&mut self) -> Result<String> {
-        Ok(self.answers.next().ok_or("the server has ended: see above")??)
+        let answers = self.answers.as_mut().ok_or("this server answers no questions")?;
+        Ok(answers.next().ok_or("the server has ended: see above")??)
     }
 
-    /// Processor time so far of its threads but the first, which only answers
+    /// Processor time so far of its threads but the one that only answers
     /// [`sessions`](Self::sessions). The kernel counts it in nanoseconds, and with it the
     /// delivery of a datagram to a loopback address, which it does in the sender's time.
     pub(crate) fn processor(&self) -> Result<Processor> {
         let mut spent = Processor::default();
         for entry in fs::read_dir(format!("/proc/{}/task", self.id()))? {
             let task = entry?.path();
-            if task.file_name().is_some_and(|name| *name == *self.id().to_string()) {
+            let first = task.file_name().is_some_and(|name| *name == *self.id().to_string());
+            if first && self.can_be_asked() {
                 continue;
             }
             let name = fs::read_to_string(task.join("comm"))?;
@@ -137,8 +155,12 @@ impl ServerProcess {
 
 impl Drop for ServerProcess {
     fn drop(&mut self) {
-        // Its standard input ends, and with that the server.
-        drop(self.child.stdin.take());
+        if self.can_be_asked() {
+            // Its standard input ends, and with that the server.
+            drop(self.child.stdin.take());
+        } else if let Err(error) = self.child.kill() {
+            eprintln!("the server's process: {error}");
+        }
         if let Err(error) = self.child.wait() {
             eprintln!("the server's process: {error}");
         }

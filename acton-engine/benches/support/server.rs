@@ -4,7 +4,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use acton_engine::{Budgets, FloodBudgets, Server, ServerKeys, TapSettings};
+use acton_engine::{Budgets, FloodBudgets, Server, ServerBuilder, ServerKeys, TapSettings};
 use acton_proto::handshake::Secret;
 use clap::Args;
 use ipnet::IpNet;
@@ -20,12 +20,24 @@ pub(crate) const READY: &str = "ready";
 /// Asks how many sessions are open.
 pub(crate) const SESSIONS: &str = "sessions";
 
+/// What server and clients speak.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Mode {
+    #[default]
+    Secure,
+    Plain,
+}
+
 /// How the server is to be.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Serve {
     /// Instead: the server
     #[arg(long, hide = true, value_name = "ADDRESS")]
     pub(crate) serve: Option<SocketAddr>,
+
+    /// What the server speaks
+    #[arg(long = "serve-mode", hide = true, value_enum, default_value_t = Mode::Secure)]
+    pub(crate) mode: Mode,
 
     /// Sessions that the server may have
     #[arg(long, hide = true, default_value_t = 0)]
@@ -44,6 +56,9 @@ impl Serve {
     /// The same as arguments.
     pub(crate) fn arguments(&self) -> Vec<String> {
         let mut arguments = vec![format!("--max-sessions={}", self.max_sessions)];
+        if self.mode == Mode::Plain {
+            arguments.push("--serve-mode=plain".to_owned());
+        }
         arguments.extend(self.serve.map(|address| format!("--serve={address}")));
         arguments.extend(self.tap_address.map(|address| format!("--tap-address={address}")));
         arguments.extend(self.workers.map(|workers| format!("--workers={workers}")));
@@ -53,23 +68,14 @@ impl Serve {
     /// Serves until standard input ends. Each line there asks for how many sessions are open
     /// ([`SESSIONS`]), or for the counter of that name.
     pub(crate) fn run(&self, address: SocketAddr) -> Result<()> {
-        let [private_key, network_key] = [PRIVATE_KEY, NETWORK_KEY].map(Secret::new);
-        let keys = ServerKeys { private_key, network_key: Some(network_key) };
-        let mut tap = TapSettings::new("acton%d");
-        tap.addresses.extend(self.tap_address);
-        // What the root floods is to be measured, not held back.
-        let mut budgets = FloodBudgets::default();
-        budgets.root = Budgets::all(None);
-        let mut server = Server::secure(keys)
-            .listen(address)
-            .tap(tap)
-            .max_sessions(self.max_sessions)
-            .max_sessions_per_source(self.max_sessions)
-            .budgets(budgets);
-        if let Some(workers) = self.workers {
-            server = server.workers(workers);
-        }
-        let running = server.start()?;
+        let running = match self.mode {
+            Mode::Secure => {
+                let [private_key, network_key] = [PRIVATE_KEY, NETWORK_KEY].map(Secret::new);
+                let keys = ServerKeys { private_key, network_key: Some(network_key) };
+                self.build(Server::secure(keys), address).start()?
+            }
+            Mode::Plain => self.build(Server::plain(), address).start()?,
+        };
         println!("{READY}");
         for question in io::stdin().lines() {
             let question = question?;
@@ -82,5 +88,23 @@ impl Serve {
             }
         }
         Ok(())
+    }
+
+    fn build<M>(&self, server: ServerBuilder<M>, address: SocketAddr) -> ServerBuilder<M> {
+        let mut tap = TapSettings::new("acton%d");
+        tap.addresses.extend(self.tap_address);
+        // What the root floods is to be measured, not held back.
+        let mut budgets = FloodBudgets::default();
+        budgets.root = Budgets::all(None);
+        let server = server
+            .listen(address)
+            .tap(tap)
+            .max_sessions(self.max_sessions)
+            .max_sessions_per_source(self.max_sessions)
+            .budgets(budgets);
+        match self.workers {
+            Some(workers) => server.workers(workers),
+            None => server,
+        }
     }
 }

@@ -13,22 +13,30 @@ pub(crate) struct Bare {
     socket: UdpSocket,
     buffer: SendBuffer,
     everybody: Vec<Destination>,
+    /// Bytes of a datagram's headers.
+    headers: usize,
 }
 
+/// Ethernet, IPv4 and UDP, as a frame for everybody has them.
+const HEADERS: usize = 14 + 20 + 8;
+
 impl Bare {
-    pub(crate) fn new(everybody: &[SocketAddr]) -> Result<Self> {
+    /// Sends to these what is so many bytes larger than a frame.
+    pub(crate) fn new(everybody: &[SocketAddr], overhead: usize) -> Result<Self> {
         let socket = UdpSocket::builder().bind((Ipv4Addr::LOCALHOST, 0).into())?;
         let everybody = everybody.iter().map(|&to| socket.destination(to, None)).collect();
-        Ok(Self { socket, buffer: SendBuffer::new(), everybody })
+        Ok(Self { socket, buffer: SendBuffer::new(), everybody, headers: HEADERS + overhead })
     }
 
-    /// Sends `datagram` to each; the processor time that it took this thread, in seconds.
-    pub(crate) fn send(&mut self, datagram: &[u8]) -> Result<f64> {
+    /// Sends to each what is as large as the datagram of a frame with this payload, and ends with it;
+    /// the processor time that it took this thread, in seconds.
+    pub(crate) fn send(&mut self, payload: &[u8]) -> Result<f64> {
+        let datagram = [&vec![0; self.headers][..], payload].concat();
         let spent = thread_time()?;
         let mut counts = SendCounts::default();
         let mut batch = self.buffer.begin(&self.socket, &mut counts);
         for to in &self.everybody {
-            batch.push_parts(to, [datagram]);
+            batch.push_parts(to, [&datagram]);
         }
         batch.finish();
         Ok(thread_time()? - spent)

@@ -1,99 +1,206 @@
-//! What thousands of clients meet at one server: how long until all are in that come at once, how
-//! long until all are back when the server was killed, when the first and the last of them hear a
-//! frame for everybody beside a bare loop over sendmmsg, and what a ping through the tunnel takes
-//! meanwhile.
+//! What thousands of clients meet at one server, in both modes and at acton 0.1.1: joining, frames for
+//! everybody beside a bare loop over sendmmsg, roaming, a crash; what attacks cost a client's transfer; a
+//! hundred TCP streams; whether the server grows while clients come and go.
 //!
 //! ```text
-//! cargo bench -p acton-engine --bench swarm
-//! cargo bench -p acton-engine --bench swarm -- --clients 100,1000 --addresses one --quick
+//! cargo bench -p acton-engine --bench swarm -- --write docs
+//! cargo bench -p acton-engine --bench swarm -- --quick
+//! cargo bench -p acton-engine --bench swarm -- --parts clients --clients 100,1000 --mode secure
 //! ```
 //!
-//! For each number of clients there is a fresh server, alone in a process. The clients are state
-//! machines of `acton-proto` in this process, without TAPs, each with a UDP socket. [`phases`] tells
-//! what is measured in which order; [`report`] prints it.
+//! Each server is alone in a process and in a network namespace with its clients. Those of
+//! [`swarm`] are state machines of `acton-proto` in this process, without TAPs, each with a UDP
+//! socket; those that have a TAP ([`host`]) are the engine's, each in a namespace of its own. Each
+//! figure stands in a [`table`] with the bar that it shall keep to, where there is one.
 //!
 //! Needs root, or user namespaces and a `/dev/net/tun` that is open to all.
 #![forbid(unsafe_code)]
 
+mod arguments;
+mod attacks;
 mod bare;
+mod churn;
+mod clients;
+mod contender;
+mod document;
+mod flood;
+mod host;
+mod insider;
+mod joining;
 mod kernel;
-mod phases;
+mod moving;
+mod outsider;
+mod pacer;
 mod pings;
-mod report;
+mod quantiles;
+mod returning;
+mod streams;
 #[path = "../support/mod.rs"]
 mod support;
+mod swarm;
+mod table;
+mod telling;
+mod transfer;
 
+use std::fs;
+use std::path::Path;
 use std::process::ExitCode;
+use std::thread;
+use std::time::Instant;
 
 use clap::Parser;
-use support::crowd::Addresses;
-use support::server::Serve;
-use support::{Result, allow_open_files, enter_namespace};
+
+use arguments::{Arguments, Extent, Part};
+use contender::Contender;
+use support::server::Mode;
+use support::{Failure, Result, allow_open_files, enter_namespace, thousands};
+use table::Column;
 
 /// Open files besides the clients' sockets.
-const OTHER_FILES: u64 = 100;
-
-/// What thousands of clients meet at one server: joining, floods, a crash
-#[derive(Debug, Parser)]
-#[command(name = "swarm", max_term_width = 100)]
-struct Arguments {
-    /// Numbers of clients, each measured with a server of its own
-    #[arg(long, value_delimiter = ',', default_value = "100,1000,3000,10000",
-          value_parser = clap::value_parser!(u32).range(1..=60_000))]
-    clients: Vec<u32>,
-
-    /// Where the clients are
-    #[arg(long, value_enum, default_value_t = Addresses::Many)]
-    addresses: Addresses,
-
-    /// Frames for everybody a second while they come in numbers
-    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    rate: u32,
-
-    /// How long they do, in seconds
-    #[arg(long, default_value_t = 3)]
-    seconds: u32,
-
-    /// Does not kill the server
-    #[arg(long)]
-    quick: bool,
-
-    /// What cargo bench adds, and cargo test does not
-    #[arg(long, hide = true)]
-    bench: bool,
-
-    #[command(flatten)]
-    server: Serve,
-}
+const OTHER_FILES: u64 = 4_000;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let outcome = match arguments.server.serve {
-        Some(address) => arguments.server.run(address),
-        None if arguments.bench => measure(&arguments),
-        None => {
-            // cargo test --all-targets builds benchmarks and runs them too.
-            println!("not run: cargo bench -p acton-engine --bench swarm");
-            Ok(())
-        }
-    };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
+    arguments.program.run("swarm", || measure(&arguments))
 }
 
 fn measure(arguments: &Arguments) -> Result<()> {
-    let most = arguments.clients.iter().max().copied().unwrap_or_default();
-    allow_open_files(u64::from(most) + OTHER_FILES)?;
+    let (start, extent) = (Instant::now(), Extent::of(arguments));
+    let most = extent.clients.iter().copied().max().unwrap_or_default().max(churn::CLIENTS);
+    allow_open_files((most + swarm::GUESTS) as u64 + OTHER_FILES)?;
+    // It may have to be fetched, which needs this machine's network.
+    let predecessor = extent.predecessor.then(Contender::predecessor).and_then(|found| {
+        found.inspect_err(|error| eprintln!("acton 0.1.1 is left out: {error}")).ok()
+    });
     enter_namespace()?;
-    let mut figures = Vec::new();
-    for &clients in &arguments.clients {
-        figures.push(phases::measure(clients as usize, arguments)?);
+    let mut tables = Tables { arguments, extent, text: Vec::new(), failures: 0 };
+    tables.text.push(conditions(arguments.program.server.workers)?);
+    tables.clients(predecessor);
+    tables.attacks();
+    tables.streams();
+    tables.churn();
+    let text = tables.text.join("\n");
+    print!("{text}");
+    eprintln!("{:.0} s in all", start.elapsed().as_secs_f64());
+    if let Some(folder) = &arguments.write {
+        // cargo runs a benchmark in its package's folder.
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(folder);
+        document::replace(&folder, &text)?;
     }
-    print!("{}", report::text(&figures));
-    Ok(())
+    match tables.failures {
+        0 => Ok(()),
+        failures => Err(format!("{failures} measurements failed: see above").into()),
+    }
+}
+
+/// The tables so far. What fails is told at once and leaves its figures out.
+struct Tables<'a> {
+    arguments: &'a Arguments,
+    extent: Extent,
+    text: Vec<String>,
+    failures: usize,
+}
+
+impl Tables<'_> {
+    /// A table of each contender, with a column for each number of clients.
+    fn clients(&mut self, predecessor: Option<Contender>) {
+        if !self.wants(Part::Clients) {
+            return;
+        }
+        let acton = self.arguments.modes.each().iter().map(|&mode| Contender::Acton(mode));
+        for contender in acton.chain(predecessor) {
+            let mut columns = Vec::new();
+            for clients in self.extent.clients.clone() {
+                let mut column = Column::new(thousands(clients));
+                let met = clients::meet(&contender, clients, self.arguments, &mut column);
+                let of_acton = matches!(contender, Contender::Acton(_));
+                if !of_acton {
+                    column.forget_bars();
+                }
+                columns.push(column);
+                match met {
+                    Ok(()) => {}
+                    Err(error) if of_acton => {
+                        self.failed(&format!("{}, {clients} clients", contender.name()), &error);
+                    }
+                    Err(error) => {
+                        eprintln!("{} does not follow further: {error}", contender.name());
+                        break;
+                    }
+                }
+            }
+            self.text.push(table::text(&format!("{}, clients", contender.name()), &columns));
+        }
+    }
+
+    /// A table of each mode, with a column for each attack.
+    fn attacks(&mut self) {
+        for &mode in self.modes(Part::Attacks) {
+            let title = format!("{}, a transfer beside", Contender::Acton(mode).name());
+            match attacks::measure(mode, self.extent.attacks, self.workers()) {
+                Ok(columns) => self.text.push(table::text(&title, &columns)),
+                Err(error) => self.failed(&title, &error),
+            }
+        }
+    }
+
+    fn streams(&mut self) {
+        let (hosts, looks, workers) = (self.extent.hosts, self.extent.streams, self.workers());
+        let title = format!("a TCP stream of each of {hosts} clients");
+        self.of_modes(Part::Streams, &title, |mode| streams::measure(mode, hosts, looks, workers));
+    }
+
+    fn churn(&mut self) {
+        let (time, workers) = (self.extent.churn, self.workers());
+        let title = "1,000 clients, and 100 joins and leaves a second";
+        self.of_modes(Part::Churn, title, |mode| churn::measure(mode, time, workers));
+    }
+
+    /// A table with a column for each mode.
+    fn of_modes(&mut self, part: Part, title: &str, measure: impl Fn(Mode) -> Result<Column>) {
+        let mut columns = Vec::new();
+        for &mode in self.modes(part) {
+            match measure(mode) {
+                Ok(column) => columns.push(column),
+                Err(error) => self.failed(title, &error),
+            }
+        }
+        if !columns.is_empty() {
+            self.text.push(table::text(title, &columns));
+        }
+    }
+
+    fn wants(&self, part: Part) -> bool {
+        self.arguments.parts.is_empty() || self.arguments.parts.contains(&part)
+    }
+
+    /// The modes in which a part is measured.
+    fn modes(&self, part: Part) -> &'static [Mode] {
+        if self.wants(part) { self.arguments.modes.each() } else { &[] }
+    }
+
+    fn workers(&self) -> Option<usize> {
+        self.arguments.program.server.workers
+    }
+
+    fn failed(&mut self, what: &str, error: &Failure) {
+        self.failures += 1;
+        eprintln!("{what}: {error}");
+    }
+}
+
+/// On what this ran.
+fn conditions(workers: Option<usize>) -> Result<String> {
+    let read = |path: &str| fs::read_to_string(path).map_err(|error| format!("{path}: {error}"));
+    let processors = read("/proc/cpuinfo")?;
+    let model =
+        processors.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let (_, model) = model.unwrap_or(("", "an unknown kind"));
+    let kernel = read("/proc/sys/kernel/osrelease")?;
+    let count = thread::available_parallelism()?;
+    let workers = match workers {
+        Some(workers) => format!("{workers} of the server's workers"),
+        None => "a worker of the server's on each".to_owned(),
+    };
+    Ok(format!("{count} processors, {model}; Linux {}; {workers}.\n", kernel.trim()))
 }

@@ -8,22 +8,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use acton_proto::client::{Client, ClientConfig};
-use acton_proto::handshake::{Secret, SystemRandom, public_key};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::support::crowd::{Socket, private_key, wall_clock};
-use crate::support::{Result, server};
+use crate::support::Result;
+use crate::support::crowd::{Socket, Speaker, answers, mac, wall_clock, who_has};
+use crate::support::server::Mode;
 
 /// Time between a ping's end and the next one's start.
 const INTERVAL: Duration = Duration::from_millis(1);
 /// A ping that has no answer by then has none.
 const LOST: Duration = Duration::from_secs(1);
-/// The client's MAC.
-const MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
-/// Before the addresses of an Ethernet frame's ARP of IPv4: broadcast, then [`MAC`].
-const ARP_REQUEST: [u8; 10] = [8, 6, 0, 1, 8, 0, 6, 4, 0, 1];
-
 /// A ping that is over.
 #[derive(Debug, Clone, Copy)]
 struct Ping {
@@ -44,6 +38,7 @@ pub(crate) struct Pings {
 impl Pings {
     /// Begins, as client `number` at `from`, to ask a server for the address of its TAP.
     pub(crate) fn start(
+        mode: Mode,
         number: usize,
         from: Ipv4Addr,
         server: SocketAddr,
@@ -51,11 +46,9 @@ impl Pings {
     ) -> Result<Self> {
         let over = Arc::new(Mutex::new(Vec::new()));
         let stop = Arc::new(AtomicBool::new(false));
-        let mut config =
-            ClientConfig::new(private_key(number), public_key(&Secret::new(server::PRIVATE_KEY)));
-        config.network_key = Some(Secret::new(server::NETWORK_KEY));
         let mut pinger = Pinger {
-            client: Client::new(config, Box::new(SystemRandom), Duration::ZERO),
+            client: Speaker::new(mode, number, Duration::ZERO),
+            mac: mac(number),
             socket: Socket::new(from, server)?,
             start: Instant::now(),
             tap,
@@ -89,7 +82,8 @@ impl Drop for Pings {
 }
 
 struct Pinger {
-    client: Client,
+    client: Speaker,
+    mac: [u8; 6],
     socket: Socket,
     start: Instant,
     tap: Ipv4Addr,
@@ -98,15 +92,16 @@ struct Pinger {
 
 impl Pinger {
     fn run(&mut self, stop: &AtomicBool) -> Result<()> {
-        let mut turn = 0_u8;
+        let (mut turn, mut datagram) = (0_u8, Vec::new());
         while !stop.load(Ordering::Relaxed) {
             self.receive_until(wall_clock() + INTERVAL, None)?;
-            let Some(keys) = self.client.keys().cloned() else { continue };
             // An answer that comes too late is not the next one's.
             turn = turn.wrapping_add(1) % 16;
             let own = Ipv4Addr::from(u32::from(self.tap) + 1 + u32::from(turn));
-            let mut datagram = Vec::new();
-            keys.seal_frame(self.start.elapsed(), &self.question(own), false, &mut datagram)?;
+            let question = who_has(self.tap, self.mac, own);
+            if !self.client.frame(self.start.elapsed(), &question, &mut datagram)? {
+                continue;
+            }
             let sent = wall_clock();
             self.socket.send(&datagram)?;
             let answered = self.receive_until(sent + LOST, Some(own))?;
@@ -117,46 +112,34 @@ impl Pinger {
         Ok(())
     }
 
-    /// RFC 826: who has the TAP's address?
-    fn question(&self, own: Ipv4Addr) -> Vec<u8> {
-        let ethernet = [&[0xff; 6][..], &MAC].concat();
-        let sender = [&MAC[..], &own.octets()].concat();
-        let target = [&[0; 6][..], &self.tap.octets()].concat();
-        [ethernet, ARP_REQUEST.to_vec(), sender, target].concat()
-    }
-
     /// Does what a client has to do until then, or until `own` has its answer; when that came.
     fn receive_until(
         &mut self,
         until: Duration,
         own: Option<Ipv4Addr>,
     ) -> Result<Option<Duration>> {
-        let mut buffer = [0; 2_048];
+        let (mut buffer, mut datagram) = ([0; 2_048], Vec::new());
         loop {
             let now = self.start.elapsed();
             if self.client.poll_timeout().is_some_and(|due| due <= now) {
-                self.client.handle_timeout(now, wall_clock().as_nanos() as u64);
+                self.client.handle_timeout(now);
             }
             while let Some(arrived) = self.socket.receive(&mut buffer)? {
                 if !arrived.from_server {
                     continue;
                 }
-                for frame in self.client.handle_input(now, &mut buffer[..arrived.length]) {
-                    let answers = |own: Ipv4Addr| {
-                        frame.bytes().get(20..22) == Some(&[0, 2])
-                            && frame.bytes().get(38..42) == Some(&own.octets())
-                    };
-                    if own.is_some_and(answers) {
-                        return Ok(Some(arrived.at));
-                    }
+                let (mac, mut answered) = (self.mac, false);
+                self.client.handle_input(now, &mut buffer[..arrived.length], |frame| {
+                    answered |= own.is_some_and(|own| answers(frame, mac, own));
+                });
+                if answered {
+                    return Ok(Some(arrived.at));
                 }
             }
-            let mut datagram = Vec::new();
-            while self.client.poll_transmit(1, &mut datagram).is_some() {
+            while self.client.poll_transmit(&mut datagram) {
                 self.socket.send(&datagram)?;
-                datagram.clear();
             }
-            while self.client.poll_event().is_some() {}
+            while self.client.poll_happening().is_some() {}
             let left = until.saturating_sub(wall_clock());
             if left.is_zero() {
                 return Ok(None);

@@ -43,7 +43,12 @@ impl Socket {
 
     /// Sends to the server. What finds no room is lost, as on a network.
     pub(crate) fn send(&self, datagram: &[u8]) -> Result<()> {
-        match self.socket.send_to(datagram, self.server) {
+        self.send_to(datagram, self.server)
+    }
+
+    /// The same to somebody else.
+    pub(crate) fn send_to(&self, datagram: &[u8], to: SocketAddr) -> Result<()> {
+        match self.socket.send_to(datagram, to) {
             Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error.into()),
             _ => Ok(()),
         }
