@@ -5,7 +5,7 @@ mod secure_rig;
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use acton_proto::client::DownReason as ClientDown;
+use acton_proto::client::{ClientEvent, DownReason as ClientDown};
 use acton_proto::handshake::public_key;
 use acton_proto::server::{AnyClient, DownReason};
 use acton_proto::session::{Keys, LinkState, LinkStatistics, REKEY_AFTER};
@@ -459,6 +459,27 @@ fn reports_that_are_wrong_change_nothing_and_get_no_answer() {
     rig.give_client(0, &bytes);
     assert_eq!((of_server(&rig).to_peer, of_client(&rig).to_peer), (None, None));
     assert_eq!(rig.server.stats().sealed.bad_control, 1);
+}
+
+#[test]
+fn what_was_reported_is_forgotten_where_an_older_version_takes_over() {
+    let mut rig = Rig::connected();
+    rig.run(SECOND * 30);
+    assert!(of_client(&rig).peer_version.is_some());
+    let mut theirs = server_config();
+    theirs.caps = OLD;
+    rig.restart_server(theirs);
+    // The RESET to a frame has the session go on with the other process.
+    for packet in rig.seal(0, &frame(1, 60)) {
+        rig.carry(packet);
+    }
+    rig.run(SECOND * 10);
+    let ended = |event: &ClientEvent| matches!(event, ClientEvent::Disconnected { .. });
+    assert!(!rig.stations[0].events.iter().any(ended), "the session goes on");
+    let client = of_client(&rig);
+    assert_eq!(client.caps, OLD);
+    let unknown = (client.to_peer, client.peer_path_mtu, client.peer_version, client.reported);
+    assert_eq!(unknown, (None, None, None, None));
 }
 
 #[test]

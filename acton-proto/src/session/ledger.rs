@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::{Heard, Keys};
-use crate::wire::{Delivery, Report};
+use crate::wire::{Caps, Delivery, Report};
 
 /// Shared by the threads that open and the state machine, for each may answer a question.
 #[derive(Debug, Default)]
@@ -22,6 +22,10 @@ impl Ledger {
     /// Counts what arrives under these keys too, which seal from now on.
     pub(crate) fn add(&mut self, keys: &Arc<Keys>) {
         self.current = keys.setup().local_id;
+        if !keys.setup().caps.contains(Caps::REPORT) {
+            // Another process of the peer, which says nothing: what the one before said is of it.
+            self.heard = None;
+        }
         self.keys.push(Arc::downgrade(keys));
     }
 

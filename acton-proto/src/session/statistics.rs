@@ -37,7 +37,8 @@ pub struct LinkStatistics {
     /// Datagrams from the other end: what this end saw of them.
     pub from_peer: Delivery,
     /// Datagrams to the other end, as it reported them; the counts never go back, also where the
-    /// other end began anew.
+    /// other end began anew. It, and all else that was reported, is forgotten where an older version
+    /// takes the other end over, which reports nothing.
     pub to_peer: Option<Delivery>,
     /// The largest datagram in use towards the other end, bytes of UDP payload.
     pub path_mtu: u16,
