@@ -36,8 +36,8 @@ pub struct Trace {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct TraceStep {
-    /// By whom: `session`, `neighbour`, `loop`, `budget`, `path`, `tap`, and the bridge's `header`, `source`,
-    /// `room`, `destination`, `learned` and `bridge`.
+    /// By whom: `session`, `neighbour`, `loop`, `budget`, `path`, `tap`, and the bridge's `header`,
+    /// `source`, `room`, `destination`, `learned` and `bridge`.
     pub stage: Cow<'static, str>,
     /// What was found, for people.
     pub text: String,
