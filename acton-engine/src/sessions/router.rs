@@ -264,8 +264,7 @@ impl Router {
             {
                 return Route::One(leaf);
             }
-            if asked == Asked::Everybody
-                && self.is_over(FloodClass::Unresolved, frames, index, now)
+            if asked == Asked::Everybody && self.is_over(FloodClass::Unresolved, frames, index, now)
             {
                 return Route::Nowhere;
             }
