@@ -25,7 +25,7 @@ use std::process::ExitCode;
 
 use attack::Attack;
 use clap::{Parser, ValueEnum};
-use support::server::Serve;
+use support::program::Program;
 use support::{Result, enter_namespace};
 
 /// What one admitted client can do to the control of all others
@@ -44,32 +44,14 @@ struct Arguments {
     #[arg(long, value_parser = clap::value_parser!(u32).range(1_000..))]
     rate: Option<u32>,
 
-    /// What cargo bench adds, and cargo test does not
-    #[arg(long, hide = true)]
-    bench: bool,
-
     #[command(flatten)]
-    server: Serve,
+    program: Program,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let outcome = match arguments.server.serve {
-        Some(address) => log_file::write_in_server().and_then(|()| arguments.server.run(address)),
-        None if arguments.bench => measure_all(&arguments),
-        None => {
-            // cargo test --all-targets builds benchmarks and runs them too.
-            println!("not run: cargo bench -p acton-engine --bench attacks");
-            Ok(())
-        }
-    };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
+    let measure = || measure_all(&arguments);
+    arguments.program.run_prepared("attacks", log_file::write_in_server, measure)
 }
 
 fn measure_all(arguments: &Arguments) -> Result<()> {

@@ -57,7 +57,7 @@ pub(crate) struct Handshakes {
 
 /// Attacks a server of idle clients.
 pub(crate) fn measure(attack: Attack, arguments: &Arguments) -> Result<Figures> {
-    let workers = arguments.server.workers;
+    let workers = arguments.program.server.workers;
     let serve = Serve { serve: Some(SERVER), max_sessions: SESSIONS, workers, ..Serve::default() };
     let server = ServerProcess::start(&serve)?;
     let log = ServerLog::of_child();

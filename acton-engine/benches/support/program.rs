@@ -21,8 +21,18 @@ pub(crate) struct Program {
 impl Program {
     /// Serves, or measures where cargo bench started this.
     pub(crate) fn run(&self, name: &str, measure: impl FnOnce() -> Result<()>) -> ExitCode {
+        self.run_prepared(name, || Ok(()), measure)
+    }
+
+    /// The same with something that is done before it serves.
+    pub(crate) fn run_prepared(
+        &self,
+        name: &str,
+        before_serving: impl FnOnce() -> Result<()>,
+        measure: impl FnOnce() -> Result<()>,
+    ) -> ExitCode {
         let outcome = match self.server.serve {
-            Some(address) => self.server.run(address),
+            Some(address) => before_serving().and_then(|()| self.server.run(address)),
             None if self.bench => measure(),
             None => {
                 // cargo test --all-targets builds benchmarks and runs them too.
