@@ -46,7 +46,7 @@ use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 
@@ -56,6 +56,8 @@ use support::server::Mode;
 use support::{Failure, Result, allow_open_files, enter_namespace, thousands};
 use table::Column;
 
+/// How long is looked, before anything is measured, what others do to the processors.
+const LOOK: Duration = Duration::from_secs(2);
 /// Open files besides the clients' sockets.
 const OTHER_FILES: u64 = 4_000;
 
@@ -202,5 +204,9 @@ fn conditions(workers: Option<usize>) -> Result<String> {
         Some(workers) => format!("{workers} of the server's workers"),
         None => "a worker of the server's on each".to_owned(),
     };
-    Ok(format!("{count} processors, {model}; Linux {}; {workers}.\n", kernel.trim()))
+    let (kernel, others) = (kernel.trim(), kernel::busy(LOOK)? * 100.0);
+    Ok(format!(
+        "{count} processors, {model}; Linux {kernel}; {workers}; other programs took {others:.0} % of \
+         the processors.\n"
+    ))
 }
