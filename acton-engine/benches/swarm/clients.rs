@@ -14,6 +14,9 @@ use crate::table::Column;
 /// How long pings are measured while nothing happens.
 const IDLE: Duration = Duration::from_secs(2);
 
+/// How long frames for everybody come at a rate where all shall be quick.
+const QUICK_SECONDS: u32 = 1;
+
 /// Fills a column; where something fails it has what came before.
 pub(crate) fn meet(
     contender: &Contender,
@@ -32,7 +35,8 @@ pub(crate) fn meet(
     column.put("- 99 %, nothing else, ms", idle.p99 * 1e3);
     swarm.come_and_go(column)?;
     swarm.tell(idle, column)?;
-    swarm.tell_at_rate((arguments.rate, arguments.seconds), idle, column)?;
+    let seconds = if arguments.quick { QUICK_SECONDS } else { arguments.seconds };
+    swarm.tell_at_rate((arguments.rate, seconds), idle, column)?;
     // In plain mode a client is its address.
     if contender.mode() == Mode::Secure {
         swarm.roam(column)?;

@@ -1,6 +1,6 @@
-//! What thousands of clients meet at one server, in both modes and at acton 0.1.1: joining, frames for
-//! everybody beside a bare loop over sendmmsg, roaming, a crash; what attacks cost a client's transfer; a
-//! hundred TCP streams; whether the server grows while clients come and go.
+//! What thousands of clients meet at one server, in both modes and at acton 0.1.1: joining, frames
+//! for everybody beside a bare loop over sendmmsg, roaming, a crash; what attacks cost a client's
+//! transfer; a hundred TCP streams; whether the server grows while clients come and go.
 //!
 //! ```text
 //! cargo bench -p acton-engine --bench swarm -- --write docs

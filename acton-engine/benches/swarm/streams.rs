@@ -79,7 +79,7 @@ pub(crate) fn measure(
     say("nobody sends");
     thread::sleep(RAMP);
     pings.take();
-    thread::sleep(ALONE);
+    thread::sleep(looks.1.min(ALONE));
     let idle = Quantiles::of(pings.take());
     column.put("ping, nobody sends, ms", idle.median * 1e3);
     for rows in [UP, DOWN] {
