@@ -263,13 +263,12 @@ impl CaptureStream {
         let is_last = self.handle.has_ended();
         let clocks = (SystemTime::now(), clock::now());
         let mut found = Vec::new();
-        self.labels.refresh(&self.handle);
         if let Some(rings) = &mut self.rings {
             for ring in &mut rings.rings {
                 for _ in 0..PACKETS_A_LOOK {
                     let Some((note, bytes)) = take(ring) else { break };
                     let Some(note) = Note::decode(&note) else { continue };
-                    found.push(self.labels.packet(&note, bytes, clocks));
+                    found.push(self.labels.packet(&self.handle, &note, bytes, clocks));
                 }
             }
         }
@@ -292,7 +291,8 @@ impl CaptureStream {
                     };
                 if is_wanted && self.options.wants_drop(&note, bytes) {
                     let kept = bytes.len().min(self.options.snaplen.unwrap_or(usize::MAX));
-                    found.push(self.labels.packet(&note, bytes[..kept].to_vec(), clocks));
+                    let bytes = bytes[..kept].to_vec();
+                    found.push(self.labels.packet(&self.handle, &note, bytes, clocks));
                 }
             }
             *read = newest;
@@ -357,6 +357,7 @@ impl Labels {
 
     fn packet(
         &mut self,
+        handle: &Handle,
         note: &Note<'_>,
         bytes: Vec<u8>,
         (wall, now): (SystemTime, Duration),
@@ -368,6 +369,7 @@ impl Labels {
             Who::Server => server,
             Who::Client(name) => Some(name.to_owned()),
             Who::Address { remote, local } => {
+                self.refresh(handle);
                 let known = self.server.as_ref().and_then(|(_, address)| *address);
                 let unspecified = SocketAddr::from(([0; 4], 0));
                 let remote = remote.or(known).unwrap_or(unspecified);
