@@ -17,12 +17,13 @@ mod rights;
 mod snapshots;
 mod support;
 
-use fates::a_trace_agrees_with_what_happens;
+use fates::{a_trace_agrees_with_what_happens, frames_that_pass_are_traced};
 use hostile::{rude_clients_cost_nothing, what_is_no_request_is_answered_and_counted};
 use logs::{the_journal_gets_fields, the_log_can_be_read_by_programs};
 use outage::{
     a_client_that_is_revoked_and_one_that_moves, a_client_without_its_server_says_what_it_tried,
-    a_state_can_be_waited_for, status_follows_an_outage_at_both_ends, watch_tells_what_changes,
+    a_second_instance_takes_the_place_of_the_first, a_state_can_be_waited_for,
+    status_follows_an_outage_at_both_ends, watch_tells_what_changes,
 };
 use rights::{
     the_socket_of_the_living_stays_and_that_of_the_dead_goes, there_is_none_where_none_is_wanted,
@@ -41,9 +42,11 @@ testbed::main! {
     status_follows_an_outage_at_both_ends,
     a_client_without_its_server_says_what_it_tried,
     a_client_that_is_revoked_and_one_that_moves,
+    a_second_instance_takes_the_place_of_the_first,
     a_state_can_be_waited_for,
     watch_tells_what_changes,
     a_trace_agrees_with_what_happens,
+    frames_that_pass_are_traced,
     rude_clients_cost_nothing,
     what_is_no_request_is_answered_and_counted,
     the_socket_of_the_living_stays_and_that_of_the_dead_goes,

@@ -9,6 +9,7 @@ use data_encoding::HEXLOWER_PERMISSIVE;
 
 use super::capture::{CaptureRequest, Refused, show};
 use super::health;
+use super::live;
 use super::server::Shared;
 use super::wire::{Answer, DropCount, End, EventRecord, Instance, Refusal, RefusalCode, Request};
 use super::writer::AnswerWriter;
@@ -96,6 +97,13 @@ pub(super) fn answer(
                 Ok(stream) => return show(stream, handle, writer, is_there),
                 Err(Refused::Request(message)) => failed(RefusalCode::BadRequest, message),
                 Err(Refused::Engine(error)) => refused(&error),
+            }
+        }
+        Request::TraceLive { count, session, filter } => {
+            match live::options(count, session, filter.as_deref()) {
+                Ok(options) => live::show(handle, options, count, writer, is_there)?
+                    .unwrap_or_else(|error| refused(&error)),
+                Err(error) => failed(RefusalCode::BadRequest, error),
             }
         }
     })

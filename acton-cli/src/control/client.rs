@@ -78,8 +78,12 @@ impl Connection {
     /// # Errors
     /// Where the socket fails.
     pub fn ask(&mut self, request: Request) -> Result<Answers<'_>, AskError> {
-        let waits =
-            matches!(request, Request::Events { follow: true, .. } | Request::Capture { .. });
+        let waits = matches!(
+            request,
+            Request::Events { follow: true, .. }
+                | Request::Capture { .. }
+                | Request::TraceLive { .. }
+        );
         let stream = self.reader.get_mut();
         stream.set_read_timeout((!waits).then_some(PATIENCE))?;
         let mut line = serde_json::to_vec(&RequestLine::new(request))?;
@@ -113,6 +117,7 @@ pub enum RawAnswer {
     Mac(Box<RawValue>),
     Drop(Box<RawValue>),
     Trace(Box<RawValue>),
+    Live(Box<RawValue>),
     Key(Box<RawValue>),
     Capturing(Box<RawValue>),
     Packet(Box<RawValue>),

@@ -11,6 +11,7 @@ mod client;
 mod connection;
 mod health;
 mod listener;
+mod live;
 mod peer;
 mod place;
 mod server;
@@ -23,6 +24,6 @@ pub use place::{FindError, Place, find, path_of};
 pub use server::{ControlServer, Process, Settings};
 pub use wire::{
     Answer, AnswerLine, Capturing, ControlCounts, DropCount, DropsRequest, End, EventRecord,
-    Health, Instance, PacketRecord, Refusal, RefusalCode, Request, RequestError, RequestLine,
-    SCHEMA,
+    Health, Instance, LiveTrace, PacketRecord, Refusal, RefusalCode, Request, RequestError,
+    RequestLine, SCHEMA,
 };

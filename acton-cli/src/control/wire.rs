@@ -115,6 +115,18 @@ pub enum Request {
         /// The frame in hexadecimal, from its destination MAC on, without check sequence.
         frame: String,
     },
+    /// The same of the next frames that pass: a [`Live`](Answer::Live) for each, as they come. For
+    /// those who may change, since it shows who speaks with whom.
+    TraceLive {
+        /// How many.
+        count: u32,
+        /// Only those that come from the other end of this session.
+        #[serde(default)]
+        session: Option<String>,
+        /// Only those that pass this filter, in tcpdump's words.
+        #[serde(default)]
+        filter: Option<String>,
+    },
     /// What passes, until the asker says no more or the tunnel ends: [`Capturing`](Answer::Capturing),
     /// then a [`Packet`](Answer::Packet) for each. For those who may change, since frames are
     /// private.
@@ -164,6 +176,7 @@ impl Request {
             | Self::FdbDelete { .. }
             | Self::FdbFlush { .. }
             | Self::Kick { .. }
+            | Self::TraceLive { .. }
             | Self::Capture { .. }
             | Self::Log { .. } => true,
             Self::Reload { dry_run } => !*dry_run,
@@ -236,6 +249,8 @@ pub enum Answer {
     Drop(DropCount),
     /// Where a frame would go.
     Trace(Trace),
+    /// Where a frame that passed would go, and where it went.
+    Live(LiveTrace),
     /// One key of the settings.
     Key(KeyReport),
     /// A capture has begun.
@@ -379,6 +394,37 @@ pub struct DropCount {
     pub count: u64,
     /// What the reason means.
     pub meaning: Cow<'static, str>,
+}
+
+/// A frame that passed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LiveTrace {
+    /// When, in seconds since 1970.
+    pub time: f64,
+    /// The session that it came from; null for this end's TAP.
+    pub from: Option<String>,
+    /// Its bytes.
+    pub len: usize,
+    /// Frames of the wire that it stands for: several for a super-frame of the TAP.
+    pub frames: u32,
+    /// What became of it.
+    pub fate: TraceVerdict,
+    /// Where it would go now, a moment later.
+    #[serde(flatten)]
+    pub trace: Trace,
+}
+
+impl LiveTrace {
+    pub(super) fn new(
+        time: SystemTime,
+        from: Option<String>,
+        len: usize,
+        frames: u32,
+        fate: TraceVerdict,
+        trace: Trace,
+    ) -> Self {
+        Self { time: unix_seconds(time), from, len, frames, fate, trace }
+    }
 }
 
 /// A capture that has begun.

@@ -2,13 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::process::{Command, Stdio};
 
 use acton_cli::control::{Answer, Request};
 use acton_engine::{MacAddr, TraceVerdict};
 use data_encoding::HEXLOWER;
+use serde_json::Value;
 
-use super::ask::{answers, connect, sessions};
-use super::support::{Mode, SERVER_MAC, TEST_ETHERTYPE, Wire, World, client_mac, mac, wait_until};
+use super::ask::{answers, connect, said_by, sessions};
+use super::support::{
+    Mode, SERVER_MAC, TEST_ETHERTYPE, Wire, World, client_mac, control, mac, wait_until,
+};
 
 /// Frames that are sent. A soak may want more: `FATES=10000`.
 const FRAMES: u32 = 1_000;
@@ -189,4 +193,59 @@ pub(super) fn a_trace_agrees_with_what_happens() {
     }
     // They were of many kinds.
     assert!(reasons.len() >= 8, "{reasons:?}");
+}
+
+pub(super) fn frames_that_pass_are_traced() {
+    let world = World::new(1).speaking(Mode::Secure);
+    let server = world.serve(&[]);
+    let _client = world.join(0, &[]);
+    wait_until("it is there", || sessions(&server).len() == 1);
+    let name = sessions(&server).remove(0).name;
+    let (root, leaf) = (world.server_wire(), world.client_wire(0));
+    // One to the server's LAN, one that claims to be of it, and one to the client.
+    let frames =
+        [(SERVER_MAC, client_mac(0)), (SERVER_MAC, SERVER_MAC), (client_mac(0), SERVER_MAC)];
+    let mut children = [&["--json"][..], &["--from", &name]].map(|more| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_acton"));
+        command.args(["trace", "--live", "9"]).args(more).args(["ether", "proto", "0x88b5"]);
+        command.env_clear().env("ACTON_CONTROL", server.control()).stdout(Stdio::piped());
+        command.spawn().unwrap()
+    });
+    // From when on they look, they do not say.
+    wait_until("they have seen enough", || {
+        for ((to, from), number) in frames.iter().zip(0..) {
+            let wire = if number < 2 { &leaf } else { &root };
+            wire.send(&numbered(*to, *from, 0, number, 200));
+        }
+        children.iter_mut().all(|child| child.try_wait().unwrap().is_some())
+    });
+    let [json, text] = children.map(|child| {
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    });
+    let lines: Vec<Value> = json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 9);
+    let drop = serde_json::json!({ "drop": "source_protected" });
+    let to_client = serde_json::json!({ "session": name });
+    let mut fates = BTreeSet::new();
+    for line in &lines {
+        assert_eq!(
+            (&line["len"], &line["frames"], &line["schema"]),
+            (&200.into(), &1.into(), &2.into())
+        );
+        let fate = &line["fate"];
+        assert_eq!(fate, &line["verdict"], "{line}");
+        let from = if *fate == to_client { Value::Null } else { name.clone().into() };
+        assert!(*fate == to_client || *fate == drop || fate == "tap", "{line}");
+        assert_eq!(line["from"], from, "{line}");
+        fates.insert(fate.to_string());
+    }
+    assert_eq!(fates.len(), 3, "{fates:?}");
+    assert_eq!(text.matches(&format!(" from {name}, 200 bytes")).count(), 9, "{text}");
+    assert!(text.contains("\nverdict: drop (source_protected)\n"), "{text}");
+    assert!(text.contains("\nverdict: forward to the TAP\n"), "{text}");
+    assert!(!text.contains("but then"), "{text}");
+    let wrong = said_by(control(&server), &["trace", "--live", "1", "host", "nowhere"]);
+    assert!(wrong.code == 1 && wrong.err.contains("filter: "), "{wrong:?}");
 }

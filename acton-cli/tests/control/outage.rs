@@ -173,6 +173,38 @@ pub(super) fn a_client_that_is_revoked_and_one_that_moves() {
     assert!(told(&client, &["status"]).contains("not allowed any more"));
 }
 
+pub(super) fn a_second_instance_takes_the_place_of_the_first() {
+    let world = world(2);
+    world.keys.server();
+    let invite = world.keys.named_invite("berlin", &[]);
+    let server = world.serve(&["--keepalive", "1"]);
+    // A copy of one machine's state, as of a disk image that was started twice.
+    let state = world.keys.client_state(0);
+    let start =
+        |i| world.run_client(i, &["client", &invite, "--state", &state, "--keepalive", "1"]);
+    let first = start(0);
+    until(&server, "the first is up", |session| session.state == State::Up);
+    let begun = Instant::now();
+    let second = start(1);
+    second.wait_for(said::CONNECTED);
+    let [there] = &sessions(&server)[..] else { panic!("one session") };
+    let ip = |session: &SessionStatus| session.address.unwrap().ip().to_string();
+    assert_eq!((there.state, ip(there), &*there.name), (State::Up, "192.0.2.11".into(), "berlin"));
+    let here = until(&second, "the second is up", |session| session.state == State::Up);
+    assert_eq!(here.before, None);
+    let out = until(&first, "the first knows", |session| session.state == State::Closed);
+    assert_eq!(out.reason, Some(EndReason::Replaced));
+    assert!(out.in_state_for.unwrap() <= begun.elapsed(), "{out:#?}");
+    assert!(told(&first, &["status"]).contains("another client has its key"));
+    let of = |end: &Acton, kind: &str| {
+        let events = told(end, &["events", "--json"]);
+        let is_it = |line: &&str| line.contains(&format!("\"event\":\"{kind}\""));
+        events.lines().filter(is_it).count()
+    };
+    assert_eq!((of(&server, "replaced"), of(&server, "session_down")), (1, 0));
+    assert_eq!((of(&first, "disconnected"), of(&second, "disconnected")), (1, 0));
+}
+
 pub(super) fn a_state_can_be_waited_for() {
     let world = world(1);
     // Not even the socket is there.

@@ -6,11 +6,12 @@ use data_encoding::HEXLOWER;
 
 use super::output::Output;
 use super::table::wrap;
+use super::units::clock;
 use super::{next, next_raw, unexpected};
-use crate::cli::Failure;
 use crate::cli::control::InstanceOptions;
 use crate::cli::values::vlan;
-use crate::control::{Answer, AskError, RawAnswer, Request};
+use crate::cli::{Failure, USAGE};
+use crate::control::{Answer, AskError, Connection, LiveTrace, RawAnswer, Request};
 
 /// Exit code where the frame would be dropped.
 const DROPPED: u8 = 2;
@@ -21,21 +22,26 @@ const FOUND: usize = 80 - 4 - STAGE;
 const LENGTHS: std::ops::RangeInclusive<i64> = 60..=9_216;
 
 /// Says where a frame would go now, and why, without sending it: exit code 0 where it is forwarded,
-/// 2 where it is dropped
+/// 2 where it is dropped; or the same of the next frames that pass
 #[derive(Debug, Args)]
+#[command(
+    override_usage = "acton trace [OPTIONS] SRC DST\n       acton trace [OPTIONS] --live N [FILTER]"
+)]
 pub(in crate::cli) struct Arguments {
-    /// MAC that the frame comes from
-    #[arg(value_parser = any_mac)]
-    source: MacAddr,
+    /// MACs that the frame comes from and goes to; with --live the frames to wait for, in tcpdump's
+    /// words: `arp`, `host 10.0.0.1 and not tcp port 22`
+    #[arg(value_name = "SRC DST|FILTER")]
+    words: Vec<String>,
 
-    /// MAC that it goes to
-    #[arg(value_parser = any_mac)]
-    destination: MacAddr,
+    /// Looks at the next N frames that pass, 1,000 at most, and says too what became of them
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000),
+          conflicts_with_all = ["vlan", "ethertype", "arp", "dhcp", "length"])]
+    live: Option<u32>,
 
     /// Where it comes from: a session, that is a client's name, its UDP address or the session's
-    /// number; or `root`, this end's TAP
-    #[arg(long, value_name = "SESSION|root", default_value = "root")]
-    from: String,
+    /// number; or `root`, this end's TAP [default: root, with --live anywhere]
+    #[arg(long, value_name = "SESSION|root")]
+    from: Option<String>,
 
     /// VLAN, 0 for untagged
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = vlan())]
@@ -68,9 +74,14 @@ pub(in crate::cli) struct Arguments {
 
 impl Arguments {
     pub(in crate::cli) fn run(self) -> Result<(), Failure> {
+        let from = self.from.clone().filter(|from| from != "root");
         let mut connection = self.instance.open()?;
-        let from = Some(self.from.clone()).filter(|from| from != "root");
-        let frame = HEXLOWER.encode(&self.frame());
+        if let Some(count) = self.live {
+            let filter = Some(self.words.join(" ")).filter(|filter| !filter.is_empty());
+            let request = Request::TraceLive { count, session: from, filter };
+            return live(&mut connection, request, self.json);
+        }
+        let frame = HEXLOWER.encode(&self.frame()?);
         let mut answers = connection.ask(Request::Trace { from, frame })?;
         let mut out = Output::new();
         let verdict = if self.json {
@@ -92,8 +103,19 @@ impl Arguments {
     }
 
     /// The frame that is asked about.
-    fn frame(&self) -> Vec<u8> {
-        let mut frame = [self.destination.octets(), self.source.octets()].concat();
+    ///
+    /// # Errors
+    /// Where the words are not two MACs.
+    fn frame(&self) -> Result<Vec<u8>, Failure> {
+        let usage = |message| Failure { code: USAGE, message };
+        let [source, destination] = &self.words[..] else {
+            let message = "which frame? Say the MACs that it comes from and goes to, or --live N";
+            return Err(usage(message.to_owned()));
+        };
+        let mac =
+            |text: &String| any_mac(text).map_err(|error| usage(format!("'{text}': {error}")));
+        let (source, destination) = (mac(source)?, mac(destination)?);
+        let mut frame = [destination.octets(), source.octets()].concat();
         if self.vlan > 0 {
             // 802.1Q.
             frame.extend([0x81, 0x00]);
@@ -102,35 +124,75 @@ impl Arguments {
         if self.arp {
             // RFC 826: Ethernet, IPv4, lengths of addresses, request; who has 0.0.0.0?
             frame.extend([0x08, 0x06, 0, 1, 0x08, 0x00, 6, 4, 0, 1]);
-            frame.extend(self.source.octets());
+            frame.extend(source.octets());
         } else if self.dhcp {
-            frame.extend(self.dhcp_discover());
+            frame.extend(dhcp_discover(source));
         } else {
             frame.extend(self.ethertype.to_be_bytes());
         }
         frame.resize(frame.len().max(self.length.into()), 0);
-        frame
+        Ok(frame)
     }
+}
 
-    /// EtherType, IPv4, UDP and the parts of RFC 2131 that are not zero.
-    fn dhcp_discover(&self) -> Vec<u8> {
-        // Operation request, Ethernet, six bytes of address; the client's address after 28 bytes.
-        let mut bootp = vec![0; 236];
-        bootp[..3].copy_from_slice(&[1, 1, 6]);
-        bootp[28..34].copy_from_slice(&self.source.octets());
-        // Magic cookie; message type discover; end.
-        bootp.extend([99, 130, 83, 99, 53, 1, 1, 255]);
-        let udp_len = 8 + bootp.len() as u16;
-        let mut packet = vec![0x08, 0x00, 0x45, 0];
-        packet.extend((20 + udp_len).to_be_bytes());
-        // Time to live, UDP, no checksum, from 0.0.0.0 to all.
-        packet.extend([0, 0, 0, 0, 64, 17, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255]);
-        packet.extend([0, 68, 0, 67]);
-        packet.extend(udp_len.to_be_bytes());
-        packet.extend([0, 0]);
-        packet.extend(bootp);
-        packet
+/// Shows traces of frames as they pass.
+fn live(connection: &mut Connection, request: Request, json: bool) -> Result<(), Failure> {
+    let mut answers = connection.ask(request)?;
+    let mut out = Output::new();
+    loop {
+        if json {
+            match next_raw(&mut answers)? {
+                RawAnswer::Live(live) => out.object(&[live.get()], &[])?,
+                RawAnswer::End(_) => break,
+                _ => return Err(unexpected()),
+            }
+        } else {
+            match next(&mut answers)? {
+                Answer::Live(live) => {
+                    live_text(&live).iter().try_for_each(|line| out.line(line))?;
+                    out.line("")?;
+                }
+                Answer::End(_) => break,
+                _ => return Err(unexpected()),
+            }
+        }
+        out.flush()?;
     }
+    out.end()
+}
+
+/// Whence the frame came, a line a step, and what became of it where that is another than what would
+/// now.
+fn live_text(live: &LiveTrace) -> Vec<String> {
+    let from = live.from.as_deref().unwrap_or("the TAP");
+    let frames =
+        if live.frames > 1 { format!(", {} frames in one", live.frames) } else { String::new() };
+    let mut lines = vec![format!("{} from {from}, {} bytes{frames}", clock(live.time), live.len)];
+    lines.extend(text(&live.trace));
+    if live.fate != live.trace.verdict {
+        lines.push(format!("but then: {}", live.fate));
+    }
+    lines
+}
+
+/// EtherType, IPv4, UDP and the parts of RFC 2131 that are not zero.
+fn dhcp_discover(source: MacAddr) -> Vec<u8> {
+    // Operation request, Ethernet, six bytes of address; the client's address after 28 bytes.
+    let mut bootp = vec![0; 236];
+    bootp[..3].copy_from_slice(&[1, 1, 6]);
+    bootp[28..34].copy_from_slice(&source.octets());
+    // Magic cookie; message type discover; end.
+    bootp.extend([99, 130, 83, 99, 53, 1, 1, 255]);
+    let udp_len = 8 + bootp.len() as u16;
+    let mut packet = vec![0x08, 0x00, 0x45, 0];
+    packet.extend((20 + udp_len).to_be_bytes());
+    // Time to live, UDP, no checksum, from 0.0.0.0 to all.
+    packet.extend([0, 0, 0, 0, 64, 17, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255]);
+    packet.extend([0, 68, 0, 67]);
+    packet.extend(udp_len.to_be_bytes());
+    packet.extend([0, 0]);
+    packet.extend(bootp);
+    packet
 }
 
 /// A line a step, and the verdict.
@@ -177,7 +239,19 @@ mod tests {
 
     fn frame(more: &[&str]) -> Vec<u8> {
         let fixed = ["trace", "02:00:00:00:00:09", "ff:ff:ff:ff:ff:ff"];
-        Line::parse_from(fixed.iter().chain(more)).arguments.frame()
+        Line::parse_from(fixed.iter().chain(more)).arguments.frame().unwrap()
+    }
+
+    #[test]
+    fn a_frame_has_two_macs() {
+        for (words, error) in [
+            (&["trace"][..], "which frame?"),
+            (&["trace", "02:00:00:00:00:09"], "which frame?"),
+            (&["trace", "02:00:00:00:00:09", "arp"], "'arp': no MAC address"),
+        ] {
+            let failure = Line::parse_from(words).arguments.frame().unwrap_err();
+            assert!(failure.code == USAGE && failure.message.starts_with(error), "{failure:?}");
+        }
     }
 
     #[test]
