@@ -31,7 +31,7 @@ use std::time::Duration;
 use clap::builder::PossibleValuesParser;
 use clap::{Parser, ValueEnum};
 
-use contender::{LoopEnd, Overlay};
+use contender::{LoopEnd, Overlay, Watcher};
 use instructions::Case;
 use measure::{Group, TcpSettings};
 use report::{Conditions, Report, Row};
@@ -89,6 +89,9 @@ struct Arguments {
 
     #[command(flatten)]
     loop_end: LoopEnd,
+
+    #[command(flatten)]
+    watcher: Watcher,
 }
 
 /// How long is looked, once all contenders run and before they are measured, what others do to the processors.
@@ -104,7 +107,12 @@ fn seconds(text: &str) -> std::result::Result<Duration, String> {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    if let Some(result) = arguments.case.run().or_else(|| arguments.loop_end.run()) {
+    if let Some(result) = arguments
+        .case
+        .run()
+        .or_else(|| arguments.loop_end.run())
+        .or_else(|| arguments.watcher.run())
+    {
         return ended(result);
     }
     if !arguments.bench {

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::instructions::callgrind;
 
-use super::{Contender, Process, Scratch, output, wait_listening};
+use super::{Contender, Process, Scratch, Watcher, output, wait_listening};
 use crate::Result;
 use crate::world::{Network, OVERLAY, PORT, UNDERLAY, World};
 
@@ -22,6 +22,8 @@ pub(super) struct Variant {
     callgrind: Option<&'static str>,
     /// The program that [`BEFORE`] names, in place of this tree's.
     before: bool,
+    /// Somebody asks both ends how they are, again and again, and follows their events.
+    watched: bool,
 }
 
 /// Names another build of the program to compare with, as that of the commit before.
@@ -41,7 +43,9 @@ pub(super) const SECURE: Variant = Variant {
     suite: None,
     callgrind: None,
     before: false,
+    watched: false,
 };
+pub(super) const WATCHED: Variant = Variant { watched: true, ..SECURE };
 pub(super) const SECURE_BEFORE: Variant = Variant { before: true, ..SECURE };
 pub(super) const PLAIN_BEFORE: Variant = Variant { before: true, ..PLAIN };
 pub(super) const ONE_WORKER: Variant = Variant { one_worker: true, ..SECURE };
@@ -94,8 +98,13 @@ impl Contender for Acton {
         } else {
             command.env("ACTON_INVITE", &self.invite);
         }
-        let client = Process::start(&world.client, &mut command)?;
-        Ok(vec![server, client])
+        let mut processes = vec![server, Process::start(&world.client, &mut command)?];
+        if self.variant.watched {
+            for end in ["server", "client"] {
+                processes.push(Watcher::start(world, &self.control(end))?);
+            }
+        }
+        Ok(processes)
     }
 
     fn network(&self) -> Network {
@@ -122,8 +131,16 @@ impl Acton {
         if self.variant.plain {
             command.arg("--plain");
         }
+        if self.variant.watched {
+            command.arg("--control").arg(self.control(subcommand));
+        }
         command.arg("--state").arg(self.scratch.path(subcommand));
         command
+    }
+
+    /// The control socket of an end that is watched.
+    fn control(&self, subcommand: &str) -> PathBuf {
+        self.scratch.path(&format!("{subcommand}.sock"))
     }
 }
 

@@ -15,6 +15,7 @@ mod veth;
 mod vpncloud;
 mod vtun;
 mod vxlan;
+mod watcher;
 
 use std::net::UdpSocket;
 use std::process::{Command, Stdio};
@@ -31,6 +32,7 @@ pub(crate) use acton::BEFORE;
 pub(crate) use frame_loop::End as LoopEnd;
 pub(crate) use process::Process;
 use scratch::Scratch;
+pub(crate) use watcher::Watcher;
 
 /// Something that joins two hosts by an Ethernet.
 pub(crate) trait Contender {
@@ -52,11 +54,12 @@ pub(crate) trait Contender {
 type Find = fn(&str) -> Result<Box<dyn Contender>>;
 
 /// The name of each, and how it is found, in the order of the table.
-pub(crate) const ALL: [(&str, Find); 26] = [
+pub(crate) const ALL: [(&str, Find); 27] = [
     (VETH, |_| veth::find()),
     (VXLAN, |_| vxlan::find()),
     ("acton", |name| acton::find(name, acton::SECURE)),
     ("acton-before", |name| acton::find(name, acton::SECURE_BEFORE)),
+    ("acton-watched", |name| acton::find(name, acton::WATCHED)),
     ("acton-one-worker", |name| acton::find(name, acton::ONE_WORKER)),
     ("acton-chacha", |name| acton::find(name, acton::CHACHA)),
     ("acton-mtu-1500", |name| acton::find(name, acton::DEFAULT_MTU)),
