@@ -20,7 +20,6 @@ testbed::main! {
     bad_arguments_are_named,
     a_name_that_does_not_resolve_is_tried_again,
     a_port_in_use_is_named,
-    an_address_of_another_host_is_refused,
     a_device_of_that_name_is_named,
     a_bridge_that_is_missing_is_named,
     without_privilege_the_message_says_what_is_needed,
@@ -119,14 +118,6 @@ fn a_port_in_use_is_named() {
     assert_eq!(code, FAILURE, "{log}");
     assert!(log.contains("0.0.0.0:8080") && log.contains("in use"), "{log}");
     assert!(!shell(&world.server, "ip -o link").contains("server"));
-}
-
-fn an_address_of_another_host_is_refused() {
-    refused(
-        &["server", "--plain", "-l", "203.0.113.9"],
-        FAILURE,
-        &["203.0.113.9:8080", "--listen"],
-    );
 }
 
 fn a_device_of_that_name_is_named() {

@@ -12,11 +12,12 @@ use std::time::Duration;
 
 use manager::Manager;
 use nix::sys::signal::Signal;
-use support::{Acton, Mode, PORT, SERVER_V4, World, said};
+use support::{Acton, Mode, PORT, SERVER_V4, World, said, shell};
 use thread::HeldThread;
 
 testbed::main! {
     a_server_is_ready_once_it_can_be_reached,
+    a_server_waits_for_its_address,
     a_client_is_ready_once_it_was_let_in,
     the_watchdog_hears_nothing_while_the_control_thread_hangs,
     the_watchdog_hears_nothing_while_a_worker_hangs,
@@ -54,6 +55,28 @@ fn a_server_is_ready_once_it_can_be_reached() {
     assert_eq!(manager.next(), "STOPPING=1\nSTATUS=saying goodbye");
 }
 
+fn a_server_waits_for_its_address() {
+    let (world, manager) = (World::new(1), Manager::new("address"));
+    let arguments = ["server", "--plain", "--listen", "192.0.2.77", "-a", "10.9.0.1/24"];
+    let start = || Acton::spawn("server", &world.server, &mut manager.command(&arguments, None));
+    let waiting = "EXTEND_TIMEOUT_USEC=30000000\nSTATUS=waiting for the address 192.0.2.77";
+    let server = start();
+    assert_eq!(manager.next(), waiting);
+    server.wait_for("no interface of this host has the address 192.0.2.77");
+    assert!(!shell(&world.server, "ip -o link").contains("server"), "no TAP so far");
+    world.server.add_address("eth0", "192.0.2.77".parse().unwrap(), 24).unwrap();
+    let ready = manager.until("READY=1");
+    assert!(ready.iter().rev().skip(1).all(|message| message == waiting), "{ready:?}");
+    let log = server.stop();
+    assert_eq!(log.matches("no interface of this host").count(), 1, "{log}");
+    manager.until("STOPPING=1");
+
+    shell(&world.server, "ip addr del 192.0.2.77/24 dev eth0");
+    let server = start();
+    server.wait_for("no interface of this host has the address 192.0.2.77");
+    server.stop();
+}
+
 fn a_client_is_ready_once_it_was_let_in() {
     let (world, manager) = (World::new(1).speaking(Mode::Secure), Manager::new("client"));
     let arguments = world.client_arguments(0, &SERVER_V4.to_string());
@@ -69,8 +92,11 @@ fn a_client_is_ready_once_it_was_let_in() {
     let (ready, trying) = trying.split_last().unwrap();
     assert_eq!(ready, "READY=1\nSTATUS=connected to 192.0.2.1:8080");
     assert!(trying.iter().all(|message| message.starts_with("STATUS=")), "{trying:?}");
+    // It knows of the session half a round trip later.
+    server.wait_for(" up: ");
     server.stop();
-    manager.until("STATUS=lost 192.0.2.1:8080, trying again");
+    // That it is lost, or what came of trying again.
+    assert!(manager.next().ends_with("192.0.2.1:8080, trying again"));
     client.stop();
     manager.until("STOPPING=1");
 }

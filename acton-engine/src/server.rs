@@ -38,6 +38,7 @@ impl Server {
     pub fn secure(keys: ServerKeys) -> ServerBuilder<SecureServer> {
         ServerBuilder {
             settings: ServerSettings::new(ServerMode::Secure(SecureSettings::default())),
+            sockets: Arc::default(),
             mode: SecureServer { keys, admission: Box::new(Anybody), key_log: None },
         }
     }
@@ -49,6 +50,7 @@ impl Server {
     pub fn plain() -> ServerBuilder<PlainServer> {
         ServerBuilder {
             settings: ServerSettings::new(ServerMode::Plain(PlainServerSettings::default())),
+            sockets: Arc::default(),
             mode: PlainServer(()),
         }
     }
@@ -70,6 +72,8 @@ pub struct PlainServer(());
 #[derive(Debug, Clone)]
 pub struct ServerBuilder<M> {
     settings: ServerSettings,
+    /// Bound already; none to bind them here.
+    sockets: Arc<[UdpSocket]>,
     mode: M,
 }
 
@@ -96,6 +100,15 @@ impl<M> ServerBuilder<M> {
     #[must_use]
     pub fn listen(mut self, address: SocketAddr) -> Self {
         self.settings.listen = address;
+        self
+    }
+
+    /// Sockets that are bound already, in place of [`listen`](Self::listen): those that a service
+    /// manager keeps while the server is away. There are as many [workers](Self::workers) as sockets at
+    /// least; for more, others are opened beside them where they share their port (SO_REUSEPORT).
+    #[must_use]
+    pub fn sockets(mut self, sockets: impl IntoIterator<Item = UdpSocket>) -> Self {
+        self.sockets = sockets.into_iter().collect();
         self
     }
 
@@ -241,7 +254,7 @@ impl ServerBuilder<SecureServer> {
             (_, moves) => moves,
         };
         let key = public_key(&self.mode.keys.private_key);
-        let (tap, sockets, bridge) = open(&settings, Some(&key), owned, moves)?;
+        let (tap, sockets, bridge) = open(&settings, &self.sockets, Some(&key), owned, moves)?;
         announce(&settings, &tap, &sockets, "secure mode")?;
         let SecureServer { keys, admission, key_log } = self.mode;
         let access = SecureAccess { keys, admission, key_log };
@@ -277,12 +290,14 @@ impl ServerBuilder<PlainServer> {
         let ServerMode::Plain(plain) = &settings.mode else { return Err(Error::other_mode()) };
         let (open_to_all, peers) = (plain.allow.is_empty(), plain.peers.clone());
         // A client of plain mode has no identity that could own a MAC.
-        let (tap, sockets, bridge) = open(&settings, None, 0, MovePolicy::FirstFrame)?;
-        if open_to_all && !settings.listen.ip().is_loopback() {
+        let (tap, sockets, bridge) =
+            open(&settings, &self.sockets, None, 0, MovePolicy::FirstFrame)?;
+        let listen = sockets[0].local_addr().map_err(Error::system("read the UDP address"))?;
+        if open_to_all && !listen.ip().is_loopback() {
             log::warn!(
                 "whoever reaches UDP {} is on this LAN: plain mode checks nobody; --allow CIDR \
                  limits the sources",
-                settings.listen
+                listen
             );
         }
         announce(&settings, &tap, &sockets, "plain mode: no keys, no encryption")?;
@@ -295,6 +310,7 @@ type Opened = (OpenTap, Vec<UdpSocket>, Arc<Bridge<LeafId>>);
 /// Makes what a server of either mode runs on; one with keys has this public one. `owned` MACs belong to clients that are known by name.
 fn open(
     settings: &ServerSettings,
+    passed: &[UdpSocket],
     key: Option<&Key>,
     owned: usize,
     moves: MovePolicy,
@@ -303,11 +319,13 @@ fn open(
     // The socket first: where the port is taken, no TAP comes and goes.
     let cores = || thread::available_parallelism().map_or(1, usize::from);
     let workers = settings.workers.unwrap_or_else(cores).clamp(1, MAX_WORKERS);
-    let mut sockets = UdpSocket::bind_group(settings.listen, workers)
-        .map_err(|source| Error::Bind { address: settings.listen, source })?;
+    let mut sockets = take_sockets(settings.listen, passed, workers)?;
+    let workers = sockets.len();
+    // A passed socket that no worker reads would swallow datagrams.
+    let may_be_one = settings.workers.is_none() && passed.len() <= 1;
     let tap = match settings.common.tap.open(workers, true, key) {
         // One that somebody made for a single queue, where nobody asked for more.
-        Err(Error::Tap(acton_tap::Error::SingleQueue { .. })) if settings.workers.is_none() => {
+        Err(Error::Tap(acton_tap::Error::SingleQueue { .. })) if may_be_one => {
             settings.common.tap.open(1, true, key)?
         }
         tap => tap?,
@@ -327,6 +345,37 @@ fn open(
         .max_macs_per_leaf(settings.macs_per_client)
         .moves(moves);
     Ok((tap, sockets, Arc::new(Bridge::new(config))))
+}
+
+/// A socket for each worker, of those that were passed and others beside them, or bound to `listen`.
+fn take_sockets(
+    listen: SocketAddr,
+    passed: &[UdpSocket],
+    workers: usize,
+) -> Result<Vec<UdpSocket>, Error> {
+    if passed.is_empty() {
+        let bound = UdpSocket::bind_group(listen, workers);
+        return bound.map_err(|source| Error::Bind { address: listen, source });
+    }
+    if passed.len() > MAX_WORKERS {
+        return Err(Error::Setting(format!(
+            "{} sockets were passed, and there can be a worker for {MAX_WORKERS} at most",
+            passed.len()
+        )));
+    }
+    let failed = Error::system("take the UDP sockets that were passed");
+    let taken = passed.iter().map(UdpSocket::try_clone).collect::<Result<_, _>>();
+    let sockets = taken
+        .and_then(|taken| UdpSocket::builder().complete_group(taken, workers))
+        .map_err(failed)?;
+    if sockets.len() < workers {
+        log::warn!(
+            "{} workers and not {workers}, for as many UDP sockets were passed and no more can share \
+             their port; ListenDatagram= once for each worker, with ReusePort=yes, makes it more",
+            sockets.len()
+        );
+    }
+    Ok(sockets)
 }
 
 fn announce(

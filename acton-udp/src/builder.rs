@@ -88,6 +88,44 @@ impl Builder {
         (0..count).map(|_| self.bind_one(local, true)).collect()
     }
 
+    /// Opens further sockets beside those of `bound`, which were bound elsewhere, until they are `count`
+    /// together; more of them than that all stay, since the kernel gives each its share. Where the
+    /// kernel lets nobody else have a share of their port, they stay alone: they were bound without
+    /// SO_REUSEPORT, or by another user (socket(7)).
+    ///
+    /// # Errors
+    /// `InvalidInput` where they are not bound, or not all to one address; else as
+    /// [`bind`](Self::bind).
+    pub fn complete_group(
+        &self,
+        mut bound: Vec<UdpSocket>,
+        count: usize,
+    ) -> io::Result<Vec<UdpSocket>> {
+        let invalid = |why| io::Error::new(io::ErrorKind::InvalidInput, why);
+        let first = bound.first().ok_or_else(|| invalid("no socket to begin with"))?;
+        let local = first.local_addr()?;
+        if local.port() == 0 {
+            return Err(invalid("a socket that is bound to no port"));
+        }
+        for socket in &bound {
+            if socket.local_addr()? != local {
+                return Err(invalid("sockets that are bound to several addresses"));
+            }
+        }
+        let mut alike = self.clone();
+        if local.is_ipv6() {
+            alike.ipv6_only = first.is_ipv6_only()?;
+        }
+        while bound.len() < count {
+            match alike.bind_one(local, true) {
+                Ok(socket) => bound.push(socket),
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(bound)
+    }
+
     fn bind_one(&self, local: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
         let socket = Socket::new(Domain::for_address(local), Type::DGRAM, Some(Protocol::UDP))?;
         if local.is_ipv6() {

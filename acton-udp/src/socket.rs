@@ -179,6 +179,10 @@ impl UdpSocket {
         self.ipv6
     }
 
+    pub(crate) fn is_ipv6_only(&self) -> io::Result<bool> {
+        self.socket.only_v6()
+    }
+
     /// Waits until there is a datagram or an error to take, `true`, or `timeout` has passed,
     /// `false`; without one, for ever. To wait for more than this socket, poll it: it is [`AsFd`].
     ///

@@ -104,7 +104,7 @@ impl Arguments {
             self.put_into(&mut settings);
             let _kept = keep_mac(&state, &mut settings.common.tap);
             let client = client.with_settings(settings)?;
-            return run::until_signal(&self.control, config, || {
+            return run::until_signal(&self.control, None, config, || {
                 client.start().map_err(run::not_started)
             });
         }
@@ -129,7 +129,7 @@ impl Arguments {
         if let Some(log) = self.key_log.open()? {
             client = client.key_log(log);
         }
-        run::until_signal(&self.control, config, || client.start().map_err(run::not_started))
+        run::until_signal(&self.control, None, config, || client.start().map_err(run::not_started))
     }
 
     /// Has settings say what the options do. The server stays: which one it is, an invite may say.

@@ -11,6 +11,7 @@ mod kept_mac;
 mod key_log;
 mod keygen;
 mod lab;
+mod listen;
 mod log_format;
 mod logging;
 mod process;

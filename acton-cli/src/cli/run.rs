@@ -1,5 +1,6 @@
 //! Runs a tunnel until it is told to stop.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
 
@@ -7,6 +8,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
 use super::control::ControlOptions;
+use super::listen::wait_for_address;
 use super::process::TunnelProcess;
 use super::{FAILURE, Failure, USAGE};
 use crate::config::RunningConfig;
@@ -14,16 +16,20 @@ use crate::control::Process as _;
 use crate::service::ServiceManager;
 use acton_engine::{Error, Running};
 
-/// Runs what `start` starts until SIGINT or SIGTERM, says goodbye, and logs the counters; SIGUSR1
+/// Runs what `start` starts, once this host has the address to `listen` on, until SIGINT or SIGTERM, says goodbye, and logs the counters; SIGUSR1
 /// logs them at once, SIGHUP has the list of clients and the file of settings read again.
 pub(super) fn until_signal(
     control: &ControlOptions,
+    listen: Option<SocketAddr>,
     config: Option<RunningConfig>,
     start: impl FnOnce() -> Result<Running, Failure>,
 ) -> Result<(), Failure> {
     // Before anything is there that a signal could leave behind.
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGUSR1, SIGHUP])?;
     let manager = ServiceManager::of_environment();
+    if listen.is_some_and(|listen| !wait_for_address(listen, &mut signals, &manager)) {
+        return Ok(());
+    }
     let running = start()?;
     let handle = running.handle();
     let process = Arc::new(TunnelProcess::new(config, handle.clone()));

@@ -21,6 +21,7 @@ use super::values::{
 };
 use super::{Failure, run};
 use crate::config::RunningConfig;
+use crate::service::passed_sockets;
 use acton_engine::keys::{ServerIdentity, default_address};
 use acton_engine::{
     MacRange, PlainServerSettings, SecureSettings, Server, ServerMode, ServerSettings,
@@ -29,7 +30,8 @@ use acton_engine::{
 /// Owns the LAN's TAP and serves any number of clients
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Address to listen on; :: takes IPv4 as well
+    /// Address to listen on, which is waited for where this host has not got it yet; :: takes IPv4 as
+    /// well
     #[arg(
         short,
         long,
@@ -152,29 +154,31 @@ impl Arguments {
     pub(super) fn run(self, config: Option<RunningConfig>) -> Result<(), Failure> {
         let mut settings = ServerSettings::new(self.mode());
         self.put_into(&mut settings)?;
+        let passed = passed_sockets()?;
+        let listen = passed.is_empty().then_some(settings.listen);
         let state = self.state.open();
         if self.plain {
             let _kept = keep_mac(&state, &mut settings.common.tap);
-            let server = Server::plain().with_settings(settings)?;
-            return run::until_signal(&self.control, config, || {
+            let server = Server::plain().with_settings(settings)?.sockets(passed);
+            return run::until_signal(&self.control, listen, config, || {
                 server.start().map_err(run::not_started)
             });
         }
         let identity = state.server_identity()?;
         let clients = state.watch_clients(self.clients.as_deref())?;
         let invited = identity.created.then(|| (identity.clone(), clients.list().is_some()));
-        let mut server =
-            Server::secure(identity.into()).with_settings(settings)?.admission(clients);
+        let server = Server::secure(identity.into()).with_settings(settings)?;
+        let mut server = server.admission(clients).sockets(passed);
         if let Some(log) = self.key_log.open()? {
             server = server.key_log(log);
         }
-        run::until_signal(&self.control, config, || {
+        run::until_signal(&self.control, listen, config, || {
             let started = server.start();
             if let Some((identity, listed)) = invited {
-                // It may have been left to the system to choose a port.
-                let port =
-                    started.as_ref().map_or(self.port, |running| running.local_addr().port());
-                welcome(&identity, listed, SocketAddr::new(self.listen, port))?;
+                // It may have been left to the system to choose a port, or to who passed a socket.
+                let asked = SocketAddr::new(self.listen, self.port);
+                let listen = started.as_ref().map_or(asked, |running| running.local_addr());
+                welcome(&identity, listed, listen)?;
             }
             started.map_err(run::not_started)
         })

@@ -82,6 +82,12 @@ impl ServiceManager {
         self.tell(&format!("STATUS={}", one_line(status)));
     }
 
+    /// Says that the start takes longer, by so much from now.
+    pub(crate) fn starting(&self, longer: Duration, status: &str) {
+        let microseconds = longer.as_micros();
+        self.tell(&format!("EXTEND_TIMEOUT_USEC={microseconds}\nSTATUS={}", one_line(status)));
+    }
+
     /// Says that the threads move.
     pub(crate) fn alive(&self) {
         self.tell("WATCHDOG=1");

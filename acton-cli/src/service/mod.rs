@@ -5,6 +5,8 @@
 
 mod follower;
 mod manager;
+mod passed;
 mod progress;
 
 pub(crate) use manager::ServiceManager;
+pub(crate) use passed::passed_sockets;

@@ -30,9 +30,10 @@ use send::{
     more_than_a_batch_holds_is_sent_in_several, runs_arrive_as_their_datagrams,
 };
 use socket::{
-    a_connected_socket_hears_its_peer_alone, a_port_in_use_is_noticed_by_a_group_too,
-    a_word_chooses_the_socket, buffers_work_in_another_thread, ipv4_arrives_at_an_ipv6_socket,
-    sockets_made_elsewhere_serve, waiting_ends_in_time,
+    a_connected_socket_hears_its_peer_alone, a_group_grows_from_sockets_that_were_bound_elsewhere,
+    a_port_in_use_is_noticed_by_a_group_too, a_word_chooses_the_socket,
+    buffers_work_in_another_thread, ipv4_arrives_at_an_ipv6_socket, sockets_made_elsewhere_serve,
+    waiting_ends_in_time,
 };
 use statistics::{drops_and_what_waits_are_told, what_has_not_left_is_told};
 
@@ -57,6 +58,7 @@ testbed::main! {
     routers_say_what_fits,
     a_report_is_news_and_in_nobodys_way,
     a_word_chooses_the_socket,
+    a_group_grows_from_sockets_that_were_bound_elsewhere,
     a_port_in_use_is_noticed_by_a_group_too,
     ipv4_arrives_at_an_ipv6_socket,
     a_connected_socket_hears_its_peer_alone,

@@ -6,6 +6,8 @@ use std::os::fd::OwnedFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use socket2::{Domain, Socket, Type};
+
 use acton_udp::{Destination, RecvBatch, SendBuffer, SendCounts, UdpSocket};
 
 use crate::hosts::{LOOPBACK, MOMENT, SOON, here, pair, receive, receive_datagrams, send};
@@ -52,6 +54,44 @@ pub(crate) fn a_port_in_use_is_noticed_by_a_group_too() {
     let error = UdpSocket::bind_group(taken, 2).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::AddrInUse);
     assert_eq!(UdpSocket::bind_group(local, 0).unwrap().len(), 1);
+}
+
+pub(crate) fn a_group_grows_from_sockets_that_were_bound_elsewhere() {
+    let shared = |to: &str| {
+        let socket = Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap();
+        socket.set_reuse_port(true).unwrap();
+        socket.bind(&to.parse::<SocketAddr>().unwrap().into()).unwrap();
+        UdpSocket::try_from(OwnedFd::from(socket)).unwrap()
+    };
+    let ask = |there: SocketAddr, payload: &[u8]| {
+        let sender = here("127.0.0.1:0");
+        sender.send(&sender.destination(there, None), payload).unwrap();
+    };
+    let complete = |bound, count| UdpSocket::builder().complete_group(bound, count);
+    let first = shared("127.0.0.1:0");
+    let there = first.local_addr().unwrap();
+    let second = shared(&there.to_string());
+    // It waits for whoever takes the socket.
+    ask(there, b"early");
+    let group = complete(vec![first, second], 3).unwrap();
+    assert_eq!(group.len(), 3);
+    assert!(group.iter().all(|socket| socket.local_addr().unwrap() == there));
+    let ready = |socket: &&UdpSocket| socket.wait_readable(MOMENT).unwrap();
+    assert_eq!(group.iter().take(2).filter(ready).count(), 1);
+    // They are a group: a word chooses among them, in their order.
+    group[0].steer_by_word(0, 2).unwrap();
+    ask(there, &[0, 0, 0, 2]);
+    assert_eq!(receive_datagrams(&group[2], 1), [[0, 0, 0, 2]]);
+    assert_eq!(complete(group, 1).unwrap().len(), 3, "each has its share");
+
+    let alone = complete(vec![here("[::1]:0")], 2).unwrap();
+    assert_eq!(alone.len(), 1, "it shares its port with nobody");
+    let refused = |bound| complete(bound, 2).unwrap_err().kind();
+    assert_eq!(refused(vec![here("127.0.0.1:0"), here("127.0.0.1:0")]), ErrorKind::InvalidInput);
+    assert_eq!(refused(Vec::new()), ErrorKind::InvalidInput);
+    let unbound = Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap();
+    let unbound = UdpSocket::try_from(OwnedFd::from(unbound)).unwrap();
+    assert_eq!(refused(vec![unbound]), ErrorKind::InvalidInput);
 }
 
 pub(crate) fn ipv4_arrives_at_an_ipv6_socket() {
