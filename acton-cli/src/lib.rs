@@ -5,6 +5,7 @@
 
 pub mod cli;
 pub mod config;
+mod confine;
 pub mod control;
 pub mod lab;
 mod service;

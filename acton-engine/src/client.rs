@@ -10,6 +10,7 @@ use acton_proto::handshake::{Secret, public_key};
 use acton_proto::session::KeyLog;
 use acton_udp::UdpSocket;
 
+use crate::run::threads::{OnThreadStart, ThreadKind};
 use crate::secure::{self, ClientKeys};
 use crate::settings::{ClientMode, ClientSettings, SecureSettings, SuiteChoice, TapSettings};
 use crate::{Error, Running, Scheduling, ServerName, plain};
@@ -25,6 +26,7 @@ impl Client {
         let mode = ClientMode::Secure(SecureSettings::default());
         ClientBuilder {
             settings: ClientSettings::new(server, mode),
+            on_thread_start: OnThreadStart::default(),
             mode: SecureClient { keys, key_log: None, keeper: None },
         }
     }
@@ -35,6 +37,7 @@ impl Client {
     pub fn plain(server: ServerName) -> ClientBuilder<PlainClient> {
         ClientBuilder {
             settings: ClientSettings::new(server, ClientMode::Plain),
+            on_thread_start: OnThreadStart::default(),
             mode: PlainClient(()),
         }
     }
@@ -69,6 +72,7 @@ pub struct PlainClient(());
 #[derive(Debug, Clone)]
 pub struct ClientBuilder<M> {
     settings: ClientSettings,
+    on_thread_start: OnThreadStart,
     mode: M,
 }
 
@@ -110,6 +114,14 @@ impl<M> ClientBuilder<M> {
     #[must_use]
     pub fn loop_guard(mut self, on: bool) -> Self {
         self.settings.common.loop_guard = on;
+        self
+    }
+
+    /// Calls `begin` on each thread of the tunnel as it begins, also on those that begin later: to give
+    /// up rights that the thread has no use for, say.
+    #[must_use]
+    pub fn on_thread_start(mut self, begin: impl Fn(ThreadKind) + Send + Sync + 'static) -> Self {
+        self.on_thread_start = OnThreadStart::new(begin);
         self
     }
 
@@ -163,6 +175,7 @@ impl ClientBuilder<SecureClient> {
     /// # Errors
     /// Where the TAP or the socket cannot be made.
     pub fn start(self) -> Result<Running, Error> {
+        let _scope = self.on_thread_start.scope();
         let settings = self.settings;
         let ClientMode::Secure(secure) = &settings.mode else { return Err(Error::other_mode()) };
         let secure = secure.clone();
@@ -181,6 +194,7 @@ impl ClientBuilder<PlainClient> {
     /// # Errors
     /// Where the TAP or the socket cannot be made.
     pub fn start(self) -> Result<Running, Error> {
+        let _scope = self.on_thread_start.scope();
         self.settings.check()?;
         let socket = bind()?;
         let tap = self.settings.common.tap.open(1, false, None)?;

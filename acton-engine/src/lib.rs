@@ -88,6 +88,7 @@ pub use run::handle::Handle;
 pub use run::pages::StatusPages;
 pub use run::running::Running;
 pub use run::scheduling::Scheduling;
+pub use run::threads::ThreadKind;
 pub use run::trace::{Trace, TraceStep, TraceVerdict};
 pub use secure::{ClientKeys, ServerKeys};
 pub use server::{PlainServer, SecureServer, Server, ServerBuilder};

@@ -16,6 +16,7 @@ use pnet_base::MacAddr;
 
 use crate::floods::budgets::FloodBudgets;
 use crate::run::tap::OpenTap;
+use crate::run::threads::{OnThreadStart, ThreadKind};
 use crate::secure::{self, SecureAccess, ServerKeys};
 use crate::sessions::admission::{Admission, Anybody};
 use crate::sessions::port::LeafId;
@@ -39,6 +40,7 @@ impl Server {
         ServerBuilder {
             settings: ServerSettings::new(ServerMode::Secure(SecureSettings::default())),
             sockets: Arc::default(),
+            on_thread_start: OnThreadStart::default(),
             mode: SecureServer { keys, admission: Box::new(Anybody), key_log: None },
         }
     }
@@ -51,6 +53,7 @@ impl Server {
         ServerBuilder {
             settings: ServerSettings::new(ServerMode::Plain(PlainServerSettings::default())),
             sockets: Arc::default(),
+            on_thread_start: OnThreadStart::default(),
             mode: PlainServer(()),
         }
     }
@@ -72,6 +75,7 @@ pub struct PlainServer(());
 #[derive(Debug, Clone)]
 pub struct ServerBuilder<M> {
     settings: ServerSettings,
+    on_thread_start: OnThreadStart,
     /// Bound already; none to bind them here.
     sockets: Arc<[UdpSocket]>,
     mode: M,
@@ -189,6 +193,14 @@ impl<M> ServerBuilder<M> {
         self
     }
 
+    /// Calls `begin` on each thread of the tunnel as it begins, also on those that begin later: to give
+    /// up rights that the thread has no use for, say.
+    #[must_use]
+    pub fn on_thread_start(mut self, begin: impl Fn(ThreadKind) + Send + Sync + 'static) -> Self {
+        self.on_thread_start = OnThreadStart::new(begin);
+        self
+    }
+
     /// How the threads that move frames use processors.
     #[must_use]
     pub fn scheduling(mut self, scheduling: Scheduling) -> Self {
@@ -242,6 +254,7 @@ impl ServerBuilder<SecureServer> {
     /// # Errors
     /// Where the TAP or the socket cannot be made, or a setting is out of range.
     pub fn start(self) -> Result<Running, Error> {
+        let _scope = self.on_thread_start.scope();
         let settings = self.settings;
         let ServerMode::Secure(secure) = &settings.mode else { return Err(Error::other_mode()) };
         let secure = secure.clone();
@@ -286,6 +299,7 @@ impl ServerBuilder<PlainServer> {
     /// # Errors
     /// Where the TAP or the socket cannot be made, or a setting is out of range.
     pub fn start(self) -> Result<Running, Error> {
+        let _scope = self.on_thread_start.scope();
         let settings = self.settings;
         let ServerMode::Plain(plain) = &settings.mode else { return Err(Error::other_mode()) };
         let (open_to_all, peers) = (plain.allow.is_empty(), plain.peers.clone());

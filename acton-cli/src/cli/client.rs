@@ -7,6 +7,7 @@ use clap::Args;
 use ipnet::IpNet;
 use pnet_base::MacAddr;
 
+use super::confine::{ConfineOptions, paths};
 use super::control::ControlOptions;
 use super::kept_mac::keep_mac;
 use super::key_log::KeyLogOption;
@@ -88,10 +89,20 @@ pub(super) struct Arguments {
 
     #[command(flatten)]
     control: ControlOptions,
+
+    #[command(flatten)]
+    confine: ConfineOptions,
 }
 
 impl Arguments {
     pub(super) fn run(self, config: Option<RunningConfig>) -> Result<(), Failure> {
+        self.confine.become_user(&self.state, &self.control)?;
+        let sandbox = self.confine.sandbox();
+        let begin = {
+            let sandbox = sandbox.clone();
+            move |kind| sandbox.begin(kind)
+        };
+        let files = paths(config.as_ref(), &self.state, &self.control, None);
         let state = self.state.open();
         if self.plain {
             let target = self.server.as_deref().unwrap_or_default();
@@ -103,8 +114,8 @@ impl Arguments {
             let mut settings = client.settings();
             self.put_into(&mut settings);
             let _kept = keep_mac(&state, &mut settings.common.tap);
-            let client = client.with_settings(settings)?;
-            return run::until_signal(&self.control, None, config, || {
+            let client = client.with_settings(settings)?.on_thread_start(begin);
+            return run::until_signal(&self.control, None, (&sandbox, &files), config, || {
                 client.start().map_err(run::not_started)
             });
         }
@@ -125,11 +136,14 @@ impl Arguments {
         let client = Client::secure(server, credentials.into());
         let mut settings = client.settings();
         self.put_into(&mut settings);
-        let mut client = client.with_settings(settings)?.keep_network_key(keep);
+        let mut client =
+            client.with_settings(settings)?.keep_network_key(keep).on_thread_start(begin);
         if let Some(log) = self.key_log.open()? {
             client = client.key_log(log);
         }
-        run::until_signal(&self.control, None, config, || client.start().map_err(run::not_started))
+        run::until_signal(&self.control, None, (&sandbox, &files), config, || {
+            client.start().map_err(run::not_started)
+        })
     }
 
     /// Has settings say what the options do. The server stays: which one it is, an invite may say.

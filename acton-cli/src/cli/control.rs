@@ -9,7 +9,10 @@ use nix::unistd::Group;
 use acton_engine::Handle;
 
 use super::{FAILURE, Failure, USAGE};
-use crate::control::{Connection, ControlServer, Place, Process, Settings, path_of};
+use crate::confine::directory_of;
+use crate::control::{
+    Connection, ControlServer, Place, Process, Settings, path_of, usual_directory,
+};
 
 /// The word that stands for no socket.
 const NONE: &str = "none";
@@ -50,7 +53,7 @@ impl ControlOptions {
         }
         let name = self.name.clone().unwrap_or_else(|| handle.tap_name().to_owned());
         let path = self.control.clone().unwrap_or_else(|| path_of(&name));
-        let group = self.control_group.as_deref().map(group).transpose()?;
+        let group = self.group()?;
         let settings = Settings { path, name, group, process };
         match ControlServer::start(settings, handle) {
             Ok(server) => Ok(Some(server)),
@@ -61,6 +64,25 @@ impl ControlOptions {
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// The group that is to have the socket.
+    pub(super) fn group(&self) -> Result<Option<u32>, Failure> {
+        self.control_group.as_deref().map(group).transpose()
+    }
+
+    /// The directory of the socket, where there is to be one.
+    pub(super) fn directory(&self) -> Option<PathBuf> {
+        match &self.control {
+            None => self.usual_directory(),
+            Some(path) if path == Path::new(NONE) => None,
+            Some(path) => directory_of(path),
+        }
+    }
+
+    /// The directory of all sockets, where this one is to be there.
+    pub(super) fn usual_directory(&self) -> Option<PathBuf> {
+        self.control.is_none().then(|| usual_directory().to_owned())
     }
 }
 

@@ -4,6 +4,7 @@ mod ask;
 mod budgets;
 mod client;
 mod config;
+mod confine;
 mod control;
 mod invite;
 mod join;

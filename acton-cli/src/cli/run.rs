@@ -12,6 +12,7 @@ use super::listen::wait_for_address;
 use super::process::TunnelProcess;
 use super::{FAILURE, Failure, USAGE};
 use crate::config::RunningConfig;
+use crate::confine::{Paths, Sandbox};
 use crate::control::Process as _;
 use crate::service::ServiceManager;
 use acton_engine::{Error, Running};
@@ -21,16 +22,19 @@ use acton_engine::{Error, Running};
 pub(super) fn until_signal(
     control: &ControlOptions,
     listen: Option<SocketAddr>,
+    (sandbox, paths): (&Sandbox, &Paths),
     config: Option<RunningConfig>,
     start: impl FnOnce() -> Result<Running, Failure>,
 ) -> Result<(), Failure> {
     // Before anything is there that a signal could leave behind.
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGUSR1, SIGHUP])?;
     let manager = ServiceManager::of_environment();
+    sandbox.enter(paths)?;
     if listen.is_some_and(|listen| !wait_for_address(listen, &mut signals, &manager)) {
         return Ok(());
     }
     let running = start()?;
+    sandbox.started();
     let handle = running.handle();
     let process = Arc::new(TunnelProcess::new(config, handle.clone()));
     let _control = control.open(handle.clone(), Arc::clone(&process) as _)?;

@@ -12,6 +12,7 @@ use pnet_base::MacAddr;
 use zeroize::Zeroizing;
 
 use super::budgets::BudgetOptions;
+use super::confine::{ConfineOptions, paths};
 use super::control::ControlOptions;
 use super::kept_mac::keep_mac;
 use super::key_log::KeyLogOption;
@@ -148,19 +149,30 @@ pub(super) struct Arguments {
 
     #[command(flatten)]
     control: ControlOptions,
+
+    #[command(flatten)]
+    confine: ConfineOptions,
 }
 
 impl Arguments {
     pub(super) fn run(self, config: Option<RunningConfig>) -> Result<(), Failure> {
         let mut settings = ServerSettings::new(self.mode());
         self.put_into(&mut settings)?;
+        self.confine.become_user(&self.state, &self.control)?;
+        let sandbox = self.confine.sandbox();
+        let begin = {
+            let sandbox = sandbox.clone();
+            move |kind| sandbox.begin(kind)
+        };
+        let files = paths(config.as_ref(), &self.state, &self.control, self.clients.as_deref());
         let passed = passed_sockets()?;
         let listen = passed.is_empty().then_some(settings.listen);
         let state = self.state.open();
         if self.plain {
             let _kept = keep_mac(&state, &mut settings.common.tap);
             let server = Server::plain().with_settings(settings)?.sockets(passed);
-            return run::until_signal(&self.control, listen, config, || {
+            let server = server.on_thread_start(begin);
+            return run::until_signal(&self.control, listen, (&sandbox, &files), config, || {
                 server.start().map_err(run::not_started)
             });
         }
@@ -168,11 +180,11 @@ impl Arguments {
         let clients = state.watch_clients(self.clients.as_deref())?;
         let invited = identity.created.then(|| (identity.clone(), clients.list().is_some()));
         let server = Server::secure(identity.into()).with_settings(settings)?;
-        let mut server = server.admission(clients).sockets(passed);
+        let mut server = server.admission(clients).sockets(passed).on_thread_start(begin);
         if let Some(log) = self.key_log.open()? {
             server = server.key_log(log);
         }
-        run::until_signal(&self.control, listen, config, || {
+        run::until_signal(&self.control, listen, (&sandbox, &files), config, || {
             let started = server.start();
             if let Some((identity, listed)) = invited {
                 // It may have been left to the system to choose a port, or to who passed a socket.

@@ -25,6 +25,11 @@ pub(super) struct StateOptions {
 }
 
 impl StateOptions {
+    /// The directory.
+    pub(super) fn path(&self) -> &Path {
+        &self.state
+    }
+
     pub(super) fn open(&self) -> State {
         State::new(&self.state)
     }

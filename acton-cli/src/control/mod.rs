@@ -20,7 +20,7 @@ mod writer;
 
 pub use client::{Answers, AskError, Connection, RawAnswer, Stopper};
 pub use listener::ListenError;
-pub use place::{FindError, Place, find, path_of};
+pub use place::{FindError, Place, find, path_of, usual_directory};
 pub use server::{ControlServer, Process, Settings};
 pub use wire::{
     Answer, AnswerLine, Capturing, ControlCounts, DropCount, DropsRequest, End, EventRecord,

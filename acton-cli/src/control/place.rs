@@ -10,6 +10,12 @@ const DIRECTORY: &str = "/run/acton";
 /// What a socket's name ends in.
 const SUFFIX: &str = "sock";
 
+/// The directory of sockets, unless a path is given.
+#[must_use]
+pub fn usual_directory() -> &'static Path {
+    Path::new(DIRECTORY)
+}
+
 /// Where an instance's socket is by its name.
 #[must_use]
 pub fn path_of(name: &str) -> PathBuf {

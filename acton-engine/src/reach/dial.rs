@@ -5,7 +5,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
-use std::thread;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -15,6 +14,7 @@ use crate::observe::event::EventKind;
 use crate::observe::event_log::EventLog;
 use crate::observe::status::Protocol;
 use crate::run::control::Message;
+use crate::run::threads::{self, ThreadKind};
 use acton_udp::{Destination, UdpSocket};
 
 /// Most addresses from which an answer is taken for the server's.
@@ -110,7 +110,7 @@ impl<M: Send + 'static> Dial<M> {
             let _ = control.send(Message::News(news(name.look_up())));
         };
         // A look-up can take many seconds, in which a stop must still be heard.
-        if let Err(error) = thread::Builder::new().name("acton-dns".to_owned()).spawn(look_up) {
+        if let Err(error) = threads::spawn("acton-dns", ThreadKind::Other, look_up) {
             self.looking_up = false;
             self.tell_unreachable(now, self.server.to_string(), &error);
         }

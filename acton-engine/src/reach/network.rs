@@ -2,13 +2,14 @@
 
 use std::io;
 use std::os::fd::AsFd;
-use std::thread;
 use std::time::Duration;
 
 use acton_netlink::{Group, Subscription};
 use acton_tap::Stop;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::run::threads::{self, ThreadKind};
 
 /// What can change the way to the server: links, addresses, routes and what chooses among tables of
 /// routes.
@@ -44,9 +45,8 @@ impl NetworkWatch {
         let changes = Subscription::new(&GROUPS)?;
         let stop = Stop::new()?;
         let watch = Self { stop: stop.clone() };
-        thread::Builder::new()
-            .name("acton-network".to_owned())
-            .spawn(move || watch_until(&stop, &changes, changed))?;
+        let watch_on = move || watch_until(&stop, &changes, changed);
+        threads::spawn("acton-network", ThreadKind::Other, watch_on)?;
         Ok(watch)
     }
 }

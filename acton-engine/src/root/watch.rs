@@ -3,7 +3,6 @@
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use acton_bridge::Bridge;
@@ -20,6 +19,7 @@ use crate::Error;
 use crate::observe::event::EventKind;
 use crate::observe::event_log::EventLog;
 use crate::run::clock;
+use crate::run::threads::{self, ThreadKind};
 use crate::sessions::port::LeafId;
 
 /// What can change what lives at the root.
@@ -77,7 +77,7 @@ impl RootWatch {
         let watch = Self { stop: stop.clone(), named: Arc::clone(&named) };
         let follower = Follower { survey, news, named, events };
         follower.tell(changes);
-        thread::Builder::new().name("acton-root".to_owned()).spawn(move || follower.run(&stop))?;
+        threads::spawn("acton-root", ThreadKind::Other, move || follower.run(&stop))?;
         Ok(watch)
     }
 }

@@ -27,6 +27,7 @@ use crate::run::clock;
 use crate::run::control::{Message, Order};
 use crate::run::pages::{self, StatusPages};
 use crate::run::tap_interface::TapInterface;
+use crate::run::threads::{self, ThreadKind};
 use crate::sessions::names::SessionNames;
 use crate::sessions::port::LeafId;
 use crate::settings::{Applied, Settings};
@@ -102,8 +103,8 @@ impl Handle {
         }
         // Where the queue is full, the one that empties it must not wait for room.
         let shared = Arc::clone(&self.shared);
-        let giver = thread::Builder::new().name("acton-order".to_owned());
-        if let Err(error) = giver.spawn(move || (shared.order)(order)) {
+        let give = move || (shared.order)(order);
+        if let Err(error) = threads::spawn("acton-order", ThreadKind::Other, give) {
             log::warn!("cannot start a thread to give the tunnel an order: {error}");
         }
     }

@@ -26,6 +26,7 @@ use crate::run::scheduling::Scheduling;
 use crate::run::side::Side;
 use crate::run::tap::OpenTap;
 use crate::run::tap_interface::TapInterface;
+use crate::run::threads::{self, ThreadKind};
 use crate::run::worker::{NEWS_INTERVAL, Worker};
 use crate::run::workers::Workers;
 use crate::sessions::sighting::Sightings;
@@ -175,23 +176,22 @@ impl<N: Send + 'static> Launch<N> {
         });
         let (inbox, workers, events) = (self.inbox, self.workers, self.events);
         let closing = Closing { handle: handle.clone(), last: Report::default() };
-        let thread = thread::Builder::new()
-            .name("acton-control".to_owned())
-            .spawn(move || {
-                // The inbox goes first, also in a panic: a worker that fails then must not wait for
-                // room in it while it is waited for.
-                let mut closing = closing;
-                let _workers = workers;
-                let inbox = inbox;
-                closing.handle.set_control_thread();
-                let (ended, last) = control::run(control, &inbox, &closing.handle);
-                closing.last = last;
-                if let Err(error) = &ended {
-                    let error = error.to_string();
-                    events.tell(clock::now(), EventKind::Failed { error });
-                }
-                ended
-            })
+        let run = move || {
+            // The inbox goes first, also in a panic: a worker that fails then must not wait for
+            // room in it while it is waited for.
+            let mut closing = closing;
+            let _workers = workers;
+            let inbox = inbox;
+            closing.handle.set_control_thread();
+            let (ended, last) = control::run(control, &inbox, &closing.handle);
+            closing.last = last;
+            if let Err(error) = &ended {
+                let error = error.to_string();
+                events.tell(clock::now(), EventKind::Failed { error });
+            }
+            ended
+        };
+        let thread = threads::spawn("acton-control", ThreadKind::Control, run)
             .map_err(Error::system("start the control thread"))?;
         Ok(Running::new(thread, handle))
     }

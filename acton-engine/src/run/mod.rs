@@ -18,6 +18,7 @@ pub(crate) mod tap;
 pub(crate) mod tap_interface;
 pub(crate) mod tap_mac;
 pub(crate) mod tap_writer;
+pub(crate) mod threads;
 pub(crate) mod trace;
 pub(crate) mod worker;
 mod workers;

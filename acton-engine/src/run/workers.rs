@@ -2,7 +2,7 @@
 
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::mpsc::SyncSender;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
 use acton_tap::Stop;
 
@@ -10,6 +10,7 @@ use crate::Error;
 use crate::run::control::Message;
 use crate::run::scheduling::pin_to_processor;
 use crate::run::side::Side;
+use crate::run::threads::{self, ThreadKind};
 use crate::run::worker::Worker;
 
 /// Threads that end with this.
@@ -31,21 +32,20 @@ impl Workers {
     ) -> Result<(), Error> {
         let number = self.threads.len();
         let name = format!("acton-worker-{number}");
-        let thread = thread::Builder::new()
-            .name(name)
-            .spawn(move || {
-                if worker.scheduling.pin
-                    && let Err(error) = pin_to_processor(number)
-                {
-                    log::warn!("worker {number} is not pinned to a processor: {error}");
-                }
-                // A tunnel that goes on without one of its workers would be a lie.
-                let ended = panic::catch_unwind(AssertUnwindSafe(|| worker.run()));
-                if let Err(error) = ended.unwrap_or(Err(Error::WorkerPanicked)) {
-                    // A control thread that is gone needs no news.
-                    let _ = control.send(Message::Failed(error));
-                }
-            })
+        let run = move || {
+            if worker.scheduling.pin
+                && let Err(error) = pin_to_processor(number)
+            {
+                log::warn!("worker {number} is not pinned to a processor: {error}");
+            }
+            // A tunnel that goes on without one of its workers would be a lie.
+            let ended = panic::catch_unwind(AssertUnwindSafe(|| worker.run()));
+            if let Err(error) = ended.unwrap_or(Err(Error::WorkerPanicked)) {
+                // A control thread that is gone needs no news.
+                let _ = control.send(Message::Failed(error));
+            }
+        };
+        let thread = threads::spawn(&name, ThreadKind::Worker, run)
             .map_err(Error::system("start a worker thread"))?;
         self.threads.push(thread);
         Ok(())

@@ -6,7 +6,6 @@ use std::io;
 use std::mem;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
-use std::thread;
 use std::time::Duration;
 
 use acton_proto::wire::Key;
@@ -15,6 +14,7 @@ use hashbrown::HashMap;
 use pnet_base::MacAddr;
 
 use crate::run::clock;
+use crate::run::threads::{self, ThreadKind};
 use crate::sessions::admission::{Admission, Admit, NetworkKeys};
 use crate::throttle::ChangeThrottle;
 
@@ -144,7 +144,7 @@ impl RulesWatch {
                 }
             }
         };
-        thread::Builder::new().name("acton-rules".to_owned()).spawn(look)?;
+        threads::spawn("acton-rules", ThreadKind::Other, look)?;
         Ok(Self { again })
     }
 

@@ -1,0 +1,128 @@
+//! Becomes the user that a tunnel runs as.
+
+use std::ffi::CString;
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
+use std::path::{Path, PathBuf};
+
+use caps::errors::CapsError;
+use nix::errno::Errno;
+use nix::sys::prctl::set_keepcaps;
+use nix::unistd::{Gid, Uid, User, geteuid, getgrouplist, setgroups, setresgid, setresuid};
+
+use super::rights;
+
+/// The user where none is named and this one is there.
+const DEFAULT_USER: &str = "acton";
+/// A directory for its owner alone, as keys are kept in, and one that all may look into.
+const PRIVATE_MODE: u32 = 0o700;
+const OPEN_MODE: u32 = 0o755;
+
+/// Why this process cannot become another user.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UserError {
+    #[error("--user {0}: no such user")]
+    Unknown(String),
+    #[error("--user {0}: only root can become another user")]
+    NotRoot(String),
+    #[error(
+        "--user {user}: {} is not that user's; if acton may keep its keys there, run: chown -R {user}: \
+         {}", .path.display(), .path.display()
+    )]
+    NotOwned { user: String, path: PathBuf },
+    #[error("--user {user}: cannot {step}")]
+    System { user: String, step: &'static str, source: io::Error },
+    #[error("--user: {0}")]
+    Rights(#[from] CapsError),
+}
+
+/// The directories that the user needs.
+#[derive(Debug)]
+pub(crate) struct Places<'a> {
+    /// Of keys.
+    pub(crate) state: &'a Path,
+    /// Of the control socket, where that is at its usual place.
+    pub(crate) control: Option<&'a Path>,
+    /// A group that is to have the control socket.
+    pub(crate) group: Option<u32>,
+}
+
+/// Becomes `named`, or the default user where there is one and the state is that user's. Without a name
+/// it stays as it is otherwise; an ordinary user stays who it is anyway.
+///
+/// It keeps the right to program interfaces and to bind any port; what keeps files of others, it gives
+/// up: from here on, this process is as one that the user started with these rights.
+///
+/// # Errors
+/// Where there is no such user, the state is not that user's, or the system refuses a step.
+pub(crate) fn become_user(named: Option<&str>, places: &Places<'_>) -> Result<(), UserError> {
+    let name = named.unwrap_or(DEFAULT_USER);
+    let Ok(Some(user)) = User::from_name(name) else {
+        return named.map_or(Ok(()), |name| Err(UserError::Unknown(name.to_owned())));
+    };
+    if user.uid == geteuid() {
+        return Ok(());
+    }
+    if !geteuid().is_root() {
+        return named.map_or(Ok(()), |name| Err(UserError::NotRoot(name.to_owned())));
+    }
+    let system = |step| {
+        let user = name.to_owned();
+        move |source| UserError::System { user, step, source }
+    };
+    let owner = match fs::metadata(places.state) {
+        Ok(state) => Some(Uid::from_raw(state.uid())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(system("look at the state directory")(error)),
+    };
+    match owner {
+        Some(owner) if owner == user.uid => {}
+        None if named.is_some() => make_directory(places.state, PRIVATE_MODE, &user)
+            .map_err(system("make the state directory"))?,
+        _ if named.is_some() => {
+            return Err(UserError::NotOwned { user: user.name, path: places.state.to_owned() });
+        }
+        _ => {
+            let state = places.state.display();
+            log::info!(
+                "running as root, for {state} is not the user {name}'s; to run as that user: chown -R \
+                 {name}: {state}"
+            );
+            return Ok(());
+        }
+    }
+    if let Some(control) = places.control {
+        // Root's own, as nobody else can have put anything there.
+        let made = make_directory(control, OPEN_MODE, &user);
+        made.map_err(system("give it the directory of control sockets"))?;
+    }
+    let step = |step, done: nix::Result<()>| done.map_err(io::Error::from).map_err(system(step));
+    let account =
+        CString::new(user.name.as_str()).map_err(|_| UserError::Unknown(name.to_owned()))?;
+    let mut groups = getgrouplist(&account, user.gid)
+        .map_err(io::Error::from)
+        .map_err(system("find its groups"))?;
+    groups.extend(places.group.map(Gid::from_raw));
+    step("keep the right to program interfaces", set_keepcaps(true))?;
+    step("take its groups", setgroups(&groups))?;
+    step("take its group", setresgid(user.gid, user.gid, user.gid))?;
+    step("become it", setresuid(user.uid, user.uid, user.uid))?;
+    rights::keep_for_later()?;
+    step("end that", set_keepcaps(false))?;
+    log::info!("running as the user {name}");
+    Ok(())
+}
+
+/// Makes a directory of this user's, or gives it one that is root's.
+fn make_directory(path: &Path, mode: u32, user: &User) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(mode).create(path)?;
+    let metadata = fs::symlink_metadata(path)?;
+    if !metadata.is_dir() {
+        return Err(Errno::ENOTDIR.into());
+    }
+    if metadata.uid() == 0 {
+        chown(path, Some(user.uid.as_raw()), Some(user.gid.as_raw()))?;
+    }
+    Ok(())
+}
