@@ -24,6 +24,8 @@ pub(super) struct Variant {
     before: bool,
     /// Somebody asks both ends how they are, again and again, and follows their events.
     watched: bool,
+    /// As it confines itself unless told otherwise.
+    sandbox: bool,
 }
 
 /// Names another build of the program to compare with, as that of the commit before.
@@ -31,7 +33,8 @@ pub(crate) const BEFORE: &str = "ACTON_BEFORE";
 
 impl Variant {
     pub(super) const fn under_callgrind(self, end: &'static str) -> Self {
-        Self { callgrind: Some(end), ..self }
+        // valgrind makes calls of its own.
+        Self { callgrind: Some(end), sandbox: false, ..self }
     }
 }
 
@@ -44,8 +47,11 @@ pub(super) const SECURE: Variant = Variant {
     callgrind: None,
     before: false,
     watched: false,
+    sandbox: true,
 };
 pub(super) const WATCHED: Variant = Variant { watched: true, ..SECURE };
+pub(super) const UNSANDBOXED: Variant = Variant { sandbox: false, ..SECURE };
+pub(super) const PLAIN_UNSANDBOXED: Variant = Variant { sandbox: false, ..PLAIN };
 pub(super) const SECURE_BEFORE: Variant = Variant { before: true, ..SECURE };
 pub(super) const PLAIN_BEFORE: Variant = Variant { before: true, ..PLAIN };
 pub(super) const ONE_WORKER: Variant = Variant { one_worker: true, ..SECURE };
@@ -133,6 +139,9 @@ impl Acton {
         }
         if self.variant.watched {
             command.arg("--control").arg(self.control(subcommand));
+        }
+        if !self.variant.sandbox {
+            command.args(["--sandbox", "off"]);
         }
         command.arg("--state").arg(self.scratch.path(subcommand));
         command

@@ -54,18 +54,20 @@ pub(crate) trait Contender {
 type Find = fn(&str) -> Result<Box<dyn Contender>>;
 
 /// The name of each, and how it is found, in the order of the table.
-pub(crate) const ALL: [(&str, Find); 27] = [
+pub(crate) const ALL: [(&str, Find); 29] = [
     (VETH, |_| veth::find()),
     (VXLAN, |_| vxlan::find()),
     ("acton", |name| acton::find(name, acton::SECURE)),
     ("acton-before", |name| acton::find(name, acton::SECURE_BEFORE)),
     ("acton-watched", |name| acton::find(name, acton::WATCHED)),
+    ("acton-unsandboxed", |name| acton::find(name, acton::UNSANDBOXED)),
     ("acton-one-worker", |name| acton::find(name, acton::ONE_WORKER)),
     ("acton-chacha", |name| acton::find(name, acton::CHACHA)),
     ("acton-mtu-1500", |name| acton::find(name, acton::DEFAULT_MTU)),
     ("acton-plain", |name| acton::find(name, acton::PLAIN)),
     ("acton-plain-one-worker", |name| acton::find(name, acton::PLAIN_ONE_WORKER)),
     ("acton-plain-before", |name| acton::find(name, acton::PLAIN_BEFORE)),
+    ("acton-plain-unsandboxed", |name| acton::find(name, acton::PLAIN_UNSANDBOXED)),
     (LOOP, |_| frame_loop::find()),
     (PREDECESSOR, |_| acton_0_1_1::find()),
     ("socat", |_| socat::find()),
