@@ -38,6 +38,12 @@ impl FrameCopies {
         self.bytes.extend_from_slice(frames.get(index));
     }
 
+    /// Holds what `other` does in place of others.
+    pub(crate) fn copy_from(&mut self, other: &Self) {
+        self.bytes.clone_from(&other.bytes);
+        self.copies.clone_from(&other.copies);
+    }
+
     /// Forgets all.
     pub(crate) fn clear(&mut self) {
         self.bytes.clear();

@@ -15,7 +15,7 @@ use ipnet::IpNet;
 use parking_lot::Mutex;
 
 use super::server_control::{ServerControl, protocol};
-use super::server_worker::ServerSide;
+use super::server_worker::{DATAGRAM, ServerSide};
 use crate::floods::server_watch::ServerWatch;
 use crate::floods::shared::Floods;
 use crate::observe::status::{Protocol, Role, SessionStatus};
@@ -31,6 +31,7 @@ use crate::sessions::directory::Directory;
 use crate::sessions::names::SessionNames;
 use crate::sessions::port::LeafId;
 use crate::sessions::roster::Roster;
+use crate::sessions::rounds::SharedRounds;
 use crate::sessions::session::{Session, SessionMode};
 use crate::settings::{ServerMode, ServerSettings};
 use crate::throttle::Bucket;
@@ -130,10 +131,13 @@ pub(crate) fn start(
     let handle = TapHandle::of(&tap.queues[0])?;
     let allow = Arc::new(Allowed::from_pointee(allowed(&settings.mode)));
     let strangers = Lane::new(INBOX_LEN / 2);
+    let rounds = SharedRounds::new(tap.queues.len(), DATAGRAM);
+    let rounds = rounds.map_err(Error::system("make an eventfd"))?;
     let interface = launch.workers(tap, |post| {
         let (directory, bridge) = (Arc::clone(&directory), Arc::clone(&bridge));
         let (floods, allow) = (Arc::clone(&floods), Arc::clone(&allow));
-        ServerSide::new(directory, bridge, floods, allow, strangers.clone(), post)
+        let (strangers, rounds) = (strangers.clone(), Arc::clone(&rounds));
+        ServerSide::new(directory, bridge, floods, allow, strangers, rounds, post)
     })?;
     let now = clock::now();
     let (workers, events) = (launch.worker_counters(), launch.events());

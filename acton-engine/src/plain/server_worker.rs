@@ -26,14 +26,15 @@ use crate::run::launch::Post;
 use crate::run::side::{Arrival, Output, Side};
 use crate::run::tap_writer::TapSink;
 use crate::run::worker::NEWS_INTERVAL;
+use crate::sessions::bell::Bell;
 use crate::sessions::directory::Index;
 use crate::sessions::port::LeafId;
-use crate::sessions::rounds::{Rounds, Slice};
+use crate::sessions::rounds::{Rounds, SharedRounds, Slice};
 use crate::sessions::router::{Router, Target};
 use crate::throttle::Throttle;
 
 /// Bytes of a large frame that take as long as a small one: on loopback, some 2 us either way.
-const DATAGRAM: usize = 1_024;
+pub(super) const DATAGRAM: usize = 1_024;
 
 /// What a worker passes to the control thread.
 pub(super) enum News {
@@ -73,6 +74,7 @@ impl ServerSide {
         floods: Arc<Floods>,
         allow: Arc<Allowed>,
         strangers: Lane,
+        rounds: Arc<SharedRounds>,
         post: Post<News>,
     ) -> Self {
         let Post { outbox, counters, sightings, floods: reporter, thread } = post;
@@ -82,7 +84,7 @@ impl ServerSide {
             cut: Cut::default(),
             router: Router::new(bridge, Arc::clone(&counters), sightings, floods, reporter),
             runs: Vec::new(),
-            rounds: Rounds::new(DATAGRAM),
+            rounds: Rounds::new(rounds, thread - 1),
             round_cut: Cut::default(),
             others: Throttle::new(NEWS_INTERVAL),
             allow,
@@ -175,8 +177,12 @@ impl Side for ServerSide {
         runs.clear();
     }
 
-    fn has_rounds(&self) -> bool {
-        self.rounds.is_under_way()
+    fn bell(&self) -> Option<&Bell> {
+        self.rounds.bell()
+    }
+
+    fn has_slice(&self) -> bool {
+        self.rounds.has_slice()
     }
 
     fn send_slice(&mut self, now: Duration, out: &mut Output<'_>) {

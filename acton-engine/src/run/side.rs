@@ -10,6 +10,7 @@ use crate::capture::recorder::Recorder;
 use crate::frames::batch::FrameBatch;
 use crate::observe::counters::{Counter, Counters};
 use crate::run::tap_writer::TapSink;
+use crate::sessions::bell::Bell;
 
 /// What distinguishes a server's worker from a client's, and plain mode from the secure one: who a
 /// frame goes to, and what becomes of a datagram.
@@ -17,8 +18,13 @@ pub(crate) trait Side {
     /// Sends `frames` from the TAP, in their order, to those they go to.
     fn send(&mut self, frames: &mut FrameBatch, now: Duration, out: &mut Output<'_>);
 
+    /// What wakes the worker beside frames and datagrams, if anything does.
+    fn bell(&self) -> Option<&Bell> {
+        None
+    }
+
     /// Whether frames for everybody are left that are sent in slices.
-    fn has_rounds(&self) -> bool {
+    fn has_slice(&self) -> bool {
         false
     }
 

@@ -20,6 +20,7 @@ use crate::run::recording::Recording;
 use crate::run::scheduling::Scheduling;
 use crate::run::side::{Arrival, Output, Side};
 use crate::run::tap_writer::{Joining, TapSink, TapWriter};
+use crate::sessions::bell::Bell;
 use crate::throttle::Throttle;
 
 /// Reports of the network that are taken at a time, for anybody can forge them.
@@ -65,7 +66,7 @@ impl<S: Side> Worker<S> {
         let mut gave_way = false;
         loop {
             self.counters.beat();
-            let ready = self.wait(frames.has_backlog() || self.side.has_rounds())?;
+            let ready = self.wait(frames.has_backlog() || self.side.has_slice())?;
             self.counters.beat();
             if ready.stop {
                 return Ok(());
@@ -91,7 +92,7 @@ impl<S: Side> Worker<S> {
                 self.side.answer(&mut out);
                 self.counters.add_sent(out.counts());
             }
-            if self.side.has_rounds() {
+            if self.side.has_slice() {
                 // It gives way to all else, but not twice in a row. What came in the meantime so
                 // waits for one slice at most, and its answer for none.
                 gave_way = worked && !gave_way;
@@ -108,15 +109,19 @@ impl<S: Side> Worker<S> {
     fn wait(&self, work_left: bool) -> Result<Ready, Error> {
         let busy_poll = self.scheduling.busy_poll;
         let sleep_at = (!busy_poll.is_zero()).then(|| clock::now() + busy_poll);
+        let bell = self.side.bell();
+        // The bell is the last, so that it can be left out.
+        let polled = if bell.is_some() { 4 } else { 3 };
         loop {
             let mut fds = [
                 PollFd::new(self.queue.as_fd(), PollFlags::POLLIN),
                 PollFd::new(self.socket.as_fd(), PollFlags::POLLIN),
                 PollFd::new(self.stop.as_fd(), PollFlags::POLLIN),
+                PollFd::new(bell.map_or(self.stop.as_fd(), Bell::as_fd), PollFlags::POLLIN),
             ];
             let looks = sleep_at.is_some_and(|at| clock::now() < at);
             let timeout = if work_left || looks { PollTimeout::ZERO } else { PollTimeout::NONE };
-            match poll(&mut fds, timeout) {
+            match poll(&mut fds[..polled], timeout) {
                 Ok(0) if work_left => {}
                 Ok(0) | Err(Errno::EINTR) => continue,
                 Ok(_) => {}
@@ -124,7 +129,10 @@ impl<S: Side> Worker<S> {
             }
             let reports = |flags: PollFlags| flags.contains(PollFlags::POLLERR);
             let reports = fds[1].revents().is_some_and(reports);
-            let [tap, udp, stop] = fds.map(|fd| fd.any() == Some(true));
+            let [tap, udp, stop, rung] = fds.map(|fd| fd.any() == Some(true));
+            if let Some(bell) = bell.filter(|_| rung) {
+                bell.hush();
+            }
             return Ok(Ready { tap, udp, reports, stop });
         }
     }

@@ -37,6 +37,7 @@ use crate::sessions::names::SessionNames;
 use crate::sessions::owned_macs::OwnedMacs;
 use crate::sessions::port::LeafId;
 use crate::sessions::roster::Roster;
+use crate::sessions::rounds::SharedRounds;
 use crate::sessions::router::Router;
 use crate::sessions::session::{Session, SessionMode};
 use crate::sessions::sighting::Sightings;
@@ -138,6 +139,9 @@ pub(crate) fn start(
     let now = clock::now();
     let expected = Arc::new(Expected::new(now, worker_bits));
     let hellos = Lane::new(INBOX_LEN / 2);
+    // Small frames share a datagram.
+    let rounds =
+        SharedRounds::new(workers as usize, 0).map_err(Error::system("make an eventfd"))?;
     let mut launch =
         Launch::new(Role::Server, Protocol::Acton1, sockets, settings.common.scheduling)?;
     let links = Links::watch(listen.ip(), max_pmtu, launch.sender());
@@ -151,6 +155,7 @@ pub(crate) fn start(
             Arc::clone(&floods),
             Arc::clone(&expected),
             hellos.clone(),
+            Arc::clone(&rounds),
             version,
             post,
         )

@@ -29,9 +29,10 @@ use crate::run::launch::Post;
 use crate::run::side::{Arrival, Output, Side};
 use crate::run::tap_writer::TapSink;
 use crate::run::worker::NEWS_INTERVAL;
+use crate::sessions::bell::Bell;
 use crate::sessions::directory::Index;
 use crate::sessions::port::LeafId;
-use crate::sessions::rounds::{Rounds, Slice};
+use crate::sessions::rounds::{Rounds, SharedRounds, Slice};
 use crate::sessions::router::{Router, Target};
 use crate::sessions::rules::RulesNews;
 use crate::throttle::Throttle;
@@ -93,12 +94,14 @@ struct Sender {
 }
 
 impl ServerSide {
+    #[allow(clippy::too_many_arguments)] // what the workers of a server share
     pub(super) fn new(
         directory: Arc<SecureDirectory>,
         bridge: Arc<Bridge<LeafId>>,
         floods: Arc<Floods>,
         expected: Arc<Expected>,
         hellos: Lane,
+        rounds: Arc<SharedRounds>,
         version: Option<Version>,
         post: Post<News>,
     ) -> Self {
@@ -110,8 +113,7 @@ impl ServerSide {
             sealed: Sealed::default(),
             syns: Syns::default(),
             runs: Vec::new(),
-            // Small frames share a datagram.
-            rounds: Rounds::new(0),
+            rounds: Rounds::new(rounds, thread - 1),
             round_syns: Syns::default(),
             expected,
             hellos,
@@ -254,8 +256,12 @@ impl Side for ServerSide {
         self.post_refused(out);
     }
 
-    fn has_rounds(&self) -> bool {
-        self.rounds.is_under_way()
+    fn bell(&self) -> Option<&Bell> {
+        self.rounds.bell()
+    }
+
+    fn has_slice(&self) -> bool {
+        self.rounds.has_slice()
     }
 
     fn send_slice(&mut self, now: Duration, out: &mut Output<'_>) {

@@ -1,6 +1,7 @@
 //! Who is there, and where a frame goes by that.
 
 pub(crate) mod admission;
+pub(crate) mod bell;
 pub(crate) mod directory;
 pub(crate) mod housekeeping;
 pub(crate) mod names;

@@ -6,6 +6,9 @@
 //! else waits there, in secure mode as one bundle for each client: under load a round takes hardly
 //! longer and carries more. What could not be sent in time is given up, and counted.
 //!
+//! The slices of a round are sent by whichever worker of the server has nothing else to do: the one
+//! that begins it wakes the others. A round begins when the one before was sent to its last receiver.
+//!
 //! Frames for everybody keep their order. One of them may be overtaken by a later frame for one
 //! client, which Ethernet allows: its order is that of frames of one source for one destination (IEEE
 //! 802.1D-2004, 6.3.3), and these have another destination. Frames to an unknown address change from
@@ -16,12 +19,17 @@ use std::mem;
 use std::ops::ControlFlow::{Break, Continue};
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use std::{io, iter};
+
+use parking_lot::Mutex;
 
 use crate::capture::packet::{Direction, Who};
 use crate::frames::copies::FrameCopies;
 use crate::frames::store::FrameStore;
 use crate::observe::counters::{Counter, Counters};
+use crate::sessions::bell::Bell;
 use crate::sessions::directory::{Directory, Ported, SLOTS};
 
 /// Receivers in a slice: on loopback, where the kernel delivers in the sender's time, a slice takes
@@ -40,15 +48,33 @@ const ROUND_LEN: usize = 160 << 20;
 /// Bytes that wait for the next round at most: as many as 64 clients get in one.
 const WAITING_LEN: usize = 1 << 20;
 
-/// One worker's frames for everybody that were not sent at once, to sessions `S`.
+/// Receivers for each of which another worker is woken: to send to them takes some 1 ms, many times
+/// what waking it does.
+const HELPED: usize = 256;
+
+/// Frames for everybody that were not sent at once, of all workers of a server.
 #[derive(Debug)]
-pub(crate) struct Rounds<S> {
+pub(crate) struct SharedRounds {
     /// What a frame counts as at least, in bytes.
     least_len: usize,
+    /// Whether there is a slice that nobody sends yet.
+    has_slice: AtomicBool,
+    /// Whether there is a frame that not all have been sent yet.
+    is_busy: AtomicBool,
+    state: Mutex<State>,
+    /// The workers', by number.
+    bells: Box<[Bell]>,
+}
+
+/// Where the rounds are.
+#[derive(Debug, Default)]
+struct State {
     waiting: FrameCopies,
-    /// The frames of the round; `run` go out.
-    round: FrameCopies,
+    /// The frames of the round; `run` go out, and nothing where all receivers were found.
+    frames: FrameCopies,
     run: Range<usize>,
+    /// How many rounds there were with this one.
+    number: u64,
     began: Duration,
     /// Slots of the directory that have not had their turn: these first, then those.
     slots: Range<usize>,
@@ -57,14 +83,27 @@ pub(crate) struct Rounds<S> {
     from: usize,
     /// Receivers in a slice.
     slice: usize,
-    /// Receivers that had the round's frames.
+    /// Receivers that had the round's frames, or are about to.
     served: usize,
+    /// Workers that are sending a slice.
+    sending: usize,
+}
+
+/// One worker's part in sending frames for everybody to sessions `S`.
+#[derive(Debug)]
+pub(crate) struct Rounds<S> {
+    shared: Arc<SharedRounds>,
+    worker: usize,
+    /// Its own copy of the frames of round `number`: what a frame says may be another thing for each
+    /// receiver.
+    frames: FrameCopies,
+    number: u64,
     receivers: Vec<Arc<S>>,
 }
 
 /// What is to be sent now.
 pub(crate) struct Slice<'a, S> {
-    /// Whether it is the first of its round.
+    /// Whether it is this worker's first of its round.
     pub(crate) begins: bool,
     /// The round's frames, of which `run` are to be sent to each of the receivers.
     pub(crate) frames: &'a mut FrameCopies,
@@ -72,28 +111,106 @@ pub(crate) struct Slice<'a, S> {
     pub(crate) receivers: &'a [Arc<S>],
 }
 
-impl<S: Ported> Rounds<S> {
-    /// Where a frame counts as `least_len` bytes at least, since it leaves in a datagram of its own.
-    pub(crate) fn new(least_len: usize) -> Self {
-        Self {
+impl SharedRounds {
+    /// For so many workers, where a frame counts as `least_len` bytes at least, since it leaves in a
+    /// datagram of its own.
+    ///
+    /// # Errors
+    /// The process or the system is out of file descriptors.
+    pub(crate) fn new(workers: usize, least_len: usize) -> io::Result<Arc<Self>> {
+        // One worker has nobody to wake.
+        let others = if workers > 1 { workers } else { 0 };
+        Ok(Arc::new(Self {
             least_len,
-            waiting: FrameCopies::default(),
-            round: FrameCopies::default(),
-            run: 0..0,
-            began: Duration::ZERO,
-            slots: 0..0,
-            then: 0..0,
-            from: 0,
-            slice: 0,
-            served: 0,
-            receivers: Vec::with_capacity(SLICE),
-        }
+            has_slice: AtomicBool::new(false),
+            is_busy: AtomicBool::new(false),
+            state: Mutex::default(),
+            bells: iter::repeat_with(Bell::new).take(others).collect::<Result<_, _>>()?,
+        }))
     }
 
-    /// Whether anything is left to be sent.
+    /// Bytes of these frames, as they count.
+    fn bytes(&self, frames: &impl FrameStore, run: Range<usize>) -> usize {
+        run.map(|index| frames.get(index).len().max(self.least_len)).sum()
+    }
+
+    /// Begins a round with what waits: of what is too much for one, the newest.
+    fn begin(&self, state: &mut State, receivers: usize, now: Duration, counters: &Counters) {
+        mem::swap(&mut state.frames, &mut state.waiting);
+        state.waiting.clear();
+        let frames = state.frames.len();
+        let mut room = ROUND_LEN / receivers.max(1);
+        let in_time = (0..frames).rev().take_while(|&index| {
+            let bytes = self.bytes(&state.frames, index..index + 1);
+            let fits = bytes <= room || index + 1 == frames;
+            room = room.saturating_sub(bytes);
+            fits && now.saturating_sub(state.frames.since(index)) <= LATE
+        });
+        let first = frames - in_time.count();
+        counters.add(Counter::FloodLate, (first * receivers) as u64);
+        keep_late(counters, &state.frames, 0..first, now);
+        state.run = first..frames;
+        state.slice = receivers_in_slice(self.bytes(&state.frames, state.run.clone()));
+        (state.slots, state.then) = (state.from..SLOTS, 0..state.from);
+        (state.from, state.began, state.served) = (0, now, 0);
+        state.number += 1;
+    }
+
+    /// Wakes so many others that each has enough to do.
+    fn call_others(&self, worker: usize, receivers: usize) {
+        let others = self.bells.iter().cycle().skip(worker + 1);
+        let count = (receivers / HELPED).min(self.bells.len().saturating_sub(1));
+        others.take(count).for_each(Bell::ring);
+    }
+
+    /// Has workers see without the lock what there is to do.
+    fn publish(&self, state: &State) {
+        let (waits, sends) = (state.waiting.len() > 0, state.sending > 0);
+        self.has_slice.store(!state.run.is_empty() || waits && !sends, Ordering::Release);
+        self.is_busy.store(!state.run.is_empty() || waits || sends, Ordering::Release);
+    }
+}
+
+impl State {
+    /// Finds the next receivers; the round has no slice left when there are no others.
+    fn find_receivers<K: Copy + Eq + Hash, S: Ported>(
+        &mut self,
+        directory: &Directory<K, S>,
+        receivers: &mut Vec<Arc<S>>,
+    ) {
+        let Self { slots, then, slice, .. } = self;
+        while receivers.len() < *slice && !Range::is_empty(slots) {
+            slots.start = directory.for_each_in(slots.clone(), |session| {
+                receivers.push(Arc::clone(session));
+                if receivers.len() < *slice { Continue(()) } else { Break(()) }
+            });
+            if Range::is_empty(slots) {
+                *slots = mem::take(then);
+            }
+        }
+        self.served += receivers.len();
+        if Range::is_empty(&self.slots) {
+            self.run = 0..0;
+        }
+    }
+}
+
+impl<S: Ported> Rounds<S> {
+    /// The part of worker number `worker`, from 0.
+    pub(crate) fn new(shared: Arc<SharedRounds>, worker: usize) -> Self {
+        let (frames, number) = (FrameCopies::default(), 0);
+        Self { shared, worker, frames, number, receivers: Vec::with_capacity(SLICE) }
+    }
+
+    /// What wakes this worker where others have frames for everybody; one alone has none.
+    pub(crate) fn bell(&self) -> Option<&Bell> {
+        self.shared.bells.get(self.worker)
+    }
+
+    /// Whether there is a slice for this worker to send.
     #[inline]
-    pub(crate) fn is_under_way(&self) -> bool {
-        !self.run.is_empty() || self.waiting.len() > 0
+    pub(crate) fn has_slice(&self) -> bool {
+        self.shared.has_slice.load(Ordering::Acquire)
     }
 
     /// Takes the frames `run` of `frames`, which are for as many `receivers`, unless all of them fit
@@ -106,22 +223,25 @@ impl<S: Ported> Rounds<S> {
         now: Duration,
         counters: &Counters,
     ) -> bool {
-        let bytes = self.bytes(frames, run.clone());
-        if !self.is_under_way() && receivers <= receivers_in_slice(bytes) {
+        let Self { shared, .. } = self;
+        let bytes = shared.bytes(frames, run.clone());
+        if receivers <= receivers_in_slice(bytes) && !shared.is_busy.load(Ordering::Acquire) {
             return false;
         }
+        let mut state = shared.state.lock();
         for index in run {
-            if self.waiting.bytes() < WAITING_LEN {
-                self.waiting.push(frames, index, now);
+            if state.waiting.bytes() < WAITING_LEN {
+                state.waiting.push(frames, index, now);
             } else {
                 counters.add(Counter::FloodLate, receivers as u64);
                 keep_late(counters, frames, index..index + 1, now);
             }
         }
+        shared.publish(&state);
         true
     }
 
-    /// Has `send` send what is next.
+    /// Has `send` send what is next, if anything is.
     pub(crate) fn send_slice<K: Copy + Eq + Hash>(
         &mut self,
         directory: &Directory<K, S>,
@@ -129,67 +249,39 @@ impl<S: Ported> Rounds<S> {
         counters: &Counters,
         send: impl FnOnce(Slice<'_, S>),
     ) {
-        let begins = self.run.is_empty();
-        if begins {
-            self.begin(directory.len(), now, counters);
-        } else if now.saturating_sub(self.began) > ROUND {
-            let missed = directory.len().saturating_sub(self.served) * self.run.len();
-            counters.add(Counter::FloodLate, missed as u64);
-            keep_late(counters, &self.round, self.run.clone(), now);
-            // Who missed this round is the first in the next.
-            (self.from, self.run) = (self.slots.start, 0..0);
-        }
-        if self.run.is_empty() {
-            return;
-        }
-        self.find_receivers(directory);
-        let Self { round: frames, receivers, .. } = self;
-        send(Slice { begins, frames, run: self.run.clone(), receivers });
-        self.served += self.receivers.len();
-        self.receivers.clear();
-        if self.slots.is_empty() {
-            self.run = 0..0;
-        }
-    }
-
-    /// Bytes of these frames, as they count.
-    fn bytes(&self, frames: &impl FrameStore, run: Range<usize>) -> usize {
-        run.map(|index| frames.get(index).len().max(self.least_len)).sum()
-    }
-
-    /// Begins a round with what waits: of what is too much for one, the newest.
-    fn begin(&mut self, receivers: usize, now: Duration, counters: &Counters) {
-        mem::swap(&mut self.round, &mut self.waiting);
-        self.waiting.clear();
-        let frames = self.round.len();
-        let mut room = ROUND_LEN / receivers.max(1);
-        let in_time = (0..frames).rev().take_while(|&index| {
-            let bytes = self.bytes(&self.round, index..index + 1);
-            let fits = bytes <= room || index + 1 == frames;
-            room = room.saturating_sub(bytes);
-            fits && now.saturating_sub(self.round.since(index)) <= LATE
-        });
-        let first = frames - in_time.count();
-        counters.add(Counter::FloodLate, (first * receivers) as u64);
-        keep_late(counters, &self.round, 0..first, now);
-        self.run = first..frames;
-        self.slice = receivers_in_slice(self.bytes(&self.round, self.run.clone()));
-        (self.slots, self.then) = (self.from..SLOTS, 0..self.from);
-        (self.from, self.began, self.served) = (0, now, 0);
-    }
-
-    /// Finds the next receivers, and is at no slots when there are no others.
-    fn find_receivers<K: Copy + Eq + Hash>(&mut self, directory: &Directory<K, S>) {
-        let Self { receivers, slots, then, slice, .. } = self;
-        while receivers.len() < *slice && !Range::is_empty(slots) {
-            slots.start = directory.for_each_in(slots.clone(), |session| {
-                receivers.push(Arc::clone(session));
-                if receivers.len() < *slice { Continue(()) } else { Break(()) }
-            });
-            if Range::is_empty(slots) {
-                *slots = mem::take(then);
+        let Self { shared, worker, frames, number, receivers } = self;
+        let mut state = shared.state.lock();
+        if state.run.is_empty() {
+            // Another worker may have sent what was left.
+            if state.sending == 0 && state.waiting.len() > 0 {
+                let receivers = directory.len();
+                shared.begin(&mut state, receivers, now, counters);
+                shared.call_others(*worker, receivers);
             }
+        } else if now.saturating_sub(state.began) > ROUND {
+            let missed = directory.len().saturating_sub(state.served) * state.run.len();
+            counters.add(Counter::FloodLate, missed as u64);
+            keep_late(counters, &state.frames, state.run.clone(), now);
+            // Who missed this round is the first in the next.
+            (state.from, state.run) = (state.slots.start, 0..0);
         }
+        let run = state.run.clone();
+        if run.is_empty() {
+            return shared.publish(&state);
+        }
+        let begins = mem::replace(number, state.number) != state.number;
+        if begins {
+            frames.copy_from(&state.frames);
+        }
+        state.find_receivers(directory, receivers);
+        state.sending += 1;
+        shared.publish(&state);
+        drop(state);
+        send(Slice { begins, frames, run, receivers });
+        receivers.clear();
+        let mut state = shared.state.lock();
+        state.sending -= 1;
+        shared.publish(&state);
     }
 }
 
@@ -210,8 +302,10 @@ fn receivers_in_slice(bytes: usize) -> usize {
 mod tests {
     use std::collections::BTreeMap;
     use std::io::ErrorKind;
+    use std::os::fd::AsFd;
 
     use acton_tap::VnetHeader;
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
     use super::*;
     use crate::frames::batch::FrameBatch;
@@ -239,8 +333,9 @@ mod tests {
         fn new(ports: impl Iterator<Item = LeafId>) -> Self {
             let directory = Directory::new();
             ports.for_each(|port| directory.put(Arc::new(Client(port))));
-            let (rounds, counters) = (Rounds::new(0), Counters::new());
-            Self { directory, rounds, counters, got: BTreeMap::new(), now: Duration::ZERO }
+            let rounds = Rounds::new(SharedRounds::new(1, 0).unwrap(), 0);
+            let (counters, got) = (Counters::new(), BTreeMap::new());
+            Self { directory, rounds, counters, got, now: Duration::ZERO }
         }
 
         /// Whether a frame has to wait of `len` bytes that begins so.
@@ -273,7 +368,7 @@ mod tests {
         }
 
         fn finish(&mut self) {
-            while self.rounds.is_under_way() {
+            while self.rounds.has_slice() {
                 self.slice();
             }
         }
@@ -293,7 +388,7 @@ mod tests {
         assert!(!World::new(0..1).takes(1, 65_000));
         assert!(!World::new(0..0).takes(1, 60));
         let mut world = World::new(0..5);
-        world.rounds = Rounds::new(SLICE_LEN / 4);
+        world.rounds = Rounds::new(SharedRounds::new(1, SLICE_LEN / 4).unwrap(), 0);
         assert!(world.takes(1, 60));
     }
 
@@ -310,6 +405,65 @@ mod tests {
         world.finish();
         assert!(world.got.values().all(|got| *got == [1, 2, 3]));
         assert_eq!((world.got.len(), world.late()), (1_000, 0));
+    }
+
+    /// Sends a slice by another worker while the world's sends one; how many it served.
+    fn slice_beside(world: &mut World, other: &mut Rounds<Client>) -> [usize; 2] {
+        let mut served = [0; 2];
+        let World { directory, rounds, counters, got, now, .. } = world;
+        let mut note = |slice: Slice<'_, Client>| {
+            for client in slice.receivers {
+                let frames = slice.run.clone().map(|index| slice.frames.get(index)[0]);
+                got.entry(client.0).or_default().extend(frames);
+            }
+            slice.receivers.len()
+        };
+        rounds.send_slice(directory, *now, counters, |slice| {
+            served[0] = note(slice);
+            other.send_slice(directory, *now, counters, |slice| served[1] = note(slice));
+        });
+        served
+    }
+
+    #[test]
+    fn workers_share_a_round_and_begin_the_next_when_all_have_it() {
+        let mut world = World::new(0..600);
+        let shared = SharedRounds::new(3, 0).unwrap();
+        world.rounds = Rounds::new(Arc::clone(&shared), 0);
+        let mut others = [1, 2].map(|worker| Rounds::new(Arc::clone(&shared), worker));
+        let rung = |rounds: &Rounds<Client>| {
+            let mut fds = [PollFd::new(rounds.bell().unwrap().as_fd(), PollFlags::POLLIN)];
+            poll(&mut fds, PollTimeout::ZERO).unwrap() > 0
+        };
+        assert!(world.takes(1, 60) && others[0].has_slice() && !rung(&others[0]));
+        assert_eq!(slice_beside(&mut world, &mut others[0]), [SLICE; 2]);
+        assert_eq!([&world.rounds, &others[0], &others[1]].map(rung), [false, true, true]);
+        others[0].bell().unwrap().hush();
+        assert!(!rung(&others[0]));
+        assert!(world.takes(2, 60));
+        while world.got.len() < 600 {
+            slice_beside(&mut world, &mut others[0]);
+        }
+        assert!(world.got.values().all(|got| *got == [1]), "each once, and no later frame");
+        // The last slice of a round is on its way: nobody begins the next, nor sends past it.
+        while world.got.values().filter(|got| got.len() == 2).count() < 600 - SLICE {
+            world.slice();
+        }
+        assert!(world.takes(3, 60));
+        let World { directory, rounds, counters, got, .. } = &mut world;
+        rounds.send_slice(directory, Duration::ZERO, counters, |slice| {
+            assert!(!others[0].has_slice());
+            others[0].send_slice(directory, Duration::ZERO, counters, |_| panic!("too early"));
+            slice.receivers.iter().for_each(|client| got.entry(client.0).or_default().push(2));
+        });
+        assert!(others[0].has_slice());
+        world.finish();
+        assert!(world.got.values().all(|got| *got == [1, 2, 3]));
+        assert!(!others[0].has_slice() && !shared.is_busy.load(Ordering::Relaxed));
+        // Who comes too late begins no round of nothing.
+        let (rounds, counters) = (shared.state.lock().number, &world.counters);
+        others[1].send_slice(&world.directory, Duration::ZERO, counters, |_| panic!("of what?"));
+        assert_eq!((shared.state.lock().number, world.late()), (rounds, 0));
     }
 
     #[test]
@@ -374,7 +528,7 @@ mod tests {
         world.now = ROUND + Duration::from_millis(1);
         assert_eq!(world.slice(), 0);
         assert_eq!(world.late(), 100 - SLICE as u64);
-        assert!(!world.rounds.is_under_way());
+        assert!(!world.rounds.has_slice());
         world.takes(2, 60);
         world.slice();
         let second = |got: &&Vec<u8>| **got == [2];
