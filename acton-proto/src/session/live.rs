@@ -31,13 +31,15 @@ impl Live {
         ledger.add(&keys);
         // The keys may come from a handshake that a session before this one began.
         *keys.link().ledger() = ledger;
+        // It began when another thread first heard the peer, which this one may learn late.
+        let since = keys.confirmed_at().map_or(now, |at| at.min(now));
         Self {
             current: keys,
             previous: None,
             previous_until: None,
             path_mtu,
             max_pmtu,
-            since: now,
+            since,
             rekeys: 0,
         }
     }

@@ -1,4 +1,4 @@
-use super::super::{Bundle, Frame};
+use super::super::{Bundle, Frame, Live};
 use super::*;
 use crate::wire::{Datagram, ENTRY_HEAD};
 use proptest::prelude::*;
@@ -70,6 +70,19 @@ fn the_first_and_the_newest_are_told() {
     assert_eq!(told(0), (false, false));
     assert_eq!(told(2), (false, true));
     assert!(server.is_confirmed());
+}
+
+#[test]
+fn a_session_began_when_the_peer_was_first_heard() {
+    let (client, server) = pair(Suite::Aes256Gcm);
+    let mut sealed = client.seal_control(NOW, Control::Rekey).unwrap();
+    open(&server, NOW, &mut sealed).unwrap();
+    // A control thread that is busy learns of it later.
+    let live = Live::new(NOW + Duration::from_secs(13), Arc::new(server), 1472);
+    assert_eq!(live.since(), NOW);
+    // A client's keys are confirmed by what comes after.
+    let live = Live::new(NOW, Arc::new(client), 1472);
+    assert_eq!(live.since(), NOW);
 }
 
 #[test]
