@@ -1,8 +1,6 @@
 //! The control socket of a tunnel that runs, and the commands that ask it, between real kernels.
 #![allow(clippy::unwrap_used)] // a test: the panic is the report
 
-#[path = "control/ask.rs"]
-mod ask;
 #[path = "control/fates.rs"]
 mod fates;
 #[path = "control/hostile.rs"]
@@ -34,6 +32,7 @@ use snapshots::{
     a_reload_says_what_becomes_of_each_key, plain_mode_says_what_it_knows,
     what_every_command_says_of_a_live_tunnel,
 };
+use support::ask;
 
 testbed::main! {
     what_every_command_says_of_a_live_tunnel,

@@ -210,13 +210,6 @@ fn allow_open_files(needed: u64) {
     setrlimit(Resource::RLIMIT_NOFILE, soft.max(needed), hard).unwrap();
 }
 
-/// Resident memory of a process in KiB.
-fn resident(process: &Acton) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", process.id())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
-}
-
 fn open_files(process: &Acton) -> usize {
     fs::read_dir(format!("/proc/{}/fd", process.id())).unwrap().count()
 }
@@ -266,7 +259,7 @@ fn a_thousand_clients_at_one_server() {
     ]);
     let root = world.server_wire();
     let mut crowd = Crowd::new(&world);
-    let (memory, files) = (resident(&server), open_files(&server));
+    let (memory, files) = (server.proc_status("VmRSS"), open_files(&server));
     println!("server without clients: {memory} KiB, {files} open files");
 
     let start = Instant::now();
@@ -278,11 +271,18 @@ fn a_thousand_clients_at_one_server() {
     let up = log.lines().filter_map(|line| line.split_once(" up: ")?.1.strip_suffix(" open"));
     let addresses: HashSet<_> = up.map(|line| line.split(' ').next()).collect();
     assert_eq!(addresses.len(), CLIENTS);
-    println!("{CLIENTS} sessions in {took:.1?} by {hellos} HELLO: {} KiB", resident(&server));
+    println!(
+        "{CLIENTS} sessions in {took:.1?} by {hellos} HELLO: {} KiB",
+        server.proc_status("VmRSS")
+    );
 
     let start = Instant::now();
     learn(&crowd, &root);
-    println!("{CLIENTS} MACs learned in {:.1?}: {} KiB", start.elapsed(), resident(&server));
+    println!(
+        "{CLIENTS} MACs learned in {:.1?}: {} KiB",
+        start.elapsed(),
+        server.proc_status("VmRSS")
+    );
 
     let took = crowd.flood(&root, b"to all", |_| true);
     println!("one broadcast at {CLIENTS} clients in {took:.1?}");
@@ -331,7 +331,7 @@ fn a_thousand_clients_at_one_server() {
 
     // A socket serves them all.
     assert_eq!(open_files(&server), files);
-    println!("server in the end: {} KiB", resident(&server));
+    println!("server in the end: {} KiB", server.proc_status("VmRSS"));
     drop(life);
     let log = server.stop();
     assert_eq!(counter(&log, "drop.control_busy"), 0, "{}", log.lines().last().unwrap());

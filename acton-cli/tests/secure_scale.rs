@@ -4,15 +4,11 @@
 
 mod support;
 
-use std::net::{Ipv4Addr, UdpSocket};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use pnet_base::MacAddr;
 use support::{
-    Acton, HANG, Member, Mode, SERVER_MAC, TEST_ETHERTYPE, World, counter, counters, frame,
-    member_socket, shell,
+    Acton, Crowd, HANG, Member, Mode, SERVER_MAC, TEST_ETHERTYPE, World, counter, counters, frame,
 };
 
 testbed::main! {
@@ -21,45 +17,9 @@ testbed::main! {
 
 const CLIENTS: u16 = 1_000;
 
-struct Crowd {
-    members: Vec<Member>,
-    start: Instant,
-}
-
-impl Crowd {
-    fn new(world: &World) -> Self {
-        let member = |number| Member::new(world, socket(world, 18, number));
-        Self { members: (0..CLIENTS).map(member).collect(), start: Instant::now() }
-    }
-
-    /// Has everybody hear and speak until it is so for all.
-    #[track_caller]
-    fn run_until(&mut self, what: &str, holds: impl Fn(&Member) -> bool) {
-        let start = Instant::now();
-        while !self.members.iter().all(&holds) {
-            let left = self.members.iter().filter(|member| !holds(member)).count();
-            assert!(start.elapsed() < HANG, "hung waiting until {what}: {left} left");
-            self.turn();
-            thread::sleep(Duration::from_millis(1));
-        }
-    }
-
-    fn turn(&mut self) {
-        for member in &mut self.members {
-            member.turn(self.start.elapsed());
-        }
-    }
-}
-
 /// Whether the newest frame of a client has this text.
 fn heard(member: &Member, text: &[u8]) -> bool {
     member.frames.last().is_some_and(|frame| frame[14..].starts_with(text))
-}
-
-/// A socket at an address of its own, in 198.18.0.0/16 or 198.19.0.0/16 (RFC 2544).
-fn socket(world: &World, net: u8, number: u16) -> UdpSocket {
-    let [high, low] = number.to_be_bytes();
-    member_socket(world, Ipv4Addr::new(198, net, high, low))
 }
 
 fn sessions(server: &Acton) -> (u64, usize, usize) {
@@ -69,17 +29,12 @@ fn sessions(server: &Acton) -> (u64, usize, usize) {
 }
 
 fn a_thousand_clients_roam_at_once() {
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
     let world = World::new(1).speaking(Mode::Secure);
-    // The whole of the network is the client host's own.
-    shell(&world.clients[0], "ip route add local 198.18.0.0/15 dev lo");
-    shell(&world.server, "ip route add 198.18.0.0/15 via 192.0.2.10");
     let server = world.serve(&["--workers", "3"]);
     let root = world.server_wire();
     let to_all =
         |text: &[u8]| root.send(&frame(MacAddr::broadcast(), SERVER_MAC, TEST_ETHERTYPE, text));
-    let mut crowd = Crowd::new(&world);
+    let mut crowd = Crowd::new(&world, CLIENTS);
     let start = Instant::now();
     crowd.run_until("all have a session", |member| member.machine.keys().is_some());
     println!("{CLIENTS} clients joined within {:?}", start.elapsed());
@@ -93,13 +48,13 @@ fn a_thousand_clients_roam_at_once() {
     assert_eq!((before.1, before.2), (usize::from(CLIENTS), 0), "{}", server.log());
 
     // All at once, and each says one thing from where it is now.
-    let start = Instant::now();
+    let (start, now) = (Instant::now(), crowd.now());
     for (number, member) in (0..).zip(&mut crowd.members) {
-        member.socket = socket(&world, 19, number);
+        member.socket = Crowd::socket(&world, 19, number);
         let [high, low] = number.to_be_bytes();
         let own = MacAddr(2, 0x19, 0, 0, high, low);
         let up = frame(SERVER_MAC, own, TEST_ETHERTYPE, b"from elsewhere, many bytes of it all");
-        member.send(crowd.start.elapsed(), &up);
+        member.send(now, &up);
     }
     while crowd.members.iter().any(|member| !heard(member, b"after")) {
         assert!(start.elapsed() < HANG, "hung waiting until all are followed");

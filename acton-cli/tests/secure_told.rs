@@ -3,9 +3,7 @@
 
 mod support;
 
-use std::process::Command;
-
-use support::{Acton, Mode, ROOT_V4, World, leaf, ping_until_answered, said};
+use support::{Acton, Mode, ROOT_V4, World, client_off_by, off_by, ping_until_answered, said};
 
 testbed::main! {
     a_clock_that_is_years_off_is_told_and_locks_nobody_out: ["faketime"],
@@ -19,26 +17,6 @@ fn world(clients: u8) -> World {
 /// The lines of a log that contain `text`.
 fn lines<'a>(log: &'a str, text: &str) -> Vec<&'a str> {
     log.lines().filter(|line| line.contains(text)).collect()
-}
-
-/// An `acton` whose wall clock, and no other, is off by so much.
-fn off_by(offset: &str, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_acton"));
-    command
-        .args(arguments)
-        // What faketime(1) sets. It runs the program as a child, which signals do not reach.
-        .env("LD_PRELOAD", "/usr/$LIB/faketime/libfaketimeMT.so.1")
-        .env("FAKETIME", offset)
-        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
-    command
-}
-
-fn client_off_by(world: &World, i: u8, offset: &str) -> Acton {
-    let address = format!("{}/24", leaf(i)[0]);
-    let arguments = [world.client_arguments(i, "192.0.2.1"), vec!["-a".into(), address]].concat();
-    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
-    let host = &world.clients[usize::from(i)];
-    Acton::spawn("client", host, &mut off_by(offset, &arguments))
 }
 
 const TO_DO: &str = "acton works all the same, but set the wrong one (timedatectl set-ntp true)";

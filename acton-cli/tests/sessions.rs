@@ -5,16 +5,14 @@ mod support;
 
 use std::fs;
 use std::net::{SocketAddr, UdpSocket};
-use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use pnet_base::MacAddr;
 use support::{
-    Acton, HANG, Impairment, Mode, PORT, ROOT_V4, SERVER_MAC, SERVER_V4, SERVER_V6, TEST_ETHERTYPE,
-    Wire, World, answers, frame, leaf, mac, ping_until_answered, said, shell, tcp_transfer,
-    wait_until,
+    HANG, Impairment, Mode, PORT, ROOT_V4, SERVER_MAC, SERVER_V4, SERVER_V6, TEST_ETHERTYPE, Wire,
+    World, answers, frame, leaf, mac, ping_until_answered, said, shell, start_with_hosts,
+    tcp_transfer, wait_until,
 };
 
 support::in_both_modes! {
@@ -150,20 +148,6 @@ fn a_client_waits_for_its_server(mode: Mode) {
     client.wait_for(said::CONNECTED);
     ping_until_answered(&world.clients[0], ROOT_V4);
     client.stop();
-}
-
-/// Starts client 0 for the server `tunnel.test`, in a mount namespace of its own, where `hosts` is
-/// the file of the names of hosts.
-fn start_with_hosts(world: &World, hosts: &Path) -> Acton {
-    let script = format!(
-        "mount --bind {} /etc/hosts && exec {} '{}' --keepalive 1 -a 10.9.0.10/24",
-        hosts.display(),
-        env!("CARGO_BIN_EXE_acton"),
-        world.client_arguments(0, "tunnel.test").join("' '"),
-    );
-    let mut command = Command::new("unshare");
-    command.args(["--mount", "sh", "-ec", &script]);
-    Acton::spawn("client", &world.clients[0], &mut command)
 }
 
 fn a_client_follows_the_name_to_a_new_address(mode: Mode) {

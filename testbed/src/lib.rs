@@ -112,18 +112,19 @@ pub fn which(program: &str) -> Option<PathBuf> {
 ///
 /// # Errors
 /// The message of the panic that ended `body`.
-pub fn in_namespace(body: fn()) -> Result<(), String> {
-    thread::spawn(move || {
-        unshare(CloneFlags::CLONE_NEWNET).expect("namespaces were there when the run began");
-        sh("ip link set lo up");
-        body();
+pub fn in_namespace(body: impl FnOnce() + Send) -> Result<(), String> {
+    thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            unshare(CloneFlags::CLONE_NEWNET).expect("namespaces were there when the run began");
+            sh("ip link set lo up");
+            body();
+        });
+        thread.join().map_err(|panic| message(&*panic))
     })
-    .join()
-    .map_err(|panic| message(&*panic))
 }
 
 /// What keeps every kernel test from running here, if anything does.
-fn missing_on_this_machine() -> Option<String> {
+pub fn missing_on_this_machine() -> Option<String> {
     let namespace = thread::spawn(|| unshare(CloneFlags::CLONE_NEWNET)).join();
     match namespace {
         Ok(Ok(())) => {}

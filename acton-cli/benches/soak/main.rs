@@ -3,6 +3,7 @@
 //! ```text
 //! cargo bench -p acton-cli --bench soak -- --gigabytes 100 --mode aes
 //! cargo bench -p acton-cli --bench soak -- --gigabytes 2 --mode plain --phase router,bridge
+//! cargo bench -p acton-cli --bench soak -- --seconds 1200
 //! ```
 //!
 //! A server and a client run in network namespaces. TCP goes both ways over IPv4 and IPv6 at once,
@@ -11,9 +12,13 @@
 //! wrong checksum ([`kernel`]), and acton no drop that the path does not explain. It ends with code
 //! 1 where anything was wrong.
 //!
+//! With `--seconds` it moves no gigabytes: a client comes and goes for so long ([`churn`]), and it
+//! prints how the memory of the server grows, the sessions that another client lost and all drops.
+//!
 //! Needs root, nftables, tc and ethtool. `tests/soak.rs` moves less through the same paths.
 #![allow(clippy::unwrap_used)] // as the tests whose world it uses: the panic is the report
 
+mod churn;
 mod kernel;
 mod phases;
 #[path = "../../tests/support/mod.rs"]
@@ -34,6 +39,10 @@ struct Arguments {
     /// Payload of TCP to move in all, which the phases share
     #[arg(long, default_value_t = 10.0)]
     gigabytes: f64,
+
+    /// Instead: a client comes and goes for so many seconds
+    #[arg(long, conflicts_with_all = ["gigabytes", "phase"])]
+    seconds: Option<u64>,
 
     /// What server and client speak
     #[arg(long, value_enum, default_value_t = Speech::Aes)]
@@ -58,6 +67,13 @@ fn main() -> ExitCode {
         // cargo test --all-targets builds benchmarks and runs them too.
         println!("not run: cargo bench -p acton-cli --bench soak");
         return ExitCode::SUCCESS;
+    }
+    if let Some(seconds) = arguments.seconds {
+        let summary = churn::run(arguments.mode, Duration::from_secs(seconds));
+        println!("{summary}");
+        let errors = summary.errors();
+        errors.iter().for_each(|error| println!("  ERROR: {error}"));
+        return if errors.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
     let phases =
         if arguments.phase.is_empty() { Phase::value_variants() } else { &arguments.phase };

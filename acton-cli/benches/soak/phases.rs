@@ -39,6 +39,17 @@ pub(crate) enum Speech {
     Chacha,
 }
 
+impl Speech {
+    /// The mode, and the options of both ends.
+    pub(crate) const fn options(self) -> (Mode, &'static [&'static str]) {
+        match self {
+            Self::Plain => (Mode::Plain, &[]),
+            Self::Aes => (Mode::Secure, &["--suite", "aes"]),
+            Self::Chacha => (Mode::Secure, &["--suite", "chacha"]),
+        }
+    }
+}
+
 /// A phase, and how much goes through it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Run {
@@ -90,11 +101,7 @@ const EXPLAINED_BY_IMPAIRMENT: [&str; 2] = ["drop.replayed", "drop.incomplete_fr
 impl Run {
     /// Builds the network, runs server and client in it, moves the traffic, looks at all counters.
     pub(crate) fn go(self) -> Summary {
-        let (mode, suite): (_, &[&str]) = match self.speech {
-            Speech::Plain => (Mode::Plain, &[]),
-            Speech::Aes => (Mode::Secure, &["--suite", "aes"]),
-            Speech::Chacha => (Mode::Secure, &["--suite", "chacha"]),
-        };
+        let (mode, suite) = self.speech.options();
         let world = World::new(1).speaking(mode);
         if self.phase == Phase::Impaired {
             world.as_on_a_cable();

@@ -1,6 +1,5 @@
 //! Clients of the socket that are rude, slow, many or mad.
 
-use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -25,13 +24,6 @@ fn connect(end: &Acton) -> UnixStream {
     stream
 }
 
-/// A value of /proc/PID/status.
-fn process(end: &Acton, name: &str) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", end.id())).unwrap();
-    let line = status.lines().find(|line| line.starts_with(name)).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
-}
-
 /// What the socket counted.
 fn counted(end: &Acton, name: &str) -> u64 {
     json(end, &["status"])["control"][name].as_u64().unwrap()
@@ -42,7 +34,7 @@ pub(super) fn rude_clients_cost_nothing() {
     let server = world.serve(&["--keepalive", "1"]);
     let _client = world.join(0, &["--keepalive", "1"]);
     ping_until_answered(&world.clients[0], ROOT_V4);
-    let (memory, threads) = (process(&server, "VmRSS:"), process(&server, "Threads:"));
+    let (memory, threads) = (server.proc_status("VmRSS"), server.proc_status("Threads"));
 
     // Half a line.
     let mut half = connect(&server);
@@ -75,19 +67,19 @@ pub(super) fn rude_clients_cost_nothing() {
     let crowd: Vec<_> = (0..CONNECTIONS).map(|_| connect(&server)).collect();
     tcp_transfer(&world.clients[0], &world.server, ROOT_V4, 4_000_000);
     assert!(told(&server, &["status"]).contains("sessions 1 up"));
-    let most = process(&server, "Threads:");
+    let most = server.proc_status("Threads");
     assert!(most <= threads + 40, "{most} threads");
     let evicted = counted(&server, "evicted");
     assert!(evicted as usize >= CONNECTIONS - 40, "{evicted}");
     drop(crowd);
-    wait_until("the threads have ended", || process(&server, "Threads:") <= threads + 2);
+    wait_until("the threads have ended", || server.proc_status("Threads") <= threads + 2);
 
     let status = json(&server, &["status"]);
     let control = &status["control"];
     assert_eq!(control["bad_requests"], 1, "{control}");
     assert_eq!(control["too_slow"], 1, "{control}");
     assert!(control["connections"].as_u64() > Some(CONNECTIONS as u64), "{control}");
-    let memory = process(&server, "VmRSS:").saturating_sub(memory);
+    let memory = server.proc_status("VmRSS").saturating_sub(memory);
     assert!(memory < MEMORY, "{memory} KiB");
     // Nothing of it did the tunnel any harm.
     let session = &status["sessions"][0];

@@ -36,6 +36,8 @@ impl Member {
             let length = match self.socket.recv(&mut buffer) {
                 Ok(length) => length,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                // The server is not there: what its host says of that, a NAT would keep back.
+                Err(error) if error.kind() == ErrorKind::ConnectionRefused => continue,
                 Err(error) => panic!("{error}"),
             };
             for frame in self.machine.handle_input(now, &mut buffer[..length]) {
@@ -53,7 +55,7 @@ impl Member {
         }
         let mut datagram = Vec::new();
         while self.machine.poll_transmit(1, &mut datagram).is_some() {
-            self.socket.send(&datagram).unwrap();
+            self.put(&datagram);
             datagram.clear();
         }
     }
@@ -62,7 +64,15 @@ impl Member {
     pub(crate) fn send(&self, now: Duration, frame: &[u8]) {
         let mut datagram = Vec::new();
         self.machine.keys().unwrap().seal_frame(now, frame, false, &mut datagram).unwrap();
-        self.socket.send(&datagram).unwrap();
+        self.put(&datagram);
+    }
+
+    fn put(&self, datagram: &[u8]) {
+        match self.socket.send(datagram) {
+            // As where it is read.
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => {}
+            sent => drop(sent.unwrap()),
+        }
     }
 }
 

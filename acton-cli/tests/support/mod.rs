@@ -14,12 +14,16 @@
 #![allow(dead_code, unused_imports, unused_macros)] // Each test file takes what it needs.
 #![allow(clippy::unwrap_used)] // a test: the panic is the report
 
+pub(crate) mod ask;
 mod capture;
+mod clock;
+mod crowd;
 mod end;
 mod forge;
 mod impair;
 mod keys;
 mod member;
+mod names;
 mod process;
 mod public;
 mod traffic;
@@ -39,11 +43,14 @@ use nix::sys::signal::Signal;
 use pnet_base::MacAddr;
 
 pub(crate) use capture::{Capture, Captured};
+pub(crate) use clock::{client_off_by, off_by, off_by_file};
+pub(crate) use crowd::Crowd;
 pub(crate) use end::{End, Machine};
 pub(crate) use forge::Forger;
 pub(crate) use impair::{Impairment, Proxy, Recorded};
 pub(crate) use keys::KeyRing;
 pub(crate) use member::{Member, member_socket};
+pub(crate) use names::start_with_hosts;
 pub(crate) use process::{Acton, Log};
 pub(crate) use public::PublicProgram;
 pub(crate) use traffic::{answers, ping, ping_until_answered, tcp_transfer};

@@ -131,6 +131,21 @@ impl Acton {
         log
     }
 
+    /// Waits until it has said `text`, which is `true`, or has ended.
+    pub(crate) fn says_or_ends(&mut self, text: &str) -> bool {
+        let start = Instant::now();
+        loop {
+            if self.log().contains(text) {
+                return true;
+            }
+            if self.child.try_wait().unwrap().is_some() {
+                return false;
+            }
+            assert!(start.elapsed() < HANG, "{}: neither says '{text}' nor ends", self.name);
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// Waits for its own end, and returns the exit status and the log.
     #[track_caller]
     pub(crate) fn end(mut self) -> (ExitStatus, String) {
@@ -151,6 +166,14 @@ impl Acton {
     /// Its control socket.
     pub(crate) fn control(&self) -> &Path {
         &self.control
+    }
+
+    /// A value of its /proc/PID/status, such as `VmRSS` in KiB (proc_pid_status(5)).
+    #[track_caller]
+    pub(crate) fn proc_status(&self, name: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
+        let value = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        value.unwrap().split_whitespace().next().unwrap().parse().unwrap()
     }
 
     /// Its process id.

@@ -67,7 +67,15 @@ pub(crate) fn tcp_transfer(from: &Namespace, to: &Namespace, address: IpAddr, le
             stream.set_write_timeout(Some(HANG)).unwrap();
             stream.write_all(&sent).unwrap();
         });
-        let (mut stream, _) = listener.accept().unwrap();
+        // Where nothing connects, that thread panics: its word is not to be waited for here.
+        listener.set_nonblocking(true).unwrap();
+        let mut accepted = None;
+        wait_until("TCP connects", || {
+            accepted = listener.accept().ok();
+            accepted.is_some()
+        });
+        let (mut stream, _) = accepted.unwrap();
+        stream.set_nonblocking(false).unwrap();
         stream.set_read_timeout(Some(HANG)).unwrap();
         let mut received = Vec::with_capacity(length);
         stream.read_to_end(&mut received).unwrap();

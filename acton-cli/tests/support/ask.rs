@@ -7,18 +7,18 @@ use acton_cli::control::{Answer, Connection, Place, Request};
 use acton_engine::SessionStatus;
 use serde_json::Value;
 
-use super::support::{Acton, control, wait_until};
+use super::{Acton, control, wait_until};
 
 /// What a command came to.
 #[derive(Debug)]
-pub(super) struct Said {
-    pub(super) code: i32,
-    pub(super) out: String,
-    pub(super) err: String,
+pub(crate) struct Said {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 /// Runs `acton` with these arguments for the instance with that socket.
-pub(super) fn said_by(control: &Path, arguments: &[&str]) -> Said {
+pub(crate) fn said_by(control: &Path, arguments: &[&str]) -> Said {
     let mut command = Command::new(env!("CARGO_BIN_EXE_acton"));
     let output = command.args(arguments).env_clear().env("ACTON_CONTROL", control).output();
     let output = output.unwrap();
@@ -29,7 +29,7 @@ pub(super) fn said_by(control: &Path, arguments: &[&str]) -> Said {
 
 /// What such a command prints, which must succeed.
 #[track_caller]
-pub(super) fn told(end: &Acton, arguments: &[&str]) -> String {
+pub(crate) fn told(end: &Acton, arguments: &[&str]) -> String {
     let said = said_by(control(end), arguments);
     assert_eq!((said.code, &*said.err), (0, ""), "{arguments:?}: {said:?}");
     said.out
@@ -37,18 +37,18 @@ pub(super) fn told(end: &Acton, arguments: &[&str]) -> String {
 
 /// The same as JSON.
 #[track_caller]
-pub(super) fn json(end: &Acton, arguments: &[&str]) -> Value {
+pub(crate) fn json(end: &Acton, arguments: &[&str]) -> Value {
     serde_json::from_str(&told(end, &[arguments, &["--json"]].concat())).unwrap()
 }
 
 /// A connection to an instance.
-pub(super) fn connect(end: &Acton) -> Connection {
+pub(crate) fn connect(end: &Acton) -> Connection {
     Connection::open(&Place::Path(control(end).to_owned())).unwrap()
 }
 
 /// All lines of an answer.
 #[track_caller]
-pub(super) fn answers(connection: &mut Connection, request: Request) -> Vec<Answer> {
+pub(crate) fn answers(connection: &mut Connection, request: Request) -> Vec<Answer> {
     let (mut answers, mut all) = (connection.ask(request).unwrap(), Vec::new());
     loop {
         let answer = answers.read().unwrap();
@@ -61,7 +61,7 @@ pub(super) fn answers(connection: &mut Connection, request: Request) -> Vec<Answ
 }
 
 /// All sessions now.
-pub(super) fn sessions(end: &Acton) -> Vec<SessionStatus> {
+pub(crate) fn sessions(end: &Acton) -> Vec<SessionStatus> {
     let request = Request::Status { session: None, states: Vec::new() };
     let all = answers(&mut connect(end), request).into_iter();
     let session = |answer| match answer {
@@ -73,7 +73,7 @@ pub(super) fn sessions(end: &Acton) -> Vec<SessionStatus> {
 
 /// Waits until a session is as wanted, and gives it.
 #[track_caller]
-pub(super) fn until(
+pub(crate) fn until(
     end: &Acton,
     what: &str,
     wanted: impl Fn(&SessionStatus) -> bool,
