@@ -1,9 +1,6 @@
 //! What `acton capture` shows of a live tunnel, read back by tshark and tcpdump.
 #![allow(clippy::unwrap_used)] // a test: the panic is the report
 
-#[allow(dead_code)] // What the tests of the socket ask too.
-#[path = "control/ask.rs"]
-mod ask;
 #[path = "capture/drops.rs"]
 mod drops;
 #[path = "capture/frames.rs"]
@@ -20,7 +17,7 @@ use frames::{
     what_passes_is_captured_at_both_ends,
 };
 use readers::{readers_that_go_leave_room, readers_that_stop_lose_packets_and_nobody_else_does};
-use support::in_both_modes;
+use support::{ask, in_both_modes};
 
 in_both_modes! {
     what_passes_is_captured_at_both_ends: ["tshark", "tcpdump"],
