@@ -140,7 +140,8 @@ impl Acton {
         if self.variant.watched {
             command.arg("--control").arg(self.control(subcommand));
         }
-        if !self.variant.sandbox {
+        // Builds before it came do not know the option.
+        if !self.variant.sandbox && !self.variant.before {
             command.args(["--sandbox", "off"]);
         }
         command.arg("--state").arg(self.scratch.path(subcommand));
