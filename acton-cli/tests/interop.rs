@@ -280,6 +280,7 @@ fn old_and_new_clients_and_socat_share_a_server_apart() {
 fn socat_as_a_peer() {
     let world = World::new(1);
     let server = world.serve(&["--peer", &format!("192.0.2.10:{SOCAT_PORT}")]);
+    server.wait_for("is named by --peer");
     let socat = join_socat(&world, 0);
     exchange(&world, 0);
     // A peer has its session for good: it may go and come back, and the server speak first.
