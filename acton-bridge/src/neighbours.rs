@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use acton_frame::Headers;
+use acton_frame::{Headers, field};
 use foldhash::quality::RandomState;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
@@ -20,13 +20,23 @@ const OF_ROOT: usize = 16_384;
 const IN_ALL: usize = 262_144;
 /// Who has not answered a question for so long is not asked alone again. Linux asks again after 1 s.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// Who asks the same again so soon got no answer that it could use, whatever was told here: Linux asks
+/// again after 1 s, and keeps what it learnt for 15 s or more.
+const ASKED_AGAIN: Duration = Duration::from_millis(1_500);
+/// For so long after two leaves told of one address everybody is asked for it.
+const CONTESTED: Duration = Duration::from_secs(60);
+
+/// Bytes of an Ethernet header with one tag.
+const ONE_TAG: usize = field::ethernet::LEN + field::ethernet::TAG_LEN;
 
 /// Who has which IP address. Shared by threads; one short lock, which frames other than ARP and
 /// neighbour discovery never meet.
 ///
 /// An address is whose it was told to be first, until the leaf is [purged](Self::purge), or was
-/// [asked](Self::ask) alone and did not answer; the root takes it at once. Who tells of more than
-/// there is room for is known by the newest ones, 1,024 a leaf.
+/// [asked](Self::ask) and did not answer; the root takes it at once. While another leaf tells of it too,
+/// and where who asked asks again though there was an answer, everybody is asked, as if nobody were
+/// known: so a leaf that tells of another's address hides that one from no question. Who tells of more
+/// than there is room for is known by the newest ones, 1,024 a leaf.
 #[derive(Debug)]
 pub struct Neighbours<P>(Mutex<State<P>>);
 
@@ -56,12 +66,24 @@ struct Known<P> {
     owner: Owner<P>,
     /// Since when a question waits for its answer.
     asked: Option<Duration>,
+    /// Who asked last, by its MAC, and when.
+    asker: Option<([u8; 6], Duration)>,
+    /// When another leaf told of it.
+    contested: Option<Duration>,
 }
 
 impl<P> Known<P> {
     /// Whether the owner was asked alone and did not answer.
     fn is_silent(&self, now: Duration) -> bool {
         self.asked.is_some_and(|asked| now.saturating_sub(asked) >= PATIENCE)
+    }
+
+    /// Whether the owner alone is to be asked what `asker` asks.
+    fn is_asked_alone(&self, asker: [u8; 6], now: Duration) -> bool {
+        let lately = |at: Duration, time| now.saturating_sub(at) < time;
+        !self.is_silent(now)
+            && !self.contested.is_some_and(|at| lately(at, CONTESTED))
+            && !self.asker.is_some_and(|(who, at)| who == asker && lately(at, ASKED_AGAIN))
     }
 }
 
@@ -88,12 +110,12 @@ impl<P: Port + std::hash::Hash> Neighbours<P> {
 
     /// Who should be asked what a frame asks; a leaf alone is asked now.
     pub fn ask(&self, headers: &Headers, frame: &[u8], now: Duration) -> Asked<P> {
-        self.question(headers, frame, |state, address| state.ask(address, now))
+        self.question(headers, frame, |state, address, asker| state.ask(address, asker, now))
     }
 
     /// What [`ask`](Self::ask) would say. Nobody is asked.
     pub fn would_ask(&self, headers: &Headers, frame: &[u8], now: Duration) -> Asked<P> {
-        self.question(headers, frame, |state, address| state.owner(address, now))
+        self.question(headers, frame, |state, address, asker| state.owner(address, asker, now))
     }
 
     /// Forgets the addresses of a leaf. Its time does not grow with the number of other leaves.
@@ -108,13 +130,15 @@ impl<P: Port + std::hash::Hash> Neighbours<P> {
         &self,
         headers: &Headers,
         frame: &[u8],
-        owner: impl FnOnce(&mut State<P>, Address) -> Option<Owner<P>>,
+        owner: impl FnOnce(&mut State<P>, Address, [u8; 6]) -> Option<Owner<P>>,
     ) -> Asked<P> {
         let Some(vlan) = vlan(headers) else { return Asked::NoQuestion };
+        let asker = headers.ethernet().map(|ethernet| ethernet.source().octets());
+        let asker = asker.unwrap_or_default();
         let Some(address) = NeighbourMessage::read(headers, frame).asks else {
             return Asked::NoQuestion;
         };
-        owner(&mut self.0.lock(), (vlan, address)).map_or(Asked::Everybody, Asked::Owner)
+        owner(&mut self.0.lock(), (vlan, address), asker).map_or(Asked::Everybody, Asked::Owner)
     }
 }
 
@@ -126,6 +150,7 @@ impl<P: Port + std::hash::Hash> State<P> {
                 return;
             }
             if side != Owner::Root && !known.is_silent(now) {
+                known.contested = Some(now);
                 return;
             }
             self.forget(address);
@@ -139,17 +164,21 @@ impl<P: Port + std::hash::Hash> State<P> {
         }
         if self.addresses.len() < IN_ALL {
             own.push_back(address);
-            self.addresses.insert(address, Known { owner: side, asked: None });
+            let known = Known { owner: side, asked: None, asker: None, contested: None };
+            self.addresses.insert(address, known);
         }
     }
 
-    /// Who has an address, unless it has failed to answer.
-    fn owner(&self, address: Address, now: Duration) -> Option<Owner<P>> {
-        self.addresses.get(&address).filter(|known| !known.is_silent(now)).map(|known| known.owner)
+    /// Who alone is to be asked for an address.
+    fn owner(&self, address: Address, asker: [u8; 6], now: Duration) -> Option<Owner<P>> {
+        let known = self.addresses.get(&address)?;
+        known.is_asked_alone(asker, now).then_some(known.owner)
     }
 
-    fn ask(&mut self, address: Address, now: Duration) -> Option<Owner<P>> {
+    fn ask(&mut self, address: Address, asker: [u8; 6], now: Duration) -> Option<Owner<P>> {
         let known = self.addresses.get_mut(&address)?;
+        let alone = known.is_asked_alone(asker, now);
+        known.asker = Some((asker, now));
         if known.is_silent(now) {
             self.forget(address);
             return None;
@@ -158,7 +187,7 @@ impl<P: Port + std::hash::Hash> State<P> {
         if known.owner != Owner::Root {
             known.asked.get_or_insert(now);
         }
-        Some(known.owner)
+        alone.then_some(known.owner)
     }
 
     fn forget(&mut self, address: Address) {
@@ -166,12 +195,17 @@ impl<P: Port + std::hash::Hash> State<P> {
             && let Some(own) = self.of.get_mut(&known.owner)
         {
             own.retain(|&other| other != address);
+            if own.is_empty() {
+                self.of.remove(&known.owner);
+            }
         }
     }
 }
 
-/// The VLAN that a frame is on.
+/// The VLAN that a frame is on. Behind a second tag there may be as many networks again, of which nobody
+/// is known.
 fn vlan(headers: &Headers) -> Option<u16> {
+    headers.network().filter(|&network| network <= ONE_TAG)?;
     headers.ethernet().map(acton_frame::Ethernet::vlan)
 }
 
@@ -210,6 +244,13 @@ mod tests {
 
         fn who_has(&self, address: [u8; 4], ms: u64) -> Asked<u32> {
             self.asked(&arp(&[], REQUEST, ROOT, address), ms)
+        }
+
+        /// As [`who_has`](Self::who_has), from another host.
+        fn other_asks(&self, address: [u8; 4], ms: u64) -> Asked<u32> {
+            let mut frame = arp(&[], REQUEST, ROOT, address);
+            frame[6..12].fill(0x0a);
+            self.asked(&frame, ms)
         }
 
         fn sizes(&self) -> (usize, usize) {
@@ -258,30 +299,58 @@ mod tests {
         let world = World::new();
         world.tells(Owner::Leaf(7), host(2), 0);
         assert_eq!(world.who_has(host(2), 10_000), of(7));
-        assert_eq!(world.who_has(host(2), 10_499), of(7), "another asks, the answer is on its way");
+        assert_eq!(world.other_asks(host(2), 10_499), of(7), "the answer is on its way");
         world.tells(Owner::Leaf(7), host(2), 10_500);
-        assert_eq!(world.who_has(host(2), 11_000), of(7), "it answered");
-        assert_eq!(world.who_has(host(2), 11_500), Asked::Everybody);
-        world.tells(Owner::Leaf(8), host(2), 11_600);
-        assert_eq!(world.who_has(host(2), 11_700), of(8), "it has moved");
+        assert_eq!(world.who_has(host(2), 20_000), of(7), "it answered");
+        assert_eq!(world.who_has(host(2), 20_500), Asked::Everybody);
+        world.tells(Owner::Leaf(8), host(2), 20_600);
+        assert_eq!(world.who_has(host(2), 20_700), of(8), "it has moved");
         assert_eq!(world.sizes(), (1, 1));
     }
 
     #[test]
-    fn an_address_is_whose_it_was_first_while_that_answers() {
+    fn who_asks_again_was_not_helped_by_who_answered() {
         let world = World::new();
         world.tells(Owner::Leaf(7), host(2), 0);
-        world.tells(Owner::Leaf(8), host(2), 1);
-        assert_eq!(world.who_has(host(2), 2), of(7));
-        world.tells(Owner::Leaf(8), host(2), 501);
-        assert_eq!(world.who_has(host(2), 501), of(7), "there is time left to answer");
-        world.tells(Owner::Leaf(8), host(2), 502);
-        assert_eq!(world.who_has(host(2), 503), of(8), "there was none");
-        world.tells(Owner::Root, host(2), 504);
-        assert_eq!(world.who_has(host(2), 505), Asked::Owner(Owner::Root));
-        world.tells(Owner::Leaf(8), host(2), 60_000);
-        assert_eq!(world.who_has(host(2), 60_000), Asked::Owner(Owner::Root));
+        assert_eq!(world.who_has(host(2), 0), of(7));
+        world.tells(Owner::Leaf(7), host(2), 10);
+        assert_eq!(world.other_asks(host(2), 900), of(7));
+        world.tells(Owner::Leaf(7), host(2), 910);
+        assert_eq!(world.other_asks(host(2), 1_900), Asked::Everybody);
+        world.tells(Owner::Leaf(7), host(2), 1_910);
+        assert_eq!(world.other_asks(host(2), 5_000), of(7));
+    }
+
+    #[test]
+    fn of_an_address_that_two_tell_of_everybody_is_asked() {
+        let world = World::new();
+        world.tells(Owner::Leaf(7), host(2), 0);
+        // It must not hide who has it, whatever it says and how often.
+        for ms in (1_000..60_000).step_by(4_000) {
+            world.tells(Owner::Leaf(8), host(2), ms);
+            assert_eq!(world.who_has(host(2), ms), Asked::Everybody);
+            world.tells(Owner::Leaf(7), host(2), ms + 1);
+            world.tells(Owner::Leaf(8), host(2), ms + 2);
+        }
+        assert_eq!(world.who_has(host(2), 130_000), of(7), "the other one gave up");
+        // It has moved: the one that had it answers no more.
+        world.tells(Owner::Leaf(8), host(2), 130_100);
+        assert_eq!(world.who_has(host(2), 140_000), Asked::Everybody);
+        world.tells(Owner::Leaf(8), host(2), 140_001);
+        assert_eq!(world.who_has(host(2), 150_000), of(8));
+        world.tells(Owner::Root, host(2), 150_001);
+        world.tells(Owner::Leaf(8), host(2), 150_002);
+        assert_eq!(world.who_has(host(2), 240_000), Asked::Owner(Owner::Root));
         assert_eq!(world.sizes(), (1, 1));
+    }
+
+    #[test]
+    fn behind_two_tags_nobody_is_known() {
+        let world = World::new();
+        let tags = [0x88, 0xa8, 0, 5, 0x81, 0, 0, 7];
+        world.hears(Owner::Leaf(7), &arp(&tags, REPLY, host(2), ROOT), 0);
+        assert_eq!(world.asked(&arp(&tags, REQUEST, ROOT, host(2)), 1), Asked::NoQuestion);
+        assert_eq!(world.sizes(), (0, 0));
     }
 
     #[test]

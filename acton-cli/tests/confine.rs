@@ -16,6 +16,7 @@ use support::{
 
 in_both_modes! {
     a_thread_that_is_taken_over_gets_nothing,
+    as_another_user_it_runs_unconfined_too,
     as_another_user_it_does_all_that_it_did,
     with_the_one_right_it_needs_no_root: ["setpriv"];
     plain: a_state_of_others_is_refused
@@ -151,6 +152,25 @@ fn as_another_user_it_does_all_that_it_did(mode: Mode) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_acton"));
     command.args(arguments(&world, mode)).args(["--user", USER, "--sandbox", "require"]);
     runs_with_little(&world, &user, command);
+}
+
+fn as_another_user_it_runs_unconfined_too(mode: Mode) {
+    let world = World::new(1).speaking(mode);
+    let user = User::from_name(USER).unwrap().unwrap();
+    let state = world.keys.server_state();
+    fs::create_dir_all(&state).unwrap();
+    let client = world.client_arguments(0, "192.0.2.1");
+    let client: Vec<_> = client.iter().map(String::as_str).collect();
+    give(Path::new(&state), &user);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_acton"));
+    command.args(arguments(&world, mode)).args(["--user", USER, "--sandbox", "off"]);
+    let server = Acton::spawn("server", &world.server, &mut command);
+    server.wait_for(said::LISTENING);
+    let _client = world.run_client(0, &client);
+    ping_until_answered(&world.clients[0], ROOT_V4);
+    let uid = user.uid.to_string();
+    let uids = values(server.id(), "Uid");
+    assert!(uids.iter().all(|(_, ids)| ids.split('\t').all(|id| id == uid)), "{uids:?}");
 }
 
 fn with_the_one_right_it_needs_no_root(mode: Mode) {

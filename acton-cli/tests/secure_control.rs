@@ -249,7 +249,8 @@ fn under_attack<A: FnMut(&mut Peer, u64) + Send>(
     assert!(answered * 100 >= asked * 95, "{answered} of {asked}");
     // All handshakes were done, or there were no times of them. How long they take beside their quiet
     // time is for a clock that nothing else runs on: acton-proto's secure_crowd.
-    assert!(may_be_busy || share < 0.08, "the control thread is busy: {share}");
+    // The 2,000 RESET a second that may be said take it some 7 %, on a slow machine more.
+    assert!(may_be_busy || share < 0.3, "the control thread is busy: {share}");
     // Two lines for each handshake of others.
     assert!(lines < LINES + 2 * HANDSHAKES, "{log}");
     assert!(growth < GROWTH, "{growth} KiB");

@@ -26,6 +26,12 @@ pub struct Builder {
     merge: bool,
 }
 
+/// Whether an address cannot be shared, or not by this process, or not yet.
+fn is_refused(error: &io::Error) -> bool {
+    use io::ErrorKind::{AddrInUse, AddrNotAvailable, PermissionDenied};
+    matches!(error.kind(), AddrInUse | AddrNotAvailable | PermissionDenied)
+}
+
 impl Builder {
     pub(crate) fn new() -> Self {
         Self { receive_buffer: BUFFER_LEN, send_buffer: BUFFER_LEN, ipv6_only: false, merge: true }
@@ -119,7 +125,9 @@ impl Builder {
         while bound.len() < count {
             match alike.bind_one(local, true) {
                 Ok(socket) => bound.push(socket),
-                Err(error) if error.kind() == io::ErrorKind::AddrInUse => break,
+                // Also where only who passed the socket may have the port, or the address is not there
+                // yet.
+                Err(error) if is_refused(&error) => break,
                 Err(error) => return Err(error),
             }
         }

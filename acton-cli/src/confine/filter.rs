@@ -80,6 +80,7 @@ const MANAGE: &[c_long] = &[
     libc::SYS_getcwd,
     libc::SYS_unlinkat,
     libc::SYS_linkat,
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))] // newer ones have renameat2 alone
     libc::SYS_renameat,
     libc::SYS_renameat2,
     libc::SYS_mkdirat,

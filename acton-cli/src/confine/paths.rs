@@ -1,5 +1,6 @@
 //! Which files a tunnel may use (landlock(7)).
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use landlock::{
@@ -24,6 +25,11 @@ const READ: [&str; 11] = [
     "/sys/fs/cgroup",
     "/proc/self/cgroup",
 ];
+/// The resolver's files, which may be links to elsewhere.
+const RESOLVER: [&str; 5] =
+    ["/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/host.conf", "/etc/gai.conf"];
+/// Directories that hold too much to be opened for one file in them.
+const SHARED: [&str; 3] = ["/", "/run", "/tmp"];
 /// What every program may use, and what TAPs are made by.
 const DEVICES: [&str; 4] = ["/dev/net/tun", "/dev/null", "/dev/urandom", "/dev/random"];
 /// The port of name servers, which answer by TCP where UDP has no room.
@@ -39,9 +45,11 @@ pub(crate) struct Paths {
 }
 
 impl Paths {
-    /// Names the directory that this file is in as one to read in.
+    /// Names the directory that this file is in as one to read in, and where it is a link, that of what it
+    /// leads to.
     pub(crate) fn read_beside(&mut self, file: &Path) {
         self.read.extend(directory_of(file));
+        self.read.extend(target_of(file));
     }
 
     /// Has this thread, and all that it makes from now on, use these files and no others. `false` where
@@ -65,6 +73,7 @@ impl Paths {
             .scope(Scope::from_all(KNOWN))?
             .create()?
             .add_rules(path_beneath_rules(READ, read))?
+            .add_rules(path_beneath_rules(RESOLVER.iter().filter_map(target_of), read))?
             .add_rules(path_beneath_rules(&self.read, read))?
             .add_rules(path_beneath_rules(&self.write, write))?
             .add_rules(path_beneath_rules(DEVICES, device))?
@@ -78,4 +87,13 @@ impl Paths {
 pub(crate) fn directory_of(file: &Path) -> Option<PathBuf> {
     let directory = file.parent()?;
     Some(if directory.as_os_str().is_empty() { Path::new(".") } else { directory }.to_owned())
+}
+
+/// The directory of what a file is in the end, where links lead elsewhere; the file alone where that
+/// directory is everybody's. `None` where it is not there.
+fn target_of(file: impl AsRef<Path>) -> Option<PathBuf> {
+    let file = fs::canonicalize(file).ok()?;
+    let directory = directory_of(&file)?;
+    let is_shared = SHARED.iter().any(|shared| directory == Path::new(shared));
+    Some(if is_shared { file } else { directory })
 }

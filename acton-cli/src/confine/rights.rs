@@ -21,6 +21,14 @@ const ROOT: [Capability; 2] = [Capability::CAP_DAC_OVERRIDE, Capability::CAP_CHO
 pub(super) fn keep_for_start() -> Result<(), CapsError> {
     let root = if geteuid().is_root() { &ROOT[..] } else { &[] };
     keep(&[&START, root].concat())?;
+    use_all()
+}
+
+/// Has all rights that this thread may have be in effect.
+///
+/// # Errors
+/// Where the system does not let it.
+pub(super) fn use_all() -> Result<(), CapsError> {
     // A change of user left them permitted alone, so that nothing was read by root's rights since.
     let permitted = caps::read(None, CapSet::Permitted)?;
     if caps::read(None, CapSet::Effective)? != permitted {

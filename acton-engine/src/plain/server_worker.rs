@@ -185,6 +185,10 @@ impl Side for ServerSide {
         self.rounds.has_slice()
     }
 
+    fn is_served(&self) -> bool {
+        self.rounds.is_served()
+    }
+
     fn send_slice(&mut self, now: Duration, out: &mut Output<'_>) {
         let Self { directory, router, rounds, round_cut, counters, thread, .. } = self;
         let thread_counters = (&**counters, *thread);

@@ -28,6 +28,11 @@ pub(crate) trait Side {
         false
     }
 
+    /// Whether another worker is sending a slice of them.
+    fn is_served(&self) -> bool {
+        false
+    }
+
     /// Sends a slice of them.
     fn send_slice(&mut self, _now: Duration, _out: &mut Output<'_>) {}
 

@@ -151,6 +151,10 @@ impl Tracing<'_> {
                     && let Some(session) = self.session_at(port)
                     && session.loop_found.is_none()
                 {
+                    let over = self.budget(&floods.root_gate, class, floods.root.of(class));
+                    if let Some(over) = over {
+                        return Ok(over);
+                    }
                     self.note("neighbour", format!("{} has the address", session.name));
                     return Ok(self.reach_session(&session));
                 }
@@ -271,15 +275,13 @@ impl Tracing<'_> {
         asked: Asked<LeafId>,
         budgets: &SharedBudgets,
     ) -> Option<TraceVerdict> {
-        if asked == Asked::Everybody {
-            self.note("neighbour", "nobody is known to have the address");
-            let unresolved = FloodClass::Unresolved;
-            let over = self.budget(gate, unresolved, budgets.of(unresolved));
-            if over.is_some() {
-                return over;
-            }
+        let over = self.budget(gate, class, budgets.of(class));
+        if over.is_some() || asked != Asked::Everybody {
+            return over;
         }
-        self.budget(gate, class, budgets.of(class))
+        self.note("neighbour", "nobody is known to have the address, or two tell of it");
+        let unresolved = FloodClass::Unresolved;
+        self.budget(gate, unresolved, budgets.of(unresolved))
     }
 
     /// Whether the budget of a class holds the frame back.

@@ -92,7 +92,8 @@ impl<S: Side> Worker<S> {
                 self.side.answer(&mut out);
                 self.counters.add_sent(out.counts());
             }
-            if self.side.has_slice() {
+            // Who has work of its own leaves slices to whoever sends them already.
+            if self.side.has_slice() && !(worked && self.side.is_served()) {
                 // It gives way to all else, but not twice in a row. What came in the meantime so
                 // waits for one slice at most, and its answer for none.
                 gave_way = worked && !gave_way;

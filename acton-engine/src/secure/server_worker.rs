@@ -264,6 +264,10 @@ impl Side for ServerSide {
         self.rounds.has_slice()
     }
 
+    fn is_served(&self) -> bool {
+        self.rounds.is_served()
+    }
+
     fn send_slice(&mut self, now: Duration, out: &mut Output<'_>) {
         let Self { directory, router, sealed, rounds, round_syns, counters, thread, .. } = self;
         let sealer = Sealer { counters, thread: *thread, now };

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use acton_bridge::{Bridge, DropReason};
 
+use crate::floods::shared::Floods;
 use crate::observe::counters::Counters;
 use crate::observe::event::{EventKind, Limit};
 use crate::observe::event_log::EventLog;
@@ -22,6 +23,7 @@ const LIMITS: [(DropReason, Limit); 1] = [(DropReason::TableFull, Limit::MacTabl
 /// Sweeps the bridge, and tells of frames lost to its limits.
 pub(crate) struct Housekeeping {
     bridge: Arc<Bridge<LeafId>>,
+    floods: Arc<Floods>,
     events: Arc<EventLog>,
     workers: Vec<Arc<Counters>>,
     /// Drops told of so far, by [`LIMITS`].
@@ -35,19 +37,22 @@ pub(crate) struct Housekeeping {
 impl Housekeeping {
     pub(crate) fn new(
         bridge: Arc<Bridge<LeafId>>,
+        floods: Arc<Floods>,
         events: Arc<EventLog>,
         workers: Vec<Arc<Counters>>,
         now: Duration,
     ) -> Self {
         let due = now + SWEEP_INTERVAL;
         let gone = Default::default();
-        Self { bridge, events, workers, told: [0; _], tell_at: now, due, gone }
+        Self { bridge, floods, events, workers, told: [0; _], tell_at: now, due, gone }
     }
 
-    /// Forgets the MACs of a client that has gone, and says how many those were. Workers no longer
-    /// see it; what one of them was still at may bring a MAC back, which goes a moment later.
+    /// Forgets the MACs and IP addresses of a client that has gone, and says how many MACs those were.
+    /// Workers no longer see it; what one of them was still at may bring one back, which goes a moment
+    /// later.
     pub(crate) fn purge(&mut self, leaf: LeafId) -> usize {
         self.gone[0].push(leaf);
+        self.floods.neighbours.purge(leaf);
         self.bridge.purge(leaf)
     }
 
@@ -63,6 +68,7 @@ impl Housekeeping {
         self.due = now + SWEEP_INTERVAL;
         for leaf in self.gone[1].drain(..) {
             self.bridge.purge(leaf);
+            self.floods.neighbours.purge(leaf);
         }
         self.gone.swap(0, 1);
         self.bridge.sweep(now, SWEEP_BUDGET);

@@ -82,8 +82,13 @@ where
         now: Duration,
     ) -> Self {
         let threads = 1 + workers.len();
-        let housekeeping =
-            Housekeeping::new(Arc::clone(&bridge), Arc::clone(&events), workers, now);
+        let housekeeping = Housekeeping::new(
+            Arc::clone(&bridge),
+            Arc::clone(&floods),
+            Arc::clone(&events),
+            workers,
+            now,
+        );
         Self {
             directory,
             bridge,
@@ -162,7 +167,6 @@ where
         }
         // Only now, when no worker learns from it any more.
         let macs = self.housekeeping.purge(session.port);
-        self.floods.neighbours.purge(session.port);
         let traffic = session.tallies.sum();
         self.past_traffic.add(&traffic);
         let (client, address) = (session.mode.client(), session.mode.address());

@@ -59,6 +59,8 @@ pub(crate) struct SharedRounds {
     least_len: usize,
     /// Whether there is a slice that nobody sends yet.
     has_slice: AtomicBool,
+    /// Whether some worker is sending a slice.
+    is_served: AtomicBool,
     /// Whether there is a frame that not all have been sent yet.
     is_busy: AtomicBool,
     state: Mutex<State>,
@@ -123,6 +125,7 @@ impl SharedRounds {
         Ok(Arc::new(Self {
             least_len,
             has_slice: AtomicBool::new(false),
+            is_served: AtomicBool::new(false),
             is_busy: AtomicBool::new(false),
             state: Mutex::default(),
             bells: iter::repeat_with(Bell::new).take(others).collect::<Result<_, _>>()?,
@@ -166,6 +169,7 @@ impl SharedRounds {
     /// Has workers see without the lock what there is to do.
     fn publish(&self, state: &State) {
         let (waits, sends) = (state.waiting.len() > 0, state.sending > 0);
+        self.is_served.store(sends, Ordering::Release);
         self.has_slice.store(!state.run.is_empty() || waits && !sends, Ordering::Release);
         self.is_busy.store(!state.run.is_empty() || waits || sends, Ordering::Release);
     }
@@ -211,6 +215,12 @@ impl<S: Ported> Rounds<S> {
     #[inline]
     pub(crate) fn has_slice(&self) -> bool {
         self.shared.has_slice.load(Ordering::Acquire)
+    }
+
+    /// Whether some worker is sending a slice right now.
+    #[inline]
+    pub(crate) fn is_served(&self) -> bool {
+        self.shared.is_served.load(Ordering::Acquire)
     }
 
     /// Takes the frames `run` of `frames`, which are for as many `receivers`, unless all of them fit

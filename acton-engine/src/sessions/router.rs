@@ -255,6 +255,9 @@ impl Router {
             }
         }
         let class = FloodClass::of(kind, headers, frame);
+        if self.is_over(class, frames, index, now) {
+            return Route::Nowhere;
+        }
         if class.may_ask() {
             floods.neighbours.hear(at, headers, frame, now);
             let asked = floods.neighbours.ask(headers, frame, now);
@@ -269,7 +272,7 @@ impl Router {
                 return Route::Nowhere;
             }
         }
-        if self.is_over(class, frames, index, now) { Route::Nowhere } else { Route::All }
+        Route::All
     }
 
     /// Whether frame `index`, from the TAP, is over the budget of a class, and dropped.
