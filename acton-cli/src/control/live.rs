@@ -1,7 +1,7 @@
 //! Traces of frames as they pass.
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use acton_engine::{CaptureLayer, CaptureOptions, CapturedPacket, Direction, Error, Handle};
 
@@ -52,9 +52,18 @@ pub(super) fn show(
         Err(error) => return Ok(Err(error)),
     };
     let mut left = count;
+    let mut look_at = Instant::now() + LOOK;
     while left > 0 {
-        let Some(packet) = frames.next_within(LOOK) else {
-            if frames.is_ended() || !is_there() {
+        let packet = frames.next_within(LOOK);
+        // Also while none but frames that are not wanted come.
+        if look_at <= Instant::now() {
+            if !is_there() {
+                break;
+            }
+            look_at = Instant::now() + LOOK;
+        }
+        let Some(packet) = packet else {
+            if frames.is_ended() {
                 break;
             }
             continue;
