@@ -13,8 +13,9 @@ use super::support::{
     Acton, Impairment, Mode, ROOT_V4, World, ping_until_answered, said, shell, wait_until,
 };
 
-/// How far what is said may be behind what is so.
-const LATE: Duration = Duration::from_secs(1);
+/// How far what is said may be behind what is so: a second, and what a busy machine may take from a
+/// thread.
+const LATE: Duration = Duration::from_secs(5);
 /// The keepalive of these tunnels: who is silent for one and a half of them is overdue.
 const KEEPALIVE: Duration = Duration::from_secs(1);
 /// Who is silent for so long is given up: a server sooner, a client after a keepalive, 10 s without an
@@ -194,9 +195,12 @@ pub(super) fn a_second_instance_takes_the_place_of_the_first() {
     let begun = Instant::now();
     let second = start(1);
     second.wait_for(said::CONNECTED);
-    let [there] = &sessions(&server)[..] else { panic!("one session") };
-    let ip = |session: &SessionStatus| session.address.unwrap().ip().to_string();
-    assert_eq!((there.state, ip(there), &*there.name), (State::Up, "192.0.2.11".into(), "berlin"));
+    // What the first sent last may come after the second's HELLO.
+    until(&server, "the second has it", |session| {
+        let ip = session.address.unwrap().ip().to_string();
+        (session.state, &*ip, &*session.name) == (State::Up, "192.0.2.11", "berlin")
+    });
+    assert_eq!(sessions(&server).len(), 1);
     let here = until(&second, "the second is up", |session| session.state == State::Up);
     assert_eq!(here.before, None);
     let out = until(&first, "the first knows", |session| session.state == State::Closed);

@@ -182,10 +182,21 @@ impl Acton {
     }
 }
 
+impl Acton {
+    /// What was dropped and why, by its own word: nothing if it does not run any more.
+    fn said_of_drops(&self) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_acton"));
+        command.arg("drops").env_clear().env("ACTON_CONTROL", &self.control);
+        let said = command.output().map(|output| output.stdout).unwrap_or_default();
+        String::from_utf8_lossy(&said).into_owned()
+    }
+}
+
 impl Drop for Acton {
     fn drop(&mut self) {
         if thread::panicking() {
             eprintln!("--- {}\n{}---", self.name, self.log());
+            eprintln!("{}---", self.said_of_drops());
         }
         let _ = self.child.kill();
         let _ = self.child.wait();

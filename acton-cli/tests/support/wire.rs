@@ -9,6 +9,10 @@ use super::{HANG, shell, wait_until};
 /// Local Experimental EtherType 1 (IEEE 802): no kernel sends it by itself.
 pub(crate) const TEST_ETHERTYPE: u16 = 0x88b5;
 
+/// Bytes that wait for a test at a device: what comes while the machine is busy is not lost here. The
+/// kernel counts several thousand for a frame of a thousand.
+const QUEUE: usize = 16 << 20;
+
 /// A hand on a network device: what it sends leaves by the device, what it receives came in by it.
 pub(crate) struct Wire {
     socket: RawSocket,
@@ -29,8 +33,8 @@ impl Wire {
     /// state stays unknown.
     #[track_caller]
     pub(crate) fn open_as_it_is(namespace: &Namespace, device: &str) -> Self {
-        let socket = namespace
-            .run(|| RawSocket::builder(device).promiscuous(true).ignore_outgoing(true).build());
+        let builder = RawSocket::builder(device).promiscuous(true).ignore_outgoing(true);
+        let socket = namespace.run(|| builder.receive_buffer(QUEUE).build());
         Self { socket: socket.unwrap() }
     }
 
@@ -69,7 +73,8 @@ impl Wire {
             }
             before.push(received);
         }
-        panic!("never received {:02x?}, but before:\n{:02x?}", frame, before);
+        let counts = self.socket.statistics();
+        panic!("never received {frame:02x?}, but ({counts:?}) before:\n{before:02x?}");
     }
 }
 

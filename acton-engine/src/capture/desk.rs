@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 use acton_frame::Filter;
 use parking_lot::Mutex;
@@ -13,6 +14,10 @@ pub(crate) const MAX_CAPTURES: usize = 4;
 const RINGS_LEN: usize = 16 << 20;
 /// Bytes of one worker's ring at least, several super-frames, and at most.
 const RING_LEN: [usize; 2] = [512 << 10, 4 << 20];
+
+/// How long a worker waits at the desk for who is there, most of the time another worker with the same
+/// wish: a capture that has begun must show what comes then.
+const MAX_WAIT: Duration = Duration::from_millis(10);
 
 /// What of the packets that pass is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,10 +125,10 @@ impl CaptureDesk {
         Some(CaptureRings { desk: Arc::clone(self), id, rings, lost })
     }
 
-    /// Brings the captures of a worker up to date; false where that has to wait, for somebody is at
-    /// the desk.
+    /// Brings the captures of a worker up to date; false where that has to wait too long, for somebody
+    /// is at the desk.
     pub(crate) fn fetch(&self, worker: usize, captures: &mut Vec<Capture>) -> bool {
-        let Some(mut orders) = self.orders.try_lock() else { return false };
+        let Some(mut orders) = self.orders.try_lock_for(MAX_WAIT) else { return false };
         captures.retain(|capture| orders.captures.iter().any(|(id, _)| *id == capture.id));
         let parts = orders.captures.iter_mut().filter_map(|(_, parts)| parts.get_mut(worker));
         captures.extend(parts.filter_map(Option::take));
