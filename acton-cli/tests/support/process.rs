@@ -183,12 +183,17 @@ impl Acton {
 }
 
 impl Acton {
-    /// What was dropped and why, by its own word: nothing if it does not run any more.
-    fn said_of_drops(&self) -> String {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_acton"));
-        command.arg("drops").env_clear().env("ACTON_CONTROL", &self.control);
-        let said = command.output().map(|output| output.stdout).unwrap_or_default();
-        String::from_utf8_lossy(&said).into_owned()
+    /// What was lost and why, by its own word and the kernel's: nothing if it does not run any more.
+    fn said_of_losses(&self) -> String {
+        let acton = env!("CARGO_BIN_EXE_acton");
+        let (pid, control) = (self.child.id(), self.control.display());
+        let kernel = "ip -s link; ss -uaeim; grep Udp /proc/net/snmp; grep Ip: /proc/net/snmp";
+        let script = format!(
+            "ACTON_CONTROL={control} {acton} drops; nsenter -t {pid} -n sh -c '{kernel}'; \
+             cat /proc/{pid}/net/softnet_stat"
+        );
+        let said = Command::new("sh").args(["-c", &script]).output().map(|output| output.stdout);
+        String::from_utf8_lossy(&said.unwrap_or_default()).into_owned()
     }
 }
 
@@ -196,7 +201,7 @@ impl Drop for Acton {
     fn drop(&mut self) {
         if thread::panicking() {
             eprintln!("--- {}\n{}---", self.name, self.log());
-            eprintln!("{}---", self.said_of_drops());
+            eprintln!("{}---", self.said_of_losses());
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
