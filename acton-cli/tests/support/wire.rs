@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use acton_netns::Namespace;
@@ -75,6 +76,19 @@ impl Wire {
         }
         let counts = self.socket.statistics();
         panic!("never received {frame:02x?}, but ({counts:?}) before:\n{before:02x?}");
+    }
+
+    /// Receives until each of `frames` has come, in any order: where a flow begins, the kernel may change
+    /// the queue of a TAP that has several.
+    #[track_caller]
+    pub(crate) fn receive_all(&self, frames: impl IntoIterator<Item = Vec<u8>>) {
+        let (start, mut missing) = (Instant::now(), HashSet::<_>::from_iter(frames));
+        while !missing.is_empty() {
+            let Some(received) = self.receive(HANG.saturating_sub(start.elapsed())) else {
+                panic!("never received ({:?}) {missing:02x?}", self.socket.statistics());
+            };
+            missing.remove(&received);
+        }
     }
 }
 
