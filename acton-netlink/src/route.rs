@@ -116,9 +116,8 @@ fn parse_default(body: &[u8]) -> Vec<Route> {
             continue;
         }
         // struct rtnexthop: its length, flags and weight, the interface, then attributes.
-        while let Some(hop) = short(hops).and_then(|length| hops.get(..usize::from(length)))
-            && let Some(interface) = hop.get(4..).and_then(number)
-        {
+        while let Some(hop) = short(hops).and_then(|length| hops.get(..usize::from(length))) {
+            let Some(interface) = hop.get(4..).and_then(number) else { break };
             let gateway = gateway(Attributes::after(NEXT_HOP, hop));
             routes.push(Route { interface, gateway, source: None });
             hops = hops.get(hop.len().next_multiple_of(4)..).unwrap_or_default();

@@ -91,7 +91,7 @@ impl Socket {
                 }
                 match libc::c_int::from(message.kind) {
                     libc::NLMSG_ERROR | libc::NLMSG_DONE => {
-                        return match number(message.body).unwrap_or(0).cast_signed() {
+                        return match number(message.body).unwrap_or(0) as i32 {
                             0 => Ok(answers),
                             code => Err(io::Error::from_raw_os_error(code.saturating_neg())),
                         };

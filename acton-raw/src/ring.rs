@@ -44,7 +44,7 @@ mod header {
 }
 
 // The address follows the header at the next multiple of 16 (TPACKET_ALIGNMENT).
-const _: () = assert!(size_of::<libc::tpacket3_hdr>().is_multiple_of(libc::TPACKET_ALIGNMENT));
+const _: () = assert!(size_of::<libc::tpacket3_hdr>() % libc::TPACKET_ALIGNMENT == 0);
 
 /// The size of a ring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -103,7 +103,7 @@ impl RawSocket {
                 Err(error) if sent == 0 => return Err(error),
                 Err(_) => break,
             }
-            if !sent.is_multiple_of(MAX_BATCH) {
+            if sent % MAX_BATCH != 0 {
                 break;
             }
         }

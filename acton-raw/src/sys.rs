@@ -67,7 +67,7 @@ pub(crate) fn add_promiscuous(fd: impl AsFd, index: i32) -> io::Result<()> {
 /// Joins a fanout group of up to 256 members.
 pub(crate) fn join_fanout(fd: impl AsFd, id: u16, type_flags: u16) -> io::Result<()> {
     // An int, as packet(7) has it: kernels before 5.11 take no `struct fanout_args`.
-    let group = (u32::from(type_flags) << 16 | u32::from(id)).cast_signed();
+    let group = (u32::from(type_flags) << 16 | u32::from(id)) as i32;
     set(fd.as_fd(), libc::SOL_PACKET, libc::PACKET_FANOUT, &group)
 }
 

@@ -216,13 +216,11 @@ impl Builder {
         if is(&error, Errno::EBUSY) {
             return if self.exclusive { Error::Exists { name } } else { Error::Busy { name } };
         }
-        if is(&error, Errno::EINVAL)
-            && let Some(link) = existing()
-        {
-            match link.tap {
-                None => return Error::NotTap { name },
-                Some(tap) if !tap.multi_queue => return Error::SingleQueue { name },
-                Some(_) => {}
+        if is(&error, Errno::EINVAL) {
+            match existing().map(|link| link.tap) {
+                Some(None) => return Error::NotTap { name },
+                Some(Some(tap)) if !tap.multi_queue => return Error::SingleQueue { name },
+                Some(Some(_)) | None => {}
             }
         }
         Error::os(TUN, format!("create or attach {name}"), error)

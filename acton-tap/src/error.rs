@@ -126,10 +126,10 @@ impl Error {
 
     /// Says `advice` in place of what the error commonly means, if the error is `errno`.
     pub(crate) fn advise(mut self, errno: Errno, saying: &'static str) -> Self {
-        if let Self::Os { advice, source, .. } = &mut self
-            && source.raw_os_error() == Some(errno as i32)
-        {
-            *advice = saying;
+        if let Self::Os { advice, source, .. } = &mut self {
+            if source.raw_os_error() == Some(errno as i32) {
+                *advice = saying;
+            }
         }
         self
     }

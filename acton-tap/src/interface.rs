@@ -44,7 +44,7 @@ impl Interface {
             netlink: Mutex::new(Socket::open().map_err(failed)?),
         };
         let index = interface.get(IfreqCall::GetIndex, "find it")?.int();
-        interface.index = index.cast_unsigned();
+        interface.index = index as u32;
         Ok(interface)
     }
 
@@ -86,7 +86,7 @@ impl Interface {
     /// # Errors
     /// The interface is gone.
     pub fn mtu(&self) -> Result<u32, Error> {
-        Ok(self.get(IfreqCall::GetMtu, "read its MTU")?.int().cast_unsigned())
+        Ok(self.get(IfreqCall::GetMtu, "read its MTU")?.int() as u32)
     }
 
     /// Sets its MTU. Under 1,280 bytes it loses its IPv6 addresses.
@@ -105,7 +105,7 @@ impl Interface {
     /// # Errors
     /// The interface is gone.
     pub fn tx_queue_len(&self) -> Result<u32, Error> {
-        Ok(self.get(IfreqCall::GetTxQueueLen, "read its queue length")?.int().cast_unsigned())
+        Ok(self.get(IfreqCall::GetTxQueueLen, "read its queue length")?.int() as u32)
     }
 
     /// Sets how many frames wait in its transmit queue at most.

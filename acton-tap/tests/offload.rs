@@ -468,9 +468,9 @@ proptest! {
                 *to = byte;
             }
         }
-        if let Ok(header) = VnetHeader::decode(&header)
-            && let Ok(mut segments) = Segments::new(&header, &frame, max_frame, fill)
-        {
+        let header = VnetHeader::decode(&header).ok();
+        let segments = header.and_then(|it| Segments::new(&it, &frame, max_frame, fill).ok());
+        if let Some(mut segments) = segments {
             let mut head = [0; MAX_HEAD];
             let (mut left, mut bytes) = (segments.len(), 0);
             while let Some(segment) = segments.next_in(&mut head) {

@@ -146,16 +146,17 @@ impl<'a> SendBatch<'a, '_> {
     /// Opens a message that takes a datagram of `len` bytes in `parts` parts, unless the one that is
     /// open does.
     fn make_room(&mut self, to: &'a Destination, ecn: u8, len: usize, parts: usize) {
-        if let Some(open) = &self.open
-            && ptr::eq(open.to, to)
-            && open.ecn == ecn
-            && len <= open.size
-            && len > 0
-            && open.datagrams < SEGMENTS
-            && open.bytes + len <= MAX_PAYLOAD
-            && self.messages.has_room(parts)
-            && to.segments.admits(open.size)
-        {
+        let fits = |open: &Open<'a>| {
+            ptr::eq(open.to, to)
+                && open.ecn == ecn
+                && len <= open.size
+                && len > 0
+                && open.datagrams < SEGMENTS
+                && open.bytes + len <= MAX_PAYLOAD
+                && self.messages.has_room(parts)
+                && to.segments.admits(open.size)
+        };
+        if self.open.as_ref().is_some_and(fits) {
             return;
         }
         self.close();
@@ -184,9 +185,7 @@ impl<'a> SendBatch<'a, '_> {
     }
 
     fn close(&mut self) {
-        if let Some(open) = self.open.take()
-            && open.datagrams > 1
-        {
+        if let Some(open) = self.open.take().filter(|open| open.datagrams > 1) {
             // A datagram is at most 65,507 bytes, else it would not be in a message of several.
             self.messages.set_segment_size(open.size as u16);
         }

@@ -27,19 +27,19 @@ impl Sum {
     /// be odd.
     #[must_use]
     pub fn plus(self, bytes: &[u8]) -> Self {
-        let (blocks, rest) = bytes.as_chunks::<BLOCK>();
+        let blocks = bytes.chunks_exact(BLOCK);
+        let mut rest = blocks.remainder();
         // What is carried out of 32 bits stays in the lane's upper half, which a frame cannot fill.
         let mut lanes = [0_u64; BLOCK / 4];
         for block in blocks {
-            let (words, _) = block.as_chunks::<4>();
-            for (lane, word) in lanes.iter_mut().zip(words) {
-                *lane += u64::from(u32::from_ne_bytes(*word));
+            for (lane, word) in lanes.iter_mut().zip(block.chunks_exact(4)) {
+                *lane += u64::from(u32::from_ne_bytes([word[0], word[1], word[2], word[3]]));
             }
         }
         let mut sum: u64 = lanes.iter().sum();
-        let (words, rest) = rest.as_chunks::<4>();
-        for word in words {
+        while let Some((word, behind)) = rest.split_first_chunk() {
             sum += u64::from(u32::from_ne_bytes(*word));
+            rest = behind;
         }
         let mut last = [0; 4];
         for (to, from) in last.iter_mut().zip(rest) {

@@ -189,12 +189,10 @@ impl<'f, S: FnMut(&SuperFrame<'_>)> Batch<'_, 'f, S> {
         // A flow has one run at most, the newest most likely.
         let of_flow = |run: &Run| run.template.is_same_flow(frame, &layout);
         if let Some(index) = self.coalescer.runs.iter().rposition(of_flow) {
-            if let Some(template) = &template
-                && self.join(index, frame, checksum, template)
-            {
-                return Ok(());
+            match &template {
+                Some(template) if self.join(index, frame, checksum, template) => return Ok(()),
+                _ => self.close(index),
             }
-            self.close(index);
         }
         match template {
             Some(template) if !template.ends_run() => self.start(frame, checksum, template),
