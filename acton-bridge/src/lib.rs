@@ -161,3 +161,8 @@ pub use port::{Owner, Port};
 pub use range::{MacRange, MacRangeError};
 pub use statics::StaticError;
 pub use verdict::{BumKind, DropReason, FromLeaf, FromRoot, Learned};
+
+/// The example of README.md, so that it keeps compiling.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -9,8 +9,3 @@ mod confine;
 pub mod control;
 pub mod lab;
 mod service;
-
-/// The examples of README.md, so that they keep compiling.
-#[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
-struct Readme;

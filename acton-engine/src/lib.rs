@@ -97,3 +97,8 @@ pub use settings::{
     Applied, ClientMode, ClientSettings, Common, PlainServerSettings, SecureSettings, ServerMode,
     ServerSettings, Settings, SuiteChoice, TapSettings,
 };
+
+/// The example of README.md, so that it keeps compiling.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

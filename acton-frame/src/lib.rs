@@ -50,3 +50,8 @@ pub use headers::Headers;
 pub use ip::{Fragment, Ip, IpVersion};
 pub use pnet_base::MacAddr;
 pub use transport::{Protocol, Transport};
+
+/// The example of README.md, so that it keeps compiling.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -61,3 +61,8 @@ pub use pnet_base::MacAddr;
 pub use route::Route;
 pub use socket::Socket;
 pub use subscription::{Group, News, Subscription};
+
+/// The example of README.md, so that it keeps compiling.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -43,3 +43,8 @@ pub use error::Error;
 pub use link::{Veth, veth};
 pub use namespace::Namespace;
 pub use user::enter_user_namespace;
+
+/// The example of README.md, so that it keeps compiling.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -236,6 +236,11 @@ fn timestamp(time: SystemTime) -> [u8; 8] {
     halves
 }
 
+/// The example of README.md, so that it keeps compiling.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -65,3 +65,8 @@ pub mod server;
 pub mod session;
 mod timer;
 pub mod wire;
+
+/// The example of README.md, so that it keeps compiling.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

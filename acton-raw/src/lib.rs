@@ -59,3 +59,8 @@ pub use frame::{Checksum, Frame, FrameMeta, PacketType, VlanTag};
 pub use ring::{Block, Frames, Ring, RingConfig};
 pub use socket::{RawSocket, Statistics};
 pub use wait::Wake;
+
+/// The example of README.md, so that it keeps compiling.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

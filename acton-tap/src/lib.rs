@@ -59,3 +59,8 @@ pub use interface::Interface;
 pub use pnet_base::MacAddr;
 pub use queue::{Queue, Stop};
 pub use vnet::{Checksum, Gso, GsoKind, Offloads, VnetHeader, VnetHeaderError};
+
+/// The example of README.md, so that it keeps compiling.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

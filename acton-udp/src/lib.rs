@@ -109,3 +109,8 @@ pub use send::{SendBatch, SendBuffer, SendCounts};
 pub use socket::UdpSocket;
 pub use source::Source;
 pub use statistics::KernelStatistics;
+
+/// The example of README.md, so that it keeps compiling.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
