@@ -15,6 +15,7 @@ const FIXED: usize = 16;
 const TUN_OWNER: u16 = 1;
 const TUN_GROUP: u16 = 2;
 const TUN_TYPE: u16 = 3;
+const TUN_PI: u16 = 4;
 const TUN_VNET_HDR: u16 = 5;
 const TUN_PERSIST: u16 = 6;
 const TUN_MULTI_QUEUE: u16 = 7;
@@ -67,6 +68,8 @@ pub struct TapStatus {
     pub group: Option<u32>,
     /// Whether it stays when its last queue closes.
     pub persist: bool,
+    /// Whether frames are preceded by four bytes of flags and protocol (no `IFF_NO_PI`).
+    pub packet_information: bool,
     /// Whether frames are preceded by a virtio-net header (`IFF_VNET_HDR`).
     pub vnet_header: bool,
     /// Whether it can have several queues.
@@ -239,6 +242,7 @@ fn parse_tap(data: &[u8]) -> Option<TapStatus> {
             TUN_OWNER => status.owner = number(value),
             TUN_GROUP => status.group = number(value),
             TUN_TYPE if value.first().copied() != Some(libc::IFF_TAP as u8) => return None,
+            TUN_PI => status.packet_information = on,
             TUN_VNET_HDR => status.vnet_header = on,
             TUN_PERSIST => status.persist = on,
             TUN_MULTI_QUEUE => status.multi_queue = on,

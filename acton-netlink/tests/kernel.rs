@@ -86,6 +86,9 @@ fn a_tap_has_a_status_and_a_tun_has_none() {
     let status = link.tap.unwrap();
     assert_eq!((status.owner, status.group), (Some(7), Some(8)));
     assert!(status.persist && status.vnet_header && status.multi_queue);
+    assert!(!status.packet_information);
+    sh("ip tuntap add t1 mode tap pi");
+    assert!(socket().link("t1").unwrap().tap.unwrap().packet_information);
     assert_eq!((status.queues, status.detached_queues), (0, 0));
     let link = socket().link("u0").unwrap();
     assert_eq!((link.kind.as_str(), link.tap, link.mac), ("tun", None, None));

@@ -134,10 +134,7 @@ impl Builder {
         if !(1..=MAX_QUEUES).contains(&self.queues) {
             return Err(Error::QueueCount(self.queues));
         }
-        if !self.vnet_header && !self.offloads.is_empty() {
-            return Err(Error::OffloadsWithoutHeader);
-        }
-
+        self.check_offloads()?;
         let (first, attached) = self.first_queue()?;
         let name = attached.name();
         let mut queues = vec![first];
@@ -149,12 +146,16 @@ impl Builder {
         }
 
         // The order that the kernel wants: the interface, the header's layout, the offloads.
-        let queue = &queues[0];
         if self.vnet_header {
-            queue.set_vnet_layout()?;
+            queues[0].set_vnet_layout()?;
         }
+        self.set_up(Interface::open(&name)?, queues)
+    }
+
+    /// Sets what was asked for of a TAP that is attached.
+    pub(crate) fn set_up(&self, interface: Interface, queues: Vec<Queue>) -> Result<Tap, Error> {
+        let queue = &queues[0];
         let offloads = queue.set_offloads(self.offloads)?;
-        let interface = Interface::open(&name)?;
         if let Some(uid) = self.owner {
             queue.set_owner(uid)?;
         }
@@ -172,6 +173,21 @@ impl Builder {
             queue.set_persist(persist)?;
         }
         Ok(Tap { interface, queues, offloads, vnet_header: self.vnet_header })
+    }
+
+    pub(crate) fn check_offloads(&self) -> Result<(), Error> {
+        if !self.vnet_header && !self.offloads.is_empty() {
+            return Err(Error::OffloadsWithoutHeader);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn wants_vnet_header(&self) -> bool {
+        self.vnet_header
+    }
+
+    pub(crate) fn wants_nonblocking(&self) -> bool {
+        self.nonblocking
     }
 
     /// The first queue, which makes the interface if need be, with its real name and flags.

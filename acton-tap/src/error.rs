@@ -5,6 +5,8 @@ use std::io;
 use nix::errno::Errno;
 use thiserror::Error;
 
+use crate::adopt::FdProblem;
+
 /// Why a TAP or an interface could not be made, read or changed.
 ///
 /// A message names the device, the step and what to do; the kernel's own error is the
@@ -94,6 +96,15 @@ pub enum Error {
         name: String,
     },
 
+    /// A descriptor that was passed is not what was asked for.
+    #[error("{name}: {problem}")]
+    Descriptor {
+        /// The interface, or `descriptor` and its number where that is not known.
+        name: String,
+        /// What is wrong with it.
+        problem: FdProblem,
+    },
+
     /// Another step that the kernel refused.
     #[error("{device}: cannot {step}{}{advice}", if advice.is_empty() { "" } else { ": " })]
     Os {
@@ -137,9 +148,10 @@ impl Error {
     /// The kind of the error, for a caller that handles some of them.
     pub fn kind(&self) -> io::ErrorKind {
         match self {
-            Self::Name { .. } | Self::QueueCount(_) | Self::OffloadsWithoutHeader => {
-                io::ErrorKind::InvalidInput
-            }
+            Self::Name { .. }
+            | Self::QueueCount(_)
+            | Self::OffloadsWithoutHeader
+            | Self::Descriptor { .. } => io::ErrorKind::InvalidInput,
             Self::NoTunDevice { source }
             | Self::TunDeviceClosed { source }
             | Self::Permission { source, .. }

@@ -31,7 +31,8 @@
 //!
 //! # What it needs
 //! `CAP_NET_ADMIN` in the network namespace (root, or a user namespace of one's own) and
-//! `/dev/net/tun`, which this crate never creates. An interface is looked up in the network
+//! `/dev/net/tun`, which this crate never creates; or descriptors that somebody passes who has both
+//! ([`Builder::adopt`]). An interface is looked up in the network
 //! namespace of the thread that builds or opens it, and is programmed there from then on, whatever
 //! thread uses it.
 //!
@@ -42,6 +43,7 @@
 //! [`offload`] cuts such super-frames and makes them.
 #![deny(unsafe_code)]
 
+mod adopt;
 mod builder;
 mod error;
 mod interface;
@@ -53,6 +55,7 @@ mod sys;
 mod vnet;
 
 pub use acton_netlink::{Address, TapStatus};
+pub use adopt::FdProblem;
 pub use builder::{Builder, Tap};
 pub use error::Error;
 pub use interface::Interface;

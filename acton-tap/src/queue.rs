@@ -9,6 +9,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use pnet_base::MacAddr;
 
 use crate::error::Error;
 use crate::sys::{self, Ifreq, IfreqCall, TunIntCall, TunValueCall};
@@ -223,6 +224,16 @@ impl Queue {
         Err(self.error("clear offloads", Errno::EINVAL.into()))
     }
 
+    /// The MAC address of the TAP.
+    pub(crate) fn mac(&self) -> Result<MacAddr, Error> {
+        let mut request = Ifreq::new("");
+        sys::ifreq(self, IfreqCall::GetMac, &mut request)
+            .map_err(|error| self.error("read its MAC", error))?;
+        // struct sockaddr: two bytes of hardware type, then the address.
+        let [_, _, mac @ ..] = request.value::<8>();
+        Ok(mac.into())
+    }
+
     /// Sets the size and byte order of the vnet header, which a persistent TAP keeps from before.
     pub(crate) fn set_vnet_layout(&self) -> Result<(), Error> {
         sys::tun_int(self, TunIntCall::VnetHeaderSize, crate::VnetHeader::LEN as i32)
@@ -250,8 +261,8 @@ impl AsFd for Queue {
     }
 }
 
-/// Takes over a descriptor of `/dev/net/tun` that is attached to a TAP, as a privileged helper may
-/// hand over. Another kind of file makes a queue whose calls fail.
+/// Takes over a descriptor of `/dev/net/tun` that is attached to a TAP, unchecked: another kind of
+/// file makes a queue whose calls fail. [`Builder::adopt`](crate::Builder::adopt) checks.
 impl From<OwnedFd> for Queue {
     fn from(fd: OwnedFd) -> Self {
         Self { file: fd.into() }
