@@ -36,6 +36,11 @@
 //! namespace of the thread that builds or opens it, and is programmed there from then on, whatever
 //! thread uses it.
 //!
+//! # Async
+//! The features `tokio` and `async-io`, both off by default, add modules of these names, each with an
+//! `AsyncQueue`. For another runtime, [`Queue`] is [`AsFd`](std::os::fd::AsFd) and can be
+//! [non-blocking](Builder::nonblocking).
+//!
 //! # Super-frames
 //! With [`Builder::vnet_header`] every frame is preceded by a [`VnetHeader`] of 10 bytes, and with
 //! [`Builder::offloads`] the kernel hands over TCP and UDP payloads of up to 64 KiB in one frame,
@@ -44,6 +49,8 @@
 #![deny(unsafe_code)]
 
 mod adopt;
+#[cfg(feature = "async-io")]
+pub mod async_io;
 mod builder;
 mod error;
 mod interface;
@@ -52,6 +59,8 @@ pub mod offload;
 mod queue;
 #[allow(unsafe_code, reason = "the system calls that have no safe wrapper")]
 mod sys;
+#[cfg(feature = "tokio")]
+pub mod tokio;
 mod vnet;
 
 pub use acton_netlink::{Address, TapStatus};

@@ -79,6 +79,28 @@ impl Queue {
         (&self.file).write_vectored(pieces)
     }
 
+    /// Receives on a non-blocking queue the frames that are there, at most `limit`, one after the
+    /// other into `buffer`, shows each to `take`, and returns how many there were.
+    ///
+    /// # Errors
+    /// Those listed at [`Queue`], when the first frame failed, `WouldBlock` if there is none.
+    /// Receiving on tells why another failed.
+    pub fn recv_batch(
+        &self,
+        buffer: &mut [u8],
+        limit: usize,
+        mut take: impl FnMut(&[u8]),
+    ) -> io::Result<usize> {
+        for count in 0..limit {
+            match self.recv(buffer) {
+                Ok(length) => take(&buffer[..length]),
+                Err(error) if count == 0 => return Err(error),
+                Err(_) => return Ok(count),
+            }
+        }
+        Ok(limit)
+    }
+
     /// As [`recv`](Self::recv), but waits also on a non-blocking queue, and returns `None` as soon
     /// as `stop` is [stopped](Stop::stop), even if frames are there.
     ///
