@@ -68,9 +68,10 @@ pub use capture::packet::Direction;
 pub use client::{Client, ClientBuilder, PlainClient, SecureClient};
 pub use error::Error;
 pub use floods::budgets::{Budgets, FloodBudgets};
-pub use observe::counters::{Totals, drop_reasons};
+pub use observe::counters::{Totals, counters, drop_reasons};
 pub use observe::event::{
-    Beginning, EndReason, Event, EventKind, Limit, LoopWitness, NotKept, Place, RefusalReason,
+    Beginning, EndReason, Event, EventDescription, EventKind, Limit, LoopWitness, NotKept, Place,
+    RefusalReason, event_kinds,
 };
 pub use observe::event_log::Events;
 pub use observe::pulse::Pulse;

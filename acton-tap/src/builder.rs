@@ -16,7 +16,7 @@ use crate::sys::{self, Ifreq, IfreqCall};
 use crate::vnet::Offloads;
 
 /// The file of all TUN and TAP interfaces (Documentation/networking/tuntap.rst).
-const TUN: &str = "/dev/net/tun";
+pub(crate) const TUN: &str = "/dev/net/tun";
 
 /// Queues of a TAP at most (`MAX_TAP_QUEUES` of linux/if_tap.h).
 const MAX_QUEUES: usize = 256;
@@ -215,14 +215,7 @@ impl Builder {
 
     fn open(&self) -> Result<Queue, Error> {
         let flags = if self.nonblocking { libc::O_NONBLOCK } else { 0 };
-        let file = OpenOptions::new().read(true).write(true).custom_flags(flags).open(TUN);
-        let file =
-            file.map_err(|source| match Errno::from_raw(source.raw_os_error().unwrap_or(0)) {
-                Errno::ENOENT | Errno::ENODEV | Errno::ENXIO => Error::NoTunDevice { source },
-                Errno::EACCES | Errno::EPERM => Error::TunDeviceClosed { source },
-                _ => Error::os(TUN, format!("open it to make {}", self.name), source),
-            })?;
-        Ok(Queue::from(OwnedFd::from(file)))
+        open_tun(flags, || format!("open it to make {}", self.name))
     }
 
     /// Says what a `TUNSETIFF` that failed means for `name`.
@@ -243,6 +236,18 @@ impl Builder {
             .advise(Errno::E2BIG, "it has as many queues as a TAP can")
             .advise(Errno::ENFILE, "every number for %d is taken")
     }
+}
+
+/// Opens the file of all TAPs, with further flags of open(2), to do `step`.
+pub(crate) fn open_tun(flags: i32, step: impl FnOnce() -> String) -> Result<Queue, Error> {
+    let file = OpenOptions::new().read(true).write(true).custom_flags(flags).open(TUN);
+    let file =
+        file.map_err(|source| match Errno::from_raw(source.raw_os_error().unwrap_or(0)) {
+            Errno::ENOENT | Errno::ENODEV | Errno::ENXIO => Error::NoTunDevice { source },
+            Errno::EACCES | Errno::EPERM => Error::TunDeviceClosed { source },
+            _ => Error::os(TUN, step(), source),
+        })?;
+    Ok(Queue::from(OwnedFd::from(file)))
 }
 
 /// `TUNSETIFF`; gives the interface's real name and the flags that were set.

@@ -52,6 +52,7 @@ mod adopt;
 #[cfg(feature = "async-io")]
 pub mod async_io;
 mod builder;
+mod driver;
 mod error;
 mod interface;
 mod name;
@@ -66,6 +67,7 @@ mod vnet;
 pub use acton_netlink::{Address, TapStatus};
 pub use adopt::FdProblem;
 pub use builder::{Builder, Tap};
+pub use driver::Driver;
 pub use error::Error;
 pub use interface::Interface;
 pub use pnet_base::MacAddr;

@@ -162,17 +162,22 @@ pub(crate) fn tun_int(fd: impl AsFd, call: TunIntCall, value: i32) -> io::Result
 /// TUN requests that answer with an `int`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum TunGetCall {
+    /// The flags of `TUNSETIFF` that the kernel knows.
+    Features,
     VnetHeaderSize,
 }
 
-/// Asks an attached TUN file for a number.
+/// Asks a TUN file for a number.
 pub(crate) fn tun_get(fd: impl AsFd, call: TunGetCall) -> io::Result<i32> {
     let code = match call {
+        TunGetCall::Features => libc::TUNGETFEATURES,
         TunGetCall::VnetHeaderSize => libc::TUNGETVNETHDRSZ,
     };
     let mut value = 0_i32;
     // SAFETY: every code of `TunGetCall` writes one int, and `value` outlives the call.
-    done(unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), code, std::ptr::from_mut(&mut value)) })?;
+    done(unsafe {
+        libc::ioctl(fd.as_fd().as_raw_fd(), code as libc::Ioctl, std::ptr::from_mut(&mut value))
+    })?;
     Ok(value)
 }
 

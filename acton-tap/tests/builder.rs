@@ -3,7 +3,7 @@
 
 use std::io::ErrorKind;
 
-use acton_tap::{Error, Interface, Offloads, Tap};
+use acton_tap::{Driver, Error, Interface, Offloads, Tap};
 use testbed::sh;
 use util::{close, eventually};
 
@@ -39,6 +39,14 @@ fn the_kernel_numbers_names() {
     let default = Tap::builder().queues(2).build().unwrap();
     assert_eq!(default.name(), "tap2");
     assert!(default.queues().iter().all(|queue| queue.name().unwrap() == "tap2"));
+}
+
+fn the_driver_says_what_it_can() {
+    let driver = Driver::query().unwrap();
+    assert!(sh("ip -o link | wc -l").trim() == "1", "asking makes no interface");
+    let several = Tap::builder().queues(2).build().is_ok();
+    let header = Tap::builder().vnet_header(true).build().is_ok();
+    assert_eq!((driver.multi_queue, driver.vnet_header), (several, header));
 }
 
 fn exclusive_fails_if_the_name_is_taken() {
@@ -201,6 +209,7 @@ fn offloads_are_probed() {
 testbed::main! {
     names_of_1_to_15_bytes,
     the_kernel_numbers_names,
+    the_driver_says_what_it_can,
     exclusive_fails_if_the_name_is_taken,
     a_busy_tap_says_so,
     another_kind_of_interface_says_so,

@@ -32,23 +32,29 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Reads: frames and super-frames.
+    /// Frames and super-frames read from the TAP.
     TapReads => "tap.reads",
+    /// Their bytes.
     TapReadBytes => "tap.read.bytes",
-    /// Writes: frames and super-frames.
+    /// Writes to the TAP, each of a frame or a super-frame.
     TapWrites => "tap.writes",
+    /// Frames in these, each of a super-frame counted.
     TapWritten => "tap.written.frames",
+    /// Bytes written to the TAP.
     TapWrittenBytes => "tap.written.bytes",
     /// Datagrams that the kernel took, of frames and of control alike.
     UdpSent => "udp.sent.datagrams",
+    /// Their bytes, of UDP payload.
     UdpSentBytes => "udp.sent.bytes",
     /// Datagrams that came, of frames, of control and bad ones alike.
     UdpReceived => "udp.received.datagrams",
+    /// Their bytes, of UDP payload.
     UdpReceivedBytes => "udp.received.bytes",
     /// Super-frames that the kernel refused; their frames were written one by one.
     SuperFrameRefused => "tap.super_frame_refused",
-    /// Datagrams that came with several frames in them, and these frames.
+    /// Datagrams that came with several frames in them.
     Bundles => "session.bundles",
+    /// The frames in these.
     BundledFrames => "session.bundled_frames",
     /// Pieces of frames that waited for the rest.
     Pieces => "session.pieces",
@@ -209,6 +215,14 @@ impl Cause {
             Some(index) => DropReason::ALL.get(index).map(|reason| reason.as_str()),
         }
     }
+}
+
+/// Every counter: its name as in [`Totals`], and what it counts, in a sentence.
+pub fn counters() -> impl Iterator<Item = (String, &'static str)> {
+    let own = Counter::NAMES.iter().zip(Counter::MEANINGS);
+    let own = own.map(|(&name, &meaning)| (name.to_owned(), meaning));
+    let drops = DropReason::ALL.iter();
+    own.chain(drops.map(|reason| (format!("drop.{}", reason.as_str()), reason.meaning())))
 }
 
 /// Every reason to drop a frame or a datagram: its name as in [`Traffic::drops`](crate::Traffic),
@@ -381,6 +395,10 @@ mod tests {
         reasons.dedup_by_key(|(name, _)| *name);
         assert_eq!(reasons.len(), all);
         let totals = Totals::of(&[]);
+        assert!(
+            totals.iter().map(|(name, _)| name.to_owned()).eq(counters().map(|(name, _)| name))
+        );
+        assert!(counters().all(|(_, meaning)| meaning.ends_with('.')), "each has a sentence");
         for (name, _) in &reasons {
             assert_eq!(totals.get(&format!("drop.{name}")), Some(0));
         }

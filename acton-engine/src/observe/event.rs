@@ -159,6 +159,76 @@ pub enum NotKept {
     Forbidden,
 }
 
+/// What one kind of event is, for those who read of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EventDescription {
+    /// Its stable name.
+    pub name: String,
+    /// When it comes.
+    pub meaning: &'static str,
+    /// Its fields, in their order: the name and what it says.
+    pub fields: Vec<(&'static str, &'static str)>,
+}
+
+/// Every kind of event.
+pub fn event_kinds() -> impl Iterator<Item = EventDescription> {
+    EventKind::DESCRIPTIONS.iter().map(|(kind, meaning, fields)| EventDescription {
+        name: serialised_name(kind),
+        meaning: meaning.trim_start(),
+        fields: fields.iter().map(|(name, meaning)| (*name, meaning.trim_start())).collect(),
+    })
+}
+
+/// What serde calls a variant in snake case.
+fn serialised_name(variant: &str) -> String {
+    let mut name = String::new();
+    for letter in variant.chars() {
+        if letter.is_uppercase() && !name.is_empty() {
+            name.push('_');
+        }
+        name.extend(letter.to_lowercase());
+    }
+    name
+}
+
+/// Keeps what the enum says of itself for those who read its events.
+macro_rules! described {
+    (
+        $(#[$about:meta])*
+        pub enum $name:ident {$(
+            $(#[doc = $meaning:literal])*
+            $kind:ident {$(
+                $(#[doc = $says:literal])*
+                $(#[cfg_attr($($attribute:tt)*)])?
+                $field:ident: $type:ty,
+            )*},
+        )*}
+    ) => {
+        $(#[$about])*
+        pub enum $name {$(
+            $(#[doc = $meaning])*
+            $kind {$(
+                $(#[doc = $says])*
+                $(#[cfg_attr($($attribute)*)])?
+                $field: $type,
+            )*},
+        )*}
+
+        impl $name {
+            /// Each variant, its meaning, and its fields with theirs.
+            const DESCRIPTIONS: &[Description] = &[$((
+                stringify!($kind),
+                concat!($($meaning),*),
+                &[$((stringify!($field), concat!($($says),*))),*],
+            )),*];
+        }
+    };
+}
+
+type Description = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
+
+described! {
 /// What happened.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(
@@ -541,6 +611,7 @@ pub enum EventKind {
         events: u64,
     },
 }
+}
 
 impl EventKind {
     /// The name of the kind, as it is serialised.
@@ -594,5 +665,21 @@ impl EventKind {
             Self::Failed { .. } => "failed",
             Self::Suppressed { .. } => "suppressed",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_is_described_by_its_name() {
+        let kinds: Vec<_> = event_kinds().collect();
+        let sentences = kinds
+            .iter()
+            .flat_map(|kind| kind.fields.iter().map(|(_, says)| *says).chain([kind.meaning]));
+        assert!(sentences.clone().all(|sentence| sentence.ends_with('.')), "{kinds:?}");
+        let carrier = kinds.iter().find(|kind| kind.name == EventKind::Carrier { up: true }.name());
+        assert_eq!(carrier.unwrap().fields, [("up", "Whether it has one.")]);
     }
 }
