@@ -8,4 +8,5 @@ pub mod config;
 mod confine;
 pub mod control;
 pub mod lab;
+pub mod reference;
 mod service;

@@ -6,6 +6,7 @@ mod client;
 mod config;
 mod confine;
 mod control;
+mod generate;
 mod invite;
 mod join;
 mod kept_mac;
@@ -23,6 +24,7 @@ mod run;
 mod server;
 mod state;
 mod values;
+mod version;
 
 use std::env;
 use std::ffi::OsString;
@@ -30,6 +32,7 @@ use std::io;
 use std::process::ExitCode;
 
 use acton_engine::Settings;
+use clap::error::ErrorKind;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use logging::LOG_LEVEL;
 use nix::sys::prctl::set_dumpable;
@@ -44,10 +47,24 @@ const USAGE: u8 = 2;
 
 /// Ethernet over UDP: one server, any number of clients, one LAN.
 #[derive(Debug, Parser)]
-#[command(name = "acton", version, max_term_width = 100)]
+#[command(
+    name = "acton",
+    version,
+    disable_version_flag = true,
+    arg_required_else_help = true,
+    max_term_width = 100
+)]
 struct Arguments {
+    /// Prints the version
+    #[arg(short = 'V', long)]
+    version: bool,
+
+    /// With --version, prints how this acton was built too, and what of this kernel it can use
+    #[arg(long, requires = "version")]
+    verbose: bool,
+
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -71,6 +88,7 @@ enum Command {
     Kick(ask::kick::Arguments),
     Log(ask::log_levels::Arguments),
     Reload(ask::reload::Arguments),
+    Generate(generate::Arguments),
 }
 
 /// The command line of `acton`.
@@ -115,8 +133,14 @@ fn run_command(arguments: Vec<OsString>) -> Result<(), Failure> {
         }
         None => (command().get_matches_from(arguments), None),
     };
-    let command =
-        Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()).command;
+    let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    if arguments.version {
+        return version::print(arguments.verbose);
+    }
+    let command = arguments.command.unwrap_or_else(|| {
+        let error = "a command is needed; acton --help names them";
+        command().error(ErrorKind::MissingSubcommand, error).exit()
+    });
     // A lab tells of its many ends in one table.
     let level = if matches!(command, Command::Lab(_)) { "warn" } else { "info" };
     logging::begin(matches.subcommand().map(|(_, matches)| matches), level)?;
@@ -144,6 +168,7 @@ fn run_command(arguments: Vec<OsString>) -> Result<(), Failure> {
         Command::Kick(arguments) => arguments.run(),
         Command::Log(arguments) => arguments.run(),
         Command::Reload(arguments) => arguments.run(),
+        Command::Generate(arguments) => arguments.run(),
     }
 }
 

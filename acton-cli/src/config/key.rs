@@ -35,7 +35,7 @@ impl<'a> Key<'a> {
         Self::all(command).find(|key| key.name() == name)
     }
 
-    fn of(arg: &'a Arg) -> Option<Self> {
+    pub(crate) fn of(arg: &'a Arg) -> Option<Self> {
         let takes_value =
             matches!(arg.get_action(), ArgAction::Set | ArgAction::Append | ArgAction::SetTrue);
         (takes_value && arg.get_id() != super::CONFIG_OPTION).then_some(Self { arg })
@@ -98,8 +98,17 @@ impl<'a> Key<'a> {
 
     /// What would be right for this key.
     pub(crate) fn right(&self) -> String {
-        let sample = match self.shape() {
-            Shape::Flag => return format!("write {} = true or false", self.name()),
+        match self.shape() {
+            Shape::Flag => format!("write {} = true or false", self.name()),
+            _ if self.is_list() => format!("write a list, {}", self.sample()),
+            _ => format!("write {}", self.sample()),
+        }
+    }
+
+    /// The key as a file sets it, with a word for its value.
+    pub(crate) fn sample(&self) -> String {
+        let value = match self.shape() {
+            Shape::Flag => "true".to_owned(),
             Shape::Number => "NUMBER".to_owned(),
             Shape::Text => {
                 let name = self.arg.get_value_names().and_then(|names| names.first());
@@ -107,9 +116,9 @@ impl<'a> Key<'a> {
             }
         };
         if self.is_list() {
-            format!("write a list, {} = [{sample}]", self.name())
+            format!("{} = [{value}]", self.name())
         } else {
-            format!("write {} = {sample}", self.name())
+            format!("{} = {value}", self.name())
         }
     }
 }

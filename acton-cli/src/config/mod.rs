@@ -27,7 +27,7 @@ pub use role::Role;
 
 pub(crate) use example::example;
 pub(crate) use invocation::{CONFIG_OPTION, Failed, Invocation, Reading, config_option};
-pub(crate) use key::without_environment;
+pub(crate) use key::{Key, without_environment};
 pub(crate) use reload::Reloader;
 pub(crate) use running::RunningConfig;
 pub(crate) use show::{json, toml};
