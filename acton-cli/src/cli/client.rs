@@ -9,6 +9,7 @@ use pnet_base::MacAddr;
 
 use super::confine::{ConfineOptions, paths};
 use super::control::ControlOptions;
+use super::hook::HookOptions;
 use super::kept_mac::keep_mac;
 use super::key_log::KeyLogOption;
 use super::state::{StateOptions, read_invite_file};
@@ -91,11 +92,15 @@ pub(super) struct Arguments {
     control: ControlOptions,
 
     #[command(flatten)]
+    hook: HookOptions,
+
+    #[command(flatten)]
     confine: ConfineOptions,
 }
 
 impl Arguments {
     pub(super) fn run(self, config: Option<RunningConfig>) -> Result<(), Failure> {
+        let hook = self.hook.start()?;
         self.confine.become_user(&self.state, &self.control)?;
         let sandbox = self.confine.sandbox();
         let begin = {
@@ -115,9 +120,14 @@ impl Arguments {
             self.put_into(&mut settings);
             let _kept = keep_mac(&state, &mut settings.common.tap);
             let client = client.with_settings(settings)?.on_thread_start(begin);
-            return run::until_signal(&self.control, None, (&sandbox, &files), config, || {
-                client.start().map_err(run::not_started)
-            });
+            return run::until_signal(
+                &self.control,
+                None,
+                (&sandbox, &files),
+                config,
+                hook,
+                || client.start().map_err(run::not_started),
+            );
         }
         let invite = self.invite_file.as_deref().map(read_invite_file).transpose()?;
         let target = invite.as_ref().map(|text| text.trim()).or(self.server.as_deref());
@@ -141,7 +151,7 @@ impl Arguments {
         if let Some(log) = self.key_log.open()? {
             client = client.key_log(log);
         }
-        run::until_signal(&self.control, None, (&sandbox, &files), config, || {
+        run::until_signal(&self.control, None, (&sandbox, &files), config, hook, || {
             client.start().map_err(run::not_started)
         })
     }

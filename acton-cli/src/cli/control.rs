@@ -51,7 +51,7 @@ impl ControlOptions {
         if self.control.as_deref() == Some(Path::new(NONE)) {
             return Ok(None);
         }
-        let name = self.name.clone().unwrap_or_else(|| handle.tap_name().to_owned());
+        let name = self.instance(&handle);
         let path = self.control.clone().unwrap_or_else(|| path_of(&name));
         let group = self.group()?;
         let settings = Settings { path, name, group, process };
@@ -64,6 +64,11 @@ impl ControlOptions {
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// What the instance is called.
+    pub(super) fn instance(&self, handle: &Handle) -> String {
+        self.name.clone().unwrap_or_else(|| handle.tap_name().to_owned())
     }
 
     /// The group that is to have the socket.

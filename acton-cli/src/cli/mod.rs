@@ -7,6 +7,7 @@ mod config;
 mod confine;
 mod control;
 mod generate;
+mod hook;
 mod invite;
 mod join;
 mod kept_mac;
@@ -89,6 +90,7 @@ enum Command {
     Log(ask::log_levels::Arguments),
     Reload(ask::reload::Arguments),
     Generate(generate::Arguments),
+    HookRunner(hook::RunnerArguments),
 }
 
 /// The command line of `acton`.
@@ -169,6 +171,7 @@ fn run_command(arguments: Vec<OsString>) -> Result<(), Failure> {
         Command::Log(arguments) => arguments.run(),
         Command::Reload(arguments) => arguments.run(),
         Command::Generate(arguments) => arguments.run(),
+        Command::HookRunner(arguments) => arguments.run(),
     }
 }
 

@@ -7,7 +7,8 @@ use parking_lot::Mutex;
 
 use super::logging;
 use crate::config::{ConfigReport, KeyReport, Outcome, RunningConfig};
-use crate::control::Process;
+use crate::control::{HookReport, Process};
+use crate::hook::Hooks;
 
 /// The process of a tunnel that runs.
 #[derive(Debug)]
@@ -15,11 +16,12 @@ pub(super) struct TunnelProcess {
     /// `None` where it was not started by a command line.
     config: Option<Mutex<RunningConfig>>,
     handle: Handle,
+    hooks: Option<Hooks>,
 }
 
 impl TunnelProcess {
-    pub(super) fn new(config: Option<RunningConfig>, handle: Handle) -> Self {
-        Self { config: config.map(Mutex::new), handle }
+    pub(super) fn new(config: Option<RunningConfig>, handle: Handle, hooks: Option<Hooks>) -> Self {
+        Self { config: config.map(Mutex::new), handle, hooks }
     }
 }
 
@@ -30,6 +32,10 @@ impl Process for TunnelProcess {
 
     fn config(&self) -> Option<ConfigReport> {
         self.config.as_ref().map(|config| config.lock().report(&self.handle))
+    }
+
+    fn hook(&self) -> Option<HookReport> {
+        self.hooks.as_ref().map(Hooks::report)
     }
 
     /// The same, and the log tells what became of the settings; the list of clients is read again too.

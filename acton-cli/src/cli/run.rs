@@ -14,16 +14,19 @@ use super::{FAILURE, Failure, USAGE};
 use crate::config::RunningConfig;
 use crate::confine::{Paths, Sandbox};
 use crate::control::Process as _;
+use crate::hook::HookStarter;
 use crate::service::ServiceManager;
 use acton_engine::{Error, Running};
 
-/// Runs what `start` starts, once this host has the address to `listen` on, until SIGINT or SIGTERM, says goodbye, and logs the counters; SIGUSR1
-/// logs them at once, SIGHUP has the list of clients and the file of settings read again.
+/// Runs what `start` starts, once this host has the address to `listen` on, until SIGINT or SIGTERM, says
+/// goodbye, and logs the counters; SIGUSR1 logs them at once, SIGHUP has the list of clients and the file
+/// of settings read again. `hook` is given what happens.
 pub(super) fn until_signal(
     control: &ControlOptions,
     listen: Option<SocketAddr>,
     (sandbox, paths): (&Sandbox, &Paths),
     config: Option<RunningConfig>,
+    hook: Option<HookStarter>,
     start: impl FnOnce() -> Result<Running, Failure>,
 ) -> Result<(), Failure> {
     // Before anything is there that a signal could leave behind.
@@ -36,7 +39,9 @@ pub(super) fn until_signal(
     let running = start()?;
     sandbox.started();
     let handle = running.handle();
-    let process = Arc::new(TunnelProcess::new(config, handle.clone()));
+    let hooks =
+        hook.map(|hook| hook.follow(handle.clone(), control.instance(&handle))).transpose()?;
+    let process = Arc::new(TunnelProcess::new(config, handle.clone(), hooks.clone()));
     let _control = control.open(handle.clone(), Arc::clone(&process) as _)?;
     manager.follow(handle.clone())?;
     let told = manager.clone();
@@ -56,6 +61,9 @@ pub(super) fn until_signal(
     let ended = running.wait();
     if let Err(error) = &ended {
         manager.stopping(&error.to_string());
+    }
+    if let Some(hooks) = hooks {
+        hooks.finish();
     }
     let totals = ended?;
     log::info!("ended; counters: {totals}");

@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 use super::budgets::BudgetOptions;
 use super::confine::{ConfineOptions, paths};
 use super::control::ControlOptions;
+use super::hook::HookOptions;
 use super::kept_mac::keep_mac;
 use super::key_log::KeyLogOption;
 use super::state::{StateOptions, print};
@@ -151,6 +152,9 @@ pub(super) struct Arguments {
     control: ControlOptions,
 
     #[command(flatten)]
+    hook: HookOptions,
+
+    #[command(flatten)]
     confine: ConfineOptions,
 }
 
@@ -158,6 +162,9 @@ impl Arguments {
     pub(super) fn run(self, config: Option<RunningConfig>) -> Result<(), Failure> {
         let mut settings = ServerSettings::new(self.mode());
         self.put_into(&mut settings)?;
+        // Before anything else is opened.
+        let passed = passed_sockets()?;
+        let hook = self.hook.start()?;
         self.confine.become_user(&self.state, &self.control)?;
         let sandbox = self.confine.sandbox();
         let begin = {
@@ -165,16 +172,20 @@ impl Arguments {
             move |kind| sandbox.begin(kind)
         };
         let files = paths(config.as_ref(), &self.state, &self.control, self.clients.as_deref());
-        let passed = passed_sockets()?;
         let listen = passed.is_empty().then_some(settings.listen);
         let state = self.state.open();
         if self.plain {
             let _kept = keep_mac(&state, &mut settings.common.tap);
             let server = Server::plain().with_settings(settings)?.sockets(passed);
             let server = server.on_thread_start(begin);
-            return run::until_signal(&self.control, listen, (&sandbox, &files), config, || {
-                server.start().map_err(run::not_started)
-            });
+            return run::until_signal(
+                &self.control,
+                listen,
+                (&sandbox, &files),
+                config,
+                hook,
+                || server.start().map_err(run::not_started),
+            );
         }
         let identity = state.server_identity()?;
         let clients = state.watch_clients(self.clients.as_deref())?;
@@ -184,7 +195,7 @@ impl Arguments {
         if let Some(log) = self.key_log.open()? {
             server = server.key_log(log);
         }
-        run::until_signal(&self.control, listen, (&sandbox, &files), config, || {
+        run::until_signal(&self.control, listen, (&sandbox, &files), config, hook, || {
             let started = server.start();
             if let Some((identity, listed)) = invited {
                 // It may have been left to the system to choose a port, or to who passed a socket.

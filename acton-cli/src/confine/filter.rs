@@ -128,6 +128,8 @@ const MANAGE: &[c_long] = &[
     libc::SYS_getegid,
     libc::SYS_getgroups,
     libc::SYS_getrusage,
+    // Of its own children alone: the process that starts hooks.
+    libc::SYS_wait4,
     // To give up more.
     libc::SYS_prctl,
     libc::SYS_seccomp,

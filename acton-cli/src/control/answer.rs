@@ -123,8 +123,10 @@ fn status(
     let clients = page.as_ref().and_then(|sessions| sessions.first()).map(|first| first.state);
     let (head, counts) = (pages.head(), shared.counts.now());
     let config = shared.process.config();
-    let health = health::of(head, clients, config.as_ref());
-    let instance = Instance::new(&shared.name, head, health, config, counts);
+    let hook = shared.process.hook();
+    let health = health::of(head, clients, config.as_ref(), hook.as_ref());
+    let mut instance = Instance::new(&shared.name, head, health, config, counts);
+    instance.hook = hook;
     writer.add(&Answer::Instance(Box::new(instance)))?;
     let mut given = 0;
     while let Some(sessions) = page {

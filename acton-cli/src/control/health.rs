@@ -4,7 +4,7 @@ use acton_engine::{Role, State, Status};
 
 use crate::config::ConfigReport;
 
-use super::wire::Health;
+use super::wire::{Health, HookReport};
 
 /// The receive buffer that a socket asks for, in bytes as the kernel counts them: twice 4 MiB.
 const RECEIVE_BUFFER: u32 = 8 << 20;
@@ -14,6 +14,7 @@ pub(super) fn of(
     status: &Status,
     client: Option<State>,
     config: Option<&ConfigReport>,
+    hook: Option<&HookReport>,
 ) -> Vec<Health> {
     let mut health = Vec::new();
     let mut add = |code: &'static str, text: String| {
@@ -54,6 +55,19 @@ pub(super) fn of(
     }
     if let Some(error) = config.and_then(|config| config.error.as_ref()) {
         add("config", format!("the file of settings would be refused: {error}"));
+    }
+    if let Some(hook) = hook {
+        let program = &hook.program;
+        match &hook.last_failure {
+            _ if !hook.available => {
+                let text = format!(
+                    "the process that starts the hook {program} has ended: a restart starts another"
+                );
+                add("hook", text);
+            }
+            Some(failure) => add("hook", format!("the hook {program} failed: {failure}")),
+            None => {}
+        }
     }
     health
 }

@@ -24,6 +24,6 @@ pub use place::{FindError, Place, find, path_of, usual_directory};
 pub use server::{ControlServer, Process, Settings};
 pub use wire::{
     Answer, AnswerLine, Capturing, ControlCounts, DropCount, DropsRequest, End, EventRecord,
-    Health, Instance, LiveTrace, PacketRecord, Refusal, RefusalCode, Request, RequestError,
-    RequestLine, SCHEMA,
+    Health, HookReport, Instance, LiveTrace, PacketRecord, Refusal, RefusalCode, Request,
+    RequestError, RequestLine, SCHEMA,
 };

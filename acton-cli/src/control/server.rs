@@ -21,7 +21,7 @@ use crate::config::{ConfigReport, KeyReport};
 use super::connection::{self, Idle};
 use super::listener::{ListenError, Listener};
 use super::peer::{Peer, Right};
-use super::wire::{Answer, ControlCounts, Refusal, RefusalCode};
+use super::wire::{Answer, ControlCounts, HookReport, Refusal, RefusalCode};
 use super::writer::AnswerWriter;
 
 /// Connections at one time. One more has the one go that has been idle longest.
@@ -39,6 +39,9 @@ pub trait Process: fmt::Debug + Send + Sync {
 
     /// Where the settings come from.
     fn config(&self) -> Option<ConfigReport>;
+
+    /// What came of the hook, where there is one.
+    fn hook(&self) -> Option<HookReport>;
 
     /// Reads the settings again and puts in force what can be, whole or not at all; a `dry_run` only
     /// says what would become of them.

@@ -283,6 +283,9 @@ pub struct Instance {
     /// Where its settings come from, if not from whoever embeds it.
     #[serde(default)]
     pub config: Option<ConfigReport>,
+    /// What came of the hook, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hook: Option<HookReport>,
     /// The TAP.
     pub tap: TapReport,
     /// The UDP sockets.
@@ -316,6 +319,7 @@ impl Instance {
             protocol: status.protocol,
             health,
             config,
+            hook: None,
             tap: status.tap.clone(),
             sockets: status.sockets.clone(),
             bridge: status.bridge.clone(),
@@ -334,6 +338,27 @@ pub struct Health {
     pub code: Cow<'static, str>,
     /// What it is and what helps.
     pub text: String,
+}
+
+/// What came of a hook, the program that is given each event, since the tunnel started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HookReport {
+    /// The program.
+    pub program: String,
+    /// The process that starts it is there.
+    pub available: bool,
+    /// Events for which it ended with exit code 0.
+    pub done: u64,
+    /// Events for which it ended otherwise, or could not be started.
+    pub failed: u64,
+    /// Events for which it took too long and was killed.
+    pub timed_out: u64,
+    /// Events that it was not given, since it did not keep up.
+    pub left_out: u64,
+    /// Events that wait for it.
+    pub waiting: u64,
+    /// What failed last, unless it has done well since.
+    pub last_failure: Option<String>,
 }
 
 /// What came to the socket since the tunnel started.
@@ -368,7 +393,7 @@ pub struct EventRecord {
 }
 
 impl EventRecord {
-    pub(super) fn new(event: &Event, protocol: Protocol) -> Self {
+    pub(crate) fn new(event: &Event, protocol: Protocol) -> Self {
         let mut fields = match serde_json::to_value(&event.kind) {
             Ok(Value::Object(fields)) => fields,
             // An event is a struct.

@@ -5,6 +5,7 @@ pub(crate) mod event;
 #[cfg(feature = "serde")]
 mod event_fields;
 pub(crate) mod event_log;
+mod event_session;
 #[cfg(all(test, feature = "serde"))]
 mod json_tests;
 mod lines;

@@ -13,7 +13,7 @@ use super::status::Rates;
 use super::table::{Table, wrap};
 use super::units::{amount, amount_of, clock, count, round_trip, share, time};
 use crate::config::ConfigReport;
-use crate::control::{EventRecord, Instance};
+use crate::control::{EventRecord, HookReport, Instance};
 
 /// Columns that a terminal has at least.
 const WIDTH: usize = 80;
@@ -142,6 +142,19 @@ impl Column {
     }
 }
 
+/// What came of the events that a hook was given.
+fn came_of(hook: &HookReport) -> String {
+    let others = [
+        (hook.failed, "failed"),
+        (hook.timed_out, "timed out"),
+        (hook.left_out, "left out"),
+        (hook.waiting, "waiting"),
+    ];
+    let others = others.into_iter().filter(|&(events, _)| events > 0);
+    let counts = iter::once((hook.done, "done")).chain(others);
+    counts.map(|(events, what)| format!("{} {what}", count(events))).collect::<Vec<_>>().join(", ")
+}
+
 /// A row a session.
 fn table(look: &Look, rates: &Rates, columns: &[Column]) -> Vec<String> {
     let heads: Vec<_> = columns.iter().map(|column| column.head(look)).collect();
@@ -181,6 +194,9 @@ fn instance(look: &Look) -> Vec<String> {
     }
     if let Some(config) = &look.instance.config {
         lines.extend(settings(config));
+    }
+    if let Some(hook) = &look.instance.hook {
+        lines.push(format!("  hook {}: {}", hook.program, came_of(hook)));
     }
     if let Some(bridge) = bridge {
         let (behind, root) = (bridge.client_macs as u64, bridge.root_macs as u64);
