@@ -11,7 +11,7 @@ use acton_proto::handshake::{Secret, SystemRandom};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 /// How long a wait may take before the test is called hung. No measure of anything.
-const HANG: Duration = Duration::from_secs(60);
+const HANG: Duration = Duration::from_secs(180);
 
 // Both change what all of the process has, so they run one after the other.
 testbed::main! {

@@ -16,7 +16,7 @@ use acton_proto::wire::Key;
 use pnet_base::MacAddr;
 
 /// How long a wait may take before the test is called hung. No measure of anything.
-const HANG: Duration = Duration::from_secs(60);
+const HANG: Duration = Duration::from_secs(180);
 /// MACs of a long list: more than a control thread keeps at one turn, and than this server has room
 /// for.
 const MACS: u32 = 10_000;

@@ -57,7 +57,7 @@ pub(crate) use traffic::{answers, ping, ping_until_answered, tcp_transfer};
 pub(crate) use wire::{TEST_ETHERTYPE, Wire, frame};
 
 /// How long a wait may take before the test is called hung. No measure of anything.
-pub(crate) const HANG: Duration = Duration::from_secs(60);
+pub(crate) const HANG: Duration = Duration::from_secs(180);
 
 /// The server's addresses on the underlay, and the proxy's.
 pub(crate) const SERVER_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));

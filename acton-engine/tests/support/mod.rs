@@ -14,7 +14,7 @@ use acton_engine::{
 use acton_netns::{Namespace, Veth, veth};
 
 /// How long a wait may take before the test is called hung. No measure of anything.
-pub(crate) const HANG: Duration = Duration::from_secs(60);
+pub(crate) const HANG: Duration = Duration::from_secs(180);
 
 /// A server's host and a client's, with one cable between them.
 pub(crate) struct World {
