@@ -21,8 +21,8 @@ use crate::handshake::{
 };
 use crate::jitter::{spread, unit};
 use crate::session::{
-    Beyond, Content, Frames, KeyLog, Keys, LinkStatistics, Live, Outbox, REJECT_AFTER, REKEY_AFTER,
-    SealedStats, SessionEnd,
+    Beyond, Content, Frames, KeyLog, Keys, LinkStatistics, Live, Outbox, REKEY_AFTER, SealedStats,
+    SessionEnd,
 };
 use crate::wire::{
     Bye, Caps, Control, Datagram, Header, Key, NewNetworkKey, Refusal, ReportRole, Rtt, Suites,
@@ -48,6 +48,9 @@ const MAX_BYE_WAIT: Duration = Duration::from_secs(600);
 const REPLACED_HOLD: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(600));
 /// Time to stay away after a refusal that only a person can change.
 const REFUSED_HOLD: Duration = Duration::from_secs(30);
+/// How many times as old as others keys may be that carried no frame, before they are replaced: 838 s,
+/// so that there are ten HELLO and more before the server asks, and before they end.
+const IDLE_REKEY: u32 = 7;
 /// How often state that other threads change is looked at.
 const CHECK_EVERY: Duration = Duration::from_secs(5);
 
@@ -74,7 +77,7 @@ pub struct ClientConfig {
     /// After how many seconds without sending to send KEEPALIVE; the server may lower it.
     pub keepalive: u16,
     /// The age at which keys are replaced, no more than the default of [`REKEY_AFTER`]; keys that
-    /// carried no frame may be three eighths older.
+    /// carried no frame may be seven times as old.
     pub rekey_after: Duration,
     /// The version of the software to tell the server, `None` to keep it back. Default this crate's.
     pub version: Option<Version>,
@@ -304,7 +307,7 @@ impl Client {
     #[must_use]
     pub fn statistics(&self, now: Duration) -> Option<LinkStatistics> {
         let live = self.live.as_ref()?;
-        let expires = live.current.setup().born + REJECT_AFTER;
+        let expires = live.current.expires_at();
         let beyond = Beyond {
             quiet_at: self.liveness.quiet_at(live.link()),
             lost_at: self.liveness.dead_at(live.link()).map_or(expires, |at| at.min(expires)),
@@ -493,7 +496,7 @@ impl Client {
 
     fn check_session(&mut self, now: Duration) {
         let Some(live) = &mut self.live else { return };
-        if now >= live.current.setup().born + REJECT_AFTER {
+        if now >= live.current.expires_at() {
             return self.down(now, DownReason::Expired, Duration::ZERO);
         }
         if self.liveness.is_dead(now, live.link()) {
@@ -514,7 +517,8 @@ impl Client {
             self.send_keepalive(now);
         }
         let unconfirmed = self.liveness.take_unconfirmed(now, &keys);
-        if now >= self.rekey_at(&keys) || keys.wants_rekey() || unconfirmed {
+        let forgotten = self.liveness.is_forgotten(now, keys.link());
+        if now >= self.rekey_at(&keys) || keys.wants_rekey(now) || unconfirmed || forgotten {
             self.rekey(now);
         }
         self.check_at = now + CHECK_EVERY;
@@ -527,7 +531,7 @@ impl Client {
             return None;
         }
         let session = self.live.as_ref().map(|live| {
-            let expires = live.current.setup().born + REJECT_AFTER;
+            let expires = live.current.expires_at();
             let rekey =
                 if self.hello_at.is_some() { expires } else { self.rekey_at(&live.current) };
             let liveness = self.liveness.poll_timeout(&live.current);
@@ -702,9 +706,9 @@ impl Client {
 }
 
 /// When the client asks for new keys, if the ones in use carried frames and if not: a little early,
-/// never together with all others. Idle keys may be 165 s old, so that ten HELLO are left.
+/// never together with all others.
 fn rekey_times(born: Duration, after: Duration, unit: i64) -> (Duration, Duration) {
     let after = after.min(REKEY_AFTER);
     let early = spread(after - after / 20, 5, unit);
-    (born + early, born + early * 11 / 8)
+    (born + early, born + early * IDLE_REKEY)
 }

@@ -114,6 +114,7 @@ fn without_a_key_before_nobody_is_told() {
     let mut rig = Rig::new(server_config(), Box::new(AnyClient));
     rig.add(client_config(10), path(1));
     rig.run(SECOND);
+    rig.assert_works(0, &key(10));
     rig.server.set_network_keys(Some(secret(NEXT)), None);
     rig.run(REKEY_AFTER * 2);
     assert!(told(&rig, 0).is_empty());

@@ -545,6 +545,23 @@ fn a_silent_client_is_forgotten_and_an_idle_one_is_not() {
     assert_eq!(rig.server.poll_timeout(), None, "nothing is left behind");
 }
 
+/// Its keys may be young enough, but its server has forgotten it: it does not wait for an answer first.
+#[test]
+fn a_client_that_was_suspended_is_back_at_once() {
+    for asleep in [60, 170, 600, 3_600] {
+        let mut rig = Rig::connected();
+        rig.run(SECOND * 3);
+        rig.stations[0].on = false;
+        rig.run(SECOND * asleep);
+        assert_eq!(rig.server.session_count(), 0);
+        rig.stations[0].on = true;
+        rig.tick();
+        rig.run(SECOND / 10);
+        assert_eq!(rig.server.session_count(), 1, "asleep for {asleep} s");
+        rig.assert_works(0, &key(10));
+    }
+}
+
 #[test]
 fn a_dead_server_is_noticed_after_thirteen_seconds_of_talking() {
     let mut rig = Rig::connected();

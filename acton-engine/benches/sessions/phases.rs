@@ -3,7 +3,8 @@
 //! 1. All join.
 //! 2. Beside them [`GUESTS`] come and go, in rounds: what a join and a leave cost at this size.
 //! 3. Nothing happens but keepalives and timers: the keys of all are younger than two minutes.
-//! 4. That goes on until each client has made new keys about once: with 3 the idle server.
+//! 4. That goes on until each client has made new keys once: the first carried frames, by which the
+//!    server told where its addresses are.
 //! 5. Some make new keys at once, and the old ones are dropped: what a rekey costs, together with 4
 //!    where that had more of them.
 //!
@@ -64,14 +65,14 @@ pub(crate) struct Figures {
     pub(crate) memory_at_end: f64,
 }
 
-/// Time between two rekeys of a client that sends no frame: 157 s (docs/PROTOCOL.md, section 9).
+/// Time between two rekeys of a client that sends no frame: 798 s (docs/PROTOCOL.md, section 9).
 fn rekey_interval() -> Duration {
-    (REKEY_AFTER - REKEY_AFTER / 20) * 11 / 8
+    (REKEY_AFTER - REKEY_AFTER / 20) * 7
 }
 
-/// The age of such a client's keys before which it makes no new ones: a tenth early at most.
-fn first_rekey() -> Duration {
-    REKEY_AFTER * 9 / 10 * 11 / 8
+/// The age of a client's first keys before which it makes no new ones, and from which on it has.
+fn first_rekey() -> Range<Duration> {
+    REKEY_AFTER * 9 / 10..REKEY_AFTER
 }
 
 /// Measures a server of so many clients that do what they do `pace` times a second.
@@ -109,10 +110,10 @@ pub(crate) fn measure(
     }
 
     say("idle");
-    let left = first_rekey().saturating_sub(start.elapsed());
+    let left = first_rekey().start.saturating_sub(start.elapsed());
     let time = CALM * (left.as_secs() / CALM.as_secs()).max(1) as u32;
     let calm = bench.window(|bench| bench.crowd.run(time))?;
-    let rest = if quick { Duration::ZERO } else { rekey_interval().saturating_sub(time) };
+    let rest = if quick { Duration::ZERO } else { first_rekey().end.saturating_sub(time) };
     let rest = bench.window(|bench| bench.crowd.run(rest))?;
 
     say("making new keys");
@@ -132,8 +133,7 @@ pub(crate) fn measure(
         costs.sort_by(|a, b| a.total().total_cmp(&b.total()));
         costs[costs.len() / 2]
     };
-    let idle = calm + rest;
-    let expected = clients as f64 * idle.seconds / rekey_interval().as_secs_f64();
+    let rekeys_a_second = clients as f64 / rekey_interval().as_secs_f64();
     let memory = |resident: u64, most: usize| (resident as f64 - empty as f64) / most as f64;
     Ok(Figures {
         clients,
@@ -143,7 +143,7 @@ pub(crate) fn measure(
         rekey: cost.rekey,
         leave: each(&guest_leaves),
         calm: cost.second,
-        idle: (idle.spent + cost.rekey * (expected - idle.rekeys)) * (1.0 / idle.seconds),
+        idle: cost.second + cost.rekey * rekeys_a_second,
         memory: memory(full, clients),
         memory_at_end: memory(end, all),
     })

@@ -6,6 +6,7 @@ use std::time::Duration;
 use acton_frame::Headers;
 use acton_frame::field::ethernet;
 use acton_proto::handshake::{Random, SystemRandom};
+use acton_proto::wire::{PROBE_ETHERTYPE, PROBE_GROUP, PROBE_LEN, PROBE_MAGIC};
 use blake2::Blake2sMac;
 use blake2::digest::consts::U16;
 use blake2::digest::{KeyInit, Mac};
@@ -13,16 +14,10 @@ use pnet_base::MacAddr;
 
 use crate::sessions::port::LeafId;
 
-/// IEEE Std 802 - Local Experimental EtherType 2 (IEEE 802, section 9.2.3).
-pub(crate) const ETHERTYPE: u16 = 0x88b6;
-/// "acton" among the locally administered groups: bridges flood it, and no host listens to it.
-pub(crate) const GROUP: MacAddr = MacAddr(0x03, 0x61, 0x63, 0x74, 0x6f, 0x6e);
-/// What a probe's payload begins with: a name and the version of what follows.
-const MAGIC: &[u8; 6] = b"acton\x01";
-/// Bytes of a probe's payload.
-const PAYLOAD_LEN: usize = 52;
 /// Bytes of a probe; above Ethernet's least of 60.
-pub(crate) const LEN: usize = ethernet::LEN + PAYLOAD_LEN;
+pub(crate) const LEN: usize = PROBE_LEN;
+/// Bytes of a probe's payload.
+const PAYLOAD_LEN: usize = LEN - ethernet::LEN;
 /// Bytes of the payload that the proof is over.
 const PROVEN_LEN: usize = PAYLOAD_LEN - 16;
 
@@ -79,11 +74,11 @@ impl Prober {
     /// The frame of a probe, from the TAP's address.
     pub(crate) fn frame(&self, source: MacAddr, probe: Probe) -> [u8; LEN] {
         let mut frame = [0; LEN];
-        frame[..6].copy_from_slice(&GROUP.octets());
+        frame[..6].copy_from_slice(&PROBE_GROUP);
         frame[6..12].copy_from_slice(&source.octets());
-        frame[12..14].copy_from_slice(&ETHERTYPE.to_be_bytes());
+        frame[12..14].copy_from_slice(&PROBE_ETHERTYPE.to_be_bytes());
         let payload = &mut frame[ethernet::LEN..];
-        payload[..6].copy_from_slice(MAGIC);
+        payload[..6].copy_from_slice(&PROBE_MAGIC);
         (payload[6], payload[7]) = match probe.way {
             Way::Tap => (0, 0),
             Way::Client { blocked, .. } => (1, blocked.into()),
@@ -100,12 +95,12 @@ impl Prober {
 
     /// What a frame is as a probe; `None` for one that is none.
     pub(crate) fn read(&self, headers: &Headers, frame: &[u8]) -> Option<Reading> {
-        if headers.ethertype() != Some(ETHERTYPE) {
+        if headers.ethertype() != Some(PROBE_ETHERTYPE) {
             return None;
         }
         let start = ethernet::LEN + headers.tags() * ethernet::TAG_LEN;
         let payload: &[u8; PAYLOAD_LEN] = frame.get(start..)?.first_chunk()?;
-        if payload[..6] != *MAGIC {
+        if payload[..6] != PROBE_MAGIC {
             return None;
         }
         let (_, rest) = payload.split_at(8);
@@ -179,8 +174,10 @@ mod tests {
     fn it_goes_where_bridges_flood() {
         let frame = Prober::new().frame(TAP, Probe { way: Way::Tap, sent: Duration::ZERO });
         let ethernet = *Headers::parse(&frame).ethernet().unwrap();
-        assert_eq!((ethernet.destination(), ethernet.source()), (GROUP, TAP));
-        assert!(GROUP.is_multicast() && GROUP.is_local(), "and none of 01-80-C2-00-00-0x");
+        let (group, source) = (ethernet.destination(), ethernet.source());
+        assert_eq!((group.octets(), source), (PROBE_GROUP, TAP));
+        assert!(group.is_multicast() && group.is_local(), "and none of 01-80-C2-00-00-0x");
+        assert!(acton_proto::wire::is_probe(&frame), "so that it does not make keys older ones");
     }
 
     proptest! {

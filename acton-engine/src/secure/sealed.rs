@@ -284,7 +284,7 @@ mod tests {
     use std::num::NonZeroU16;
 
     use acton_proto::handshake::Split;
-    use acton_proto::session::{Link, Role, Setup, Suite};
+    use acton_proto::session::{Link, REJECT_IDLE_AFTER, Role, Setup, Suite};
     use acton_proto::wire::Header;
     use acton_tap::{Gso, GsoKind, VnetHeader};
 
@@ -297,8 +297,8 @@ mod tests {
     use crate::run::side::Arrival;
 
     const SPLIT: Split = Split { to_server: [1; 32], to_client: [2; 32] };
-    /// The age at which keys seal and open no more.
-    const TOO_OLD: Duration = Duration::from_secs(180);
+    /// The age at which keys seal and open no more that carried nothing.
+    const TOO_OLD: Duration = REJECT_IDLE_AFTER;
 
     fn keys(role: Role) -> Keys {
         let (local_id, remote_id) = if role == Role::Client { (1, 2) } else { (2, 1) };

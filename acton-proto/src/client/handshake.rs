@@ -205,7 +205,7 @@ impl Client {
         self.server_max_frame = payload.max_frame;
         let reports = setup.caps.contains(Caps::REPORT);
         let keepalive = payload.keepalive.min(self.config.keepalive.max(1));
-        self.liveness.keys_changed(now, keepalive, reports);
+        self.liveness.keys_changed(now, keepalive, payload.dead_after, reports);
         let max_pmtu = payload.pmtu.min(self.config.pmtu);
         if let Some(live) = &mut self.live {
             live.set_max_pmtu(now, max_pmtu);

@@ -23,6 +23,8 @@ pub(super) struct Liveness {
     keepalive: Duration,
     /// The interval with this time's jitter.
     interval: Duration,
+    /// After how long a silence of the client its server forgets it.
+    dead_after: Duration,
     /// Whether KEEPALIVE are REPORT, which are due beside frames too.
     reports: bool,
     /// The last KEEPALIVE without an ECHO.
@@ -46,6 +48,7 @@ impl Liveness {
         Self {
             keepalive,
             interval: keepalive,
+            dead_after: keepalive * 3,
             reports: false,
             asked: None,
             said_at: Duration::ZERO,
@@ -62,11 +65,19 @@ impl Liveness {
         self.rtt
     }
 
-    /// New keys, to be confirmed from now on; the server says how often it wants KEEPALIVE, and
-    /// whether as REPORT.
-    pub(super) fn keys_changed(&mut self, now: Duration, seconds: u16, reports: bool) {
+    /// New keys, to be confirmed from now on; the server says how often it wants KEEPALIVE, after how
+    /// many seconds without any it forgets the client, and whether it wants them as REPORT.
+    pub(super) fn keys_changed(
+        &mut self,
+        now: Duration,
+        seconds: u16,
+        dead_after: u16,
+        reports: bool,
+    ) {
         let (rtt, said_at) = (self.rtt, now);
-        *self = Self { reports, rtt, said_at, confirm_at: now, ..Self::new(seconds) };
+        let new = Self::new(seconds);
+        let dead_after = new.dead_after.max(Duration::from_secs(dead_after.into()));
+        *self = Self { reports, rtt, said_at, dead_after, confirm_at: now, ..new };
     }
 
     /// Another path has other round-trip times.
@@ -117,6 +128,12 @@ impl Liveness {
 
     pub(super) fn is_dead(&self, now: Duration, link: &Link) -> bool {
         self.dead_at(link).is_some_and(|at| now >= at)
+    }
+
+    /// Whether the server must have forgotten the client: that was suspended, or it would have asked for
+    /// a sign of life and had one, or given the server up.
+    pub(super) fn is_forgotten(&self, now: Duration, link: &Link) -> bool {
+        now >= link.last_received() + self.dead_after
     }
 
     /// When a sign of life of the server is overdue: it answers each KEEPALIVE, and the first probe

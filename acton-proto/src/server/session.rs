@@ -401,7 +401,7 @@ impl Server {
             let Some(session) = &mut peer.session else { continue };
             let (sooner, keys) = (session.live.note_use(), &session.live.current);
             self.stats.sealed.incomplete += keys.link().sweep_pieces(now);
-            if keys.wants_rekey()
+            if keys.wants_rekey(now)
                 && peer.pending.is_none()
                 && now >= session.rekey_at
                 && let Ok(datagram) = keys.seal_control(now, Control::Rekey)

@@ -10,11 +10,14 @@ use super::fragment::{FrameId, Misfit, piece_len};
 use super::frame::{Content, Frames, Received};
 use super::replay::Window;
 use super::suite::Direction;
-use super::{Link, REJECT_AFTER, REJECT_AFTER_PACKETS, REKEY_AFTER_PACKETS, Role, Suite};
+use super::{
+    Link, REJECT_AFTER, REJECT_AFTER_LATE_USE, REJECT_AFTER_PACKETS, REJECT_IDLE_AFTER,
+    REKEY_AFTER_PACKETS, REKEY_BEFORE_END, Role, Suite,
+};
 use crate::handshake::Split;
 use crate::wire::{
     Caps, Control, Delivery, Fragment, HEADER_LEN, Header, Kind, MAX_DATAGRAM, MIN_FRAME, OVERHEAD,
-    REPORT_LEN, ReportRole, TAG_LEN,
+    REPORT_LEN, ReportRole, TAG_LEN, is_probe,
 };
 
 /// Datagrams that fail to open after which a key opens no more: the integrity limit of
@@ -84,9 +87,8 @@ pub struct Keys {
     /// When something was first opened, in nanoseconds, 0 for never: the peer has the keys.
     confirmed_at: AtomicU64,
     forgeries: AtomicU64,
-    /// Control messages sealed and received: all other datagrams carried frames.
-    control_sealed: AtomicU64,
-    control_received: AtomicU64,
+    /// When the first frame was sealed or opened, in nanoseconds, 0 for never.
+    used_since: AtomicU64,
     link: Arc<Link>,
 }
 
@@ -132,6 +134,7 @@ impl Opened {
 pub struct Reservation<'a> {
     keys: &'a Keys,
     counters: Range<u64>,
+    now: Duration,
 }
 
 impl Reservation<'_> {
@@ -150,6 +153,7 @@ impl Reservation<'_> {
         if kind != Kind::Control {
             self.keys.link.note_size(datagram.len());
         }
+        self.keys.note_use(self.now, kind, &datagram[HEADER_LEN..datagram.len() - TAG_LEN]);
         if self.keys.seal.seal(counter, datagram) { Ok(()) } else { Err(SealError::Layout) }
     }
 
@@ -205,8 +209,7 @@ impl Keys {
             window: Mutex::new(Window::new()),
             confirmed_at: AtomicU64::new(0),
             forgeries: AtomicU64::new(0),
-            control_sealed: AtomicU64::new(0),
-            control_received: AtomicU64::new(0),
+            used_since: AtomicU64::new(0),
             link,
         }
     }
@@ -237,10 +240,7 @@ impl Keys {
 
     /// When the peer first showed that it has the keys.
     pub(crate) fn confirmed_at(&self) -> Option<Duration> {
-        match self.confirmed_at.load(Relaxed) {
-            0 => None,
-            at => Some(Duration::from_nanos(at)),
-        }
+        noted(&self.confirmed_at)
     }
 
     /// What arrived under these keys, of what the peer sealed.
@@ -249,16 +249,46 @@ impl Keys {
         self.window.lock().unwrap_or_else(PoisonError::into_inner).delivery()
     }
 
-    /// Whether no frame was sealed or received under these keys.
+    /// Whether no frame was sealed or opened under these keys, but probes for loops: they protect
+    /// nothing of anybody's yet.
     pub(crate) fn is_idle(&self) -> bool {
-        self.sealed() == self.control_sealed.load(Relaxed)
-            && self.delivery().received == self.control_received.load(Relaxed)
+        noted(&self.used_since).is_none()
     }
 
-    /// Whether so much was sealed that it is time for new keys.
+    #[inline]
+    fn note_use(&self, now: Duration, kind: Kind, plaintext: &[u8]) {
+        if self.used_since.load(Relaxed) == 0 {
+            self.note_first_use(now, kind, plaintext);
+        }
+    }
+
+    #[cold]
+    fn note_first_use(&self, now: Duration, kind: Kind, plaintext: &[u8]) {
+        let carries_frames = match kind {
+            Kind::Control => false,
+            Kind::Data { fragment: Fragment::WHOLE, .. } => !is_probe(plaintext),
+            Kind::Data { .. } | Kind::Bundle { .. } => true,
+        };
+        if carries_frames {
+            note(&self.used_since, now);
+        }
+    }
+
+    /// When these keys seal and open no more: in the time that any frame stays readable to who gets
+    /// them, and if they carried none much later.
+    pub(crate) fn expires_at(&self) -> Duration {
+        let born = self.setup.born;
+        let last = born + REJECT_IDLE_AFTER;
+        noted(&self.used_since).map_or(last, |first| {
+            (born + REJECT_AFTER).max(first + REJECT_AFTER_LATE_USE).min(last)
+        })
+    }
+
+    /// Whether it is time for new keys: so much was sealed, or these are about to end.
     #[must_use]
-    pub fn wants_rekey(&self) -> bool {
+    pub fn wants_rekey(&self, now: Duration) -> bool {
         self.sealed() >= REKEY_AFTER_PACKETS / self.weight()
+            || now + REKEY_BEFORE_END >= self.expires_at()
     }
 
     /// How many datagrams of the limits' size the largest of this session counts for.
@@ -267,7 +297,7 @@ impl Keys {
     }
 
     fn is_expired(&self, now: Duration) -> bool {
-        now.saturating_sub(self.setup.born) >= REJECT_AFTER
+        now.saturating_sub(self.setup.born) >= REJECT_AFTER && now >= self.expires_at()
     }
 
     /// Reserves counters for `count` datagrams.
@@ -293,7 +323,7 @@ impl Keys {
             return Err(SealError::Expired);
         }
         self.link.note_answer_sent(now);
-        Ok(Reservation { keys: self, counters: first..first + count })
+        Ok(Reservation { keys: self, counters: first..first + count, now })
     }
 
     /// Appends a frame to `out` as one sealed datagram, or as several if it is larger than the path
@@ -363,7 +393,6 @@ impl Keys {
             | Control::Report { role: ReportRole::Answer, .. }
             | Control::Bye { .. } => self.reserve_quietly(now, 1)?,
         };
-        self.control_sealed.fetch_add(1, Relaxed);
         counter.seal(Kind::Control, &mut datagram)?;
         Ok(datagram)
     }
@@ -390,11 +419,10 @@ impl Keys {
             window.note(header.counter).ok_or(OpenError::Replayed)?
         };
         self.link.note_received(now);
-        let first = !self.is_confirmed() && {
-            let at = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX).max(1);
-            self.confirmed_at.compare_exchange(0, at, Relaxed, Relaxed).is_ok()
-        };
-        Ok(Opened { kind: header.kind, newest, first, end: datagram.len() - TAG_LEN })
+        let first = !self.is_confirmed() && note(&self.confirmed_at, now);
+        let end = datagram.len() - TAG_LEN;
+        self.note_use(now, header.kind, &datagram[HEADER_LEN..end]);
+        Ok(Opened { kind: header.kind, newest, first, end })
     }
 
     /// Opens a datagram in place and gives what is in it.
@@ -410,10 +438,7 @@ impl Keys {
         let opened = self.open(now, header, datagram)?;
         let plaintext = &mut datagram[opened.range()];
         let content = match opened.kind {
-            Kind::Control => {
-                self.control_received.fetch_add(1, Relaxed);
-                Content::Control(plaintext)
-            }
+            Kind::Control => Content::Control(plaintext),
             Kind::Bundle { partial_checksum } => self.bundle(plaintext, partial_checksum),
             Kind::Data { fragment: Fragment::WHOLE, partial_checksum } => {
                 if self.takes(plaintext.len(), partial_checksum) {
@@ -469,6 +494,20 @@ impl Keys {
             Err(Misfit) => Content::BadPiece,
         }
     }
+}
+
+/// What was [noted](note) there, if it was.
+fn noted(at: &AtomicU64) -> Option<Duration> {
+    match at.load(Relaxed) {
+        0 => None,
+        at => Some(Duration::from_nanos(at)),
+    }
+}
+
+/// Notes `now` as when something happened first; whether it is.
+fn note(at: &AtomicU64, now: Duration) -> bool {
+    let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX).max(1);
+    at.compare_exchange(0, now, Relaxed, Relaxed).is_ok()
 }
 
 #[cfg(test)]

@@ -64,8 +64,16 @@ use std::time::Duration;
 pub const KEEP_PREVIOUS: Duration = Duration::from_secs(10);
 /// Age at which the client makes new keys, if the ones in use carried frames.
 pub const REKEY_AFTER: Duration = Duration::from_secs(120);
-/// Age at which keys neither seal nor open any more.
+/// Age at which keys that carried frames before [`REKEY_AFTER`] neither seal nor open any more.
 pub const REJECT_AFTER: Duration = Duration::from_secs(180);
+/// The same after the first frame, of keys that carried it later: so keys carry frames for no longer
+/// than [`REJECT_AFTER`], and there is as much time for a handshake.
+pub const REJECT_AFTER_LATE_USE: Duration = Duration::from_secs(60);
+/// Age at which keys neither seal nor open any more, whatever they carried.
+pub const REJECT_IDLE_AFTER: Duration = Duration::from_secs(900);
+/// How long before their end a server asks for keys in the place of some that it does not want to
+/// lose.
+pub(crate) const REKEY_BEFORE_END: Duration = Duration::from_secs(45);
 /// Datagrams of up to 2 KiB sealed under one key after which new keys are made.
 pub const REKEY_AFTER_PACKETS: u64 = 1 << 26;
 /// Datagrams of up to 2 KiB after which a key seals no more: 2^28 of 2^7 AES blocks each keep the

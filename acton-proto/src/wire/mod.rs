@@ -22,6 +22,7 @@ mod data;
 mod field;
 mod hello;
 mod payload;
+mod probe;
 mod report;
 
 pub use control::{Bye, CONTROL_MIN_LEN, Control, ECHO_LEN, NewNetworkKey, ReportRole};
@@ -30,6 +31,7 @@ pub use data::{MAX_FRAGMENTS, MIN_FRAME, OVERHEAD, TAG_LEN};
 pub use hello::{HELLO_LEN, HELLO_MAC1, HELLO_MAC2, WELCOME_MAC1};
 pub use hello::{Hello, RESET_LEN, RETRY_LEN, Reset, Retry, WELCOME_LEN, Welcome};
 pub use payload::{Caps, HelloPayload, PAYLOAD_LEN, Refusal, Suites, WelcomePayload};
+pub use probe::{PROBE_ETHERTYPE, PROBE_GROUP, PROBE_LEN, PROBE_MAGIC, is_probe};
 pub use report::{Delivery, REPORT_LEN, Report, Rtt, Version};
 
 /// The version that this crate speaks, the high nibble of byte 0.

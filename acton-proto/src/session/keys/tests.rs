@@ -89,13 +89,13 @@ fn a_session_began_when_the_peer_was_first_heard() {
 fn keys_end_by_age_and_by_count() {
     let (client, server) = pair(Suite::Aes256Gcm);
     let mut sealed = client.seal_control(NOW, Control::Rekey).unwrap();
-    let late = NOW + REJECT_AFTER;
+    let late = NOW + REJECT_IDLE_AFTER;
     assert_eq!(open(&server, late, &mut sealed), Err(OpenError::Expired));
     assert_eq!(client.reserve(late, 1).unwrap_err(), SealError::Expired);
 
-    assert!(!client.wants_rekey());
+    assert!(!client.wants_rekey(NOW));
     client.reserve(NOW, REKEY_AFTER_PACKETS).unwrap();
-    assert!(client.wants_rekey());
+    assert!(client.wants_rekey(NOW));
     let rest = REJECT_AFTER_PACKETS - client.sealed();
     assert_eq!(client.reserve(NOW, rest + 1).unwrap_err(), SealError::Expired);
     let used = client.sealed();
@@ -103,6 +103,27 @@ fn keys_end_by_age_and_by_count() {
     assert_eq!(client.sealed(), used + rest);
     assert_eq!(client.reserve(NOW, 1).unwrap_err(), SealError::Expired);
     assert_eq!(client.reserve(NOW, u64::MAX).unwrap_err(), SealError::Expired);
+}
+
+/// Whatever was sealed under keys, it was so less than three minutes before these end, at either end.
+#[test]
+fn keys_end_soon_after_their_first_frame() {
+    let second = Duration::from_secs(1);
+    for (first_frame, end) in [(0, 180), (119, 180), (120, 180), (121, 181), (500, 560), (850, 900)]
+    {
+        let (client, server) = pair(Suite::Aes256Gcm);
+        let (first_frame, end) = (NOW + second * first_frame, NOW + second * end);
+        let mut frame = Vec::new();
+        client.seal_frame(first_frame, &[3; 40], false, &mut frame).unwrap();
+        open(&server, first_frame, &mut frame).unwrap();
+        for (seals, opens) in [(&client, &server), (&server, &client)] {
+            let mut sealed = seals.seal_control(end - second, Control::Rekey).unwrap();
+            open(opens, end - second, &mut sealed.clone()).unwrap();
+            assert_eq!(open(opens, end, &mut sealed), Err(OpenError::Expired));
+            assert_eq!(seals.reserve(end, 1).unwrap_err(), SealError::Expired);
+            assert!(!seals.wants_rekey(end - second * 46) && seals.wants_rekey(end - second * 45));
+        }
+    }
 }
 
 #[test]
