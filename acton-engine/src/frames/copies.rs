@@ -1,6 +1,7 @@
 //! Frames that were copied out of a batch, since they wait for longer than that.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use acton_frame::Headers;
@@ -9,7 +10,7 @@ use acton_tap::VnetHeader;
 use crate::frames::store::FrameStore;
 
 /// Frames in the order in which they were copied. Its memory is kept for the next ones.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct FrameCopies {
     bytes: Vec<u8>,
     copies: Vec<FrameCopy>,
@@ -36,12 +37,6 @@ impl FrameCopies {
         let (vnet, headers) = (*frames.vnet(index), *frames.headers(index));
         self.copies.push(FrameCopy { start: self.bytes.len(), vnet, headers, since: now });
         self.bytes.extend_from_slice(frames.get(index));
-    }
-
-    /// Holds what `other` does in place of others.
-    pub(crate) fn copy_from(&mut self, other: &Self) {
-        self.bytes.clone_from(&other.bytes);
-        self.copies.clone_from(&other.copies);
     }
 
     /// Forgets all.
@@ -81,5 +76,28 @@ impl FrameStore for FrameCopies {
     fn get_mut(&mut self, index: usize) -> (&mut [u8], &Headers) {
         let copy = &self.copies[index];
         (&mut self.bytes[copy.range()], &copy.headers)
+    }
+}
+
+/// Who changes a frame that others have too gets a copy of all.
+impl FrameStore for Arc<FrameCopies> {
+    fn len(&self) -> usize {
+        FrameStore::len(&**self)
+    }
+
+    fn vnet(&self, index: usize) -> &VnetHeader {
+        FrameStore::vnet(&**self, index)
+    }
+
+    fn headers(&self, index: usize) -> &Headers {
+        FrameStore::headers(&**self, index)
+    }
+
+    fn get(&self, index: usize) -> &[u8] {
+        FrameStore::get(&**self, index)
+    }
+
+    fn get_mut(&mut self, index: usize) -> (&mut [u8], &Headers) {
+        Self::make_mut(self).get_mut(index)
     }
 }

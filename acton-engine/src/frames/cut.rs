@@ -31,14 +31,17 @@ pub(crate) struct Cut {
     pieces: Vec<Piece>,
     /// The end of each frame's pieces.
     ends: Vec<usize>,
+    /// Super-frames that cannot be cut, by their index.
+    bad: Vec<usize>,
 }
 
 impl Cut {
-    /// Cuts all of `frames`; one that cannot be cut is counted and has no pieces.
-    pub(crate) fn fill(&mut self, frames: &impl FrameStore, now: Duration, counters: &Counters) {
+    /// Cuts all of `frames`; one that cannot be cut has no pieces.
+    pub(crate) fn fill(&mut self, frames: &impl FrameStore) {
         self.heads.clear();
         self.pieces.clear();
         self.ends.clear();
+        self.bad.clear();
         let mut head: Head = [0; MAX_HEAD];
         for index in 0..frames.len() {
             let vnet = frames.vnet(index);
@@ -47,29 +50,29 @@ impl Cut {
                 let rest = 0..frames.headers(index).frame_len();
                 self.pieces.push(Piece { head: 0..0, frame: index, rest });
             } else {
-                self.cut(frames, index, &mut head, now, counters);
+                self.cut(frames, index, &mut head);
             }
             self.ends.push(self.pieces.len());
         }
     }
 
+    /// Counts those that could not be cut, each once, however many would have had it.
+    pub(crate) fn count_bad(&self, frames: &impl FrameStore, now: Duration, counters: &Counters) {
+        for &index in &self.bad {
+            let (frame, reason) = (frames.get(index), Counter::BadSuperFrame);
+            counters.dropped().add_frame(now, Direction::Out, Who::Tap, reason, frame);
+            counters.add(reason, 1);
+        }
+    }
+
     /// Cuts or completes frame `index` of `frames`.
-    fn cut(
-        &mut self,
-        frames: &impl FrameStore,
-        index: usize,
-        head: &mut Head,
-        now: Duration,
-        counters: &Counters,
-    ) {
+    fn cut(&mut self, frames: &impl FrameStore, index: usize, head: &mut Head) {
         let (vnet, frame, headers) = (frames.vnet(index), frames.get(index), frames.headers(index));
         let mut segments = match Segments::new_parsed(vnet, frame, headers, MAX_FRAME, Fill::Full) {
             Ok(segments) => segments,
             Err(error) => {
                 log::debug!("super-frame from the TAP: {error}");
-                let reason = Counter::BadSuperFrame;
-                counters.dropped().add_frame(now, Direction::Out, Who::Tap, reason, frame);
-                return counters.add(reason, 1);
+                return self.bad.push(index);
             }
         };
         let mut at = frame.len();

@@ -72,7 +72,8 @@ impl Side for ClientSide {
             let (all, outcome) = (0..frames.len(), Outcome::ToSession);
             frames.show(all, Who::Server, outcome, out.recorder());
         }
-        self.cut.fill(frames, now, &self.counters);
+        self.cut.fill(frames);
+        self.cut.count_bad(frames, now, &self.counters);
         if out.recorder().wants_datagrams() {
             self.cut.show(frames, 0..frames.len(), &self.server, out.recorder());
         }

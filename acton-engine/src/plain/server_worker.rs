@@ -163,7 +163,8 @@ impl Side for ServerSide {
         if runs.is_empty() {
             return;
         }
-        cut.fill(frames, now, counters);
+        cut.fill(frames);
+        cut.count_bad(frames, now, counters);
         if out.recorder().wants_datagrams() {
             for (session, run) in &*runs {
                 cut.show(frames, run.clone(), &session.to, out.recorder());
@@ -193,10 +194,13 @@ impl Side for ServerSide {
         let Self { directory, router, rounds, round_cut, counters, thread, .. } = self;
         let thread_counters = (&**counters, *thread);
         rounds.send_slice(directory, now, counters, |slice| {
-            let Slice { begins, frames, run, receivers } = slice;
+            let Slice { is_first, begins, frames, run, receivers } = slice;
             let frames = &*frames;
             if begins {
-                round_cut.fill(frames, now, counters);
+                round_cut.fill(frames);
+            }
+            if is_first {
+                round_cut.count_bad(frames, now, counters);
             }
             if out.recorder().wants_datagrams() {
                 for session in receivers {

@@ -364,7 +364,8 @@ mod tests {
         let frames = batch(vnet, &[7; 3_000]);
         assert_eq!(seal(&frames, Duration::ZERO, Counter::BadSuperFrame), (1, false));
         let (mut cut, counters) = (Cut::default(), Counters::new());
-        cut.fill(&frames, Duration::ZERO, &counters);
+        cut.fill(&frames);
+        cut.count_bad(&frames, Duration::ZERO, &counters);
         assert_eq!(counters.get(Counter::BadSuperFrame), 1);
         assert_eq!(cut.parts(&frames, 0..frames.len()).count(), 0);
     }

@@ -273,7 +273,7 @@ impl Side for ServerSide {
         let sealer = Sealer { counters, thread: *thread, now };
         let thread_counters = (&**counters, *thread);
         rounds.send_slice(directory, now, counters, |slice| {
-            let Slice { begins, frames, run, receivers } = slice;
+            let Slice { begins, frames, run, receivers, .. } = slice;
             if begins {
                 round_syns.find(frames, run.clone());
             }

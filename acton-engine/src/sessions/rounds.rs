@@ -73,7 +73,7 @@ pub(crate) struct SharedRounds {
 struct State {
     waiting: FrameCopies,
     /// The frames of the round; `run` go out, and nothing where all receivers were found.
-    frames: FrameCopies,
+    frames: Arc<FrameCopies>,
     run: Range<usize>,
     /// How many rounds there were with this one.
     number: u64,
@@ -96,19 +96,21 @@ struct State {
 pub(crate) struct Rounds<S> {
     shared: Arc<SharedRounds>,
     worker: usize,
-    /// Its own copy of the frames of round `number`: what a frame says may be another thing for each
-    /// receiver.
-    frames: FrameCopies,
+    /// The frames of round `number`.
+    frames: Arc<FrameCopies>,
     number: u64,
     receivers: Vec<Arc<S>>,
 }
 
 /// What is to be sent now.
 pub(crate) struct Slice<'a, S> {
+    /// Whether it is the round's first, whoever sends it.
+    pub(crate) is_first: bool,
     /// Whether it is this worker's first of its round.
     pub(crate) begins: bool,
-    /// The round's frames, of which `run` are to be sent to each of the receivers.
-    pub(crate) frames: &'a mut FrameCopies,
+    /// The round's frames, of which `run` are to be sent to each of the receivers. Who changes one has a
+    /// copy of its own until the round is over.
+    pub(crate) frames: &'a mut Arc<FrameCopies>,
     pub(crate) run: Range<usize>,
     pub(crate) receivers: &'a [Arc<S>],
 }
@@ -139,7 +141,10 @@ impl SharedRounds {
 
     /// Begins a round with what waits: of what is too much for one, the newest.
     fn begin(&self, state: &mut State, receivers: usize, now: Duration, counters: &Counters) {
-        mem::swap(&mut state.frames, &mut state.waiting);
+        let frames = Arc::new(mem::take(&mut state.waiting));
+        // Its memory does for the next ones, unless a worker has had no slice since.
+        let before = mem::replace(&mut state.frames, frames);
+        state.waiting = Arc::try_unwrap(before).unwrap_or_default();
         state.waiting.clear();
         let frames = state.frames.len();
         let mut room = ROUND_LEN / receivers.max(1);
@@ -151,7 +156,7 @@ impl SharedRounds {
         });
         let first = frames - in_time.count();
         counters.add(Counter::FloodLate, (first * receivers) as u64);
-        keep_late(counters, &state.frames, 0..first, now);
+        keep_late(counters, &*state.frames, 0..first, now);
         state.run = first..frames;
         state.slice = receivers_in_slice(self.bytes(&state.frames, state.run.clone()));
         (state.slots, state.then) = (state.from..SLOTS, 0..state.from);
@@ -202,7 +207,7 @@ impl State {
 impl<S: Ported> Rounds<S> {
     /// The part of worker number `worker`, from 0.
     pub(crate) fn new(shared: Arc<SharedRounds>, worker: usize) -> Self {
-        let (frames, number) = (FrameCopies::default(), 0);
+        let (frames, number) = (Arc::default(), 0);
         Self { shared, worker, frames, number, receivers: Vec::with_capacity(SLICE) }
     }
 
@@ -271,7 +276,7 @@ impl<S: Ported> Rounds<S> {
         } else if now.saturating_sub(state.began) > ROUND {
             let missed = directory.len().saturating_sub(state.served) * state.run.len();
             counters.add(Counter::FloodLate, missed as u64);
-            keep_late(counters, &state.frames, state.run.clone(), now);
+            keep_late(counters, &*state.frames, state.run.clone(), now);
             // Who missed this round is the first in the next.
             (state.from, state.run) = (state.slots.start, 0..0);
         }
@@ -279,15 +284,16 @@ impl<S: Ported> Rounds<S> {
         if run.is_empty() {
             return shared.publish(&state);
         }
-        let begins = mem::replace(number, state.number) != state.number;
+        let (begins, is_first) = (*number != state.number, state.served == 0);
+        *number = state.number;
         if begins {
-            frames.copy_from(&state.frames);
+            *frames = Arc::clone(&state.frames);
         }
         state.find_receivers(directory, receivers);
         state.sending += 1;
         shared.publish(&state);
         drop(state);
-        send(Slice { begins, frames, run, receivers });
+        send(Slice { is_first, begins, frames, run, receivers });
         receivers.clear();
         let mut state = shared.state.lock();
         state.sending -= 1;
@@ -415,6 +421,39 @@ mod tests {
         world.finish();
         assert!(world.got.values().all(|got| *got == [1, 2, 3]));
         assert_eq!((world.got.len(), world.late()), (1_000, 0));
+    }
+
+    #[test]
+    fn workers_share_the_frames_and_one_is_told_that_it_is_first() {
+        let mut world = World::new(0..100);
+        let rounds = SharedRounds::new(2, 0).unwrap();
+        let mut workers = [0, 1].map(|worker| Rounds::new(Arc::clone(&rounds), worker));
+        world.rounds = Rounds::new(rounds, 0);
+        for round in 0..3 {
+            assert!(world.takes(round, 60));
+            let (mut firsts, mut begins, mut memory) = (0, 0, Vec::new());
+            for turn in 0..4 {
+                let World { directory, counters, now, .. } = &world;
+                workers[turn % 2].send_slice(directory, *now, counters, |slice| {
+                    firsts += usize::from(slice.is_first);
+                    begins += usize::from(slice.begins);
+                    memory.push(slice.frames.get(0).as_ptr());
+                    if turn == 3 {
+                        slice.frames.get_mut(0).0[0] = 9;
+                        assert_eq!(slice.frames.get(0)[0], 9, "its own");
+                    }
+                });
+            }
+            memory.dedup();
+            assert_eq!((firsts, begins, memory.len()), (1, 2, 1));
+            // The other does not see what one changed.
+            let World { directory, counters, now, .. } = &world;
+            while workers[0].has_slice() {
+                workers[0].send_slice(directory, *now, counters, |slice| {
+                    assert_eq!(slice.frames.get(0)[0], round);
+                });
+            }
+        }
     }
 
     /// Sends a slice by another worker while the world's sends one; how many it served.
