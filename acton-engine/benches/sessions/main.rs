@@ -43,7 +43,7 @@ struct Arguments {
     #[arg(long, default_value_t = 150, value_parser = clap::value_parser!(u32).range(1..200))]
     pace: u32,
 
-    /// Does not wait until clients make new keys by themselves
+    /// Watches the idle server for one minute in place of two
     #[arg(long)]
     quick: bool,
 

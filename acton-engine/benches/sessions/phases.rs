@@ -2,11 +2,9 @@
 //!
 //! 1. All join.
 //! 2. Beside them [`GUESTS`] come and go, in rounds: what a join and a leave cost at this size.
-//! 3. Nothing happens but keepalives and timers: the keys of all are younger than two minutes.
-//! 4. That goes on until each client has made new keys once: the first carried frames, by which the
-//!    server told where its addresses are.
-//! 5. Some make new keys at once, and the old ones are dropped: what a rekey costs, together with 4
-//!    where that had more of them.
+//! 3. Nothing happens but keepalives and timers: no keys carried a frame, and they are younger than ten
+//!    minutes.
+//! 4. Some make new keys at once, and the old ones are dropped: what a rekey costs.
 //!
 //! From the processor time of each is subtracted what 3 shows for as long, and what the rekeys cost
 //! that came meanwhile.
@@ -70,11 +68,6 @@ fn rekey_interval() -> Duration {
     (REKEY_AFTER - REKEY_AFTER / 20) * 7
 }
 
-/// The age of a client's first keys before which it makes no new ones, and from which on it has.
-fn first_rekey() -> Range<Duration> {
-    REKEY_AFTER * 9 / 10..REKEY_AFTER
-}
-
 /// Measures a server of so many clients that do what they do `pace` times a second.
 pub(crate) fn measure(
     clients: usize,
@@ -97,7 +90,6 @@ pub(crate) fn measure(
     let empty = bench.server.resident()?;
     // Few take their time too, or their keepalives would all come at once.
     bench.pace = pace.min(clients as f64 / CALM.as_secs_f64());
-    let start = Instant::now();
     let joins = bench.window(|bench| bench.join(0..clients, clients))?;
     bench.pace = pace;
     let full = bench.server.resident()?;
@@ -110,16 +102,12 @@ pub(crate) fn measure(
     }
 
     say("idle");
-    let left = first_rekey().start.saturating_sub(start.elapsed());
-    let time = CALM * (left.as_secs() / CALM.as_secs()).max(1) as u32;
-    let calm = bench.window(|bench| bench.crowd.run(time))?;
-    let rest = if quick { Duration::ZERO } else { first_rekey().end.saturating_sub(time) };
-    let rest = bench.window(|bench| bench.crowd.run(rest))?;
+    let calm = if quick { CALM * 4 } else { CALM * 8 };
+    let calm = bench.window(|bench| bench.crowd.run(calm))?;
 
     say("making new keys");
     let burst = clients.min(MAX_BURST);
-    // Few that come by themselves are lost in the idle time between them.
-    let mut rekeys = if rest.rekeys > MAX_BURST as f64 { rest } else { Window::default() };
+    let mut rekeys = Window::default();
     for _ in 0..MIN_REKEYS.div_ceil(burst) {
         rekeys = rekeys + bench.window(|bench| bench.rekey(burst, clients))?;
     }
