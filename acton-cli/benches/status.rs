@@ -94,10 +94,7 @@ impl Server {
 
     /// Resident memory in MiB.
     fn memory(&self) -> Result<f64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).ok_or("no VmRSS")?;
-        let kib: f64 = line.split_whitespace().nth(1).ok_or("no figure")?.parse()?;
-        Ok(kib / 1024.0)
+        Ok(testbed::proc::status(self.child.id(), "VmRSS")? as f64 / 1024.0)
     }
 }
 

@@ -6,6 +6,7 @@ mod support;
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -151,19 +152,9 @@ fn handshakes(identity: &ServerIdentity, host: &Namespace, network: u8) -> (Dura
 /// Processor time of the server's control thread.
 fn control_time(server: &Acton) -> Duration {
     let tasks = fs::read_dir(format!("/proc/{}/task", server.id())).unwrap();
-    let mut stats =
-        tasks.map(|task| fs::read_to_string(task.unwrap().path().join("stat")).unwrap());
-    let stat = stats.find(|stat| stat.contains("(acton-control)")).unwrap();
-    // proc_pid_stat(5): utime and stime are fields 14 and 15, in hundredths of a second.
-    let fields: Vec<_> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-    let ticks: u64 = fields[11..13].iter().map(|field| field.parse::<u64>().unwrap()).sum();
-    Duration::from_millis(10 * ticks)
-}
-
-fn memory_kib(server: &Acton) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", server.id())).unwrap();
-    let rss = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    rss.split_whitespace().next().unwrap().parse().unwrap()
+    let mut stats = tasks.map(|task| task.unwrap().path().join("stat"));
+    let is_control = |stat: &PathBuf| fs::read_to_string(stat).unwrap().contains("(acton-control)");
+    testbed::proc::group_and_time(&stats.find(is_control).unwrap()).unwrap().1
 }
 
 /// Attacks a server of eight idle clients with `attack`, over and over for a while, and demands that
@@ -190,7 +181,7 @@ fn under_attack<A: FnMut(&mut Peer, u64) + Send>(
         add_hosts(&world, 2, [198, 19, network]);
     }
     let (quiet, quiet_longest) = handshakes(&identity, &world.clients[2], 0);
-    let (lines, memory) = (server.log().lines().count(), memory_kib(&server));
+    let (lines, memory) = (server.log().lines().count(), server.proc_status("VmRSS"));
     let (done, sent) = (AtomicBool::new(false), AtomicU64::new(0));
     let (asked, answered, attacked) = thread::scope(|scope| {
         scope.spawn(|| {
@@ -221,7 +212,7 @@ fn under_attack<A: FnMut(&mut Peer, u64) + Send>(
             victims.iter_mut().for_each(Peer::turn);
             (asked, victims.iter().map(|victim| victim.heard).sum::<usize>())
         });
-        let _ends_with_a_panic_too = Ending(&done);
+        let _ends_with_a_panic_too = testbed::Ending(&done);
         let (start, before) = (Instant::now(), control_time(&server));
         // Who comes as it begins may wait until it is known who floods.
         thread::sleep(Duration::from_secs(2));
@@ -236,7 +227,7 @@ fn under_attack<A: FnMut(&mut Peer, u64) + Send>(
     let kept = victims.iter().filter(|victim| victim.is_up()).count();
     let lost = server.log().matches(said::EXPIRED).count();
     let lines = server.log().lines().count() - lines;
-    let growth = memory_kib(&server).saturating_sub(memory);
+    let growth = server.proc_status("VmRSS").saturating_sub(memory);
     println!(
         "{name}: {:.0}/s; {answered} answers to {asked} KEEPALIVE, {kept} of {VICTIMS} sessions kept, \
          {lost} lost; handshake quiet {quiet:?} (longest {quiet_longest:?}), attacked {median:?} \
@@ -255,15 +246,6 @@ fn under_attack<A: FnMut(&mut Peer, u64) + Send>(
     assert!(lines < LINES + 2 * HANDSHAKES, "{log}");
     assert!(growth < GROWTH, "{growth} KiB");
     log
-}
-
-/// Ends threads that wait for this flag, whatever happens.
-struct Ending<'a>(&'a AtomicBool);
-
-impl Drop for Ending<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 fn keepalives_at_any_rate_cost_the_others_nothing() {

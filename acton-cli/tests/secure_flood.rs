@@ -3,7 +3,6 @@
 
 mod support;
 
-use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -155,18 +154,7 @@ struct Usage {
 
 impl Usage {
     fn of(process: &Acton) -> Self {
-        let read = |name| fs::read_to_string(format!("/proc/{}/{name}", process.id())).unwrap();
-        let status = read("status");
-        let rss = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        let stat = read("stat");
-        // proc_pid_stat(5): utime and stime are fields 14 and 15, in hundredths of a second; the
-        // second field ends with the last parenthesis.
-        let fields: Vec<_> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-        let ticks: u64 = fields[11..13].iter().map(|field| field.parse::<u64>().unwrap()).sum();
-        Self {
-            memory_kib: rss.split_whitespace().next().unwrap().parse().unwrap(),
-            cpu: Duration::from_millis(ticks * 10),
-        }
+        Self { memory_kib: process.proc_status("VmRSS"), cpu: process.processor_time() }
     }
 }
 
@@ -224,7 +212,7 @@ fn a_flood_drops_nobody_and_takes_no_memory() {
     let before = Usage::of(&server);
     thread::scope(|scope| {
         scope.spawn(|| transfer.run(&world));
-        let _ends_with_a_panic_too = Ending(&transfer.stop);
+        let _ends_with_a_panic_too = testbed::Ending(&transfer.stop);
         while transfer.bytes.load(Ordering::Relaxed) < 5_000_000 {
             thread::sleep(Duration::from_millis(10));
         }
@@ -252,7 +240,7 @@ fn a_flood_drops_nobody_and_takes_no_memory() {
                         sent.fetch_add(1, Ordering::Relaxed);
                     }
                 });
-                let _ends_with_a_panic_too = Ending(&done);
+                let _ends_with_a_panic_too = testbed::Ending(&done);
                 let late = (kind == Kind::RightMac1).then(|| {
                     let start = Instant::now();
                     let late = world.join(3, &["--keepalive", "1"]);
@@ -305,13 +293,4 @@ fn a_flood_drops_nobody_and_takes_no_memory() {
     assert!(came >= explained && came - explained < 2_000, "{log}");
     println!("{} lines of log", log.lines().count());
     assert!(log.lines().count() < 400, "{log}");
-}
-
-/// Ends a thread that waits for this flag, whatever happens.
-struct Ending<'a>(&'a AtomicBool);
-
-impl Drop for Ending<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }

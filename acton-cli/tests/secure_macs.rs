@@ -522,8 +522,7 @@ fn a_lan_of_100_000_hosts_is_known_and_hurts_nobody() {
     assert!(!passes(of_lan(7)));
     wait_until("the news are read", || !passes(of_lan(HOSTS - 1)));
     assert_eq!(answered(&site.world.server, HOST_V4, Duration::ZERO), PINGS);
-    let status = fs::read_to_string(format!("/proc/{}/status", site.server.id())).unwrap();
-    println!("{}", status.lines().find(|line| line.starts_with("VmRSS")).unwrap());
+    println!("{} KiB", site.server.proc_status("VmRSS"));
     // What the bridge forgets is anybody's again.
     run(&site.world.server, batch("del", "to-host", 0).replace(" dynamic", ""));
     wait_until("the LAN is forgotten", || passes(of_lan(8)));

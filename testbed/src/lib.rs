@@ -21,11 +21,14 @@
 //! A test runs on a fresh thread, so a namespace it enters is gone when it ends.
 #![forbid(unsafe_code)]
 
+pub mod proc;
+
 use std::any::Any;
 use std::fs::OpenOptions;
 use std::panic;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -79,6 +82,16 @@ macro_rules! main {
             }),*])
         }
     };
+}
+
+/// Ends a thread that waits for this flag, whatever happens to the one that set it going.
+#[derive(Debug)]
+pub struct Ending<'a>(pub &'a AtomicBool);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Runs a shell command in the calling thread's namespaces and returns its standard output.

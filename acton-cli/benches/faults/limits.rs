@@ -100,15 +100,6 @@ fn limit(end: &Acton, what: &str) {
     assert!(status.unwrap().success(), "{what}");
 }
 
-/// The seconds of processor time that a process took so far.
-fn processor(end: &Acton) -> f64 {
-    let text = fs::read_to_string(format!("/proc/{}/stat", end.id())).unwrap();
-    // Behind the name, which may hold anything: fields 14 and 15 (proc_pid_stat(5)), in ticks.
-    let fields: Vec<_> = text.rsplit_once(')').unwrap().1.split_whitespace().collect();
-    let ticks: u64 = fields[11..13].iter().map(|field| field.parse::<u64>().unwrap()).sum();
-    ticks as f64 / 100.0
-}
-
 /// Connections to the control socket of an end, which ask for nothing.
 fn knock(end: &Acton) -> Vec<UnixStream> {
     (0..CONNECTIONS).filter_map(|_| UnixStream::connect(control(end)).ok()).collect()
@@ -122,9 +113,9 @@ pub(crate) fn no_files_while_running(checks: &Checks) {
         limit(end, &format!("--nofile={open}:4096"));
     }
     let waiting = knock(&server);
-    let before = processor(&server);
+    let before = server.processor_time();
     thread::sleep(2 * SECOND);
-    let spent = processor(&server) - before;
+    let spent = (server.processor_time() - before).as_secs_f64();
     checks.holds("at most 0.2 s of processor in 2 s", format!("{spent:.2} s"), spent <= 0.2);
     tcp_transfer(&world.clients[0], &world.server, ROOT_V4, 1_000_000);
     checks.holds("1 MB of TCP passes", "it did", true);

@@ -171,9 +171,14 @@ impl Acton {
     /// A value of its /proc/PID/status, such as `VmRSS` in KiB (proc_pid_status(5)).
     #[track_caller]
     pub(crate) fn proc_status(&self, name: &str) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
-        let value = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        value.unwrap().split_whitespace().next().unwrap().parse().unwrap()
+        testbed::proc::status(self.id(), name).unwrap()
+    }
+
+    /// User and system time that it took so far.
+    #[track_caller]
+    pub(crate) fn processor_time(&self) -> Duration {
+        let stat = PathBuf::from(format!("/proc/{}/stat", self.id()));
+        testbed::proc::group_and_time(&stat).unwrap().1
     }
 
     /// Its process id.

@@ -80,7 +80,7 @@ pub(crate) fn measure(attack: Attack, arguments: &Arguments) -> Result<Figures> 
     let (done, sent) = (AtomicBool::new(false), AtomicU64::new(0));
     let rate = arguments.rate.unwrap_or(attack.rate());
     let outcome = thread::scope(|scope| {
-        let _ends_in_any_case = Ending(&done);
+        let _ends_in_any_case = testbed::Ending(&done);
         scope.spawn(|| send(step, &mut attacker, rate, &sent, &done));
         let idle = scope.spawn(|| idle(&mut victims, &done));
         let (start, before) = (Instant::now(), server.processor()?.control);
@@ -110,15 +110,6 @@ pub(crate) fn measure(attack: Attack, arguments: &Arguments) -> Result<Figures> 
         memory_after: server.resident()?,
         log: log.len()? - log_before,
     })
-}
-
-/// Ends threads that wait for this flag, whatever happens.
-struct Ending<'a>(&'a AtomicBool);
-
-impl Drop for Ending<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 /// Attacks at a rate until it is over.

@@ -2,6 +2,7 @@
 //! the clients.
 #![allow(dead_code, unused_imports)] // Each benchmark takes what it needs.
 
+pub(crate) mod background;
 pub(crate) mod crowd;
 pub(crate) mod process;
 pub(crate) mod program;

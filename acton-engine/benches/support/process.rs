@@ -145,11 +145,7 @@ impl ServerProcess {
 
     /// Resident memory in bytes.
     pub(crate) fn resident(&self) -> Result<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.id()))?;
-        let value = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = value.and_then(|value| value.trim().strip_suffix(" kB"));
-        let kib: u64 = kib.ok_or("/proc/PID/status: unexpected content")?.parse()?;
-        Ok(kib * 1024)
+        Ok(testbed::proc::status(self.id(), "VmRSS")? * 1024)
     }
 }
 

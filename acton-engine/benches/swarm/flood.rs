@@ -2,12 +2,12 @@
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::thread::{self, JoinHandle};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::pacer::Pacer;
 use crate::support::Result;
+use crate::support::background::Background;
 
 /// Datagrams a second.
 pub(crate) const RATE: u32 = 100_000;
@@ -42,8 +42,7 @@ pub(crate) trait Flooder: Send {
 pub(crate) struct Flood {
     aim: Arc<AtomicU8>,
     sent: Arc<AtomicU64>,
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<Result<()>>>,
+    _thread: Background,
     /// Takes what goes past the server.
     _nobody: UdpSocket,
 }
@@ -54,11 +53,11 @@ impl Flood {
         let nobody = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
         let past = nobody.local_addr()?;
         let aim = Arc::new(AtomicU8::new(Aim::Nowhere as u8));
-        let (sent, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
-        let (aimed, count, stopped) = (Arc::clone(&aim), Arc::clone(&sent), Arc::clone(&stop));
-        let thread = thread::Builder::new().name("flood".to_owned()).spawn(move || {
+        let sent = Arc::new(AtomicU64::new(0));
+        let (aimed, count) = (Arc::clone(&aim), Arc::clone(&sent));
+        let thread = Background::start("flood", move |stop| {
             let mut pacer = Pacer::new(STEP);
-            while !stopped.load(Ordering::Relaxed) {
+            while !stop.is_said() {
                 flooder.tick()?;
                 let to = match aimed.load(Ordering::Relaxed) {
                     aim if aim == Aim::Server as u8 => Some(server),
@@ -73,7 +72,7 @@ impl Flood {
             }
             Ok(())
         })?;
-        Ok(Self { aim, sent, stop, thread: Some(thread), _nobody: nobody })
+        Ok(Self { aim, sent, _thread: thread, _nobody: nobody })
     }
 
     pub(crate) fn aim(&self, aim: Aim) {
@@ -83,16 +82,5 @@ impl Flood {
     /// Datagrams that it sent so far, wherever to.
     pub(crate) fn sent(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
-    }
-}
-
-impl Drop for Flood {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        match self.thread.take().map(JoinHandle::join) {
-            Some(Ok(Err(error))) => eprintln!("a flood: {error}"),
-            Some(Err(_)) => eprintln!("a flood: its thread panicked"),
-            _ => {}
-        }
     }
 }

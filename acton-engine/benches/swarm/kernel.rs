@@ -1,9 +1,7 @@
-//! What the kernel counts: datagrams that it lost, and time that its processors were busy.
+//! What the kernel counts: datagrams that it lost.
 
 use std::fs;
 use std::ops::Sub;
-use std::thread;
-use std::time::Duration;
 
 use crate::support::Result;
 
@@ -39,23 +37,4 @@ impl Sub for Losses {
     fn sub(self, other: Self) -> Self {
         Self { backlog: self.backlog - other.backlog, buffers: self.buffers - other.buffers }
     }
-}
-
-/// Share of all processors' time that anything takes in `window`, 0 to 1.
-pub(crate) fn busy(window: Duration) -> Result<f64> {
-    let (idle_before, before) = idle_and_all()?;
-    thread::sleep(window);
-    let (idle_after, after) = idle_and_all()?;
-    Ok(1.0 - (idle_after - idle_before) as f64 / (after - before).max(1) as f64)
-}
-
-/// Ticks so far that all processors were idle, and all their ticks (proc_stat(5)).
-fn idle_and_all() -> Result<(u64, u64)> {
-    let stat = fs::read_to_string("/proc/stat")?;
-    let line = stat.lines().next().unwrap_or_default();
-    // user, nice, system, idle, iowait, irq, softirq, steal; what follows is counted in user too.
-    let ticks = line.split_whitespace().skip(1).take(8).map(str::parse);
-    let ticks: Vec<u64> = ticks.collect::<std::result::Result<_, _>>()?;
-    let idle = ticks.get(3..5).ok_or("/proc/stat: unexpected content")?.iter().sum();
-    Ok((idle, ticks.iter().sum()))
 }

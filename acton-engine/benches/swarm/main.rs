@@ -204,7 +204,7 @@ fn conditions(workers: Option<usize>) -> Result<String> {
         Some(workers) => format!("{workers} of the server's workers"),
         None => "a worker of the server's on each".to_owned(),
     };
-    let (kernel, others) = (kernel.trim(), kernel::busy(LOOK)? * 100.0);
+    let (kernel, others) = (kernel.trim(), testbed::proc::busy(LOOK)? * 100.0);
     Ok(format!(
         "{count} processors, {model}; Linux {kernel}; {workers}; other programs took {others:.0} % of \
          the processors.\n"

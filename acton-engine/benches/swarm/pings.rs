@@ -3,14 +3,13 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::support::Result;
+use crate::support::background::{Background, Stop};
 use crate::support::crowd::{Socket, Speaker, answers, mac, wall_clock, who_has};
 use crate::support::server::Mode;
 
@@ -31,8 +30,7 @@ struct Ping {
 #[derive(Debug)]
 pub(crate) struct Pings {
     over: Arc<Mutex<Vec<Ping>>>,
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<Result<()>>>,
+    _thread: Background,
 }
 
 impl Pings {
@@ -45,7 +43,6 @@ impl Pings {
         tap: Ipv4Addr,
     ) -> Result<Self> {
         let over = Arc::new(Mutex::new(Vec::new()));
-        let stop = Arc::new(AtomicBool::new(false));
         let mut pinger = Pinger {
             client: Speaker::new(mode, number, Duration::ZERO),
             mac: mac(number),
@@ -54,10 +51,8 @@ impl Pings {
             tap,
             over: Arc::clone(&over),
         };
-        let stopped = Arc::clone(&stop);
-        let thread =
-            thread::Builder::new().name("pings".to_owned()).spawn(move || pinger.run(&stopped))?;
-        Ok(Self { over, stop, thread: Some(thread) })
+        let thread = Background::start("pings", move |stop| pinger.run(&stop))?;
+        Ok(Self { over, _thread: thread })
     }
 
     /// Seconds that pings took which were sent between these times of the wall clock, in order.
@@ -67,17 +62,6 @@ impl Pings {
         let mut times: Vec<_> = these.map(|ping| ping.round_trip.as_secs_f64()).collect();
         times.sort_by(f64::total_cmp);
         times
-    }
-}
-
-impl Drop for Pings {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        match self.thread.take().map(JoinHandle::join) {
-            Some(Ok(Err(error))) => eprintln!("pings: {error}"),
-            Some(Err(_)) => eprintln!("pings: their thread panicked"),
-            _ => {}
-        }
     }
 }
 
@@ -91,9 +75,9 @@ struct Pinger {
 }
 
 impl Pinger {
-    fn run(&mut self, stop: &AtomicBool) -> Result<()> {
+    fn run(&mut self, stop: &Stop) -> Result<()> {
         let (mut turn, mut datagram) = (0_u8, Vec::new());
-        while !stop.load(Ordering::Relaxed) {
+        while !stop.is_said() {
             self.receive_until(wall_clock() + INTERVAL, None)?;
             // An answer that comes too late is not the next one's.
             turn = turn.wrapping_add(1) % 16;

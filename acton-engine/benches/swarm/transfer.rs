@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -11,6 +11,7 @@ use crate::contender::TAP;
 use crate::host::Host;
 use crate::pacer::Pacer;
 use crate::support::Result;
+use crate::support::background::Background;
 
 /// Bytes of a write and of a read: enough for the system calls not to matter.
 const CHUNK: usize = 256 << 10;
@@ -131,36 +132,30 @@ impl Drop for Transfer {
 #[derive(Debug)]
 pub(crate) struct HostPings {
     times: Arc<Mutex<Vec<f64>>>,
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    _thread: Background,
 }
 
 impl HostPings {
     pub(crate) fn start(host: &Host) -> Result<Self> {
-        let (times, stop) = (Arc::default(), Arc::new(AtomicBool::new(false)));
-        let (all, stopped) = (Arc::<Mutex<Vec<f64>>>::clone(&times), Arc::clone(&stop));
-        let thread = host.namespace.spawn_thread(move || {
-            while !stopped.load(Ordering::Relaxed) {
-                thread::sleep(PAUSE);
-                let time = ping().as_secs_f64();
-                all.lock().unwrap_or_else(PoisonError::into_inner).push(time);
-            }
-        })?;
-        Ok(Self { times, stop, thread: Some(thread) })
+        let times: Arc<Mutex<Vec<f64>>> = Arc::default();
+        let all = Arc::clone(&times);
+        let pings = || {
+            Background::start("pings of a host", move |stop| {
+                while !stop.is_said() {
+                    thread::sleep(PAUSE);
+                    let time = ping().as_secs_f64();
+                    all.lock().unwrap_or_else(PoisonError::into_inner).push(time);
+                }
+                Ok(())
+            })
+        };
+        let thread = host.namespace.run(pings)?;
+        Ok(Self { times, _thread: thread })
     }
 
     /// Seconds that the pings took which ended since this was last called.
     pub(crate) fn take(&self) -> Vec<f64> {
         std::mem::take(&mut *self.times.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl Drop for HostPings {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
-            eprintln!("the pings' thread panicked");
-        }
     }
 }
 

@@ -7,10 +7,10 @@ mod tcp;
 
 use clap::ValueEnum;
 
-pub(crate) use cpu::busy;
 pub(crate) use frames::Lane;
 use tcp::Direction;
 pub(crate) use tcp::Settings as TcpSettings;
+pub(crate) use testbed::proc::busy;
 
 use crate::Result;
 use crate::contender::Overlay;
