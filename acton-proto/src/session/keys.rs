@@ -274,8 +274,8 @@ impl Keys {
         }
     }
 
-    /// When these keys seal and open no more: in the time that any frame stays readable to who gets
-    /// them, and if they carried none much later.
+    /// When these keys seal and open no more: less than three minutes after any frame that they carried,
+    /// so that whoever takes them can read no more than that; much later where they carried none.
     pub(crate) fn expires_at(&self) -> Duration {
         let born = self.setup.born;
         let last = born + REJECT_IDLE_AFTER;
