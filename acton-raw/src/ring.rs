@@ -41,6 +41,8 @@ mod header {
     pub(super) const TPID: usize = VARIANT + offset_of!(libc::tpacket_hdr_variant1, tp_vlan_tpid);
     pub(super) const PACKET_TYPE: usize =
         size_of::<libc::tpacket3_hdr>() + offset_of!(libc::sockaddr_ll, sll_pkttype);
+    /// Bytes from a header's first to the last field that is read.
+    pub(super) const LEN: usize = PACKET_TYPE + 1;
 }
 
 // The address follows the header at the next multiple of 16 (TPACKET_ALIGNMENT).
@@ -236,27 +238,29 @@ impl<'a> Frames<'a> {
 
     /// The frame whose header is at `at`, and where the next header is; `None` if the header
     /// points out of the block, which the kernel's never does.
+    #[inline]
     fn read(&self) -> Option<(Frame<'a>, usize)> {
-        let header = self.block.get(self.at..)?;
-        let seconds = read_u32(header, header::SECONDS)?;
-        let nanoseconds = read_u32(header, header::NANOSECONDS)?;
-        let captured_len = read_u32(header, header::CAPTURED)? as usize;
-        let status = read_u32(header, header::STATUS)?;
-        let tci = read_u32(header, header::TCI)? as u16;
-        let tpid = read_u16(header, header::TPID)?;
+        let rest = self.block.get(self.at..)?;
+        // One check of the length for all fields.
+        let header: &[u8; header::LEN] = rest.first_chunk()?;
+        let word = |at: usize| {
+            u32::from_ne_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+        };
+        let half = |at: usize| u16::from_ne_bytes([header[at], header[at + 1]]);
+        let captured_len = word(header::CAPTURED) as usize;
+        let status = word(header::STATUS);
+        let since_epoch = Duration::new(word(header::SECONDS).into(), word(header::NANOSECONDS));
         let meta = FrameMeta {
-            packet_type: PacketType::from_kernel(*header.get(header::PACKET_TYPE)?),
-            original_len: read_u32(header, header::ORIGINAL)? as usize,
+            packet_type: PacketType::from_kernel(header[header::PACKET_TYPE]),
+            original_len: word(header::ORIGINAL) as usize,
             captured_len,
-            timestamp: UNIX_EPOCH
-                + Duration::new(seconds.into(), 0)
-                + Duration::from_nanos(nanoseconds.into()),
-            vlan: VlanTag::from_kernel(status, tci, tpid),
+            timestamp: UNIX_EPOCH + since_epoch,
+            vlan: VlanTag::from_kernel(status, word(header::TCI) as u16, half(header::TPID)),
             checksum: Checksum::from_kernel(status),
         };
-        let start = usize::from(read_u16(header, header::BYTES)?);
-        let bytes = header.get(start..)?.get(..captured_len)?;
-        let next = self.at.checked_add(read_u32(header, header::NEXT)? as usize)?;
+        let start = usize::from(half(header::BYTES));
+        let bytes = rest.get(start..)?.get(..captured_len)?;
+        let next = self.at.checked_add(word(header::NEXT) as usize)?;
         Some((Frame { meta, bytes }, next))
     }
 }
@@ -264,6 +268,7 @@ impl<'a> Frames<'a> {
 impl<'a> Iterator for Frames<'a> {
     type Item = Frame<'a>;
 
+    #[inline]
     fn next(&mut self) -> Option<Frame<'a>> {
         self.left = self.left.checked_sub(1)?;
         let Some((frame, next)) = self.read() else {
@@ -277,10 +282,6 @@ impl<'a> Iterator for Frames<'a> {
 
 fn read_u32(bytes: &[u8], at: usize) -> Option<u32> {
     bytes.get(at..)?.first_chunk().map(|&field| u32::from_ne_bytes(field))
-}
-
-fn read_u16(bytes: &[u8], at: usize) -> Option<u16> {
-    bytes.get(at..)?.first_chunk().map(|&field| u16::from_ne_bytes(field))
 }
 
 #[cfg(test)]

@@ -3,3 +3,11 @@
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../crates/moving-from-tun-rs.md")]
+struct MovingFromTunRs;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../crates/moving-from-pnet_datalink.md")]
+struct MovingFromPnetDatalink;
