@@ -9,7 +9,7 @@ use pnet_datalink::{Channel, Config, DataLinkReceiver, DataLinkSender};
 
 use crate::{FRAME, Measured, Outcome, STRETCH, timed};
 
-/// Ours first: the others are compared to it. Not netring 0.11, which sends nothing here: it writes
+/// Ours first: the others are compared to it. Not netring, which hardly sends a frame here: it writes
 /// headers of TPACKET_V1 into a ring of TPACKET_V3.
 pub const NAMES: [&str; 4] =
     ["acton-raw, batches", "acton-raw, one a call", "pcap", "pnet_datalink"];
