@@ -3,8 +3,8 @@
 
 mod support;
 
-use std::fs;
-use std::os::unix::fs::{MetadataExt, chown};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 use std::process::Command;
 
@@ -19,14 +19,12 @@ in_both_modes! {
     as_another_user_it_runs_unconfined_too,
     as_another_user_it_does_all_that_it_did,
     with_the_one_right_it_needs_no_root: ["setpriv"];
-    plain: a_state_of_others_is_refused
+    plain: a_state_of_others_is_refused, settings_that_the_user_may_not_read_are_told
 }
 
 /// Has each thread try things once it is confined, and log what came of it: see
 /// acton-cli/src/confine/probe.rs.
 const PROBE: &str = "ACTON_TEST_PROBE";
-/// A file that is none of a tunnel's, which all may read.
-const FILE: &str = "/bin/true";
 /// A user who owns nothing.
 const USER: &str = "nobody";
 /// CAP_NET_ADMIN as /proc/PID/status has it (linux/capability.h).
@@ -54,9 +52,12 @@ fn probed(log: &str, thread: &str, what: &str) -> String {
 
 fn a_thread_that_is_taken_over_gets_nothing(mode: Mode) {
     let world = World::new(0).speaking(mode);
+    // One that is none of a tunnel's and lies beside its control socket, which all may read.
+    let file = std::env::temp_dir().join(format!("acton-test-{}-{mode:?}", std::process::id()));
+    fs::write(&file, "").unwrap();
     let probe = |sandbox| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_acton"));
-        command.args(arguments(&world, mode)).args(["--sandbox", sandbox]).env(PROBE, FILE);
+        command.args(arguments(&world, mode)).args(["--sandbox", sandbox]).env(PROBE, &file);
         let server = Acton::spawn("server", &world.server, &mut command);
         server.wait_for("probe: Control ptrace");
         server.wait_for("probe: Worker ptrace");
@@ -78,6 +79,7 @@ fn a_thread_that_is_taken_over_gets_nothing(mode: Mode) {
         }
         assert!(probed(&log, thread, "ptrace").contains("No such process"), "{log}");
     }
+    fs::remove_file(file).unwrap();
 }
 
 /// Gives `path` and all in it to the user.
@@ -185,6 +187,31 @@ fn with_the_one_right_it_needs_no_root(mode: Mode) {
     command.arg(env!("CARGO_BIN_EXE_acton")).args(arguments(&world, mode));
     command.args(["--sandbox", "require"]);
     runs_with_little(&world, &user, command);
+}
+
+fn settings_that_the_user_may_not_read_are_told() {
+    let world = World::new(0);
+    let state = world.keys.server_state();
+    let settings = Path::new(&state).with_extension("toml");
+    fs::write(&settings, "mtu = 1400").unwrap();
+    fs::set_permissions(&settings, Permissions::from_mode(0o600)).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_acton"));
+    command.args(arguments(&world, Mode::Plain)).args(["--user", USER, "--config"]).arg(&settings);
+    let server = Acton::spawn("server", &world.server, &mut command);
+    server.wait_for(said::LISTENING);
+    let log = server.stop();
+    let told = format!("{}: the user {USER} may not read it", settings.display());
+    let line = log.lines().find(|line| line.contains(&told)).expect(&log);
+    // What it says to do helps.
+    let cure = line.rsplit_once("run: ").unwrap().1;
+    shell(&world.server, cure);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_acton"));
+    command.args(arguments(&world, Mode::Plain)).args(["--user", USER, "--config"]).arg(&settings);
+    let server = Acton::spawn("server", &world.server, &mut command);
+    server.wait_for(said::LISTENING);
+    let log = server.stop();
+    // A directory that leads there may have been all that it told of.
+    assert!(!log.contains(cure), "{log}");
 }
 
 fn a_state_of_others_is_refused() {

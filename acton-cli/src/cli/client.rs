@@ -101,7 +101,7 @@ pub(super) struct Arguments {
 impl Arguments {
     pub(super) fn run(self, config: Option<RunningConfig>) -> Result<(), Failure> {
         let hook = self.hook.start()?;
-        self.confine.become_user(&self.state, &self.control)?;
+        self.confine.become_user(&self.state, &self.control, config.as_ref(), None)?;
         let sandbox = self.confine.sandbox();
         let begin = {
             let sandbox = sandbox.clone();

@@ -31,10 +31,14 @@ impl ConfineOptions {
         &self,
         state: &StateOptions,
         control: &ControlOptions,
+        config: Option<&RunningConfig>,
+        list: Option<&Path>,
     ) -> Result<(), Failure> {
         let usual = control.usual_directory();
         let group = control.group()?;
-        let places = Places { state: state.path(), control: usual.as_deref(), group };
+        let settings = config.and_then(|config| config.reloader().file());
+        let read = [settings, list].into_iter().flatten().collect();
+        let places = Places { state: state.path(), control: usual.as_deref(), group, read };
         Ok(become_user(self.user.as_deref(), &places)?)
     }
 
@@ -56,7 +60,7 @@ pub(super) fn paths(
     if let Some(directory) = control.directory() {
         // Later on there is no right to; where there is none now, whoever makes the socket says so.
         let _ = DirBuilder::new().recursive(true).mode(0o755).create(&directory);
-        paths.write.push(directory);
+        paths.sockets = Some(directory);
     }
     for file in [config.and_then(|config| config.reloader().file()), list].into_iter().flatten() {
         paths.read_beside(file);

@@ -165,13 +165,14 @@ impl Arguments {
         // Before anything else is opened.
         let passed = passed_sockets()?;
         let hook = self.hook.start()?;
-        self.confine.become_user(&self.state, &self.control)?;
+        let list = self.clients.as_deref();
+        self.confine.become_user(&self.state, &self.control, config.as_ref(), list)?;
         let sandbox = self.confine.sandbox();
         let begin = {
             let sandbox = sandbox.clone();
             move |kind| sandbox.begin(kind)
         };
-        let files = paths(config.as_ref(), &self.state, &self.control, self.clients.as_deref());
+        let files = paths(config.as_ref(), &self.state, &self.control, list);
         let listen = passed.is_empty().then_some(settings.listen);
         let state = self.state.open();
         if self.plain {

@@ -47,7 +47,6 @@ const RUN: &[c_long] = &[
     libc::SYS_gettimeofday,
     libc::SYS_getpid,
     libc::SYS_gettid,
-    libc::SYS_tgkill,
     libc::SYS_rt_sigaction,
     libc::SYS_rt_sigprocmask,
     libc::SYS_rt_sigreturn,
@@ -190,7 +189,10 @@ impl Filters {
         // it is a filter cannot see, so that libc is sent to the former.
         let threads = argument(0, libc::CLONE_THREAD as u64, libc::CLONE_THREAD as u64)?;
         let process = [MOVE_FRAMES, RUN, MANAGE].concat();
-        let process = program(&process, [(libc::SYS_clone, threads)])?;
+        // To this process alone, as abort(3) does.
+        let abort = || argument(0, u32::MAX.into(), std::process::id().into());
+        let process =
+            program(&process, [(libc::SYS_clone, threads), (libc::SYS_tgkill, abort()?)])?;
         // Memory, but no code.
         let no_code = || argument(2, libc::PROT_EXEC as u64, 0);
         // Of its own thread alone, as `--pin` has it.
@@ -200,6 +202,7 @@ impl Filters {
             (libc::SYS_mmap, no_code()?),
             (libc::SYS_mprotect, no_code()?),
             (libc::SYS_sched_setaffinity, own),
+            (libc::SYS_tgkill, abort()?),
         ];
         let worker = program(&worker, limited)?;
         Ok(Self { process, worker })

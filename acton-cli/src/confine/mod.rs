@@ -81,7 +81,9 @@ impl Sandbox {
         let mut missing = Vec::new();
         match rights::keep_for_start() {
             Ok(()) => shared.drops_rights.store(true, Ordering::Relaxed),
-            Err(error) => missing.push(format!("giving up the rights of root ({error})")),
+            Err(error) => missing.push(format!(
+                "giving up rights thread by thread ({error}; in a unit, SystemCallFilter=capset allows it)"
+            )),
         }
         match paths.enforce() {
             Ok(true) => {}

@@ -42,6 +42,8 @@ pub(crate) struct Paths {
     pub(crate) read: Vec<PathBuf>,
     /// Directories in which it also makes and removes files.
     pub(crate) write: Vec<PathBuf>,
+    /// The directory in which it makes its control socket and removes one: it may be everybody's.
+    pub(crate) sockets: Option<PathBuf>,
 }
 
 impl Paths {
@@ -63,8 +65,8 @@ impl Paths {
             | AccessFs::WriteFile
             | AccessFs::Truncate
             | AccessFs::RemoveFile
-            | AccessFs::MakeReg
-            | AccessFs::MakeSock;
+            | AccessFs::MakeReg;
+        let sockets = AccessFs::ReadDir | AccessFs::RemoveFile | AccessFs::MakeSock;
         let device: BitFlags<AccessFs> =
             AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::IoctlDev;
         let status = Ruleset::default()
@@ -76,6 +78,7 @@ impl Paths {
             .add_rules(path_beneath_rules(RESOLVER.iter().filter_map(target_of), read))?
             .add_rules(path_beneath_rules(&self.read, read))?
             .add_rules(path_beneath_rules(&self.write, write))?
+            .add_rules(path_beneath_rules(&self.sockets, sockets))?
             .add_rules(path_beneath_rules(DEVICES, device))?
             .add_rule(NetPort::new(DNS, AccessNet::ConnectTcp))?
             .restrict_self()?;

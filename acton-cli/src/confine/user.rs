@@ -1,13 +1,12 @@
 //! Becomes the user that a tunnel runs as.
 
 use std::ffi::CString;
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use caps::errors::CapsError;
-use nix::errno::Errno;
 use nix::sys::prctl::set_keepcaps;
 use nix::unistd::{Gid, Uid, User, geteuid, getgrouplist, setgroups, setresgid, setresuid};
 
@@ -46,6 +45,8 @@ pub(crate) struct Places<'a> {
     pub(crate) control: Option<&'a Path>,
     /// A group that is to have the control socket.
     pub(crate) group: Option<u32>,
+    /// Files that are read again while the tunnel runs.
+    pub(crate) read: Vec<&'a Path>,
 }
 
 /// Becomes `named`, or the default user where there is one and the state is that user's. Without a name
@@ -85,10 +86,16 @@ pub(crate) fn become_user(named: Option<&str>, places: &Places<'_>) -> Result<()
         }
         _ => {
             let state = places.state.display();
-            log::info!(
-                "running as root, for {state} is not the user {name}'s; to run as that user: chown -R \
-                 {name}: {state}"
-            );
+            match owner {
+                Some(_) => log::info!(
+                    "running as root, for {state} is not the user {name}'s; to run as that user: chown \
+                     -R {name}: {state}"
+                ),
+                None => log::info!(
+                    "running as root, for there is no {state} yet; to run as the user {name}: --user \
+                     {name}, which makes it"
+                ),
+            }
             return Ok(());
         }
     }
@@ -111,18 +118,67 @@ pub(crate) fn become_user(named: Option<&str>, places: &Places<'_>) -> Result<()
     rights::keep_for_later()?;
     step("end that", set_keepcaps(false))?;
     log::info!("running as the user {name}");
+    for file in &places.read {
+        if let Err(error) = File::open(file)
+            && error.kind() == io::ErrorKind::PermissionDenied
+        {
+            log::warn!(
+                "{}: the user {name} may not read it, as a reload does; run: {}",
+                file.display(),
+                cure(file, &user)
+            );
+        }
+    }
     Ok(())
 }
 
-/// Makes a directory of this user's, or gives it one that is root's.
+/// What lets a user read a file that it may not: the file or one of the directories that lead to it is
+/// closed to it.
+fn cure(file: &Path, user: &User) -> String {
+    let group = user.gid;
+    let closed = file.ancestors().skip(1).filter(|directory| {
+        fs::metadata(directory).is_ok_and(|directory| {
+            let is_its = directory.uid() == user.uid.as_raw();
+            let passes = if is_its { 0o100 } else { 0o001 };
+            directory.mode() & passes == 0 && directory.gid() != group.as_raw()
+        })
+    });
+    // The outermost one: of what is in it, nothing is known.
+    match closed.last() {
+        Some(directory) => {
+            let directory = directory.display();
+            format!("chgrp {group} {directory} && chmod g+x {directory}")
+        }
+        None => format!("chgrp {group} {0} && chmod g+r {0}", file.display()),
+    }
+}
+
+/// Makes a directory of this user's, or gives it one that is root's; no other, to which a link leads.
 fn make_directory(path: &Path, mode: u32, user: &User) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(mode).create(path)?;
-    let metadata = fs::symlink_metadata(path)?;
-    if !metadata.is_dir() {
-        return Err(Errno::ENOTDIR.into());
-    }
-    if metadata.uid() == 0 {
-        chown(path, Some(user.uid.as_raw()), Some(user.gid.as_raw()))?;
+    let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW;
+    let directory = File::options().read(true).custom_flags(flags).open(path)?;
+    if directory.metadata()?.uid() == 0 {
+        fchown(&directory, Some(user.uid.as_raw()), Some(user.gid.as_raw()))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn no_directory_is_given_away_to_which_a_link_leads() {
+        let directory = std::env::temp_dir().join(format!("acton-user-{}", std::process::id()));
+        fs::create_dir(&directory).unwrap();
+        let link = directory.join("link");
+        symlink("/", &link).unwrap();
+        let root = User::from_uid(Uid::from_raw(0)).unwrap().unwrap();
+        assert!(make_directory(&link, OPEN_MODE, &root).is_err());
+        make_directory(&directory.join("made"), OPEN_MODE, &root).unwrap();
+        fs::remove_dir_all(&directory).unwrap();
+    }
 }

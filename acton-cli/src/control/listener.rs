@@ -2,16 +2,31 @@
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt, chown};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{
+    DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown,
+};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+use nix::sys::stat::{Mode, fchmod};
+use socket2::{Domain, SockAddr, Socket, Type};
 
 /// The directory: anybody may see who runs, root alone may add.
 const DIRECTORY_MODE: u32 = 0o755;
 /// The socket: for its owner and its group.
 const SOCKET_MODE: u32 = 0o660;
+/// The socket before that is set: for its owner.
+const OWNER_MODE: u32 = 0o600;
+/// Connections that wait to be let in, as many as there are at one time.
+const BACKLOG: i32 = 32;
+/// How long to wait for who else makes a socket, which takes a moment, and how often to look.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+const LOCK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Why there is no socket.
 #[derive(Debug, thiserror::Error)]
@@ -75,14 +90,25 @@ impl Listener {
             }
             Err(error) => return Err(failed("see whether it is free")(error)),
         }
-        let socket = UnixListener::bind(path).map_err(failed("make it"))?;
-        let file = fs::symlink_metadata(path).map_err(failed("look at it"))?;
+        let socket = bind(path).map_err(failed("make it"))?;
+        // The directory may be another's, who may have put a link or a file in its place: what is
+        // changed is what is looked at.
+        let made = File::options()
+            .read(true)
+            .custom_flags(libc::O_PATH | libc::O_NOFOLLOW)
+            .open(path)
+            .map_err(failed("look at it"))?;
+        let file = made.metadata().map_err(failed("look at it"))?;
+        if !file.file_type().is_socket() {
+            return Err(ListenError::NoSocket(path.to_owned()));
+        }
         // Dropped where the rest fails, so that it goes.
         let listener = Self { socket, path: path.to_owned(), file: (file.dev(), file.ino()) };
+        let made = format!("/proc/self/fd/{}", made.as_raw_fd());
         if group.is_some() {
-            chown(path, None, group).map_err(failed("give it to its group"))?;
+            chown(&made, None, group).map_err(failed("give it to its group"))?;
         }
-        fs::set_permissions(path, Permissions::from_mode(SOCKET_MODE))
+        fs::set_permissions(&made, Permissions::from_mode(SOCKET_MODE))
             .map_err(failed("set its mode"))?;
         listener.socket.set_nonblocking(true).map_err(failed("set it non-blocking"))?;
         Ok(listener)
@@ -105,10 +131,36 @@ impl Drop for Listener {
     }
 }
 
-fn lock(directory: &Path) -> io::Result<Flock<File>> {
+/// A socket at a path where nothing is, for its owner alone as yet.
+fn bind(path: &Path) -> io::Result<UnixListener> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    // The file has the socket's mode (unix(7)), without a moment in which it has another.
+    fchmod(&socket, Mode::from_bits_truncate(OWNER_MODE))?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    socket.listen(BACKLOG)?;
+    Ok(UnixListener::from(OwnedFd::from(socket)))
+}
+
+/// Locks a directory. Anybody who may look into it can do so, for ever: `None` where somebody does.
+fn lock(directory: &Path) -> io::Result<Option<Flock<File>>> {
     let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
-    let directory = File::open(directory)?;
-    Flock::lock(directory, FlockArg::LockExclusive).map_err(|(_, errno)| errno.into())
+    let mut file = File::open(directory)?;
+    let until = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(Some(lock)),
+            Err((_, Errno::EWOULDBLOCK)) if Instant::now() >= until => {
+                log::warn!(
+                    "somebody keeps {} locked (lslocks says who): going on without the lock",
+                    directory.display()
+                );
+                return Ok(None);
+            }
+            Err((again, Errno::EWOULDBLOCK)) => file = again,
+            Err((_, errno)) => return Err(errno.into()),
+        }
+        thread::sleep(LOCK_INTERVAL);
+    }
 }
 
 #[cfg(test)]
@@ -140,6 +192,18 @@ mod tests {
         assert_eq!(listener.group(), Some(fs::metadata(&path).unwrap().gid()));
         drop(listener);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_lock_that_somebody_keeps_delays_nothing_for_ever() {
+        let directory = Directory::new("locked");
+        fs::create_dir(&directory.0).unwrap();
+        let held = lock(&directory.0).unwrap().unwrap();
+        assert!(lock(&directory.0).unwrap().is_none());
+        let path = directory.0.join("lan0.sock");
+        let _listener = Listener::bind(&path, None).unwrap();
+        drop(held);
+        assert!(lock(&directory.0).unwrap().is_some());
     }
 
     #[test]
