@@ -27,6 +27,7 @@ mod paths;
 mod rig;
 #[path = "../../tests/support/mod.rs"]
 mod support;
+mod upgrades;
 mod virtual_time;
 
 use std::process::ExitCode;
@@ -65,6 +66,7 @@ const fn fault_by(name: &'static str, needs: &'static [&'static str], make: fn(&
 
 const FAULTS: &[Fault] = &[
     fault("server killed, 1,000 clients", crashes::server_killed_under_load),
+    fault("server restarted, port kept", upgrades::server_restarted_with_its_port_kept),
     fault("server away for an hour", virtual_time::server_away_for_an_hour),
     fault("client killed", crashes::client_killed),
     fault("client suspended for 45 s", crashes::client_suspended),
