@@ -2,6 +2,10 @@
 //! to each of its threads, the files it may use and the system calls it may make. docs/SERVICE.md says
 //! what is allowed and why.
 
+#[cfg(target_pointer_width = "64")]
+mod filter;
+#[cfg(not(target_pointer_width = "64"))]
+#[path = "no_filter.rs"]
 mod filter;
 mod paths;
 #[cfg(debug_assertions)]

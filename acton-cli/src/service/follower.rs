@@ -8,13 +8,10 @@ use acton_engine::{Handle, Pulse, Role};
 
 use super::manager::ServiceManager;
 use super::progress::Progress;
+use super::telling::{Message, Telling};
 
-/// How long a client may look for its server before it counts as started all the same: units that
-/// are ordered after it, and with them the boot, wait no longer for a server that is away. It is well
-/// within systemd's own limit of 90 s, so that the client is not ended for it.
-const READY_AFTER: Duration = Duration::from_secs(20);
-/// Least time between two texts of how the tunnel is.
-const STATUS_INTERVAL: Duration = Duration::from_secs(1);
+/// How long to sleep where nothing is due: an event ends it before.
+const IDLE: Duration = Duration::from_secs(60);
 
 impl ServiceManager {
     /// Tells how the tunnel gets on from now until it ends, on a thread of its own.
@@ -34,12 +31,7 @@ impl ServiceManager {
 struct Follower {
     manager: ServiceManager,
     handle: Handle,
-    progress: Progress,
-    ready_at: Instant,
-    /// The last text.
-    told: String,
-    /// When there may be another.
-    next_status: Instant,
+    telling: Telling,
     watchdog: Option<Watchdog>,
 }
 
@@ -50,10 +42,9 @@ impl Follower {
             Role::Server => format!("UDP {}, TAP {}", handle.local_addr(), handle.tap_name()),
             Role::Client => String::new(),
         };
-        let progress = Progress::new(handle.role(), place);
+        let telling = Telling::new(Progress::new(handle.role(), place), now);
         let watchdog = manager.watchdog().map(|limit| Watchdog::new(limit, now));
-        let (told, next_status, ready_at) = (String::new(), now, now + READY_AFTER);
-        Self { manager, handle, progress, ready_at, told, next_status, watchdog }
+        Self { manager, handle, telling, watchdog }
     }
 
     fn run(mut self) {
@@ -61,43 +52,31 @@ impl Follower {
         loop {
             let now = Instant::now();
             while let Some(event) = events.try_next() {
-                self.progress.take(&event.kind);
+                self.telling.take(&event.kind);
             }
-            self.tell(now);
+            match self.telling.next(now) {
+                Some(Message::Ready(status)) => self.manager.ready(&status),
+                Some(Message::Status(status)) => self.manager.status(&status),
+                None => {}
+            }
             if let Some(watchdog) = &mut self.watchdog
                 && watchdog.due <= now
             {
                 watchdog.look(now, &self.handle, &self.manager);
             }
             match events.next_within(self.due().saturating_duration_since(now)) {
-                Some(event) => self.progress.take(&event.kind),
+                Some(event) => self.telling.take(&event.kind),
                 None if events.is_ended() => return,
                 None => {}
             }
         }
     }
 
-    /// Tells what is new.
-    fn tell(&mut self, now: Instant) {
-        let status = self.progress.status();
-        if !self.manager.is_ready() && (self.progress.is_ready() || self.ready_at <= now) {
-            self.manager.ready(&status);
-        } else if self.told != status && self.next_status <= now {
-            self.manager.status(&status);
-        } else {
-            return;
-        }
-        self.told = status;
-        self.next_status = now + STATUS_INTERVAL;
-    }
-
     /// When there is something to do though nothing happens.
     fn due(&self) -> Instant {
-        let ready = (!self.manager.is_ready()).then_some(self.ready_at);
-        let status = (self.told != self.progress.status()).then_some(self.next_status);
         let watchdog = self.watchdog.as_ref().map(|watchdog| watchdog.due);
-        let dues = [ready, status, watchdog].into_iter().flatten();
-        dues.min().unwrap_or_else(|| Instant::now() + READY_AFTER)
+        let dues = [self.telling.due(), watchdog].into_iter().flatten();
+        dues.min().unwrap_or_else(|| Instant::now() + IDLE)
     }
 }
 

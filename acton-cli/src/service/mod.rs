@@ -7,6 +7,7 @@ mod follower;
 mod manager;
 mod passed;
 mod progress;
+mod telling;
 
 pub(crate) use manager::ServiceManager;
 pub(crate) use passed::passed_sockets;
