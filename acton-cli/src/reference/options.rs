@@ -9,7 +9,7 @@ use crate::config::Key;
 pub(super) fn of_end(end: &Command) -> String {
     let name = end.get_name();
     let about = format!(
-        "{}\n\nEach option is also a key of the [file of settings](../../README.md), `/etc/acton/{name}.toml` \
+        "{}\n\nEach option is also a key of the [file of settings](../book/service.md#settings), `/etc/acton/{name}.toml` \
          unless `--config` names another, and some are a variable of the environment. An option beats the \
          environment, and this the file.",
         described(end)
