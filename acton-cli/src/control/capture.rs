@@ -71,18 +71,18 @@ pub(super) fn show(
     writer.set_patience(PATIENCE);
     let mut packets = 0;
     loop {
-        let packet = match stream.next_within(Duration::ZERO) {
-            Some(packet) => Some(packet),
+        let (packet, waited) = match stream.next_within(Duration::ZERO) {
+            Some(packet) => (Some(packet), false),
             None => {
                 writer.flush()?;
-                stream.next_within(LOOK)
+                (stream.next_within(LOOK), true)
             }
         };
         if let Some(packet) = &packet {
             packets += 1;
             writer.add(&Answer::Packet(PacketRecord::new(packet)))?;
         }
-        let looks = packet.is_none() || packets % PACKETS == 0;
+        let looks = waited || packets % PACKETS == 0;
         if looks && (stream.is_ended() || !is_there()) {
             break;
         }
