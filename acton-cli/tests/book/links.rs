@@ -86,9 +86,10 @@ fn targets(text: &str) -> Vec<String> {
 /// The anchors of a page's headings, as GitHub and mdbook make them.
 fn headings(text: &str) -> Vec<String> {
     prose(text)
-        .filter_map(|line| line.starts_with('#').then(|| line.trim_start_matches('#').trim()))
-        .map(|heading| {
-            heading
+        .filter(|line| line.starts_with('#'))
+        .map(|line| {
+            line.trim_start_matches('#')
+                .trim()
                 .to_lowercase()
                 .replace(' ', "-")
                 .chars()
