@@ -16,7 +16,7 @@ use super::output;
 use super::page::{Command, Ending};
 
 /// How long a wait may take before the test is called hung. No measure of anything.
-const HANG: Duration = Duration::from_secs(60);
+const HANG: Duration = Duration::from_secs(180);
 
 /// Files of its own for a host: what a page writes stays in its world. acton under test is in /media,
 /// since the directory that it was built in may be one of those that are covered.
