@@ -113,7 +113,7 @@
 //! A question for an IP address goes to everybody, and its answer comes from one. [`Neighbours`]
 //! hears answers, so that the next question goes there alone, and knows which questions nobody is
 //! known to answer. It changes no verdict of the bridge's: the caller asks it about frames that are
-//! flooded, where it wants to.
+//! flooded, where it wants to. It also lists who has which address, with the MAC that told of it.
 //!
 //! # Not here
 //! Spanning trees: root and leaves cannot form a loop through this bridge, and a loop outside it
@@ -156,7 +156,7 @@ pub use entry::Entry;
 pub use explain::{Explanation, Step, Verdict};
 pub use flood_class::FloodClass;
 pub use limit::{Room, Share};
-pub use neighbours::{Asked, Neighbours};
+pub use neighbours::{Asked, Neighbour, Neighbours};
 pub use port::{Owner, Port};
 pub use range::{MacRange, MacRangeError};
 pub use statics::StaticError;

@@ -8,6 +8,7 @@ use acton_frame::{Headers, field};
 use foldhash::quality::RandomState;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
+use pnet_base::MacAddr;
 
 use crate::neighbour_message::NeighbourMessage;
 use crate::port::{Owner, Port};
@@ -23,6 +24,8 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// Who asks the same again so soon got no answer that it could use, whatever was told here: Linux asks
 /// again after 1 s, and keeps what it learnt for 15 s or more.
 const ASKED_AGAIN: Duration = Duration::from_millis(1_500);
+/// Addresses of one owner that are looked up at once while frames wait.
+const LISTED_AT_ONCE: usize = 256;
 /// For so long after two leaves told of one address everybody is asked for it.
 const CONTESTED: Duration = Duration::from_secs(60);
 
@@ -39,6 +42,18 @@ const ONE_TAG: usize = field::ethernet::LEN + field::ethernet::TAG_LEN;
 /// than there is room for is known by the newest ones, 1,024 a leaf.
 #[derive(Debug)]
 pub struct Neighbours<P>(Mutex<State<P>>);
+
+/// An IP address that somebody is known to have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Neighbour {
+    /// The VLAN that it is on, 0 for untagged.
+    pub vlan: u16,
+    /// The MAC that told of it last.
+    pub mac: MacAddr,
+    /// The address.
+    pub address: IpAddr,
+}
 
 /// Who should be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +79,8 @@ struct State<P> {
 #[derive(Debug)]
 struct Known<P> {
     owner: Owner<P>,
+    /// The source of the frame that told of it last.
+    mac: [u8; 6],
     /// Since when a question waits for its answer.
     asked: Option<Duration>,
     /// Who asked last, by its MAC, and when.
@@ -104,8 +121,29 @@ impl<P: Port + std::hash::Hash> Neighbours<P> {
     pub fn hear(&self, side: Owner<P>, headers: &Headers, frame: &[u8], now: Duration) {
         let Some(vlan) = vlan(headers) else { return };
         if let Some(told) = NeighbourMessage::read(headers, frame).tells {
-            self.0.lock().hear(side, (vlan, told), now);
+            self.0.lock().hear(side, source(headers), (vlan, told), now);
         }
+    }
+
+    /// The addresses that somebody is known to have, the oldest first. No frame waits for more than
+    /// some of them.
+    #[must_use]
+    pub fn known_of(&self, owner: Owner<P>) -> Vec<Neighbour> {
+        let addresses: Vec<_> = match self.0.lock().of.get(&owner) {
+            Some(own) => own.iter().copied().collect(),
+            None => Vec::new(),
+        };
+        let mut neighbours = Vec::with_capacity(addresses.len());
+        for some in addresses.chunks(LISTED_AT_ONCE) {
+            let state = self.0.lock();
+            neighbours.extend(some.iter().filter_map(|&(vlan, address)| {
+                // It may have gone meanwhile.
+                let known = state.addresses.get(&(vlan, address))?;
+                let mac = known.mac.into();
+                (known.owner == owner).then_some(Neighbour { vlan, mac, address })
+            }));
+        }
+        neighbours
     }
 
     /// Who should be asked what a frame asks; a leaf alone is asked now.
@@ -133,19 +171,19 @@ impl<P: Port + std::hash::Hash> Neighbours<P> {
         owner: impl FnOnce(&mut State<P>, Address, [u8; 6]) -> Option<Owner<P>>,
     ) -> Asked<P> {
         let Some(vlan) = vlan(headers) else { return Asked::NoQuestion };
-        let asker = headers.ethernet().map(|ethernet| ethernet.source().octets());
-        let asker = asker.unwrap_or_default();
         let Some(address) = NeighbourMessage::read(headers, frame).asks else {
             return Asked::NoQuestion;
         };
+        let asker = source(headers);
         owner(&mut self.0.lock(), (vlan, address), asker).map_or(Asked::Everybody, Asked::Owner)
     }
 }
 
 impl<P: Port + std::hash::Hash> State<P> {
-    fn hear(&mut self, side: Owner<P>, address: Address, now: Duration) {
+    fn hear(&mut self, side: Owner<P>, mac: [u8; 6], address: Address, now: Duration) {
         if let Some(known) = self.addresses.get_mut(&address) {
             if known.owner == side {
+                known.mac = mac;
                 known.asked = None;
                 return;
             }
@@ -164,7 +202,7 @@ impl<P: Port + std::hash::Hash> State<P> {
         }
         if self.addresses.len() < IN_ALL {
             own.push_back(address);
-            let known = Known { owner: side, asked: None, asker: None, contested: None };
+            let known = Known { owner: side, mac, asked: None, asker: None, contested: None };
             self.addresses.insert(address, known);
         }
     }
@@ -209,6 +247,11 @@ fn vlan(headers: &Headers) -> Option<u16> {
     headers.ethernet().map(acton_frame::Ethernet::vlan)
 }
 
+/// The MAC that a frame comes from.
+fn source(headers: &Headers) -> [u8; 6] {
+    headers.ethernet().map(|ethernet| ethernet.source().octets()).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -251,6 +294,12 @@ mod tests {
             let mut frame = arp(&[], REQUEST, ROOT, address);
             frame[6..12].fill(0x0a);
             self.asked(&frame, ms)
+        }
+
+        /// What a leaf is known to have: the last byte of each MAC, and the address.
+        fn known_of(&self, leaf: u32) -> Vec<(u8, IpAddr)> {
+            let known = self.0.known_of(Owner::Leaf(leaf));
+            known.into_iter().map(|neighbour| (neighbour.mac.5, neighbour.address)).collect()
         }
 
         fn sizes(&self) -> (usize, usize) {
@@ -342,6 +391,32 @@ mod tests {
         world.tells(Owner::Leaf(8), host(2), 150_002);
         assert_eq!(world.who_has(host(2), 240_000), Asked::Owner(Owner::Root));
         assert_eq!(world.sizes(), (1, 1));
+    }
+
+    #[test]
+    fn addresses_are_listed_with_the_mac_that_told_last() {
+        let world = World::new();
+        world.tells(Owner::Leaf(7), host(2), 0);
+        world.tells(Owner::Leaf(7), host(3), 1);
+        world.tells(Owner::Leaf(8), host(4), 2);
+        world.tells(Owner::Leaf(8), host(2), 3);
+        let expected = [(1, host(2).into()), (1, host(3).into())];
+        assert_eq!(world.known_of(7), expected, "what another tells changes nothing");
+        let mut frame = arp(&[], REPLY, host(3), ROOT);
+        frame[11] = 9;
+        world.hears(Owner::Leaf(7), &frame, 4);
+        assert_eq!(world.known_of(7)[1], (9, host(3).into()), "another of its hosts has it now");
+        world.tells(Owner::Root, host(2), 5);
+        assert_eq!(world.known_of(7), [(9, host(3).into())]);
+        assert_eq!(world.known_of(9), []);
+        let tagged = arp(&[0x81, 0, 0, 5], REPLY, ROOT, host(2));
+        world.hears(Owner::Root, &tagged, 6);
+        let of_root = world.0.known_of(Owner::Root);
+        assert_eq!(of_root.iter().map(|known| known.vlan).collect::<Vec<_>>(), [0, 5]);
+        for number in 0..PER_LEAF as u32 {
+            world.tells(Owner::Leaf(1), host(1_000 + number), 7);
+        }
+        assert_eq!(world.known_of(1).len(), PER_LEAF);
     }
 
     #[test]

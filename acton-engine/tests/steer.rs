@@ -88,6 +88,9 @@ fn macs_are_listed_said_and_forgotten() {
     let learned = entry(&server, CLIENT_MAC).unwrap();
     assert!(matches!(&learned.at, Place::Session { session: 0, client: Some(_) }), "{learned:?}");
     assert!(learned.age.is_some() && learned.held_for.is_some(), "{learned:?}");
+    // The kernel behind the client has asked for the server's address, and told of its own.
+    let addresses = &learned.addresses;
+    assert!(addresses.contains(&"10.9.0.2".parse().unwrap()), "{learned:?}");
     server.add_mac(PRINTER, 7, Some("0")).unwrap();
     let said = entry(&server, PRINTER).unwrap();
     assert_eq!((said.vlan, said.age), (7, None));

@@ -1,12 +1,15 @@
 //! The table of MACs for operators: who has which, and what they say of it.
 
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use acton_bridge::{Bridge, Owner, StaticError};
+use acton_bridge::{Bridge, Neighbour, Owner, StaticError};
 use pnet_base::MacAddr;
 
 use crate::Error;
+use crate::floods::shared::Floods;
 use crate::observe::event::Place;
 #[cfg(feature = "serde")]
 use crate::observe::serialise::optional_seconds;
@@ -35,6 +38,36 @@ pub struct FdbEntry {
     /// How much longer no client can take it because it moved too often.
     #[cfg_attr(feature = "serde", serde(rename = "frozen_seconds", with = "optional_seconds"))]
     pub frozen_for: Option<Duration>,
+    /// The IP addresses that it told of by ARP and neighbour discovery, in order; those that another
+    /// owner told of first are not among them.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub addresses: Vec<IpAddr>,
+}
+
+/// The IP addresses behind each MAC of one owner.
+struct Told {
+    owner: Owner<LeafId>,
+    addresses: HashMap<(u16, MacAddr), Vec<IpAddr>>,
+}
+
+impl Told {
+    fn by(owner: Owner<LeafId>, floods: &Floods) -> Self {
+        let mut addresses: HashMap<_, Vec<_>> = HashMap::new();
+        for Neighbour { vlan, mac, address, .. } in floods.neighbours.known_of(owner) {
+            addresses.entry((Self::vlan(owner, vlan), mac)).or_default().push(address);
+        }
+        addresses.values_mut().for_each(|addresses| addresses.sort_unstable());
+        Self { owner, addresses }
+    }
+
+    /// The root has a MAC on every VLAN.
+    fn vlan(owner: Owner<LeafId>, vlan: u16) -> u16 {
+        if owner == Owner::Root { 0 } else { vlan }
+    }
+
+    fn take(&mut self, vlan: u16, mac: MacAddr) -> Vec<IpAddr> {
+        self.addresses.remove(&(Self::vlan(self.owner, vlan), mac)).unwrap_or_default()
+    }
 }
 
 impl Handle {
@@ -44,15 +77,23 @@ impl Handle {
     /// # Errors
     /// [`Error::NotServer`].
     pub fn fdb(&self) -> Result<Vec<FdbEntry>, Error> {
-        let entries = self.fdb_bridge()?.entries_by_owner(clock::now()).into_iter();
+        let (bridge, floods) = (self.fdb_bridge()?, self.floods().ok_or(Error::NotServer)?);
+        let mut told = Told::by(Owner::Root, floods);
+        let entries = bridge.entries_by_owner(clock::now()).into_iter();
         Ok(entries
-            .map(|entry| FdbEntry {
-                mac: entry.mac,
-                vlan: entry.vlan,
-                at: self.place(entry.owner),
-                age: entry.age,
-                held_for: entry.held_for,
-                frozen_for: entry.frozen_for,
+            .map(|entry| {
+                if entry.owner != told.owner {
+                    told = Told::by(entry.owner, floods);
+                }
+                FdbEntry {
+                    mac: entry.mac,
+                    vlan: entry.vlan,
+                    at: self.place(entry.owner),
+                    age: entry.age,
+                    held_for: entry.held_for,
+                    frozen_for: entry.frozen_for,
+                    addresses: told.take(entry.vlan, entry.mac),
+                }
             })
             .collect())
     }

@@ -1,5 +1,7 @@
 //! `acton fdb`.
 
+use std::net::IpAddr;
+
 use acton_engine::{FdbEntry, MacAddr, Place};
 use clap::{Args, Subcommand};
 
@@ -11,6 +13,9 @@ use crate::cli::Failure;
 use crate::cli::control::InstanceOptions;
 use crate::cli::values::{mac, vlan};
 use crate::control::{Answer, RawAnswer, Request};
+
+/// The IP addresses behind a MAC that a line has; JSON has all.
+const SHOWN_ADDRESSES: usize = 8;
 
 /// Shows a server's table of MACs, or changes it
 #[derive(Debug, Args)]
@@ -28,7 +33,10 @@ pub(in crate::cli) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Shows each MAC: where it lives, and since when it was not heard of
+    /// Shows each MAC: where it lives, since when it was not heard of, and its IP addresses
+    ///
+    /// The addresses are those that it told of by ARP and neighbour discovery; those that another
+    /// client told of before are with that one's MAC.
     Show,
     /// Says where a MAC lives: behind a client for as long as its session lasts, or at the root
     Add {
@@ -106,7 +114,7 @@ fn show(instance: &InstanceOptions, json: bool) -> Result<(), Failure> {
             }
         }
     }
-    let mut table = Table::new(&["MAC", "VLAN", "WHERE", "AGE", ""], &[1, 3]);
+    let mut table = Table::new(&["MAC", "VLAN", "WHERE", "AGE", "", "ADDRESSES"], &[1, 3]);
     loop {
         match next(&mut answers)? {
             Answer::Mac(entry) => table.row(row(&entry)),
@@ -118,7 +126,7 @@ fn show(instance: &InstanceOptions, json: bool) -> Result<(), Failure> {
     out.end()
 }
 
-fn row(entry: &FdbEntry) -> [String; 5] {
+fn row(entry: &FdbEntry) -> [String; 6] {
     let (vlan, at) = match &entry.at {
         // The root has a MAC on every VLAN.
         Place::Root => ("any".to_owned(), "root".to_owned()),
@@ -133,5 +141,30 @@ fn row(entry: &FdbEntry) -> [String; 5] {
     let frozen = entry.frozen_for.map(|frozen| left("frozen", frozen));
     let notes: Vec<_> = [kept, held, frozen].into_iter().flatten().collect();
     let age = entry.age.map_or_else(|| "-".to_owned(), time);
-    [entry.mac.to_string(), vlan, at, age, notes.join(", ")]
+    let addresses = addresses(&entry.addresses);
+    [entry.mac.to_string(), vlan, at, age, notes.join(", "), addresses]
+}
+
+/// They stand in the line of their MAC, so that `grep` finds that by them.
+fn addresses(all: &[IpAddr]) -> String {
+    let (shown, others) = all.split_at(all.len().min(SHOWN_ADDRESSES));
+    let mut words: Vec<_> = shown.iter().map(IpAddr::to_string).collect();
+    if !others.is_empty() {
+        words.push(format!("and {} more", others.len()));
+    }
+    words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_addresses_some_are_shown() {
+        let all: Vec<IpAddr> = (0..10).map(|number| [10, 0, 0, number].into()).collect();
+        assert_eq!(addresses(&[]), "");
+        assert_eq!(addresses(&all[..2]), "10.0.0.0 10.0.0.1");
+        assert!(addresses(&all[..8]).ends_with("10.0.0.7"));
+        assert!(addresses(&all).ends_with("10.0.0.7 and 2 more"));
+    }
 }
