@@ -21,7 +21,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::mem::size_of;
 use std::ops::BitOr;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -112,6 +112,8 @@ impl BitOr for Flags {
 pub struct Writer<W> {
     output: W,
     buffer: Vec<u8>,
+    /// Bytes of it that the output took already.
+    taken: usize,
     interfaces: u32,
 }
 
@@ -121,7 +123,8 @@ impl<W: Write> Writer<W> {
     /// # Errors
     /// Those of the output, as of all that follows.
     pub fn new(output: W, application: &str) -> io::Result<Self> {
-        let mut this = Self { output, buffer: Vec::with_capacity(2 * BUFFER), interfaces: 0 };
+        let buffer = Vec::with_capacity(2 * BUFFER);
+        let mut this = Self { output, buffer, taken: 0, interfaces: 0 };
         this.block(SECTION_HEADER, |body| {
             body.extend(BYTE_ORDER_MAGIC.to_le_bytes());
             body.extend(1_u16.to_le_bytes());
@@ -190,13 +193,29 @@ impl<W: Write> Writer<W> {
         })
     }
 
-    /// Hands all that was added to the output, and flushes that.
+    /// Hands all that was added to the output, and flushes that. After an error the next call goes on
+    /// behind the last byte that was taken.
     ///
     /// # Errors
     /// Those of the output.
     pub fn flush(&mut self) -> io::Result<()> {
-        self.output.write_all(&self.buffer)?;
-        self.buffer.clear();
+        let written = loop {
+            let rest = &self.buffer[self.taken..];
+            if rest.is_empty() {
+                break Ok(());
+            }
+            match self.output.write(rest) {
+                Ok(0) => break Err(ErrorKind::WriteZero.into()),
+                Ok(more) => self.taken += more,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => break Err(error),
+            }
+        };
+        // What stays begins at a multiple of four bytes, as padding has it.
+        let whole = self.taken - self.taken % size_of::<u32>();
+        self.buffer.drain(..whole);
+        self.taken -= whole;
+        written?;
         self.output.flush()
     }
 
@@ -290,7 +309,7 @@ mod tests {
 
     impl Write for Full {
         fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-            Err(io::ErrorKind::StorageFull.into())
+            Err(ErrorKind::StorageFull.into())
         }
 
         fn flush(&mut self) -> io::Result<()> {
@@ -301,7 +320,35 @@ mod tests {
     #[test]
     fn a_failed_write_is_told() {
         let mut writer = Writer::new(Full, "test").unwrap();
-        assert_eq!(writer.flush().unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert_eq!(writer.flush().unwrap_err().kind(), ErrorKind::StorageFull);
+    }
+
+    /// A disk with room for so many bytes.
+    struct Scarce(Vec<u8>, usize);
+
+    impl Write for Scarce {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let taken = bytes.len().min(self.1);
+            self.1 -= taken;
+            self.0.extend(&bytes[..taken]);
+            if taken > 0 { Ok(taken) } else { Err(ErrorKind::StorageFull.into()) }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn after_a_failed_write_the_file_goes_on_where_it_ends() {
+        let mut writer = Writer::new(Scarce(Vec::new(), 70), "test").unwrap();
+        writer.interface(&Interface { name: "eth0", snaplen: 0 }).unwrap();
+        assert!(writer.flush().is_err());
+        writer.output.1 = 1_000;
+        writer.statistics(0, UNIX_EPOCH, 7, 1).unwrap();
+        writer.flush().unwrap();
+        let kinds: Vec<u32> = blocks(&writer.output.0).iter().map(|block| block.0).collect();
+        assert_eq!(kinds, [SECTION_HEADER, INTERFACE_DESCRIPTION, INTERFACE_STATISTICS]);
     }
 
     #[test]
