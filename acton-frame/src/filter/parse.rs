@@ -126,9 +126,10 @@ impl<'t> Parser<'t> {
         }
     }
 
-    /// The next word as a value.
+    /// The next word as a value, in which no number has a sign.
     fn value<T: FromStr>(&mut self, what: &str) -> Result<T, FilterError> {
-        let value = self.peek().and_then(|word| word.parse().ok());
+        let unsigned = self.peek().filter(|word| !word.contains('+'));
+        let value = unsigned.and_then(|word| word.parse().ok());
         let value = value.ok_or_else(|| self.wants(what))?;
         self.next();
         Ok(value)
@@ -293,6 +294,7 @@ impl<'t> Parser<'t> {
         }
         if self.takes(&["proto"]) {
             let ethertype = self.peek().and_then(|word| match word.strip_prefix("0x") {
+                Some(digits) if digits.starts_with('+') => None,
                 Some(digits) => u16::from_str_radix(digits, 16).ok(),
                 None => number(word),
             });
