@@ -19,6 +19,7 @@ use super::server::{Allowed, PlainDirectory, PlainSession, is_allowed};
 use crate::floods::shared::Floods;
 use crate::frames::batch::FrameBatch;
 use crate::frames::cut::Cut;
+use crate::frames::store::FrameStore;
 use crate::observe::counters::{Counter, Counters};
 use crate::run::control::Outbox;
 use crate::run::lane::{Lane, Place};
@@ -112,6 +113,27 @@ fn push<'f>(
     session.tallies.of(thread).add_out(count, bytes);
 }
 
+/// Sends runs of frames, each to its client, and forgets them.
+fn send_runs(
+    runs: &mut Vec<(Arc<PlainSession>, Range<usize>)>,
+    frames: &impl FrameStore,
+    cut: &Cut,
+    thread: usize,
+    out: &mut Output<'_>,
+) {
+    if out.recorder().wants_datagrams() {
+        for (session, run) in &*runs {
+            cut.show(frames, run.clone(), &session.to, out.recorder());
+        }
+    }
+    let mut batch = out.batch();
+    for (session, run) in &*runs {
+        push(&mut batch, session, cut.parts(frames, run.clone()), thread);
+    }
+    batch.finish();
+    runs.clear();
+}
+
 impl ServerSide {
     /// Passes a control word on, if its source may say one.
     fn take_control(
@@ -165,17 +187,7 @@ impl Side for ServerSide {
         }
         cut.fill(frames);
         cut.count_bad(frames, now, counters);
-        if out.recorder().wants_datagrams() {
-            for (session, run) in &*runs {
-                cut.show(frames, run.clone(), &session.to, out.recorder());
-            }
-        }
-        let mut batch = out.batch();
-        for (session, run) in &*runs {
-            push(&mut batch, session, cut.parts(frames, run.clone()), *thread);
-        }
-        batch.finish();
-        runs.clear();
+        send_runs(runs, frames, cut, *thread, out);
     }
 
     fn bell(&self) -> Option<&Bell> {
@@ -191,7 +203,7 @@ impl Side for ServerSide {
     }
 
     fn send_slice(&mut self, now: Duration, out: &mut Output<'_>) {
-        let Self { directory, router, rounds, round_cut, counters, thread, .. } = self;
+        let Self { directory, router, runs, rounds, round_cut, counters, thread, .. } = self;
         let thread_counters = (&**counters, *thread);
         rounds.send_slice(directory, now, counters, |slice| {
             let Slice { is_first, begins, frames, run, receivers } = slice;
@@ -202,18 +214,12 @@ impl Side for ServerSide {
             if is_first {
                 round_cut.count_bad(frames, now, counters);
             }
-            if out.recorder().wants_datagrams() {
-                for session in receivers {
-                    round_cut.show(frames, run.clone(), &session.to, out.recorder());
-                }
-            }
-            let (everybody, mut batch) = (router.everybody(), out.batch());
-            for session in receivers {
-                if everybody.includes(session, frames, run.clone(), thread_counters, now) {
-                    push(&mut batch, session, round_cut.parts(frames, run.clone()), *thread);
-                }
-            }
-            batch.finish();
+            let everybody = router.everybody();
+            let included = receivers.iter().filter(|session| {
+                everybody.includes(session, frames, run.clone(), thread_counters, now)
+            });
+            runs.extend(included.map(|session| (Arc::clone(session), run.clone())));
+            send_runs(runs, frames, round_cut, *thread, out);
         });
     }
 
