@@ -2,12 +2,12 @@
 
 use std::io::{self, ErrorKind, Read};
 use std::net::Shutdown;
-use std::os::fd::AsRawFd;
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use nix::sys::socket::{MsgFlags, recv};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use parking_lot::Mutex;
 
 use super::answer;
@@ -147,10 +147,12 @@ impl LineReader {
         }
     }
 
-    /// Whether the other end is still there, as far as can be seen.
+    /// Whether the other end is still there and may say something, also where it has said more than was
+    /// read.
     fn is_open(&self) -> bool {
-        let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
-        !matches!(recv(self.stream.as_raw_fd(), &mut [0], flags), Ok(0))
+        let shut_down = PollFlags::from_bits_retain(libc::POLLRDHUP);
+        let mut fds = [PollFd::new(self.stream.as_fd(), shut_down)];
+        !matches!(poll(&mut fds, PollTimeout::ZERO), Ok(1..))
     }
 }
 
@@ -172,7 +174,9 @@ mod tests {
         there.write_all(b"ee\nhalf").unwrap();
         assert_eq!(reader.next().unwrap(), Some(&b"three"[..]));
         assert!(reader.is_open());
+        there.write_all(b"and more").unwrap();
         drop(there);
+        assert!(!reader.is_open(), "though there are bytes to read");
         assert_eq!(reader.next().unwrap(), None);
         assert!(!reader.is_open());
     }
