@@ -15,7 +15,10 @@ mod rights;
 mod snapshots;
 mod support;
 
-use fates::{a_trace_agrees_with_what_happens, frames_that_pass_are_traced};
+use fates::{
+    a_trace_agrees_with_what_happens, frames_that_pass_are_traced,
+    super_frames_are_traced_as_what_they_are_cut_into,
+};
 use hostile::{rude_clients_cost_nothing, what_is_no_request_is_answered_and_counted};
 use logs::{the_journal_gets_fields, the_log_can_be_read_by_programs};
 use outage::{
@@ -29,7 +32,8 @@ use rights::{
     without_a_place_for_the_socket_the_tunnel_runs,
 };
 use snapshots::{
-    a_reload_says_what_becomes_of_each_key, plain_mode_says_what_it_knows,
+    a_reload_looks_at_values_and_not_at_their_text, a_reload_says_what_becomes_of_each_key,
+    plain_mode_says_what_it_knows, what_an_option_contradicts_is_beaten,
     what_every_command_says_of_a_live_tunnel,
 };
 use support::ask;
@@ -38,6 +42,8 @@ testbed::main! {
     what_every_command_says_of_a_live_tunnel,
     plain_mode_says_what_it_knows,
     a_reload_says_what_becomes_of_each_key,
+    a_reload_looks_at_values_and_not_at_their_text,
+    what_an_option_contradicts_is_beaten,
     status_follows_an_outage_at_both_ends,
     a_client_without_its_server_says_what_it_tried,
     a_client_that_is_revoked_and_one_that_moves,
@@ -46,6 +52,7 @@ testbed::main! {
     watch_tells_what_changes,
     a_trace_agrees_with_what_happens,
     frames_that_pass_are_traced,
+    super_frames_are_traced_as_what_they_are_cut_into,
     rude_clients_cost_nothing,
     what_is_no_request_is_answered_and_counted,
     the_socket_of_the_living_stays_and_that_of_the_dead_goes,

@@ -12,11 +12,13 @@ use std::time::Duration;
 
 use manager::Manager;
 use nix::sys::signal::Signal;
+use support::ask::said_by;
 use support::{Acton, Mode, PORT, SERVER_V4, World, said, shell};
 use thread::HeldThread;
 
 testbed::main! {
     a_server_is_ready_once_it_can_be_reached,
+    a_refused_reload_stays_in_the_status_until_one_is_in_force,
     a_server_waits_for_its_address,
     a_client_is_ready_once_it_was_let_in,
     the_watchdog_hears_nothing_while_the_control_thread_hangs,
@@ -53,6 +55,42 @@ fn a_server_is_ready_once_it_can_be_reached() {
     assert_eq!(manager.next(), status.replace("READY=1\n", ""));
     server.stop();
     assert_eq!(manager.next(), "STOPPING=1\nSTATUS=saying goodbye");
+}
+
+fn a_refused_reload_stays_in_the_status_until_one_is_in_force() {
+    let (world, manager) = (World::new(1), Manager::new("reload"));
+    let config = world.keys.path("server.toml");
+    let write = |text: &str| std::fs::write(&config, text).unwrap();
+    write("");
+    let arguments = [
+        "server",
+        "--plain",
+        "-a",
+        "10.9.0.1/24",
+        "--workers",
+        "1",
+        "--config",
+        config.to_str().unwrap(),
+    ];
+    let mut command = manager.command(&arguments, None);
+    let server = Acton::spawn("server", &world.server, &mut command);
+    let serving = manager.next().replace("READY=1\n", "");
+    write("bridge = \"none-such\"\n");
+    server.signal(Signal::SIGHUP);
+    assert!(manager.next().starts_with("RELOADING=1\n"));
+    let refused = manager.next();
+    let why = refused.strip_prefix(&format!("{serving}; the last reload was refused: "));
+    assert!(why.is_some_and(|why| why.contains("none-such")), "{refused}");
+    assert_eq!(manager.next(), "READY=1");
+    let client = world.join(0, &[]);
+    let with_client = manager.next();
+    assert!(with_client.contains("1 session;") && with_client.contains("none-such"));
+    // The control socket tells of it too.
+    write("mtu = 1400\n");
+    assert_eq!(said_by(server.control(), &["reload"]).code, 0);
+    assert_eq!(manager.next(), serving.replace("0 sessions", "1 session"));
+    client.stop();
+    server.stop();
 }
 
 fn a_server_waits_for_its_address() {

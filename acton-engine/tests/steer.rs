@@ -3,12 +3,13 @@
 
 mod support;
 
+use std::net::UdpSocket;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use acton_engine::{
-    EndReason, Error, EventKind, FdbEntry, MacAddr, Place, RefusalReason, Running, State,
-    TraceVerdict,
+    CaptureOptions, DropsWanted, EndReason, Error, EventKind, FdbEntry, MacAddr, Place,
+    RefusalReason, Running, State, TraceVerdict,
 };
 use support::{World, next, until};
 
@@ -142,9 +143,35 @@ fn a_trace_says_where_a_frame_would_go_and_teaches_nothing() {
     assert_eq!(client.trace(None, &frame).unwrap().verdict, lost);
 }
 
+/// What was dropped and overwritten before a reader looked is lost only to one who wants every drop.
+fn drops_that_nobody_asked_for_are_not_lost() {
+    let world = World::new();
+    let (server, _client) = world.connected();
+    let captured = |reason: Option<&str>| {
+        let mut drops = DropsWanted::default();
+        drops.reason = reason.map(str::to_owned);
+        let mut options = CaptureOptions::default();
+        options.drops = Some(drops);
+        server.capture(options).unwrap()
+    };
+    let (mut every, mut forged) = (captured(None), captured(Some("forged")));
+    // More than are kept.
+    let socket = world.client.run(|| UdpSocket::bind("0.0.0.0:0").unwrap());
+    let (since, malformed) = (Instant::now(), || server.totals().get("drop.malformed").unwrap());
+    while malformed() < 2_000 {
+        assert!(since.elapsed() < support::HANG, "{} were dropped", malformed());
+        socket.send_to(&[0; 60], "192.0.2.1:8080").unwrap();
+    }
+    assert!(every.next_within(Duration::ZERO).is_some());
+    assert!(forged.next_within(Duration::ZERO).is_none());
+    assert!(every.lost() >= 1_000 && every.unseen_drops() == 0, "{}", every.lost());
+    assert!(forged.lost() == 0 && forged.unseen_drops() >= 1_000, "{}", forged.unseen_drops());
+}
+
 testbed::main! {
     pages_hold_what_a_status_does,
     a_kicked_client_comes_back_at_once_or_after_its_time,
     macs_are_listed_said_and_forgotten,
     a_trace_says_where_a_frame_would_go_and_teaches_nothing,
+    drops_that_nobody_asked_for_are_not_lost,
 }

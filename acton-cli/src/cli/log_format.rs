@@ -10,7 +10,7 @@ use log::kv::{Error, Key, Value, VisitSource, VisitValue};
 use serde_json::{Map, Value as Json};
 
 /// The option that names the form.
-const LOG_FORMAT: &str = "log-format";
+pub(super) const LOG_FORMAT: &str = "log-format";
 
 /// The form of the log.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]

@@ -35,11 +35,15 @@ use std::process::ExitCode;
 use acton_engine::Settings;
 use clap::error::ErrorKind;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+use log_format::LOG_FORMAT;
 use logging::LOG_LEVEL;
 use nix::sys::prctl::set_dumpable;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use crate::config::{Failed, Invocation, Reading, Reloader, Role, RunningConfig, config_option};
+use crate::config::{
+    Failed, Invocation, OtherKeys, Reading, Reloader, Role, RunningConfig, config_option,
+    first_paragraph,
+};
 
 /// Exit code where the machine does not allow what is asked for.
 const FAILURE: u8 = 1;
@@ -128,9 +132,10 @@ pub fn main() -> ExitCode {
 fn run_command(arguments: Vec<OsString>) -> Result<(), Failure> {
     let (matches, config) = match Invocation::new(command(), arguments.clone()) {
         Some(invocation) => {
-            let reading = read(&invocation)?;
+            let reading = read_to_start(&invocation)?;
             let matches = reading.matches.clone();
-            let reloader = Reloader::new(invocation, reading, to_settings, &[LOG_LEVEL]);
+            let others = other_keys(invocation.role);
+            let reloader = Reloader::new(invocation, reading, to_settings, others);
             (matches, Some(RunningConfig::new(reloader)))
         }
         None => (command().get_matches_from(arguments), None),
@@ -183,8 +188,56 @@ fn read(invocation: &Invocation) -> Result<Reading, Failure> {
     })
 }
 
+/// The same at a start, where what is wrong goes to the log if that is for programs.
+fn read_to_start(invocation: &Invocation) -> Result<Reading, Failure> {
+    invocation.read().or_else(|failed| {
+        // In the form that is asked for, where that much is right. Without a journal it is text.
+        let matches = invocation.told_of(&[LOG_FORMAT, LOG_LEVEL]);
+        let _ = logging::begin(matches.as_ref(), "info");
+        match failed {
+            Failed::Options(error) if error.use_stderr() && logging::is_for_programs() => {
+                Err(Failure { code: USAGE, message: first_paragraph(&error) })
+            }
+            Failed::Options(error) => error.exit(),
+            Failed::File(error) => Err(Failure::new(USAGE, &error)),
+        }
+    })
+}
+
+/// The options of an end that make none of its tunnel's settings.
+pub(crate) const fn other_keys(role: Role) -> OtherKeys {
+    let at_start: &[&str] = match role {
+        Role::Server => &[
+            "state",
+            "clients",
+            "key-log",
+            "control",
+            "name",
+            "control-group",
+            "user",
+            "sandbox",
+            "log-format",
+        ],
+        // Which server it is, an invite may say.
+        Role::Client => &[
+            "server",
+            "invite-file",
+            "port",
+            "state",
+            "key-log",
+            "control",
+            "name",
+            "control-group",
+            "user",
+            "sandbox",
+            "log-format",
+        ],
+    };
+    OtherKeys { live: &[LOG_LEVEL], at_start }
+}
+
 /// What an end's options make of the settings in `base`.
-fn to_settings(matches: &ArgMatches, mut base: Settings) -> Result<Settings, String> {
+pub(crate) fn to_settings(matches: &ArgMatches, mut base: Settings) -> Result<Settings, String> {
     let told = |error: clap::Error| error.to_string();
     match &mut base {
         Settings::Server(settings) => {

@@ -7,8 +7,9 @@ use parking_lot::Mutex;
 
 use super::logging;
 use crate::config::{ConfigReport, KeyReport, Outcome, RunningConfig};
-use crate::control::{HookReport, Process};
+use crate::control::{HookReport, ListReport, Process, Reloaded};
 use crate::hook::Hooks;
+use crate::service::ServiceManager;
 
 /// The process of a tunnel that runs.
 #[derive(Debug)]
@@ -17,11 +18,17 @@ pub(super) struct TunnelProcess {
     config: Option<Mutex<RunningConfig>>,
     handle: Handle,
     hooks: Option<Hooks>,
+    manager: ServiceManager,
 }
 
 impl TunnelProcess {
-    pub(super) fn new(config: Option<RunningConfig>, handle: Handle, hooks: Option<Hooks>) -> Self {
-        Self { config: config.map(Mutex::new), handle, hooks }
+    pub(super) fn new(
+        config: Option<RunningConfig>,
+        handle: Handle,
+        hooks: Option<Hooks>,
+        manager: ServiceManager,
+    ) -> Self {
+        Self { config: config.map(Mutex::new), handle, hooks, manager }
     }
 }
 
@@ -38,19 +45,42 @@ impl Process for TunnelProcess {
         self.hooks.as_ref().map(Hooks::report)
     }
 
-    /// The same, and the log tells what became of the settings; the list of clients is read again too.
-    fn reload(&self, dry_run: bool) -> Result<Vec<KeyReport>, String> {
+    /// The same, and the log tells what became of the settings.
+    fn reload(&self, dry_run: bool) -> Result<Reloaded, String> {
+        let Some(config) = &self.config else { return Ok(Reloaded::default()) };
+        if dry_run {
+            let keys = config.lock().reload(&self.handle, true);
+            let keys = keys.map_err(|error| error.told())?;
+            return Ok(Reloaded { keys, clients: None });
+        }
+        let keys = self.reload_settings();
+        // Also where the settings are wrong.
+        let clients = self.handle.reload_list().map(|read| match read {
+            Ok(listed) => ListReport::Listed(listed),
+            Err(error) => ListReport::Error(error),
+        });
+        Ok(Reloaded { keys: keys?, clients })
+    }
+}
+
+impl TunnelProcess {
+    /// Reads the settings again, and the list of clients, as on SIGHUP: the log tells what became of
+    /// them.
+    pub(super) fn reload_all(&self) {
+        self.handle.reload();
+        let _ = self.reload_settings();
+    }
+
+    fn reload_settings(&self) -> Result<Vec<KeyReport>, String> {
         let Some(config) = &self.config else { return Ok(Vec::new()) };
         let mut config = config.lock();
-        if dry_run {
-            return config.reload(&self.handle, true).map_err(|error| error.told());
-        }
-        self.handle.reload();
         let keys = config.reload(&self.handle, false).map_err(|error| {
             let why = error.told();
             log::error!("the settings stay as they were: {why}");
+            self.manager.reloaded(Some(&why));
             why
         })?;
+        self.manager.reloaded(None);
         let is_log = |key: &KeyReport| key.key == logging::LOG_LEVEL;
         if keys.iter().any(|key| is_log(key) && key.outcome == Outcome::Applied)
             && let Some(levels) = config.reloader().running(logging::LOG_LEVEL)

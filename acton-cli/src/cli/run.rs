@@ -13,7 +13,6 @@ use super::process::TunnelProcess;
 use super::{FAILURE, Failure, USAGE};
 use crate::config::RunningConfig;
 use crate::confine::{Paths, Sandbox};
-use crate::control::Process as _;
 use crate::hook::HookStarter;
 use crate::service::ServiceManager;
 use acton_engine::{Error, Running};
@@ -41,7 +40,8 @@ pub(super) fn until_signal(
     let handle = running.handle();
     let hooks =
         hook.map(|hook| hook.follow(handle.clone(), control.instance(&handle))).transpose()?;
-    let process = Arc::new(TunnelProcess::new(config, handle.clone(), hooks.clone()));
+    let process = TunnelProcess::new(config, handle.clone(), hooks.clone(), manager.clone());
+    let process = Arc::new(process);
     let _control = control.open(handle.clone(), Arc::clone(&process) as _)?;
     manager.follow(handle.clone())?;
     let told = manager.clone();
@@ -50,7 +50,7 @@ pub(super) fn until_signal(
             match signal {
                 SIGUSR1 => log::info!("counters: {}", handle.totals()),
                 // What became of it is in the log.
-                SIGHUP => told.while_reloading(|| drop(process.reload(false))),
+                SIGHUP => told.while_reloading(|| process.reload_all()),
                 _ => {
                     told.stopping("saying goodbye");
                     handle.stop();

@@ -66,22 +66,16 @@ pub fn check(command: &Command, text: &str) -> Result<(), Vec<Problem>> {
 impl ConfigFile {
     /// Reads the file that `path` names, for `command`.
     pub(crate) fn read(path: &Path, command: &Command) -> Result<Self, FileError> {
-        let unreadable = |why: String| FileError::Unreadable { path: path.to_owned(), why };
-        let mut text = String::new();
-        // To read something else, such as a FIFO, could take for ever.
-        if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
-            return Err(unreadable("it is no regular file".to_owned()));
-        }
-        let length = File::open(path)
-            .and_then(|file| file.take(MAX_FILE + 1).read_to_string(&mut text))
-            .map_err(|error| unreadable(error.to_string()))?;
-        if length as u64 > MAX_FILE {
-            return Err(unreadable(format!("it is larger than {MAX_FILE} bytes")));
-        }
+        let text = read(path)?;
         match parse(&text, command) {
             Ok(entries) => Ok(Self { path: path.to_owned(), text, entries }),
             Err(problems) => Err(FileError::Wrong { path: path.to_owned(), problems }),
         }
+    }
+
+    /// What is right in a file of which something may be wrong.
+    pub(crate) fn right_in(path: &Path, command: &Command) -> BTreeMap<String, Entry> {
+        read(path).map(|text| look(&text, command).0).unwrap_or_default()
     }
 
     /// That `what` is wrong with a key.
@@ -98,15 +92,40 @@ impl ConfigFile {
     }
 }
 
+/// The text of a file of settings.
+fn read(path: &Path) -> Result<String, FileError> {
+    let unreadable = |why: String| FileError::Unreadable { path: path.to_owned(), why };
+    let mut text = String::new();
+    // To read something else, such as a FIFO, could take for ever.
+    if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+        return Err(unreadable("it is no regular file".to_owned()));
+    }
+    let length = File::open(path)
+        .and_then(|file| file.take(MAX_FILE + 1).read_to_string(&mut text))
+        .map_err(|error| unreadable(error.to_string()))?;
+    if length as u64 > MAX_FILE {
+        return Err(unreadable(format!("it is larger than {MAX_FILE} bytes")));
+    }
+    Ok(text)
+}
+
 /// The keys of a text, or all that is wrong with it.
 fn parse(text: &str, command: &Command) -> Result<BTreeMap<String, Entry>, Vec<Problem>> {
+    match look(text, command) {
+        (entries, problems) if problems.is_empty() => Ok(entries),
+        (_, problems) => Err(problems),
+    }
+}
+
+/// The keys of a text that are right, and all that is wrong with it.
+fn look(text: &str, command: &Command) -> (BTreeMap<String, Entry>, Vec<Problem>) {
     let (table, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
         let problem = |error: &toml::de::Error| {
             let span = error.span().unwrap_or(0..0);
             Problem::new(text, &span, error.message().replace('\n', " "))
         };
-        return Err(errors.iter().map(problem).collect());
+        return (BTreeMap::new(), errors.iter().map(problem).collect());
     }
     let command = without_environment(command.clone());
     let (mut entries, mut problems) = (BTreeMap::new(), Vec::new());
@@ -124,7 +143,7 @@ fn parse(text: &str, command: &Command) -> Result<BTreeMap<String, Entry>, Vec<P
             }
         }
     }
-    if problems.is_empty() { Ok(entries) } else { Err(problems) }
+    (entries, problems)
 }
 
 /// What is wrong with a key: with its value at `span`, or with its name.

@@ -2,7 +2,8 @@
 //! is started.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
+use std::env;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use clap::builder::PathBufValueParser;
@@ -157,6 +158,36 @@ impl Invocation {
         Ok(Reading { place, values, matches, file })
     }
 
+    /// What these keys are, as far as it can be told where something is wrong with others.
+    pub(crate) fn told_of(&self, keys: &[&str]) -> Option<ArgMatches> {
+        let named = self.given(CONFIG_OPTION, Some("ACTON_CONFIG".as_ref()));
+        let file = named.map_or_else(|| self.role.default_file(), PathBuf::from);
+        let right = ConfigFile::right_in(&file, self.command());
+        let mut arguments = vec![OsString::from(self.role.name())];
+        for key in keys.iter().filter_map(|name| Key::find(self.command(), name)) {
+            let given = self.given(key.name(), key.arg().get_env()).map(|value| vec![value]);
+            let values = given.or_else(|| right.get(key.name()).map(|entry| entry.values.clone()));
+            arguments.extend(values.iter().flat_map(|values| key.tokens(values)));
+        }
+        let command = without_environment(self.command().clone()).ignore_errors(true);
+        command.try_get_matches_from(arguments).ok()
+    }
+
+    /// The value of an option on the command line, else in the environment, found without clap, which
+    /// stops at the first thing that is wrong.
+    fn given(&self, name: &str, variable: Option<&OsStr>) -> Option<OsString> {
+        let option = format!("--{name}");
+        let mut values = self.tail.iter().skip_while(|argument| {
+            let text = argument.as_encoded_bytes().strip_prefix(option.as_bytes());
+            !text.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"="))
+        });
+        let Some(argument) = values.next() else { return env::var_os(variable?) };
+        match argument.to_str()?.split_once('=') {
+            Some((_, value)) => Some(value.into()),
+            None => values.next().cloned(),
+        }
+    }
+
     /// Has clap read the arguments, behind what the file says and nothing `beaten` says otherwise.
     fn parse(
         &self,
@@ -225,7 +256,7 @@ fn values_of(matches: &ArgMatches, key: Key<'_>) -> Vec<OsString> {
 }
 
 /// What clap says, without the usage of the command.
-pub(super) fn first_paragraph(error: &clap::Error) -> String {
+pub(crate) fn first_paragraph(error: &clap::Error) -> String {
     let text = error.render().to_string();
     let text = text.strip_prefix("error: ").unwrap_or(&text);
     let lines = text.lines().take_while(|line| !line.is_empty());

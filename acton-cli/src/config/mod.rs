@@ -22,12 +22,14 @@ mod tests;
 
 pub use file::check;
 pub use problem::Problem;
-pub use report::{ConfigReport, KeyReport, Outcome};
+pub use report::{ConfigReport, KeyReport, Outcome, RefusedReload};
 pub use role::Role;
 
 pub(crate) use example::example;
-pub(crate) use invocation::{CONFIG_OPTION, Failed, Invocation, Reading, config_option};
+pub(crate) use invocation::{
+    CONFIG_OPTION, Failed, Invocation, Reading, config_option, first_paragraph,
+};
 pub(crate) use key::{Key, without_environment};
-pub(crate) use reload::Reloader;
+pub(crate) use reload::{OtherKeys, Reloader};
 pub(crate) use running::RunningConfig;
 pub(crate) use show::{json, toml};

@@ -6,7 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::mem::discriminant;
 use std::path::{Path, PathBuf};
 
-use acton_engine::{Applied, Handle, Settings};
+use acton_engine::{Handle, Settings};
 use clap::ArgMatches;
 use serde_json::Value as Json;
 
@@ -69,14 +69,22 @@ impl Plan {
     }
 }
 
+/// The keys of an end that make none of the tunnel's settings.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OtherKeys {
+    /// Those that can change all the same: whoever reloads sees to them.
+    pub(crate) live: &'static [&'static str],
+    /// Those that are looked at when the end starts, and never again.
+    pub(crate) at_start: &'static [&'static str],
+}
+
 /// Reads the settings of a running end again.
 #[derive(Debug)]
 pub(crate) struct Reloader {
     invocation: Invocation,
     to_settings: ToSettings,
-    /// Keys that are none of the tunnel's settings and can change all the same: whoever reloads sees
-    /// to them.
-    own: &'static [&'static str],
+    /// Keys that are none of the tunnel's settings.
+    others: OtherKeys,
     /// The file that was read last.
     file: Option<PathBuf>,
     /// The file that is read next, if it is there.
@@ -91,11 +99,11 @@ impl Reloader {
         invocation: Invocation,
         reading: Reading,
         to_settings: ToSettings,
-        own: &'static [&'static str],
+        others: OtherKeys,
     ) -> Self {
         let file = reading.file.map(|file| file.path);
         let (place, running) = (reading.place, reading.values);
-        Self { invocation, to_settings, own, file, place, running }
+        Self { invocation, to_settings, others, file, place, running }
     }
 
     /// Reads all again and says what would become of it.
@@ -109,8 +117,13 @@ impl Reloader {
         }
         let base = handle.settings();
         let settings = self.settings(reading.end(self.invocation.role), &base)?;
-        // `None` where they are of the other mode: nothing of it fits what runs.
-        let together = same_mode(&base, &settings).then(|| base.compare(&settings)).transpose()?;
+        // Nothing of another mode fits what runs.
+        let fits = same_mode(&base, &settings);
+        if fits {
+            // Whether all is within its range.
+            base.compare(&settings)?;
+        }
+        let before = self.made_of(&self.running, &base)?;
         let keys = Key::all(self.invocation.command())
             .filter_map(|key| Some((key, reading.values.get(key.name())?)))
             .map(|(key, value)| (key, value, self.running.get(key.name())))
@@ -119,41 +132,58 @@ impl Reloader {
             })
             .map(|(key, value, runs)| {
                 let differs = runs.is_none_or(|runs| runs.values != value.values);
-                let outcome = match &together {
-                    Some(together) if differs => self.outcome(key.name(), value, &base, together),
-                    None if differs => Outcome::NeedsRestart,
-                    _ if is_beaten(&reading, key.name(), value) => Outcome::Beaten,
-                    _ => Outcome::Unchanged,
+                let outcome = match fits {
+                    _ if !differs => Outcome::Unchanged,
+                    true => self.outcome(key.name(), value, &before),
+                    false => Outcome::NeedsRestart,
+                };
+                let is_beaten = || is_beaten(&reading, key.name(), value);
+                let outcome = match outcome {
+                    Outcome::Unchanged if is_beaten() => Outcome::Beaten,
+                    outcome => outcome,
                 };
                 let was = runs.map_or(Json::Null, |runs| json_value(key, runs));
                 KeyReport { key: key.name().to_owned(), outcome, was, now: json_value(key, value) }
             })
             .collect();
-        Ok(Plan { settings: together.map(|_| settings), keys, reading })
+        Ok(Plan { settings: fits.then_some(settings), keys, reading })
     }
 
     fn settings(&self, matches: &ArgMatches, base: &Settings) -> Result<Settings, ReloadError> {
         (self.to_settings)(matches, base.clone()).map_err(ReloadError::Options)
     }
 
-    /// What would become of one key that differs. Which settings it makes is found by changing it
-    /// alone.
-    fn outcome(&self, name: &str, value: &Value, base: &Settings, together: &Applied) -> Outcome {
-        if self.own.contains(&name) {
+    /// What these values make of the settings in `base`, whatever they demand of one another.
+    fn made_of(
+        &self,
+        values: &BTreeMap<String, Value>,
+        base: &Settings,
+    ) -> Result<Settings, ReloadError> {
+        self.settings(&self.invocation.matches_of(values).map_err(Failed::Options)?, base)
+    }
+
+    /// What would become of one key that differs, where the rest is as what runs, which makes `before`.
+    /// Which settings it makes is found by changing it alone.
+    fn outcome(&self, name: &str, value: &Value, before: &Settings) -> Outcome {
+        if self.others.live.contains(&name) {
             return Outcome::Applied;
+        }
+        if self.others.at_start.contains(&name) {
+            return Outcome::NeedsRestart;
         }
         let mut values = self.running.clone();
         values.insert(name.to_owned(), value.clone());
-        let alone = || {
-            let matches = self.invocation.matches_of(&values).map_err(Failed::Options)?;
-            let settings = self.settings(&matches, base)?;
-            Ok::<_, ReloadError>(base.compare(&settings)?)
+        // Compared so, nobody asks whether it is right: it may be so only together with others, and
+        // that it is was found before.
+        let alone = self.made_of(&values, before);
+        let Ok(Ok(differs)) = alone.map(|alone| alone.compare(before)) else {
+            return Outcome::NeedsRestart;
         };
-        // Some are right only together with others.
-        let applied = alone().unwrap_or_else(|_| together.clone());
-        // One that makes no setting is for the start alone.
-        if applied.taken.is_empty() || !applied.needs_restart.is_empty() {
+        if !differs.needs_restart.is_empty() {
             Outcome::NeedsRestart
+        } else if differs.taken.is_empty() {
+            // The same in other words.
+            Outcome::Unchanged
         } else {
             Outcome::Applied
         }
@@ -196,10 +226,11 @@ impl Reloader {
     }
 }
 
-/// Whether the file says something else of a key than what beats it.
+/// Whether the file says something else of a key than what beats it: the same key elsewhere, or one
+/// that it contradicts.
 fn is_beaten(reading: &Reading, name: &str, value: &Value) -> bool {
     let entry = reading.file.as_ref().and_then(|file| file.entries.get(name));
-    matches!(value.source, Source::Flag | Source::Environment)
+    !matches!(value.source, Source::File(_))
         && entry.is_some_and(|entry| entry.values != value.values)
 }
 

@@ -46,4 +46,16 @@ pub struct ConfigReport {
     pub differs: Option<Vec<String>>,
     /// Why it would be.
     pub error: Option<String>,
+    /// The last reload, where the system refused something in it and the file is still as it was.
+    #[serde(default)]
+    pub refused: Option<RefusedReload>,
+}
+
+/// A reload of which the system refused something: all stayed as it was.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RefusedReload {
+    /// How long ago, in seconds.
+    pub ago_seconds: f64,
+    /// What it refused, and why.
+    pub error: String,
 }

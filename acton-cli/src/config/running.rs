@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use acton_engine::Handle;
 
 use super::reload::{ReloadError, Reloader};
-use super::report::{ConfigReport, KeyReport, Outcome};
+use super::report::{ConfigReport, KeyReport, Outcome, RefusedReload};
 
 /// A file that was written so recently may be written again without a sign of it: file systems keep
 /// times to some milliseconds.
@@ -21,6 +21,16 @@ pub(crate) struct RunningConfig {
     generation: u64,
     read_at: Instant,
     looked: Option<Look>,
+    refused: Option<Refused>,
+}
+
+/// A reload of which the system refused something.
+#[derive(Debug)]
+struct Refused {
+    at: Instant,
+    why: String,
+    /// Of the file that was read.
+    stamp: Option<Stamp>,
 }
 
 /// What the file came to when somebody looked last.
@@ -37,7 +47,8 @@ struct Stamp(u64, u64, u64, (i64, i64), (i64, i64));
 impl RunningConfig {
     /// Of an end that starts now.
     pub(crate) fn new(reloader: Reloader) -> Self {
-        Self { reloader, generation: 1, read_at: Instant::now(), looked: None }
+        let (generation, read_at) = (1, Instant::now());
+        Self { reloader, generation, read_at, looked: None, refused: None }
     }
 
     /// Reads all again and puts in force what can be, whole or, where there is an error, not at all. A
@@ -51,23 +62,22 @@ impl RunningConfig {
         dry_run: bool,
     ) -> Result<Vec<KeyReport>, ReloadError> {
         let stamp = self.stamp();
-        let done = self.reloader.plan(handle).and_then(|plan| {
-            let keys = plan.keys();
-            if !dry_run {
-                self.reloader.carry_out(plan, handle)?;
-            }
-            Ok(keys)
-        });
-        match &done {
-            Ok(_) if dry_run => {}
-            Ok(_) => {
-                self.generation += 1;
-                self.read_at = Instant::now();
-                self.looked = None;
-            }
-            Err(error) => self.looked = Some(Look { stamp, differs: Err(error.told()) }),
+        let plan = self.reloader.plan(handle).inspect_err(|error| {
+            self.looked = Some(Look { stamp, differs: Err(error.told()) });
+        })?;
+        let keys = plan.keys();
+        if dry_run {
+            return Ok(keys);
         }
-        done
+        if let Err(error) = self.reloader.carry_out(plan, handle) {
+            let (at, why) = (Instant::now(), error.told());
+            self.refused = Some(Refused { at, why, stamp });
+            return Err(error);
+        }
+        self.generation += 1;
+        self.read_at = Instant::now();
+        (self.looked, self.refused) = (None, None);
+        Ok(keys)
     }
 
     /// Where the settings come from, and whether the file has changed since. It is read where it is
@@ -86,12 +96,19 @@ impl RunningConfig {
         };
         let keep = is_known || !stamp.is_some_and(Stamp::is_unsettled);
         self.looked = Some(look).filter(|_| keep);
+        // Another file may be taken.
+        self.refused.take_if(|refused| refused.stamp != stamp);
+        let refused = self.refused.as_ref().map(|refused| RefusedReload {
+            ago_seconds: refused.at.elapsed().as_secs_f64(),
+            error: refused.why.clone(),
+        });
         ConfigReport {
             file: self.reloader.file().map(Path::to_owned),
             generation: self.generation,
             read_seconds: self.read_at.elapsed().as_secs_f64(),
             differs,
             error,
+            refused,
         }
     }
 

@@ -1,12 +1,15 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
+use acton_engine::{
+    ClientMode, ClientSettings, SecureSettings, ServerMode, ServerName, ServerSettings, Settings,
+};
 use clap::{ArgAction, Command};
 use proptest::prelude::*;
 
 use super::key::{Key, Shape, without_environment};
 use super::{Invocation, Reading, Role, check, example, json, toml};
-use crate::cli::{command, role_command};
+use crate::cli::{command, other_keys, role_command, to_settings};
 
 /// Options that say what to print, or which file to read.
 const NO_KEYS: [&str; 3] = ["help", "version", "config"];
@@ -75,6 +78,55 @@ fn each_option_is_a_key_and_each_key_an_option() {
         shown.sort_unstable();
         visible.sort_unstable();
         assert_eq!(shown, visible);
+    }
+}
+
+/// What a start with these options makes, where clap takes them.
+fn settings(role: Role, options: &[OsString]) -> Option<Settings> {
+    let command = without_environment(role_command(role)).ignore_errors(true);
+    let name = OsString::from(role.name());
+    let matches = command.try_get_matches_from([&[name], options].concat()).unwrap();
+    let base = match role {
+        Role::Server => {
+            let mode = ServerMode::Secure(SecureSettings::default());
+            Settings::Server(ServerSettings::new(mode))
+        }
+        Role::Client => {
+            let server = ServerName::parse("192.0.2.1", 8080).unwrap();
+            Settings::Client(ClientSettings::new(server, ClientMode::Plain))
+        }
+    };
+    to_settings(&matches, base).ok()
+}
+
+#[test]
+fn keys_that_make_no_setting_are_named() {
+    let values = [
+        "2",
+        "1300",
+        "aes",
+        "192.0.2.1",
+        "10.0.0.1/24",
+        "192.0.2.1:9",
+        "02:00:00:00:00:01",
+        "arp=5/9",
+        "true",
+        "x",
+    ];
+    for role in Role::ALL {
+        let others = other_keys(role);
+        for key in Key::all(&role_command(role)) {
+            let makes = |mode: &[OsString]| {
+                let without = settings(role, mode).unwrap();
+                let with = |value: &str| {
+                    settings(role, &[mode, &key.tokens(&[OsString::from(value)])].concat())
+                };
+                values.iter().any(|value| with(value).is_some_and(|with| with != without))
+            };
+            let makes_setting = makes(&[]) || makes(&["--plain".into()]);
+            let is_named = [others.live, others.at_start].concat().contains(&key.name());
+            assert_ne!(makes_setting, is_named, "{role:?}: {}", key.name());
+        }
     }
 }
 

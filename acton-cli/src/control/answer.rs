@@ -10,7 +10,7 @@ use data_encoding::HEXLOWER_PERMISSIVE;
 use super::capture::{CaptureRequest, Refused, show};
 use super::health;
 use super::live;
-use super::server::Shared;
+use super::server::{Reloaded, Shared};
 use super::wire::{Answer, DropCount, End, EventRecord, Instance, Refusal, RefusalCode, Request};
 use super::writer::AnswerWriter;
 
@@ -73,11 +73,11 @@ pub(super) fn answer(
             Err(error) => failed(RefusalCode::BadRequest, error),
         },
         Request::Reload { dry_run } => match shared.process.reload(dry_run) {
-            Ok(keys) => {
+            Ok(Reloaded { keys, clients }) => {
                 for key in keys {
                     writer.add(&Answer::Key(key))?;
                 }
-                Answer::End(End { config: shared.process.config(), ..End::default() })
+                Answer::End(End { config: shared.process.config(), clients, ..End::default() })
             }
             Err(error) => failed(RefusalCode::Config, error),
         },
@@ -99,9 +99,9 @@ pub(super) fn answer(
                 Err(Refused::Engine(error)) => refused(&error),
             }
         }
-        Request::TraceLive { count, session, filter } => {
-            match live::options(count, session, filter.as_deref()) {
-                Ok(options) => live::show(handle, options, count, writer, is_there)?
+        Request::TraceLive { count, session, tap, filter } => {
+            match live::options(count, session, tap, filter.as_deref()) {
+                Ok(options) => live::show(handle, options, (count, tap), writer, is_there)?
                     .unwrap_or_else(|error| refused(&error)),
                 Err(error) => failed(RefusalCode::BadRequest, error),
             }

@@ -88,5 +88,7 @@ pub(super) fn show(
         }
     }
     writer.reset_patience();
-    Ok(Answer::End(End { lost: Some(stream.lost()), ..End::default() }))
+    let (lost, unseen) = (Some(stream.lost()), stream.unseen_drops());
+    let unseen_drops = (unseen > 0).then_some(unseen);
+    Ok(Answer::End(End { lost, unseen_drops, ..End::default() }))
 }

@@ -56,6 +56,10 @@ pub(super) fn of(
     if let Some(error) = config.and_then(|config| config.error.as_ref()) {
         add("config", format!("the file of settings would be refused: {error}"));
     }
+    if let Some(refused) = config.and_then(|config| config.refused.as_ref()) {
+        let error = &refused.error;
+        add("reload", format!("the last reload was refused: {error}; acton reload tries again"));
+    }
     if let Some(hook) = hook {
         let program = &hook.program;
         match &hook.last_failure {

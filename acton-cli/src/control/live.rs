@@ -14,18 +14,22 @@ const LOOK: Duration = Duration::from_millis(250);
 /// Frames that are traced for one who asks, at most: each asks the tunnel's control thread something.
 const MOST: u32 = 1_000;
 
-/// Which frames to wait for: those from the other end of `session` where one is named, and of all
-/// those that `filter` passes.
+/// Which frames to wait for: those from the other end of `session` where one is named, or those from
+/// this end's TAP alone, and of all those that `filter` passes.
 ///
 /// # Errors
 /// What is wrong with the request.
 pub(super) fn options(
     count: u32,
     session: Option<String>,
+    from_tap: bool,
     filter: Option<&str>,
 ) -> Result<CaptureOptions, String> {
     if !(1..=MOST).contains(&count) {
         return Err(format!("count: {count} is not within 1 and {MOST} frames"));
+    }
+    if session.is_some() && from_tap {
+        return Err("tap: frames are from the TAP or from a session, not from both".to_owned());
     }
     let mut options = CaptureOptions::default();
     options.session = session;
@@ -42,11 +46,15 @@ pub(super) fn options(
 pub(super) fn show(
     handle: &Handle,
     options: CaptureOptions,
-    count: u32,
+    (count, from_tap): (u32, bool),
     writer: &mut AnswerWriter,
     is_there: impl Fn() -> bool,
 ) -> io::Result<Result<Answer, Error>> {
-    let only_from_session = options.session.is_some();
+    let wanted = match (&options.session, from_tap) {
+        (Some(_), _) => Some(Direction::In),
+        (None, true) => Some(Direction::Out),
+        (None, false) => None,
+    };
     let mut frames = match handle.capture(options) {
         Ok(frames) => frames,
         Err(error) => return Ok(Err(error)),
@@ -68,10 +76,10 @@ pub(super) fn show(
             }
             continue;
         };
-        if only_from_session && packet.direction != Direction::In {
+        if wanted.is_some_and(|wanted| packet.direction != wanted) {
             continue;
         }
-        if let Some(trace) = trace(handle, packet) {
+        if let Some(trace) = trace(handle, &packet) {
             writer.add(&Answer::Live(trace))?;
             writer.flush()?;
             left -= 1;
@@ -81,15 +89,9 @@ pub(super) fn show(
 }
 
 /// `None` where nobody knows any more whence it came.
-fn trace(handle: &Handle, packet: CapturedPacket) -> Option<LiveTrace> {
-    let from = match packet.direction {
-        Direction::In => Some(packet.session?),
-        Direction::Out => None,
-    };
-    let mut frame = packet.bytes;
-    // Of one that was dropped there is the beginning, which has what decides.
-    frame.resize(packet.len, 0);
-    let trace = handle.trace(from.as_deref(), &frame).ok()?;
+fn trace(handle: &Handle, packet: &CapturedPacket) -> Option<LiveTrace> {
+    let trace = handle.trace_packet(packet)?;
+    let from = packet.session.clone().filter(|_| packet.direction == Direction::In);
     let (len, frames) = (packet.len, packet.frames);
-    Some(LiveTrace::new(packet.time, from, len, frames, packet.verdict?, trace))
+    Some(LiveTrace::new(packet.time, from, len, frames, packet.verdict.clone()?, trace))
 }

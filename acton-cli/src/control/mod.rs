@@ -21,9 +21,9 @@ mod writer;
 pub use client::{Answers, AskError, Connection, RawAnswer, Stopper};
 pub use listener::ListenError;
 pub use place::{FindError, Place, find, path_of, usual_directory};
-pub use server::{ControlServer, Process, Settings};
+pub use server::{ControlServer, Process, Reloaded, Settings};
 pub use wire::{
     Answer, AnswerLine, Capturing, ControlCounts, DropCount, DropsRequest, End, EventRecord,
-    Health, HookReport, Instance, LiveTrace, PacketRecord, Refusal, RefusalCode, Request,
+    Health, HookReport, Instance, ListReport, LiveTrace, PacketRecord, Refusal, RefusalCode, Request,
     RequestError, RequestLine, SCHEMA,
 };

@@ -21,7 +21,7 @@ use crate::config::{ConfigReport, KeyReport};
 use super::connection::{self, Idle};
 use super::listener::{ListenError, Listener};
 use super::peer::{Peer, Right};
-use super::wire::{Answer, ControlCounts, HookReport, Refusal, RefusalCode};
+use super::wire::{Answer, ControlCounts, HookReport, ListReport, Refusal, RefusalCode};
 use super::writer::AnswerWriter;
 
 /// Connections at one time. One more has the one go that has been idle longest.
@@ -43,12 +43,21 @@ pub trait Process: fmt::Debug + Send + Sync {
     /// What came of the hook, where there is one.
     fn hook(&self) -> Option<HookReport>;
 
-    /// Reads the settings again and puts in force what can be, whole or not at all; a `dry_run` only
-    /// says what would become of them.
+    /// Reads the settings again and puts in force what can be, whole or not at all, and the list of
+    /// clients; a `dry_run` only says what would become of the settings.
     ///
     /// # Errors
-    /// Why they stay as they were.
-    fn reload(&self, dry_run: bool) -> Result<Vec<KeyReport>, String>;
+    /// Why the settings stay as they were.
+    fn reload(&self, dry_run: bool) -> Result<Reloaded, String>;
+}
+
+/// What came of reading the settings again.
+#[derive(Debug, Clone, Default)]
+pub struct Reloaded {
+    /// What became of each key.
+    pub keys: Vec<KeyReport>,
+    /// What became of the list of clients, where it was read.
+    pub clients: Option<ListReport>,
 }
 
 /// How a tunnel can be asked.

@@ -123,6 +123,9 @@ pub enum Request {
         /// Only those that come from the other end of this session.
         #[serde(default)]
         session: Option<String>,
+        /// Only those that come from this end's TAP.
+        #[serde(default)]
+        tap: bool,
         /// Only those that pass this filter, in tcpdump's words.
         #[serde(default)]
         filter: Option<String>,
@@ -514,9 +517,26 @@ pub struct End {
     /// With a reload: where the settings come from now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<ConfigReport>,
+    /// With a reload: what became of the list of clients, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clients: Option<ListReport>,
     /// Of a capture: packets that the asker was too slow for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost: Option<u64>,
+    /// Of a capture of some drops: those that nobody looked at in time; whether any was wanted is not
+    /// known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unseen_drops: Option<u64>,
+}
+
+/// What came of reading the list of clients again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ListReport {
+    /// So many are on it, and it is in force.
+    Listed(usize),
+    /// Why the one before stays in force.
+    Error(String),
 }
 
 /// Why something could not be done.
@@ -585,6 +605,10 @@ mod tests {
                     filter: Some("arp".to_owned()),
                     snaplen: None,
                 },
+            ),
+            (
+                r#"{"trace_live":{"count":5,"tap":true}}"#,
+                Request::TraceLive { count: 5, session: None, tap: true, filter: None },
             ),
             (r#"{"events":{"after":7}}"#, Request::Events { after: 7, follow: false }),
             (r#"{"fdb":{}}"#, Request::Fdb {}),

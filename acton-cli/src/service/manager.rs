@@ -2,6 +2,7 @@
 
 use std::env;
 use std::ffi::OsStr;
+use std::fmt;
 use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
@@ -12,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
+use parking_lot::Mutex;
 
 /// Who is to be notified: a path, or an abstract name behind `@`.
 const SOCKET: &str = "NOTIFY_SOCKET";
@@ -33,6 +35,25 @@ struct Line {
     socket: UnixDatagram,
     watchdog: Option<Duration>,
     ready: AtomicBool,
+    status: Mutex<StatusText>,
+}
+
+/// How the service is, in a few words.
+#[derive(Debug, Default)]
+struct StatusText {
+    progress: String,
+    /// Why the settings stay as they were before the last reload.
+    refused: Option<String>,
+}
+
+impl fmt::Display for StatusText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&one_line(&self.progress))?;
+        match &self.refused {
+            Some(why) => write!(f, "; the last reload was refused: {}", one_line(why)),
+            None => Ok(()),
+        }
+    }
 }
 
 impl ServiceManager {
@@ -42,7 +63,8 @@ impl ServiceManager {
         match connect(&name) {
             Ok(socket) => {
                 let watchdog = watchdog(env::var(WATCHDOG).ok(), env::var(WATCHDOG_PROCESS).ok());
-                Self(Some(Arc::new(Line { socket, watchdog, ready: AtomicBool::new(false) })))
+                let (ready, status) = (AtomicBool::new(false), Mutex::default());
+                Self(Some(Arc::new(Line { socket, watchdog, ready, status })))
             }
             Err(error) => {
                 log::warn!(
@@ -69,7 +91,7 @@ impl ServiceManager {
         if let Some(line) = &self.0 {
             line.ready.store(true, Ordering::Relaxed);
         }
-        self.tell(&format!("READY=1\nSTATUS={}", one_line(status)));
+        self.tell_status("READY=1\n", |text| status.clone_into(&mut text.progress));
     }
 
     /// Whether it was told [`ready`](Self::ready).
@@ -79,7 +101,24 @@ impl ServiceManager {
 
     /// Says how the service is, in a few words.
     pub(crate) fn status(&self, status: &str) {
-        self.tell(&format!("STATUS={}", one_line(status)));
+        self.tell_status("", |text| status.clone_into(&mut text.progress));
+    }
+
+    /// Says whether the last reload was refused, for as long as none is in force.
+    pub(crate) fn reloaded(&self, refused: Option<&str>) {
+        let is_news = |line: &Arc<Line>| line.status.lock().refused.as_deref() != refused;
+        if self.0.as_ref().is_some_and(is_news) {
+            self.tell_status("", |text| text.refused = refused.map(str::to_owned));
+        }
+    }
+
+    /// Says how the service is, after a `change` of that.
+    fn tell_status(&self, before: &str, change: impl FnOnce(&mut StatusText)) {
+        let Some(line) = &self.0 else { return };
+        let mut status = line.status.lock();
+        change(&mut status);
+        // Under the lock, so that the last that is said is what holds.
+        self.tell(&format!("{before}STATUS={status}"));
     }
 
     /// Says that the start takes longer, by so much from now.
@@ -158,6 +197,14 @@ mod tests {
         assert_eq!(watchdog(text("0"), None), None);
         assert_eq!(watchdog(text("soon"), None), None);
         assert_eq!(watchdog(None, None), None);
+    }
+
+    #[test]
+    fn a_refused_reload_is_told_behind_the_rest() {
+        let mut text = StatusText { progress: "serving".to_owned(), refused: None };
+        assert_eq!(text.to_string(), "serving");
+        text.refused = Some("no such\nbridge".to_owned());
+        assert_eq!(text.to_string(), "serving; the last reload was refused: no such bridge");
     }
 
     #[test]

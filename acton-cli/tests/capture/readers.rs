@@ -1,5 +1,9 @@
 //! Readers that are slow, and readers that go.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
 use acton_cli::control::{Answer, Request};
 use nix::sys::signal::Signal;
 
@@ -54,6 +58,28 @@ pub(super) fn readers_that_stop_lose_packets_and_nobody_else_does(mode: Mode) {
     for reason in ["drop.udp_full", "drop.control_busy"] {
         assert_eq!(counter(&before, reason), counter(&after, reason), "{after}");
     }
+}
+
+pub(super) fn a_file_is_emptied_once_something_takes_its_place() {
+    let world = World::new(0);
+    let server = world.serve(&[]);
+    let file = world.keys.path("refused.pcapng");
+    std::fs::write(&file, "something dear").unwrap();
+    std::fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
+    let mode = || std::fs::metadata(&file).unwrap().permissions().mode() & 0o777;
+    assert_eq!(refused(&world, &server, &["nobody"]).0, Some(1));
+    assert_eq!((std::fs::read(&file).unwrap(), mode()), (b"something dear".to_vec(), 0o644));
+    assert_eq!(refused(&world, &server, &["--drops", "--since", "0s"]).0, Some(0));
+    assert!(read(&file).is_empty());
+    assert_eq!(mode(), 0o600);
+    // To standard output, by its usual name.
+    let mut command = Command::new(env!("CARGO_BIN_EXE_acton"));
+    command.args(["capture", "--drops", "--since", "0s", "-w", "-"]).env_clear();
+    let output = command.env("ACTON_CONTROL", server.control()).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let written = std::fs::read(&file).unwrap();
+    // But for the times, all is the same.
+    assert_eq!((output.stdout.len(), &output.stdout[..32]), (written.len(), &written[..32]));
 }
 
 pub(super) fn readers_that_go_leave_room() {

@@ -11,7 +11,8 @@ use serde_json::Value;
 
 use super::ask::{answers, connect, said_by, sessions};
 use super::support::{
-    Mode, SERVER_MAC, TEST_ETHERTYPE, Wire, World, client_mac, control, mac, wait_until,
+    Mode, ROOT_V4, SERVER_MAC, TEST_ETHERTYPE, Wire, World, client_mac, control, leaf, mac,
+    ping_until_answered, tcp_transfer, wait_until,
 };
 
 /// Frames that are sent. A soak may want more: `FATES=10000`.
@@ -205,7 +206,8 @@ pub(super) fn frames_that_pass_are_traced() {
     // One to the server's LAN, one that claims to be of it, and one to the client.
     let frames =
         [(SERVER_MAC, client_mac(0)), (SERVER_MAC, SERVER_MAC), (client_mac(0), SERVER_MAC)];
-    let mut children = [&["--json"][..], &["--from", &name]].map(|more| {
+    let kinds = [&["--json"][..], &["--json", "--from", "root"], &["--from", &name]];
+    let mut children = kinds.map(|more| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_acton"));
         command.args(["trace", "--live", "9"]).args(more).args(["ether", "proto", "0x88b5"]);
         command.env_clear().env("ACTON_CONTROL", server.control()).stdout(Stdio::piped());
@@ -219,7 +221,7 @@ pub(super) fn frames_that_pass_are_traced() {
         }
         children.iter_mut().all(|child| child.try_wait().unwrap().is_some())
     });
-    let [json, text] = children.map(|child| {
+    let [json, of_root, text] = children.map(|child| {
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).unwrap()
@@ -242,10 +244,44 @@ pub(super) fn frames_that_pass_are_traced() {
         fates.insert(fate.to_string());
     }
     assert_eq!(fates.len(), 3, "{fates:?}");
+    let of_root: Vec<Value> =
+        of_root.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(of_root.len(), 9);
+    assert!(of_root.iter().all(|line| line["fate"] == to_client && line["from"].is_null()));
     assert_eq!(text.matches(&format!(" from {name}, 200 bytes")).count(), 9, "{text}");
     assert!(text.contains("\nverdict: drop (source_protected)\n"), "{text}");
     assert!(text.contains("\nverdict: forward to the TAP\n"), "{text}");
     assert!(!text.contains("but then"), "{text}");
     let wrong = said_by(control(&server), &["trace", "--live", "1", "host", "nowhere"]);
     assert!(wrong.code == 1 && wrong.err.contains("filter: "), "{wrong:?}");
+}
+
+pub(super) fn super_frames_are_traced_as_what_they_are_cut_into() {
+    let world = World::new(1).speaking(Mode::Secure);
+    let server = world.serve(&[]);
+    let client = world.join(0, &[]);
+    ping_until_answered(&world.clients[0], ROOT_V4);
+    let ends = [(&server, &world.server, leaf(0)[0]), (&client, &world.clients[0], ROOT_V4)];
+    for ((end, host, address), other) in ends.into_iter().zip([&world.clients[0], &world.server]) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_acton"));
+        // No more than a pipe has room for.
+        command.args(["trace", "--live", "50", "--json", "--from", "root", "tcp"]);
+        command.env_clear().env("ACTON_CONTROL", end.control()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        wait_until("it has seen enough", || {
+            tcp_transfer(host, other, address, 1_000_000);
+            child.try_wait().unwrap().is_some()
+        });
+        let output = child.wait_with_output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let mut super_frames = 0;
+        for line in text.lines() {
+            let line: Value = serde_json::from_str(line).unwrap();
+            assert_eq!(line["fate"], line["verdict"], "{line}");
+            let is_cut = line["steps"].to_string().contains("which is cut");
+            assert_eq!(is_cut, line["frames"].as_u64() > Some(1), "{line}");
+            super_frames += u32::from(is_cut);
+        }
+        assert!(super_frames > 0, "{text}");
+    }
 }

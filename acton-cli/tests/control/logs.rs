@@ -39,6 +39,28 @@ pub(super) fn the_log_can_be_read_by_programs() {
         world.start_server(&["--log-format", "json", "--control", "/proc/acton.sock"]).end();
     let last: Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
     assert_eq!((status.code(), &last["level"]), (Some(1), &"error".into()), "{log}");
+    // What is wrong with the settings is told so too, wherever they and the form come from.
+    let path = world.keys.path("server.toml");
+    fs::write(&path, "log-format = \"json\"\nmtx = 1400\n").unwrap();
+    let path = path.to_str().unwrap();
+    for (arguments, says) in [
+        (
+            &["server", "--mtu", "x", "--log-format=json"][..],
+            "invalid value 'x' for '--mtu <BYTES>'",
+        ),
+        (&["server", "--config", path], "server.toml:2:1: there is no key 'mtx'"),
+        (&["server", "--nothing"], "unexpected argument '--nothing' found"),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_acton"));
+        command.args(arguments);
+        if arguments.contains(&"--nothing") {
+            command.env("ACTON_LOG_FORMAT", "json");
+        }
+        let (status, log) = Acton::spawn("server", &world.server, &mut command).end();
+        let line: Value = serde_json::from_str(&log).unwrap_or_else(|_| panic!("{log}"));
+        assert_eq!((status.code(), &line["level"]), (Some(2), &"error".into()), "{log}");
+        assert!(line["message"].as_str().unwrap().contains(says), "{log}");
+    }
 }
 
 pub(super) fn the_journal_gets_fields() {

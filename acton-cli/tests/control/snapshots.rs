@@ -10,7 +10,8 @@ use serde_json::Value;
 
 use super::ask::{Said, json, said_by, told, until};
 use super::support::{
-    Acton, CLIENT_MAC, Mode, ROOT_V4, SERVER_MAC, World, control, leaf, ping_until_answered,
+    Acton, CLIENT_MAC, Mode, ROOT_V4, SERVER_MAC, World, control, leaf, ping_until_answered, said,
+    shell,
 };
 
 /// A transcript of commands.
@@ -141,7 +142,7 @@ pub(super) fn what_every_command_says_of_a_live_tunnel() {
     let server = world.serve(&["--workers", "1", "--keepalive", "1"]);
     let state = world.keys.client_state(0);
     let client = world.run_client(0, &["client", &invite, "--state", &state, "--keepalive", "1"]);
-    client.wait_for(super::support::said::CONNECTED);
+    client.wait_for(said::CONNECTED);
     ping_until_answered(&world.clients[0], ROOT_V4);
     ping_until_answered(&world.server, leaf(0)[0]);
     for end in [&server, &client] {
@@ -249,22 +250,93 @@ pub(super) fn a_reload_says_what_becomes_of_each_key() {
     write("mtu = 1300\nbridge = \"no-such\"\nport = 8081\n");
     transcript.note("the system refuses it").run(&["reload"]).run(&["status"]);
     transcript.is("reload.txt");
+    // Once the bridge is there, nothing differs from what would be taken but that it was refused.
+    shell(&world.server, "ip link add no-such type bridge");
+    let health = || json(&server, &["status"])["health"].clone();
+    assert_eq!((&health()[0]["code"], &health()[1]), (&"reload".into(), &Value::Null));
+    said_by(control(&server), &["reload"]);
+    assert_eq!(health(), serde_json::json!([]));
     // As JSON all keys are listed, with what ran and what was read.
     write(&changed.replace("1400", "1350"));
     let Said { code, out, .. } = said_by(control(&server), &["reload", "--json"]);
     let reload: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((code, &reload["dry_run"]), (3, &false.into()), "{out}");
     let config = &reload["config"];
-    assert_eq!((&config["generation"], &config["error"]), (&5.into(), &Value::Null), "{config}");
+    assert_eq!((&config["generation"], &config["error"]), (&6.into(), &Value::Null), "{config}");
     assert_eq!(config["differs"], serde_json::json!(["port"]));
     let keys = reload["keys"].as_array().unwrap();
     let key = |name: &str| keys.iter().find(|key| key["key"] == name).unwrap();
-    let mtu = r#"{"key":"mtu","now":1350,"outcome":"applied","was":1400}"#;
+    let mtu = r#"{"key":"mtu","now":1350,"outcome":"applied","was":1300}"#;
     assert_eq!(key("mtu").to_string(), mtu);
     assert_eq!(key("port")["outcome"], "needs_restart");
     assert_eq!(key("macs-per-client")["outcome"], "beaten");
     assert_eq!(key("workers")["outcome"], "unchanged");
-    assert_eq!(json(&server, &["status"])["config"]["generation"], 5);
+    assert_eq!(json(&server, &["status"])["config"]["generation"], 6);
+}
+
+/// What becomes of keys of which one depends on another, or that are the same in other words.
+pub(super) fn a_reload_looks_at_values_and_not_at_their_text() {
+    let world = World::new(1).speaking(Mode::Secure);
+    world.keys.server();
+    world.keys.named_invite("berlin", &[]);
+    let path = world.keys.path("server.toml");
+    let write = |text: &str| fs::write(&path, text).unwrap();
+    let original = "mac-ageing = 60\nprotect = [\"02:00:00:00:00:aa\"]\nmtu = 1400\n\
+                    address = [\"fd00:9::1/64\"]\n";
+    write(original);
+    let config = path.to_str().unwrap();
+    let state = world.keys.server_state();
+    let arguments = ["server", "--state", &state, "--config", config, "--workers", "1"];
+    let server = Acton::start("server", &world.server, &arguments);
+    server.wait_for(said::LISTENING);
+    let outcomes = |text: &str| -> Vec<(String, String)> {
+        write(text);
+        let Said { out, err, .. } = said_by(control(&server), &["reload", "--json"]);
+        let reload: Value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{err}"));
+        assert_eq!(reload["clients"], serde_json::json!({ "listed": 1 }));
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let keys = reload["keys"].as_array().unwrap().iter();
+        let keys = keys.map(|key| (text(&key["key"]), text(&key["outcome"])));
+        keys.filter(|(_, outcome)| outcome != "unchanged").collect()
+    };
+    let same = original.replace("= 60", "= 60.0").replace(":aa", ":AA");
+    assert_eq!(outcomes(&same), []);
+    assert_eq!(json(&server, &["status"])["config"]["differs"], serde_json::json!([]));
+    // So small an MTU is right only without the IPv6 address, which goes too; and one that needs a
+    // restart says nothing of the others.
+    let pair = |key: &str, outcome: &str| (key.to_owned(), outcome.to_owned());
+    let small = "mac-ageing = 60\nprotect = [\"02:00:00:00:00:aa\"]\nmtu = 1000\nbusy-poll = 5\n\
+                 key-log = \"/nowhere\"\n";
+    let mut expected = vec![
+        pair("address", "applied"),
+        pair("busy-poll", "needs_restart"),
+        pair("key-log", "needs_restart"),
+        pair("mtu", "applied"),
+    ];
+    let mut said = outcomes(small);
+    said.sort();
+    assert_eq!(said, expected);
+    said = outcomes(original);
+    said.sort();
+    expected.retain(|(_, outcome)| outcome == "applied");
+    assert_eq!(said, expected);
+    // The list of clients that is wrong stays, and is told.
+    fs::write(world.keys.path("server/clients"), "nonsense\n").unwrap();
+    let Said { code, err, .. } = said_by(control(&server), &["reload"]);
+    assert!(code == 1 && err.contains("the list of clients stays as it was: "), "{err}");
+    assert!(err.contains("line 1"), "{err}");
+}
+
+/// Keys that the file says, and that what the command line says contradicts.
+pub(super) fn what_an_option_contradicts_is_beaten() {
+    let world = World::new(0);
+    let path = world.keys.path("server.toml");
+    fs::write(&path, "mac-hold = 60\n").unwrap();
+    // `--plain` has no such thing.
+    let server = world.serve(&["--config", path.to_str().unwrap(), "--workers", "1"]);
+    let text = told(&server, &["reload"]);
+    let line = text.lines().find(|line| line.starts_with("mac-hold ")).unwrap();
+    assert!(line.contains("beaten by an option"), "{text}");
 }
 
 pub(super) fn plain_mode_says_what_it_knows() {

@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::time::Duration;
 
-use crate::capture::packet::{Cause, Direction, NOTE_LEN, Note, Outcome, Who};
+use crate::capture::packet::{Cause, Direction, NOTE_LEN, Note, Outcome, Who, WireFrames};
 
 /// Packets that are kept: for one thread 115 KiB.
 const PACKETS: usize = 512;
@@ -89,7 +89,8 @@ impl DropRing {
     ) {
         let kept = bytes.len().min(KEPT);
         let (outcome, len) = (Outcome::Dropped(cause), len as u32);
-        let note = Note { time, direction, who, outcome, frames: 1, len, kept: kept as u32 };
+        let frames = WireFrames::ONE;
+        let note = Note { time, direction, who, outcome, frames, len, kept: kept as u32 };
         let mut copy = [0; NOTE_LEN + KEPT];
         copy[..NOTE_LEN].copy_from_slice(&note.encode());
         copy[NOTE_LEN..][..kept].copy_from_slice(&bytes[..kept]);

@@ -7,7 +7,7 @@ use std::time::Duration;
 pub(crate) const NOTE_LEN: usize = 96;
 /// Bytes of it that say whose packet it is: a client's name has 63 at most, and a length.
 const WHO_LEN: usize = 64;
-/// Those before: a time of 8, three numbers of 4, a reason of 2, and four kinds of 1.
+/// Those before: a time of 8, four numbers of 4, a reason of 2, three kinds of 1, and a length of 2.
 const HEAD_LEN: usize = 32;
 
 /// Which way a packet goes.
@@ -53,6 +53,20 @@ pub(crate) enum Outcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Cause(pub(crate) u16);
 
+/// The frames of the wire that a packet stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct WireFrames {
+    /// Several for a super-frame.
+    pub(crate) count: u32,
+    /// Bytes of the longest of a super-frame's; 0 of what is none, or not known to be one.
+    pub(crate) longest: u16,
+}
+
+impl WireFrames {
+    /// The packet itself.
+    pub(crate) const ONE: Self = Self { count: 1, longest: 0 };
+}
+
 /// What is noted of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Note<'a> {
@@ -61,8 +75,7 @@ pub(crate) struct Note<'a> {
     pub(crate) direction: Direction,
     pub(crate) who: Who<'a>,
     pub(crate) outcome: Outcome,
-    /// Frames of the wire that it stands for: several for a super-frame.
-    pub(crate) frames: u32,
+    pub(crate) frames: WireFrames,
     /// Its bytes, and how many of the first are kept.
     pub(crate) len: u32,
     pub(crate) kept: u32,
@@ -116,10 +129,11 @@ impl<'a> Note<'a> {
         note[..8].copy_from_slice(&(self.time.as_nanos() as u64).to_le_bytes());
         note[8..12].copy_from_slice(&self.len.to_le_bytes());
         note[12..16].copy_from_slice(&self.kept.to_le_bytes());
-        note[16..20].copy_from_slice(&self.frames.to_le_bytes());
+        note[16..20].copy_from_slice(&self.frames.count.to_le_bytes());
         note[20..24].copy_from_slice(&number.to_le_bytes());
         note[24..26].copy_from_slice(&cause.to_le_bytes());
         note[26..29].copy_from_slice(&[who_kind, outcome, self.direction as u8]);
+        note[29..31].copy_from_slice(&self.frames.longest.to_le_bytes());
         note
     }
 
@@ -158,7 +172,10 @@ impl<'a> Note<'a> {
             direction: if note[28] == Direction::In as u8 { Direction::In } else { Direction::Out },
             who,
             outcome,
-            frames: number(16)?,
+            frames: WireFrames {
+                count: number(16)?,
+                longest: u16::from_le_bytes([note[29], note[30]]),
+            },
             len: number(8)?,
             kept: number(12)?,
         })
@@ -220,10 +237,10 @@ mod tests {
             Just(Outcome::Passing),
         ];
         let direction = prop_oneof![Just(Direction::In), Just(Direction::Out)];
-        let numbers = any::<(u64, u32, u32, u32)>();
+        let numbers = any::<(u64, u32, u16, u32, u32)>();
         (numbers, direction, who, outcome).prop_map(|(numbers, direction, who, outcome)| {
-            let (time, frames, len, kept) = numbers;
-            let time = Duration::from_nanos(time);
+            let (time, count, longest, len, kept) = numbers;
+            let (time, frames) = (Duration::from_nanos(time), WireFrames { count, longest });
             Note { time, direction, who, outcome, frames, len, kept }
         })
     }
@@ -252,7 +269,7 @@ mod tests {
             direction: Direction::In,
             who: Who::Client(who),
             outcome: Outcome::ToTap,
-            frames: 1,
+            frames: WireFrames::ONE,
             len: 60,
             kept: 60,
         };

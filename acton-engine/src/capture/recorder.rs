@@ -9,7 +9,7 @@ use std::time::Duration;
 use acton_frame::Headers;
 
 use crate::capture::desk::{Capture, CaptureDesk, Wanted};
-use crate::capture::packet::{Direction, NOTE_LEN, Note, Outcome, Who};
+use crate::capture::packet::{Direction, NOTE_LEN, Note, Outcome, Who, WireFrames};
 
 /// One worker's captures, none most of the time.
 #[derive(Debug)]
@@ -66,13 +66,13 @@ impl Recorder {
         self.datagrams
     }
 
-    /// Shows a frame, or a super-frame that stands for so many.
+    /// Shows a frame, or a super-frame that stands for several.
     pub(crate) fn frame(
         &mut self,
         direction: Direction,
         who: Who<'_>,
         outcome: Outcome,
-        frames: u32,
+        frames: WireFrames,
         headers: &Headers,
         frame: &[u8],
     ) {
@@ -92,7 +92,7 @@ impl Recorder {
 
     /// Shows a datagram, in two parts.
     pub(crate) fn datagram(&mut self, direction: Direction, who: Who<'_>, parts: [&[u8]; 2]) {
-        let note = self.note(direction, who, Outcome::Passing, 1);
+        let note = self.note(direction, who, Outcome::Passing, WireFrames::ONE);
         for capture in &mut self.captures {
             if capture.wanted == Wanted::Datagrams {
                 put(capture, note, parts);
@@ -110,7 +110,7 @@ impl Recorder {
         direction: Direction,
         who: Who<'a>,
         outcome: Outcome,
-        frames: u32,
+        frames: WireFrames,
     ) -> Note<'a> {
         Note { time: self.now, direction, who, outcome, frames, len: 0, kept: 0 }
     }
@@ -156,7 +156,8 @@ mod tests {
     const ALL: Wanted = Wanted::Frames { client: None, filter: None };
 
     fn show(recorder: &mut Recorder, who: Who<'_>, frame: &[u8]) {
-        recorder.frame(Direction::In, who, Outcome::ToTap, 1, &Headers::parse(frame), frame);
+        let (outcome, headers) = (Outcome::ToTap, Headers::parse(frame));
+        recorder.frame(Direction::In, who, outcome, WireFrames::ONE, &headers, frame);
     }
 
     /// Frames that are in a ring, and how long they were.

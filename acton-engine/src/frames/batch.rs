@@ -13,7 +13,7 @@ use std::time::Duration;
 use acton_frame::Headers;
 use acton_tap::VnetHeader;
 
-use crate::capture::packet::{Direction, Outcome, Who};
+use crate::capture::packet::{Direction, Outcome, Who, WireFrames};
 use crate::capture::recorder::Recorder;
 use crate::frames::flow::{Flow, Flows};
 use crate::frames::store::FrameStore;
@@ -114,6 +114,16 @@ impl FrameBatch {
         })
     }
 
+    /// The frames of the wire that frame `index` stands for.
+    fn wire_frames(&self, index: usize) -> WireFrames {
+        let Slot { vnet, headers, .. } = self.slot(index);
+        let Some((gso, transport)) = vnet.gso.zip(headers.transport()) else {
+            return WireFrames::ONE;
+        };
+        let longest = gso.size.get().saturating_add(transport.payload as u16);
+        WireFrames { count: self.count(index), longest }
+    }
+
     /// Whether frames wait that have not had their turn.
     pub(crate) fn has_backlog(&self) -> bool {
         !self.bulk.is_empty()
@@ -209,7 +219,8 @@ impl FrameBatch {
     ) {
         for index in run {
             let (headers, frame) = (self.headers(index), self.get(index));
-            recorder.frame(Direction::Out, who, outcome, self.count(index), headers, frame);
+            let frames = self.wire_frames(index);
+            recorder.frame(Direction::Out, who, outcome, frames, headers, frame);
         }
     }
 

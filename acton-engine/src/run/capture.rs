@@ -85,6 +85,8 @@ pub struct CapturedPacket {
     pub verdict: Option<TraceVerdict>,
     /// Frames of the wire that it stands for: several for a super-frame, which is cut later.
     pub frames: u32,
+    /// Bytes of the longest of these; `None` of what is no super-frame, or not known to be one.
+    pub longest: Option<u16>,
     /// Bytes of all of it.
     pub len: usize,
     /// The first of them: of a frame from its destination MAC on, of a datagram UDP's payload.
@@ -118,8 +120,8 @@ pub struct CaptureStream {
     ready: VecDeque<CapturedPacket>,
     /// How many packets were given.
     given: u64,
-    /// Drops that were overwritten before they were read.
-    missed: u64,
+    /// Drops that were overwritten before anybody looked whether they are wanted.
+    unseen: u64,
     /// All that was asked for has been looked at.
     is_complete: bool,
     labels: Labels,
@@ -195,7 +197,7 @@ impl Handle {
             oldest,
             ready: VecDeque::new(),
             given: 0,
-            missed: 0,
+            unseen: 0,
             is_complete: false,
             labels,
             options,
@@ -252,7 +254,15 @@ impl CaptureStream {
     /// How many packets there was no room for, or no time.
     #[must_use]
     pub fn lost(&self) -> u64 {
-        self.rings.as_ref().map_or(0, CaptureRings::lost) + self.missed
+        let in_rings = self.rings.as_ref().map_or(0, CaptureRings::lost);
+        in_rings + if self.options.wants_every_drop() { self.unseen } else { 0 }
+    }
+
+    /// How many drops were overwritten before anybody looked whether they are wanted, where not all
+    /// are.
+    #[must_use]
+    pub fn unseen_drops(&self) -> u64 {
+        if self.options.wants_every_drop() { 0 } else { self.unseen }
     }
 
     /// Takes what there is.
@@ -276,10 +286,10 @@ impl CaptureStream {
         for (counters, read) in self.handle.counters().iter().zip(&mut self.drops) {
             let ring = counters.dropped();
             let (oldest, newest) = (ring.oldest(), ring.written());
-            self.missed += oldest.saturating_sub(*read);
+            self.unseen += oldest.saturating_sub(*read);
             for number in oldest.max(*read) + 1..=newest {
                 let Some(copy) = ring.get(number) else {
-                    self.missed += 1;
+                    self.unseen += 1;
                     continue;
                 };
                 let Some((note, bytes)) = copy.read() else { continue };
@@ -323,6 +333,13 @@ impl Drop for CaptureStream {
 }
 
 impl CaptureOptions {
+    /// Whether there is no drop that is not wanted.
+    fn wants_every_drop(&self) -> bool {
+        let Self { session, layer, drops, filter, snaplen: _ } = self;
+        let wanted = drops.as_ref().is_some_and(|drops| drops.reason.is_none());
+        wanted && session.is_none() && layer.is_none() && filter.is_none()
+    }
+
     /// Whether a packet that was dropped is of the wanted kind.
     fn wants_drop(&self, note: &Note<'_>, bytes: &[u8]) -> bool {
         let Outcome::Dropped(cause) = note.outcome else { return false };
@@ -403,7 +420,8 @@ impl Labels {
             session,
             direction: note.direction,
             verdict,
-            frames: note.frames,
+            frames: note.frames.count,
+            longest: Some(note.frames.longest).filter(|&longest| longest > 0),
             len: note.len as usize,
             bytes,
             datagram,

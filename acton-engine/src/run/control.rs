@@ -14,6 +14,7 @@ use crate::observe::pulse::Pulse;
 use crate::observe::status::Report;
 use crate::run::clock;
 use crate::run::handle::Handle;
+use crate::sessions::rules::ListAnswer;
 use crate::sessions::sighting::Sighting;
 use crate::settings::{Applied, Settings};
 
@@ -45,8 +46,8 @@ pub(crate) enum Message<N> {
 pub(crate) enum Order {
     /// Say goodbye and end.
     Stop,
-    /// Read again what can be read again.
-    Reload,
+    /// Read again what can be read again; say what came of the list of clients.
+    Reload(Option<ListAnswer>),
     /// Take these settings; say what became of them.
     Apply(Box<Settings>, SyncSender<Result<Applied, Error>>),
     /// Say how the sessions in these slots are; those in none come with the last slots.
@@ -94,8 +95,8 @@ pub(crate) trait Controller {
     /// Does what is due, tells what happened and sends what is to be said.
     fn advance(&mut self, now: Duration);
 
-    /// Reads again what can be read again.
-    fn reload(&mut self) {}
+    /// Reads again what can be read again. Without a list of clients there is no answer.
+    fn reload(&mut self, _answer: Option<ListAnswer>) {}
 
     /// The settings that hold now.
     fn settings(&self) -> Settings;
@@ -147,7 +148,7 @@ pub(crate) fn run<C: Controller>(
                 Message::Flood(news) => control.take_flood(now, news),
                 Message::Failed(error) => ended = ended.or(Some(Err(error))),
                 Message::Order(Order::Stop) => ended = ended.or(Some(Ok(()))),
-                Message::Order(Order::Reload) => control.reload(),
+                Message::Order(Order::Reload(answer)) => control.reload(answer),
                 // Whoever asked may have given up.
                 Message::Order(Order::Apply(settings, answer)) => {
                     let applied = control.apply(now, *settings);

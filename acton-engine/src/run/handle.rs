@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::sync::mpsc::{self, SyncSender};
+use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, SystemTime};
@@ -79,6 +79,9 @@ pub(crate) fn orders<N: Send + 'static>(
     Box::new(move |order| control.send(Message::Order(order)).is_ok())
 }
 
+/// How long a list of clients may take that somebody waits for: one of 65,536 takes less than a second.
+const LIST_PATIENCE: Duration = Duration::from_secs(10);
+
 impl Handle {
     pub(crate) fn new(shared: Shared) -> Self {
         Self { shared: Arc::new(shared) }
@@ -92,7 +95,26 @@ impl Handle {
     /// Has a server look at once whether who gets in has changed; it looks by itself several times a
     /// second.
     pub fn reload(&self) {
-        self.order(Order::Reload);
+        self.order(Order::Reload(None));
+    }
+
+    /// The same, and waits for what comes of it: how many clients the list has that is in force now, or
+    /// why the one before stays. `None` where there is no list, and on the control thread itself.
+    #[must_use]
+    pub fn reload_list(&self) -> Option<Result<usize, String>> {
+        if self.is_control_thread() {
+            self.reload();
+            return None;
+        }
+        let (answer, answered) = mpsc::sync_channel(1);
+        (self.shared.order)(Order::Reload(Some(answer)));
+        match answered.recv_timeout(LIST_PATIENCE) {
+            Ok(outcome) => outcome.transpose(),
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => {
+                Some(Err("it is still being read: acton events tells what comes of it".to_owned()))
+            }
+        }
     }
 
     /// Gives an order that has no answer. A tunnel that has ended needs none.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use acton_frame::Headers;
 use acton_tap::offload::Trust;
 
-use crate::capture::packet::{Direction, Outcome, Who};
+use crate::capture::packet::{Direction, Outcome, Who, WireFrames};
 use crate::capture::recorder::Recorder;
 use crate::run::side::Arrival;
 use crate::run::tap_writer::TapSink;
@@ -27,7 +27,8 @@ impl<'a, T> Recording<'a, T> {
     fn record(&mut self, frame: &[u8], headers: &Headers) {
         if self.recorder.wants_frames() {
             let who = self.client.as_deref().map_or(Who::Server, Who::Client);
-            self.recorder.frame(Direction::In, who, Outcome::ToTap, 1, headers, frame);
+            let (outcome, frames) = (Outcome::ToTap, WireFrames::ONE);
+            self.recorder.frame(Direction::In, who, outcome, frames, headers, frame);
         }
     }
 }

@@ -7,14 +7,16 @@ use std::fmt;
 use acton_bridge::{
     Asked, Budget, BumKind, DropReason, FloodClass, FromLeaf, FromRoot, Owner, Verdict,
 };
-use acton_frame::Headers;
+use acton_frame::{Headers, Protocol};
 use acton_proto::wire::OVERHEAD;
 
 use crate::Error;
+use crate::capture::packet::Direction;
 use crate::floods::gate::FloodGate;
 use crate::floods::shared::{Floods, SharedBudgets};
 use crate::observe::counters::Counter;
 use crate::observe::status::{Role, SessionStatus, State, TapReport};
+use crate::run::capture::CapturedPacket;
 use crate::run::clock;
 use crate::run::handle::Handle;
 use crate::run::tap::max_frame;
@@ -82,12 +84,29 @@ impl Handle {
     /// # Errors
     /// Where there is no such session.
     pub fn trace(&self, from: Option<&str>, frame: &[u8]) -> Result<Trace, Error> {
-        let mut tracing = Tracing { handle: self, steps: Vec::new(), frame };
-        let verdict = match self.role() {
-            Role::Server => tracing.at_server(from)?,
-            Role::Client => tracing.at_client(from)?,
+        Tracing { handle: self, steps: Vec::new(), frame, longest: frame.len() }.run(from)
+    }
+
+    /// Where a frame that was [captured](Self::capture) would go now and why; of a super-frame, those
+    /// that it is cut into. `None` of a datagram, and where nobody knows any more whence it came.
+    pub fn trace_packet(&self, packet: &CapturedPacket) -> Option<Trace> {
+        let from = match packet.direction {
+            _ if packet.datagram.is_some() => return None,
+            Direction::In => Some(packet.session.as_deref()?),
+            Direction::Out => None,
         };
-        Ok(Trace { steps: tracing.steps, verdict })
+        let mut frame = packet.bytes.clone();
+        // Of one that was dropped there is the beginning, which has what decides.
+        frame.resize(packet.len, 0);
+        let longest = match packet.direction {
+            Direction::In => packet.len,
+            // What is longer than the TAP's frames is a super-frame.
+            Direction::Out => {
+                let most = self.tap().mtu.map_or(usize::MAX, |mtu| max_frame(mtu).into());
+                packet.longest.map_or(packet.len.min(most), usize::from)
+            }
+        };
+        Tracing { handle: self, steps: Vec::new(), frame: &frame, longest }.run(from).ok()
     }
 }
 
@@ -96,6 +115,8 @@ struct Tracing<'t> {
     handle: &'t Handle,
     steps: Vec<TraceStep>,
     frame: &'t [u8],
+    /// Bytes of the longest frame that it is cut into.
+    longest: usize,
 }
 
 /// A leaf of the bridge, shown by its client's name.
@@ -108,6 +129,14 @@ impl fmt::Debug for LeafName {
 }
 
 impl Tracing<'_> {
+    fn run(mut self, from: Option<&str>) -> Result<Trace, Error> {
+        let verdict = match self.handle.role() {
+            Role::Server => self.at_server(from)?,
+            Role::Client => self.at_client(from)?,
+        };
+        Ok(Trace { steps: self.steps, verdict })
+    }
+
     fn note(&mut self, stage: &'static str, text: impl Into<String>) {
         self.steps.push(TraceStep { stage: stage.into(), text: text.into() });
     }
@@ -302,7 +331,18 @@ impl Tracing<'_> {
 
     /// Whether the frame fits the other end and the path to it.
     fn over_the_path(&mut self, session: &SessionStatus) -> TraceVerdict {
-        let len = self.frame.len();
+        let path_mtu = session.path_mtu_out.map(usize::from);
+        let room = path_mtu.map(|path_mtu| path_mtu.saturating_sub(OVERHEAD));
+        let mut len = self.longest;
+        if len < self.frame.len() {
+            let transport = Headers::parse(self.frame).transport();
+            // TCP is cut to fit, whatever its sender thought.
+            if transport.is_some_and(|transport| transport.protocol == Protocol::Tcp) {
+                len = len.min(room.unwrap_or(len));
+            }
+            let whole = self.frame.len();
+            self.note("path", format!("a super-frame of {whole} bytes, which is cut"));
+        }
         if let Some(mtu) = session.peer_mtu
             && len > usize::from(max_frame(mtu))
         {
@@ -310,8 +350,7 @@ impl Tracing<'_> {
             self.note("path", text);
             return counted(Counter::FrameTooLong);
         }
-        let path_mtu = session.path_mtu_out.map(usize::from);
-        match path_mtu.map(|path_mtu| path_mtu.saturating_sub(OVERHEAD)) {
+        match room {
             None => self.note("path", format!("{len} bytes in one datagram")),
             Some(room) if len <= room => {
                 self.note(

@@ -40,7 +40,7 @@ use crate::sessions::owned_macs::{OwnedMacs, not_kept};
 use crate::sessions::port::{LeafId, slot};
 use crate::sessions::roster::{Opening, Roster};
 use crate::sessions::router::Router;
-use crate::sessions::rules::{NewRules, RulesNews};
+use crate::sessions::rules::{ListAnswer, NewRules, RulesNews};
 use crate::sessions::sighting::Sighting;
 use crate::settings::{Applied, ServerMode, ServerSettings, Settings};
 use crate::throttle::Throttle;
@@ -465,8 +465,8 @@ impl Controller for ServerControl {
         self.roster.keep_house(now);
     }
 
-    fn reload(&mut self) {
-        self.gate.look_again();
+    fn reload(&mut self, answer: Option<ListAnswer>) {
+        self.gate.look_again(answer);
     }
 
     fn settings(&self) -> Settings {

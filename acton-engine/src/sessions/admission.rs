@@ -13,7 +13,7 @@ use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
 use pnet_base::MacAddr;
 
-use crate::sessions::rules::{Rules, RulesNews, RulesWatch};
+use crate::sessions::rules::{ListAnswer, Rules, RulesNews, RulesWatch};
 
 /// On what terms a client gets in.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -172,9 +172,9 @@ impl Gate {
     }
 
     /// Has the rules looked at at once, also where nothing seems to have changed.
-    pub(crate) fn look_again(&self) {
+    pub(crate) fn look_again(&self, answer: Option<ListAnswer>) {
         if let Some(watch) = &self.watch {
-            watch.look_again();
+            watch.look_again(answer);
         }
     }
 

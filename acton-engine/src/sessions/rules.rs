@@ -31,6 +31,13 @@ pub(crate) struct Rules {
     pub(crate) owners: Arc<HashMap<MacAddr, Key, RandomState>>,
 }
 
+/// Takes what came of reading the list of clients again: how many are on it, `None` where there is none,
+/// or why the one before stays in force.
+pub(crate) type ListAnswer = SyncSender<Result<Option<usize>, String>>;
+
+/// Those who may wait at a time for the list to be read again.
+const MAX_WAITING: usize = 8;
+
 /// What the thread finds out.
 pub(crate) enum RulesNews {
     Rules(NewRules),
@@ -108,7 +115,7 @@ impl Lookout {
 
 /// The thread that does so; dropping this ends it.
 pub(crate) struct RulesWatch {
-    again: SyncSender<()>,
+    again: SyncSender<Option<ListAnswer>>,
 }
 
 impl RulesWatch {
@@ -122,19 +129,24 @@ impl RulesWatch {
         rules: Rules,
         tell: impl Fn(RulesNews) -> bool + Send + 'static,
     ) -> io::Result<Self> {
-        let (again, asked) = mpsc::sync_channel(1);
+        let (again, asked) = mpsc::sync_channel(MAX_WAITING);
         let mut lookout = Lookout::new(admission, rules);
         let look = move || {
             loop {
-                let again = match asked.recv_timeout(LOOK_INTERVAL) {
-                    Ok(()) => true,
-                    Err(RecvTimeoutError::Timeout) => false,
-                    Err(RecvTimeoutError::Disconnected) => return,
-                };
+                let (again, answer): (_, Option<ListAnswer>) =
+                    match asked.recv_timeout(LOOK_INTERVAL) {
+                        Ok(answer) => (true, answer),
+                        Err(RecvTimeoutError::Timeout) => (false, None),
+                        Err(RecvTimeoutError::Disconnected) => return,
+                    };
                 let rules = lookout.look(clock::now(), again).map(|looked| match looked {
                     Ok(rules) => RulesNews::Rules(rules),
                     Err(error) => RulesNews::RulesFailed(error),
                 });
+                let outcome = match &rules {
+                    Some(RulesNews::RulesFailed(error)) => Err(error.clone()),
+                    _ => Ok(lookout.rules.admit.clients()),
+                };
                 let keys = lookout.admission.network_keys().map(|looked| match looked {
                     Ok(keys) => RulesNews::NetworkKeys(keys),
                     Err(error) => RulesNews::NetworkKeyFailed(error),
@@ -142,6 +154,8 @@ impl RulesWatch {
                 if !rules.into_iter().chain(keys).all(&tell) {
                     return;
                 }
+                // Whoever asked may have given up.
+                let _ = answer.map(|answer| answer.try_send(outcome));
             }
         };
         threads::spawn("acton-rules", ThreadKind::Other, look)?;
@@ -149,9 +163,9 @@ impl RulesWatch {
     }
 
     /// Has it look at once, also where nothing seems to have changed.
-    pub(crate) fn look_again(&self) {
-        // One that waits to be taken says it already.
-        let _ = self.again.try_send(());
+    pub(crate) fn look_again(&self, answer: Option<ListAnswer>) {
+        // Those that wait to be taken say it already.
+        let _ = self.again.try_send(answer);
     }
 }
 

@@ -1,9 +1,9 @@
 //! `acton capture`.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, IsTerminal, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread;
@@ -21,6 +21,8 @@ use crate::cli::control::InstanceOptions;
 use crate::cli::{FAILURE, Failure, USAGE, state};
 use crate::control::{Answer, Answers, Capturing, DropsRequest, End, Request};
 
+/// Mode of a file that only its owner may read and write.
+const PRIVATE: u32 = 0o600;
 /// Packets after which they are written, even if more come at once.
 const PACKETS: u64 = 64;
 
@@ -71,7 +73,7 @@ pub(in crate::cli) struct Arguments {
     #[arg(long, short, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..))]
     snaplen: Option<u32>,
 
-    /// Writes to this file, which nobody else may read
+    /// Writes to this file, which nobody else may read then; - is standard output
     #[arg(long, short, value_name = "FILE")]
     write: Option<PathBuf>,
 
@@ -82,14 +84,17 @@ pub(in crate::cli) struct Arguments {
 impl Arguments {
     pub(in crate::cli) fn run(self) -> Result<(), Failure> {
         let (session, filter) = session_and_filter(&self.words)?;
-        let output = self.output()?;
+        if self.to_file().is_none() && io::stdout().is_terminal() {
+            let message = "a terminal shows no pcapng: add -w FILE, or | wireshark -k -i -, or | tcpdump -r -";
+            return Err(Failure { code: USAGE, message: message.to_owned() });
+        }
         let layer = match (self.inner, self.outer) {
             (_, true) => Some(CaptureLayer::Outer),
             (true, _) => Some(CaptureLayer::Inner),
             _ => None,
         };
         let since_seconds = self.since.map(|since| since.as_secs_f64());
-        let drops = self.drops.map(|reason| DropsRequest { reason, since_seconds });
+        let drops = self.drops.clone().map(|reason| DropsRequest { reason, since_seconds });
         let snaplen = self.snaplen;
         let mut connection = self.instance.open()?;
         let stopper = connection.stopper()?;
@@ -98,6 +103,8 @@ impl Arguments {
         let Answer::Capturing(Capturing { tap }) = next(&mut answers)? else {
             return Err(unexpected());
         };
+        // Not before: what is in the file stays where nothing takes its place.
+        let output = self.output()?;
         let mut recording = Recording::new(output, &tap, snaplen.unwrap_or(0)).map_err(written)?;
         if since_seconds.is_none() {
             state::note(&format!("capturing at {tap}; Ctrl-C ends it"));
@@ -108,38 +115,52 @@ impl Arguments {
         stop_on_signals(move || of_signals.stop())?;
         let count = self.count.unwrap_or(u64::MAX);
         let ended = record(&mut answers, &mut recording, count, || stopper.stop());
-        let lost = match &ended {
-            Ok(lost) => *lost,
+        let (lost, unseen) = match &ended {
+            Ok(End { lost, unseen_drops, .. }) => {
+                (lost.unwrap_or_default(), unseen_drops.unwrap_or_default())
+            }
             Err(Ended::ReaderGone) => return Ok(()),
-            Err(Ended::Failed(_)) => 0,
+            Err(Ended::Failed(_)) => (0, 0),
         };
         recording.finish(lost).map_err(written)?;
         let packets = recording.packets();
         state::note(&format!("{packets} packets captured, {lost} lost for want of time"));
+        if unseen > 0 {
+            state::note(&format!(
+                "{unseen} drops were gone before it was seen whether they are wanted"
+            ));
+        }
         match ended {
             Err(Ended::Failed(failure)) => Err(failure),
             _ => Ok(()),
         }
     }
 
+    /// The file to write to; `None` for standard output.
+    fn to_file(&self) -> Option<&Path> {
+        self.write.as_deref().filter(|path| *path != Path::new("-"))
+    }
+
     fn output(&self) -> Result<Box<dyn Write>, Failure> {
-        let Some(path) = &self.write else {
-            if io::stdout().is_terminal() {
-                let message = "a terminal shows no pcapng: add -w FILE, or | wireshark -k -i -, or \
-                               | tcpdump -r -";
-                return Err(Failure { code: USAGE, message: message.to_owned() });
-            }
-            return Ok(Box::new(io::stdout()));
-        };
-        // Frames are private.
-        let file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
-        let file = file.map_err(|error| {
+        let Some(path) = self.to_file() else { return Ok(Box::new(io::stdout())) };
+        let file = open_emptied(path).map_err(|error| {
             let message = format!("cannot write {}: {error}", path.display());
             Failure { code: FAILURE, message }
         })?;
         Ok(Box::new(file))
     }
+}
+
+/// Opens a file that only its owner may read, for frames are private, and empties it.
+fn open_emptied(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create(true).truncate(false).mode(PRIVATE).open(path)?;
+    // A pipe or a device is as whoever made it wants it.
+    if file.metadata()?.is_file() {
+        file.set_permissions(Permissions::from_mode(PRIVATE))?;
+        file.set_len(0)?;
+    }
+    Ok(file)
 }
 
 /// Why a capture ends before its end.
@@ -158,13 +179,13 @@ impl From<io::Error> for Ended {
     }
 }
 
-/// Records what comes, `count` packets at most; how many were lost.
+/// Records what comes, `count` packets at most; what is known at the end.
 fn record(
     answers: &mut Answers<'_>,
     recording: &mut Recording<Box<dyn Write>>,
     count: u64,
     stop: impl Fn(),
-) -> Result<u64, Ended> {
+) -> Result<End, Ended> {
     loop {
         // What is there is shown before more is waited for.
         if !answers.has_more() || recording.packets().is_multiple_of(PACKETS) {
@@ -182,7 +203,7 @@ fn record(
             }
             // Those that were on the way.
             Answer::Packet(_) => {}
-            Answer::End(End { lost, .. }) => return Ok(lost.unwrap_or_default()),
+            Answer::End(end) => return Ok(end),
             _ => return Err(Ended::Failed(unexpected())),
         }
     }

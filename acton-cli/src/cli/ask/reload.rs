@@ -6,10 +6,10 @@ use serde_json::Value;
 use super::output::Output;
 use super::table::Table;
 use super::{next, next_raw, unexpected};
-use crate::cli::Failure;
 use crate::cli::control::InstanceOptions;
+use crate::cli::{FAILURE, Failure};
 use crate::config::{KeyReport, Outcome};
-use crate::control::{Answer, AskError, End, RawAnswer, Request};
+use crate::control::{Answer, AskError, End, ListReport, RawAnswer, Request};
 
 /// Exit code where a key needs a restart.
 const NEEDS_RESTART: u8 = 3;
@@ -19,7 +19,8 @@ const VALUE: usize = 17;
 /// Has a tunnel that runs read its file of settings again, and its list of clients: what can change
 /// changes, and no session ends
 ///
-/// All is put in force or, where there is an error, nothing. Exit code 3 where a key needs a restart.
+/// All settings are put in force or, where there is an error, none; and the list of clients where it is
+/// right. Exit code 1 where there is an error in either, 3 where a key needs a restart.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Arguments {
     /// Only says what would become of each key
@@ -40,6 +41,7 @@ impl Arguments {
         let mut answers = connection.ask(Request::Reload { dry_run: self.dry_run })?;
         let mut out = Output::new();
         let mut keys = Vec::new();
+        let clients;
         if self.json {
             let mut raw = Vec::new();
             loop {
@@ -49,6 +51,9 @@ impl Arguments {
                         raw.push(key);
                     }
                     RawAnswer::End(end) => {
+                        let End { clients: read, .. } =
+                            serde_json::from_str(end.get()).map_err(AskError::Unreadable)?;
+                        clients = read;
                         let what = format!("{{\"dry_run\":{}}}", self.dry_run);
                         out.object(&[&what, end.get()], &[("keys", &raw)])?;
                         break;
@@ -65,8 +70,20 @@ impl Arguments {
                 }
             };
             text(&keys, &end, self.dry_run).iter().try_for_each(|line| out.line(line))?;
+            match &end.clients {
+                Some(ListReport::Listed(1)) => out.line("the list of clients is read: 1 client")?,
+                Some(ListReport::Listed(listed)) => {
+                    out.line(&format!("the list of clients is read: {listed} clients"))?;
+                }
+                _ => {}
+            }
+            clients = end.clients;
         }
         out.end()?;
+        if let Some(ListReport::Error(error)) = clients {
+            let message = format!("the list of clients stays as it was: {error}");
+            return Err(Failure { code: FAILURE, message });
+        }
         if keys.iter().any(|key| key.outcome == Outcome::NeedsRestart) {
             return Err(Failure { code: NEEDS_RESTART, message: String::new() });
         }

@@ -78,7 +78,8 @@ impl Arguments {
         let mut connection = self.instance.open()?;
         if let Some(count) = self.live {
             let filter = Some(self.words.join(" ")).filter(|filter| !filter.is_empty());
-            let request = Request::TraceLive { count, session: from, filter };
+            let tap = self.from.is_some() && from.is_none();
+            let request = Request::TraceLive { count, session: from, tap, filter };
             return live(&mut connection, request, self.json);
         }
         let frame = HEXLOWER.encode(&self.frame()?);
