@@ -216,6 +216,8 @@ pub(crate) const fn other_keys(role: Role) -> OtherKeys {
             "control-group",
             "user",
             "sandbox",
+            "hook",
+            "hook-timeout",
             "log-format",
         ],
         // Which server it is, an invite may say.
@@ -230,6 +232,8 @@ pub(crate) const fn other_keys(role: Role) -> OtherKeys {
             "control-group",
             "user",
             "sandbox",
+            "hook",
+            "hook-timeout",
             "log-format",
         ],
     };

@@ -24,6 +24,6 @@ pub use place::{FindError, Place, find, path_of, usual_directory};
 pub use server::{ControlServer, Process, Reloaded, Settings};
 pub use wire::{
     Answer, AnswerLine, Capturing, ControlCounts, DropCount, DropsRequest, End, EventRecord,
-    Health, HookReport, Instance, ListReport, LiveTrace, PacketRecord, Refusal, RefusalCode, Request,
-    RequestError, RequestLine, SCHEMA,
+    Health, HookReport, Instance, ListReport, LiveTrace, PacketRecord, Refusal, RefusalCode,
+    Request, RequestError, RequestLine, SCHEMA,
 };
