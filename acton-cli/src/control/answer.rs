@@ -130,11 +130,11 @@ fn status(
     writer.add(&Answer::Instance(Box::new(instance)))?;
     let mut given = 0;
     while let Some(sessions) = page {
-        for status in sessions {
-            let is_asked_for = session.is_none_or(|wanted| is_called(&status, wanted));
+        for status in &sessions {
+            let is_asked_for = session.is_none_or(|wanted| is_called(status, wanted));
             if is_asked_for && (states.is_empty() || states.contains(&status.state)) {
                 given += 1;
-                writer.add(&Answer::Session(Box::new(status)))?;
+                writer.add_session(status)?;
             }
         }
         page = next_page(shared, &mut pages);

@@ -90,7 +90,9 @@ impl Connection {
         line.push(b'\n');
         // One that refuses the connection says so and does not read.
         let _ = stream.write_all(&line);
-        Ok(Answers { reader: &mut self.reader, line: String::new(), is_ahead: false })
+        let session_prefix = format!("{{\"schema\":{SCHEMA},\"answer\":{{\"session\":");
+        let (line, is_ahead) = (String::new(), false);
+        Ok(Answers { reader: &mut self.reader, line, is_ahead, session_prefix })
     }
 }
 
@@ -132,6 +134,8 @@ pub struct Answers<'c> {
     line: String,
     /// The line was looked at and is still to be read.
     is_ahead: bool,
+    /// How a line of a session begins.
+    session_prefix: String,
 }
 
 impl Answers<'_> {
@@ -146,8 +150,7 @@ impl Answers<'_> {
             self.fill()?;
             self.is_ahead = true;
         }
-        let prefix = format!("{{\"schema\":{SCHEMA},\"answer\":{{\"session\":");
-        let session = self.line.trim_end().strip_prefix(&*prefix);
+        let session = self.line.trim_end().strip_prefix(&*self.session_prefix);
         let session = session.and_then(|line| line.strip_suffix("}}"));
         if session.is_some() {
             self.is_ahead = false;

@@ -4,6 +4,7 @@ use std::io::{self, ErrorKind, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
+use acton_engine::SessionStatus;
 use serde::Serialize;
 
 use super::wire::{Answer, AnswerLine, SCHEMA};
@@ -41,14 +42,26 @@ impl AnswerWriter {
     /// # Errors
     /// Where the reader has gone or does not read: [`ErrorKind::TimedOut`].
     pub(super) fn add(&mut self, answer: &Answer) -> io::Result<()> {
-        self.add_line(&AnswerLine { schema: SCHEMA, answer })?;
-        if self.buffer.len() < BUFFER { Ok(()) } else { self.flush() }
+        self.add_line(answer)
     }
 
-    fn add_line(&mut self, line: &impl Serialize) -> io::Result<()> {
-        serde_json::to_writer(&mut self.buffer, line)?;
+    /// The same of a session, of which there may be thousands, where it lies.
+    ///
+    /// # Errors
+    /// As [`add`](Self::add).
+    pub(super) fn add_session(&mut self, session: &SessionStatus) -> io::Result<()> {
+        #[derive(Serialize)]
+        #[serde(rename_all = "snake_case")]
+        enum Line<'s> {
+            Session(&'s SessionStatus),
+        }
+        self.add_line(&Line::Session(session))
+    }
+
+    fn add_line(&mut self, answer: &impl Serialize) -> io::Result<()> {
+        serde_json::to_writer(&mut self.buffer, &AnswerLine { schema: SCHEMA, answer })?;
         self.buffer.push(b'\n');
-        Ok(())
+        if self.buffer.len() < BUFFER { Ok(()) } else { self.flush() }
     }
 
     /// Writes what has gathered.

@@ -120,14 +120,18 @@ impl Tallies {
                 *sum += u64::from(drops.load(Ordering::Relaxed));
             }
         }
-        let bridge = DropReason::ALL.iter().map(|reason| reason.as_str());
-        let names = bridge.chain(OWN_DROPS.iter().map(|reason| reason.drop_name()));
-        sum.drops = names
-            .zip(drops)
-            .filter(|&(_, drops)| drops > 0)
-            .map(|(name, drops)| (Cow::Borrowed(name), drops))
-            .collect();
+        // Of thousands of sessions most have none: names are looked for where there are any.
+        let some = drops.into_iter().enumerate().filter(|&(_, drops)| drops > 0);
+        sum.drops = some.map(|(index, drops)| (Cow::Borrowed(name(index)), drops)).collect();
         sum
+    }
+}
+
+/// The name of the reason with that number in a [`Tally`].
+fn name(index: usize) -> &'static str {
+    match DropReason::ALL.get(index) {
+        Some(reason) => reason.as_str(),
+        None => OWN_DROPS[index - DropReason::ALL.len()].drop_name(),
     }
 }
 
