@@ -26,6 +26,19 @@ const TUN_NUM_DISABLED_QUEUES: u16 = 9;
 /// is `DEVCONF_FORWARDING` (linux/ipv6.h).
 const INET6_CONF: u16 = 2;
 
+/// `IFLA_BR_*` of linux/if_link.h.
+const BRIDGE_STP_STATE: u16 = 5;
+const BRIDGE_MCAST_SNOOPING: u16 = 23;
+const BRIDGE_MCAST_QUERIER: u16 = 25;
+const BRIDGE_MCAST_QUERIER_STATE: u16 = 47;
+
+/// `IFLA_BRPORT_STATE` of linux/if_link.h, and `BR_STATE_FORWARDING` of linux/if_bridge.h.
+const PORT_STATE: u16 = 1;
+const FORWARDING: u8 = 3;
+
+/// Where `tx_dropped` is in `struct rtnl_link_stats64` (linux/if_link.h), in bytes.
+const TX_DROPPED: usize = 7 * 8;
+
 /// `VETH_INFO_PEER` of linux/veth.h.
 const VETH_INFO_PEER: u16 = 1;
 
@@ -56,6 +69,29 @@ pub struct Link {
     pub tap: Option<TapStatus>,
     /// Whether it forwards IPv6 (the sysctl forwarding), as a router does.
     pub ipv6_forwarding: bool,
+    /// Packets that may wait to be sent (txqueuelen).
+    pub tx_queue_len: u32,
+    /// Packets that were to be sent and were dropped.
+    pub tx_dropped: u64,
+    /// Its settings as a bridge, if it is one.
+    pub bridge: Option<BridgeStatus>,
+    /// As a port of a bridge: whether that forwards through it. STP keeps it from doing so for a
+    /// while, or for good.
+    pub forwards: Option<bool>,
+}
+
+/// What the kernel tells about a bridge.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BridgeStatus {
+    /// Whether it speaks STP.
+    pub stp: bool,
+    /// Whether it sends multicast only where members were heard (IGMP and MLD snooping).
+    pub snooping: bool,
+    /// Whether it asks for members itself.
+    pub querier: bool,
+    /// Whether a querier was heard of, itself or another; a kernel before 5.16 does not tell.
+    pub querier_known: bool,
 }
 
 /// What the kernel tells about a TAP.
@@ -206,6 +242,11 @@ fn parse(body: &[u8]) -> Option<Link> {
                 link.mac = <[u8; 6]>::try_from(value).ok().map(MacAddr::from);
             }
             libc::IFLA_MTU => link.mtu = number(value)?,
+            libc::IFLA_TXQLEN => link.tx_queue_len = number(value)?,
+            libc::IFLA_STATS64 => {
+                let dropped = value.get(TX_DROPPED..).and_then(|rest| rest.first_chunk());
+                link.tx_dropped = dropped.map_or(0, |bytes| u64::from_ne_bytes(*bytes));
+            }
             libc::IFLA_LINK => link.lower = number(value),
             libc::IFLA_MASTER => link.master = number(value),
             libc::IFLA_AF_SPEC => {
@@ -223,6 +264,15 @@ fn parse(body: &[u8]) -> Option<Link> {
                         libc::IFLA_INFO_SLAVE_KIND => link.master_kind = text(value),
                         // The data follows its kind, and only TUN's kind has these.
                         libc::IFLA_INFO_DATA if link.kind == "tun" => link.tap = parse_tap(value),
+                        libc::IFLA_INFO_DATA if link.kind == "bridge" => {
+                            link.bridge = Some(parse_bridge(value));
+                        }
+                        libc::IFLA_INFO_SLAVE_DATA if link.master_kind == "bridge" => {
+                            let mut values = Attributes::after(0, value);
+                            let state = values.find(|&(kind, _)| kind == PORT_STATE);
+                            link.forwards =
+                                state.map(|(_, value)| value.first() == Some(&FORWARDING));
+                        }
                         _ => {}
                     }
                 }
@@ -254,6 +304,24 @@ fn parse_tap(data: &[u8]) -> Option<TapStatus> {
     Some(status)
 }
 
+fn parse_bridge(data: &[u8]) -> BridgeStatus {
+    let mut status = BridgeStatus::default();
+    for (kind, value) in Attributes::after(0, data) {
+        let on = value.first().is_some_and(|&value| value != 0);
+        match kind {
+            // A number of 32 bits; the others have 8.
+            BRIDGE_STP_STATE => status.stp = number(value) != Some(0),
+            BRIDGE_MCAST_SNOOPING => status.snooping = on,
+            BRIDGE_MCAST_QUERIER => status.querier = on,
+            BRIDGE_MCAST_QUERIER_STATE => {
+                status.querier_known = Attributes::after(0, value).next().is_some();
+            }
+            _ => {}
+        }
+    }
+    status
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -267,6 +335,7 @@ mod tests {
         ) {
             prop_assert!(parse(&bytes).is_none() || bytes.len() >= 12);
             parse_tap(&bytes);
+            parse_bridge(&bytes);
         }
     }
 }

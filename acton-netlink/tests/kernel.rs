@@ -18,6 +18,7 @@ testbed::main! {
     a_link_is_told_as_ip_tells_it,
     a_tap_has_a_status_and_a_tun_has_none,
     a_port_knows_its_master,
+    a_bridge_tells_its_settings,
     links_that_are_not_there,
     set_up_twice,
     addresses_come_and_go,
@@ -101,6 +102,22 @@ fn a_port_knows_its_master() {
     assert_eq!(link.master_kind, "bridge");
     let bridge = socket().link_by_index(link.master.unwrap()).unwrap();
     assert_eq!((bridge.name.as_str(), bridge.kind.as_str()), ("br0", "bridge"));
+}
+
+fn a_bridge_tells_its_settings() {
+    ethernet();
+    sh("ip link add br0 type bridge stp_state 1 forward_delay 3000 mcast_querier 1
+        ip link set br0 up; ip link set d0 txqueuelen 7 master br0");
+    let bridge = socket().link("br0").unwrap();
+    let status = bridge.bridge.unwrap();
+    assert!(status.stp && status.snooping && status.querier, "{status:?}");
+    assert_eq!((bridge.forwards, bridge.tx_queue_len), (None, 1_000));
+    let port = socket().link("d0").unwrap();
+    assert_eq!((port.forwards, port.tx_queue_len), (Some(false), 7));
+    sh("ip link set br0 type bridge stp_state 0 mcast_snooping 0; bridge link set dev d0 state 3");
+    let status = socket().link("br0").unwrap().bridge.unwrap();
+    assert!(!status.stp && !status.snooping, "{status:?}");
+    assert_eq!(socket().link("d0").unwrap().forwards, Some(true));
 }
 
 fn links_that_are_not_there() {
