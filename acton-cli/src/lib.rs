@@ -7,6 +7,7 @@ pub mod cli;
 pub mod config;
 mod confine;
 pub mod control;
+pub mod doctor;
 mod hook;
 pub mod lab;
 pub mod reference;

@@ -117,17 +117,22 @@ pub(super) struct InstanceOptions {
 impl InstanceOptions {
     /// Connects.
     pub(super) fn open(&self) -> Result<Connection, Failure> {
-        let place = match (&self.control, &self.name) {
-            // Whoever gives a name does not mean what is in the environment.
-            (_, Some(name)) => Place::Name(name.clone()),
-            (Some(path), None) if path == Path::new(NONE) => {
-                let message = "--control none: there is nobody to ask".to_owned();
-                return Err(Failure { code: FAILURE, message });
-            }
-            (Some(path), None) => Place::Path(path.clone()),
-            (None, None) => Place::Only,
+        let Some(place) = self.place() else {
+            let message = "--control none: there is nobody to ask".to_owned();
+            return Err(Failure { code: FAILURE, message });
         };
         Ok(Connection::open(&place)?)
+    }
+
+    /// Where the instance is to be found; `None` where none is to be asked.
+    pub(super) fn place(&self) -> Option<Place> {
+        match (&self.control, &self.name) {
+            // Whoever gives a name does not mean what is in the environment.
+            (_, Some(name)) => Some(Place::Name(name.clone())),
+            (Some(path), None) if path == Path::new(NONE) => None,
+            (Some(path), None) => Some(Place::Path(path.clone())),
+            (None, None) => Some(Place::Only),
+        }
     }
 }
 

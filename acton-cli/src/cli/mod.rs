@@ -6,6 +6,7 @@ mod client;
 mod config;
 mod confine;
 mod control;
+mod doctor;
 mod generate;
 mod hook;
 mod invite;
@@ -93,6 +94,8 @@ enum Command {
     Kick(ask::kick::Arguments),
     Log(ask::log_levels::Arguments),
     Reload(ask::reload::Arguments),
+    Doctor(doctor::Arguments),
+    Top(ask::top::Arguments),
     Generate(generate::Arguments),
     HookRunner(hook::RunnerArguments),
 }
@@ -175,6 +178,8 @@ fn run_command(arguments: Vec<OsString>) -> Result<(), Failure> {
         Command::Kick(arguments) => arguments.run(),
         Command::Log(arguments) => arguments.run(),
         Command::Reload(arguments) => arguments.run(),
+        Command::Doctor(arguments) => arguments.run(),
+        Command::Top(arguments) => arguments.run(),
         Command::Generate(arguments) => arguments.run(),
         Command::HookRunner(arguments) => arguments.run(),
     }

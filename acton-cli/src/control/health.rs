@@ -3,6 +3,7 @@
 use acton_engine::{Role, State, Status};
 
 use crate::config::ConfigReport;
+use crate::doctor::Code;
 
 use super::wire::{Health, HookReport};
 
@@ -17,11 +18,11 @@ pub(super) fn of(
     hook: Option<&HookReport>,
 ) -> Vec<Health> {
     let mut health = Vec::new();
-    let mut add = |code: &'static str, text: String| {
-        health.push(Health { code: code.into(), text });
+    let mut add = |code: Code, text: String| {
+        health.push(Health { code: code.name().into(), text });
     };
     if status.ended {
-        add("ended", "the tunnel has ended; its log says why".to_owned());
+        add(Code::Ended, "the tunnel has ended; its log says why".to_owned());
         return health;
     }
     // A client without a session has no carrier, and says so in its session's row.
@@ -31,7 +32,7 @@ pub(super) fn of(
     };
     if should_run && status.tap.running == Some(false) {
         let name = &status.tap.name;
-        add("tap_down", format!("TAP {name} is down: ip link set {name} up"));
+        add(Code::TapDown, format!("TAP {name} is down: ip link set {name} up"));
     }
     if let Some(bridge) = &status.bridge
         && !bridge.budgets_acting.is_empty()
@@ -39,7 +40,7 @@ pub(super) fn of(
         let classes = bridge.budgets_acting.join(", ");
         let text =
             format!("a storm from the TAP: budgets of {classes} drop frames (--budget root:)");
-        add("budget", text);
+        add(Code::Budget, text);
     }
     let drops: u64 = status.sockets.iter().map(|it| u64::from(it.kernel_drops.unwrap_or(0))).sum();
     if drops > 0 {
@@ -51,14 +52,15 @@ pub(super) fn of(
         };
         let text =
             format!("the kernel dropped {drops} datagrams that came too fast to be read: {fix}");
-        add("receive_buffer", text);
+        add(Code::ReceiveBuffer, text);
     }
     if let Some(error) = config.and_then(|config| config.error.as_ref()) {
-        add("config", format!("the file of settings would be refused: {error}"));
+        add(Code::Config, format!("the file of settings would be refused: {error}"));
     }
     if let Some(refused) = config.and_then(|config| config.refused.as_ref()) {
         let error = &refused.error;
-        add("reload", format!("the last reload was refused: {error}; acton reload tries again"));
+        let text = format!("the last reload was refused: {error}; acton reload tries again");
+        add(Code::Reload, text);
     }
     if let Some(hook) = hook {
         let program = &hook.program;
@@ -67,9 +69,9 @@ pub(super) fn of(
                 let text = format!(
                     "the process that starts the hook {program} has ended: a restart starts another"
                 );
-                add("hook", text);
+                add(Code::Hook, text);
             }
-            Some(failure) => add("hook", format!("the hook {program} failed: {failure}")),
+            Some(failure) => add(Code::Hook, format!("the hook {program} failed: {failure}")),
             None => {}
         }
     }

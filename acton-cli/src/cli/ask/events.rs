@@ -55,7 +55,8 @@ impl Arguments {
     }
 }
 
-fn line(event: &EventRecord) -> String {
+/// An event as a line for people.
+pub(super) fn line(event: &EventRecord) -> String {
     let EventRecord { number, time, event: kind, text, fields } = event;
     let text = text.clone().unwrap_or_else(|| {
         let fields: Vec<_> =

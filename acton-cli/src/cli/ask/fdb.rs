@@ -126,7 +126,8 @@ fn show(instance: &InstanceOptions, json: bool) -> Result<(), Failure> {
     out.end()
 }
 
-fn row(entry: &FdbEntry) -> [String; 6] {
+/// An entry as cells.
+pub(super) fn row(entry: &FdbEntry) -> [String; 6] {
     let (vlan, at) = match &entry.at {
         // The root has a MAC on every VLAN.
         Place::Root => ("any".to_owned(), "root".to_owned()),

@@ -13,6 +13,7 @@ pub(super) mod reload;
 pub(super) mod status;
 mod status_text;
 mod table;
+pub(super) mod top;
 pub(super) mod trace;
 mod units;
 mod watch;

@@ -204,7 +204,7 @@ pub(super) struct Rates {
 }
 
 impl Rates {
-    fn between(before: &Look, now: &Look) -> Self {
+    pub(super) fn between(before: &Look, now: &Look) -> Self {
         let seconds = now.instance.time - before.instance.time;
         let old: HashMap<_, _> =
             before.sessions.iter().map(|session| (key(session), &session.traffic)).collect();
@@ -216,6 +216,12 @@ impl Rates {
             Some((key, (rate(*bytes_in, old.bytes_in), rate(*bytes_out, old.bytes_out))))
         });
         Self { by_session: if seconds > 0.0 { by_session.collect() } else { HashMap::new() } }
+    }
+
+    /// In and out of all sessions together.
+    pub(super) fn total(&self) -> (f64, f64) {
+        let add = |sum: (f64, f64), rate: &(f64, f64)| (sum.0 + rate.0, sum.1 + rate.1);
+        self.by_session.values().fold((0.0, 0.0), add)
     }
 
     /// In and out.

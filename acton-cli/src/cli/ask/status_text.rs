@@ -1,5 +1,6 @@
 //! A status on a terminal of 80 columns.
 
+use std::cmp::Ordering;
 use std::iter;
 use std::time::Duration;
 
@@ -52,24 +53,38 @@ pub(super) fn screen(look: &Look, rates: &Rates, width: usize) -> Vec<String> {
         lines.push("no session".to_owned());
         return lines;
     }
-    let mut columns: Vec<_> = COLUMNS.into_iter().filter(|column| column.is_known(look)).collect();
+    lines.push(String::new());
+    lines.extend(rows(look, rates, &look.sessions.iter().collect::<Vec<_>>(), width));
+    lines
+}
+
+/// The head of the table and a row for each of `sessions`, with as many columns as there is room for.
+pub(super) fn rows(
+    look: &Look,
+    rates: &Rates,
+    sessions: &[&SessionStatus],
+    width: usize,
+) -> Vec<String> {
+    let mut columns = known_columns(look);
     let mut narrower = LEAST_NEEDED.into_iter();
-    let table = loop {
-        let table = table(look, rates, &columns);
+    loop {
+        let table = table(look, rates, sessions, &columns);
         let is_too_wide = table.iter().any(|line| line.chars().count() > width);
         match narrower.next() {
             Some(least) if is_too_wide => columns.retain(|&column| column != least),
-            _ => break table,
+            _ => return table,
         }
-    };
-    lines.push(String::new());
-    lines.extend(table);
-    lines
+    }
+}
+
+/// The columns that have something in them.
+pub(super) fn known_columns(look: &Look) -> Vec<Column> {
+    COLUMNS.into_iter().filter(|column| column.is_known(look)).collect()
 }
 
 /// A column of the table of sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Column {
+pub(super) enum Column {
     Name,
     State,
     For,
@@ -109,7 +124,7 @@ impl Column {
         matches!(self, Self::Name | Self::State | Self::For | Self::Address)
     }
 
-    fn head(self, look: &Look) -> &'static str {
+    pub(super) fn head(self, look: &Look) -> &'static str {
         match self {
             Self::Name if look.is_client() => "SERVER",
             Self::Name => "CLIENT",
@@ -122,6 +137,28 @@ impl Column {
             Self::Out => "OUT b/s",
             Self::Macs => "MACS",
             Self::Mtu => "MTU",
+        }
+    }
+
+    /// Which of two sessions has less in this column; what is not known is less than all.
+    pub(super) fn compare(self, a: &SessionStatus, b: &SessionStatus, rates: &Rates) -> Ordering {
+        let rate = |of: fn((f64, f64)) -> f64| {
+            let (a, b) = (rates.of(a).map(of), rates.of(b).map(of));
+            a.unwrap_or(-1.0).total_cmp(&b.unwrap_or(-1.0))
+        };
+        let since = |session: &SessionStatus| session.in_state_for.or(session.session_for);
+        let loss = |session| worst_loss(session).map_or(-1.0, |(share, ..)| share);
+        match self {
+            Self::Name => a.name.cmp(&b.name),
+            Self::State => (a.state as u8).cmp(&(b.state as u8)),
+            Self::For => since(a).cmp(&since(b)),
+            Self::Address => a.address.cmp(&b.address),
+            Self::Rtt => a.rtt.map(|rtt| rtt.smoothed).cmp(&b.rtt.map(|rtt| rtt.smoothed)),
+            Self::Loss => loss(a).total_cmp(&loss(b)),
+            Self::In => rate(|(rate, _)| rate),
+            Self::Out => rate(|(_, rate)| rate),
+            Self::Macs => a.macs.len().cmp(&b.macs.len()),
+            Self::Mtu => a.path_mtu_out.cmp(&b.path_mtu_out),
         }
     }
 
@@ -156,12 +193,17 @@ fn came_of(hook: &HookReport) -> String {
 }
 
 /// A row a session.
-fn table(look: &Look, rates: &Rates, columns: &[Column]) -> Vec<String> {
+fn table(
+    look: &Look,
+    rates: &Rates,
+    sessions: &[&SessionStatus],
+    columns: &[Column],
+) -> Vec<String> {
     let heads: Vec<_> = columns.iter().map(|column| column.head(look)).collect();
     let is_figure = |column: Column| !column.is_of_all() || column == Column::For;
     let right: Vec<_> = (0..columns.len()).filter(|&at| is_figure(columns[at])).collect();
     let mut table = Table::new(&heads, &right);
-    for session in &look.sessions {
+    for session in sessions {
         let why = why(session);
         let shown = columns.iter().filter(|column| why.is_none() || column.is_of_all());
         table.row(shown.map(|column| column.cell(session, rates)).chain(why.clone()));
@@ -273,13 +315,17 @@ fn or_unknown<T>(value: Option<T>, text: impl FnOnce(T) -> String) -> String {
 
 /// The loss of the direction that loses more.
 fn loss(session: &SessionStatus) -> String {
+    or_unknown(worst_loss(session), |(_, lost, sent)| share(lost, sent))
+}
+
+/// What share is lost in the direction that loses more, how many, and of how many.
+fn worst_loss(session: &SessionStatus) -> Option<(f64, u64, u64)> {
     let lost = |loss: &LossReport| {
         let lost = loss.sent.saturating_sub(loss.received);
         (lost as f64 / loss.sent.max(1) as f64, lost, loss.sent)
     };
     let both = [session.loss_in, session.loss_out].into_iter().flatten();
-    let worst = both.map(|loss| lost(&loss)).max_by(|a, b| a.0.total_cmp(&b.0));
-    or_unknown(worst, |(_, lost, sent)| share(lost, sent))
+    both.map(|loss| lost(&loss)).max_by(|a, b| a.0.total_cmp(&b.0))
 }
 
 /// Why there is no session, where there is none.

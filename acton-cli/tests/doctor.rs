@@ -1,0 +1,60 @@
+//! `acton doctor`: each test breaks something, sees it told, runs the fix as it is printed, and sees
+//! the check pass.
+#![allow(clippy::unwrap_used)] // a test: the panic is the report
+
+#[path = "doctor/bundle.rs"]
+mod bundle;
+#[path = "doctor/host.rs"]
+mod host;
+#[path = "doctor/patient.rs"]
+mod patient;
+mod support;
+#[path = "doctor/tunnel.rs"]
+mod tunnel;
+#[path = "doctor/way.rs"]
+mod way;
+
+use bundle::a_bundle_has_what_a_report_needs_and_no_key;
+use host::{
+    a_forgetful_table_of_connections, a_missing_device_node, a_program_without_its_capability,
+    an_ordinary_user_is_told_much, key_files_that_others_read, no_user_namespaces,
+};
+use tunnel::{
+    a_bridge_that_does_not_forward, a_file_of_settings_that_changed,
+    a_mac_of_the_server_at_a_client, a_tap_that_is_down, a_tap_with_a_short_queue,
+    a_tunnel_that_has_gone, clients_with_one_key, taps_of_two_mtus, two_lans_that_are_joined_twice,
+};
+use way::{
+    a_clock_that_is_wrong, a_firewall, a_link_that_is_too_small, a_name_without_an_address,
+    a_path_that_is_narrower, a_way_without_segmentation, an_interface_without_offloads,
+    an_invite_that_is_none, servers_that_do, servers_that_do_not_answer,
+};
+
+testbed::main! {
+    a_missing_device_node,
+    a_program_without_its_capability: ["setcap", "setpriv"],
+    no_user_namespaces,
+    a_forgetful_table_of_connections,
+    key_files_that_others_read,
+    an_ordinary_user_is_told_much: ["setpriv"],
+    a_name_without_an_address,
+    servers_that_do,
+    servers_that_do_not_answer: ["nft"],
+    a_firewall: ["nft"],
+    a_clock_that_is_wrong: ["faketime"],
+    an_interface_without_offloads: ["ethtool"],
+    a_link_that_is_too_small,
+    a_path_that_is_narrower,
+    a_way_without_segmentation,
+    an_invite_that_is_none,
+    a_tap_that_is_down,
+    a_tap_with_a_short_queue,
+    taps_of_two_mtus,
+    a_bridge_that_does_not_forward,
+    a_file_of_settings_that_changed,
+    a_mac_of_the_server_at_a_client,
+    clients_with_one_key,
+    two_lans_that_are_joined_twice,
+    a_tunnel_that_has_gone,
+    a_bundle_has_what_a_report_needs_and_no_key,
+}
