@@ -9,6 +9,7 @@ mod confine;
 pub mod control;
 pub mod doctor;
 mod hook;
+mod http;
 pub mod lab;
 pub mod reference;
 mod service;

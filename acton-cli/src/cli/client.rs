@@ -10,6 +10,7 @@ use pnet_base::MacAddr;
 use super::confine::{ConfineOptions, paths};
 use super::control::ControlOptions;
 use super::hook::HookOptions;
+use super::http::HttpOptions;
 use super::kept_mac::keep_mac;
 use super::key_log::KeyLogOption;
 use super::state::{StateOptions, read_invite_file};
@@ -95,6 +96,9 @@ pub(super) struct Arguments {
     hook: HookOptions,
 
     #[command(flatten)]
+    http: HttpOptions,
+
+    #[command(flatten)]
     confine: ConfineOptions,
 }
 
@@ -121,7 +125,7 @@ impl Arguments {
             let _kept = keep_mac(&state, &mut settings.common.tap);
             let client = client.with_settings(settings)?.on_thread_start(begin);
             return run::until_signal(
-                &self.control,
+                (&self.control, &self.http),
                 None,
                 (&sandbox, &files),
                 config,
@@ -151,9 +155,14 @@ impl Arguments {
         if let Some(log) = self.key_log.open()? {
             client = client.key_log(log);
         }
-        run::until_signal(&self.control, None, (&sandbox, &files), config, hook, || {
-            client.start().map_err(run::not_started)
-        })
+        run::until_signal(
+            (&self.control, &self.http),
+            None,
+            (&sandbox, &files),
+            config,
+            hook,
+            || client.start().map_err(run::not_started),
+        )
     }
 
     /// Has settings say what the options do. The server stays: which one it is, an invite may say.

@@ -11,7 +11,7 @@ use acton_engine::Handle;
 use super::{FAILURE, Failure, USAGE};
 use crate::confine::directory_of;
 use crate::control::{
-    Connection, ControlServer, Place, Process, Settings, path_of, usual_directory,
+    Connection, ControlServer, Place, Process, Settings, Source, path_of, usual_directory,
 };
 
 /// The word that stands for no socket.
@@ -38,24 +38,24 @@ pub(super) struct ControlOptions {
 }
 
 impl ControlOptions {
+    /// What answers whoever asks the tunnel, by whichever way.
+    pub(super) fn source(&self, handle: Handle, process: Arc<dyn Process>) -> Arc<Source> {
+        let name = self.instance(&handle);
+        Arc::new(Source::new(name, handle, process))
+    }
+
     /// The socket of a tunnel that runs. `None` where there is to be none, or there can be none at
     /// the usual place, which is told.
     ///
     /// # Errors
     /// Where it cannot be where it was asked for.
-    pub(super) fn open(
-        &self,
-        handle: Handle,
-        process: Arc<dyn Process>,
-    ) -> Result<Option<ControlServer>, Failure> {
+    pub(super) fn open(&self, source: Arc<Source>) -> Result<Option<ControlServer>, Failure> {
         if self.control.as_deref() == Some(Path::new(NONE)) {
             return Ok(None);
         }
-        let name = self.instance(&handle);
-        let path = self.control.clone().unwrap_or_else(|| path_of(&name));
+        let path = self.control.clone().unwrap_or_else(|| path_of(source.name()));
         let group = self.group()?;
-        let settings = Settings { path, name, group, process };
-        match ControlServer::start(settings, handle) {
+        match ControlServer::start(Settings { path, group }, source) {
             Ok(server) => Ok(Some(server)),
             // Whatever else is wrong, frames go through.
             Err(error) if self.control.is_none() && group.is_none() => {

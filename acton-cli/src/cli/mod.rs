@@ -9,6 +9,7 @@ mod control;
 mod doctor;
 mod generate;
 mod hook;
+mod http;
 mod invite;
 mod join;
 mod kept_mac;

@@ -8,6 +8,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
 use super::control::ControlOptions;
+use super::http::HttpOptions;
 use super::listen::wait_for_address;
 use super::process::TunnelProcess;
 use super::{FAILURE, Failure, USAGE};
@@ -21,7 +22,7 @@ use acton_engine::{Error, Running};
 /// goodbye, and logs the counters; SIGUSR1 logs them at once, SIGHUP has the list of clients and the file
 /// of settings read again. `hook` is given what happens.
 pub(super) fn until_signal(
-    control: &ControlOptions,
+    (control, http): (&ControlOptions, &HttpOptions),
     listen: Option<SocketAddr>,
     (sandbox, paths): (&Sandbox, &Paths),
     config: Option<RunningConfig>,
@@ -31,6 +32,7 @@ pub(super) fn until_signal(
     // Before anything is there that a signal could leave behind.
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGUSR1, SIGHUP])?;
     let manager = ServiceManager::of_environment();
+    let listener = http.listen()?;
     sandbox.enter(paths)?;
     if listen.is_some_and(|listen| !wait_for_address(listen, &mut signals, &manager)) {
         return Ok(());
@@ -42,7 +44,9 @@ pub(super) fn until_signal(
         hook.map(|hook| hook.follow(handle.clone(), control.instance(&handle))).transpose()?;
     let process = TunnelProcess::new(config, handle.clone(), hooks.clone(), manager.clone());
     let process = Arc::new(process);
-    let _control = control.open(handle.clone(), Arc::clone(&process) as _)?;
+    let source = control.source(handle.clone(), Arc::clone(&process) as _);
+    let _control = control.open(Arc::clone(&source))?;
+    let _http = listener.map(|listener| http.serve(listener, source)).transpose()?;
     manager.follow(handle.clone())?;
     let told = manager.clone();
     thread::Builder::new().name("acton-signals".to_owned()).spawn(move || {

@@ -15,6 +15,7 @@ use super::budgets::BudgetOptions;
 use super::confine::{ConfineOptions, paths};
 use super::control::ControlOptions;
 use super::hook::HookOptions;
+use super::http::HttpOptions;
 use super::kept_mac::keep_mac;
 use super::key_log::KeyLogOption;
 use super::state::{StateOptions, print};
@@ -155,6 +156,9 @@ pub(super) struct Arguments {
     hook: HookOptions,
 
     #[command(flatten)]
+    http: HttpOptions,
+
+    #[command(flatten)]
     confine: ConfineOptions,
 }
 
@@ -180,7 +184,7 @@ impl Arguments {
             let server = Server::plain().with_settings(settings)?.sockets(passed);
             let server = server.on_thread_start(begin);
             return run::until_signal(
-                &self.control,
+                (&self.control, &self.http),
                 listen,
                 (&sandbox, &files),
                 config,
@@ -196,16 +200,23 @@ impl Arguments {
         if let Some(log) = self.key_log.open()? {
             server = server.key_log(log);
         }
-        run::until_signal(&self.control, listen, (&sandbox, &files), config, hook, || {
-            let started = server.start();
-            if let Some((identity, listed)) = invited {
-                // It may have been left to the system to choose a port, or to who passed a socket.
-                let asked = SocketAddr::new(self.listen, self.port);
-                let listen = started.as_ref().map_or(asked, |running| running.local_addr());
-                welcome(&identity, listed, listen)?;
-            }
-            started.map_err(run::not_started)
-        })
+        run::until_signal(
+            (&self.control, &self.http),
+            listen,
+            (&sandbox, &files),
+            config,
+            hook,
+            || {
+                let started = server.start();
+                if let Some((identity, listed)) = invited {
+                    // It may have been left to the system to choose a port, or to who passed a socket.
+                    let asked = SocketAddr::new(self.listen, self.port);
+                    let listen = started.as_ref().map_or(asked, |running| running.local_addr());
+                    welcome(&identity, listed, listen)?;
+                }
+                started.map_err(run::not_started)
+            },
+        )
     }
 
     /// Has settings say what the options do.

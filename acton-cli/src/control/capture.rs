@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use acton_engine::{CaptureLayer, CaptureOptions, CaptureStream, DropsWanted, Error, Handle};
 
+use super::look::Sink as _;
 use super::wire::{Answer, Capturing, DropsRequest, End, PacketRecord};
 use super::writer::AnswerWriter;
 

@@ -11,8 +11,10 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use parking_lot::Mutex;
 
 use super::answer;
+use super::look::Sink as _;
 use super::peer::Right;
-use super::server::{Counts, Shared};
+use super::server::Shared;
+use super::source::Counts;
 use super::wire::{Answer, Refusal, RefusalCode, RequestError, RequestLine};
 use super::writer::AnswerWriter;
 
@@ -49,7 +51,7 @@ pub(super) fn serve(shared: &Shared, stream: UnixStream, right: Right, idle: &Id
             Ok(Some(line)) => RequestLine::parse(line),
             Ok(None) => break Ok(()),
             Err(error) if error.kind() == ErrorKind::InvalidData => {
-                Counts::add(&shared.counts.bad_requests);
+                Counts::add(&shared.counts().bad_requests);
                 let message = format!("a request is a line of {MAX_REQUEST} bytes at most");
                 let refusal = Refusal { code: RefusalCode::BadRequest, message };
                 break writer.add(&Answer::Error(refusal)).and_then(|()| writer.flush());
@@ -67,7 +69,7 @@ pub(super) fn serve(shared: &Shared, stream: UnixStream, right: Right, idle: &Id
     let slow =
         |error: &io::Error| matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock);
     if served.is_err_and(|error| slow(&error)) {
-        Counts::add(&shared.counts.too_slow);
+        Counts::add(&shared.counts().too_slow);
     }
     // The door has the socket too, until it looks again.
     let _ = reader.stream.shutdown(Shutdown::Both);
@@ -88,7 +90,7 @@ fn answer_line(
         }
         Ok(RequestLine { request, .. }) => answer::answer(shared, request, writer, is_there)?,
         Err(error) => {
-            Counts::add(&shared.counts.bad_requests);
+            Counts::add(&shared.counts().bad_requests);
             let code = match error {
                 RequestError::Schema { .. } => RefusalCode::Schema,
                 RequestError::Malformed(_) => RefusalCode::BadRequest,

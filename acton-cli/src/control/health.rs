@@ -8,7 +8,20 @@ use crate::doctor::Code;
 use super::wire::{Health, HookReport};
 
 /// The receive buffer that a socket asks for, in bytes as the kernel counts them: twice 4 MiB.
-const RECEIVE_BUFFER: u32 = 8 << 20;
+const WHOLE_RECEIVE_BUFFER: u32 = 8 << 20;
+
+/// All that a status can find amiss.
+pub(crate) const CODES: [Code; 7] = [
+    Code::Ended,
+    Code::TapDown,
+    Code::Budget,
+    Code::ReceiveBuffer,
+    Code::Config,
+    Code::Reload,
+    Code::Hook,
+];
+/// Those with which no frame passes.
+pub(super) const STOPPED: [Code; 2] = [Code::Ended, Code::TapDown];
 
 /// All that is amiss, in the order in which to see to it. `client` is a client's one session.
 pub(super) fn of(
@@ -44,7 +57,7 @@ pub(super) fn of(
     }
     let drops: u64 = status.sockets.iter().map(|it| u64::from(it.kernel_drops.unwrap_or(0))).sum();
     if drops > 0 {
-        let small = status.sockets.iter().any(|it| it.receive_buffer < Some(RECEIVE_BUFFER));
+        let small = status.sockets.iter().any(|it| it.receive_buffer < Some(WHOLE_RECEIVE_BUFFER));
         let fix = if small {
             "sysctl net.core.rmem_max=4194304 and a restart give more"
         } else {

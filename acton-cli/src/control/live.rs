@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use acton_engine::{CaptureLayer, CaptureOptions, CapturedPacket, Direction, Error, Handle};
 
+use super::look::Sink as _;
 use super::wire::{Answer, End, LiveTrace};
 use super::writer::AnswerWriter;
 

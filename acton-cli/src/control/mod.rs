@@ -2,7 +2,7 @@
 //!
 //! A Unix socket takes one JSON object a line, a [`RequestLine`], and answers with some, each an
 //! [`AnswerLine`]; docs/CONTROL.md is the reference. What is answered comes from
-//! [`Handle`](acton_engine::Handle):
+//! [`Handle`](acton_engine::Handle), by `look` for those who only look, also by [HTTP](crate::http):
 //! nothing is kept here but how many connections there were.
 
 mod answer;
@@ -12,18 +12,28 @@ mod connection;
 mod health;
 mod listener;
 mod live;
+mod look;
 mod peer;
 mod place;
 mod server;
+mod source;
 mod wire;
 mod writer;
+
+pub(crate) use health::CODES as HEALTH_CODES;
+pub(crate) use look::{
+    Readiness, Sink, drops, events, fdb, newest_event, readiness, status, trace,
+};
+pub(crate) use source::Counts;
+pub(crate) use writer::write_within;
 
 pub use client::{Answers, AskError, Connection, RawAnswer, Stopper};
 pub use listener::ListenError;
 pub use place::{FindError, Place, find, path_of, usual_directory};
-pub use server::{ControlServer, Process, Reloaded, Settings};
+pub use server::{ControlServer, Settings};
+pub use source::{Process, Reloaded, Source};
 pub use wire::{
-    Answer, AnswerLine, Capturing, ControlCounts, DropCount, DropsRequest, End, EventRecord,
-    Health, HookReport, Instance, ListReport, LiveTrace, PacketRecord, Refusal, RefusalCode,
-    Request, RequestError, RequestLine, SCHEMA,
+    Answer, AnswerLine, Capturing, DoorCounts, DropCount, DropsRequest, End, EventRecord, Health,
+    HookReport, Instance, ListReport, LiveTrace, PacketRecord, Refusal, RefusalCode, Request,
+    RequestError, RequestLine, SCHEMA,
 };

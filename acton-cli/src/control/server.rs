@@ -1,27 +1,24 @@
 //! The end that is asked: a thread that lets connections in, and one for each of them.
 
-use std::fmt;
 use std::io;
 use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use acton_engine::Handle;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use parking_lot::Mutex;
-
-use crate::config::{ConfigReport, KeyReport};
 
 use super::connection::{self, Idle};
 use super::listener::{ListenError, Listener};
+use super::look::Sink as _;
 use super::peer::{Peer, Right};
-use super::wire::{Answer, ControlCounts, HookReport, ListReport, Refusal, RefusalCode};
+use super::source::{Counts, Source};
+use super::wire::{Answer, Refusal, RefusalCode};
 use super::writer::AnswerWriter;
 
 /// Connections at one time. One more has the one go that has been idle longest.
@@ -29,87 +26,25 @@ const MAX_CONNECTIONS: usize = 32;
 /// How long those who are being answered have when the tunnel ends.
 const GOODBYE: Duration = Duration::from_millis(500);
 
-/// What is the process's and not its tunnel's, and can be asked for and changed all the same.
-pub trait Process: fmt::Debug + Send + Sync {
-    /// Sets what is logged.
-    ///
-    /// # Errors
-    /// What is wrong with the levels.
-    fn set_log(&self, levels: &str) -> Result<(), String>;
-
-    /// Where the settings come from.
-    fn config(&self) -> Option<ConfigReport>;
-
-    /// What came of the hook, where there is one.
-    fn hook(&self) -> Option<HookReport>;
-
-    /// Reads the settings again and puts in force what can be, whole or not at all, and the list of
-    /// clients; a `dry_run` only says what would become of the settings.
-    ///
-    /// # Errors
-    /// Why the settings stay as they were.
-    fn reload(&self, dry_run: bool) -> Result<Reloaded, String>;
-}
-
-/// What came of reading the settings again.
-#[derive(Debug, Clone, Default)]
-pub struct Reloaded {
-    /// What became of each key.
-    pub keys: Vec<KeyReport>,
-    /// What became of the list of clients, where it was read.
-    pub clients: Option<ListReport>,
-}
-
-/// How a tunnel can be asked.
+/// Where a tunnel can be asked.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The socket's path.
     pub path: PathBuf,
-    /// What the instance is called.
-    pub name: String,
     /// The group that may change, by number.
     pub group: Option<u32>,
-    /// The process.
-    pub process: Arc<dyn Process>,
 }
 
 /// What all connections share.
 #[derive(Debug)]
 pub(super) struct Shared {
-    pub(super) handle: Handle,
-    pub(super) name: String,
-    pub(super) process: Arc<dyn Process>,
-    pub(super) counts: Counts,
-    /// When the tunnel's control thread may be asked for sessions again: how busy it is with that
-    /// does not grow with those who ask.
-    pub(super) next_page: Mutex<Instant>,
+    pub(super) source: Arc<Source>,
     pub(super) closing: AtomicBool,
 }
 
-/// What came to the socket.
-#[derive(Debug, Default)]
-pub(super) struct Counts {
-    pub(super) connections: AtomicU64,
-    pub(super) refused: AtomicU64,
-    pub(super) evicted: AtomicU64,
-    pub(super) bad_requests: AtomicU64,
-    pub(super) too_slow: AtomicU64,
-}
-
-impl Counts {
-    pub(super) fn add(counter: &AtomicU64) {
-        counter.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(super) fn now(&self) -> ControlCounts {
-        let value = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        ControlCounts {
-            connections: value(&self.connections),
-            refused: value(&self.refused),
-            evicted: value(&self.evicted),
-            bad_requests: value(&self.bad_requests),
-            too_slow: value(&self.too_slow),
-        }
+impl Shared {
+    pub(super) fn counts(&self) -> &Counts {
+        &self.source.control
     }
 }
 
@@ -123,21 +58,14 @@ pub struct ControlServer {
 }
 
 impl ControlServer {
-    /// Listens, and answers for `handle`'s tunnel from now on.
+    /// Listens, and answers from `source` from now on.
     ///
     /// # Errors
     /// Where the socket cannot be made, or somebody has it.
-    pub fn start(settings: Settings, handle: Handle) -> Result<Self, ListenError> {
-        let Settings { path, name, group, process } = settings;
+    pub fn start(settings: Settings, source: Arc<Source>) -> Result<Self, ListenError> {
+        let Settings { path, group } = settings;
         let listener = Listener::bind(&path, group)?;
-        let shared = Arc::new(Shared {
-            handle,
-            name,
-            process,
-            counts: Counts::default(),
-            next_page: Mutex::new(Instant::now()),
-            closing: AtomicBool::new(false),
-        });
+        let shared = Arc::new(Shared { source, closing: AtomicBool::new(false) });
         let failed = |step| move |error| ListenError::System { path, step, error };
         let (stop, stopped) = match UnixStream::pair() {
             Ok(pair) => pair,
@@ -192,7 +120,7 @@ impl Door {
         while self.wait(stopped) {
             match self.listener.socket.accept() {
                 Ok((stream, _)) => {
-                    Counts::add(&self.shared.counts.connections);
+                    Counts::add(&self.shared.counts().connections);
                     if let Err(error) = self.admit(stream) {
                         log::debug!("control socket: {error}");
                     }
@@ -244,7 +172,7 @@ impl Door {
     }
 
     fn refuse(&self, stream: UnixStream, code: RefusalCode, message: &str) -> io::Result<()> {
-        Counts::add(&self.shared.counts.refused);
+        Counts::add(&self.shared.counts().refused);
         // The first line of a connection has room.
         let mut writer = AnswerWriter::new(stream);
         writer.add(&Answer::Error(Refusal { code, message: message.to_owned() }))?;
@@ -256,7 +184,7 @@ impl Door {
         let guests = self.guests.iter().enumerate();
         let idle = guests.filter_map(|(index, guest)| Some((guest.idle.since()?, index)));
         let Some((_, longest)) = idle.min() else { return false };
-        Counts::add(&self.shared.counts.evicted);
+        Counts::add(&self.shared.counts().evicted);
         self.guests.swap_remove(longest).turn_out();
         true
     }

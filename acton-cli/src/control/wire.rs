@@ -301,8 +301,11 @@ pub struct Instance {
     pub last_event: u64,
     /// The tunnel has ended.
     pub ended: bool,
-    /// This socket.
-    pub control: ControlCounts,
+    /// The control socket.
+    pub control: DoorCounts,
+    /// HTTP, where somebody listens for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<DoorCounts>,
 }
 
 impl Instance {
@@ -311,7 +314,8 @@ impl Instance {
         status: &Status,
         health: Vec<Health>,
         config: Option<ConfigReport>,
-        control: ControlCounts,
+        control: DoorCounts,
+        http: Option<DoorCounts>,
     ) -> Self {
         Self {
             name: name.to_owned(),
@@ -330,6 +334,7 @@ impl Instance {
             last_event: status.last_event,
             ended: status.ended,
             control,
+            http,
         }
     }
 }
@@ -364,9 +369,9 @@ pub struct HookReport {
     pub last_failure: Option<String>,
 }
 
-/// What came to the socket since the tunnel started.
+/// What came by one way in since the tunnel started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ControlCounts {
+pub struct DoorCounts {
     /// Connections so far.
     pub connections: u64,
     /// Connections that were refused: of who may not look, or one too many.

@@ -1,0 +1,278 @@
+//! The listening end: a thread that lets connections in, and one for each of them.
+
+use std::io::{self, Read};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use parking_lot::Mutex;
+
+use crate::control::{Counts, Source};
+
+use super::exchange;
+use super::guard::Token;
+use super::history::{History, SAMPLE};
+use super::response::{Refused, Response};
+
+/// Connections at one time. One more has the one go that has taken longest to say what it wants.
+const MAX_CONNECTIONS: usize = 32;
+/// Those of them that may follow events, so that others find room.
+pub(super) const MAX_FOLLOWERS: usize = 16;
+/// How long an answer may take when the tunnel ends.
+const GOODBYE: Duration = Duration::from_millis(500);
+/// How long, and for how many bytes, who is refused may go on before it has read why.
+const LINGER: Duration = Duration::from_millis(500);
+const LINGER_BYTES: usize = 64 << 10;
+
+/// Why nobody is listened to.
+#[derive(Debug, thiserror::Error)]
+#[error("--http {address}: cannot {step}")]
+pub(crate) struct ListenError {
+    address: SocketAddr,
+    step: &'static str,
+    #[source]
+    error: io::Error,
+}
+
+/// A port that is listened at; nobody answers yet.
+pub(crate) struct Listener {
+    socket: TcpListener,
+    address: SocketAddr,
+    token: Option<Token>,
+}
+
+impl Listener {
+    /// Listens there.
+    ///
+    /// # Errors
+    /// Where somebody has the port, or this host has not got the address.
+    pub(crate) fn bind(address: SocketAddr, token: Option<Token>) -> Result<Self, ListenError> {
+        let failed = |step| move |error| ListenError { address, step, error };
+        let socket = TcpListener::bind(address).map_err(failed("listen there"))?;
+        socket.set_nonblocking(true).map_err(failed("set it non-blocking"))?;
+        let address = socket.local_addr().map_err(failed("tell its address"))?;
+        Ok(Self { socket, address, token })
+    }
+
+    /// Answers from `source` from now on.
+    ///
+    /// # Errors
+    /// Where there can be no thread for it.
+    pub(crate) fn serve(
+        self,
+        source: Arc<Source>,
+        metrics_per_session: bool,
+    ) -> Result<HttpServer, ListenError> {
+        let Self { socket, address, token } = self;
+        let failed = |step| move |error| ListenError { address, step, error };
+        source.http.get_or_init(Counts::default);
+        let history = Mutex::new(History::new(&source.handle.totals()));
+        let shared = Arc::new(Shared {
+            source,
+            token,
+            metrics_per_session,
+            history,
+            closing: AtomicBool::new(false),
+            followers: AtomicUsize::new(0),
+        });
+        let (stop, stopped) = UnixStream::pair().map_err(failed("make a pair of sockets"))?;
+        let door = Door { socket, shared: Arc::clone(&shared), guests: Vec::new() };
+        let thread = thread::Builder::new()
+            .name("acton-http".to_owned())
+            .spawn(move || door.run(&stopped))
+            .map_err(failed("start a thread"))?;
+        log::info!("shown at http://{address}/");
+        Ok(HttpServer { shared, stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+/// What all connections share.
+pub(super) struct Shared {
+    pub(super) source: Arc<Source>,
+    pub(super) token: Option<Token>,
+    pub(super) metrics_per_session: bool,
+    pub(super) history: Mutex<History>,
+    pub(super) closing: AtomicBool,
+    /// Who follow events.
+    pub(super) followers: AtomicUsize,
+}
+
+impl Shared {
+    pub(super) fn counts(&self) -> &Counts {
+        self.source.http.get_or_init(Counts::default)
+    }
+}
+
+/// A port that is answered at. Dropped, it is gone.
+pub(crate) struct HttpServer {
+    shared: Arc<Shared>,
+    /// Closed to have the thread end.
+    stop: Option<UnixStream>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for HttpServer {
+    fn drop(&mut self) {
+        self.shared.closing.store(true, Ordering::Relaxed);
+        self.stop = None;
+        if let Some(thread) = self.thread.take() {
+            // One that panicked has ended too.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// How far a connection is.
+#[derive(Debug, Default)]
+pub(super) struct Stage(AtomicU8);
+
+impl Stage {
+    /// It has said what it wants.
+    pub(super) fn set_asked(&self) {
+        self.0.store(1, Ordering::Relaxed);
+    }
+
+    fn has_asked(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 0
+    }
+}
+
+/// Who lets connections in.
+struct Door {
+    socket: TcpListener,
+    shared: Arc<Shared>,
+    /// The oldest first.
+    guests: Vec<Guest>,
+}
+
+/// A connection, seen from the door.
+struct Guest {
+    stream: TcpStream,
+    stage: Arc<Stage>,
+    thread: JoinHandle<()>,
+}
+
+impl Guest {
+    /// Has it go, and waits until it has.
+    fn turn_out(self) {
+        let _ = self.stream.shutdown(Shutdown::Both);
+        let _ = self.thread.join();
+    }
+}
+
+impl Door {
+    fn run(mut self, stopped: &UnixStream) {
+        let mut sample_at = Instant::now() + SAMPLE;
+        while let Some(is_called) = self.wait(stopped, sample_at) {
+            if sample_at <= Instant::now() {
+                self.shared.history.lock().add(&self.shared.source.handle.totals());
+                // A host that slept has one sample for all of that.
+                sample_at = Instant::now() + SAMPLE;
+            }
+            if is_called {
+                self.let_in();
+            }
+            self.guests.retain(|guest| !guest.thread.is_finished());
+        }
+        self.close();
+    }
+
+    /// Waits for a connection or that time: whether it is the former; `None` once it is time to end.
+    fn wait(&self, stopped: &UnixStream, until: Instant) -> Option<bool> {
+        let poll_in = |fd| PollFd::new(fd, PollFlags::POLLIN);
+        let mut fds = [poll_in(self.socket.as_fd()), poll_in(stopped.as_fd())];
+        let left = until.saturating_duration_since(Instant::now());
+        // A millisecond more, so as not to be early.
+        let left = PollTimeout::try_from(left.as_millis() + 1).unwrap_or(PollTimeout::MAX);
+        match poll(&mut fds, left) {
+            Ok(_) if fds[1].any().unwrap_or(true) => None,
+            Ok(_) => Some(fds[0].any().unwrap_or(false)),
+            Err(Errno::EINTR) => Some(false),
+            Err(_) => None,
+        }
+    }
+
+    fn let_in(&mut self) {
+        match self.socket.accept() {
+            Ok((stream, _)) => {
+                Counts::add(&self.shared.counts().connections);
+                if let Err(error) = self.admit(stream) {
+                    log::debug!("HTTP: {error}");
+                }
+            }
+            // Whoever it was has gone; or no descriptor is free, which may pass.
+            Err(error) => {
+                log::debug!("HTTP: {error}");
+                thread::sleep(Duration::from_millis(10));
+            }
+        }
+    }
+
+    fn admit(&mut self, stream: TcpStream) -> io::Result<()> {
+        stream.set_nonblocking(false)?;
+        // What is written is gathered already.
+        stream.set_nodelay(true)?;
+        if self.guests.len() >= MAX_CONNECTIONS && !self.make_room() {
+            Counts::add(&self.shared.counts().refused);
+            let message = "all connections are taken by others who are being answered";
+            // The first bytes of a connection have room.
+            return Response::new(&stream, false, true)
+                .refused(&Refused::new(503, "busy", message));
+        }
+        let stage = Arc::new(Stage::default());
+        let (shared, handed, its) =
+            (Arc::clone(&self.shared), stream.try_clone()?, Arc::clone(&stage));
+        let thread = thread::Builder::new().name("acton-http-one".to_owned()).spawn(move || {
+            exchange::serve(&shared, &handed, &its);
+            let_read(&handed, &shared.closing);
+        })?;
+        self.guests.push(Guest { stream, stage, thread });
+        Ok(())
+    }
+
+    /// Has the oldest connection go that has not said yet what it wants; false if all have.
+    fn make_room(&mut self) -> bool {
+        let Some(oldest) = self.guests.iter().position(|guest| !guest.stage.has_asked()) else {
+            return false;
+        };
+        Counts::add(&self.shared.counts().evicted);
+        self.guests.remove(oldest).turn_out();
+        true
+    }
+
+    /// Gives those who are being answered a moment, and has all go.
+    fn close(self) {
+        let until = Instant::now() + GOODBYE;
+        for guest in self.guests {
+            while !guest.thread.is_finished() && guest.stage.has_asked() && Instant::now() < until {
+                thread::sleep(Duration::from_millis(1));
+            }
+            guest.turn_out();
+        }
+    }
+}
+
+/// Lets who is still sending read its answer before the kernel resets the connection.
+fn let_read(mut stream: &TcpStream, closing: &AtomicBool) {
+    let until = Instant::now() + LINGER;
+    let (mut piece, mut passed) = ([0; 4_096], 0);
+    if stream.shutdown(Shutdown::Write).is_err() {
+        return;
+    }
+    while passed < LINGER_BYTES && !closing.load(Ordering::Relaxed) {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() || stream.set_read_timeout(Some(left)).is_err() {
+            return;
+        }
+        match stream.read(&mut piece) {
+            Ok(more) if more > 0 => passed += more,
+            _ => return,
+        }
+    }
+}
