@@ -7,13 +7,14 @@
 //!
 //! The server is the program, in a network of its own; the clients are state machines of
 //! `acton-proto` in this process, each with a socket and a loopback address of its own. Measured are
-//! the whole answer over the socket, `acton status --json` as a process, how long a client needs to
-//! join while nobody and while somebody asks without a pause, and the server's memory.
+//! the whole answer over the socket, `acton status --json` as a process, a scrape of the metrics by HTTP
+//! and how often its thread wakes while nobody asks, how long a client needs to join while nobody and
+//! while somebody asks without a pause, and the server's memory.
 #![forbid(unsafe_code)]
 
 use std::error::Error;
-use std::io::{BufRead, BufReader, Write};
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
@@ -32,6 +33,11 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_acton");
 const SERVER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+/// Where the server shows itself, in a namespace of its own.
+const HTTP: &str = "127.0.0.1:9273";
+/// The thread that lets in who asks by HTTP, and how long it is watched while nobody does.
+const DOOR: &str = "acton-http";
+const IDLE: Duration = Duration::from_secs(30);
 /// Looks whose median is told.
 const LOOKS: usize = 21;
 /// Clients that join to measure how long that takes.
@@ -81,7 +87,7 @@ impl Server {
         let mut command = Command::new(PROGRAM);
         command.args(["server", "--listen", "127.0.0.1", "--keepalive", "600", "--max-sessions"]);
         command.arg(sessions.to_string()).arg("--state").arg(directory.join("keys"));
-        command.arg("--control").arg(directory.join("sock"));
+        command.arg("--control").arg(directory.join("sock")).args(["--http", HTTP]);
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
         let server = Self { child, directory };
         wait("the server listens", || UnixStream::connect(server.control()).is_ok())?;
@@ -95,6 +101,19 @@ impl Server {
     /// Resident memory in MiB.
     fn memory(&self) -> Result<f64> {
         Ok(testbed::proc::status(self.child.id(), "VmRSS")? as f64 / 1024.0)
+    }
+
+    /// How often the thread of that name began to wait so far.
+    fn waits(&self, thread: &str) -> Result<u64> {
+        for task in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            let status = fs::read_to_string(task?.path().join("status"))?;
+            let value = |key: &str| status.lines().find_map(|line| line.strip_prefix(key));
+            if value("Name:").map(str::trim) == Some(thread) {
+                let waits = value("voluntary_ctxt_switches:").ok_or("no switches")?;
+                return Ok(waits.trim().parse()?);
+            }
+        }
+        Err(format!("no thread {thread}").into())
     }
 }
 
@@ -171,6 +190,14 @@ fn ask(control: &Path) -> Result<(usize, usize)> {
     Ok((lines, bytes))
 }
 
+/// Has all metrics shown: their bytes.
+fn scrape() -> Result<usize> {
+    let (mut stream, mut text) = (TcpStream::connect(HTTP)?, String::new());
+    write!(stream, "GET /metrics HTTP/1.1\r\nHost: {HTTP}\r\n\r\n")?;
+    stream.read_to_string(&mut text)?;
+    if text.starts_with("HTTP/1.1 200") { Ok(text.len()) } else { Err(text.into()) }
+}
+
 /// Milliseconds of each run: the median, and the longest.
 fn times(runs: usize, mut run: impl FnMut() -> Result<Duration>) -> Result<(f64, f64)> {
     let mut times = Vec::new();
@@ -220,6 +247,20 @@ fn measure(clients: usize) -> Result<()> {
         if is_fine { Ok(start.elapsed()) } else { Err("acton status fails".into()) }
     })?;
     println!("acton status --json:   median {median:6.1} ms, longest {longest:6.1} ms");
+    let bytes = scrape()?;
+    let (median, longest) = times(LOOKS, || {
+        let start = Instant::now();
+        scrape()?;
+        Ok(start.elapsed())
+    })?;
+    println!(
+        "a scrape, {:3.0} kB:      median {median:6.1} ms, longest {longest:6.1} ms",
+        bytes as f64 / 1e3
+    );
+    let waits = server.waits(DOOR)?;
+    thread::sleep(IDLE);
+    let (waits, seconds) = (server.waits(DOOR)? - waits, IDLE.as_secs());
+    println!("HTTP, nobody asks:     {waits} wake-ups in {seconds} s");
     let mut number = clients;
     let mut joins = |sockets: &mut Vec<UdpSocket>| {
         times(JOINS, || {
