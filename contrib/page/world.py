@@ -10,9 +10,9 @@ link.bind(("client", 0))
 mine = open("/sys/class/net/client/address").read().strip().replace(":", "")
 arp = bytes.fromhex("ff" * 6 + mine + "0806" + "0001080006040001" + mine + "0a090063" + "00" * 6 + "0a0900fe" + "00" * 18)
 stp = bytes.fromhex("0180c2000000" + mine + "0027" + "00" * 46)
-begun = time.time()
 while True:
-    for _ in range(int(20 + 180 * (time.time() - begun) % 400)):
+    # Forty seconds of flood, twenty of none.
+    for _ in range(600 if time.time() % 60 < 40 else 2):
         link.send(arp)
     for _ in range(7):
         link.send(stp)

@@ -16,7 +16,8 @@ pub(super) fn policy() -> &'static str {
         let hash = |tag: &str| BASE64.encode(digest(&SHA256, element(tag)).as_ref());
         format!(
             "default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; connect-src 'self'; \
-             img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+             img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+             require-trusted-types-for 'script'; trusted-types 'none'",
             hash("style"),
             hash("script")
         )
