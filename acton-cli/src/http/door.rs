@@ -231,6 +231,8 @@ impl Door {
         let thread = thread::Builder::new().name("acton-http-one".to_owned()).spawn(move || {
             exchange::serve(&shared, &handed, &its);
             let_read(&handed, &shared.closing);
+            // The door has the socket too, until it looks again.
+            let _ = handed.shutdown(Shutdown::Both);
         })?;
         self.guests.push(Guest { stream, stage, thread });
         Ok(())
