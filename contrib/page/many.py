@@ -32,9 +32,12 @@ class Proxy(BaseHTTPRequestHandler):
             return self.wfile.write(open(sys.argv[4], "rb").read())
         if self.path == "/status.json" and int(sys.argv[3]):
             return self.wfile.write(json.dumps(multiplied(json.load(answer), int(sys.argv[3]))).encode())
-        while piece := answer.read1():
-            self.wfile.write(piece)
-            self.wfile.flush()
+        try:
+            while piece := answer.read1():
+                self.wfile.write(piece)
+                self.wfile.flush()
+        except OSError:
+            pass  # the browser has gone elsewhere
 
 
 def multiplied(status, rows):

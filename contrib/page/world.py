@@ -79,9 +79,10 @@ class World:
             self.run("ip", "-n", self.server, "link", "set", f"port{number}", "master", "lan", "up")
             self.run("ip", "-n", space, "addr", "add", f"192.0.2.{10 + number}/24", "dev", "eth0")
             self.run("ip", "-n", space, "link", "set", "eth0", "up")
-            # The way to the last one is longer.
+                    # The way to the last one is longer.
             if number == 2:
-                subprocess.run(["ip", "netns", "exec", space, "tc", "qdisc", "add", "dev", "eth0", "root", "netem", "delay", "30ms", "4ms"])
+                subprocess.run(["ip", "netns", "exec", space, "tc", "qdisc", "add", "dev", "eth0", "root", "netem", "delay", "30ms", "4ms"],
+                               capture_output=True)  # not every kernel has netem
             self.spawn(space, self.acton, "client", invite, "--config", "none", "--state", f"{self.scratch}/{name}",
                        "--control", f"{self.scratch}/{name}.sock", "-a", f"10.9.0.{10 + number}/24", "--keepalive", "2")
         self.ping(self.server, ["10.9.0.10", "10.9.0.11", "10.9.0.12"])
