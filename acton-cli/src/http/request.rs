@@ -109,11 +109,10 @@ fn parse(bytes: &[u8]) -> Result<Option<Request>, Refused> {
     for header in &*head.headers {
         let text = || str::from_utf8(header.value).map_err(|_| bad("a header that is no text"));
         match header.name {
-            name if name.eq_ignore_ascii_case("host") => {
-                if request.host.replace(text()?.to_owned()).is_some() {
-                    return Err(bad("two hosts"));
-                }
+            name if name.eq_ignore_ascii_case("host") && request.host.is_some() => {
+                return Err(bad("two hosts"));
             }
+            name if name.eq_ignore_ascii_case("host") => request.host = Some(text()?.to_owned()),
             name if name.eq_ignore_ascii_case("authorization") => {
                 request.authorization = Some(header.value.to_vec());
             }

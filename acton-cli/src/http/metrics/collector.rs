@@ -26,6 +26,9 @@ const RTT_BOUNDS: [f64; 12] =
 /// What a client's one session is called: its server has a name that may be an address.
 const SERVER: &str = "server";
 
+/// Picks a value out of something.
+type Pick<T, V> = fn(&T) -> V;
+
 /// Takes a status, and adds it up.
 #[derive(Debug, Default)]
 pub(in crate::http) struct Collector {
@@ -216,7 +219,7 @@ fn write_counters(text: &mut Text, instance: &Instance) {
         let value = instance.totals.get(&format!("drop.{reason}")).unwrap_or_default();
         text.sample(&f::DROPPED, &[reason], value);
     }
-    let pick: [(Family, fn(&SocketReport) -> Option<u32>); 5] = [
+    let pick: [(Family, Pick<SocketReport, Option<u32>>); 5] = [
         (f::SOCKET_DROPS, |socket| socket.kernel_drops),
         (f::RECEIVE_BUFFER, |socket| socket.receive_buffer),
         (f::RECEIVE_QUEUED, |socket| socket.receive_queued),
@@ -235,7 +238,7 @@ fn write_counters(text: &mut Text, instance: &Instance) {
 
 fn write_ways(text: &mut Text, instance: &Instance) {
     let ways = [("socket", Some(instance.control)), ("http", instance.http)];
-    let pick: [(Family, fn(&DoorCounts) -> u64); 5] = [
+    let pick: [(Family, Pick<DoorCounts, u64>); 5] = [
         (f::WAY_CONNECTIONS, |counts| counts.connections),
         (f::WAY_REFUSED, |counts| counts.refused),
         (f::WAY_EVICTED, |counts| counts.evicted),
