@@ -225,6 +225,9 @@ pub(crate) const fn other_keys(role: Role) -> OtherKeys {
             "hook",
             "hook-timeout",
             "log-format",
+            "http",
+            "http-token",
+            "metrics-per-session",
         ],
         // Which server it is, an invite may say.
         Role::Client => &[
@@ -241,6 +244,9 @@ pub(crate) const fn other_keys(role: Role) -> OtherKeys {
             "hook",
             "hook-timeout",
             "log-format",
+            "http",
+            "http-token",
+            "metrics-per-session",
         ],
     };
     OtherKeys { live: &[LOG_LEVEL], at_start }

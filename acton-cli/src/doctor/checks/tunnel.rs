@@ -398,7 +398,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::control::ControlCounts;
+    use crate::control::DoorCounts;
     use crate::doctor::finding::Verdict;
 
     fn session(name: &str, more: Value) -> SessionStatus {
@@ -421,7 +421,7 @@ mod tests {
             "tap": { "name": "lan0", "mtu": 1500, "running": true, "queues": 1 },
             "sockets": [{ "local": "0.0.0.0:8080", "kernel_drops": 0, "receive_buffer": 8_388_608 }],
             "bridge": { "root_macs": 0, "client_macs": 0, "budgets_acting": ["arp"] },
-            "totals": {}, "last_event": 0, "ended": false, "control": ControlCounts::default(),
+            "totals": {}, "last_event": 0, "ended": false, "control": DoorCounts::default(),
         });
         let events = events.iter().zip(1..).map(|(event, number)| {
             let mut event = event.clone();
