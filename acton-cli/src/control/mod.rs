@@ -2,7 +2,7 @@
 //!
 //! A Unix socket takes one JSON object a line, a [`RequestLine`], and answers with some, each an
 //! [`AnswerLine`]; docs/CONTROL.md is the reference. What is answered comes from
-//! [`Handle`](acton_engine::Handle), by `look` for those who only look, also by [HTTP](crate::http):
+//! [`Handle`](acton_engine::Handle), by `look` for those who only look, also by HTTP:
 //! nothing is kept here but how many connections there were.
 
 mod answer;
