@@ -520,7 +520,10 @@ fn a_lan_of_100_000_hosts_is_known_and_hurts_nobody() {
         root.receive_until(&own).contains(&broadcast(forged))
     };
     assert!(!passes(of_lan(7)));
-    wait_until("the news are read", || !passes(of_lan(HOSTS - 1)));
+    // One that is used before the news of it are read is the client's from then on, so each try takes
+    // another.
+    let mut untried = (0..HOSTS).rev();
+    wait_until("the news are read", || !passes(of_lan(untried.next().unwrap())));
     assert_eq!(answered(&site.world.server, HOST_V4, Duration::ZERO), PINGS);
     println!("{} KiB", site.server.proc_status("VmRSS"));
     // What the bridge forgets is anybody's again.
