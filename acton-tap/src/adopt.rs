@@ -72,13 +72,15 @@ impl Builder {
     /// set as [`build`](Self::build) sets it.
     ///
     /// ```no_run
-    /// # fn receive() -> std::os::fd::OwnedFd { unimplemented!() }
+    /// use std::os::fd::AsFd;
+    ///
     /// use acton_tap::{Offloads, Tap};
     ///
-    /// let fd = receive(); // by SCM_RIGHTS, from systemd, or inherited
+    /// // Inherited as standard input; one that came by SCM_RIGHTS or from systemd does as well.
+    /// let fd = std::io::stdin().as_fd().try_clone_to_owned()?;
     /// let tap = Tap::builder().vnet_header(true).offloads(Offloads::all()).adopt([fd])?;
     /// println!("{} with {}", tap.name(), tap.offloads());
-    /// # Ok::<(), acton_tap::Error>(())
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// # Errors
