@@ -42,6 +42,7 @@ use crate::timer::Deadlines;
 use crate::wire::{Bye, Caps, Datagram, Key, Suites, Version};
 use ended::Ended;
 use limit::{Bucket, Source};
+pub use network::HelloCheck;
 use network::NetworkKey;
 use peer::{PENDING_TIME, Peer};
 use presence::Presence;
@@ -247,6 +248,7 @@ pub struct Server {
     network: NetworkKey,
     /// The network key before that, while it still does.
     network_before: Option<NetworkKey>,
+    hello_check: HelloCheck,
     cookies: CookieJar,
     instance: u64,
     born: Duration,
@@ -304,6 +306,7 @@ impl Server {
             clients,
             network: NetworkKey::new(identity.public(), config.network_key.clone()),
             network_before: None,
+            hello_check: HelloCheck::new(identity.public(), config.network_key.as_ref(), None),
             identity,
             cookies: CookieJar::new(&mut *random, now),
             instance: u64::from_ne_bytes(random_array(&mut *random)),

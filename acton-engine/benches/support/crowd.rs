@@ -219,11 +219,23 @@ impl Crowd {
         let mut ready = [EpollEvent::empty(); EVENTS];
         loop {
             let now = self.now();
-            while let Some(&(due, number)) = self.timers.first().filter(|(due, _)| *due <= now) {
+            // In turns: a thousand timers that are due at once keep nobody's datagrams waiting.
+            for _ in 0..EVENTS {
+                let Some(&(due, number)) = self.timers.first().filter(|(due, _)| *due <= now)
+                else {
+                    break;
+                };
                 self.timers.remove(&(due, number));
-                self.tick(number)?;
+                // A client of its own has read what came before it finds that nothing did.
+                while self.receive(number)? {}
+                if self.members[number].due == Some(due) {
+                    self.tick(number)?;
+                }
             }
-            while let Some((number, target)) = self.chatter.as_mut().and_then(|c| c.next(now)) {
+            for _ in 0..EVENTS {
+                let Some((number, target)) = self.chatter.as_mut().and_then(|c| c.next(now)) else {
+                    break;
+                };
                 self.ask(number, target)?;
             }
             let timer = self.timers.first().map_or(until, |&(due, _)| due.min(until));
@@ -241,14 +253,15 @@ impl Crowd {
         }
     }
 
-    fn receive(&mut self, number: usize) -> Result<()> {
+    /// Reads a datagram, if one waits; whether one did.
+    fn receive(&mut self, number: usize) -> Result<bool> {
         let mut buffer = [0; DATAGRAM];
         let now = self.now();
         let member = &mut self.members[number];
-        let Some(arrived) = member.socket.receive(&mut buffer)? else { return Ok(()) };
+        let Some(arrived) = member.socket.receive(&mut buffer)? else { return Ok(false) };
         if !arrived.from_server {
             self.heard.note(&buffer[..arrived.length], arrived.at);
-            return Ok(());
+            return Ok(true);
         }
         let (mac, heard, mut answered) = (mac(number), &mut self.heard, false);
         if let Some(client) = &mut member.client {
@@ -260,7 +273,8 @@ impl Crowd {
         if answered && let Some(asked) = member.asked.take() {
             self.round_trips.push(arrived.at.saturating_sub(asked));
         }
-        self.settle(number)
+        self.settle(number)?;
+        Ok(true)
     }
 
     fn tick(&mut self, number: usize) -> Result<()> {

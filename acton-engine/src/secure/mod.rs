@@ -6,6 +6,7 @@ mod client;
 mod client_control;
 mod client_worker;
 mod expected;
+mod hellos;
 mod key_keeping;
 mod links;
 mod report;

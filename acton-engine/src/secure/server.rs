@@ -13,6 +13,7 @@ use hashbrown::HashMap;
 
 use super::budget::Budget;
 use super::expected::Expected;
+use super::hellos::Hellos;
 use super::links::Links;
 use super::report::key_text;
 use super::server_control::ServerControl;
@@ -25,9 +26,8 @@ use crate::observe::status::{Protocol, Role, SessionStatus};
 use crate::root::RootWatch;
 use crate::run::announcer::Announcer;
 use crate::run::clock;
-use crate::run::control::{INBOX_LEN, Message};
+use crate::run::control::Message;
 use crate::run::handle::BridgeAccess;
-use crate::run::lane::Lane;
 use crate::run::launch::Launch;
 use crate::run::tap::{OpenTap, TapHandle, max_frame};
 use crate::run::worker::NEWS_INTERVAL;
@@ -138,7 +138,7 @@ pub(crate) fn start(
     let floods = Arc::new(Floods::new(&settings.budgets, settings.common.loop_guard));
     let now = clock::now();
     let expected = Arc::new(Expected::new(now, worker_bits));
-    let hellos = Lane::new(INBOX_LEN / 2);
+    let hellos = Arc::<Hellos>::default();
     // Small frames share a datagram.
     let rounds =
         SharedRounds::new(workers as usize, 0).map_err(Error::system("make an eventfd"))?;
@@ -154,7 +154,7 @@ pub(crate) fn start(
             Arc::clone(&bridge),
             Arc::clone(&floods),
             Arc::clone(&expected),
-            hellos.clone(),
+            Arc::clone(&hellos),
             Arc::clone(&rounds),
             version,
             post,
@@ -191,6 +191,7 @@ pub(crate) fn start(
         announcer: Announcer::new(Arc::clone(&interface)),
         interface: Arc::clone(&interface),
         expected,
+        hellos,
         counters: launch.counters(),
         counted: ServerStats::default(),
         hints: Throttle::new(NEWS_INTERVAL),

@@ -19,6 +19,7 @@ use pnet_base::MacAddr;
 use super::arrival::{count_bundle, datagram_size, is_too_large, trust};
 use super::budget::Budget;
 use super::expected::Expected;
+use super::hellos::Hellos;
 use super::links::{self, Links};
 use super::server::{SecureSession, Secured};
 use super::server_worker::News;
@@ -73,6 +74,7 @@ pub(super) struct ServerControl {
     pub(super) announcer: Announcer<LeafId>,
     pub(super) interface: Arc<TapInterface>,
     pub(super) expected: Arc<Expected>,
+    pub(super) hellos: Arc<Hellos>,
     pub(super) counters: Arc<Counters>,
     /// What of the protocol's counters is in those already.
     pub(super) counted: ServerStats,
@@ -83,11 +85,17 @@ pub(super) struct ServerControl {
 impl ServerControl {
     /// Follows the rules that there are at the start, before anybody can have a session.
     pub(super) fn begin(&mut self, now: Duration) {
-        if let Some(NetworkKeys { key, before }) = self.gate.take_network_keys() {
-            self.machine.set_network_keys(Some(key), before);
+        match self.gate.take_network_keys() {
+            Some(keys) => self.set_network_keys(keys),
+            None => self.hellos.set_check(self.machine.hello_check().clone()),
         }
         self.macs.unsettle(self.gate.owned_macs());
         self.settle_macs(now, usize::MAX);
+    }
+
+    fn set_network_keys(&mut self, NetworkKeys { key, before }: NetworkKeys) {
+        self.machine.set_network_keys(Some(key), before);
+        self.hellos.set_check(self.machine.hello_check().clone());
     }
 
     fn follow_rules(&mut self, now: Duration, NewRules { rules, macs }: NewRules) {
@@ -418,9 +426,10 @@ impl Controller for ServerControl {
             News::Rules(RulesNews::RulesFailed(error)) => {
                 self.roster.tell(now, EventKind::ListFailed { error });
             }
-            News::Rules(RulesNews::NetworkKeys(NetworkKeys { key, before })) => {
-                self.roster.tell(now, EventKind::NetworkKeyRead { before: before.is_some() });
-                self.machine.set_network_keys(Some(key), before);
+            News::Rules(RulesNews::NetworkKeys(keys)) => {
+                let before = keys.before.is_some();
+                self.roster.tell(now, EventKind::NetworkKeyRead { before });
+                self.set_network_keys(keys);
             }
             News::Rules(RulesNews::NetworkKeyFailed(error)) => {
                 self.roster.tell(now, EventKind::NetworkKeyFailed { error });

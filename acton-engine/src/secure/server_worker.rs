@@ -16,6 +16,7 @@ use acton_udp::Destination;
 
 use super::arrival::{Drops, count_bundle, deliver, is_sealed, pass_mark};
 use super::expected::{Expected, Stray};
+use super::hellos::{self, Hellos, Judged};
 use super::sealed::{Sealed, Syns};
 use super::server::{SecureDirectory, SecureSession, Secured, specified};
 use crate::capture::packet::Who;
@@ -24,7 +25,7 @@ use crate::frames::batch::FrameBatch;
 use crate::frames::store::FrameStore;
 use crate::observe::counters::{Counter, Counters};
 use crate::run::control::Outbox;
-use crate::run::lane::{Lane, Place};
+use crate::run::lane::Place;
 use crate::run::launch::Post;
 use crate::run::side::{Arrival, Output, Side};
 use crate::run::tap_writer::TapSink;
@@ -35,7 +36,7 @@ use crate::sessions::port::LeafId;
 use crate::sessions::rounds::{Rounds, SharedRounds, Slice};
 use crate::sessions::router::{Router, Target};
 use crate::sessions::rules::RulesNews;
-use crate::throttle::Throttle;
+use crate::throttle::{Bucket, Throttle};
 
 /// What a worker passes to the control thread.
 pub(super) enum News {
@@ -75,7 +76,9 @@ pub(super) struct ServerSide {
     /// Of the round under way.
     round_syns: Syns,
     expected: Arc<Expected>,
-    hellos: Lane,
+    hellos: Arc<Hellos>,
+    /// Which HELLO with a wrong key the control thread hears of.
+    told: Bucket,
     /// The version of this software to tell clients, if they are to know.
     version: Option<Version>,
     /// What the datagrams of this batch are to be answered with.
@@ -100,7 +103,7 @@ impl ServerSide {
         bridge: Arc<Bridge<LeafId>>,
         floods: Arc<Floods>,
         expected: Arc<Expected>,
-        hellos: Lane,
+        hellos: Arc<Hellos>,
         rounds: Arc<SharedRounds>,
         version: Option<Version>,
         post: Post<News>,
@@ -117,6 +120,7 @@ impl ServerSide {
             round_syns: Syns::default(),
             expected,
             hellos,
+            told: hellos::told(),
             version,
             answers: Vec::new(),
             others: Throttle::new(NEWS_INTERVAL),
@@ -185,10 +189,14 @@ impl ServerSide {
     /// Takes a datagram that is not sealed.
     fn take_hello(&mut self, arrival: &Arrival, path: Path, datagram: &[u8], now: Duration) {
         let reason = match Datagram::parse(datagram) {
-            Ok(Datagram::Hello(hello)) => {
-                let news = |place| News::Hello { path, hello: Box::new(hello), place };
-                return post(&self.outbox, self.hellos.enter(), news);
-            }
+            Ok(Datagram::Hello(hello)) => match self.hellos.judge(&hello, &mut self.told, now) {
+                Judged::Passed(place) => {
+                    self.outbox.post(News::Hello { path, hello: Box::new(hello), place });
+                    return;
+                }
+                Judged::WrongKey => Counter::HelloWrongKey,
+                Judged::Busy => Counter::ControlBusy,
+            },
             Ok(_) => Counter::WrongEnd,
             Err(_) if is_plain(datagram) => {
                 if self.others.admits(now) {

@@ -29,12 +29,7 @@ impl Server {
             return;
         }
         let bytes = hello.encode();
-        let before = self.network_before.as_ref();
-        let era = if self.network.mac_to_us.verify_hello(&bytes) {
-            Era::Now
-        } else if before.is_some_and(|before| before.mac_to_us.verify_hello(&bytes)) {
-            Era::Before
-        } else {
+        let Some(era) = self.hello_check.era(&bytes) else {
             self.stats.bad_mac += 1;
             return self.tell(now, from, None, RefusedReason::WrongKey);
         };

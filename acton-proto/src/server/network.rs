@@ -2,22 +2,17 @@
 
 use super::Server;
 use crate::handshake::{CookieKey, MacKey, Secret};
-use crate::wire::Key;
+use crate::wire::{HELLO_LEN, Hello, Key};
 
 /// What a server does with one network key.
 pub(super) struct NetworkKey {
     pub(super) key: Option<Secret>,
-    pub(super) mac_to_us: MacKey,
     pub(super) cookie_key: CookieKey,
 }
 
 impl NetworkKey {
     pub(super) fn new(server: &Key, key: Option<Secret>) -> Self {
-        Self {
-            mac_to_us: MacKey::new(server, key.as_ref()),
-            cookie_key: CookieKey::new(server, key.as_ref()),
-            key,
-        }
+        Self { cookie_key: CookieKey::new(server, key.as_ref()), key }
     }
 }
 
@@ -30,7 +25,44 @@ pub(super) enum Era {
     Before,
 }
 
+/// Tells a HELLO that was made for this server, with the network key, from all others. It costs a hash,
+/// and any thread can do it before the HELLO is handed to [`Server::handle_hello`].
+#[derive(Debug, Clone)]
+pub struct HelloCheck {
+    now: MacKey,
+    before: Option<MacKey>,
+}
+
+impl HelloCheck {
+    /// For the server of this public key, the network key, and the one before it where that still does.
+    #[must_use]
+    pub fn new(server: &Key, key: Option<&Secret>, before: Option<&Secret>) -> Self {
+        let before = before.map(|before| MacKey::new(server, Some(before)));
+        Self { now: MacKey::new(server, key), before }
+    }
+
+    /// Whether mac1 is right.
+    #[must_use]
+    pub fn passes(&self, hello: &Hello) -> bool {
+        self.era(&hello.encode()).is_some()
+    }
+
+    /// The key that mac1 was made with, if it was with one.
+    pub(super) fn era(&self, hello: &[u8; HELLO_LEN]) -> Option<Era> {
+        if self.now.verify_hello(hello) {
+            return Some(Era::Now);
+        }
+        self.before.as_ref().is_some_and(|key| key.verify_hello(hello)).then_some(Era::Before)
+    }
+}
+
 impl Server {
+    /// What tells this network's HELLO from others, as of now.
+    #[must_use]
+    pub const fn hello_check(&self) -> &HelloCheck {
+        &self.hello_check
+    }
+
     /// The network key from now on, and the one before it where that still does. Where there is one
     /// before, clients that use it and know how are told the new one in their sessions; those must be
     /// the ones that are meant to have it, so without a list of clients there should be none.
@@ -46,6 +78,7 @@ impl Server {
             }
         }
         let server = *self.identity.public();
+        self.hello_check = HelloCheck::new(&server, key.as_ref(), before.as_ref());
         self.network = NetworkKey::new(&server, key);
         self.network_before = before.map(|key| NetworkKey::new(&server, Some(key)));
     }
