@@ -17,7 +17,7 @@ const EXPECTED: (Duration, u32) = (Duration::from_millis(20), 64);
 /// Of all these ids together, waiting.
 const EXPECTED_WAITING: usize = INBOX_LEN / 4;
 /// Datagrams of ids that nobody has, which may get a RESET, of all workers together, waiting.
-const NOBODYS_WAITING: usize = INBOX_LEN / 64;
+const NOBODYS_WAITING: usize = INBOX_LEN / 16;
 
 /// Which ids the control thread expects though no session has them: keys that a client is to confirm,
 /// or that were closed. Each worker asks about its own ids alone, so their locks are free but while
