@@ -20,7 +20,7 @@ use crate::support::server::Mode;
 use crate::support::{Result, enter_network};
 use crate::swarm::{ADDRESS, GUESTS};
 use crate::table::{Bar, Column};
-use crate::transfer::{Direction, HostPings, Pace, Transfer};
+use crate::transfer::{Direction, HostPings, Pace, Transfer, Way};
 
 /// How often is looked at each pace of the transfer, and how long: in all a flood sends a million.
 pub(crate) const LOOKS: (usize, Duration) = (3, Duration::from_millis(1_800));
@@ -220,7 +220,7 @@ pub(crate) fn measure(
     let sessions = GUESTS + outsider::ADDRESSES + 10;
     let server = Contender::Acton(mode).start(Ipv4Addr::UNSPECIFIED, sessions, workers)?;
     let host = Host::join(mode, 1)?;
-    let transfer = Transfer::start(&host, Direction::ToServer)?;
+    let transfer = Transfer::start(&host, Way::Tunnel, Direction::ToServer)?;
     let pings = HostPings::start(&host)?;
     let guests = Crowd::new(mode, GUESTS, ADDRESS, Addresses::Many)?;
     let mut scene =

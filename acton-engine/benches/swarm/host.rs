@@ -29,6 +29,8 @@ pub(crate) struct Host {
     // Dropped first, so that it says goodbye.
     running: Running,
     pub(crate) namespace: Namespace,
+    /// The address of the server's end of the cable.
+    pub(crate) router: Ipv4Addr,
 }
 
 impl Host {
@@ -52,7 +54,7 @@ impl Host {
             Mode::Secure => Client::secure(server, keys(number)).tap(tap).start(),
             Mode::Plain => Client::plain(server).tap(tap).start(),
         })?;
-        let host = Self { running, namespace };
+        let host = Self { running, namespace, router };
         let deadline = Instant::now() + CONNECT;
         while !host.is_up() {
             if Instant::now() > deadline {

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use crate::contender::Contender;
 use crate::host::Host;
 use crate::quantiles::{Quantiles, median};
+use crate::support::process::ServerProcess;
 use crate::support::server::Mode;
 use crate::support::{Result, enter_network};
 use crate::table::{Bar, Column};
-use crate::transfer::{Direction, HostPings, Pace, Transfer};
+use crate::transfer::{Direction, HostPings, Pace, Transfer, Way};
 
 /// How often is looked at all streams together, and how long.
 pub(crate) const LOOKS: (usize, Duration) = (3, Duration::from_secs(8));
@@ -27,9 +28,12 @@ const MIN_SLOWEST: f64 = 0.5;
 /// The rows of a direction.
 struct Rows {
     direction: Direction,
+    way: Way,
     alone: &'static str,
     together: &'static str,
     ratio: &'static str,
+    /// What the server's processor takes for a gigabyte of one alone and of all, and the ratio.
+    processor: Option<[&'static str; 3]>,
     fairness: &'static str,
     ping_alone: &'static str,
     ping: &'static str,
@@ -38,9 +42,15 @@ struct Rows {
 
 const UP: Rows = Rows {
     direction: Direction::ToServer,
+    way: Way::Tunnel,
     alone: "to the server: one alone, Gbit/s",
     together: "- all together, Gbit/s",
     ratio: "- all together : one alone",
+    processor: Some([
+        "- the server's processor time: one alone, s/GB",
+        "- the server's processor time: all together, s/GB",
+        "- the server's processor time: together : alone",
+    ]),
     fairness: "- slowest : fastest",
     ping_alone: "- another's ping beside one, ms",
     ping: "- another's ping beside all, ms",
@@ -48,13 +58,33 @@ const UP: Rows = Rows {
 };
 const DOWN: Rows = Rows {
     direction: Direction::ToClient,
+    way: Way::Tunnel,
     alone: "to the clients: one alone, Gbit/s",
     together: "- all together, to the clients, Gbit/s",
     ratio: "- all together : one alone, to the clients",
+    processor: Some([
+        "- the server's processor time: one alone, to the clients, s/GB",
+        "- the server's processor time: all together, to the clients, s/GB",
+        "- the server's processor time: together : alone, to the clients",
+    ]),
     fairness: "- slowest : fastest, to the clients",
     ping_alone: "- another's ping beside one, to the clients, ms",
     ping: "- another's ping beside all, to the clients, ms",
     ping_tail: "- another's ping beside all, to the clients, 99 %, ms",
+};
+
+/// The same without a tunnel: what these processors and this kernel do with so many streams.
+const CABLE: Rows = Rows {
+    direction: Direction::ToServer,
+    way: Way::Cable,
+    alone: "without a tunnel: one alone, Gbit/s",
+    together: "- all together, without a tunnel, Gbit/s",
+    ratio: "- all together : one alone, without a tunnel",
+    processor: None,
+    fairness: "- slowest : fastest, without a tunnel",
+    ping_alone: "- another's ping beside one, without a tunnel, ms",
+    ping: "- another's ping beside all, without a tunnel, ms",
+    ping_tail: "- another's ping beside all, without a tunnel, 99 %, ms",
 };
 
 /// A column of so many hosts, and one more that pings.
@@ -82,14 +112,15 @@ pub(crate) fn measure(
     thread::sleep(looks.1.min(ALONE));
     let idle = Quantiles::of(pings.take());
     column.put("ping, nobody sends, ms", idle.median * 1e3);
-    for rows in [UP, DOWN] {
+    for rows in [UP, DOWN, CABLE] {
         say("streams");
-        direction(&all, &pings, &rows, looks, &mut column)?;
+        direction(&server, &all, &pings, &rows, looks, &mut column)?;
     }
     Ok(column)
 }
 
 fn direction(
+    server: &ServerProcess,
     hosts: &[Host],
     pings: &HostPings,
     rows: &Rows,
@@ -98,15 +129,19 @@ fn direction(
 ) -> Result<()> {
     let (mut alone, mut together, mut carried) = (Vec::new(), Vec::new(), vec![0; hosts.len()]);
     let (mut pings_alone, mut pings_together) = (Vec::new(), Vec::new());
+    let (mut spent_alone, mut spent_together) = (Vec::new(), Vec::new());
+    let gigabytes = |bytes: &[u64]| bytes.iter().sum::<u64>() as f64 / 1e9;
     for round in 0..rounds {
         // Each round another one.
         let one = &hosts[round % hosts.len()];
-        let (bytes, seconds) =
-            look(std::slice::from_ref(one), rows.direction, pings, time.min(ALONE))?;
-        alone.push(bytes.iter().sum::<u64>() as f64 * 8e-9 / seconds);
+        let Seen { bytes, seconds, spent } =
+            look(server, std::slice::from_ref(one), rows, pings, time.min(ALONE))?;
+        alone.push(gigabytes(&bytes) * 8.0 / seconds);
+        spent_alone.push(spent / gigabytes(&bytes));
         pings_alone.extend(pings.take());
-        let (bytes, seconds) = look(hosts, rows.direction, pings, time)?;
-        together.push(bytes.iter().sum::<u64>() as f64 * 8e-9 / seconds);
+        let Seen { bytes, seconds, spent } = look(server, hosts, rows, pings, time)?;
+        together.push(gigabytes(&bytes) * 8.0 / seconds);
+        spent_together.push(spent / gigabytes(&bytes));
         pings_together.extend(pings.take());
         carried.iter_mut().zip(bytes).for_each(|(all, bytes)| *all += bytes);
     }
@@ -114,32 +149,50 @@ fn direction(
     let pings = Quantiles::of(pings_together);
     column.put(rows.alone, alone);
     column.put(rows.together, together);
-    column.hold(rows.ratio, together / alone, Bar::AtLeast(MIN_TOGETHER));
+    let of_tunnel = rows.way == Way::Tunnel;
+    let bar = |least| of_tunnel.then_some(Bar::AtLeast(least));
+    column.hold(rows.ratio, together / alone, bar(MIN_TOGETHER));
+    if let Some([alone, together, ratio]) = rows.processor {
+        let spent = [median(spent_alone), median(spent_together)];
+        column.put(alone, spent[0]);
+        column.put(together, spent[1]);
+        column.put(ratio, spent[1] / spent[0]);
+    }
     let [slowest, fastest] = [carried.iter().min(), carried.iter().max()];
     let fairness = slowest.map_or(0.0, |&b| b as f64) / fastest.map_or(0.0, |&b| b as f64);
-    column.hold(rows.fairness, fairness, Bar::AtLeast(MIN_SLOWEST));
+    column.hold(rows.fairness, fairness, bar(MIN_SLOWEST));
     column.put(rows.ping_alone, median(pings_alone) * 1e3);
     column.put(rows.ping, pings.median * 1e3);
     column.put(rows.ping_tail, pings.p99 * 1e3);
     Ok(())
 }
 
-/// The bytes that came for each of these while all of them had a stream, and how many seconds that
-/// was. What pings took meanwhile is there to be taken.
+/// What was seen of streams.
+struct Seen {
+    /// Bytes that came of each.
+    bytes: Vec<u64>,
+    seconds: f64,
+    /// The server's processor time in seconds.
+    spent: f64,
+}
+
+/// Looks while all of these have a stream. What pings took meanwhile is there to be taken.
 fn look(
+    server: &ServerProcess,
     hosts: &[Host],
-    direction: Direction,
+    rows: &Rows,
     pings: &HostPings,
     time: Duration,
-) -> Result<(Vec<u64>, f64)> {
-    let start = |host: &Host| Transfer::start(host, direction);
+) -> Result<Seen> {
+    let start = |host: &Host| Transfer::start(host, rows.way, rows.direction);
     let transfers: Vec<_> = hosts.iter().map(start).collect::<Result<_>>()?;
     transfers.iter().for_each(|transfer| transfer.go(Pace::Unlimited));
     thread::sleep(RAMP);
     pings.take();
     let (start, before) = (Instant::now(), transfers.iter().map(Transfer::carried));
-    let before: Vec<_> = before.collect();
+    let (before, spent) = (before.collect::<Vec<_>>(), server.processor()?.total());
     thread::sleep(time);
     let bytes = transfers.iter().zip(before).map(|(transfer, before)| transfer.carried() - before);
-    Ok((bytes.collect(), start.elapsed().as_secs_f64()))
+    let (bytes, seconds) = (bytes.collect(), start.elapsed().as_secs_f64());
+    Ok(Seen { bytes, seconds, spent: server.processor()?.total() - spent })
 }

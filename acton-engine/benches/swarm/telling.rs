@@ -132,6 +132,8 @@ impl Swarm {
         column.put("- processor time, of the bare loop, ms", of(&bare, |round| round.spent) * 1e3);
         let last = ratio(|rounds| median(rounds.iter().map(|round| round.last)));
         column.hold("last : last of the bare loop", last, Bar::AtMost(MAX_LAST));
+        let rate = 1.0 / of(&bare, |round| round.last);
+        column.put("- the bare loop's most, frames for all a second", rate);
         let spent = ratio(|rounds| median(rounds.iter().map(|round| round.spent)));
         column.put("processor time : the bare loop's", spent);
         column.put("ping meanwhile, ms", pings.median * 1e3);

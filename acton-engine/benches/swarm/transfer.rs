@@ -31,6 +31,14 @@ pub(crate) enum Direction {
     ToClient,
 }
 
+/// Past what a stream goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    Tunnel,
+    /// The cable that the tunnel goes over, and no tunnel.
+    Cable,
+}
+
 /// How fast a stream goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pace {
@@ -58,8 +66,12 @@ pub(crate) struct Transfer {
 
 impl Transfer {
     /// Connects a host and the server's, whose namespace is the calling thread's; nothing is sent yet.
-    pub(crate) fn start(host: &Host, direction: Direction) -> Result<Self> {
-        let listener = TcpListener::bind((TAP.addr(), 0))?;
+    pub(crate) fn start(host: &Host, way: Way, direction: Direction) -> Result<Self> {
+        let address = match way {
+            Way::Tunnel => TAP.addr(),
+            Way::Cable => host.router,
+        };
+        let listener = TcpListener::bind((address, 0))?;
         let address = listener.local_addr()?;
         let client = host.namespace.run(|| TcpStream::connect_timeout(&address, CONNECT))?;
         let (server, _) = listener.accept()?;
