@@ -84,6 +84,12 @@ impl RecvBatch {
         Ok(received)
     }
 
+    /// Bytes of payload in all messages of the last [`receive`](Self::receive).
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.arena.bytes()
+    }
+
     /// The messages of the last [`receive`](Self::receive), each apart from the others, so that
     /// one may be read while the next is changed. One whose sender is of no family we know is
     /// left out.

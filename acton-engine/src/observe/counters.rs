@@ -150,6 +150,8 @@ counters! {
     FrameTooLong => "drop.frame_too_long",
     /// A packet that knows no ECN in a datagram that met congestion (RFC 6040).
     EcnUnmarkable => "drop.ecn_unmarkable",
+    /// A frame of a transfer that fills the queue before a worker, and knows no ECN: so TCP sends slower.
+    StandingQueue => "drop.standing_queue",
     /// A super-frame from the TAP that cannot be cut.
     BadSuperFrame => "drop.bad_super_frame",
     /// A frame said to have a partial checksum that has none.

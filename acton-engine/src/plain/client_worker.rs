@@ -100,7 +100,9 @@ impl Side for ClientSide {
                 self.link.last_frame.store(now.as_nanos() as u64, Ordering::Relaxed);
                 if self.link.connected.load(Ordering::Relaxed) {
                     let (tally, headers) = (self.tallies.of(self.thread), Headers::parse(frame));
-                    if self.screen.passes(frame, &headers, now, tally) {
+                    if arrival.slows(frame) {
+                        arrival.drop(Counter::StandingQueue, frame, now, &self.counters);
+                    } else if self.screen.passes(frame, &headers, now, tally) {
                         tally.add_in(1, frame.len() as u64);
                         tap.write(frame, &headers, Trust::Verify);
                     }

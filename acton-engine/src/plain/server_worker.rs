@@ -255,6 +255,10 @@ impl Side for ServerSide {
         let tally = session.tallies.of(self.thread);
         let headers = Headers::parse(frame);
         if self.router.admit(session, frame, &headers, now, tally) {
+            if arrival.slows(frame) {
+                tally.add_drops(Counter::StandingQueue, 1);
+                return arrival.drop(Counter::StandingQueue, frame, now, &self.counters);
+            }
             tally.add_in(1, frame.len() as u64);
             tap.hear_client(&session.name);
             tap.write(frame, &headers, Trust::Verify);

@@ -14,6 +14,7 @@ pub(crate) mod recording;
 pub(crate) mod running;
 pub(crate) mod scheduling;
 pub(crate) mod side;
+mod standing_queue;
 pub(crate) mod tap;
 pub(crate) mod tap_interface;
 pub(crate) mod tap_mac;

@@ -63,12 +63,23 @@ pub(crate) struct Arrival {
     pub(crate) to: Option<Source>,
     /// The ECN field of its IP header.
     pub(crate) ecn: u8,
+    /// Whether a transfer is to be told by it that a queue stands here.
+    pub(crate) congested: bool,
 }
+
+/// Bytes of a frame that is part of a transfer.
+pub(crate) const BULK: usize = 1_000;
 
 impl Arrival {
     /// Whence and whither, but for the port here.
     pub(crate) fn path(&self) -> (SocketAddr, Option<IpAddr>) {
         (self.from, self.to.map(|to| to.ip()))
+    }
+
+    /// Whether `frame`, which came by it, is to tell its sender to slow down.
+    #[inline]
+    pub(crate) fn slows(&self, frame: &[u8]) -> bool {
+        self.congested && frame.len() >= BULK
     }
 
     /// Counts that the datagram goes nowhere.

@@ -18,7 +18,8 @@ use crate::observe::counters::{Counter, Counters};
 use crate::run::clock;
 use crate::run::recording::Recording;
 use crate::run::scheduling::Scheduling;
-use crate::run::side::{Arrival, Output, Side};
+use crate::run::side::{Arrival, BULK, Output, Side};
+use crate::run::standing_queue::StandingQueue;
 use crate::run::tap_writer::{Joining, TapSink, TapWriter};
 use crate::sessions::bell::Bell;
 use crate::throttle::Throttle;
@@ -63,6 +64,7 @@ impl<S: Side> Worker<S> {
         let mut received = RecvBatch::new();
         let mut buffer = SendBuffer::new();
         let mut coalescer = Coalescer::new(self.offloads);
+        let mut standing = StandingQueue::default();
         let mut gave_way = false;
         loop {
             self.counters.beat();
@@ -87,7 +89,7 @@ impl<S: Side> Worker<S> {
                 worked = true;
             }
             if ready.udp {
-                self.deliver(&mut received, now, &mut coalescer)?;
+                self.deliver(&mut received, &mut standing, now, &mut coalescer)?;
                 let mut out = Output::new(&self.socket, &mut buffer, &mut self.recorder);
                 self.side.answer(&mut out);
                 self.counters.add_sent(out.counts());
@@ -170,6 +172,7 @@ impl<S: Side> Worker<S> {
     fn deliver(
         &mut self,
         received: &mut RecvBatch,
+        standing: &mut StandingQueue,
         now: Duration,
         coalescer: &mut Coalescer,
     ) -> Result<(), Error> {
@@ -186,14 +189,16 @@ impl<S: Side> Worker<S> {
                 return Ok(());
             }
         }
+        let congested = standing.marks(now, received.bytes());
         let mut writer = TapWriter::new(&self.queue, &self.counters, now);
         let batch = coalescer.batch(|joined| writer.write_joined(joined));
         let mut tap = Joining::new(batch, &self.counters, now);
         let recorder = &mut self.recorder;
         let (datagrams, bytes) = if recorder.wants_frames() || recorder.wants_datagrams() {
-            take(&mut self.side, received, now, &mut Recording::new(&mut tap, recorder))
+            let mut tap = Recording::new(&mut tap, recorder);
+            take(&mut self.side, received, congested, now, &mut tap)
         } else {
-            take(&mut self.side, received, now, &mut tap)
+            take(&mut self.side, received, congested, now, &mut tap)
         };
         drop(tap);
         let (gone, refused) = writer.end();
@@ -214,22 +219,29 @@ impl<S: Side> Worker<S> {
     }
 }
 
-/// Has an end deal with a batch of datagrams; how many there were, and their bytes.
+/// Has an end deal with a batch of datagrams, one of which tells its sender to slow down if a queue is
+/// `congested`; how many there were, and their bytes.
 #[inline]
 fn take<'f, S: Side>(
     side: &mut S,
     received: &'f mut RecvBatch,
+    mut congested: bool,
     now: Duration,
     tap: &mut impl TapSink<'f>,
 ) -> (u64, u64) {
     let (mut datagrams, mut bytes) = (0, 0);
     for message in received.messages() {
-        let arrival = Arrival { from: message.from, to: message.to, ecn: message.ecn };
+        let (from, to, ecn) = (message.from, message.to, message.ecn);
+        // The first datagram that can be of a transfer tells.
+        let tells = congested && message.bytes() >= BULK;
+        congested &= !tells;
+        let mut arrival = Arrival { from, to, ecn, congested: tells };
         for datagram in message.datagrams() {
             datagrams += 1;
             bytes += datagram.len() as u64;
             tap.hear_datagram(&arrival, datagram);
             side.receive(&arrival, datagram, now, tap);
+            arrival.congested = false;
         }
     }
     (datagrams, bytes)

@@ -112,7 +112,7 @@ impl Drops<'_> {
     }
 }
 
-/// Passes on to a frame what its datagram met on its way. False where the frame must be dropped for
+/// Passes on to a frame what its datagram met on its way, or in the queue here. False where the frame must be dropped for
 /// it, which is counted.
 #[inline]
 pub(super) fn pass_mark(
@@ -122,18 +122,22 @@ pub(super) fn pass_mark(
     headers: &Headers,
     drops: Drops<'_>,
 ) -> bool {
+    if arrival.slows(frame.bytes()) {
+        return mark(frame, headers, Counter::StandingQueue, drops);
+    }
     let is_marked = arrival.ecn == ecn::CE && keys.setup().caps.contains(Caps::ECN);
-    !is_marked || mark(frame, headers, drops)
+    !is_marked || mark(frame, headers, Counter::EcnUnmarkable, drops)
 }
 
-/// Marks a frame as its datagram was; as of [`pass_mark`].
-fn mark(frame: &mut Frame<'_>, headers: &Headers, drops: Drops<'_>) -> bool {
+/// Marks a frame, or drops it for `reason`; as of [`pass_mark`].
+#[cold]
+fn mark(frame: &mut Frame<'_>, headers: &Headers, reason: Counter, drops: Drops<'_>) -> bool {
     let marked = ecn::mark(headers, frame.bytes_mut());
     match marked {
         Ok(true) => drops.counters.add(Counter::EcnMarked, 1),
         Ok(false) => {}
         Err(Unmarkable) => {
-            drops.add_frames(Counter::EcnUnmarkable, 1, Direction::In, frame.bytes());
+            drops.add_frames(reason, 1, Direction::In, frame.bytes());
         }
     }
     marked.is_ok()

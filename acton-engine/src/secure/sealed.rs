@@ -349,7 +349,8 @@ mod tests {
         let (counters, tallies) = (Counters::new(), Tallies::new(1));
         let drops =
             Drops { counters: &counters, tally: tallies.of(0), who: Who::Server, now: TOO_OLD };
-        let arrival = Arrival { from: ([192, 0, 2, 1], 8080).into(), to: None, ecn: 0 };
+        let arrival =
+            Arrival { from: ([192, 0, 2, 1], 8080).into(), to: None, ecn: 0, congested: false };
         drops.add_unopened(error, &arrival, &header, datagram.len());
         assert_eq!(counters.get(reason), 1);
         assert_eq!(tallies.sum().drops, [("keys_expired".into(), 1)].into());
