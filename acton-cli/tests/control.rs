@@ -5,6 +5,8 @@
 mod fates;
 #[path = "control/hostile.rs"]
 mod hostile;
+#[path = "control/keys.rs"]
+mod keys;
 #[path = "control/logs.rs"]
 mod logs;
 #[path = "control/outage.rs"]
@@ -20,6 +22,10 @@ use fates::{
     super_frames_are_traced_as_what_they_are_cut_into,
 };
 use hostile::{rude_clients_cost_nothing, what_is_no_request_is_answered_and_counted};
+use keys::{
+    a_client_has_its_name_from_the_first_frame_to_its_revocation,
+    an_invite_is_for_the_port_where_the_server_listens,
+};
 use logs::{the_journal_gets_fields, the_log_can_be_read_by_programs};
 use outage::{
     a_client_that_is_revoked_and_one_that_moves, a_client_without_its_server_says_what_it_tried,
@@ -47,6 +53,8 @@ testbed::main! {
     status_follows_an_outage_at_both_ends,
     a_client_without_its_server_says_what_it_tried,
     a_client_that_is_revoked_and_one_that_moves,
+    an_invite_is_for_the_port_where_the_server_listens,
+    a_client_has_its_name_from_the_first_frame_to_its_revocation,
     a_second_instance_takes_the_place_of_the_first,
     a_state_can_be_waited_for,
     watch_tells_what_changes,

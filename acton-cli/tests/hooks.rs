@@ -5,19 +5,24 @@
 mod support;
 
 use std::fs::{self, Permissions};
+use std::net::UdpSocket;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use support::{Acton, Mode, ROOT_V4, World, ping_until_answered, said, shell, wait_until};
+use support::{
+    Acton, Mode, PORT, ROOT_V4, SERVER_V4, World, ping_until_answered, said, shell, wait_until,
+};
 
 testbed::main! {
     a_hook_has_each_event_in_order_as_variables_and_json,
     a_hook_runs_as_who_started_acton_and_the_tunnel_stays_confined,
     a_hook_that_takes_too_long_is_killed_with_its_children,
     one_that_fails_is_told_once_and_counted,
+    one_that_does_not_keep_up_is_told_once_and_what_is_left_out_counted,
     a_tunnel_that_is_killed_takes_its_hooks_along,
     without_the_process_that_starts_hooks_the_tunnel_goes_on,
     what_cannot_be_a_hook_is_refused,
@@ -206,6 +211,48 @@ fn one_that_fails_is_told_once_and_counted() {
         server.log().matches("until it does well again").count() == 2
     });
     server.stop();
+}
+
+fn one_that_does_not_keep_up_is_told_once_and_what_is_left_out_counted() {
+    // Eight are at work, 1,024 of a kind wait: of so many sessions the last ones are left out.
+    const SESSIONS: u16 = 1_100;
+    let (world, directory) = (World::new(1), Directory::new("slow"));
+    let hook = directory.hook("exec sleep 1000");
+    let server = world.serve(&[
+        "--hook",
+        &hook,
+        "--hook-timeout",
+        "1000",
+        "--max-sessions-per-source",
+        "4096",
+        "--keepalive",
+        "600",
+    ]);
+    world.clients[0].run(|| {
+        for i in 0..SESSIONS {
+            let socket = UdpSocket::bind(("0.0.0.0", 20_000 + i)).unwrap();
+            let answered = || {
+                socket.send_to(b"HELLO", (SERVER_V4, PORT)).unwrap();
+                socket.recv(&mut [0; 64]).is_ok()
+            };
+            socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            wait_until("it has a session", answered);
+        }
+    });
+    let counted = |what: &str| {
+        let status = status(&world, &server);
+        let line = status.lines().find(|line| line.contains("  hook ")).unwrap();
+        let count =
+            line.split(", ").find_map(|part| part.strip_suffix(what)?.split(' ').next_back());
+        count.map_or(0, |count| count.replace(',', "").parse::<u32>().unwrap())
+    };
+    wait_until("all are given, wait or are left out", || {
+        counted(" left out") >= u32::from(SESSIONS) - 1_024 - 8
+    });
+    assert!(counted(" waiting") >= 1_024, "{}", status(&world, &server));
+    let log = server.log();
+    assert_eq!(log.matches("does not keep up").count(), 1, "{log}");
+    server.kill();
 }
 
 fn a_tunnel_that_is_killed_takes_its_hooks_along() {

@@ -1,18 +1,24 @@
 //! `acton invite`.
 
-use std::net::SocketAddr;
+use std::ffi::OsString;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use acton_proto::handshake::{Secret, SystemRandom, public_key};
 use acton_proto::wire::Key;
 use clap::Args;
 
+use super::running_server::RunningServer;
 use super::state::{StateOptions, note, print};
-use super::{Failure, USAGE};
+use super::{Failure, USAGE, command, read};
+use crate::config::{CONFIG_OPTION, Invocation, Reading, Role};
 use acton_engine::ServerName;
 use acton_engine::keys::{
     ClientList, Invite, KeyError, ListedClient, ServerIdentity, State, default_address, parse_key,
 };
+
+/// The port of a server of which nothing says otherwise.
+const DEFAULT_PORT: u16 = 8_080;
 
 /// Prints an invite, with which a client joins: a secret
 ///
@@ -40,10 +46,16 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "HOST[:PORT]")]
     host: Option<String>,
 
-    /// UDP port of the server
-    #[arg(short, long, env = "SERVER_LISTEN_PORT", default_value_t = 8080,
+    /// UDP port of the server [default: that of the server that runs with this state directory, else
+    /// that in its file of settings, else 8080]
+    #[arg(short, long, env = "SERVER_LISTEN_PORT",
           value_parser = clap::value_parser!(u16).range(1..))]
-    port: u16,
+    port: Option<u16>,
+
+    /// The server's file of settings, where it does not run and listens on another port than 8080
+    /// [default: /etc/acton/server.toml, where that is of a server with this state directory]
+    #[arg(long, value_name = "FILE", env = "ACTON_CONFIG")]
+    config: Option<PathBuf>,
 
     /// The list of clients, which the server must be run with too; `clients` in the state directory
     /// without it
@@ -53,12 +65,13 @@ pub(super) struct Arguments {
 
 impl Arguments {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let state = self.state.open();
+        let state = self.state.open_as_owner()?;
         let path = state.clients_path(self.clients.as_deref());
         if self.name.is_none() {
             refuse_if_listed(&state, &path)?;
         }
-        let server = self.server()?;
+        let mut running = RunningServer::find(state.directory());
+        let server = self.server(running.as_ref().map(|server| server.listen), &state)?;
         let identity = state.server_identity()?;
         if identity.created {
             note(&format!("Made the server's keys in {}.", state.directory().display()));
@@ -68,6 +81,9 @@ impl Arguments {
         };
         let (invite, client) = self.named_invite(name, &identity, server);
         let is_new_list = ClientList::add(&path, &client)?;
+        if let Some(server) = &mut running {
+            server.read_clients();
+        }
         if let Err(error) = state.require_list() {
             note(&format!(
                 "The network cannot remember that it has a list ({}): should {} be lost, start the \
@@ -117,24 +133,56 @@ impl Arguments {
         (invite, client)
     }
 
-    /// The address for the invite.
-    fn server(&self) -> Result<ServerName, Failure> {
+    /// The address for the invite, of a server that listens at `running` if it runs.
+    fn server(&self, running: Option<SocketAddr>, state: &State) -> Result<ServerName, Failure> {
         let usage = |message| Failure { code: USAGE, message };
+        // It costs a look at a file that may be wrong: only where it matters.
+        let listen = match (running, self.port) {
+            (None, None) => self.settings(state)?,
+            _ => running,
+        };
+        let said = listen.map(|listen| listen.port()).filter(|&port| port != 0);
+        let port = self.port.or(said).unwrap_or(DEFAULT_PORT);
         if let Some(host) = &self.host {
-            return Invite::parse_address(host, self.port)
+            return Invite::parse_address(host, port)
                 .map_err(|error| usage(format!("--host '{host}': {error}")));
         }
-        let address = default_address(true).ok_or_else(|| {
+        let named = listen.map(|listen| listen.ip()).filter(|ip| !ip.is_unspecified());
+        let address = named.or_else(|| default_address(true)).ok_or_else(|| {
             usage(
                 "this host has no address for others; say with --host HOST where its clients \
                    reach it"
                     .to_owned(),
             )
         })?;
-        let server = ServerName::from(SocketAddr::new(address, self.port));
+        let server = ServerName::from(SocketAddr::new(address, port));
         note(&format!("The invite is for {server}; --host HOST[:PORT] names another address."));
         Ok(server)
     }
+
+    /// Where the server's settings have it listen; `None` where there are none of a server with this
+    /// state directory.
+    fn settings(&self, state: &State) -> Result<Option<SocketAddr>, Failure> {
+        let mut arguments = vec![OsString::from("acton"), Role::Server.name().into()];
+        if let Some(file) = &self.config {
+            arguments.extend([format!("--{CONFIG_OPTION}").into(), file.into()]);
+        }
+        let Some(invocation) = Invocation::new(command(), arguments) else { return Ok(None) };
+        let reading = read(&invocation)?;
+        let is_its = self.config.is_some()
+            || value(&reading, "state").is_some_and(|path| Path::new(&path) == state.directory());
+        if reading.file.is_none() || !is_its {
+            return Ok(None);
+        }
+        let text = |key| value(&reading, key)?.into_string().ok();
+        let ip = text("listen").and_then(|text| text.parse::<IpAddr>().ok());
+        let port = text("port").and_then(|text| text.parse().ok());
+        Ok(ip.zip(port).map(SocketAddr::from))
+    }
+}
+
+fn value(reading: &Reading, key: &str) -> Option<OsString> {
+    reading.values.get(key)?.values.first().cloned()
 }
 
 /// An invite for everybody lets nobody in where there is a list.

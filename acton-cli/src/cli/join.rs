@@ -35,7 +35,7 @@ impl Arguments {
         let invite: Invite = read(self.file.as_deref(), self.invite)?.parse().map_err(|error| {
             Failure { code: 1, message: format!("the invite cannot be used: {error}") }
         })?;
-        let state = self.state.open();
+        let state = self.state.open_as_owner()?;
         let who = match &invite.client_key {
             Some(key) => {
                 format!("The invite makes this host the client {}", encode_key(&public_key(key)))

@@ -24,6 +24,7 @@ mod pubkey;
 mod revoke;
 mod rotate;
 mod run;
+mod running_server;
 mod server;
 mod state;
 mod values;

@@ -55,11 +55,15 @@ impl Process for TunnelProcess {
         }
         let keys = self.reload_settings();
         // Also where the settings are wrong.
-        let clients = self.handle.reload_list().map(|read| match read {
+        let clients = self.reload_clients();
+        Ok(Reloaded { keys: keys?, clients })
+    }
+
+    fn reload_clients(&self) -> Option<ListReport> {
+        self.handle.reload_list().map(|read| match read {
             Ok(listed) => ListReport::Listed(listed),
             Err(error) => ListReport::Error(error),
-        });
-        Ok(Reloaded { keys: keys?, clients })
+        })
     }
 }
 

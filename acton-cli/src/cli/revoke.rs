@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::Failure;
+use super::running_server::RunningServer;
 use super::state::{StateOptions, note, print};
 use acton_engine::keys::ClientList;
 
@@ -24,9 +25,12 @@ pub(super) struct Arguments {
 
 impl Arguments {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let state = self.state.open();
+        let state = self.state.open_as_owner()?;
         let path = state.clients_path(self.clients.as_deref());
         let left = ClientList::remove(&path, &self.name)?;
+        if let Some(mut server) = RunningServer::find(state.directory()) {
+            server.read_clients();
+        }
         print(&format!("Took {} off {}; clients left: {left}.", self.name, path.display()))?;
         if left == 0 {
             note(&format!(

@@ -35,7 +35,7 @@ pub(super) struct Arguments {
 
 impl Arguments {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let state = self.state.open();
+        let state = self.state.open_as_owner()?;
         let grace = Duration::from_secs(u64::from(self.grace) * DAY);
         let rotation = state.rotate(grace, self.clients.as_deref())?;
         let again = "`acton revoke NAME`, then `acton invite --name NAME`";

@@ -212,7 +212,7 @@ impl Arguments {
                     // It may have been left to the system to choose a port, or to who passed a socket.
                     let asked = SocketAddr::new(self.listen, self.port);
                     let listen = started.as_ref().map_or(asked, |running| running.local_addr());
-                    welcome(&identity, listed, listen)?;
+                    welcome(&identity, listed, listen, &self.address)?;
                 }
                 started.map_err(run::not_started)
             },
@@ -266,7 +266,12 @@ impl Arguments {
 
 /// Tells at the first start how a client joins. The invite is a secret, so it is told to a terminal
 /// alone: what else reads standard output may keep it, as a journal or a container's log does.
-fn welcome(identity: &ServerIdentity, listed: bool, listen: SocketAddr) -> Result<(), Failure> {
+fn welcome(
+    identity: &ServerIdentity,
+    listed: bool,
+    listen: SocketAddr,
+    addresses: &[IpNet],
+) -> Result<(), Failure> {
     let ip = Some(listen.ip())
         .filter(|ip| !ip.is_unspecified())
         .or_else(|| default_address(listen.is_ipv6()));
@@ -278,8 +283,9 @@ fn welcome(identity: &ServerIdentity, listed: bool, listen: SocketAddr) -> Resul
             let invite = identity.invite(SocketAddr::new(ip, listen.port()).into());
             Zeroizing::new(format!(
                 "Made this server's keys. A client joins with (a secret; `acton invite` prints it \
-                 again):\n  acton client '{}'",
-                invite.url().as_str()
+                 again):\n  acton client '{}'{}",
+                invite.url().as_str(),
+                addresses.iter().find_map(neighbour).map(|it| format!(" -a {it}")).unwrap_or_default()
             ))
         }
         (false, Some(_)) if listen.port() != 0 => Zeroizing::new(
@@ -293,4 +299,26 @@ fn welcome(identity: &ServerIdentity, listed: bool, listen: SocketAddr) -> Resul
         ),
     };
     print(&text)
+}
+
+/// An address of the same subnet that a client may be given.
+fn neighbour(own: &IpNet) -> Option<IpNet> {
+    let IpAddr::V4(ip) = own.addr() else { return None };
+    let other = own.hosts().take(2).find(|&host| host != IpAddr::V4(ip))?;
+    IpNet::new(other, own.prefix_len()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_is_offered_an_address_beside_the_servers() {
+        let beside = |own: &str| neighbour(&own.parse().unwrap()).map(|other| other.to_string());
+        assert_eq!(beside("10.0.0.1/24").as_deref(), Some("10.0.0.2/24"));
+        assert_eq!(beside("10.0.0.7/24").as_deref(), Some("10.0.0.1/24"));
+        assert_eq!(beside("10.0.0.2/31").as_deref(), Some("10.0.0.3/31"));
+        assert_eq!(beside("10.0.0.2/32"), None);
+        assert_eq!(beside("fd00::1/64"), None);
+    }
 }

@@ -9,6 +9,7 @@ use clap::Args;
 use zeroize::Zeroizing;
 
 use super::{FAILURE, Failure};
+use crate::confine::become_owner;
 use acton_engine::keys::{DEFAULT_STATE, State};
 
 /// The most bytes to read of what should be a key or an invite.
@@ -32,6 +33,19 @@ impl StateOptions {
 
     pub(super) fn open(&self) -> State {
         State::new(&self.state)
+    }
+
+    /// The same, for a command that root may run for a tunnel that runs as another user: as that user
+    /// from here on.
+    pub(super) fn open_as_owner(&self) -> Result<State, Failure> {
+        become_owner(&self.state).map_err(|error| Failure {
+            code: FAILURE,
+            message: format!(
+                "cannot become the user whose {} is: {error}; run this as that user",
+                self.state.display()
+            ),
+        })?;
+        Ok(self.open())
     }
 }
 

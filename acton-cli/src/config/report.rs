@@ -37,6 +37,9 @@ pub struct KeyReport {
 pub struct ConfigReport {
     /// The file that was read last; `None` where there was none.
     pub file: Option<PathBuf>,
+    /// The directory of its keys, whole; `None` where it has gone.
+    #[serde(default)]
+    pub state: Option<PathBuf>,
     /// How often settings were put in force: 1 for those of the start, and one more for each reload.
     pub generation: u64,
     /// Since they were read, in seconds.

@@ -13,6 +13,8 @@ use super::report::{ConfigReport, KeyReport, Outcome, RefusedReload};
 /// A file that was written so recently may be written again without a sign of it: file systems keep
 /// times to some milliseconds.
 const UNSETTLED: Duration = Duration::from_secs(1);
+/// The key that names the directory of an end's keys.
+const STATE: &str = "state";
 
 /// The settings of a running end.
 #[derive(Debug)]
@@ -104,6 +106,7 @@ impl RunningConfig {
         });
         ConfigReport {
             file: self.reloader.file().map(Path::to_owned),
+            state: self.reloader.running(STATE).and_then(|path| fs::canonicalize(path).ok()),
             generation: self.generation,
             read_seconds: self.read_at.elapsed().as_secs_f64(),
             differs,

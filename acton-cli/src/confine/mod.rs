@@ -23,7 +23,7 @@ use filter::Filters;
 use seccompiler::apply_filter;
 
 pub(crate) use paths::{Paths, directory_of};
-pub(crate) use user::{Places, become_user};
+pub(crate) use user::{Places, become_owner, become_user};
 
 /// Whether a tunnel confines itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -132,6 +132,25 @@ pub(crate) fn become_user(named: Option<&str>, places: &Places<'_>) -> Result<()
     Ok(())
 }
 
+/// Becomes the user whose this directory is, where root would work in another's: what root makes there,
+/// that user could not read.
+///
+/// # Errors
+/// Where the system refuses it.
+pub(crate) fn become_owner(directory: &Path) -> io::Result<()> {
+    let Some(owner) = fs::metadata(directory).ok().filter(|owner| owner.uid() != 0) else {
+        return Ok(());
+    };
+    if !geteuid().is_root() {
+        return Ok(());
+    }
+    let (uid, gid) = (Uid::from_raw(owner.uid()), Gid::from_raw(owner.gid()));
+    setgroups(&[gid])?;
+    setresgid(gid, gid, gid)?;
+    setresuid(uid, uid, uid)?;
+    Ok(())
+}
+
 /// What lets a user read a file that it may not: the file or one of the directories that lead to it is
 /// closed to it.
 fn cure(file: &Path, user: &User) -> String {

@@ -65,6 +65,10 @@ pub(super) fn answer(
             }
             Err(error) => failed(RefusalCode::Config, error),
         },
+        Request::ReloadClients {} => {
+            let clients = source.process.reload_clients();
+            Answer::End(End { clients, ..End::default() })
+        }
         Request::Capture { session, layer, drops, filter, snaplen } => {
             let wanted = CaptureRequest { session, layer, drops, filter, snaplen };
             match wanted.begin(handle) {

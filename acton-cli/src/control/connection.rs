@@ -8,7 +8,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use parking_lot::Mutex;
+
+use crate::guests::Idle;
 
 use super::answer;
 use super::look::Sink as _;
@@ -22,25 +23,6 @@ use super::writer::AnswerWriter;
 const MAX_REQUEST: usize = 32 << 10;
 /// How long a connection may have nothing to ask, or take to say what.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Since when a connection has nothing to do.
-#[derive(Debug)]
-pub(super) struct Idle(Mutex<Option<Instant>>);
-
-impl Idle {
-    pub(super) fn new() -> Self {
-        Self(Mutex::new(Some(Instant::now())))
-    }
-
-    /// `None` while it is being answered.
-    pub(super) fn since(&self) -> Option<Instant> {
-        *self.0.lock()
-    }
-
-    fn set(&self, since: Option<Instant>) {
-        *self.0.lock() = since;
-    }
-}
 
 /// Answers until the other end goes or gives a reason to have it go.
 pub(super) fn serve(shared: &Shared, stream: UnixStream, right: Right, idle: &Idle) {
@@ -58,13 +40,13 @@ pub(super) fn serve(shared: &Shared, stream: UnixStream, right: Right, idle: &Id
             }
             Err(error) => break Err(error),
         };
-        idle.set(None);
+        idle.end();
         let is_there = || !shared.closing.load(Ordering::Relaxed) && reader.is_open();
         let answered = answer_line(shared, request, right, &mut writer, is_there);
         if answered.is_err() {
             break answered;
         }
-        idle.set(Some(Instant::now()));
+        idle.begin();
     };
     let slow =
         |error: &io::Error| matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock);

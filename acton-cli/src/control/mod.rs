@@ -29,7 +29,7 @@ pub(crate) use writer::write_within;
 
 pub use client::{Answers, AskError, Connection, RawAnswer, Stopper};
 pub use listener::ListenError;
-pub use place::{FindError, Place, find, path_of, usual_directory};
+pub use place::{FindError, Place, find, path_of, sockets_in, usual_directory};
 pub use server::{ControlServer, Settings};
 pub use source::{Process, Reloaded, Source};
 pub use wire::{

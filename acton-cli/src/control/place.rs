@@ -86,16 +86,21 @@ fn connect(path: PathBuf) -> Result<(PathBuf, UnixStream), FindError> {
     }
 }
 
-fn find_only(directory: &Path) -> Result<(PathBuf, UnixStream), FindError> {
-    let mut paths: Vec<_> = fs::read_dir(directory)
-        .into_iter()
-        .flatten()
+/// The sockets in a directory, of instances that run or that have ended.
+#[must_use]
+pub fn sockets_in(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).into_iter().flatten();
+    let mut paths: Vec<_> = entries
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.extension().is_some_and(|suffix| suffix == SUFFIX))
         .collect();
     paths.sort_unstable();
+    paths
+}
+
+fn find_only(directory: &Path) -> Result<(PathBuf, UnixStream), FindError> {
     let (mut found, mut failed) = (Vec::new(), None);
-    for path in paths {
+    for path in sockets_in(directory) {
         match connect(path) {
             Ok(one) => found.push(one),
             // One that has ended is none.

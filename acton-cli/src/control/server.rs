@@ -1,30 +1,23 @@
 //! The end that is asked: a thread that lets connections in, and one for each of them.
 
 use std::io;
-use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use crate::guests::{Guests, wait};
 
-use super::connection::{self, Idle};
+use super::connection;
 use super::listener::{ListenError, Listener};
 use super::look::Sink as _;
 use super::peer::{Peer, Right};
 use super::source::{Counts, Source};
 use super::wire::{Answer, Refusal, RefusalCode};
 use super::writer::AnswerWriter;
-
-/// Connections at one time. One more has the one go that has been idle longest.
-const MAX_CONNECTIONS: usize = 32;
-/// How long those who are being answered have when the tunnel ends.
-const GOODBYE: Duration = Duration::from_millis(500);
 
 /// Where a tunnel can be asked.
 #[derive(Debug, Clone)]
@@ -72,7 +65,7 @@ impl ControlServer {
             Err(error) => return Err(failed("make a pair of sockets")(error)),
         };
         let door =
-            Door { listener, changers: group, shared: Arc::clone(&shared), guests: Vec::new() };
+            Door { listener, changers: group, shared: Arc::clone(&shared), guests: Guests::new() };
         let thread = thread::Builder::new()
             .name("acton-socket".to_owned())
             .spawn(move || door.run(&stopped))
@@ -97,54 +90,32 @@ struct Door {
     listener: Listener,
     changers: Option<u32>,
     shared: Arc<Shared>,
-    guests: Vec<Guest>,
-}
-
-/// A connection, seen from the door.
-struct Guest {
-    stream: UnixStream,
-    idle: Arc<Idle>,
-    thread: JoinHandle<()>,
-}
-
-impl Guest {
-    /// Has it go, and waits until it has.
-    fn turn_out(self) {
-        let _ = self.stream.shutdown(Shutdown::Both);
-        let _ = self.thread.join();
-    }
+    guests: Guests<UnixStream>,
 }
 
 impl Door {
     fn run(mut self, stopped: &UnixStream) {
-        while self.wait(stopped) {
-            match self.listener.socket.accept() {
-                Ok((stream, _)) => {
-                    Counts::add(&self.shared.counts().connections);
-                    if let Err(error) = self.admit(stream) {
-                        log::debug!("control socket: {error}");
-                    }
-                }
-                // Whoever it was has gone; or no descriptor is free, which may pass.
-                Err(error) => {
-                    log::debug!("control socket: {error}");
-                    thread::sleep(Duration::from_millis(10));
-                }
+        while let Some(is_called) = wait(self.listener.socket.as_fd(), stopped, None) {
+            if is_called {
+                self.let_in();
             }
-            self.guests.retain(|guest| !guest.thread.is_finished());
+            self.guests.sweep();
         }
-        self.close();
+        self.guests.close();
     }
 
-    /// Waits for a connection; false once it is time to end.
-    fn wait(&self, stopped: &UnixStream) -> bool {
-        let poll_in = |fd| PollFd::new(fd, PollFlags::POLLIN);
-        let mut fds = [poll_in(self.listener.socket.as_fd()), poll_in(stopped.as_fd())];
-        loop {
-            match poll(&mut fds, PollTimeout::NONE) {
-                Ok(_) => return !fds[1].any().unwrap_or(true),
-                Err(Errno::EINTR) => {}
-                Err(_) => return false,
+    fn let_in(&mut self) {
+        match self.listener.socket.accept() {
+            Ok((stream, _)) => {
+                Counts::add(&self.shared.counts().connections);
+                if let Err(error) = self.admit(stream) {
+                    log::debug!("control socket: {error}");
+                }
+            }
+            // Whoever it was has gone; or no descriptor is free, which may pass.
+            Err(error) => {
+                log::debug!("control socket: {error}");
+                thread::sleep(Duration::from_millis(10));
             }
         }
     }
@@ -157,18 +128,16 @@ impl Door {
             let message = "only root and the members of the socket's group may ask";
             return self.refuse(stream, RefusalCode::Forbidden, message);
         }
-        if self.guests.len() >= MAX_CONNECTIONS && !self.make_room() {
-            let message = "all connections are taken by others who are being answered";
-            return self.refuse(stream, RefusalCode::Busy, message);
+        if self.guests.are_full() {
+            if !self.guests.make_room() {
+                let message = "all connections are taken by others who are being answered";
+                return self.refuse(stream, RefusalCode::Busy, message);
+            }
+            Counts::add(&self.shared.counts().evicted);
         }
-        let idle = Arc::new(Idle::new());
-        let (shared, handed, its) =
-            (Arc::clone(&self.shared), stream.try_clone()?, Arc::clone(&idle));
-        let thread = thread::Builder::new()
-            .name("acton-asked".to_owned())
-            .spawn(move || connection::serve(&shared, handed, right, &its))?;
-        self.guests.push(Guest { stream, idle, thread });
-        Ok(())
+        let shared = Arc::clone(&self.shared);
+        let serve = move |stream, idle: &_| connection::serve(&shared, stream, right, idle);
+        self.guests.admit("acton-asked", stream, serve)
     }
 
     fn refuse(&self, stream: UnixStream, code: RefusalCode, message: &str) -> io::Result<()> {
@@ -177,29 +146,5 @@ impl Door {
         let mut writer = AnswerWriter::new(stream);
         writer.add(&Answer::Error(Refusal { code, message: message.to_owned() }))?;
         writer.flush()
-    }
-
-    /// Has the connection go that has been idle longest; false if none is idle.
-    fn make_room(&mut self) -> bool {
-        let guests = self.guests.iter().enumerate();
-        let idle = guests.filter_map(|(index, guest)| Some((guest.idle.since()?, index)));
-        let Some((_, longest)) = idle.min() else { return false };
-        Counts::add(&self.shared.counts().evicted);
-        self.guests.swap_remove(longest).turn_out();
-        true
-    }
-
-    /// Gives those who are being answered a moment, and has all go.
-    fn close(self) {
-        let until = Instant::now() + GOODBYE;
-        for guest in self.guests {
-            while !guest.thread.is_finished()
-                && guest.idle.since().is_none()
-                && Instant::now() < until
-            {
-                thread::sleep(Duration::from_millis(1));
-            }
-            guest.turn_out();
-        }
     }
 }

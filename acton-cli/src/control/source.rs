@@ -33,6 +33,9 @@ pub trait Process: fmt::Debug + Send + Sync {
     /// # Errors
     /// Why the settings stay as they were.
     fn reload(&self, dry_run: bool) -> Result<Reloaded, String>;
+
+    /// Reads the list of clients again, where there is one.
+    fn reload_clients(&self) -> Option<ListReport>;
 }
 
 /// What came of reading the settings again.

@@ -107,6 +107,8 @@ pub enum Request {
         #[serde(default)]
         dry_run: bool,
     },
+    /// Reads the list of clients again, and nothing else. For those who may change.
+    ReloadClients {},
     /// Where a frame would go: a [`Trace`](Answer::Trace). Nothing is sent, learned or counted.
     Trace {
         /// The session that it comes from; without it this end's TAP.
@@ -181,6 +183,7 @@ impl Request {
             | Self::Kick { .. }
             | Self::TraceLive { .. }
             | Self::Capture { .. }
+            | Self::ReloadClients {}
             | Self::Log { .. } => true,
             Self::Reload { dry_run } => !*dry_run,
         }

@@ -5,27 +5,22 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use parking_lot::Mutex;
 
 use crate::control::{Counts, Source};
+use crate::guests::{Guests, wait};
 
 use super::exchange;
 use super::guard::Token;
 use super::history::{History, SAMPLE};
 use super::response::{Refused, Response};
 
-/// Connections at one time. One more has the one go that has taken longest to say what it wants.
-const MAX_CONNECTIONS: usize = 32;
-/// Those of them that may follow events, so that others find room.
+/// Connections that may follow events, of [`MAX_GUESTS`](crate::guests::MAX_GUESTS), so that others find room.
 pub(super) const MAX_FOLLOWERS: usize = 16;
-/// How long an answer may take when the tunnel ends.
-const GOODBYE: Duration = Duration::from_millis(500);
 /// How long, and for how many bytes, who is refused may go on before it has read why.
 const LINGER: Duration = Duration::from_millis(500);
 const LINGER_BYTES: usize = 64 << 10;
@@ -82,7 +77,7 @@ impl Listener {
             followers: AtomicUsize::new(0),
         });
         let (stop, stopped) = UnixStream::pair().map_err(failed("make a pair of sockets"))?;
-        let door = Door { socket, shared: Arc::clone(&shared), guests: Vec::new() };
+        let door = Door { socket, shared: Arc::clone(&shared), guests: Guests::new() };
         let thread = thread::Builder::new()
             .name("acton-http".to_owned())
             .spawn(move || door.run(&stopped))
@@ -128,48 +123,18 @@ impl Drop for HttpServer {
     }
 }
 
-/// How far a connection is.
-#[derive(Debug, Default)]
-pub(super) struct Stage(AtomicU8);
-
-impl Stage {
-    /// It has said what it wants.
-    pub(super) fn set_asked(&self) {
-        self.0.store(1, Ordering::Relaxed);
-    }
-
-    fn has_asked(&self) -> bool {
-        self.0.load(Ordering::Relaxed) > 0
-    }
-}
-
 /// Who lets connections in.
 struct Door {
     socket: TcpListener,
     shared: Arc<Shared>,
-    /// The oldest first.
-    guests: Vec<Guest>,
-}
-
-/// A connection, seen from the door.
-struct Guest {
-    stream: TcpStream,
-    stage: Arc<Stage>,
-    thread: JoinHandle<()>,
-}
-
-impl Guest {
-    /// Has it go, and waits until it has.
-    fn turn_out(self) {
-        let _ = self.stream.shutdown(Shutdown::Both);
-        let _ = self.thread.join();
-    }
+    /// Who has asked is idle no more.
+    guests: Guests<TcpStream>,
 }
 
 impl Door {
     fn run(mut self, stopped: &UnixStream) {
         let mut sample_at = Instant::now() + SAMPLE;
-        while let Some(is_called) = self.wait(stopped, sample_at) {
+        while let Some(is_called) = wait(self.socket.as_fd(), stopped, Some(sample_at)) {
             if sample_at <= Instant::now() {
                 self.shared.history.lock().add(&self.shared.source.handle.totals());
                 // A host that slept has one sample for all of that.
@@ -178,24 +143,9 @@ impl Door {
             if is_called {
                 self.let_in();
             }
-            self.guests.retain(|guest| !guest.thread.is_finished());
+            self.guests.sweep();
         }
-        self.close();
-    }
-
-    /// Waits for a connection or that time: whether it is the former; `None` once it is time to end.
-    fn wait(&self, stopped: &UnixStream, until: Instant) -> Option<bool> {
-        let poll_in = |fd| PollFd::new(fd, PollFlags::POLLIN);
-        let mut fds = [poll_in(self.socket.as_fd()), poll_in(stopped.as_fd())];
-        let left = until.saturating_duration_since(Instant::now());
-        // A millisecond more, so as not to be early.
-        let left = PollTimeout::try_from(left.as_millis() + 1).unwrap_or(PollTimeout::MAX);
-        match poll(&mut fds, left) {
-            Ok(_) if fds[1].any().unwrap_or(true) => None,
-            Ok(_) => Some(fds[0].any().unwrap_or(false)),
-            Err(Errno::EINTR) => Some(false),
-            Err(_) => None,
-        }
+        self.guests.close();
     }
 
     fn let_in(&mut self) {
@@ -218,45 +168,23 @@ impl Door {
         stream.set_nonblocking(false)?;
         // What is written is gathered already.
         stream.set_nodelay(true)?;
-        if self.guests.len() >= MAX_CONNECTIONS && !self.make_room() {
-            Counts::add(&self.shared.counts().refused);
-            let message = "all connections are taken by others who are being answered";
-            // The first bytes of a connection have room.
-            return Response::new(&stream, false, true)
-                .refused(&Refused::new(503, "busy", message));
-        }
-        let stage = Arc::new(Stage::default());
-        let (shared, handed, its) =
-            (Arc::clone(&self.shared), stream.try_clone()?, Arc::clone(&stage));
-        let thread = thread::Builder::new().name("acton-http-one".to_owned()).spawn(move || {
-            exchange::serve(&shared, &handed, &its);
-            let_read(&handed, &shared.closing);
-            // The door has the socket too, until it looks again.
-            let _ = handed.shutdown(Shutdown::Both);
-        })?;
-        self.guests.push(Guest { stream, stage, thread });
-        Ok(())
-    }
-
-    /// Has the oldest connection go that has not said yet what it wants; false if all have.
-    fn make_room(&mut self) -> bool {
-        let Some(oldest) = self.guests.iter().position(|guest| !guest.stage.has_asked()) else {
-            return false;
-        };
-        Counts::add(&self.shared.counts().evicted);
-        self.guests.remove(oldest).turn_out();
-        true
-    }
-
-    /// Gives those who are being answered a moment, and has all go.
-    fn close(self) {
-        let until = Instant::now() + GOODBYE;
-        for guest in self.guests {
-            while !guest.thread.is_finished() && guest.stage.has_asked() && Instant::now() < until {
-                thread::sleep(Duration::from_millis(1));
+        if self.guests.are_full() {
+            if !self.guests.make_room() {
+                Counts::add(&self.shared.counts().refused);
+                let message = "all connections are taken by others who are being answered";
+                // The first bytes of a connection have room.
+                return Response::new(&stream, false, true)
+                    .refused(&Refused::new(503, "busy", message));
             }
-            guest.turn_out();
+            Counts::add(&self.shared.counts().evicted);
         }
+        let shared = Arc::clone(&self.shared);
+        self.guests.admit("acton-http-one", stream, move |stream, idle| {
+            exchange::serve(&shared, &stream, idle);
+            let_read(&stream, &shared.closing);
+            // The door has the socket too, until it looks again.
+            let _ = stream.shutdown(Shutdown::Both);
+        })
     }
 }
 

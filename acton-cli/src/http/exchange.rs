@@ -4,17 +4,18 @@ use std::io;
 use std::net::TcpStream;
 
 use crate::control::Counts;
+use crate::guests::Idle;
 
-use super::door::{Shared, Stage};
+use super::door::Shared;
 use super::guard;
 use super::request::{self, Unread};
 use super::response::Response;
 use super::routes;
 
 /// Answers what comes.
-pub(super) fn serve(shared: &Shared, stream: &TcpStream, stage: &Stage) {
+pub(super) fn serve(shared: &Shared, stream: &TcpStream, idle: &Idle) {
     let read = request::read(stream);
-    stage.set_asked();
+    idle.end();
     let request = match read {
         Ok(request) => request,
         Err(Unread::Gone) => return,

@@ -121,6 +121,7 @@ fn masked(line: &str) -> String {
 fn masked_value(value: Value) -> Value {
     match value {
         Value::Number(_) => Value::from(0),
+        Value::String(text) if text.starts_with('/') => Value::from("PATH"),
         Value::String(text) => Value::String(masked(&text)),
         Value::Array(items) => items.into_iter().map(masked_value).collect(),
         Value::Object(fields) => {

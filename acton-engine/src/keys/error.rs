@@ -1,7 +1,7 @@
 //! Why keys could not be had.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{InviteError, KeyTextError, LineError};
 
@@ -34,11 +34,7 @@ pub enum KeyError {
         fix: &'static str,
     },
     /// A file belongs to somebody who could change it at will.
-    #[error(
-        "{} belongs to user {uid}, who is neither root nor the user that acton runs as; if its \
-         content is right, run: chown {user} {}",
-        .path.display(), .path.display()
-    )]
+    #[error("{} belongs to user {uid}{}", .path.display(), owner_advice(path, *uid, *user))]
     Owner {
         /// The file or directory.
         path: PathBuf,
@@ -224,6 +220,19 @@ impl KeyError {
         let path = path.into();
         move |source| Self::Io { action, path, source }
     }
+}
+
+/// What to do about a file that belongs to `uid`, where acton runs as `user`.
+fn owner_advice(path: &Path, uid: u32, user: u32) -> String {
+    if user == 0 {
+        // Made root's, a server that runs as that user could not read it any more.
+        return format!(", whose keys are here: run this as that user, as by sudo -u '#{uid}'");
+    }
+    format!(
+        ", who is neither root nor the user that acton runs as; if its content is right, run: \
+         chown {user} {}",
+        path.display()
+    )
 }
 
 /// What to do next, to come after what failed.

@@ -15,6 +15,8 @@ use super::KeyError;
 const PRIVATE_MODE: u32 = 0o600;
 /// Permission bits of a directory with such files.
 const PRIVATE_DIRECTORY_MODE: u32 = 0o700;
+/// Permission bits of the directories above.
+const OPEN_DIRECTORY_MODE: u32 = 0o755;
 /// All permission bits of group and others.
 pub(super) const ANY_ACCESS: u32 = 0o077;
 /// The write bits of group and others.
@@ -76,12 +78,13 @@ pub(super) fn check_directory(path: &Path) -> Result<(), KeyError> {
     }
 }
 
-/// Makes a directory for its owner alone, if it is not there.
+/// Makes a directory for its owner alone, if it is not there. Those that lead to it are open to all, as it
+/// may become another's.
 pub(super) fn create_directory(path: &Path) -> Result<(), KeyError> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(PRIVATE_DIRECTORY_MODE)
-        .create(path)
+    let make = |mode, path: &Path| DirBuilder::new().recursive(true).mode(mode).create(path);
+    let above = path.parent().map_or(Ok(()), |above| make(OPEN_DIRECTORY_MODE, above));
+    above
+        .and_then(|()| make(PRIVATE_DIRECTORY_MODE, path))
         .map_err(KeyError::io("make the directory", path))
 }
 
@@ -222,6 +225,15 @@ pub(super) mod tests {
 
     fn text(path: &Path) -> String {
         read(path, SMALL, ANY_ACCESS).unwrap().unwrap().text.to_string()
+    }
+
+    #[test]
+    fn a_directory_is_private_and_those_above_it_are_as_others() {
+        let directory = Directory::new();
+        let (above, usual) = (directory.join("above"), directory.join("usual"));
+        create_directory(&above.join("keys")).unwrap();
+        fs::create_dir(&usual).unwrap();
+        assert_eq!((mode(&above.join("keys")), mode(&above)), (0o700, mode(&usual) & 0o755));
     }
 
     #[test]

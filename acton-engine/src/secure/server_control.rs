@@ -263,7 +263,7 @@ impl ServerControl {
                 self.roster.tell(now, EventKind::Duplicate { session, client });
             }
             ServerEvent::Refused { path, client, reason } => {
-                let client = client.map(|key| self.gate.name(&key));
+                let client = client.map(|key| self.name_of(&key));
                 let (address, reason) = (path.remote, refused(reason));
                 self.roster.tell(now, EventKind::SessionRefused { address, client, reason });
             }
@@ -369,6 +369,13 @@ impl ServerControl {
     fn before(&self, client: &Key, now: Duration) -> Option<PastSession> {
         let end = self.machine.last_end(client)?;
         Some(PastSession { reason: ended(end.reason), ago: now.saturating_sub(end.until) })
+    }
+
+    /// What operators call a client without a session; where the rules do not name it any more, what it
+    /// was called when it had one.
+    fn name_of(&self, client: &Key) -> String {
+        let past = || self.roster.past_name(client).map(str::to_owned);
+        self.gate.listed_name(client).or_else(past).unwrap_or_else(|| self.gate.name(client))
     }
 
     /// What operators call the client of a session.
@@ -538,7 +545,7 @@ impl Controller for ServerControl {
         };
         // Clients without a session that are being given one.
         let handshakes = self.machine.handshakes().map(|handshake| {
-            let mut status = SessionStatus::new(self.gate.name(handshake.client));
+            let mut status = SessionStatus::new(self.name_of(handshake.client));
             status.address = Some(handshake.path.remote);
             status.in_state_for = Some(now.saturating_sub(handshake.since));
             status.before = self.before(handshake.client, now);

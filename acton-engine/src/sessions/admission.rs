@@ -204,7 +204,12 @@ impl Gate {
 
     /// What operators call a client.
     pub(crate) fn name(&self, key: &Key) -> String {
-        self.policy(key).name.clone().unwrap_or_else(|| short(key))
+        self.listed_name(key).unwrap_or_else(|| short(key))
+    }
+
+    /// The same, where the rules name it.
+    pub(crate) fn listed_name(&self, key: &Key) -> Option<String> {
+        self.policy(key).name.clone()
     }
 }
 

@@ -74,6 +74,11 @@ impl<C: Copy + Eq + Hash> PastSessions<C> {
         }
     }
 
+    /// The last session of a client that has gone.
+    pub(crate) fn get(&self, client: &C) -> Option<&EndedSession<C>> {
+        self.ended.get(self.by_client.get(client)?)
+    }
+
     /// In the order in which they ended.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &EndedSession<C>> {
         self.ended.values()
@@ -109,6 +114,8 @@ mod tests {
         assert_eq!((all.len(), past.by_client.len()), (MAX_CLIENTS - 1, MAX_CLIENTS - 1));
         assert_eq!((all[0].client, all.last().map(|last| last.client)), (2, Some(7)));
         assert!(all.iter().all(|session| session.client != 8));
+        assert_eq!(past.get(&7).map(|session| session.at), Some(at(5_000)));
+        assert!(past.get(&8).is_none());
         let status = all[0].status(at(6_000));
         assert_eq!((&*status.name, status.in_state_for), ("2", Some(at(5_998))));
         assert_eq!((status.state, status.reason), (State::Closed, Some(EndReason::Bye)));

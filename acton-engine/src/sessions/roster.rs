@@ -176,6 +176,11 @@ where
         self.tell(now, EventKind::SessionDown { session: slot, client, reason, macs, open });
     }
 
+    /// What operators called a client that has gone.
+    pub(crate) fn past_name(&self, client: &M::Client) -> Option<&str> {
+        Some(&*self.past.get(client)?.name)
+    }
+
     /// When [`keep_house`](Self::keep_house) or [`next_probe`](Self::next_probe) has something to do.
     pub(crate) fn due(&self) -> Duration {
         let probes = self.watch.as_ref().map_or(Duration::MAX, ServerWatch::due);

@@ -1,0 +1,88 @@
+//! The commands about keys, beside a server that runs with these keys.
+
+use std::fs;
+
+use acton_engine::{EndReason, State};
+use serde_json::Value;
+
+use super::ask::{Said, said_by, sessions, told, until};
+use super::support::{Acton, Mode, World, control, said, wait_until};
+
+fn world() -> World {
+    World::new(1).speaking(Mode::Secure)
+}
+
+/// What such a command says beside that server.
+fn beside(server: &Acton, world: &World, arguments: &[&str]) -> Said {
+    let state = world.keys.server_state();
+    let said = said_by(control(server), &[arguments, &["--state", &state]].concat());
+    assert_eq!(said.code, 0, "{arguments:?}: {said:?}");
+    said
+}
+
+fn events(server: &Acton, kind: &str) -> Vec<Value> {
+    let lines = told(server, &["events", "--json"]);
+    let all = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    all.filter(|event| event["event"] == kind).collect()
+}
+
+pub(super) fn an_invite_is_for_the_port_where_the_server_listens() {
+    let world = world();
+    let server = world.serve(&["--port", "9321"]);
+    let invite = |more: &[&str]| beside(&server, &world, &[&["invite"], more].concat()).out;
+    let at = |port: u16| format!("acton://192.0.2.1:{port}/#");
+    let host = ["--host", "192.0.2.1"];
+    assert!(invite(&host).starts_with(&at(9_321)));
+    assert!(invite(&[&host[..], &["--port", "9322"]].concat()).starts_with(&at(9_322)));
+    assert!(invite(&["--host", "192.0.2.1:9323"]).starts_with(&at(9_323)));
+
+    // Once it has ended, its settings say so.
+    let socket = control(&server).to_owned();
+    drop(server);
+    let settings = world.keys.path("office.toml");
+    fs::write(&settings, "listen = \"192.0.2.9\"\nport = 9324\n").unwrap();
+    let (state, settings) = (world.keys.server_state(), settings.to_str().unwrap().to_owned());
+    let invite = |more: &[&str]| {
+        let said = said_by(&socket, &[&["invite", "--state", &state], more].concat());
+        assert_eq!(said.code, 0, "{said:?}");
+        said.out
+    };
+    assert!(invite(&["--config", &settings]).starts_with("acton://192.0.2.9:9324/#"));
+    assert!(invite(&[&host[..], &["--config", &settings]].concat()).starts_with(&at(9_324)));
+    assert!(invite(&host).starts_with(&at(8_080)));
+    fs::write(&settings, "port = 70000\n").unwrap();
+    let wrong = ["invite", "--state", &state, "--host", "192.0.2.1", "--config", &settings];
+    let said = said_by(&socket, &wrong);
+    assert!(said.code == 2 && said.err.contains("office.toml:1:8: port"), "{said:?}");
+}
+
+pub(super) fn a_client_has_its_name_from_the_first_frame_to_its_revocation() {
+    let world = world();
+    // It has no list yet.
+    let server = world.serve(&["--keepalive", "1"]);
+    let named = ["invite", "--host", "192.0.2.1", "--name", "berlin"];
+    let invite = beside(&server, &world, &named).out.trim_end().to_owned();
+    let state = world.keys.client_state(0);
+    let start = || world.run_client(0, &["client", &invite, "--state", &state]);
+    let client = start();
+    client.wait_for(said::CONNECTED);
+    until(&server, "it is up", |session| session.state == State::Up);
+    let up = events(&server, "session_up");
+    assert_eq!((up.len(), &up[0]["client"]), (1, &Value::from("berlin")));
+
+    beside(&server, &world, &["revoke", "berlin"]);
+    let ended = until(&server, "it is out", |session| session.state == State::Closed);
+    assert_eq!((&*ended.name, ended.reason), ("berlin", Some(EndReason::Removed)));
+    // It tries again, and still the server knows who that was.
+    drop(client);
+    let _client = start();
+    wait_until("it is refused", || {
+        events(&server, "session_refused").iter().any(|event| event["reason"] == "not_listed")
+    });
+    let all = sessions(&server);
+    let berlin: Vec<_> = all.iter().map(|session| (&*session.name, session.reason)).collect();
+    assert_eq!(berlin, [("berlin", Some(EndReason::Removed))]);
+    assert!(told(&server, &["status", "berlin"]).contains("berlin: closed"));
+    let refused = events(&server, "session_refused");
+    assert!(refused.iter().all(|event| event["client"] == "berlin"), "{refused:#?}");
+}
