@@ -24,19 +24,19 @@ pub(super) struct Variant {
     callgrind: Option<&'static str>,
     /// The program that [`BEFORE`] names, in place of this tree's.
     before: bool,
-    watched: Watched,
+    watched: WatchedBy,
     /// As it confines itself unless told otherwise.
     sandbox: bool,
 }
 
 /// Who watches both ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Watched {
-    ByNobody,
+enum WatchedBy {
+    Nobody,
     /// Somebody asks how they are ten times a second, follows their events and has an idle capture.
-    BySocket,
+    Socket,
     /// They show themselves by HTTP, and all tools look at them.
-    ByAll,
+    All,
 }
 
 /// Names another build of the program to compare with, as that of the commit before.
@@ -57,11 +57,11 @@ pub(super) const SECURE: Variant = Variant {
     suite: None,
     callgrind: None,
     before: false,
-    watched: Watched::ByNobody,
+    watched: WatchedBy::Nobody,
     sandbox: true,
 };
-pub(super) const WATCHED: Variant = Variant { watched: Watched::BySocket, ..SECURE };
-pub(super) const SHOWN: Variant = Variant { watched: Watched::ByAll, ..SECURE };
+pub(super) const WATCHED: Variant = Variant { watched: WatchedBy::Socket, ..SECURE };
+pub(super) const SHOWN: Variant = Variant { watched: WatchedBy::All, ..SECURE };
 pub(super) const UNSANDBOXED: Variant = Variant { sandbox: false, ..SECURE };
 pub(super) const PLAIN_UNSANDBOXED: Variant = Variant { sandbox: false, ..PLAIN };
 pub(super) const SECURE_BEFORE: Variant = Variant { before: true, ..SECURE };
@@ -118,9 +118,9 @@ impl Contender for Acton {
         }
         let mut processes = vec![server, Process::start(&world.client, &mut command)?];
         let http = match self.variant.watched {
-            Watched::ByNobody => return Ok(processes),
-            Watched::BySocket => None,
-            Watched::ByAll => Some(HTTP),
+            WatchedBy::Nobody => return Ok(processes),
+            WatchedBy::Socket => None,
+            WatchedBy::All => Some(HTTP),
         };
         for (end, host) in [("server", &world.server), ("client", &world.client)] {
             let mut command = Watcher::command(&self.control(end), http)?;
@@ -153,10 +153,10 @@ impl Acton {
         if self.variant.plain {
             command.arg("--plain");
         }
-        if self.variant.watched != Watched::ByNobody {
+        if self.variant.watched != WatchedBy::Nobody {
             command.arg("--control").arg(self.control(subcommand));
         }
-        if self.variant.watched == Watched::ByAll {
+        if self.variant.watched == WatchedBy::All {
             command.args(["--http", &HTTP.to_string()]);
         }
         // Builds before it came do not know the option.
