@@ -40,12 +40,13 @@ use rights::{
 use snapshots::{
     a_reload_looks_at_values_and_not_at_their_text, a_reload_says_what_becomes_of_each_key,
     plain_mode_says_what_it_knows, what_an_option_contradicts_is_beaten,
-    what_every_command_says_of_a_live_tunnel,
+    what_every_command_says_of_a_live_tunnel, what_other_commands_say_as_json,
 };
 use support::ask;
 
 testbed::main! {
     what_every_command_says_of_a_live_tunnel,
+    what_other_commands_say_as_json,
     plain_mode_says_what_it_knows,
     a_reload_says_what_becomes_of_each_key,
     a_reload_looks_at_values_and_not_at_their_text,

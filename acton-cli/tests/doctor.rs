@@ -9,6 +9,8 @@ mod host;
 #[path = "doctor/patient.rs"]
 mod patient;
 mod support;
+#[path = "doctor/told.rs"]
+mod told;
 #[path = "doctor/tunnel.rs"]
 mod tunnel;
 #[path = "doctor/way.rs"]
@@ -16,8 +18,14 @@ mod way;
 
 use bundle::a_bundle_has_what_a_report_needs_and_no_key;
 use host::{
-    a_forgetful_table_of_connections, a_missing_device_node, a_program_without_its_capability,
+    a_forgetful_table_of_connections, a_kernel_of_fewer_offloads, a_missing_device_node,
+    a_program_without_its_capability, a_receive_buffer_that_is_too_small,
     an_ordinary_user_is_told_much, key_files_that_others_read, no_user_namespaces,
+};
+use told::{
+    a_hook_that_fails, a_nat_that_forgets, a_reload_that_was_refused, a_storm,
+    an_invite_of_another_server, another_version_at_the_other_end, another_version_that_runs,
+    each_check_says_something,
 };
 use tunnel::{
     a_bridge_that_does_not_forward, a_file_of_settings_that_changed,
@@ -31,12 +39,15 @@ use way::{
 };
 
 testbed::main! {
+    each_check_says_something,
     a_missing_device_node,
     a_program_without_its_capability: ["setcap", "setpriv"],
     no_user_namespaces,
     a_forgetful_table_of_connections,
     key_files_that_others_read,
     an_ordinary_user_is_told_much: ["setpriv"],
+    a_kernel_of_fewer_offloads: ["python3"],
+    a_receive_buffer_that_is_too_small: ["setpriv", "nsenter", "sysctl"],
     a_name_without_an_address,
     servers_that_do,
     servers_that_do_not_answer: ["nft"],
@@ -56,5 +67,12 @@ testbed::main! {
     clients_with_one_key,
     two_lans_that_are_joined_twice,
     a_tunnel_that_has_gone,
+    a_storm,
+    a_reload_that_was_refused,
+    a_hook_that_fails,
+    a_nat_that_forgets,
+    another_version_that_runs,
+    another_version_at_the_other_end,
+    an_invite_of_another_server,
     a_bundle_has_what_a_report_needs_and_no_key,
 }

@@ -19,6 +19,8 @@ mod contender;
 mod instructions;
 mod measure;
 mod report;
+#[path = "../watch/mod.rs"]
+mod watch;
 mod world;
 
 use std::env;
@@ -31,10 +33,11 @@ use std::time::Duration;
 use clap::builder::PossibleValuesParser;
 use clap::{Parser, ValueEnum};
 
-use contender::{LoopEnd, Overlay, Watcher};
+use contender::{LoopEnd, Overlay};
 use instructions::Case;
 use measure::{Group, TcpSettings};
 use report::{Conditions, Report, Row};
+use watch::Watcher;
 use world::Underlay;
 
 type Failure = Box<dyn Error + Send + Sync>;

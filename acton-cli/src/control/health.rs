@@ -11,9 +11,10 @@ use super::wire::{Health, HookReport};
 const WHOLE_RECEIVE_BUFFER: u32 = 8 << 20;
 
 /// All that a status can find amiss.
-pub(crate) const CODES: [Code; 7] = [
+pub(crate) const CODES: [Code; 8] = [
     Code::Ended,
     Code::TapDown,
+    Code::TapBridge,
     Code::Budget,
     Code::ReceiveBuffer,
     Code::Config,
@@ -46,6 +47,11 @@ pub(super) fn of(
     if should_run && status.tap.running == Some(false) {
         let name = &status.tap.name;
         add(Code::TapDown, format!("TAP {name} is down: ip link set {name} up"));
+    }
+    if let Some(bridge) = &status.tap.lost_bridge {
+        let name = &status.tap.name;
+        let fix = format!("ip link set {name} master {bridge}");
+        add(Code::TapBridge, format!("TAP {name} was taken out of bridge {bridge}: {fix}"));
     }
     if let Some(bridge) = &status.bridge
         && !bridge.budgets_acting.is_empty()

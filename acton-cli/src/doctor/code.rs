@@ -101,11 +101,16 @@ codes! {
     TapDown => "tap_down":
         "The TAP is down, or without a carrier though there is a session: no frame passes.",
         "`ip link set TAP up`.";
+    TapBridge => "tap_bridge":
+        "Somebody took the TAP out of the Linux bridge that the settings name, or that bridge is another \
+         now: nothing passes between the tunnel and what is bridged.",
+        "`ip link set TAP master BRIDGE`; and see that no network manager takes it out again.";
     TapQueue => "tap_queue":
         "The TAP's queue is so short that bursts from the LAN are dropped before acton reads them.",
         "`ip link set TAP txqueuelen 1000`.";
     Invite => "invite":
-        "An invite cannot be read, or there is none.",
+        "An invite cannot be read, there is none, or somebody asks a server with one of another server, \
+         whom it does not answer.",
         "`acton invite` on the server makes one; `acton join` stores it.";
     Keys => "keys":
         "A file of keys is open to others, belongs to somebody else, or holds no key.",

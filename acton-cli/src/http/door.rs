@@ -1,14 +1,18 @@
 //! The listening end: a thread that lets connections in, and one for each of them.
 
-use std::io::{self, Read};
+use std::io::{self, ErrorKind, Read};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, setsockopt, socket,
+    sockopt,
+};
 use parking_lot::Mutex;
 
 use crate::control::{Counts, Source};
@@ -21,6 +25,10 @@ use super::response::{Refused, Response};
 
 /// Connections that may follow events, of [`MAX_GUESTS`](crate::guests::MAX_GUESTS), so that others find room.
 pub(super) const MAX_FOLLOWERS: usize = 16;
+/// Connections that wait to be let in, as the standard library has it.
+const BACKLOG: i32 = 128;
+/// Ports below are not for everybody (ip(7), `ip_unprivileged_port_start`).
+const FIRST_FREE_PORT: u16 = 1_024;
 /// How long, and for how many bytes, who is refused may go on before it has read why.
 const LINGER: Duration = Duration::from_millis(500);
 const LINGER_BYTES: usize = 64 << 10;
@@ -33,6 +41,30 @@ pub(crate) struct ListenError {
     step: &'static str,
     #[source]
     error: io::Error,
+}
+
+/// What cannot be done where the system refuses the port, and what helps.
+fn refused(address: SocketAddr, error: &io::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::AddrInUse => "listen there, as another program does (`ss -tlnp` says which)",
+        ErrorKind::PermissionDenied if address.port() < FIRST_FREE_PORT => {
+            "listen there, as ports below 1024 take root or CAP_NET_BIND_SERVICE"
+        }
+        _ => "listen there",
+    }
+}
+
+/// Listens at an address that this host has not got yet, as at boot before the network is there
+/// (`IP_FREEBIND`, ip(7)).
+fn bind_ahead(address: SocketAddr) -> io::Result<TcpListener> {
+    let family = if address.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
+    let socket = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    setsockopt(&socket, sockopt::ReuseAddr, &true)?;
+    // Of IPv6, too.
+    setsockopt(&socket, sockopt::IpFreebind, &true)?;
+    bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
+    listen(&socket, Backlog::new(BACKLOG)?)?;
+    Ok(socket.into())
 }
 
 /// A port that is listened at; nobody answers yet.
@@ -49,7 +81,21 @@ impl Listener {
     /// Where somebody has the port, or this host has not got the address.
     pub(crate) fn bind(address: SocketAddr, token: Option<Token>) -> Result<Self, ListenError> {
         let failed = |step| move |error| ListenError { address, step, error };
-        let socket = TcpListener::bind(address).map_err(failed("listen there"))?;
+        let socket = match TcpListener::bind(address) {
+            Err(error) if error.kind() == ErrorKind::AddrNotAvailable => {
+                log::warn!(
+                    "--http {address}: no interface of this host has that address; once one has, it is \
+                     answered there"
+                );
+                bind_ahead(address)
+            }
+            bound => bound,
+        };
+        let socket = socket.map_err(|error| ListenError {
+            address,
+            step: refused(address, &error),
+            error,
+        })?;
         socket.set_nonblocking(true).map_err(failed("set it non-blocking"))?;
         let address = socket.local_addr().map_err(failed("tell its address"))?;
         Ok(Self { socket, address, token })

@@ -4,8 +4,11 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
-use std::{env, fs};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use std::{env, fs, thread};
 
+use acton_engine::State;
 use serde_json::Value;
 
 use super::ask::{Said, json, said_by, told, until};
@@ -63,6 +66,26 @@ impl<'a> Transcript<'a> {
         }
         self.text.push('\n');
         self
+    }
+
+    /// Runs a command that prints JSON and notes what `keep` leaves of it: of what there may be more or less
+    /// each time, as much as shows its fields.
+    fn run_json(&mut self, arguments: &[&str], keep: impl FnOnce(Vec<Value>) -> Vec<Value>) {
+        let Said { code, out, err } = said_by(control(self.end), arguments);
+        let line = format!("$ acton {}\n", arguments.join(" ")).replace(&self.path, "PATH");
+        self.text.push_str(&line);
+        let objects = out.lines().map(|line| {
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {out}{err}"))
+        });
+        for object in keep(objects.collect()) {
+            assert!(object["schema"].is_number(), "{object}");
+            let shown = serde_json::to_string_pretty(&masked_value(object)).unwrap();
+            writeln!(self.text, "{}", shown.replace(&masked(&self.path), "PATH")).unwrap();
+        }
+        if code != 0 {
+            writeln!(self.text, "[exit code {code}]").unwrap();
+        }
+        self.text.push('\n');
     }
 
     /// Holds it against the file of that name.
@@ -225,6 +248,76 @@ pub(super) fn what_every_command_says_of_a_live_tunnel() {
     assert!(told(&server, &["events"]).contains("down: berlin was kicked"));
     let number = events.last().unwrap()["number"].to_string();
     assert_eq!(told(&server, &["events", "--since", &number]), "");
+}
+
+/// Leaves of the list in the field `list` of the only object those that `keep` wants.
+fn only(list: &str, keep: impl Fn(&Value) -> bool) -> impl FnOnce(Vec<Value>) -> Vec<Value> {
+    move |mut objects| {
+        assert_eq!(objects.len(), 1);
+        objects[0][list].as_array_mut().unwrap().retain(|item| keep(item));
+        objects
+    }
+}
+
+/// The other commands that print JSON, each once.
+pub(super) fn what_other_commands_say_as_json() {
+    let world = World::new(1).speaking(Mode::Secure);
+    world.keys.server();
+    let invite = world.keys.named_invite("berlin", &[]);
+    let path = world.keys.path("server.toml");
+    fs::write(&path, "mac-ageing = 60\n").unwrap();
+    let config = path.to_str().unwrap();
+    let server = world.serve(&["--workers", "1", "--keepalive", "1", "--config", config]);
+    let state = world.keys.client_state(0);
+    let client = world.run_client(0, &["client", &invite, "--state", &state, "--keepalive", "1"]);
+    client.wait_for(said::CONNECTED);
+    ping_until_answered(&world.clients[0], ROOT_V4);
+    until(&server, "all is known of the session", |session| session.loss_in.is_some());
+    let (here, there) = (SERVER_MAC.to_string(), CLIENT_MAC.to_string());
+    let mut transcript = Transcript::with_settings(&server, &path);
+    let its = only("macs", |it| it["mac"] == there);
+    transcript.run_json(&["fdb", "--json"], |objects| {
+        let mut objects = its(objects);
+        // Those of IPv6 come sooner or later.
+        objects[0]["macs"][0]["addresses"].as_array_mut().unwrap().truncate(1);
+        objects
+    });
+    transcript.run(&["fdb", "add", "02:00:00:00:00:99", "root", "--json"]);
+    transcript.run(&["trace", &there, &here, "--from", "berlin", "--json"]);
+    transcript.run(&["trace", &here, &here, "--from", "berlin", "--json"]);
+    // A frame that passes meanwhile, again and again.
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let _ending = testbed::Ending(&done);
+        scope.spawn(|| {
+            let wire = world.client_wire(0);
+            let passes = super::support::frame(SERVER_MAC, CLIENT_MAC, 0x88b5, &[0; 46]);
+            while !done.load(Ordering::Relaxed) {
+                wire.send(&passes);
+                thread::sleep(Duration::from_millis(20));
+            }
+        });
+        let live = ["trace", "--live", "1", "--json", "ether", "proto", "0x88b5"];
+        transcript.run_json(&live, |objects| objects);
+    });
+    fs::write(&path, "mac-ageing = 70\nport = 8081\n").unwrap();
+    let differs = |key: &Value| key["outcome"] != "unchanged";
+    transcript.run_json(&["reload", "--dry-run", "--json"], only("keys", differs));
+    transcript.run_json(&["reload", "--json"], only("keys", differs));
+    let show = ["config", "show", "server", "--json", "--config", config];
+    transcript.run_json(&show, only("keys", |it| it["key"] == "mac-ageing" || it["key"] == "mtu"));
+    transcript.run(&["kick", "berlin", "--json"]);
+    until(&server, "it is back", |session| session.state == State::Up);
+    transcript.run(&["fdb", "flush", "berlin", "--json"]);
+    transcript.run_json(&["events", "--json"], |events| {
+        let first = |kind: &str| events.iter().find(|event| event["event"] == kind).cloned();
+        ["session_up", "session_down", "mac_learnt"].iter().filter_map(|kind| first(kind)).collect()
+    });
+    // What it says of the host is another on each.
+    let of_the_tunnel =
+        |finding: &Value| finding["code"] == "tap_down" || finding["code"] == "hook";
+    transcript.run_json(&["doctor", "--json"], only("findings", of_the_tunnel));
+    transcript.is("others_json.txt");
 }
 
 pub(super) fn a_reload_says_what_becomes_of_each_key() {

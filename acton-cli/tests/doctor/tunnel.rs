@@ -10,7 +10,7 @@ use super::support::ask::until as sessions_until;
 use super::support::{Acton, Mode, SERVER_MAC, Wire, World, control, frame, said, wait_until};
 
 /// The server of a world, once it listens, and where to ask it.
-fn serve(world: &World, arguments: &[&str]) -> (Acton, String) {
+pub(crate) fn serve(world: &World, arguments: &[&str]) -> (Acton, String) {
     let server = world.start_server(arguments);
     server.wait_for(said::LISTENING);
     let path = control(&server).to_str().unwrap().to_owned();
@@ -19,7 +19,7 @@ fn serve(world: &World, arguments: &[&str]) -> (Acton, String) {
 
 /// Looks until a check says so.
 #[track_caller]
-fn until(patient: &Patient<'_>, arguments: &[&str], code: &str, verdict: &str) -> Look {
+pub(crate) fn until(patient: &Patient<'_>, arguments: &[&str], code: &str, verdict: &str) -> Look {
     let mut look = patient.look(arguments);
     wait_until(&format!("{code} says {verdict}"), || {
         let is = look.verdict(code) == verdict;

@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::browser::{HTTP, connect, get, send};
 use super::support::ask::json;
 use super::support::{
-    Acton, Mode, ROOT_V4, World, counter, counters, ping_until_answered, tcp_transfer, wait_until,
+    Acton, Crowd, Mode, ROOT_V4, World, counter, counters, ping_until_answered, shell,
+    tcp_transfer, wait_until,
 };
 
 const CONNECTIONS: usize = 1_000;
@@ -17,6 +18,9 @@ const THREADS: u64 = 32 + 8;
 const MEMORY: u64 = 16 << 10;
 /// A gigabyte.
 const GIGABYTE: usize = 1 << 30;
+
+/// Sessions that a long answer is of, some 400 KiB.
+const SESSIONS: u16 = 500;
 
 fn counted(end: &Acton, name: &str) -> u64 {
     json(end, &["status"])["http"][name].as_u64().unwrap()
@@ -131,4 +135,45 @@ pub(super) fn rude_clients_of_http_cost_nothing() {
     assert_eq!((&session["state"], &session["before"]), (&"up".into(), &serde_json::Value::Null));
     let log = counters(&server);
     assert_eq!(counter(&log, "drop.control_busy"), 0, "{log}");
+}
+
+/// Somebody who reads the beginning of a long answer and then no more.
+pub(super) fn a_reader_that_stalls_is_let_go() {
+    let world = World::new(2).speaking(Mode::Secure);
+    // So little in the kernel's own buffers that the answer does not find room there.
+    shell(
+        &world.server,
+        "sysctl -qw net.ipv4.tcp_wmem='4096 16384 65536' net.ipv4.tcp_rmem='4096 16384 65536'",
+    );
+    let server = world.serve(&["--http", HTTP, "--max-sessions", "1000"]);
+    let _client = world.join(1, &["--keepalive", "1"]);
+    let mut crowd = Crowd::new(&world, SESSIONS);
+    crowd.run_until("all are in", |member| member.machine.keys().is_some());
+    assert!(get(&world.server, "/status.json").body.len() > 4 * 65_536);
+    let (memory, threads) = (server.proc_status("VmRSS"), server.proc_status("Threads"));
+    let slow = counted(&server, "too_slow");
+
+    let mut stalled: Vec<_> = (0..8).map(|_| connect(&world.server)).collect();
+    for reader in &mut stalled {
+        let request = format!("GET /status.json HTTP/1.1\r\nHost: {HTTP}\r\n\r\n");
+        reader.write_all(request.as_bytes()).unwrap();
+        reader.read_exact(&mut [0; 4_096]).unwrap();
+    }
+    // Meanwhile frames pass, and others are answered.
+    let mut most = 0;
+    wait_until("they are let go", || {
+        ping_until_answered(&world.clients[1], ROOT_V4);
+        assert_eq!(get(&world.server, "/health").status, 200);
+        most = most.max(server.proc_status("VmRSS"));
+        counted(&server, "too_slow") >= slow + 8
+    });
+    wait_until("their threads have ended", || server.proc_status("Threads") <= threads + 1);
+    let more = most.saturating_sub(memory);
+    assert!(more < MEMORY, "{more} KiB");
+    for reader in &mut stalled {
+        // What is there yet can be read, and then no more comes.
+        let mut rest = Vec::new();
+        let _ = reader.read_to_end(&mut rest);
+        assert!(!rest.ends_with(b"0\r\n\r\n"), "the answer is whole");
+    }
 }

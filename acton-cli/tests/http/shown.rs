@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::browser::{HTTP, connect, get, get_with};
 use super::support::ask::json;
 use super::support::{
-    CLIENT_MAC, Mode, ROOT_V4, SERVER_MAC, TEST_ETHERTYPE, World, frame, ping_until_answered,
+    CLIENT_MAC, Mode, ROOT_V4, SERVER_MAC, TEST_ETHERTYPE, World, frame, ping_until_answered, said,
     shell, tcp_transfer, wait_until,
 };
 
@@ -77,6 +77,46 @@ pub(super) fn metrics_show_all_that_is_counted() {
     );
     assert!(open.head.contains("application/openmetrics-text"), "{}", open.head);
     assert!(open.body.ends_with("# EOF\n"));
+}
+
+pub(super) fn a_named_client_has_series_of_its_own() {
+    let world = World::new(2).speaking(Mode::Secure);
+    world.keys.server();
+    let invites = ["berlin", "oslo"].map(|name| world.keys.named_invite(name, &[]));
+    let server = world.serve(&["--http", HTTP, "--metrics-per-session"]);
+    let clients: Vec<_> = invites
+        .iter()
+        .zip(0..)
+        .map(|(invite, i)| {
+            let state = world.keys.client_state(i);
+            let client = world.run_client(i, &["client", invite, "--state", &state]);
+            client.wait_for(said::CONNECTED);
+            client
+        })
+        .collect();
+    tcp_transfer(&world.clients[0], &world.server, ROOT_V4, 4_000_000);
+    ping_until_answered(&world.clients[1], ROOT_V4);
+    let body = get(&world.server, "/metrics").body;
+    let metrics = series(&body);
+    let of = |family: &str, name: &str| metrics[&format!("{family}{{session=\"{name}\"}}")];
+    for name in ["berlin", "oslo"] {
+        assert_eq!(of("acton_session_up", name), 1.0, "{body}");
+        assert!(of("acton_session_transmitted_bytes_total", name) > 0.0, "{body}");
+    }
+    let received = |name| of("acton_session_received_bytes_total", name);
+    assert!(received("berlin") > 4e6 && received("oslo") < 1e6, "{body}");
+    // By the name that is configured, and by nothing that tells who or where it is.
+    for series in metrics.keys().filter(|series| series.contains("session=\"")) {
+        let is_named =
+            ["berlin", "oslo"].iter().any(|name| series.contains(&format!("session=\"{name}\"")));
+        assert!(is_named && !series.contains("192.0.2."), "{series}");
+    }
+    // Who only looks at the whole has no such series.
+    drop(clients);
+    server.stop();
+    let server = world.serve(&["--http", HTTP]);
+    assert!(!get(&world.server, "/metrics").body.contains("session=\""));
+    drop(server);
 }
 
 /// The names of an object's fields.
@@ -157,7 +197,7 @@ pub(super) fn a_client_shows_whether_it_has_a_session() {
     assert_eq!(waiting.status, 503);
     assert!(waiting.json()["reason"].as_str().unwrap().contains("no session with"), "{waiting:?}");
     let _server = world.serve(&[]);
-    client.wait_for(super::support::said::CONNECTED);
+    client.wait_for(said::CONNECTED);
     wait_until("it is healthy", || get(&world.clients[0], "/health").status == 200);
     let metrics = series(&get(&world.clients[0], "/metrics").body);
     assert_eq!(metrics["acton_sessions{state=\"up\"}"], 1.0);

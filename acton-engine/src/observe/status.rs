@@ -98,6 +98,9 @@ pub struct TapReport {
     pub running: Option<bool>,
     /// The Linux bridge that it is a port of.
     pub bridge: Option<String>,
+    /// The one that the settings name, where it is no port of that, since somebody took it out.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub lost_bridge: Option<String>,
     /// Its queues, one for each worker.
     pub queues: usize,
 }

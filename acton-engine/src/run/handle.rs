@@ -364,7 +364,15 @@ impl Handle {
         self.shared.sockets.lock().clear();
         self.shared.interface.restore();
         let (name, queues) = (self.tap_name().to_owned(), self.shared.tap_queues);
-        let tap = TapReport { name, mac: None, mtu: None, running: None, bridge: None, queues };
+        let tap = TapReport {
+            name,
+            mac: None,
+            mtu: None,
+            running: None,
+            bridge: None,
+            lost_bridge: None,
+            queues,
+        };
         let mut head = self.head_of(self.shared.events.newest(), tap);
         if let Some(report) = &mut head.bridge {
             let _behind_clients = pages::macs(self, report);
@@ -388,12 +396,17 @@ impl fmt::Debug for Handle {
 }
 
 fn tap_report(interface: &TapInterface, queues: usize) -> TapReport {
+    // Of an interface that is gone nothing is known, nor that it is no port.
+    let bridge = interface.bridge().ok();
+    let wanted = bridge.as_ref().and_then(|_| interface.wanted_bridge());
+    let bridge = bridge.flatten();
     TapReport {
         name: interface.name().to_owned(),
         mac: interface.mac().ok(),
         mtu: interface.mtu().ok(),
         running: interface.is_running().ok(),
-        bridge: interface.bridge().ok().flatten(),
+        lost_bridge: wanted.filter(|wanted| bridge.as_ref() != Some(wanted)),
+        bridge,
         queues,
     }
 }

@@ -25,6 +25,8 @@ pub(crate) struct TapInterface {
     /// The bridge that this tunnel made it a port of. A port does not tell who did, so that one that
     /// a killed tunnel made stays one.
     joined: Mutex<Option<String>>,
+    /// The bridge that it was last told to be a port of.
+    wanted_bridge: Mutex<Option<String>>,
 }
 
 /// An address that acton added.
@@ -67,7 +69,8 @@ impl TapInterface {
             Some(Added { net, is_noted: true })
         });
         let added = Mutex::new(added.collect());
-        Ok(Self { interface, stays, added, joined: Mutex::new(None) })
+        let (joined, wanted_bridge) = (Mutex::new(None), Mutex::new(None));
+        Ok(Self { interface, stays, added, joined, wanted_bridge })
     }
 
     /// Has it follow settings that were `old` and are `new`, as far as a TAP in use can; all of them
@@ -158,15 +161,20 @@ impl TapInterface {
     /// There is no such bridge, or it is a port of something else.
     pub(crate) fn follow_bridge(&self, wanted: Option<&str>) -> Result<(), Error> {
         let present = self.interface.bridge()?;
-        if present.as_deref() == wanted {
-            return Ok(());
+        if present.as_deref() != wanted {
+            self.leave()?;
+            if let Some(bridge) = wanted {
+                self.interface.join_bridge(bridge)?;
+                *self.joined.lock() = Some(bridge.to_owned());
+            }
         }
-        self.leave()?;
-        if let Some(bridge) = wanted {
-            self.interface.join_bridge(bridge)?;
-            *self.joined.lock() = Some(bridge.to_owned());
-        }
+        *self.wanted_bridge.lock() = wanted.map(str::to_owned);
         Ok(())
+    }
+
+    /// The bridge that it is to be a port of.
+    pub(crate) fn wanted_bridge(&self) -> Option<String> {
+        self.wanted_bridge.lock().clone()
     }
 
     /// Sets it up.

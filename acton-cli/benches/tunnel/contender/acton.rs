@@ -1,13 +1,15 @@
 //! acton as it is in this tree, or as it was before.
 
 use std::env;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::Command;
 
 use crate::instructions::callgrind;
 
-use super::{Contender, Process, Scratch, Watcher, output, wait_listening};
+use super::{Contender, Process, Scratch, output, wait_listening};
 use crate::Result;
+use crate::watch::Watcher;
 use crate::world::{Network, OVERLAY, PORT, UNDERLAY, World};
 
 /// A way to run it.
@@ -22,10 +24,19 @@ pub(super) struct Variant {
     callgrind: Option<&'static str>,
     /// The program that [`BEFORE`] names, in place of this tree's.
     before: bool,
-    /// Somebody asks both ends how they are, again and again, and follows their events.
-    watched: bool,
+    watched: WatchedBy,
     /// As it confines itself unless told otherwise.
     sandbox: bool,
+}
+
+/// Who watches both ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum WatchedBy {
+    Nobody,
+    /// Somebody asks how they are ten times a second, follows their events and has an idle capture.
+    Socket,
+    /// They show themselves by HTTP, and all tools look at them.
+    All,
 }
 
 /// Names another build of the program to compare with, as that of the commit before.
@@ -46,10 +57,11 @@ pub(super) const SECURE: Variant = Variant {
     suite: None,
     callgrind: None,
     before: false,
-    watched: false,
+    watched: WatchedBy::Nobody,
     sandbox: true,
 };
-pub(super) const WATCHED: Variant = Variant { watched: true, ..SECURE };
+pub(super) const WATCHED: Variant = Variant { watched: WatchedBy::Socket, ..SECURE };
+pub(super) const SHOWN: Variant = Variant { watched: WatchedBy::All, ..SECURE };
 pub(super) const UNSANDBOXED: Variant = Variant { sandbox: false, ..SECURE };
 pub(super) const PLAIN_UNSANDBOXED: Variant = Variant { sandbox: false, ..PLAIN };
 pub(super) const SECURE_BEFORE: Variant = Variant { before: true, ..SECURE };
@@ -105,10 +117,14 @@ impl Contender for Acton {
             command.env("ACTON_INVITE", &self.invite);
         }
         let mut processes = vec![server, Process::start(&world.client, &mut command)?];
-        if self.variant.watched {
-            for end in ["server", "client"] {
-                processes.push(Watcher::start(world, &self.control(end))?);
-            }
+        let http = match self.variant.watched {
+            WatchedBy::Nobody => return Ok(processes),
+            WatchedBy::Socket => None,
+            WatchedBy::All => Some(HTTP),
+        };
+        for (end, host) in [("server", &world.server), ("client", &world.client)] {
+            let mut command = Watcher::command(&self.control(end), http)?;
+            processes.push(Process::start(host, &mut command)?);
         }
         Ok(processes)
     }
@@ -137,8 +153,11 @@ impl Acton {
         if self.variant.plain {
             command.arg("--plain");
         }
-        if self.variant.watched {
+        if self.variant.watched != WatchedBy::Nobody {
             command.arg("--control").arg(self.control(subcommand));
+        }
+        if self.variant.watched == WatchedBy::All {
+            command.args(["--http", &HTTP.to_string()]);
         }
         // Builds before it came do not know the option.
         if !self.variant.sandbox && !self.variant.before {
@@ -153,6 +172,9 @@ impl Acton {
         self.scratch.path(&format!("{subcommand}.sock"))
     }
 }
+
+/// Where an end shows itself, in its own namespace.
+const HTTP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9_273);
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_acton");
 

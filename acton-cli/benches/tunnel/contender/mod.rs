@@ -15,7 +15,6 @@ mod veth;
 mod vpncloud;
 mod vtun;
 mod vxlan;
-mod watcher;
 
 use std::net::UdpSocket;
 use std::process::{Command, Stdio};
@@ -32,7 +31,6 @@ pub(crate) use acton::BEFORE;
 pub(crate) use frame_loop::End as LoopEnd;
 pub(crate) use process::Process;
 use scratch::Scratch;
-pub(crate) use watcher::Watcher;
 
 /// Something that joins two hosts by an Ethernet.
 pub(crate) trait Contender {
@@ -54,12 +52,13 @@ pub(crate) trait Contender {
 type Find = fn(&str) -> Result<Box<dyn Contender>>;
 
 /// The name of each, and how it is found, in the order of the table.
-pub(crate) const ALL: [(&str, Find); 29] = [
+pub(crate) const ALL: [(&str, Find); 30] = [
     (VETH, |_| veth::find()),
     (VXLAN, |_| vxlan::find()),
     ("acton", |name| acton::find(name, acton::SECURE)),
     ("acton-before", |name| acton::find(name, acton::SECURE_BEFORE)),
     ("acton-watched", |name| acton::find(name, acton::WATCHED)),
+    ("acton-shown", |name| acton::find(name, acton::SHOWN)),
     ("acton-unsandboxed", |name| acton::find(name, acton::UNSANDBOXED)),
     ("acton-one-worker", |name| acton::find(name, acton::ONE_WORKER)),
     ("acton-chacha", |name| acton::find(name, acton::CHACHA)),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use acton_engine::{Protocol, Role, SessionStatus, State};
+use acton_engine::{Protocol, Role, SessionStatus, State, TapReport};
 use serde::Serialize;
 
 use super::keys::shell_word;
@@ -18,6 +18,8 @@ use crate::doctor::finding::Finding;
 const TOLD: usize = 5;
 /// Moves of a client from one port to another that only a NAT explains.
 const PORTS: usize = 3;
+/// The reason to drop a request for a session that was made for another server or network.
+const WRONG_KEY: &str = "hello_wrong_key";
 
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     let Some(running) = facts.tunnel.running() else {
@@ -25,12 +27,14 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
             Code::PathMtu,
             Code::TapMtu,
             Code::TapDown,
+            Code::TapBridge,
             Code::SameKey,
             Code::SameMac,
             Code::Loop,
             Code::Budget,
             Code::NatMapping,
             Code::VersionSkew,
+            Code::Reload,
             Code::Hook,
             Code::Session,
             Code::Ended,
@@ -43,7 +47,9 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     let mut findings = vec![
         ended(instance),
         tap_down(running),
+        tap_bridge(running),
         config(running),
+        reload(running),
         budget(running),
         hook(instance),
         version_of_this(instance),
@@ -60,6 +66,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
         nat_mappings(running, facts.keepalive.as_secs()),
     ));
     findings.extend(versions_of_peers(running));
+    findings.extend(wrong_invites(running));
     findings.extend(clocks(running));
     findings
 }
@@ -108,6 +115,19 @@ fn tap_down(running: &Running) -> Finding {
     finding.about(&*tap.name)
 }
 
+fn tap_bridge(running: &Running) -> Finding {
+    const CODE: Code = Code::TapBridge;
+    let TapReport { name, bridge, lost_bridge, .. } = &running.instance.tap;
+    let finding = match (lost_bridge, bridge) {
+        (Some(lost), _) => Finding::failed(CODE, format!("was taken out of bridge {lost}"))
+            .wanted(format!("it is a port of {lost}, as the settings have it"))
+            .fix(format!("ip link set {name} master {lost}")),
+        (None, Some(bridge)) => Finding::ok(CODE, format!("is in {bridge}")),
+        (None, None) => Finding::skipped(CODE, "is to be in none"),
+    };
+    finding.about(&**name)
+}
+
 fn config(running: &Running) -> Finding {
     const CODE: Code = Code::Config;
     let Some(config) = &running.instance.config else {
@@ -123,14 +143,33 @@ fn config(running: &Running) -> Finding {
         (None, Some(keys)) if !keys.is_empty() => {
             Finding::warning(CODE, format!("another value than what runs: {}", keys.join(", ")))
                 .wanted("the same; what a reload does not put in force, a restart does")
-                .fix(format!(
-                    "acton reload --control {}",
-                    shell_word(&running.control.to_string_lossy())
-                ))
+                .fix(reload_command(running))
         }
         _ => Finding::ok(CODE, "says what runs"),
     };
     finding.about(file.display().to_string())
+}
+
+fn reload(running: &Running) -> Finding {
+    const CODE: Code = Code::Reload;
+    let Some(config) = &running.instance.config else {
+        return Finding::skipped(CODE, "its settings come from no file");
+    };
+    match &config.refused {
+        None => Finding::ok(CODE, "none was refused"),
+        Some(refused) => Finding::warning(
+            CODE,
+            format!("refused {:.0} s ago: {}", refused.ago_seconds, refused.error),
+        )
+        .wanted("none is refused; all stayed as it was")
+        .advice("mend what it names first")
+        .fix(reload_command(running)),
+    }
+}
+
+/// Has this tunnel read its settings again.
+fn reload_command(running: &Running) -> String {
+    format!("acton reload --control {}", shell_word(&running.control.to_string_lossy()))
 }
 
 fn config_of_a_file(facts: &Facts) -> Finding {
@@ -159,6 +198,18 @@ fn budget(running: &Running) -> Finding {
     Finding::warning(CODE, format!("a storm: {}", acting.join(", ")))
         .wanted("less than the budgets")
         .advice("acton capture --drops shows who floods; --budget raises what may pass")
+}
+
+/// Whoever asks a server with an invite of another one gets no answer, so that only the server can tell.
+fn wrong_invites(running: &Running) -> Option<Finding> {
+    let refused = running.drops.iter().find(|drop| drop.reason == WRONG_KEY)?.count;
+    (refused > 0).then(|| {
+        let what = format!("{refused} requests for a session were made with one of another server");
+        Finding::warning(Code::Invite, what)
+            .about(&*running.instance.name)
+            .wanted("none; a stranger who looks for servers has none either")
+            .advice("a client of yours that gets no answer needs a new one: acton invite")
+    })
 }
 
 /// As the tunnel says it itself.
