@@ -12,8 +12,8 @@ use acton_netns::Namespace;
 use nix::sys::signal::Signal;
 use pnet_base::MacAddr;
 use support::{
-    Acton, Mode, TEST_ETHERTYPE, World, client_mac, frame, in_both_modes, mac, said, shell,
-    wait_until,
+    Acton, Mode, TEST_ETHERTYPE, Wire, World, client_mac, control, frame, in_both_modes, mac, said,
+    shell, wait_until,
 };
 
 in_both_modes! {
@@ -24,6 +24,7 @@ in_both_modes! {
     a_client_that_comes_back_at_once_stays_known,
     a_listed_mac_is_known_before_it_speaks,
     a_server_that_is_killed_takes_its_port_along,
+    servers_that_are_isolated_in_one_bridge_keep_their_clients_apart,
 }
 
 /// A host of a site behind a client.
@@ -198,4 +199,49 @@ fn a_server_that_is_killed_takes_its_port_along() {
     server.kill();
     wait_until("its MACs have gone", || table.entries().is_empty());
     println!("gone {:.0?} after the end", start.elapsed());
+}
+
+/// One of them on a TAP that stays, in the bridge before it came.
+fn servers_that_are_isolated_in_one_bridge_keep_their_clients_apart() {
+    let world = world(Mode::Plain, 2);
+    shell(
+        &world.server,
+        "ip tuntap add server mode tap multi_queue vnet_hdr; ip link set server master br0",
+    );
+    let isolated = |name: &str| {
+        shell(&world.server, &format!("bridge -d link show dev {name}")).contains("isolated on")
+    };
+    let options = ["--bridge-isolated", "--bridge", "br0", "--no-loop-guard"];
+    let first = world.serve(&options);
+    let more = ["server", "--plain", "-t", "other", "--port", "8081"];
+    let second = Acton::start("second", &world.server, &[&more[..], &options].concat());
+    second.wait_for(said::LISTENING);
+    assert!(isolated("server") && isolated("other"));
+    let status = shell(
+        &world.server,
+        &format!("{} status --control {}", env!("CARGO_BIN_EXE_acton"), control(&first).display()),
+    );
+    assert!(status.contains(", in br0, isolated"), "{status}");
+    let _one = world.join(0, &[]);
+    let other = world.start_client(1, "192.0.2.1", &["--port", "8081"]);
+    other.wait_for(said::CONNECTED);
+    let (left, right, root) =
+        (world.client_wire(0), world.client_wire(1), Wire::open(&world.server, "br0"));
+    for (from, to, number) in [(&left, &right, 0), (&right, &left, 1)] {
+        for destination in [MacAddr::broadcast(), client_mac(1 - number)] {
+            from.send(&frame(destination, client_mac(number), TEST_ETHERTYPE, &[5; 60]));
+        }
+        // The bridge itself hears all of it, and last this one.
+        let last = frame(MacAddr::broadcast(), client_mac(number), TEST_ETHERTYPE, &[6; 60]);
+        from.send(&last);
+        root.receive_until(&last);
+        // What the bridge says comes after what it might have passed on.
+        let mark = frame(MacAddr::broadcast(), mac(0x60 + number), TEST_ETHERTYPE, &[7; 60]);
+        root.send(&mark);
+        let before = to.receive_until(&mark);
+        assert!(!before.iter().any(|it| it[6..12] == client_mac(number).octets()), "{before:02x?}");
+    }
+    first.stop();
+    assert!(!isolated("server"), "it is as it was");
+    drop(second);
 }

@@ -246,6 +246,21 @@ impl Socket {
         Ok(found.into_iter().next())
     }
 
+    /// Has interface `index`, a port of a bridge, exchange nothing with other isolated ports of it, or
+    /// not so.
+    ///
+    /// # Errors
+    /// `ENODEV`: there is none. `EOPNOTSUPP`: it is a port of no bridge. `EPERM`.
+    pub fn set_port_isolated(&mut self, index: u32, isolated: bool) -> io::Result<()> {
+        let mut fixed = fixed(index, 0);
+        fixed[0] = libc::AF_BRIDGE as u8;
+        let mut request = Request::new(libc::RTM_SETLINK, 0, &fixed);
+        request.nest(libc::IFLA_PROTINFO | libc::NLA_F_NESTED as u16, |request| {
+            request.push(PORT_ISOLATED, &[u8::from(isolated)]);
+        });
+        self.request(request)
+    }
+
     /// Sets interface `index` up, which it may be already.
     ///
     /// # Errors

@@ -98,6 +98,9 @@ pub struct TapReport {
     pub running: Option<bool>,
     /// The Linux bridge that it is a port of.
     pub bridge: Option<String>,
+    /// Whether it exchanges nothing with other isolated ports of that; absent where it is in none.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+    pub isolated: Option<bool>,
     /// Its queues, one for each worker.
     pub queues: usize,
 }

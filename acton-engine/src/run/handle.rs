@@ -364,7 +364,15 @@ impl Handle {
         self.shared.sockets.lock().clear();
         self.shared.interface.restore();
         let (name, queues) = (self.tap_name().to_owned(), self.shared.tap_queues);
-        let tap = TapReport { name, mac: None, mtu: None, running: None, bridge: None, queues };
+        let tap = TapReport {
+            name,
+            mac: None,
+            mtu: None,
+            running: None,
+            bridge: None,
+            isolated: None,
+            queues,
+        };
         let mut head = self.head_of(self.shared.events.newest(), tap);
         if let Some(report) = &mut head.bridge {
             let _behind_clients = pages::macs(self, report);
@@ -394,6 +402,7 @@ fn tap_report(interface: &TapInterface, queues: usize) -> TapReport {
         mtu: interface.mtu().ok(),
         running: interface.is_running().ok(),
         bridge: interface.bridge().ok().flatten(),
+        isolated: interface.is_isolated().ok().flatten(),
         queues,
     }
 }

@@ -1,6 +1,7 @@
 //! The interface of a tunnel's TAP: set up step by step, each only where it is not so already, and
 //! left as it was found.
 
+use std::mem;
 use std::ops::Deref;
 
 use acton_tap::{Address, Error, Interface};
@@ -25,6 +26,8 @@ pub(crate) struct TapInterface {
     /// The bridge that this tunnel made it a port of. A port does not tell who did, so that one that
     /// a killed tunnel made stays one.
     joined: Mutex<Option<String>>,
+    /// This tunnel made it an isolated port.
+    isolated: Mutex<bool>,
 }
 
 /// An address that acton added.
@@ -67,7 +70,7 @@ impl TapInterface {
             Some(Added { net, is_noted: true })
         });
         let added = Mutex::new(added.collect());
-        Ok(Self { interface, stays, added, joined: Mutex::new(None) })
+        Ok(Self { interface, stays, added, joined: Mutex::new(None), isolated: Mutex::new(false) })
     }
 
     /// Has it follow settings that were `old` and are `new`, as far as a TAP in use can; all of them
@@ -77,13 +80,17 @@ impl TapInterface {
     /// The system refuses one of them.
     pub(crate) fn follow(&self, old: &TapSettings, new: &TapSettings) -> Result<(), Error> {
         type Step = fn(&TapInterface, &TapSettings) -> Result<(), Error>;
-        let steps: [(bool, Step); 3] = [
+        let steps: [(bool, Step); 4] = [
             (old.mtu != new.mtu, |it, to| it.follow_mtu(to.mtu)),
             // The kernel takes IPv6 addresses away where the MTU is too small for them.
             (old.addresses != new.addresses || old.mtu != new.mtu, |it, to| {
                 it.follow_addresses(&to.addresses)
             }),
             (old.bridge != new.bridge, |it, to| it.follow_bridge(to.bridge.as_deref())),
+            // A port of another bridge begins anew.
+            (old.isolated != new.isolated || old.bridge != new.bridge, |it, to| {
+                it.follow_isolated(to.isolated)
+            }),
         ];
         let steps = steps.into_iter().filter_map(|(differs, step)| differs.then_some(step));
         let mut begun: Vec<Step> = Vec::new();
@@ -169,6 +176,22 @@ impl TapInterface {
         Ok(())
     }
 
+    /// Has it be an isolated port of its bridge. One that is so already, by others, stays so.
+    ///
+    /// # Errors
+    /// The system refuses it.
+    pub(crate) fn follow_isolated(&self, wanted: bool) -> Result<(), Error> {
+        let Some(present) = self.interface.is_isolated()? else { return Ok(()) };
+        let mut own = self.isolated.lock();
+        if wanted && !present {
+            self.interface.set_isolated(true)?;
+            *own = true;
+        } else if !wanted && mem::take(&mut *own) && present {
+            self.interface.set_isolated(false)?;
+        }
+        Ok(())
+    }
+
     /// Sets it up.
     ///
     /// # Errors
@@ -182,7 +205,7 @@ impl TapInterface {
         if !self.stays {
             return;
         }
-        for restored in [self.leave(), self.follow_addresses(&[])] {
+        for restored in [self.follow_isolated(false), self.leave(), self.follow_addresses(&[])] {
             if let Err(error) = restored {
                 log::warn!("{error}; it stays as it is");
             }
