@@ -156,9 +156,9 @@ fn a_client_that_comes_back_at_once_stays_known() {
             table.has(own)
         });
         if round % 2 == 0 {
-            client.kill()
+            client.kill();
         } else {
-            drop(client.stop())
+            client.stop();
         };
     }
     let _client = world.join(0, &[]);
