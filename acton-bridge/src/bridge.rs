@@ -331,7 +331,13 @@ impl<P: Port> Bridge<P> {
     /// strict, in time proportional to their number; gives that number. For a leaf that is gone: nothing
     /// of it comes in any more. What is [reserved](Self::reserve) for it nobody gets by that.
     pub fn purge(&self, leaf: P) -> usize {
-        self.fdb.purge(leaf.to_bits())
+        self.purge_each(leaf, |_, _| {})
+    }
+
+    /// Does as [`purge`](Self::purge) and names the addresses, each with its VLAN (0 for untagged): for
+    /// who has told others of them.
+    pub fn purge_each(&self, leaf: P, mut gone: impl FnMut(u16, MacAddr)) -> usize {
+        self.fdb.purge(leaf.to_bits(), |vlan, address| gone(vlan, address.mac()))
     }
 
     /// Forgets what a leaf's frames taught, in time proportional to all it has; gives the number. Its

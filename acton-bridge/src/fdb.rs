@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use crate::address::Address;
 use crate::config::{Config, MOST_MACS, MovePolicy};
 use crate::key;
 use crate::limit::Share;
@@ -344,16 +345,24 @@ impl Fdb {
 
     /// Removes all that belongs to a leaf, its rules last, a batch at a time so that nobody waits for
     /// long.
-    pub(crate) fn purge(&self, leaf: u32) -> usize {
+    pub(crate) fn purge(&self, leaf: u32, mut gone: impl FnMut(u16, Address)) -> usize {
         let mut left = self.write().leaf_entries(leaf);
         let (mut purged, mut statics) = (0, Vec::new());
         while left > 0 {
-            let removed = self.write().purge(leaf, left.min(BATCH), &mut statics);
-            if removed == 0 {
+            let batch = self.write().purge(leaf, left.min(BATCH));
+            if batch.is_empty() {
                 break;
             }
-            left -= removed;
-            purged += removed;
+            left -= batch.len();
+            purged += batch.len();
+            for (key, is_static) in batch {
+                if is_static {
+                    statics.push(key::address(key));
+                }
+                if let Some((vlan, address)) = key::parts(key) {
+                    gone(vlan, address);
+                }
+            }
         }
         for address in statics {
             // What is pinned shows again.

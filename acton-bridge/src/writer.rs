@@ -327,19 +327,18 @@ impl<'a> Writer<'a> {
             + self.state.leaves.values().map(|leaf| leaf.entries.len()).sum::<usize>()
     }
 
-    /// Removes up to `budget` entries of a leaf, static ones too, whose addresses it adds to
-    /// `statics`.
-    pub(crate) fn purge(&mut self, leaf: u32, budget: usize, statics: &mut Vec<Address>) -> usize {
-        for removed in 0..budget {
-            let Some(index) = self.list(Owner::Leaf(leaf)).and_then(|list| list.first()) else {
-                return removed;
-            };
-            if self.fdb.table.read(index).owner & key::STATIC != 0 {
-                statics.push(key::address(self.fdb.table.key(index)));
-            }
+    /// Removes up to `budget` entries of a leaf, static ones too, and gives their keys and whether they
+    /// are static.
+    pub(crate) fn purge(&mut self, leaf: u32, budget: usize) -> Vec<(u64, bool)> {
+        let mut purged = Vec::new();
+        while purged.len() < budget
+            && let Some(index) = self.list(Owner::Leaf(leaf)).and_then(|list| list.first())
+        {
+            let is_static = self.fdb.table.read(index).owner & key::STATIC != 0;
+            purged.push((self.fdb.table.key(index), is_static));
             self.remove(index);
         }
-        budget
+        purged
     }
 
     /// Removes up to `budget` learned entries of a leaf.

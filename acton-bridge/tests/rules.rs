@@ -656,8 +656,12 @@ fn a_purge_takes_all_of_one_leaf_and_nothing_else() {
         test.hear(A, mac(n));
         test.hear(B, mac(1_000 + n));
     }
-    test.bridge.add_static(0, mac(500), A).unwrap();
-    assert_eq!(test.bridge.purge(A), 201);
+    test.bridge.add_static(7, mac(500), A).unwrap();
+    let mut gone = Vec::new();
+    assert_eq!(test.bridge.purge_each(A, |vlan, mac| gone.push((vlan, mac))), 201);
+    gone.sort_unstable();
+    let expected: Vec<_> = (0..200).map(|n| (0, mac(n))).chain([(7, mac(500))]).collect();
+    assert_eq!(gone, expected);
     assert_eq!(test.bridge.purge(A), 0);
     assert_eq!((test.bridge.leaf_len(A), test.bridge.leaf_len(B)), (0, 200));
     assert_eq!(test.bridge.len(), 200);

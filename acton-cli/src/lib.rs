@@ -8,6 +8,7 @@ pub mod config;
 mod confine;
 pub mod control;
 pub mod doctor;
+pub mod evpn;
 mod guests;
 mod hook;
 mod http;

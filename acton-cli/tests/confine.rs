@@ -130,7 +130,8 @@ fn runs_with_little(world: &World, user: &User, mut command: Command) {
     let filters = values(server.id(), "Seccomp");
     assert!(filters.iter().all(|(_, filter)| filter == "2"), "{filters:?}");
     wait_until("the threads have but their rights", || {
-        let expected = |name: &str| if name == "acton-control" { NET_ADMIN } else { NO_RIGHTS };
+        let has = ["acton-control", "acton-port"];
+        let expected = |name: &str| if has.contains(&name) { NET_ADMIN } else { NO_RIGHTS };
         values(server.id(), "CapPrm").iter().all(|(name, rights)| rights == expected(name))
     });
 

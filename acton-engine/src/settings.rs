@@ -47,6 +47,9 @@ pub struct TapSettings {
     pub mtu: u32,
     /// A Linux bridge that it joins.
     pub bridge: Option<String>,
+    /// As a port of a Linux bridge it exchanges nothing with other isolated ports, as with the TAPs of
+    /// other servers.
+    pub isolated: bool,
 }
 
 impl TapSettings {
@@ -59,6 +62,7 @@ impl TapSettings {
             addresses: Vec::new(),
             mtu: 1_500,
             bridge: None,
+            isolated: false,
         }
     }
 }

@@ -1,12 +1,13 @@
 //! Interfaces: what they are, and veth pairs.
 
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use pnet_base::MacAddr;
 
 use crate::Socket;
-use crate::message::{Attributes, Request, number, text};
+use crate::message::{Attributes, Request, ip, number, short, text};
 
 /// Bytes of `struct ifinfomsg` (linux/rtnetlink.h).
 const FIXED: usize = 16;
@@ -28,6 +29,7 @@ const INET6_CONF: u16 = 2;
 
 /// `IFLA_BR_*` of linux/if_link.h.
 const BRIDGE_STP_STATE: u16 = 5;
+const BRIDGE_VLAN_FILTERING: u16 = 7;
 const BRIDGE_MCAST_SNOOPING: u16 = 23;
 const BRIDGE_MCAST_QUERIER: u16 = 25;
 const BRIDGE_MCAST_QUERIER_STATE: u16 = 47;
@@ -36,8 +38,25 @@ const BRIDGE_MCAST_QUERIER_STATE: u16 = 47;
 const PORT_STATE: u16 = 1;
 const FORWARDING: u8 = 3;
 
+/// `RTEXT_FILTER_BRVLAN_COMPRESSED` of linux/rtnetlink.h: tell the VLANs of a bridge's ports, as ranges.
+const TELL_VLANS: u32 = 1 << 2;
+/// `IFLA_BRIDGE_VLAN_INFO` of linux/if_bridge.h, and its flag `BRIDGE_VLAN_INFO_PVID`.
+const VLAN_INFO: u16 = 2;
+const VLAN_IS_PVID: u16 = 1 << 1;
+
 /// Where `tx_dropped` is in `struct rtnl_link_stats64` (linux/if_link.h), in bytes.
 const TX_DROPPED: usize = 7 * 8;
+
+/// `IFLA_BRPORT_*` of linux/if_link.h: what a bridge does at a port.
+const PORT_LEARNING: u16 = 8;
+const PORT_ISOLATED: u16 = 33;
+
+/// `IFLA_VXLAN_*` of linux/if_link.h.
+const VXLAN_ID: u16 = 1;
+const VXLAN_LOCAL: u16 = 4;
+const VXLAN_LEARNING: u16 = 7;
+const VXLAN_PORT: u16 = 15;
+const VXLAN_LOCAL6: u16 = 17;
 
 /// `VETH_INFO_PEER` of linux/veth.h.
 const VETH_INFO_PEER: u16 = 1;
@@ -75,6 +94,10 @@ pub struct Link {
     pub tx_dropped: u64,
     /// Its settings as a bridge, if it is one.
     pub bridge: Option<BridgeStatus>,
+    /// Its settings as a VXLAN interface, if it is one.
+    pub vxlan: Option<VxlanStatus>,
+    /// Its settings as a port of a bridge, if it is one.
+    pub port: Option<PortStatus>,
     /// As a port of a bridge: whether that forwards through it. STP keeps it from doing so for a
     /// while, or for good.
     pub forwards: Option<bool>,
@@ -86,12 +109,38 @@ pub struct Link {
 pub struct BridgeStatus {
     /// Whether it speaks STP.
     pub stp: bool,
+    /// Whether it tells VLANs apart (vlan_filtering).
+    pub vlan_filtering: bool,
     /// Whether it sends multicast only where members were heard (IGMP and MLD snooping).
     pub snooping: bool,
     /// Whether it asks for members itself.
     pub querier: bool,
     /// Whether a querier was heard of, itself or another; a kernel before 5.16 does not tell.
     pub querier_known: bool,
+}
+
+/// What the kernel tells about a port of a bridge.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PortStatus {
+    /// Whether the bridge learns who is behind it.
+    pub learns: bool,
+    /// Whether nothing passes between it and other isolated ports.
+    pub isolated: bool,
+}
+
+/// What the kernel tells about a VXLAN interface.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct VxlanStatus {
+    /// Its network identifier (VNI).
+    pub id: u32,
+    /// The address that its packets are from, where it has one of its own.
+    pub local: Option<IpAddr>,
+    /// The UDP port that they go to.
+    pub port: u16,
+    /// Whether it learns from packets which host a MAC is behind.
+    pub learns: bool,
 }
 
 /// What the kernel tells about a TAP.
@@ -175,6 +224,41 @@ impl Socket {
     /// `ENODEV`: there is none.
     pub fn link_by_index(&mut self, index: u32) -> io::Result<Link> {
         self.ask(Request::new(libc::RTM_GETLINK, 0, &fixed(index, 0)), parse)
+    }
+
+    /// The VLAN that untagged frames have which come to the bridge by its port `index` (PVID); `None`
+    /// where it takes no such frames.
+    ///
+    /// # Errors
+    /// The kernel does not answer.
+    pub fn port_pvid(&mut self, index: u32) -> io::Result<Option<u16>> {
+        let request = || {
+            let mut fixed = fixed(0, 0);
+            fixed[0] = libc::AF_BRIDGE as u8;
+            let mut request = Request::new(libc::RTM_GETLINK, libc::NLM_F_DUMP, &fixed);
+            request.push(libc::IFLA_EXT_MASK, &TELL_VLANS.to_ne_bytes());
+            request
+        };
+        let found = self.dump(request, |body| {
+            let is_it = body.get(4..).and_then(number) == Some(index);
+            is_it.then(|| parse_pvid(body)).flatten()
+        })?;
+        Ok(found.into_iter().next())
+    }
+
+    /// Has interface `index`, a port of a bridge, exchange nothing with other isolated ports of it, or
+    /// not so.
+    ///
+    /// # Errors
+    /// `ENODEV`: there is none. `EOPNOTSUPP`: it is a port of no bridge. `EPERM`.
+    pub fn set_port_isolated(&mut self, index: u32, isolated: bool) -> io::Result<()> {
+        let mut fixed = fixed(index, 0);
+        fixed[0] = libc::AF_BRIDGE as u8;
+        let mut request = Request::new(libc::RTM_SETLINK, 0, &fixed);
+        request.nest(libc::IFLA_PROTINFO | libc::NLA_F_NESTED as u16, |request| {
+            request.push(PORT_ISOLATED, &[u8::from(isolated)]);
+        });
+        self.request(request)
     }
 
     /// Sets interface `index` up, which it may be already.
@@ -267,11 +351,15 @@ fn parse(body: &[u8]) -> Option<Link> {
                         libc::IFLA_INFO_DATA if link.kind == "bridge" => {
                             link.bridge = Some(parse_bridge(value));
                         }
+                        libc::IFLA_INFO_DATA if link.kind == "vxlan" => {
+                            link.vxlan = Some(parse_vxlan(value));
+                        }
                         libc::IFLA_INFO_SLAVE_DATA if link.master_kind == "bridge" => {
                             let mut values = Attributes::after(0, value);
                             let state = values.find(|&(kind, _)| kind == PORT_STATE);
                             link.forwards =
                                 state.map(|(_, value)| value.first() == Some(&FORWARDING));
+                            link.port = Some(parse_port(value));
                         }
                         _ => {}
                     }
@@ -304,6 +392,44 @@ fn parse_tap(data: &[u8]) -> Option<TapStatus> {
     Some(status)
 }
 
+fn parse_port(data: &[u8]) -> PortStatus {
+    let mut status = PortStatus::default();
+    for (kind, value) in Attributes::after(0, data) {
+        let on = value.first() == Some(&1);
+        match kind {
+            PORT_LEARNING => status.learns = on,
+            PORT_ISOLATED => status.isolated = on,
+            _ => {}
+        }
+    }
+    status
+}
+
+fn parse_vxlan(data: &[u8]) -> VxlanStatus {
+    let mut status = VxlanStatus::default();
+    for (kind, value) in Attributes::after(0, data) {
+        match kind {
+            VXLAN_ID => status.id = number(value).unwrap_or(0),
+            VXLAN_LOCAL | VXLAN_LOCAL6 => status.local = ip(value),
+            VXLAN_LEARNING => status.learns = value.first() == Some(&1),
+            // In network byte order.
+            VXLAN_PORT => status.port = short(value).map_or(0, u16::from_be),
+            _ => {}
+        }
+    }
+    status
+}
+
+fn parse_pvid(body: &[u8]) -> Option<u16> {
+    let specific = Attributes::after(FIXED, body).filter(|&(kind, _)| kind == libc::IFLA_AF_SPEC);
+    let vlans = specific.flat_map(|(_, value)| Attributes::after(0, value));
+    // struct bridge_vlan_info: flags, then the id.
+    let mut vlans = vlans
+        .filter(|&(kind, _)| kind == VLAN_INFO)
+        .filter_map(|(_, value)| Some((short(value)?, short(value.get(2..)?)?)));
+    vlans.find(|&(flags, _)| flags & VLAN_IS_PVID != 0).map(|(_, id)| id)
+}
+
 fn parse_bridge(data: &[u8]) -> BridgeStatus {
     let mut status = BridgeStatus::default();
     for (kind, value) in Attributes::after(0, data) {
@@ -311,6 +437,7 @@ fn parse_bridge(data: &[u8]) -> BridgeStatus {
         match kind {
             // A number of 32 bits; the others have 8.
             BRIDGE_STP_STATE => status.stp = number(value) != Some(0),
+            BRIDGE_VLAN_FILTERING => status.vlan_filtering = on,
             BRIDGE_MCAST_SNOOPING => status.snooping = on,
             BRIDGE_MCAST_QUERIER => status.querier = on,
             BRIDGE_MCAST_QUERIER_STATE => {
@@ -328,6 +455,29 @@ mod tests {
 
     use super::*;
 
+    /// A port that is in VLANs 2 to 6, and in 7 with untagged frames.
+    #[test]
+    fn the_pvid_is_the_vlan_with_that_flag() {
+        const BEGINS: u16 = 1 << 3;
+        const ENDS: u16 = 1 << 4;
+        const UNTAGGED: u16 = 1 << 2;
+        let told = |vlans: &[(u16, u16)]| {
+            let mut fixed = [0; FIXED];
+            fixed[0] = libc::AF_BRIDGE as u8;
+            let mut request = Request::new(libc::RTM_NEWLINK, 0, &fixed);
+            request.nest(libc::IFLA_AF_SPEC, |request| {
+                for &(flags, id) in vlans {
+                    let info = [flags.to_ne_bytes(), id.to_ne_bytes()].concat();
+                    request.push(VLAN_INFO, &info);
+                }
+            });
+            parse_pvid(&request.bytes(1)[16..])
+        };
+        let ranges = [(BEGINS, 2), (ENDS, 6)];
+        assert_eq!(told(&ranges), None);
+        assert_eq!(told(&[&ranges[..], &[(VLAN_IS_PVID | UNTAGGED, 7)]].concat()), Some(7));
+    }
+
     proptest! {
         #[test]
         fn no_bytes_make_the_parsers_panic(
@@ -336,6 +486,9 @@ mod tests {
             prop_assert!(parse(&bytes).is_none() || bytes.len() >= 12);
             parse_tap(&bytes);
             parse_bridge(&bytes);
+            parse_port(&bytes);
+            parse_vxlan(&bytes);
+            parse_pvid(&bytes);
         }
     }
 }

@@ -9,10 +9,14 @@ use nix::sys::socket::{
 };
 use nix::unistd::write;
 
-use crate::message::{Messages, Request, number};
+use crate::message::{Message, Messages, Request, number};
 
 /// Bytes of a read: the kernel fills a datagram of a dump with up to 32 KiB (net/netlink/af_netlink.c).
 pub(crate) const ROOM: usize = 1 << 15;
+
+/// Requests that are sent together: the kernel's answers, of some 800 bytes each as it counts them,
+/// have to find room in a socket of the usual 208 KiB (net.core.rmem_default).
+const TOGETHER: usize = 64;
 
 /// A socket to ask rtnetlink of one network namespace.
 ///
@@ -35,6 +39,41 @@ impl Socket {
     /// Asks for a change, which the kernel makes or refuses.
     pub(crate) fn request(&mut self, request: Request) -> io::Result<()> {
         self.transact(request, |_| {}).map(drop)
+    }
+
+    /// Asks for many changes, each of which the kernel makes or refuses by itself, and hands what came
+    /// of each to `done`, with its number. A system call stands for many of them.
+    pub(crate) fn request_all(
+        &mut self,
+        requests: impl ExactSizeIterator<Item = Request>,
+        mut done: impl FnMut(usize, io::Result<()>),
+    ) -> io::Result<()> {
+        let (mut requests, mut first) = (requests, 0);
+        let mut buffer = vec![0; ROOM];
+        while requests.len() > 0 {
+            let before = self.sequence;
+            let mut bytes = Vec::new();
+            for mut request in requests.by_ref().take(TOGETHER) {
+                self.sequence = self.sequence.wrapping_add(1);
+                bytes.extend_from_slice(request.bytes(self.sequence));
+            }
+            write(&self.socket, &bytes)?;
+            let sent = self.sequence.wrapping_sub(before) as usize;
+            let mut answered = 0;
+            while answered < sent {
+                let datagram = receive(&self.socket, &mut buffer)?;
+                for message in Messages(datagram) {
+                    // 0 is the first; another number is left over from a request that failed half-way.
+                    let number = message.sequence.wrapping_sub(before).wrapping_sub(1) as usize;
+                    if number < sent && libc::c_int::from(message.kind) == libc::NLMSG_ERROR {
+                        answered += 1;
+                        done(first + number, outcome(&message));
+                    }
+                }
+            }
+            first += sent;
+        }
+        Ok(())
     }
 
     /// Asks a question that has one answer.
@@ -75,14 +114,7 @@ impl Socket {
         let mut buffer = vec![0; ROOM];
         let mut answers = Answers::Whole;
         loop {
-            // With MSG_TRUNC the length is that of the datagram, also where it is cut.
-            let length = match recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::MSG_TRUNC) {
-                Err(Errno::EINTR) => continue,
-                length => length?,
-            };
-            // What was not read may be the end that this waits for.
-            let datagram = buffer.get(..length).ok_or_else(unexpected)?;
-            for message in Messages(datagram) {
+            for message in Messages(receive(&self.socket, &mut buffer)?) {
                 if message.sequence != self.sequence {
                     continue; // left over from a request that failed half-way
                 }
@@ -91,15 +123,33 @@ impl Socket {
                 }
                 match libc::c_int::from(message.kind) {
                     libc::NLMSG_ERROR | libc::NLMSG_DONE => {
-                        return match number(message.body).unwrap_or(0) as i32 {
-                            0 => Ok(answers),
-                            code => Err(io::Error::from_raw_os_error(code.saturating_neg())),
-                        };
+                        return outcome(&message).map(|()| answers);
                     }
                     _ => answer(message.body),
                 }
             }
         }
+    }
+}
+
+/// The next datagram from the kernel.
+fn receive<'a>(socket: &OwnedFd, buffer: &'a mut [u8]) -> io::Result<&'a [u8]> {
+    loop {
+        // With MSG_TRUNC the length is that of the datagram, also where it is cut.
+        let length = match recv(socket.as_raw_fd(), buffer, MsgFlags::MSG_TRUNC) {
+            Err(Errno::EINTR) => continue,
+            length => length?,
+        };
+        // What was not read may be the end that the caller waits for.
+        return buffer.get(..length).ok_or_else(unexpected);
+    }
+}
+
+/// What `NLMSG_ERROR` or `NLMSG_DONE` says.
+fn outcome(message: &Message<'_>) -> io::Result<()> {
+    match number(message.body).unwrap_or(0) as i32 {
+        0 => Ok(()),
+        code => Err(io::Error::from_raw_os_error(code.saturating_neg())),
     }
 }
 

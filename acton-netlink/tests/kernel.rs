@@ -37,6 +37,8 @@ testbed::main! {
     neighbours_and_what_becomes_of_them,
     what_a_bridge_has_learned,
     what_a_bridge_learns_is_heard,
+    a_bridge_forgets_what_it_is_told_to,
+    a_bridge_forgets_5_000_entries,
     what_changes_after_an_overrun_is_heard,
     a_bridge_of_100_000_entries,
 }
@@ -487,6 +489,50 @@ fn what_a_bridge_learns_is_heard() {
     assert_eq!(heard(), [(true, bridge, port)]);
     sh(&format!("bridge fdb del {MAC} dev d0 master"));
     assert_eq!(heard(), [(false, bridge, port)]);
+}
+
+fn a_bridge_forgets_what_it_is_told_to() {
+    let [bridge, port] = bridge();
+    sh("ip link add e0 type veth peer e1; ip link set e1 up; ip link set e0 master br0 up");
+    let [here, elsewhere, nowhere] = [7, 8, 9].map(|last| MacAddr::new(2, 0, 0, 0, 0, last));
+    sh(&format!(
+        "bridge fdb add {here} dev d0 master dynamic; bridge fdb add {elsewhere} dev e0 master dynamic"
+    ));
+    let mut socket = socket();
+    let places = [nowhere, here, elsewhere].map(|mac| (mac, None));
+    let (mut there, mut new) = (Vec::new(), Vec::new());
+    socket.remove_from_fdb(port, &places, |number| there.push(number)).unwrap();
+    assert_eq!(there, [1]);
+    let entries = socket.fdb(bridge).unwrap();
+    assert_eq!((of_mac(&entries, here), of_mac(&entries, elsewhere).len()), (vec![], 1));
+    socket.add_to_fdb(port, &places, |number| new.push(number)).unwrap();
+    assert_eq!(new, [0, 1]);
+    let shown = sh("bridge fdb show br br0");
+    for mac in [nowhere, here] {
+        assert!(shown.contains(&format!("{mac} dev d0 master br0")), "{shown}");
+    }
+    assert!(shown.contains(&format!("{elsewhere} dev e0")), "it stays: {shown}");
+    assert!(!shown.contains("02:00:00:00:00:09 dev d0 master br0 permanent"), "it ages: {shown}");
+    sh("ip link set d0 nomaster");
+    let no_port = socket.remove_from_fdb(port, &places, |_| panic!("it is in no bridge"));
+    assert_eq!(errno(no_port), Errno::EOPNOTSUPP);
+    let nothing = socket.remove_from_fdb(4711, &places, |_| panic!("there is none"));
+    assert_eq!(errno(nothing), Errno::ENODEV);
+    socket.remove_from_fdb(4711, &[], |_| {}).unwrap();
+}
+
+fn a_bridge_forgets_5_000_entries() {
+    const ENTRIES: u16 = 5_000;
+    let [bridge, port] = bridge();
+    add_entries(ENTRIES.into());
+    let places: Vec<_> =
+        (0..ENTRIES).map(|i| (MacAddr::new(2, 1, 0, 0, (i >> 8) as u8, i as u8), None)).collect();
+    let start = std::time::Instant::now();
+    let mut there = Vec::new();
+    socket().remove_from_fdb(port, &places, |number| there.push(number)).unwrap();
+    println!("{} entries in {:.0?}", there.len(), start.elapsed());
+    assert_eq!(there, (0..places.len()).collect::<Vec<_>>());
+    assert!(!socket().fdb(bridge).unwrap().iter().any(|entry| entry.mac.1 == 1));
 }
 
 /// Has the bridge of [`bridge`] know that many addresses, from 02:01:00:00:00:00 on, at its port.

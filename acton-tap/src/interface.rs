@@ -269,6 +269,29 @@ impl Interface {
         self.bridge_call(IfreqCall::BridgeRemove, &bridge, || format!("leave bridge {bridge}"))
     }
 
+    /// As a port of a bridge: whether nothing passes between it and other isolated ports of that. `None`
+    /// if it is in none.
+    ///
+    /// # Errors
+    /// The interface is gone.
+    pub fn is_isolated(&self) -> Result<Option<bool>, Error> {
+        let link = self.netlink().link(&self.name);
+        let link = link.map_err(|error| self.error("read its flags as a bridge's port", error))?;
+        Ok(link.port.map(|port| port.isolated))
+    }
+
+    /// Has nothing pass between it and other isolated ports of its bridge, or not so.
+    ///
+    /// # Errors
+    /// It is a port of no bridge.
+    pub fn set_isolated(&self, isolated: bool) -> Result<(), Error> {
+        let step = || format!("set it isolated {}", if isolated { "on" } else { "off" });
+        let result = self.netlink().set_port_isolated(self.index, isolated);
+        result
+            .map_err(|error| self.error(step(), error))
+            .map_err(|e| e.advise(Errno::EOPNOTSUPP, "it is a port of no bridge"))
+    }
+
     fn bridge_call(
         &self,
         call: IfreqCall,

@@ -7,6 +7,7 @@ mod config;
 mod confine;
 mod control;
 mod doctor;
+mod evpn;
 mod generate;
 mod hook;
 mod http;
@@ -98,6 +99,7 @@ enum Command {
     Reload(ask::reload::Arguments),
     Doctor(doctor::Arguments),
     Top(ask::top::Arguments),
+    Evpn(evpn::Arguments),
     Generate(generate::Arguments),
     HookRunner(hook::RunnerArguments),
 }
@@ -182,6 +184,7 @@ fn run_command(arguments: Vec<OsString>) -> Result<(), Failure> {
         Command::Reload(arguments) => arguments.run(),
         Command::Doctor(arguments) => arguments.run(),
         Command::Top(arguments) => arguments.run(),
+        Command::Evpn(arguments) => arguments.run(),
         Command::Generate(arguments) => arguments.run(),
         Command::HookRunner(arguments) => arguments.run(),
     }

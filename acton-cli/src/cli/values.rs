@@ -30,6 +30,10 @@ pub(super) struct TapOptions {
     /// Linux bridge that the TAP joins, and leaves in the end unless it was a port of it before
     #[arg(long, value_name = "NAME")]
     bridge: Option<String>,
+
+    /// In that bridge, exchange nothing with other isolated ports: for TAPs of several servers in one
+    #[arg(long, requires = "bridge")]
+    bridge_isolated: bool,
 }
 
 /// Options on loops that server and client share.
@@ -86,6 +90,7 @@ impl TapOptions {
         tap.addresses = addresses.iter().copied().filter(|net| !is_unset(net)).collect();
         tap.mtu = self.mtu;
         tap.bridge.clone_from(&self.bridge);
+        tap.isolated = self.bridge_isolated;
     }
 }
 
@@ -179,7 +184,7 @@ mod tests {
 
     #[test]
     fn zero_means_leave_alone() {
-        let options = TapOptions { mtu: 1_500, bridge: None };
+        let options = TapOptions { mtu: 1_500, bridge: None, bridge_isolated: false };
         let nothing = network("0.0.0.0/0").unwrap();
         let address = network("10.0.0.1/24").unwrap();
         let mut tap = TapSettings::default();

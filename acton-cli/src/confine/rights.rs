@@ -46,7 +46,7 @@ pub(super) fn keep_for_later() -> Result<(), CapsError> {
 }
 
 /// Keeps what such a thread needs while the tunnel runs: the MTU, addresses and bridge of a TAP are the
-/// control thread's to change. Root alone still has what it needs to read files of others.
+/// control thread's to change, and what a bridge knows at the TAP is a thread's of its own. Root alone still has what it needs to read files of others.
 ///
 /// # Errors
 /// As [`keep_for_start`].
@@ -54,6 +54,7 @@ pub(super) fn keep_for(kind: ThreadKind) -> Result<(), CapsError> {
     let files = if geteuid().is_root() { &ROOT[..] } else { &[] };
     match kind {
         ThreadKind::Worker => keep(&[]),
+        ThreadKind::BridgePort => keep(&START[..1]),
         ThreadKind::Control => keep(&[&START[..1], files].concat()),
         _ => keep(files),
     }

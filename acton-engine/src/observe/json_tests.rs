@@ -206,7 +206,7 @@ fn settings_are_written_and_read_again() {
             "tap": {
                 "name": "server", "mac": "02:00:00:00:00:09", "default_mac": null,
                 "addresses": ["10.0.0.1/24"],
-                "mtu": 1_500, "bridge": null,
+                "mtu": 1_500, "bridge": null, "isolated": false,
             },
             "keepalive": 2.5,
             "scheduling": { "busy_poll": 0.0, "pin": false },

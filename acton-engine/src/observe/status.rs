@@ -101,6 +101,9 @@ pub struct TapReport {
     /// The one that the settings name, where it is no port of that, since somebody took it out.
     #[cfg_attr(feature = "serde", serde(default))]
     pub lost_bridge: Option<String>,
+    /// Whether it exchanges nothing with other isolated ports of that; absent where it is in none.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+    pub isolated: Option<bool>,
     /// Its queues, one for each worker.
     pub queues: usize,
 }

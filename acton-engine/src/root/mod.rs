@@ -3,8 +3,10 @@
 
 mod fdb;
 mod gateways;
+mod port_table;
 mod survey;
 mod watch;
 
+pub(crate) use port_table::PortTable;
 pub(crate) use survey::entries_of;
 pub(crate) use watch::RootWatch;

@@ -14,6 +14,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use parking_lot::Mutex;
 use pnet_base::MacAddr;
 
+use super::port_table::PortTable;
 use super::survey::{Changes, Survey};
 use crate::Error;
 use crate::observe::event::EventKind;
@@ -35,6 +36,8 @@ const REST_FACTOR: u32 = 4;
 pub(crate) struct RootWatch {
     stop: Stop,
     named: Arc<Named>,
+    /// What the Linux bridge has at the TAP.
+    pub(crate) port: PortTable,
 }
 
 /// MACs that the settings name, where they are others than those that the thread knows.
@@ -74,7 +77,8 @@ impl RootWatch {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let wakes = EventFd::from_value_and_flags(0, flags)?;
         let named = Arc::new(Named { macs: Mutex::new(None), news: wakes });
-        let watch = Self { stop: stop.clone(), named: Arc::clone(&named) };
+        let port = PortTable::start(Arc::clone(bridge), tap.index())?;
+        let watch = Self { stop: stop.clone(), named: Arc::clone(&named), port };
         let follower = Follower { survey, news, named, events };
         follower.tell(changes);
         threads::spawn("acton-root", ThreadKind::Other, move || follower.run(&stop))?;

@@ -110,9 +110,10 @@ impl Applied {
     }
 
     fn take_tap(&mut self, old: &mut TapSettings, new: &TapSettings) {
-        let TapSettings { name, mac, default_mac, addresses, mtu, bridge } = new;
+        let TapSettings { name, mac, default_mac, addresses, mtu, bridge, isolated } = new;
         self.take(&mut old.addresses, addresses, "common.tap.addresses");
         self.take(&mut old.bridge, bridge, "common.tap.bridge");
+        self.take(&mut old.isolated, isolated, "common.tap.isolated");
         self.take(&mut old.mtu, mtu, "common.tap.mtu");
         self.note(&old.name, name, "common.tap.name");
         self.note(&old.mac, mac, "common.tap.mac");

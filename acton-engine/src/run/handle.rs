@@ -371,6 +371,7 @@ impl Handle {
             running: None,
             bridge: None,
             lost_bridge: None,
+            isolated: None,
             queues,
         };
         let mut head = self.head_of(self.shared.events.newest(), tap);
@@ -407,6 +408,7 @@ fn tap_report(interface: &TapInterface, queues: usize) -> TapReport {
         running: interface.is_running().ok(),
         lost_bridge: wanted.filter(|wanted| bridge.as_ref() != Some(wanted)),
         bridge,
+        isolated: interface.is_isolated().ok().flatten(),
         queues,
     }
 }

@@ -59,6 +59,7 @@ impl TapSettings {
         if let Some(bridge) = &self.bridge {
             interface.follow_bridge(Some(bridge))?;
         }
+        interface.follow_isolated(self.isolated)?;
         interface.follow_up()?;
         Ok(OpenTap { interface, queues, offloads })
     }

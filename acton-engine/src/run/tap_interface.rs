@@ -1,6 +1,7 @@
 //! The interface of a tunnel's TAP: set up step by step, each only where it is not so already, and
 //! left as it was found.
 
+use std::mem;
 use std::ops::Deref;
 
 use acton_tap::{Address, Error, Interface};
@@ -27,6 +28,8 @@ pub(crate) struct TapInterface {
     joined: Mutex<Option<String>>,
     /// The bridge that it was last told to be a port of.
     wanted_bridge: Mutex<Option<String>>,
+    /// This tunnel made it an isolated port.
+    isolated: Mutex<bool>,
 }
 
 /// An address that acton added.
@@ -70,7 +73,7 @@ impl TapInterface {
         });
         let added = Mutex::new(added.collect());
         let (joined, wanted_bridge) = (Mutex::new(None), Mutex::new(None));
-        Ok(Self { interface, stays, added, joined, wanted_bridge })
+        Ok(Self { interface, stays, added, joined, wanted_bridge, isolated: Mutex::new(false) })
     }
 
     /// Has it follow settings that were `old` and are `new`, as far as a TAP in use can; all of them
@@ -80,13 +83,17 @@ impl TapInterface {
     /// The system refuses one of them.
     pub(crate) fn follow(&self, old: &TapSettings, new: &TapSettings) -> Result<(), Error> {
         type Step = fn(&TapInterface, &TapSettings) -> Result<(), Error>;
-        let steps: [(bool, Step); 3] = [
+        let steps: [(bool, Step); 4] = [
             (old.mtu != new.mtu, |it, to| it.follow_mtu(to.mtu)),
             // The kernel takes IPv6 addresses away where the MTU is too small for them.
             (old.addresses != new.addresses || old.mtu != new.mtu, |it, to| {
                 it.follow_addresses(&to.addresses)
             }),
             (old.bridge != new.bridge, |it, to| it.follow_bridge(to.bridge.as_deref())),
+            // A port of another bridge begins anew.
+            (old.isolated != new.isolated || old.bridge != new.bridge, |it, to| {
+                it.follow_isolated(to.isolated)
+            }),
         ];
         let steps = steps.into_iter().filter_map(|(differs, step)| differs.then_some(step));
         let mut begun: Vec<Step> = Vec::new();
@@ -177,6 +184,22 @@ impl TapInterface {
         self.wanted_bridge.lock().clone()
     }
 
+    /// Has it be an isolated port of its bridge. One that is so already, by others, stays so.
+    ///
+    /// # Errors
+    /// The system refuses it.
+    pub(crate) fn follow_isolated(&self, wanted: bool) -> Result<(), Error> {
+        let Some(present) = self.interface.is_isolated()? else { return Ok(()) };
+        let mut own = self.isolated.lock();
+        if wanted && !present {
+            self.interface.set_isolated(true)?;
+            *own = true;
+        } else if !wanted && mem::take(&mut *own) && present {
+            self.interface.set_isolated(false)?;
+        }
+        Ok(())
+    }
+
     /// Sets it up.
     ///
     /// # Errors
@@ -190,7 +213,7 @@ impl TapInterface {
         if !self.stays {
             return;
         }
-        for restored in [self.leave(), self.follow_addresses(&[])] {
+        for restored in [self.follow_isolated(false), self.leave(), self.follow_addresses(&[])] {
             if let Err(error) = restored {
                 log::warn!("{error}; it stays as it is");
             }

@@ -15,6 +15,8 @@ pub enum ThreadKind {
     /// It keeps the sessions, and programs the TAP's interface where [`apply`](crate::Handle::apply)
     /// has it do so.
     Control,
+    /// It adds and removes entries of the TAP's in the table of a Linux bridge.
+    BridgePort,
     /// It looks up names, reads files or hears of changes of the network.
     Other,
 }

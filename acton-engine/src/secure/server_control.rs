@@ -135,7 +135,12 @@ impl ServerControl {
     }
 
     fn keep_mac(&mut self, now: Duration, mac: MacAddr, client: &Key, port: Option<LeafId>) {
-        let Err(error) = self.macs.keep(mac, port) else { return };
+        let Err(error) = self.macs.keep(mac, port) else {
+            if port.is_some() {
+                self.roster.announce(mac);
+            }
+            return;
+        };
         if self.macs_told == MAX_MACS_TOLD {
             return self.roster.add_suppressed("mac_not_kept", 1);
         }

@@ -1,5 +1,6 @@
 //! What a server's control thread does once a second.
 
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use crate::floods::shared::Floods;
 use crate::observe::counters::Counters;
 use crate::observe::event::{EventKind, Limit};
 use crate::observe::event_log::EventLog;
+use crate::root::PortTable;
 use crate::sessions::port::LeafId;
 
 /// How often the bridge's table is swept of aged entries, some at a time.
@@ -47,13 +49,21 @@ impl Housekeeping {
         Self { bridge, floods, events, workers, told: [0; _], tell_at: now, due, gone }
     }
 
-    /// Forgets the MACs and IP addresses of a client that has gone, and says how many MACs those were.
+    /// Forgets the MACs and IP addresses of a client that has gone, and says how many MACs those were; the
+    /// Linux bridge of the TAP forgets them too.
     /// Workers no longer see it; what one of them was still at may bring one back, which goes a moment
     /// later.
-    pub(crate) fn purge(&mut self, leaf: LeafId) -> usize {
+    pub(crate) fn purge(&mut self, leaf: LeafId, port: &PortTable) -> usize {
         self.gone[0].push(leaf);
+        self.forget(leaf, port)
+    }
+
+    fn forget(&self, leaf: LeafId, port: &PortTable) -> usize {
         self.floods.neighbours.purge(leaf);
-        self.bridge.purge(leaf)
+        let mut gone = Vec::new();
+        self.bridge.purge_each(leaf, |vlan, mac| gone.push((mac, vlan)));
+        port.note_gone(&gone);
+        gone.len()
     }
 
     /// When [`run`](Self::run) has something to do.
@@ -61,14 +71,13 @@ impl Housekeeping {
         self.due
     }
 
-    pub(crate) fn run(&mut self, now: Duration) {
+    pub(crate) fn run(&mut self, now: Duration, port: &PortTable) {
         if now < self.due {
             return;
         }
         self.due = now + SWEEP_INTERVAL;
-        for leaf in self.gone[1].drain(..) {
-            self.bridge.purge(leaf);
-            self.floods.neighbours.purge(leaf);
+        for leaf in mem::take(&mut self.gone[1]) {
+            self.forget(leaf, port);
         }
         self.gone.swap(0, 1);
         self.bridge.sweep(now, SWEEP_BUDGET);

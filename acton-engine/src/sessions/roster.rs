@@ -166,7 +166,7 @@ where
             self.floods.set_blocked(watch.held_count());
         }
         // Only now, when no worker learns from it any more.
-        let macs = self.housekeeping.purge(session.port);
+        let macs = self.housekeeping.purge(session.port, &self.root.port);
         let traffic = session.tallies.sum();
         self.past_traffic.add(&traffic);
         let (client, address) = (session.mode.client(), session.mode.address());
@@ -189,7 +189,7 @@ where
 
     /// Does what is due once a second.
     pub(crate) fn keep_house(&mut self, now: Duration) {
-        self.housekeeping.run(now);
+        self.housekeeping.run(now, &self.root.port);
     }
 
     /// Tells what a worker saw of a MAC.
@@ -403,6 +403,11 @@ where
     pub(crate) fn add_mac(&self, mac: MacAddr, vlan: u16, session: &str) -> Result<(), Error> {
         self.bridge.add_static(vlan, mac, self.find(session)?)?;
         Ok(())
+    }
+
+    /// Has the Linux bridge of the TAP know that a MAC is behind a client, heard of or not.
+    pub(crate) fn announce(&self, mac: MacAddr) {
+        self.root.port.note_here(mac, 0);
     }
 
     /// Has the bridge follow a client's policy on MACs behind it: how many there may be, which it takes

@@ -225,7 +225,9 @@ fn instance(look: &Look) -> Vec<String> {
         vec![format!("{who}: {role_name} ({protocol}), acton {version}, {ended} {running}")];
     let mac = tap.mac.map(|mac| format!(" {mac}")).unwrap_or_default();
     let mtu = tap.mtu.map(|mtu| format!(", MTU {mtu}")).unwrap_or_default();
-    let bridged = tap.bridge.as_ref().map(|bridge| format!(", in {bridge}")).unwrap_or_default();
+    let isolated = if tap.isolated == Some(true) { ", isolated" } else { "" };
+    let bridged = tap.bridge.as_ref().map(|bridge| format!(", in {bridge}{isolated}"));
+    let bridged = bridged.unwrap_or_default();
     lines.push(format!("  TAP {}{mac}{mtu}{bridged}", tap.name));
     if let (Some(first), Role::Server) = (sockets.first(), role) {
         let workers = match sockets.len() {

@@ -1,0 +1,96 @@
+//! The bridge and its VXLAN interfaces, as files of systemd-networkd.
+
+use std::fmt::Write;
+
+use super::{Fabric, Knowledge, Role, VXLAN_OVERHEAD, VXLAN_PORT, Vni};
+
+/// Where they belong.
+const DIRECTORY: &str = "/etc/systemd/network";
+
+pub(super) fn render(fabric: &Fabric) -> String {
+    let Fabric { bridge, mtu, .. } = fabric;
+    let mut text = format!(
+        "# Links of {}, for systemd-networkd.\n\
+         # The underlay has to carry packets of {} bytes.\n",
+        fabric.title(),
+        mtu + VXLAN_OVERHEAD
+    );
+    let mut file = |name: &str, content: &str| {
+        let _ = write!(text, "\n# {DIRECTORY}/{name}\n{content}");
+    };
+    let filtering = match fabric.has_vlans() {
+        true => "\n[Bridge]\nVLANFiltering=yes\nDefaultPVID=none\n",
+        false => "",
+    };
+    file(
+        &format!("10-{bridge}.netdev"),
+        &format!("[NetDev]\nName={bridge}\nKind=bridge\n{filtering}"),
+    );
+    let addresses = match fabric.role {
+        Role::LeafServer => "LinkLocalAddressing=no\nIPv6AcceptRA=no\n",
+        Role::Root => "",
+    };
+    file(
+        &format!("10-{bridge}.network"),
+        &format!(
+            "[Match]\nName={bridge}\n\n[Link]\nRequiredForOnline=no\n\n\
+             [Network]\nConfigureWithoutCarrier=yes\n{addresses}"
+        ),
+    );
+    for &vni in &fabric.vnis {
+        let name = vni.interface();
+        file(&format!("20-{name}.netdev"), &netdev(fabric, vni));
+        file(&format!("20-{name}.network"), &network(fabric, vni));
+    }
+    let vlans: Vec<_> = fabric.vnis.iter().filter_map(|vni| vni.vlan).collect();
+    if let Some(port) = &fabric.port
+        && (fabric.role == Role::Root || !vlans.is_empty())
+    {
+        // A TAP's owner is acton, which also makes it a port.
+        let mut content = format!("[Match]\nName={port}\n\n[Network]\nBridge={bridge}\n");
+        if fabric.role == Role::LeafServer {
+            content.push_str("LinkLocalAddressing=no\nIPv6AcceptRA=no\n");
+        }
+        for vlan in vlans {
+            let _ = write!(content, "\n[BridgeVLAN]\nVLAN={vlan}\n");
+        }
+        file(&format!("30-{port}.network"), &content);
+    }
+    text
+}
+
+fn netdev(fabric: &Fabric, vni: Vni) -> String {
+    let learning = if fabric.knowledge == Knowledge::Frames { "yes" } else { "no" };
+    format!(
+        "[NetDev]\nName={}\nKind=vxlan\nMTUBytes={}\n\n\
+         [VXLAN]\nVNI={}\nLocal={}\nDestinationPort={VXLAN_PORT}\nMacLearning={learning}\n\
+         Independent=yes\n",
+        vni.interface(),
+        fabric.mtu,
+        vni.id,
+        fabric.local,
+    )
+}
+
+fn network(fabric: &Fabric, vni: Vni) -> String {
+    let learning = if fabric.knowledge == Knowledge::Frames { "yes" } else { "no" };
+    let mut text = format!(
+        "[Match]\nName={}\n\n[Network]\nBridge={}\nLinkLocalAddressing=no\nIPv6AcceptRA=no\n\n\
+         [Bridge]\nLearning={learning}\nNeighborSuppression=no\nIsolated=no\nHairPin=no\n",
+        vni.interface(),
+        fabric.bridge,
+    );
+    if let Some(vlan) = vni.vlan {
+        let _ = write!(text, "\n[BridgeVLAN]\nVLAN={vlan}\nPVID={vlan}\nEgressUntagged={vlan}\n");
+    }
+    if fabric.knowledge == Knowledge::Frames {
+        for host in fabric.hosts() {
+            let _ = write!(
+                text,
+                "\n[BridgeFDB]\nMACAddress=00:00:00:00:00:00\nDestination={host}\n\
+                 AssociatedWith=self\n"
+            );
+        }
+    }
+    text
+}

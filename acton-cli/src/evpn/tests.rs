@@ -1,0 +1,205 @@
+use super::check::check;
+use super::*;
+
+fn fabric(role: Role) -> Fabric {
+    let (local, peers) = match role {
+        Role::Root => ("192.0.2.1", "192.0.2.11,192.0.2.12"),
+        Role::LeafServer => ("192.0.2.11", "192.0.2.1,192.0.2.2"),
+    };
+    Fabric {
+        role,
+        local: local.parse().unwrap(),
+        peers: peers.split(',').map(|peer| peer.parse().unwrap()).collect(),
+        roots: if role == Role::Root { vec!["192.0.2.2".parse().unwrap()] } else { Vec::new() },
+        vnis: vec!["100".parse().unwrap()],
+        bridge: "br0".to_owned(),
+        port: Some(if role == Role::Root { "eth1" } else { "lan0" }.to_owned()),
+        mtu: 1_500,
+        knowledge: Knowledge::Bgp { asn: 65_000 },
+    }
+}
+
+fn by_frames(role: Role) -> Fabric {
+    Fabric { knowledge: Knowledge::Frames, ..fabric(role) }
+}
+
+fn with_vlans(role: Role) -> Fabric {
+    let vnis = ["100:10", "200:20"].map(|vni| vni.parse().unwrap()).to_vec();
+    Fabric { vnis, peers: vec!["192.0.2.1".parse().unwrap()], ..fabric(role) }
+}
+
+/// What is printed stands in files, which SNAPSHOTS=write writes anew.
+fn compare(name: &str, text: &str) {
+    let path = format!("{}/src/evpn/snapshots/{name}", env!("CARGO_MANIFEST_DIR"));
+    if std::env::var_os("SNAPSHOTS").is_some_and(|it| it == "write") {
+        std::fs::write(&path, text).unwrap();
+    }
+    let was = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(was == text, "SNAPSHOTS=write writes {name} anew; it is now:\n{text}");
+}
+
+#[test]
+fn what_is_rendered_is_as_before() {
+    for (role, name) in [(Role::Root, "root"), (Role::LeafServer, "leaf-server")] {
+        let host = fabric(role);
+        compare(&format!("{name}.links"), &host.links());
+        compare(&format!("{name}.networkd"), &host.networkd());
+        compare(&format!("{name}.frr"), &host.frr().unwrap());
+        let host = by_frames(role);
+        compare(&format!("{name}-static.links"), &host.links());
+        compare(&format!("{name}-static.networkd"), &host.networkd());
+        assert_eq!(host.frr(), None);
+    }
+    let host = with_vlans(Role::LeafServer);
+    compare("leaf-server-vlans.links", &host.links());
+    compare("leaf-server-vlans.networkd", &host.networkd());
+    compare("leaf-server-vlans.frr", &host.frr().unwrap());
+    let open = Fabric { peers: vec!["192.0.2.0/24".parse().unwrap()], ..fabric(Role::Root) };
+    compare("root-open.frr", &open.frr().unwrap());
+}
+
+#[test]
+fn leaf_servers_import_nothing_of_one_another() {
+    for host in [fabric(Role::LeafServer), with_vlans(Role::LeafServer)] {
+        let text = host.frr().unwrap();
+        let named = |what: &str| -> BTreeSet<String> {
+            let lines = text.lines().filter_map(|line| line.trim().strip_prefix(what));
+            lines.map(str::to_owned).collect()
+        };
+        let imported = named("route-target import ");
+        assert!(!imported.is_empty() && imported.is_disjoint(&named("route-target export ")));
+    }
+}
+
+#[test]
+fn what_is_no_fabric_is_said_so() {
+    let refused = |change: &dyn Fn(&mut Fabric), role| {
+        let mut host = fabric(role);
+        change(&mut host);
+        host.check().unwrap_err().to_string()
+    };
+    let peers = |peers: &[&str]| peers.iter().map(|peer| peer.parse().unwrap()).collect::<Vec<_>>();
+    let vnis = |vnis: &[&str]| vnis.iter().map(|vni| vni.parse().unwrap()).collect::<Vec<_>>();
+    let changes: [(&str, &dyn Fn(&mut Fabric), Role); 9] = [
+        ("is this host", &|it| it.peers = peers(&["192.0.2.1"]), Role::Root),
+        ("no network", &|it| it.peers = peers(&["192.0.2.0/24"]), Role::LeafServer),
+        ("stands twice", &|it| it.peers = peers(&["192.0.2.2"]), Role::Root),
+        ("VLAN of its own", &|it| it.vnis = vnis(&["1", "2"]), Role::Root),
+        ("VLAN of its own", &|it| it.vnis = vnis(&["1:5", "2:5"]), Role::Root),
+        ("stands twice", &|it| it.vnis = vnis(&["1:5", "1:6"]), Role::Root),
+        ("is for a root", &|it| it.roots = vec![Ipv4Addr::LOCALHOST], Role::LeafServer),
+        ("is needed", &|it| it.peers.clear(), Role::LeafServer),
+        (
+            "no network",
+            &|it| {
+                it.knowledge = Knowledge::Frames;
+                it.peers = peers(&["192.0.2.0/24"]);
+            },
+            Role::Root,
+        ),
+    ];
+    for (says, change, role) in changes {
+        let error = refused(change, role);
+        assert!(error.contains(says), "{error}");
+    }
+    for text in ["0", "16777216", "x", "1:0", "1:4095", "1:x", ""] {
+        assert!(text.parse::<Vni>().is_err(), "{text}");
+    }
+    for text in ["", "192.0.2.256", "2001:db8::1", "192.0.2.0/33"] {
+        assert!(text.parse::<Peer>().is_err(), "{text}");
+    }
+}
+
+/// A host that is as its fabric wants it.
+fn good(host: &Fabric) -> Seen {
+    let by_frames = host.knowledge == Knowledge::Frames;
+    let vxlan = |vni: &Vni| VxlanSeen {
+        up: true,
+        joined: true,
+        mtu: host.mtu,
+        id: Some(vni.id),
+        local: Some(host.local.into()),
+        port: VXLAN_PORT,
+        learns: by_frames,
+        port_learns: by_frames,
+        isolated: false,
+        floods_to: host.hosts().into_iter().map(Into::into).collect(),
+    };
+    // As FRR prints it: in an order of its own, with more around.
+    let frr = host.frr().unwrap_or_default();
+    let frr =
+        format!("Building configuration...\n\nfrr version 8.4.4\nhostname x\n!\n{frr}!\nend\n");
+    Seen {
+        bridge: Some(BridgeSeen { is_bridge: true, up: true, vlan_filtering: host.has_vlans() }),
+        vxlans: host.vnis.iter().map(|vni| Some(vxlan(vni))).collect(),
+        port_joined: Some(true),
+        frr: Ok(frr),
+    }
+}
+
+#[test]
+fn a_host_as_rendered_is_as_it_should_be() {
+    for role in [Role::Root, Role::LeafServer] {
+        for host in [fabric(role), by_frames(role), with_vlans(role)] {
+            assert_eq!(check(&host, &good(&host)), [] as [&str; 0]);
+        }
+    }
+}
+
+#[test]
+fn each_difference_is_told_once() {
+    type Change = fn(&mut Seen);
+    fn vxlan(seen: &mut Seen) -> &mut VxlanSeen {
+        seen.vxlans[0].as_mut().unwrap()
+    }
+    let changes: [(&str, Change); 13] = [
+        ("no bridge br0", |it| it.bridge = None),
+        ("is no bridge", |it| it.bridge.as_mut().unwrap().is_bridge = false),
+        ("br0 is down", |it| it.bridge.as_mut().unwrap().up = false),
+        ("vlan_filtering 0", |it| it.bridge.as_mut().unwrap().vlan_filtering = true),
+        ("there is no vx100", |it| it.vxlans[0] = None),
+        ("of VNI 7", |it| vxlan(it).id = Some(7)),
+        ("sends from no address", |it| vxlan(it).local = None),
+        ("mtu 1500", |it| vxlan(it).mtu = 1_450),
+        ("master br0", |it| vxlan(it).joined = false),
+        ("is isolated", |it| vxlan(it).isolated = true),
+        ("nolearning", |it| vxlan(it).learns = true),
+        ("learning off", |it| vxlan(it).port_learns = true),
+        ("--tap lan0 --bridge br0", |it| it.port_joined = Some(false)),
+    ];
+    let host = fabric(Role::LeafServer);
+    for (says, change) in changes {
+        let mut seen = good(&host);
+        change(&mut seen);
+        let found = check(&host, &seen);
+        assert!(found.len() == 1 && found[0].contains(says), "{says}: {found:?}");
+    }
+    let mut seen = good(&host);
+    seen.frr = Err("cannot run vtysh".to_owned());
+    assert!(check(&host, &seen)[0].contains("cannot run vtysh"));
+
+    let host = by_frames(Role::LeafServer);
+    let mut seen = good(&host);
+    vxlan(&mut seen).floods_to = ["192.0.2.1", "192.0.2.12"].map(|it| it.parse().unwrap()).to_vec();
+    let found = check(&host, &seen);
+    assert!(found.len() == 2, "{found:?}");
+    assert!(found[0].contains("append") && found[1].contains("clients could so be reached"));
+}
+
+#[test]
+fn another_frr_is_told_line_by_line() {
+    let host = fabric(Role::LeafServer);
+    let mut seen = good(&host);
+    let frr = seen.frr.unwrap();
+    let frr = frr.replace("  neighbor ROOTS activate\n", "");
+    let imported = "   route-target import 65000:1001\n";
+    seen.frr = Ok(frr.replace(imported, &format!("{imported}   route-target import 65000:1002\n")));
+    assert_eq!(
+        check(&host, &seen),
+        [
+            "FRR has not: router bgp 65000 / address-family l2vpn evpn / neighbor ROOTS activate",
+            "FRR has what keeps clients apart no longer: router bgp 65000 / address-family l2vpn \
+             evpn / vni 100 / route-target import 65000:1002",
+        ]
+    );
+}
