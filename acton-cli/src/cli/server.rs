@@ -129,6 +129,11 @@ pub(super) struct Arguments {
     #[command(flatten)]
     budgets: BudgetOptions,
 
+    /// Let clients be DHCP servers and IPv6 routers to the LAN; without it only those may that are
+    /// trusted in the list of clients
+    #[arg(long)]
+    no_guards: bool,
+
     #[command(flatten)]
     loops: LoopOptions,
 
@@ -246,6 +251,7 @@ impl Arguments {
         settings.shared_macs.clone_from(&self.shared_mac);
         settings.mac_hold = self.mac_hold;
         settings.budgets = self.budgets.settings();
+        settings.guards = !self.no_guards;
         settings.common.loop_guard = self.loops.guard();
         settings.mode = self.mode();
         Ok(())

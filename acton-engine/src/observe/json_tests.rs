@@ -139,6 +139,8 @@ fn events_have_a_number_a_time_and_a_kind() {
     let over = event(EventKind::LoopOver { at: Place::Client, after: ms(1_500) });
     assert_eq!(over["after"], json!(1.5));
     event(EventKind::BudgetActs { at: Place::Root, class: "arp" });
+    let acts = event(EventKind::PolicyActs { at: Place::Root, reason: "guard_ra" });
+    assert_eq!(acts["reason"], json!("guard_ra"));
     let (taken, needs_restart) = (vec!["common.tap.mtu"], vec!["listen"]);
     let applied = event(EventKind::SettingsApplied { taken, needs_restart });
     assert_eq!(applied["taken"], json!(["common.tap.mtu"]));
@@ -217,6 +219,7 @@ fn settings_are_written_and_read_again() {
         "macs_per_client": 256,
         "protected_macs": [], "shared_macs": ["00:00:5e:00:01:00/40"], "mac_hold": null,
         "budgets": { "client": arp, "root": none },
+        "guards": true,
         "mode": { "secure": { "suite": "auto", "rekey_after": null } },
     }});
     assert_eq!(to_value(Settings::Server(server)).unwrap(), expected);

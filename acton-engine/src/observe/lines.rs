@@ -244,6 +244,37 @@ fn line(event: &EventKind, protocol: Protocol) -> Option<(Level, String)> {
                 after.as_secs()
             ),
         ),
+        EventKind::PolicyActs { at, reason } => {
+            let what = match *reason {
+                "guard_dhcp" => "what only a DHCP server says",
+                "guard_ra" => "router advertisements",
+                "guard_redirect" => "redirects",
+                "guard_hidden" => "packets that hide what they carry (RFC 7113)",
+                "ethertype" => "frames of a kind that its policy does not allow",
+                "source_ip" => "frames from an IP address that its policy does not give it",
+                "rate_in" => "more than its policy lets come from it",
+                _ => "more than its policy lets go to it",
+            };
+            let advice = match *reason {
+                "guard_dhcp" | "guard_ra" | "guard_redirect" | "guard_hidden" => {
+                    "; a client that serves the LAN on purpose is trusted in the list of clients"
+                }
+                "ethertype" => "; allow in the list of clients has the kinds that pass",
+                "source_ip" => "; ips in the list of clients has the addresses that it may use",
+                _ => "",
+            };
+            let dropped = match *reason {
+                "rate_out" => format!("{what} is meant for it"),
+                _ => format!("{what} come"),
+            };
+            (
+                Warn,
+                format!(
+                    "{dropped} {}: these are dropped and counted as {reason}{advice}",
+                    place(at)
+                ),
+            )
+        }
         EventKind::BudgetActs { at, class } => {
             let option = match at {
                 Place::Root => format!("root:{class}"),
