@@ -65,8 +65,8 @@ pub(super) struct Arguments {
     #[command(flatten)]
     state: StateOptions,
 
-    /// List of the clients that may join; without it `clients` in the state directory, which must
-    /// be there if there ever was a list
+    /// List of the clients that may join, lines or TOML with a policy for each; without it `clients` in
+    /// the state directory, which must be there if there ever was a list
     #[arg(long, value_name = "FILE", conflicts_with = "plain")]
     clients: Option<PathBuf>,
 

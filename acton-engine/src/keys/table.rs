@@ -384,11 +384,12 @@ fn bytes(value: Value<'_, '_>) -> Option<NonZeroU64> {
     NonZeroU64::new(bits / 8).filter(|bytes| bytes.get() >= 1_000)
 }
 
-/// The text with a client more, at its end. It says no more than invites do: who has a policy of its own
-/// is written by hand.
+/// The text with a client more, at its end. What the client says nothing of it has from what holds for all.
 pub(super) fn with(text: Option<&str>, client: &ListedClient) -> Zeroizing<String> {
     let old = text.unwrap_or(HEADER);
-    let mut new = Zeroizing::new(String::with_capacity(old.len() + client.name.len() + 160));
+    // Room for all at once: a string that grows leaves copies of secrets behind.
+    let more = terms_of(client);
+    let mut new = Zeroizing::new(String::with_capacity(old.len() + 256 + more.len()));
     new.push_str(old);
     if !old.is_empty() && !old.ends_with('\n') {
         new.push('\n');
@@ -404,7 +405,53 @@ pub(super) fn with(text: Option<&str>, client: &ListedClient) -> Zeroizing<Strin
             new.push_str(part);
         }
     }
+    new.push_str(&more);
     new
+}
+
+/// The lines of a client's table but for its keys.
+fn terms_of(client: &ListedClient) -> String {
+    let ListedClient { macs, shared_macs, max_macs, strict, frames, .. } = client;
+    let Policy { trusted, ethertypes, sources, rate_in, rate_out, .. } = frames.policy();
+    let mut lines = String::new();
+    let mut line = |key: &str, value: &str| lines.extend([key, " = ", value, "\n"]);
+    if !macs.is_empty() {
+        line("mac", &array(macs));
+    }
+    if !shared_macs.is_empty() {
+        line("shared-mac", &array(shared_macs));
+    }
+    if let Some(number) = max_macs {
+        line("max-macs", &number.to_string());
+    }
+    if *strict {
+        line("strict", "true");
+    }
+    if let Some(trusted) = trusted {
+        line("trusted", &trusted.to_string());
+    }
+    if let Some(kinds) = ethertypes {
+        line("allow", &array(kinds));
+    }
+    if let Some(Sources { listed, learn }) = sources {
+        let learn = learn.then(|| "learn".to_owned());
+        line("ips", &array(listed.iter().map(ToString::to_string).chain(learn)));
+    }
+    for (key, rate) in [("rate-in", rate_in), ("rate-out", rate_out)] {
+        let Some(Rate { bytes, burst_bytes, frames, burst_frames, .. }) = rate else { continue };
+        let bits = bytes.map(|bytes| format!("bits = \"{}\", ", u128::from(bytes.get()) * 8));
+        let frames = frames.map(|frames| format!("frames = {frames}, "));
+        let (bits, frames) = (bits.unwrap_or_default(), frames.unwrap_or_default());
+        let bursts = format!("burst-bytes = {burst_bytes}, burst-frames = {burst_frames}");
+        line(key, &format!("{{ {bits}{frames}{bursts} }}"));
+    }
+    lines
+}
+
+fn array(values: impl IntoIterator<Item = impl ToString>) -> String {
+    let values: Vec<_> =
+        values.into_iter().map(|value| format!("\"{}\"", value.to_string())).collect();
+    format!("[{}]", values.join(", "))
 }
 
 /// The text without a client's table; `None` where that is written in a way that only its author can
@@ -607,10 +654,24 @@ mod tests {
             let mut text = None;
             let mut listed = Vec::<ListedClient>::new();
             for mut client in clients {
-                // What is added has a key and a psk alone.
-                let bare = ListedClient::new(client.key, client.name.clone());
-                client = ListedClient { psk: client.psk, ..bare };
-                if listed.iter().any(|other| other.name == client.name || other.key == client.key) {
+                let mut policy = client.frames.policy().clone();
+                policy.ethertypes = client.strict.then(|| vec!["ip".parse().unwrap(), EtherType::LLC]);
+                policy.sources = client.max_macs.map(|number| Sources {
+                    listed: vec!["10.0.0.5/32".parse().unwrap(), "2001:db8::/64".parse().unwrap()],
+                    learn: number % 2 == 0,
+                });
+                policy.rate_in = NonZeroU64::new(u64::from(client.key[0]) * 1_000)
+                    .map(|bytes| Rate::new(Some(bytes), NonZeroU64::new(client.key[1].into())));
+                // TOML's integers have a sign.
+                client.max_macs = client.max_macs.map(|number| number >> 1);
+                client.frames = Arc::new(policy.into());
+                client.macs.sort_unstable();
+                client.macs.dedup();
+                let macs = |of: &ListedClient| of.macs.iter().any(|mac| client.macs.contains(mac));
+                let is_there = |of: &ListedClient| {
+                    of.name == client.name || of.key == client.key || macs(of)
+                };
+                if listed.iter().any(is_there) {
                     continue;
                 }
                 text = Some(with(text.as_ref().map(|text: &Zeroizing<String>| text.as_str()), &client));

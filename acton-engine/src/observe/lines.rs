@@ -245,35 +245,26 @@ fn line(event: &EventKind, protocol: Protocol) -> Option<(Level, String)> {
             ),
         ),
         EventKind::PolicyActs { at, reason } => {
-            let what = match *reason {
-                "guard_dhcp" => "what only a DHCP server says",
-                "guard_ra" => "router advertisements",
-                "guard_redirect" => "redirects",
-                "guard_hidden" => "packets that hide what they carry (RFC 7113)",
-                "ethertype" => "frames of a kind that its policy does not allow",
-                "source_ip" => "frames from an IP address that its policy does not give it",
-                "rate_in" => "more than its policy lets come from it",
-                _ => "more than its policy lets go to it",
-            };
-            let advice = match *reason {
-                "guard_dhcp" | "guard_ra" | "guard_redirect" | "guard_hidden" => {
-                    "; a client that serves the LAN on purpose is trusted in the list of clients"
-                }
-                "ethertype" => "; allow in the list of clients has the kinds that pass",
-                "source_ip" => "; ips in the list of clients has the addresses that it may use",
-                _ => "",
-            };
-            let dropped = match *reason {
-                "rate_out" => format!("{what} is meant for it"),
-                _ => format!("{what} come"),
-            };
-            (
-                Warn,
-                format!(
-                    "{dropped} {}: these are dropped and counted as {reason}{advice}",
-                    place(at)
+            let (what, advice) = match *reason {
+                "guard_dhcp" => ("answers of a DHCP server", TRUSTED),
+                "guard_ra" => ("router advertisements", TRUSTED),
+                "guard_redirect" => ("redirects", TRUSTED),
+                "guard_hidden" => ("packets that hide what they carry (RFC 7113)", TRUSTED),
+                "ethertype" => (
+                    "frames of a kind that its policy does not allow",
+                    " (allow in the list of clients)",
                 ),
-            )
+                "source_ip" => (
+                    "frames from an IP address that its policy does not give it",
+                    " (ips in the list of clients)",
+                ),
+                "rate_in" => ("more frames than its policy lets come from there", ""),
+                _ => ("more frames than its policy lets go there", ""),
+            };
+            let place = place(at);
+            let text =
+                format!("{place}: {what}; these are dropped and counted as {reason}{advice}");
+            (Warn, text)
         }
         EventKind::BudgetActs { at, class } => {
             let option = match at {
@@ -475,6 +466,9 @@ fn listed(names: &[&str]) -> String {
 fn tagged(vlan: u16) -> String {
     if vlan == 0 { String::new() } else { format!(" on VLAN {vlan}") }
 }
+
+/// What to do where a client serves the LAN on purpose.
+const TRUSTED: &str = " (trusted in the list of clients lets a client serve the LAN)";
 
 fn place(place: &Place) -> String {
     match place {
