@@ -1,4 +1,5 @@
 //! Policies against a slow model that knows how a frame was made, where the policy has its bytes alone.
+#![allow(clippy::unwrap_used)] // a test: the panic is the report
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;

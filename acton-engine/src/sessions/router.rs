@@ -156,14 +156,14 @@ impl Router {
                 Route::All => None,
             };
             if let Some(session) = one {
-                if recorder.wants_frames() {
-                    let who = Who::Client(&session.name);
-                    frames.show(run.clone(), who, Outcome::ToSession, recorder);
-                }
                 match session.policy.policy().rate_out {
-                    None => each(Target::One(session), run),
+                    None => {
+                        show_to(&session, frames, run.clone(), recorder);
+                        each(Target::One(session), run);
+                    }
                     Some(rate) => {
                         self.split_by_rate(frames, run, &session, &rate, now, |part| {
+                            show_to(&session, frames, part.clone(), recorder);
                             each(Target::One(Arc::clone(&session)), part);
                         });
                     }
@@ -581,6 +581,18 @@ impl Router {
             }
         };
         self.sightings.tell(ethernet, at, what, now);
+    }
+}
+
+/// Shows frames that go to a client to those who capture.
+fn show_to<M>(
+    session: &Session<M>,
+    frames: &FrameBatch,
+    run: Range<usize>,
+    recorder: &mut Recorder,
+) {
+    if recorder.wants_frames() {
+        frames.show(run, Who::Client(&session.name), Outcome::ToSession, recorder);
     }
 }
 
