@@ -109,6 +109,11 @@
 //! [`FloodClass::of`] says what a flooded frame is for, and a [`Bucket`] whether a [`Budget`] lets it
 //! pass. Who asks them, and when, is the caller's: the bridge itself limits no frames.
 //!
+//! # Policies
+//! A [`Policy`] says what a leaf may send: no word of servers and routers, frames of some kinds alone,
+//! from some IP addresses, so much a second. [`CompiledPolicy::check`] names the [`Objection`] to a
+//! frame. As with floods, who asks is the caller.
+//!
 //! # Neighbours
 //! A question for an IP address goes to everybody, and its answer comes from one. [`Neighbours`]
 //! hears answers, so that the next question goes there alone, and knows which questions nobody is
@@ -137,6 +142,7 @@ mod limit;
 mod list;
 mod neighbour_message;
 mod neighbours;
+mod policy;
 mod port;
 mod purpose;
 mod range;
@@ -157,6 +163,10 @@ pub use explain::{Explanation, Step, Verdict};
 pub use flood_class::FloodClass;
 pub use limit::{Room, Share};
 pub use neighbours::{Asked, Neighbour, Neighbours};
+pub use policy::{
+    CompiledPolicy, EtherType, EtherTypeError, Finding, Grant, LeafFacts, Lease, Leases, Objection,
+    Policer, Policy, Rate, Sources,
+};
 pub use port::{Owner, Port};
 pub use range::{MacRange, MacRangeError};
 pub use statics::StaticError;

@@ -156,6 +156,14 @@ impl<P: Port + std::hash::Hash> Neighbours<P> {
         self.question(headers, frame, |state, address, asker| state.owner(address, asker, now))
     }
 
+    /// Whether somebody else than `side` is known to have an address.
+    #[must_use]
+    pub fn is_elsewhere(&self, side: Owner<P>, vlan: u16, address: IpAddr, now: Duration) -> bool {
+        let state = self.0.lock();
+        let known = state.addresses.get(&(vlan, address));
+        known.is_some_and(|known| known.owner != side && !known.is_silent(now))
+    }
+
     /// Forgets the addresses of a leaf. Its time does not grow with the number of other leaves.
     pub fn purge(&self, leaf: P) {
         let mut state = self.0.lock();
@@ -321,7 +329,13 @@ mod tests {
         let world = World::new();
         assert_eq!(world.who_has(host(2), 0), Asked::Everybody);
         world.tells(Owner::Leaf(7), host(2), 1);
+        let is_elsewhere = |side, ms| {
+            let at = Duration::from_millis(ms);
+            world.0.is_elsewhere(side, 0, IpAddr::from(host(2)), at)
+        };
+        assert!(is_elsewhere(Owner::Leaf(8), 1) && !is_elsewhere(Owner::Leaf(7), 1));
         assert_eq!(world.who_has(host(2), 2), of(7));
+        assert!(!is_elsewhere(Owner::Leaf(8), 700), "it does not answer");
         assert_eq!(world.who_has(host(3), 2), Asked::Everybody);
         let tagged = arp(&[0x81, 0, 0, 5], REQUEST, ROOT, host(2));
         assert_eq!(world.asked(&tagged, 2), Asked::Everybody, "on another VLAN");

@@ -64,6 +64,7 @@ chapters! {
     from_0_1_1: "from-0-1-1.md", ["ping"];
     from_openvpn: "from-openvpn.md", ["ping"];
     from_vxlan: "from-vxlan.md", ["ping"];
+    policy: "policy.md", ["ping"];
     security: "security.md", ["ping", "nft"];
     tuning: "tuning.md", ["ping"];
 }

@@ -55,7 +55,10 @@ mod throttle;
 mod vectors_text;
 
 // What signatures here have of other crates.
-pub use acton_bridge::{Budget, FloodClass, MacRange, MacRangeError};
+pub use acton_bridge::{
+    Budget, CompiledPolicy, EtherType, EtherTypeError, FloodClass, MacRange, MacRangeError, Policy,
+    Rate, Sources,
+};
 pub use acton_frame::{Filter, FilterError};
 pub use acton_proto::handshake::{Secret, SystemRandom, public_key};
 pub use acton_proto::session::{KeyLog, KeyLogEntry};
@@ -76,8 +79,8 @@ pub use observe::event::{
 pub use observe::event_log::Events;
 pub use observe::pulse::Pulse;
 pub use observe::status::{
-    BridgeReport, LoopReport, LossReport, MacReport, PastSession, Protocol, Role, RttReport,
-    SCHEMA, SessionStatus, SocketReport, State, Status, TapReport,
+    BridgeReport, LeaseReport, LoopReport, LossReport, MacReport, PastSession, PolicyReport,
+    Protocol, Role, RttReport, SCHEMA, SessionStatus, SocketReport, State, Status, TapReport,
 };
 pub use observe::tally::Traffic;
 pub use reach::name::ServerName;

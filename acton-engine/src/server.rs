@@ -176,6 +176,14 @@ impl<M> ServerBuilder<M> {
         self
     }
 
+    /// Whether clients are kept from being the LAN's DHCP servers and IPv6 routers, as they are unless
+    /// told otherwise; a client's policy may trust it.
+    #[must_use]
+    pub fn guards(mut self, guards: bool) -> Self {
+        self.settings.guards = guards;
+        self
+    }
+
     /// Threads that move frames, each with a TAP queue and a UDP socket of its own: 1 to 64, by
     /// default one for each processor. What a client sends stays with one of them, and what goes to
     /// it keeps its order flow by flow.

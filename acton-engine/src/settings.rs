@@ -177,8 +177,17 @@ pub struct ServerSettings {
     /// How much may be flooded.
     #[cfg_attr(feature = "serde", serde(default))]
     pub budgets: FloodBudgets,
+    /// Whether clients are kept from being the LAN's DHCP servers and IPv6 routers, but for those whose
+    /// policy trusts them.
+    #[cfg_attr(feature = "serde", serde(default = "guards_by_default"))]
+    pub guards: bool,
     /// What the mode adds.
     pub mode: ServerMode,
+}
+
+#[cfg(feature = "serde")]
+const fn guards_by_default() -> bool {
+    true
 }
 
 /// What a server's mode adds to its settings.
@@ -239,6 +248,7 @@ impl ServerSettings {
             shared_macs: Vec::new(),
             mac_hold: None,
             budgets: FloodBudgets::default(),
+            guards: true,
             mode,
         }
     }

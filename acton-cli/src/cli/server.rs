@@ -65,8 +65,8 @@ pub(super) struct Arguments {
     #[command(flatten)]
     state: StateOptions,
 
-    /// List of the clients that may join; without it `clients` in the state directory, which must
-    /// be there if there ever was a list
+    /// List of the clients that may join, lines or TOML with a policy for each; without it `clients` in
+    /// the state directory, which must be there if there ever was a list
     #[arg(long, value_name = "FILE", conflicts_with = "plain")]
     clients: Option<PathBuf>,
 
@@ -128,6 +128,11 @@ pub(super) struct Arguments {
 
     #[command(flatten)]
     budgets: BudgetOptions,
+
+    /// Let clients be DHCP servers and IPv6 routers to the LAN; without it only those may that are
+    /// trusted in the list of clients
+    #[arg(long)]
+    no_guards: bool,
 
     #[command(flatten)]
     loops: LoopOptions,
@@ -246,6 +251,7 @@ impl Arguments {
         settings.shared_macs.clone_from(&self.shared_mac);
         settings.mac_hold = self.mac_hold;
         settings.budgets = self.budgets.settings();
+        settings.guards = !self.no_guards;
         settings.common.loop_guard = self.loops.guard();
         settings.mode = self.mode();
         Ok(())

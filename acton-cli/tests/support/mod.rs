@@ -111,7 +111,7 @@ macro_rules! in_both_modes {
     (
         $($both:ident $(: [$($program:literal),* $(,)?])?),* $(,)?
         $(; plain: $($plain:ident),* $(,)?)?
-        $(; secure: $($secure:ident),* $(,)?)?
+        $(; secure: $($secure:ident $(: [$($of_secure:literal),* $(,)?])?),* $(,)?)?
     ) => {
         fn main() {
             use $crate::support::Mode;
@@ -130,7 +130,13 @@ macro_rules! in_both_modes {
                     ),
                 )*
                 $($(test(concat!("plain::", stringify!($plain)), &[], $plain),)*)?
-                $($(test(concat!("secure::", stringify!($secure)), &[], $secure),)*)?
+                $($(
+                    test(
+                        concat!("secure::", stringify!($secure)),
+                        &[$($($of_secure),*)?],
+                        $secure,
+                    ),
+                )*)?
             ])
         }
     };

@@ -53,7 +53,7 @@ impl ClientWatch {
             FloodNews::ProbeBack { probe, .. } => self.guard.came_back(now, probe.sent),
             FloodNews::ServerSays { blocked } => self.guard.server_says(now, blocked),
             FloodNews::Surge => self.guard.suspect(now),
-            FloodNews::BudgetActs { .. } => {}
+            FloodNews::BudgetActs { .. } | FloodNews::PolicyActs { .. } => {}
         }
     }
 

@@ -93,7 +93,7 @@ impl FloodGate {
 }
 
 /// Whether a budget that acted at `acted` still does.
-fn acts(acted: u64, now: Duration) -> bool {
+pub(crate) fn acts(acted: u64, now: Duration) -> bool {
     acted != 0 && now.saturating_sub(Duration::from_nanos(acted)) < ACTS_FOR
 }
 

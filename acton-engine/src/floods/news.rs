@@ -6,6 +6,7 @@ use acton_bridge::{FloodClass, Owner};
 
 use crate::loops::probe::Probe;
 use crate::run::control::Message;
+use crate::sessions::policing::PolicyReason;
 use crate::sessions::port::LeafId;
 
 /// What a worker saw.
@@ -13,6 +14,8 @@ use crate::sessions::port::LeafId;
 pub(crate) enum FloodNews {
     /// A budget begins to act on what comes from there.
     BudgetActs { at: Owner<LeafId>, class: FloodClass },
+    /// A client's policy begins to drop frames for that reason.
+    PolicyActs { port: LeafId, reason: PolicyReason },
     /// Much is flooded all at once.
     Surge,
     /// A probe of this end's came back from there; at a client, the root is the tunnel.

@@ -1,8 +1,8 @@
 //! What all workers of a server know of floods.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use acton_bridge::{Budget, FloodClass, Neighbours};
+use acton_bridge::{Budget, CompiledPolicy, FloodClass, Neighbours};
 
 use crate::floods::budgets::{Budgets, FloodBudgets};
 use crate::floods::gate::FloodGate;
@@ -21,6 +21,10 @@ pub(crate) struct Floods {
     pub(crate) prober: Option<Prober>,
     /// Clients whose flooding is held back.
     blocked: AtomicUsize,
+    /// Whether clients are not to be the LAN's servers and routers, where their policy does not say.
+    guards: AtomicBool,
+    /// Whether the policy of any client asks which addresses it was given.
+    learns: AtomicBool,
 }
 
 impl Floods {
@@ -32,6 +36,8 @@ impl Floods {
             neighbours: Neighbours::new(),
             prober: looks_for_loops.then(Prober::new),
             blocked: AtomicUsize::new(0),
+            guards: AtomicBool::new(true),
+            learns: AtomicBool::new(false),
         };
         floods.set_budgets(budgets);
         floods
@@ -41,6 +47,31 @@ impl Floods {
     /// knows for how long.
     pub(crate) fn set_blocked(&self, clients: usize) {
         self.blocked.store(clients, Ordering::Relaxed);
+    }
+
+    /// Says whether clients may be the LAN's servers and routers where their policy does not.
+    pub(crate) fn set_guards(&self, guards: bool) {
+        self.guards.store(guards, Ordering::Relaxed);
+    }
+
+    /// Whether a client is not to be the LAN's server or router.
+    #[inline]
+    pub(crate) fn are_guarding(&self, policy: &CompiledPolicy) -> bool {
+        policy
+            .policy()
+            .trusted
+            .map_or_else(|| self.guards.load(Ordering::Relaxed), |trusted| !trusted)
+    }
+
+    /// Says that a client's policy asks which addresses it was given.
+    pub(crate) fn set_learning(&self) {
+        self.learns.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether any client's does, or did.
+    #[inline]
+    pub(crate) fn are_learning(&self) -> bool {
+        self.learns.load(Ordering::Relaxed)
     }
 
     /// Whether the flooding of any client is held back.

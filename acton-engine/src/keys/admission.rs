@@ -16,6 +16,7 @@ impl From<&ListedClient> for ClientPolicy {
             shared_macs: client.shared_macs.clone(),
             max_macs: client.max_macs,
             strict: client.strict,
+            frames: Arc::clone(&client.frames),
         }
     }
 }

@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 use std::fs::Metadata;
 use std::path::Path;
+use std::sync::{Arc, LazyLock};
 
-use acton_bridge::MacRange;
+use acton_bridge::{CompiledPolicy, MacRange};
 use acton_proto::handshake::Secret;
 use acton_proto::wire::Key;
 use pnet_base::MacAddr;
 
+use super::table::{self, TableError};
 use super::{KeyError, LineError, file, line};
 
 /// The most bytes that a list may have: 65,536 clients with a PSK and several MACs each.
@@ -32,6 +34,8 @@ pub struct ListedClient {
     pub max_macs: Option<usize>,
     /// Whether it may use nothing but `macs` and `shared_macs`.
     pub strict: bool,
+    /// What frames it may send and get.
+    pub frames: Arc<CompiledPolicy>,
 }
 
 impl ListedClient {
@@ -46,6 +50,7 @@ impl ListedClient {
             shared_macs: Vec::new(),
             max_macs: None,
             strict: false,
+            frames: default_policy(),
         }
     }
 }
@@ -54,8 +59,19 @@ impl ListedClient {
 ///
 /// A text file has one client a line, and comments after `#`:
 /// ```text
-/// # KEY NAME [psk=KEY] [mac=MAC]... [shared-mac=MAC[/BITS]]... [max-macs=N] [strict]
+/// # KEY NAME [psk=KEY] [mac=MAC]... [shared-mac=MAC[/BITS]]... [max-macs=N] [strict] [trusted]
 /// AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8= laptop mac=02:00:00:00:00:01
+/// ```
+/// Or it is TOML, with a table a client and what holds for all of them: where its name ends in `.toml`,
+/// or its first line that is no comment begins with a bracket:
+/// ```text
+/// [default]
+/// allow = ["ip", "ip6", "arp"]
+///
+/// [client.laptop]
+/// key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+/// ips = ["10.0.0.5", "2001:db8::/64"]
+/// rate-in = "20M"
 /// ```
 /// Nobody else may write to it, and where it has a PSK nobody else may read it. An empty list
 /// admits nobody.
@@ -84,39 +100,34 @@ impl ClientList {
 
     /// Reads the text of `path`.
     pub(super) fn parse(path: &Path, contents: &file::Contents) -> Result<Self, KeyError> {
-        let list = Self::from_lines(&contents.text).map_err(|(line, problem)| KeyError::List {
-            path: path.to_owned(),
-            line,
-            problem,
-        })?;
+        let list = Self::from_text(path, &contents.text)?;
         if list.has_secrets() {
             file::check(path, &contents.metadata, file::ANY_ACCESS)?;
         }
         Ok(list)
     }
 
-    /// Reads a text; where a line is wrong, its number.
+    /// Reads a text of either kind.
+    pub(super) fn from_text(path: &Path, text: &str) -> Result<Self, KeyError> {
+        let path = path.to_owned();
+        if table::is_table(&path, text) {
+            return table::parse(text).map_err(|TableError { line, column, problem }| {
+                KeyError::Table { path, line, column, problem }
+            });
+        }
+        Self::from_lines(text).map_err(|(line, problem)| KeyError::List { path, line, problem })
+    }
+
+    /// Reads lines; where one is wrong, its number.
     pub(super) fn from_lines(text: &str) -> Result<Self, (usize, LineError)> {
-        let mut by_key = HashMap::new();
-        let (mut keys, mut names, mut macs) = (HashMap::new(), HashMap::new(), HashMap::new());
+        let mut collected = Collected::default();
         for (number, line) in (1..).zip(text.lines()) {
             let Some(client) = line::parse(line).map_err(|problem| (number, problem))? else {
                 continue;
             };
-            if let Some(first) = keys.insert(client.key, number) {
-                return Err((number, LineError::KeyAgain(first)));
-            }
-            if let Some(first) = names.insert(client.name.clone(), number) {
-                return Err((number, LineError::NameAgain(first)));
-            }
-            for &mac in &client.macs {
-                if let Some(first) = macs.insert(mac, number) {
-                    return Err((number, LineError::MacAgain(mac, first)));
-                }
-            }
-            by_key.insert(client.key, client);
+            collected.add(client, number).map_err(|problem| (number, problem))?;
         }
-        Ok(Self { by_key })
+        Ok(collected.list())
     }
 
     /// The client with this public key.
@@ -152,6 +163,44 @@ impl ClientList {
     pub(super) fn has_secrets(&self) -> bool {
         self.iter().any(|client| client.psk.is_some())
     }
+}
+
+/// A list in the making: no key, name or MAC is there twice.
+#[derive(Default)]
+pub(super) struct Collected {
+    list: ClientList,
+    keys: HashMap<Key, usize>,
+    names: HashMap<String, usize>,
+    macs: HashMap<MacAddr, usize>,
+}
+
+impl Collected {
+    /// Adds the client of this line.
+    pub(super) fn add(&mut self, client: ListedClient, line: usize) -> Result<(), LineError> {
+        if let Some(first) = self.keys.insert(client.key, line) {
+            return Err(LineError::KeyAgain(first));
+        }
+        if let Some(first) = self.names.insert(client.name.clone(), line) {
+            return Err(LineError::NameAgain(first));
+        }
+        for &mac in &client.macs {
+            if let Some(first) = self.macs.insert(mac, line) {
+                return Err(LineError::MacAgain(mac, first));
+            }
+        }
+        self.list.by_key.insert(client.key, client);
+        Ok(())
+    }
+
+    pub(super) fn list(self) -> ClientList {
+        self.list
+    }
+}
+
+/// The policy of those who have none of their own: one for all.
+fn default_policy() -> Arc<CompiledPolicy> {
+    static DEFAULT: LazyLock<Arc<CompiledPolicy>> = LazyLock::new(Arc::default);
+    Arc::clone(&DEFAULT)
 }
 
 /// Reads the file of a list, whatever it says.

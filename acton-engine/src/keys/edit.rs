@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use super::{ClientList, KeyError, ListedClient, clients, file, line};
+use super::{ClientList, KeyError, ListedClient, clients, file, line, table};
 
 /// The first line of a list that acton makes.
 const HEADER: &str = "# Clients that may join: KEY NAME [psk=KEY] [mac=MAC]... \
-    [shared-mac=MAC[/BITS]]... [max-macs=N] [strict]\n";
+    [shared-mac=MAC[/BITS]]... [max-macs=N] [strict] [trusted]\n";
 
 impl ClientList {
     /// Adds a client at the end of the file, and says whether that made the file.
@@ -37,20 +37,12 @@ impl ClientList {
         if let Some(other) = list.get(&client.key) {
             return Err(listed("key", other));
         }
-        let old = contents.as_ref().map_or(HEADER, |contents| contents.text.as_str());
-        let added = line::render(client);
-        let mut text = Zeroizing::new(String::with_capacity(old.len() + added.len() + 2));
-        text.push_str(old);
-        if !old.is_empty() && !old.ends_with('\n') {
-            text.push('\n');
-        }
-        text.push_str(&added);
-        text.push('\n');
-        let list = Self::from_lines(&text).map_err(|(line, problem)| KeyError::List {
-            path: path.to_owned(),
-            line,
-            problem,
-        })?;
+        let old = contents.as_ref().map(|contents| contents.text.as_str());
+        let text = match table::is_table(path, old.unwrap_or_default()) {
+            true => table::with(old, client),
+            false => with_line(old.unwrap_or(HEADER), client),
+        };
+        let list = Self::from_text(path, &text)?;
         let forbidden = if list.has_secrets() { file::ANY_ACCESS } else { 0 };
         let former = contents.as_ref().map(|contents| (&contents.metadata, forbidden));
         file::replace(path, &text, former)?;
@@ -72,6 +64,12 @@ impl ClientList {
         if list.find(name).is_none() {
             return Err(KeyError::UnknownClient { path: path.to_owned(), name: name.to_owned() });
         }
+        if table::is_table(path, &contents.text) {
+            let text = table::without(&contents.text, name);
+            let stays = || KeyError::TableStays { path: path.to_owned(), name: name.to_owned() };
+            file::replace(path, &text.ok_or_else(stays)?, Some((&contents.metadata, 0)))?;
+            return Ok(list.len() - 1);
+        }
         let mut text = Zeroizing::new(String::with_capacity(contents.text.len()));
         for line in contents.text.split_inclusive('\n') {
             let is_it = line::parse(line).ok().flatten().is_some_and(|client| client.name == name);
@@ -82,6 +80,19 @@ impl ClientList {
         file::replace(path, &text, Some((&contents.metadata, 0)))?;
         Ok(list.len() - 1)
     }
+}
+
+/// The text with a client's line more.
+fn with_line(old: &str, client: &ListedClient) -> Zeroizing<String> {
+    let added = line::render(client);
+    let mut text = Zeroizing::new(String::with_capacity(old.len() + added.len() + 2));
+    text.push_str(old);
+    if !old.is_empty() && !old.ends_with('\n') {
+        text.push('\n');
+    }
+    text.push_str(&added);
+    text.push('\n');
+    text
 }
 
 /// The file itself where `path` is a symbolic link to it, which must stay one.

@@ -130,6 +130,30 @@ pub enum KeyError {
         /// What is wrong with it.
         problem: LineError,
     },
+    /// A list of clients as TOML is wrong.
+    #[error("{}:{line}:{column}: {problem}", .path.display())]
+    Table {
+        /// The list's path.
+        path: PathBuf,
+        /// Number of the line, from 1.
+        line: usize,
+        /// Number of the character in it, from 1.
+        column: usize,
+        /// What is wrong, and what would be right.
+        problem: String,
+    },
+    /// A client's table in a list as TOML cannot be taken out.
+    #[error(
+        "the table of client '{name}' cannot be taken out of {} as it is written there: take it out \
+         by hand",
+        .path.display()
+    )]
+    TableStays {
+        /// The list's path.
+        path: PathBuf,
+        /// The client.
+        name: String,
+    },
     /// There is no list of clients.
     #[error(
         "there is no list of clients {}; `acton invite --name NAME` makes one", .path.display()

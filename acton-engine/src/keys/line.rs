@@ -1,7 +1,9 @@
 //! One line of the list of clients.
 
 use std::fmt::Write;
+use std::sync::Arc;
 
+use acton_bridge::Policy;
 use pnet_base::MacAddr;
 use zeroize::Zeroizing;
 
@@ -19,7 +21,7 @@ pub enum LineError {
     /// The first word is no public key.
     #[error(
         "it begins with no public key; write: KEY NAME [psk=KEY] [mac=02:00:00:00:00:01]... \
-         [shared-mac=00:00:5e:00:01:00/40]... [max-macs=N] [strict], with the KEY that \
+         [shared-mac=00:00:5e:00:01:00/40]... [max-macs=N] [strict] [trusted], with the KEY that \
          `acton pubkey` prints"
     )]
     Key,
@@ -32,7 +34,7 @@ pub enum LineError {
     /// A word after the name is none of the known ones.
     #[error(
         "after the name it has something else than psk=KEY, mac=MAC, shared-mac=MAC[/BITS], \
-         max-macs=N or strict"
+         max-macs=N, strict or trusted"
     )]
     Word,
     /// The value of `psk=` is no key.
@@ -50,7 +52,7 @@ pub enum LineError {
     /// The value of `max-macs=` is no number.
     #[error("its max-macs= is no number; write how many MACs may be behind the client")]
     MaxMacs,
-    /// `psk=`, `max-macs=` or `strict` is there twice.
+    /// `psk=`, `max-macs=`, `strict` or `trusted` is there twice.
     #[error("it has {0} twice; leave one")]
     Twice(&'static str),
     /// Another line has the same key.
@@ -79,6 +81,15 @@ pub(super) fn parse(line: &str) -> Result<Option<ListedClient>, LineError> {
     let name = words.next().filter(|name| is_name(name)).ok_or(LineError::Name)?;
     let mut client = ListedClient::new(key, name);
     for word in words {
+        if word == "trusted" {
+            if client.frames.policy().trusted.is_some() {
+                return Err(LineError::Twice("trusted"));
+            }
+            let mut policy = Policy::default();
+            policy.trusted = Some(true);
+            client.frames = Arc::new(policy.into());
+            continue;
+        }
         if word == "strict" {
             if std::mem::replace(&mut client.strict, true) {
                 return Err(LineError::Twice("strict"));
@@ -111,13 +122,13 @@ fn set<T>(slot: &mut Option<T>, value: T, what: &'static str) -> Result<(), Line
     if slot.replace(value).is_some() { Err(LineError::Twice(what)) } else { Ok(()) }
 }
 
-fn is_unicast(mac: &MacAddr) -> bool {
+pub(super) fn is_unicast(mac: &MacAddr) -> bool {
     !mac.is_multicast() && !mac.is_zero()
 }
 
 /// The line of a client, as [`parse`] reads it, without an end of line.
 pub(super) fn render(client: &ListedClient) -> Zeroizing<String> {
-    let ListedClient { key, name, psk, macs, shared_macs, max_macs, strict } = client;
+    let ListedClient { key, name, psk, macs, shared_macs, max_macs, strict, frames } = client;
     // Room for the secret at once: a string that grows leaves copies behind.
     let mut line = Zeroizing::new(String::with_capacity(160 + name.len()));
     line.push_str(&encode_key(key));
@@ -138,6 +149,9 @@ pub(super) fn render(client: &ListedClient) -> Zeroizing<String> {
     }
     if *strict {
         line.push_str(" strict");
+    }
+    if frames.policy().trusted == Some(true) {
+        line.push_str(" trusted");
     }
     line
 }
@@ -200,6 +214,7 @@ pub(super) mod tests {
             (" a max-macs=1 max-macs=1", LineError::Twice("max-macs=")),
             (" a strict strict", LineError::Twice("strict")),
             (" a strict=1", LineError::Word),
+            (" a trusted trusted", LineError::Twice("trusted")),
         ] {
             assert_eq!(parse(&format!("{KEY}{rest}")), Err(error), "{rest:?}");
         }
@@ -219,11 +234,16 @@ pub(super) mod tests {
             proptest::collection::vec(mac, 0..4),
             proptest::collection::vec(range, 0..3),
             any::<Option<usize>>(),
-            any::<bool>(),
+            any::<[bool; 2]>(),
         )
-            .prop_map(|(key, name, psk, macs, shared_macs, max_macs, strict)| {
-                ListedClient { key, name, psk, macs, shared_macs, max_macs, strict }
-            })
+            .prop_map(
+                |(key, name, psk, macs, shared_macs, max_macs, [strict, trusted])| {
+                    let mut policy = Policy::default();
+                    policy.trusted = trusted.then_some(true);
+                    let frames = Arc::new(policy.into());
+                    ListedClient { key, name, psk, macs, shared_macs, max_macs, strict, frames }
+                },
+            )
     }
 
     proptest! {
@@ -234,7 +254,7 @@ pub(super) mod tests {
 
         #[test]
         fn any_line_is_a_client_or_an_error(
-            rest in "( ?(psk=|mac=|shared-mac=|max-macs=|strict|#)?[ -~]{0,20}){0,4}|.{0,80}",
+            rest in "( ?(psk=|mac=|shared-mac=|max-macs=|strict|trusted|#)?[ -~]{0,20}){0,4}|.{0,80}",
         ) {
             let _ = parse(&rest);
             let _ = parse(&format!("{KEY} {rest}"));

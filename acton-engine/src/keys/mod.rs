@@ -10,7 +10,7 @@
 //! | `network.key` | the network key, base64, one line; behind it the one before while both do, and `listed` if there was a list |
 //! | `client.key` | this client's private key, for invites that carry none |
 //! | `invite` | the invite that `acton join` stored |
-//! | `clients` | a [`ClientList`]; once there was one, only listed clients get in |
+//! | `clients` | a [`ClientList`], as lines or as TOML; once there was one, only listed clients get in |
 //! | `tap-NAME.mac` | in plain mode, the MAC of the TAP called `NAME` |
 //!
 //! The server makes an [`Invite`] of its identity; the client finds its credentials by one:
@@ -44,6 +44,7 @@ mod line;
 mod network;
 mod rotation;
 mod state;
+mod table;
 mod text;
 #[cfg(test)]
 mod vectors;

@@ -179,6 +179,23 @@ counters! {
     /// ARP or neighbour discovery for an IP address that nobody is known to have, over the budget for
     /// these.
     OverUnresolved => "drop.budget_unresolved",
+    /// What only a DHCP server says, from a client that is not trusted to be one.
+    GuardDhcp => "drop.guard_dhcp",
+    /// A router advertisement of a client that is not trusted to be a router.
+    GuardRa => "drop.guard_ra",
+    /// A redirect (ICMP, ICMPv6) of a client that is not trusted to be a router.
+    GuardRedirect => "drop.guard_redirect",
+    /// A frame of such a client that could be one of these and hides what it carries (RFC 7113): in a
+    /// fragment, behind too many headers or tags, or in a frame of 802.2.
+    GuardHidden => "drop.guard_hidden",
+    /// A frame of a kind that the client's policy does not allow.
+    EtherType => "drop.ethertype",
+    /// A frame that claims an IP address which the client's policy does not give it.
+    SourceIp => "drop.source_ip",
+    /// A frame from a client that sends more than its policy lets pass.
+    OverRateIn => "drop.rate_in",
+    /// A frame for a client that gets more than its policy lets pass.
+    OverRateOut => "drop.rate_out",
 }
 
 impl Counter {

@@ -426,6 +426,15 @@ pub enum EventKind {
         /// The budget: `broadcast`, `arp`, `nd`, `dhcp`, `multicast`, `unknown` or `unresolved`.
         class: &'static str,
     },
+    /// At a server: a client's policy begins to drop frames. It is told again where it had not to for
+    /// 10 s.
+    PolicyActs {
+        /// Which client.
+        at: Place,
+        /// Why they are dropped, as counters have it: `guard_dhcp`, `guard_ra`, `guard_redirect`,
+        /// `guard_hidden`, `ethertype`, `source_ip`, `rate_in` or `rate_out`.
+        reason: &'static str,
+    },
     /// At a server: all sessions are taken.
     SessionsFull {
         /// Who was refused last.
@@ -638,6 +647,7 @@ impl EventKind {
             Self::LanReflects { .. } => "lan_reflects",
             Self::LoopOver { .. } => "loop_over",
             Self::BudgetActs { .. } => "budget_acts",
+            Self::PolicyActs { .. } => "policy_acts",
             Self::SessionsFull { .. } => "sessions_full",
             Self::SourceFull { .. } => "source_full",
             Self::ListRead { .. } => "list_read",

@@ -20,6 +20,7 @@ impl EventKind {
             | Self::LanReflects { at }
             | Self::LoopOver { at, .. }
             | Self::BudgetActs { at, .. }
+            | Self::PolicyActs { at, .. }
             | Self::MacHeld { by: at, .. }
             | Self::MacNoRoom { by: at, .. } => number(at),
             Self::MacMoved { from, to, .. } => number(to).or_else(|| number(from)),

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::time::{Duration, SystemTime};
 
-use acton_bridge::Budget;
+use acton_bridge::{Budget, EtherType, Rate, Sources};
 use pnet_base::MacAddr;
 use serde_json::{Value, from_value, json, to_value};
 
@@ -12,7 +13,8 @@ use crate::floods::budgets::Budgets;
 use crate::observe::counters::Counters;
 use crate::observe::event::{Beginning, EndReason, Event, EventKind, LoopWitness, Place};
 use crate::observe::status::{
-    LoopReport, LossReport, MacReport, PastSession, RttReport, SessionStatus, SocketReport, State,
+    LeaseReport, LoopReport, LossReport, MacReport, PastSession, PolicyReport, RttReport,
+    SessionStatus, SocketReport, State,
 };
 use crate::observe::tally::Traffic;
 use crate::settings::{
@@ -54,6 +56,15 @@ fn a_session_of_which_all_is_known() {
     status.budgets_acting = vec!["arp".into()];
     let (with, found_ago) = (Some(Place::Root), ms(250));
     status.loop_found = Some(LoopReport { with, found_ago, opens_in: Some(ms(60_000)) });
+    status.policy = Some(PolicyReport {
+        guarded: true,
+        ethertypes: Some(vec![EtherType::new(0x0800), EtherType::new(0x8863)]),
+        sources: Some(Sources { listed: vec!["10.0.0.5/32".parse().unwrap()], learn: true }),
+        leases: vec![LeaseReport { vlan: 7, address: [10, 0, 0, 9].into(), left: ms(1_500) }],
+        rate_in: Some(Rate::new(NonZeroU64::new(1_000_000), None)),
+        rate_out: None,
+        acting: vec!["source_ip".into()],
+    });
     status.before = Some(PastSession { reason: EndReason::Silent, ago: ms(90_000) });
     let expected = json!({
         "number": 3, "name": "laptop", "key": "AAEC",
@@ -73,6 +84,15 @@ fn a_session_of_which_all_is_known() {
         }],
         "mac_limit": 16, "budgets_acting": ["arp"],
         "loop": { "with": "root", "found_seconds": 0.25, "opens_in_seconds": 60.0 },
+        "policy": {
+            "guarded": true, "ethertypes": ["ip", "0x8863"],
+            "sources": { "listed": ["10.0.0.5/32"], "learn": true },
+            "leases": [{ "vlan": 7, "address": "10.0.0.9", "left_seconds": 1.5 }],
+            "rate_in": {
+                "bytes": 1_000_000, "burst_bytes": 200_000, "frames": null, "burst_frames": 256,
+            },
+            "rate_out": null, "acting": ["source_ip"],
+        },
         "before": { "reason": "silent", "ago_seconds": 90.0 },
     });
     assert_eq!(to_value(&status).unwrap(), expected);
@@ -139,6 +159,8 @@ fn events_have_a_number_a_time_and_a_kind() {
     let over = event(EventKind::LoopOver { at: Place::Client, after: ms(1_500) });
     assert_eq!(over["after"], json!(1.5));
     event(EventKind::BudgetActs { at: Place::Root, class: "arp" });
+    let acts = event(EventKind::PolicyActs { at: Place::Root, reason: "guard_ra" });
+    assert_eq!(acts["reason"], json!("guard_ra"));
     let (taken, needs_restart) = (vec!["common.tap.mtu"], vec!["listen"]);
     let applied = event(EventKind::SettingsApplied { taken, needs_restart });
     assert_eq!(applied["taken"], json!(["common.tap.mtu"]));
@@ -217,6 +239,7 @@ fn settings_are_written_and_read_again() {
         "macs_per_client": 256,
         "protected_macs": [], "shared_macs": ["00:00:5e:00:01:00/40"], "mac_hold": null,
         "budgets": { "client": arp, "root": none },
+        "guards": true,
         "mode": { "secure": { "suite": "auto", "rekey_after": null } },
     }});
     assert_eq!(to_value(Settings::Server(server)).unwrap(), expected);

@@ -244,6 +244,28 @@ fn line(event: &EventKind, protocol: Protocol) -> Option<(Level, String)> {
                 after.as_secs()
             ),
         ),
+        EventKind::PolicyActs { at, reason } => {
+            let (what, advice) = match *reason {
+                "guard_dhcp" => ("answers of a DHCP server", TRUSTED),
+                "guard_ra" => ("router advertisements", TRUSTED),
+                "guard_redirect" => ("redirects", TRUSTED),
+                "guard_hidden" => ("packets that hide what they carry (RFC 7113)", TRUSTED),
+                "ethertype" => (
+                    "frames of a kind that its policy does not allow",
+                    " (allow in the list of clients)",
+                ),
+                "source_ip" => (
+                    "frames from an IP address that its policy does not give it",
+                    " (ips in the list of clients)",
+                ),
+                "rate_in" => ("more frames than its policy lets come from there", ""),
+                _ => ("more frames than its policy lets go there", ""),
+            };
+            let place = place(at);
+            let text =
+                format!("{place}: {what}; these are dropped and counted as {reason}{advice}");
+            (Warn, text)
+        }
         EventKind::BudgetActs { at, class } => {
             let option = match at {
                 Place::Root => format!("root:{class}"),
@@ -444,6 +466,9 @@ fn listed(names: &[&str]) -> String {
 fn tagged(vlan: u16) -> String {
     if vlan == 0 { String::new() } else { format!(" on VLAN {vlan}") }
 }
+
+/// What to do where a client serves the LAN on purpose.
+const TRUSTED: &str = " (trusted in the list of clients lets a client serve the LAN)";
 
 fn place(place: &Place) -> String {
     match place {

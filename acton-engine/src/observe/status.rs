@@ -1,10 +1,11 @@
 //! How a tunnel is at one moment, as plain data. What is not known is absent, never zero.
 
 use std::borrow::Cow;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use acton_bridge::{EtherType, Rate, Sources};
 use pnet_base::MacAddr;
 
 use crate::observe::counters::Totals;
@@ -274,11 +275,49 @@ pub struct SessionStatus {
     /// The loop through the client, where there is one: what is flooded is held back.
     #[cfg_attr(feature = "serde", serde(rename = "loop"))]
     pub loop_found: Option<LoopReport>,
+    /// At a server, what frames of the client pass.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub policy: Option<PolicyReport>,
     /// How the session before this one ended.
     pub before: Option<PastSession>,
     /// The port on the bridge, to find the MACs by.
     #[cfg_attr(feature = "serde", serde(skip))]
     pub(crate) port: Option<u32>,
+}
+
+/// What frames of a client pass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct PolicyReport {
+    /// Whether it is kept from being the LAN's DHCP server or router.
+    pub guarded: bool,
+    /// The kinds of frames that pass; absent for all.
+    pub ethertypes: Option<Vec<EtherType>>,
+    /// The IP addresses that it may use; absent for any.
+    pub sources: Option<Sources>,
+    /// Those that it was seen to be given.
+    pub leases: Vec<LeaseReport>,
+    /// How much may come from it; absent for any number.
+    pub rate_in: Option<Rate>,
+    /// How much may go to it; absent for any number.
+    pub rate_out: Option<Rate>,
+    /// Why frames were dropped in the last 10 s, as counters have it.
+    pub acting: Vec<Cow<'static, str>>,
+}
+
+/// An IP address that the LAN's DHCP server gave a client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct LeaseReport {
+    /// The VLAN that it is on, 0 for untagged.
+    pub vlan: u16,
+    /// The address.
+    pub address: IpAddr,
+    /// For how long yet.
+    #[cfg_attr(feature = "serde", serde(rename = "left_seconds", with = "as_seconds"))]
+    pub left: Duration,
 }
 
 /// A loop: two LANs that the tunnel joins are joined by another way too.
@@ -344,6 +383,7 @@ impl SessionStatus {
             mac_limit: None,
             budgets_acting: Vec::new(),
             loop_found: None,
+            policy: None,
             before: None,
             port: None,
         }

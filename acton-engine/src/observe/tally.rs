@@ -10,7 +10,7 @@ use acton_bridge::DropReason;
 use crate::observe::counters::Counter;
 
 /// Reasons to drop that are counted for each session, beside the bridge's.
-const OWN_DROPS: [Counter; 15] = [
+const OWN_DROPS: [Counter; 23] = [
     Counter::Forged,
     Counter::Replayed,
     Counter::KeysExpired,
@@ -26,6 +26,14 @@ const OWN_DROPS: [Counter; 15] = [
     Counter::OverDhcp,
     Counter::OverMulticast,
     Counter::OverUnknown,
+    Counter::GuardDhcp,
+    Counter::GuardRa,
+    Counter::GuardRedirect,
+    Counter::GuardHidden,
+    Counter::EtherType,
+    Counter::SourceIp,
+    Counter::OverRateIn,
+    Counter::OverRateOut,
 ];
 /// All of them.
 const DROPS: usize = DropReason::ALL.len() + OWN_DROPS.len();

@@ -128,6 +128,7 @@ pub(crate) fn start(
     let named = settings.protected_macs.clone();
     let root = RootWatch::start(&bridge, &tap.interface, named, launch.events())?;
     let floods = Arc::new(Floods::new(&settings.budgets, settings.common.loop_guard));
+    floods.set_guards(settings.guards);
     let handle = TapHandle::of(&tap.queues[0])?;
     let allow = Arc::new(Allowed::from_pointee(allowed(&settings.mode)));
     let strangers = Lane::new(INBOX_LEN / 2);

@@ -120,6 +120,7 @@ impl ServerControl {
                 address,
                 to: self.socket.destination(address, source),
                 by,
+                policy: Arc::default(),
                 mode: Plain::new(address, is_named),
             },
         );

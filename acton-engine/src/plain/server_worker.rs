@@ -83,7 +83,7 @@ impl ServerSide {
             index: directory.index(),
             directory,
             cut: Cut::default(),
-            router: Router::new(bridge, Arc::clone(&counters), sightings, floods, reporter),
+            router: Router::new(bridge, Arc::clone(&counters), sightings, floods, reporter, thread),
             runs: Vec::new(),
             rounds: Rounds::new(rounds, thread - 1),
             round_cut: Cut::default(),

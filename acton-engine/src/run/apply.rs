@@ -47,6 +47,7 @@ impl ServerSettings {
             shared_macs,
             mac_hold,
             budgets,
+            guards,
             mode,
         } = new;
         let mut applied = Applied::default();
@@ -70,6 +71,7 @@ impl ServerSettings {
         applied.take(&mut self.shared_macs, shared_macs, "shared_macs");
         applied.take(&mut self.mac_hold, mac_hold, "mac_hold");
         applied.take(&mut self.budgets, budgets, "budgets");
+        applied.take(&mut self.guards, guards, "guards");
         applied.note(&self.listen, listen, "listen");
         applied.note(&self.workers, workers, "workers");
         Ok(applied)

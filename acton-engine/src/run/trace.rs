@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use std::fmt;
 
 use acton_bridge::{
-    Asked, Budget, BumKind, DropReason, FloodClass, FromLeaf, FromRoot, Owner, Verdict,
+    Asked, Budget, BumKind, DropReason, FloodClass, FromLeaf, FromRoot, LeafFacts, Objection,
+    Owner, Policer, Rate, Verdict,
 };
 use acton_frame::{Headers, Protocol};
 use acton_proto::wire::OVERHEAD;
@@ -20,6 +21,7 @@ use crate::run::capture::CapturedPacket;
 use crate::run::clock;
 use crate::run::handle::Handle;
 use crate::run::tap::max_frame;
+use crate::sessions::policing::PolicyReason;
 use crate::sessions::port::{LeafId, slot};
 
 /// Where a frame would go, and why.
@@ -38,8 +40,9 @@ pub struct Trace {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct TraceStep {
-    /// By whom: `session`, `neighbour`, `loop`, `budget`, `path`, `tap`, and the bridge's `header`,
-    /// `source`, `room`, `destination`, `learned` and `bridge`.
+    /// By whom: `session`, the policy's `guard`, `ethertype`, `address` and `rate`, `neighbour`, `loop`,
+    /// `budget`, `path`, `tap`, and the bridge's `header`, `source`, `room`, `destination`, `learned` and
+    /// `bridge`.
     pub stage: Cow<'static, str>,
     /// What was found, for people.
     pub text: String,
@@ -156,6 +159,11 @@ impl Tracing<'_> {
                 Owner::Leaf(port)
             }
         };
+        if let Owner::Leaf(port) = side
+            && let Some(over) = self.policy(port)
+        {
+            return Ok(over);
+        }
         let bridge = self.handle.bridge().ok_or(Error::NotServer)?;
         let explanation = bridge.explain(side, self.frame, clock::now());
         let verdict = explanation.verdict;
@@ -165,7 +173,7 @@ impl Tracing<'_> {
             let stage = if stage == "verdict" { "bridge" } else { stage };
             self.steps.push(TraceStep { stage: stage.to_owned().into(), text: text.to_owned() });
         }
-        Ok(match verdict {
+        let forwarded = match verdict {
             Verdict::FromRoot(FromRoot::Drop(reason))
             | Verdict::FromLeaf(FromLeaf::Drop(reason)) => dropped(reason),
             Verdict::FromRoot(FromRoot::Leaf(port)) => match self.session_at(port) {
@@ -207,7 +215,71 @@ impl Tracing<'_> {
                 held_back.unwrap_or_else(|| self.reach_tap())
             }
             Verdict::FromLeaf(FromLeaf::Root { bum: None }) => self.reach_tap(),
-        })
+        };
+        let rated = match (&forwarded, side) {
+            (TraceVerdict::Tap, Owner::Leaf(port)) => self.rate_in(port),
+            _ => None,
+        };
+        Ok(rated.unwrap_or(forwarded))
+    }
+
+    /// Whether a client's policy has anything against the frame.
+    fn policy(&mut self, port: LeafId) -> Option<TraceVerdict> {
+        let (policy, policing) = self.handle.names()?.policing(port)?;
+        let floods = self.handle.floods()?;
+        let (headers, now) = (Headers::parse(self.frame), clock::now());
+        let is_elsewhere =
+            |vlan, address| floods.neighbours.is_elsewhere(Owner::Leaf(port), vlan, address, now);
+        let leaf = LeafFacts {
+            is_guarded: floods.are_guarding(&policy),
+            leases: &policing.leases,
+            is_elsewhere: &is_elsewhere,
+        };
+        let (findings, objection) = policy.explain(&leaf, &headers, self.frame, now);
+        for finding in findings {
+            let text = finding.to_string();
+            let (stage, text) = text.split_once(": ").unwrap_or(("policy", &text));
+            let step = TraceStep { stage: stage.to_owned().into(), text: text.to_owned() };
+            self.steps.push(step);
+        }
+        let objection = objection?;
+        let prober = floods.prober.as_ref();
+        if objection == Objection::EtherType
+            && prober.is_some_and(|prober| prober.read(&headers, self.frame).is_some())
+        {
+            self.note("loop", "a probe for loops passes");
+            return None;
+        }
+        Some(counted(PolicyReason::Objection(objection).counter()))
+    }
+
+    /// Whether a client sends more than its policy lets pass.
+    fn rate_in(&mut self, port: LeafId) -> Option<TraceVerdict> {
+        let (policy, policing) = self.handle.names()?.policing(port)?;
+        let rate = policy.policy().rate_in?;
+        self.rate(&rate, &policing.inbound).then(|| counted(Counter::OverRateIn))
+    }
+
+    /// Whether a client gets more than its policy lets pass.
+    fn rate_out(&mut self, port: LeafId) -> Option<TraceVerdict> {
+        let (policy, policing) = self.handle.names()?.policing(port)?;
+        let rate = policy.policy().rate_out?;
+        self.rate(&rate, &policing.outbound).then(|| counted(Counter::OverRateOut))
+    }
+
+    /// Whether nothing is left of a rate for the frame.
+    fn rate(&mut self, rate: &Rate, policer: &Policer) -> bool {
+        let (bytes, frames) = policer.left(rate, clock::now());
+        if let Some(left) = bytes {
+            let burst = rate.burst_bytes;
+            self.note("rate", format!("{left} of {burst} bytes left, {rate}"));
+        }
+        if let Some(left) = frames {
+            let burst = rate.burst_frames;
+            self.note("rate", format!("{left} of {burst} frames left, {rate}"));
+        }
+        let least = (self.frame.len() as u64).min(rate.burst_bytes.get());
+        bytes.is_some_and(|left| left < least) || frames == Some(0)
     }
 
     fn at_client(&mut self, from: Option<&str>) -> Result<TraceVerdict, Error> {
@@ -263,7 +335,8 @@ impl Tracing<'_> {
 
     fn reach_session(&mut self, session: &SessionStatus) -> TraceVerdict {
         self.note("session", format!("to {}", describe(session)));
-        self.over_the_path(session)
+        let rated = session.port.and_then(|port| self.rate_out(port));
+        rated.unwrap_or_else(|| self.over_the_path(session))
     }
 
     fn reach_all(&mut self) -> TraceVerdict {

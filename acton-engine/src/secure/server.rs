@@ -136,6 +136,7 @@ pub(crate) fn start(
     let version = config.version;
     let directory = Arc::new(SecureDirectory::new());
     let floods = Arc::new(Floods::new(&settings.budgets, settings.common.loop_guard));
+    floods.set_guards(settings.guards);
     let now = clock::now();
     let expected = Arc::new(Expected::new(now, worker_bits));
     let hellos = Arc::<Hellos>::default();
@@ -170,6 +171,7 @@ pub(crate) fn start(
         Sightings::new(launch.sender()),
         Arc::clone(&floods),
         FloodReporter::new(launch.sender()),
+        0,
     );
     let watch = ServerWatch::new(Arc::clone(&floods), Arc::clone(&interface), now);
     let names = Arc::clone(&directory) as Arc<dyn SessionNames>;

@@ -114,9 +114,10 @@ impl ServerControl {
                 continue;
             }
             self.roster.set_mac_rules(port, &policy);
+            let frames = self.roster.noted(Arc::clone(&policy.frames));
             self.roster.directory().change(port, |session| {
                 let mode = Secured { policy, ..session.mode.clone() };
-                SecureSession { name: name.into(), mode, ..session.clone() }
+                SecureSession { name: name.into(), policy: frames, mode, ..session.clone() }
             });
         }
         self.macs_told = 0;
@@ -295,6 +296,7 @@ impl ServerControl {
                 address: path.remote,
                 to: self.destination(path),
                 by: Beginning::Handshake,
+                policy: Arc::clone(&policy.frames),
                 mode: Secured {
                     client,
                     policy: Arc::clone(&policy),

@@ -112,7 +112,7 @@ impl ServerSide {
         Self {
             index: directory.index(),
             directory,
-            router: Router::new(bridge, Arc::clone(&counters), sightings, floods, reporter),
+            router: Router::new(bridge, Arc::clone(&counters), sightings, floods, reporter, thread),
             sealed: Sealed::default(),
             syns: Syns::default(),
             runs: Vec::new(),

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use acton_bridge::MacRange;
+use acton_bridge::{CompiledPolicy, MacRange};
 use acton_proto::handshake::Secret;
 use acton_proto::server;
 use acton_proto::wire::Key;
@@ -32,6 +32,8 @@ pub struct ClientPolicy {
     pub max_macs: Option<usize>,
     /// Whether it may use nothing but `macs` and `shared_macs`.
     pub strict: bool,
+    /// What frames it may send and get.
+    pub frames: Arc<CompiledPolicy>,
 }
 
 /// Decides who gets in. What it says must not change; for rules that change there is [`Admission`].

@@ -5,8 +5,11 @@ use std::hash::Hash;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use acton_bridge::CompiledPolicy;
+
 use crate::floods::gate::FloodGate;
 use crate::sessions::directory::Directory;
+use crate::sessions::policing::Policing;
 use crate::sessions::port::{LeafId, slot};
 use crate::sessions::session::{Session, SessionMode};
 
@@ -24,6 +27,9 @@ pub(crate) trait SessionNames: Send + Sync {
 
     /// What is flooded from a client, and to it.
     fn gate(&self, port: LeafId) -> Option<Arc<FloodGate>>;
+
+    /// What a client may send and get, and what came of that.
+    fn policing(&self, port: LeafId) -> Option<(Arc<CompiledPolicy>, Arc<Policing>)>;
 
     /// How many get what is flooded, and how many do not, for there is a loop through them.
     fn flooded(&self) -> (usize, usize);
@@ -62,6 +68,10 @@ where
 
     fn gate(&self, port: LeafId) -> Option<Arc<FloodGate>> {
         self.read(port, |session| Arc::clone(&session.gate))
+    }
+
+    fn policing(&self, port: LeafId) -> Option<(Arc<CompiledPolicy>, Arc<Policing>)> {
+        self.read(port, |session| (Arc::clone(&session.policy), Arc::clone(&session.policing)))
     }
 
     fn flooded(&self) -> (usize, usize) {

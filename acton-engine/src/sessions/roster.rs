@@ -7,10 +7,10 @@ use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 use std::time::Duration;
 
-use acton_bridge::{Bridge, DropReason, Owner, Share};
+use acton_bridge::{Bridge, CompiledPolicy, DropReason, Leases, Owner, Share};
 use acton_udp::Destination;
 use foldhash::fast::RandomState;
-use hashbrown::HashSet;
+use hashbrown::{HashMap, HashSet};
 use pnet_base::MacAddr;
 
 use crate::Error;
@@ -22,7 +22,7 @@ use crate::loops::server_guard::JoinedWith;
 use crate::observe::counters::Counters;
 use crate::observe::event::{Beginning, EndReason, EventKind, LoopWitness, Place};
 use crate::observe::event_log::EventLog;
-use crate::observe::status::{LoopReport, Report, SessionStatus};
+use crate::observe::status::{LeaseReport, LoopReport, PolicyReport, Report, SessionStatus};
 use crate::observe::tally::{Tallies, Traffic};
 use crate::root::RootWatch;
 use crate::sessions::admission::ClientPolicy;
@@ -30,10 +30,14 @@ use crate::sessions::directory::Directory;
 use crate::sessions::housekeeping::Housekeeping;
 use crate::sessions::names::SessionNames;
 use crate::sessions::past::{EndedSession, PastSessions};
+use crate::sessions::policing::Policing;
 use crate::sessions::port::{LeafId, Ports, slot};
 use crate::sessions::session::{Session, SessionMode};
 use crate::sessions::sighting::{Sighted, Sighting};
 use crate::settings::ServerSettings;
+
+/// Clients that have gone whose leases are kept, at most.
+const MAX_KEPT_LEASES: usize = 65_536;
 
 /// The sessions of a server, as its control thread has them.
 pub(crate) struct Roster<K, M: SessionMode> {
@@ -46,6 +50,8 @@ pub(crate) struct Roster<K, M: SessionMode> {
     housekeeping: Housekeeping,
     ports: Ports,
     past: PastSessions<M::Client>,
+    /// What clients that have gone were given: they come back with it.
+    kept_leases: HashMap<M::Client, Arc<Leases>, RandomState>,
     /// What went through sessions that are over.
     past_traffic: Traffic,
     /// Threads that count: this one and the workers.
@@ -64,6 +70,8 @@ pub(crate) struct Opening<M> {
     /// Where datagrams go; the tag is set by the roster.
     pub(crate) to: Destination,
     pub(crate) by: Beginning,
+    /// What frames it may send and get.
+    pub(crate) policy: Arc<CompiledPolicy>,
     pub(crate) mode: M,
 }
 
@@ -98,6 +106,7 @@ where
             housekeeping,
             ports: Ports::default(),
             past: PastSessions::new(),
+            kept_leases: HashMap::default(),
             past_traffic: Traffic::default(),
             threads,
             root,
@@ -137,8 +146,9 @@ where
     /// Opens a session and gives its port. Workers find it by that; the keys that lead to it are
     /// the mode's to bind.
     pub(crate) fn open(&mut self, now: Duration, opening: Opening<M>) -> LeafId {
-        let Opening { slot, name, address, to, by, mode } = opening;
+        let Opening { slot, name, address, to, by, policy, mode } = opening;
         self.past.forget(&mode.client());
+        let leases = self.kept_leases.remove(&mode.client()).unwrap_or_default();
         let port = self.ports.open(slot);
         let session = Session {
             port,
@@ -147,6 +157,8 @@ where
             since: now,
             tallies: Arc::new(Tallies::new(self.threads)),
             gate: Arc::new(FloodGate::new()),
+            policy: self.noted(policy),
+            policing: Arc::new(Policing::new(leases)),
             mode,
         };
         self.directory.put(Arc::new(session));
@@ -158,6 +170,27 @@ where
         port
     }
 
+    /// Keeps what a client was given, for when it comes back.
+    fn keep_leases(&mut self, now: Duration, client: M::Client, leases: &Arc<Leases>) {
+        if leases.list(now).is_empty() {
+            return;
+        }
+        if self.kept_leases.len() >= MAX_KEPT_LEASES {
+            self.kept_leases.retain(|_, leases| !leases.list(now).is_empty());
+        }
+        if self.kept_leases.len() < MAX_KEPT_LEASES {
+            self.kept_leases.insert(client, Arc::clone(leases));
+        }
+    }
+
+    /// A policy that is in force from now on.
+    pub(crate) fn noted(&self, policy: Arc<CompiledPolicy>) -> Arc<CompiledPolicy> {
+        if policy.learns() {
+            self.floods.set_learning();
+        }
+        policy
+    }
+
     /// Closes the session in `slot`, whose keys the mode has unbound.
     pub(crate) fn close(&mut self, now: Duration, slot: usize, reason: EndReason) {
         let Some(session) = self.directory.take(self.port(slot)) else { return };
@@ -165,6 +198,7 @@ where
             watch.client_down(now, session.port);
             self.floods.set_blocked(watch.held_count());
         }
+        self.keep_leases(now, session.mode.client(), &session.policing.leases);
         // Only now, when no worker learns from it any more.
         let macs = self.housekeeping.purge(session.port, &self.root.port);
         let traffic = session.tallies.sum();
@@ -229,6 +263,10 @@ where
             FloodNews::BudgetActs { at, class } => {
                 let (at, class) = (self.place(at), class.as_str());
                 self.tell(now, EventKind::BudgetActs { at, class });
+            }
+            FloodNews::PolicyActs { port, reason } => {
+                let (at, reason) = (self.place(Owner::Leaf(port)), reason.counter().drop_name());
+                self.tell(now, EventKind::PolicyActs { at, reason });
             }
             FloodNews::Surge => {
                 if let Some(watch) = &mut self.watch {
@@ -346,6 +384,7 @@ where
             status.number = Some(slot(session.port));
             status.port = Some(session.port);
             status.budgets_acting = session.gate.acting(now);
+            status.policy = Some(self.policy_report(session, now));
             let held = self.watch.as_ref().and_then(|watch| watch.held(now, session.port));
             status.loop_found = held.map(|held| LoopReport {
                 with: Some(self.joined_with(held.with)),
@@ -377,9 +416,26 @@ where
         report
     }
 
+    fn policy_report(&self, session: &Session<M>, now: Duration) -> PolicyReport {
+        let policy = session.policy.policy();
+        let leases = session.policing.leases.list(now).into_iter();
+        PolicyReport {
+            guarded: self.floods.are_guarding(&session.policy),
+            ethertypes: policy.ethertypes.clone(),
+            sources: policy.sources.clone(),
+            leases: leases
+                .map(|(vlan, address, left)| LeaseReport { vlan, address, left })
+                .collect(),
+            rate_in: policy.rate_in,
+            rate_out: policy.rate_out,
+            acting: session.policing.acting(now),
+        }
+    }
+
     /// Has the bridge and the budgets follow new settings.
     pub(crate) fn follow(&self, settings: &ServerSettings) {
         self.floods.set_budgets(&settings.budgets);
+        self.floods.set_guards(settings.guards);
         self.bridge.set_ageing(settings.mac_ageing);
         self.bridge.set_max_macs_per_leaf(settings.macs_per_client);
         self.bridge.set_move_hold(settings.mac_hold.unwrap_or(Duration::MAX));

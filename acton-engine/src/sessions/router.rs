@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use acton_bridge::{
-    Asked, Bridge, BumKind, DropReason, FloodClass, FromLeaf, FromRoot, Learned, Owner,
+    Asked, Bridge, BumKind, DropReason, FloodClass, FromLeaf, FromRoot, LeafFacts, Learned, Lease,
+    Objection, Owner, Rate,
 };
 use acton_frame::{Ethernet, Headers};
 
@@ -22,6 +23,7 @@ use crate::loops::surge::Surge;
 use crate::observe::counters::{Counter, Counters};
 use crate::observe::tally::Tally;
 use crate::sessions::directory::Directory;
+use crate::sessions::policing::PolicyReason;
 use crate::sessions::port::LeafId;
 use crate::sessions::session::Session;
 use crate::sessions::sighting::{Sighted, Sightings};
@@ -36,6 +38,8 @@ pub(crate) struct Router {
     surge: Surge,
     routes: Vec<Route>,
     admitted: Admitted,
+    /// The number of the thread, for tallies.
+    thread: usize,
 }
 
 /// The frame that last went to a known address at the root. Those that follow it in a batch, from
@@ -78,16 +82,23 @@ impl Everybody {
         (counters, thread): (&Counters, usize),
         now: Duration,
     ) -> bool {
-        let is_blocked = self.some_blocked && session.gate.is_blocked();
-        if is_blocked {
-            counters.add(Counter::LoopBlocked, run.len() as u64);
-            session.tallies.of(thread).add_drops(Counter::LoopBlocked, run.len() as u64);
-            let (dropped, who) = (counters.dropped(), Who::Client(&session.name));
-            for frame in run.map(|index| frames.get(index)) {
-                dropped.add_frame(now, Direction::Out, who, Counter::LoopBlocked, frame);
-            }
+        let cause = if self.some_blocked && session.gate.is_blocked() {
+            Counter::LoopBlocked
+        } else if session.policy.policy().rate_out.is_some_and(|rate| {
+            let bytes = run.clone().map(|index| frames.get(index).len()).sum();
+            !session.policing.outbound.admits(&rate, run.len() as u32, bytes, now)
+        }) {
+            Counter::OverRateOut
+        } else {
+            return true;
+        };
+        counters.add(cause, run.len() as u64);
+        session.tallies.of(thread).add_drops(cause, run.len() as u64);
+        let (dropped, who) = (counters.dropped(), Who::Client(&session.name));
+        for frame in run.map(|index| frames.get(index)) {
+            dropped.add_frame(now, Direction::Out, who, cause, frame);
         }
-        !is_blocked
+        false
     }
 }
 
@@ -98,10 +109,11 @@ impl Router {
         sightings: Sightings,
         floods: Arc<Floods>,
         reporter: FloodReporter,
+        thread: usize,
     ) -> Self {
         let (routes, admitted) = (Vec::new(), Admitted::default());
         let surge = Surge::default();
-        Self { bridge, counters, sightings, floods, reporter, surge, routes, admitted }
+        Self { bridge, counters, sightings, floods, reporter, surge, routes, admitted, thread }
     }
 
     /// Calls `each` with every run of frames that go the same way, in the frames' order.
@@ -115,6 +127,9 @@ impl Router {
     ) {
         self.routes.clear();
         for index in 0..frames.len() {
+            if self.floods.are_learning() {
+                self.learn_lease(frames, index, now, directory);
+            }
             let ethernet = frames.headers(index).ethernet();
             let (verdict, learned) = self.bridge.from_root_parsed(ethernet, now);
             self.note_learned(ethernet, Owner::Root, learned, now);
@@ -141,11 +156,18 @@ impl Router {
                 Route::All => None,
             };
             if let Some(session) = one {
-                if recorder.wants_frames() {
-                    let who = Who::Client(&session.name);
-                    frames.show(run.clone(), who, Outcome::ToSession, recorder);
+                match session.policy.policy().rate_out {
+                    None => {
+                        show_to(&session, frames, run.clone(), recorder);
+                        each(Target::One(session), run);
+                    }
+                    Some(rate) => {
+                        self.split_by_rate(frames, run, &session, &rate, now, |part| {
+                            show_to(&session, frames, part.clone(), recorder);
+                            each(Target::One(Arc::clone(&session)), part);
+                        });
+                    }
                 }
-                each(Target::One(session), run);
                 continue;
             }
             self.counters.add(Counter::Flooded, alike as u64);
@@ -178,14 +200,146 @@ impl Router {
         now: Duration,
         tally: &Tally,
     ) -> bool {
-        let last = &self.admitted;
-        if headers.ethernet() == Some(&last.ethernet)
-            && (session.port, now) == (last.leaf, last.at)
-            && !headers.may_resolve()
+        let is_guarded = self.floods.are_guarding(&session.policy);
+        if session.policy.may_object(is_guarded, headers, frame)
+            && !self.obeys(session, frame, headers, now, tally)
         {
+            return false;
+        }
+        let last = &self.admitted;
+        let passes = (headers.ethernet() == Some(&last.ethernet)
+            && (session.port, now) == (last.leaf, last.at)
+            && !headers.may_resolve())
+            || self.ask(session, frame, headers, now, tally);
+        passes
+            && (session.policy.policy().rate_in.is_none()
+                || self.is_within_rate(session, frame, now, tally))
+    }
+
+    /// Whether a frame of a client's obeys its policy.
+    #[inline(never)]
+    fn obeys<M>(
+        &self,
+        session: &Session<M>,
+        frame: &[u8],
+        headers: &Headers,
+        now: Duration,
+        tally: &Tally,
+    ) -> bool {
+        let floods = &self.floods;
+        let at = Owner::Leaf(session.port);
+        let is_elsewhere = |vlan, address| floods.neighbours.is_elsewhere(at, vlan, address, now);
+        let leaf = LeafFacts {
+            is_guarded: floods.are_guarding(&session.policy),
+            leases: &session.policing.leases,
+            is_elsewhere: &is_elsewhere,
+        };
+        let Some(objection) = session.policy.check(&leaf, headers, frame, now) else { return true };
+        // Loops are found whatever kinds of frames are allowed.
+        let is_probe = || {
+            let prober = floods.prober.as_ref();
+            prober.is_some_and(|prober| prober.read(headers, frame).is_some())
+        };
+        if objection == Objection::EtherType && is_probe() {
             return true;
         }
-        self.ask(session, frame, headers, now, tally)
+        self.drop_by_policy(session, frame, PolicyReason::Objection(objection), now, tally);
+        false
+    }
+
+    /// Whether a client may send one more frame now.
+    #[inline(never)]
+    fn is_within_rate<M>(
+        &self,
+        session: &Session<M>,
+        frame: &[u8],
+        now: Duration,
+        tally: &Tally,
+    ) -> bool {
+        let Some(rate) = &session.policy.policy().rate_in else { return true };
+        let is_within = session.policing.inbound.admits(rate, 1, frame.len(), now);
+        if !is_within {
+            self.drop_by_policy(session, frame, PolicyReason::RateIn, now, tally);
+        }
+        is_within
+    }
+
+    #[cold]
+    fn drop_by_policy<M>(
+        &self,
+        session: &Session<M>,
+        frame: &[u8],
+        reason: PolicyReason,
+        now: Duration,
+        tally: &Tally,
+    ) {
+        self.counters.add(reason.counter(), 1);
+        tally.add_drops(reason.counter(), 1);
+        self.keep_from_leaf(session, frame, reason.counter(), now);
+        if session.policing.note(reason, now) {
+            self.reporter.tell(FloodNews::PolicyActs { port: session.port, reason });
+        }
+    }
+
+    /// Calls `each` with the parts of a run of frames for a client that may go to it now.
+    #[inline(never)]
+    fn split_by_rate<M>(
+        &self,
+        frames: &FrameBatch,
+        run: Range<usize>,
+        session: &Session<M>,
+        rate: &Rate,
+        now: Duration,
+        mut each: impl FnMut(Range<usize>),
+    ) {
+        let mut part = run.start..run.start;
+        for index in run {
+            let (count, bytes) = (frames.count(index), frames.get(index).len());
+            if session.policing.outbound.admits(rate, count, bytes, now) {
+                part.end = index + 1;
+                continue;
+            }
+            if !part.is_empty() {
+                each(part);
+            }
+            part = index + 1..index + 1;
+            let reason = PolicyReason::RateOut;
+            self.counters.add(reason.counter(), count.into());
+            session.tallies.of(self.thread).add_drops(reason.counter(), count.into());
+            self.counters.dropped().add_frame(
+                now,
+                Direction::Out,
+                Who::Client(&session.name),
+                reason.counter(),
+                frames.get(index),
+            );
+            if session.policing.note(reason, now) {
+                self.reporter.tell(FloodNews::PolicyActs { port: session.port, reason });
+            }
+        }
+        if !part.is_empty() {
+            each(part);
+        }
+    }
+
+    /// Notes which address a DHCP server gives a client whose policy asks for that.
+    #[inline(never)]
+    fn learn_lease<K: Copy + Eq + std::hash::Hash, M>(
+        &self,
+        frames: &FrameBatch,
+        index: usize,
+        now: Duration,
+        directory: &Directory<K, Session<M>>,
+    ) {
+        let Some(lease) = Lease::read(frames.headers(index), frames.get(index)) else { return };
+        let owner = self.bridge.lookup(lease.vlan, lease.mac, now);
+        if let Some(Owner::Leaf(port)) = owner {
+            directory.read(port, |session| {
+                if session.policy.learns() {
+                    session.policing.leases.add(&lease, now);
+                }
+            });
+        }
     }
 
     /// Whether the bridge lets a frame from a client go to the TAP.
@@ -430,6 +584,18 @@ impl Router {
     }
 }
 
+/// Shows frames that go to a client to those who capture.
+fn show_to<M>(
+    session: &Session<M>,
+    frames: &FrameBatch,
+    run: Range<usize>,
+    recorder: &mut Recorder,
+) {
+    if recorder.wants_frames() {
+        frames.show(run, Who::Client(&session.name), Outcome::ToSession, recorder);
+    }
+}
+
 /// Whether a frame was dropped for what its source is to somebody else.
 fn is_of_the_source(reason: DropReason) -> bool {
     matches!(
@@ -465,6 +631,7 @@ mod tests {
             Sightings::new(control.clone()),
             Arc::clone(&floods),
             FloodReporter::new(control),
+            0,
         );
         let sent = Duration::from_secs(100);
         let brought = |way, now: Duration| {

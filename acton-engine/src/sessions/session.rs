@@ -5,12 +5,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use acton_bridge::CompiledPolicy;
 use acton_udp::Destination;
 
 use crate::floods::gate::FloodGate;
 use crate::observe::status::SessionStatus;
 use crate::observe::tally::Tallies;
 use crate::sessions::directory::Ported;
+use crate::sessions::policing::Policing;
 use crate::sessions::port::LeafId;
 
 /// A session, with what its mode adds. It never changes: the control thread puts another in its
@@ -29,6 +31,10 @@ pub(crate) struct Session<M> {
     pub(crate) tallies: Arc<Tallies>,
     /// What of that may be flooded.
     pub(crate) gate: Arc<FloodGate>,
+    /// What it may send and get.
+    pub(crate) policy: Arc<CompiledPolicy>,
+    /// What came of that.
+    pub(crate) policing: Arc<Policing>,
     /// What the mode adds.
     pub(crate) mode: M,
 }

@@ -5,8 +5,8 @@ use std::iter;
 use std::time::Duration;
 
 use acton_engine::{
-    EndReason, LoopReport, LossReport, MacReport, Place, Protocol, RefusalReason, Role,
-    SessionStatus, State, Traffic, drop_reasons,
+    EndReason, LoopReport, LossReport, MacReport, Place, PolicyReport, Protocol, RefusalReason,
+    Role, SessionStatus, State, Traffic, drop_reasons,
 };
 use serde::Serialize;
 
@@ -299,6 +299,31 @@ fn loop_found(session: &SessionStatus) -> Option<String> {
     Some(format!("its LAN and {with} are joined by another way too{opens}; found {found} ago"))
 }
 
+/// What is said of a client's policy, where that is more than that it is neither server nor router.
+fn policy(policy: &PolicyReport) -> Vec<String> {
+    let mut lines = Vec::new();
+    if !policy.guarded {
+        lines.push("trusted to be the LAN's DHCP server and router".to_owned());
+    }
+    if let Some(kinds) = &policy.ethertypes {
+        let kinds: Vec<_> = kinds.iter().map(ToString::to_string).collect();
+        lines.push(format!("frames of {} alone", kinds.join(", ")));
+    }
+    if let Some(sources) = &policy.sources {
+        lines.push(format!("addresses: {sources}"));
+    }
+    lines.extend(policy.leases.iter().map(|lease| {
+        let vlan = if lease.vlan == 0 { String::new() } else { format!(" on VLAN {}", lease.vlan) };
+        format!("{}{vlan} by DHCP, for {} yet", lease.address, time(lease.left))
+    }));
+    lines.extend(policy.rate_in.map(|rate| format!("in: {rate} at most")));
+    lines.extend(policy.rate_out.map(|rate| format!("out: {rate} at most")));
+    if !policy.acting.is_empty() {
+        lines.push(format!("drops frames now: {}", policy.acting.join(", ")));
+    }
+    lines
+}
+
 /// What is said of a storm from a client.
 fn storm(session: &SessionStatus) -> Option<String> {
     let classes = session.budgets_acting.join(", ");
@@ -429,6 +454,7 @@ pub(super) fn one_session(
         }),
     );
     sheet.list("MACs", macs(session));
+    sheet.list("policy", session.policy.iter().flat_map(policy));
     sheet.some("loop", loop_found(session));
     sheet.some("storm", storm(session));
     sheet.some(

@@ -1,0 +1,264 @@
+//! A policy as frames are checked by it.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use acton_frame::Headers;
+
+use super::Policy;
+use super::ethertype::EtherType;
+use super::guard;
+use super::leases::Leases;
+use super::objection::Objection;
+use super::sources::{Claims, Ranges, asks_dhcp, claims};
+
+/// A [`Policy`] that answers for each frame whether it passes.
+///
+/// ```
+/// use std::time::Duration;
+/// use acton_bridge::{CompiledPolicy, LeafFacts, Leases, Objection, Policy};
+/// use acton_frame::Headers;
+///
+/// let policy = CompiledPolicy::new(Policy::default());
+/// // A router advertisement (ICMPv6, type 134).
+/// let mut frame = vec![0x33, 0x33, 0, 0, 0, 1, 2, 0, 0, 0, 0, 9, 0x86, 0xdd];
+/// frame.extend([0x60, 0, 0, 0, 0, 16, 58, 255]);
+/// frame.extend([0xfe; 32]);
+/// frame.extend([134; 16]);
+///
+/// let (headers, now) = (Headers::parse(&frame), Duration::from_secs(1));
+/// let leases = Leases::default();
+/// let mut leaf = LeafFacts { is_guarded: true, leases: &leases, is_elsewhere: &|_, _| false };
+/// assert_eq!(policy.check(&leaf, &headers, &frame, now), Some(Objection::RouterAdvertisement));
+/// leaf.is_guarded = false;
+/// assert_eq!(policy.check(&leaf, &headers, &frame, now), None);
+/// ```
+#[derive(Debug, Default)]
+pub struct CompiledPolicy {
+    policy: Policy,
+    /// Sorted; `None` for all.
+    ethertypes: Option<Box<[EtherType]>>,
+    /// `None` for all.
+    sources: Option<Ranges>,
+    learns: bool,
+    /// Whether there is more than the guard to go by.
+    is_particular: bool,
+}
+
+/// What is known of a leaf beside its policy.
+#[derive(Clone, Copy)]
+pub struct LeafFacts<'a> {
+    /// Whether it is not to be the LAN's server or router.
+    pub is_guarded: bool,
+    /// The addresses that it was given.
+    pub leases: &'a Leases,
+    /// Whether an address on a VLAN is known to be another's. Asked about link-local ones alone.
+    pub is_elsewhere: &'a dyn Fn(u16, IpAddr) -> bool,
+}
+
+/// Something that was looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Finding {
+    /// The leaf may be server and router, so nobody looks whether the frame is of one.
+    Unguarded,
+    /// What the guard says of the frame.
+    Guarded(Option<Objection>),
+    /// The frame's kind, where not all are allowed; `None` where it names none.
+    EtherType(Option<EtherType>, bool),
+    /// An address that the frame claims, and what speaks for it.
+    Source(IpAddr, Option<Grant>),
+    /// What the frame claims cannot be read.
+    Unreadable,
+    /// It asks a DHCP server, which may be done from any address where these are learnt.
+    AsksDhcp,
+}
+
+/// Why a leaf may use an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Grant {
+    /// It is listed.
+    Listed,
+    /// It was given by DHCP, for so long yet.
+    Leased(Duration),
+    /// It is link-local (RFC 4291, section 2.5.6), which hosts give themselves, and nobody else is known
+    /// to have it.
+    LinkLocal,
+}
+
+impl CompiledPolicy {
+    /// The policy, to check frames by.
+    #[must_use]
+    pub fn new(policy: Policy) -> Self {
+        let ethertypes = policy.ethertypes.clone().map(|mut kinds| {
+            kinds.sort_unstable();
+            kinds.into()
+        });
+        let sources = policy.sources.as_ref().map(|sources| Ranges::new(&sources.listed));
+        Self {
+            is_particular: ethertypes.is_some() || sources.is_some(),
+            learns: policy.sources.as_ref().is_some_and(|sources| sources.learn),
+            ethertypes,
+            sources,
+            policy,
+        }
+    }
+
+    /// What it was made of.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Whether the leaf may use addresses that it was seen to be given.
+    #[must_use]
+    pub fn learns(&self) -> bool {
+        self.learns
+    }
+
+    /// Whether [`check`](Self::check) has to look at a frame: most pass at a glance.
+    #[inline]
+    #[must_use]
+    pub fn may_object(&self, is_guarded: bool, headers: &Headers, frame: &[u8]) -> bool {
+        self.is_particular || (is_guarded && !guard::is_harmless(headers, frame))
+    }
+
+    /// What the policy has against a frame that the leaf sends, which was parsed before.
+    #[must_use]
+    pub fn check(
+        &self,
+        leaf: &LeafFacts<'_>,
+        headers: &Headers,
+        frame: &[u8],
+        now: Duration,
+    ) -> Option<Objection> {
+        self.look(leaf, headers, frame, now, &mut |_| {})
+    }
+
+    /// The same, and each thing that was looked at; the last one decided.
+    #[must_use]
+    pub fn explain(
+        &self,
+        leaf: &LeafFacts<'_>,
+        headers: &Headers,
+        frame: &[u8],
+        now: Duration,
+    ) -> (Vec<Finding>, Option<Objection>) {
+        let mut findings = Vec::new();
+        let note = &mut |finding| findings.push(finding);
+        let objection = self.look(leaf, headers, frame, now, note);
+        (findings, objection)
+    }
+
+    #[inline]
+    fn look(
+        &self,
+        leaf: &LeafFacts<'_>,
+        headers: &Headers,
+        frame: &[u8],
+        now: Duration,
+        note: &mut impl FnMut(Finding),
+    ) -> Option<Objection> {
+        // A runt is the bridge's to drop.
+        headers.network()?;
+        if leaf.is_guarded {
+            let objection = guard::objection(headers, frame);
+            note(Finding::Guarded(objection));
+            if objection.is_some() {
+                return objection;
+            }
+        } else {
+            note(Finding::Unguarded);
+        }
+        if let Some(allowed) = &self.ethertypes {
+            let kind = headers.ethertype().map(EtherType::new);
+            let is_allowed = allowed.binary_search(&kind.unwrap_or(EtherType::LLC)).is_ok();
+            note(Finding::EtherType(kind, is_allowed));
+            if !is_allowed {
+                return Some(Objection::EtherType);
+            }
+        }
+        let sources = self.sources.as_ref()?;
+        if self.learns && asks_dhcp(headers, frame) {
+            note(Finding::AsksDhcp);
+            return None;
+        }
+        let Claims::Addresses(addresses) = claims(headers, frame) else {
+            note(Finding::Unreadable);
+            return Some(Objection::SourceIp);
+        };
+        let vlan = headers.ethernet().map_or(0, acton_frame::Ethernet::vlan);
+        for address in addresses.into_iter().flatten() {
+            let grant = if sources.contains(address) {
+                Some(Grant::Listed)
+            } else if is_link_local(address) {
+                (!(leaf.is_elsewhere)(vlan, address)).then_some(Grant::LinkLocal)
+            } else if self.learns {
+                leaf.leases.left(vlan, address, now).map(Grant::Leased)
+            } else {
+                None
+            };
+            note(Finding::Source(address, grant));
+            if grant.is_none() {
+                return Some(Objection::SourceIp);
+            }
+        }
+        None
+    }
+}
+
+/// Those that go by the same policy are equal.
+impl PartialEq for CompiledPolicy {
+    fn eq(&self, other: &Self) -> bool {
+        self.policy == other.policy
+    }
+}
+
+impl Eq for CompiledPolicy {}
+
+impl From<Policy> for CompiledPolicy {
+    fn from(policy: Policy) -> Self {
+        Self::new(policy)
+    }
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unguarded => formatter.write_str("guard: the client is trusted"),
+            Self::Guarded(objection) => formatter.write_str(match objection {
+                None => "guard: nothing that only a server or a router says",
+                Some(Objection::DhcpServer) => "guard: what only a DHCP server says",
+                Some(Objection::RouterAdvertisement) => "guard: a router advertisement",
+                Some(Objection::Redirect) => "guard: a redirect",
+                Some(_) => "guard: what it carries is hidden",
+            }),
+            Self::EtherType(kind, is_allowed) => {
+                let allowed = if *is_allowed { "allowed" } else { "not allowed" };
+                match kind {
+                    Some(kind) => write!(formatter, "ethertype: {kind}, {allowed}"),
+                    None => write!(formatter, "ethertype: none, {allowed}"),
+                }
+            }
+            Self::Source(address, grant) => {
+                write!(formatter, "address: {address}, ")?;
+                match grant {
+                    Some(Grant::Listed) => formatter.write_str("listed"),
+                    Some(Grant::Leased(left)) => {
+                        write!(formatter, "given by DHCP, for {}s yet", left.as_secs())
+                    }
+                    Some(Grant::LinkLocal) => formatter.write_str("link-local"),
+                    None => formatter.write_str("not the client's"),
+                }
+            }
+            Self::Unreadable => formatter.write_str("address: whose it is cannot be read"),
+            Self::AsksDhcp => formatter.write_str("address: any, for it asks a DHCP server"),
+        }
+    }
+}

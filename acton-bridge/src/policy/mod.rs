@@ -1,0 +1,71 @@
+//! What frames of a leaf may pass, beside what the bridge says of their addresses.
+//!
+//! A [`Policy`] is what somebody writes down, a [`CompiledPolicy`] what frames are checked by. A frame
+//! was parsed before; nothing here takes a lock or allocates, but for telling of a lease.
+
+mod compiled;
+mod ethertype;
+mod guard;
+mod leases;
+mod objection;
+mod rate;
+mod sources;
+
+use std::fmt;
+
+use ipnet::IpNet;
+
+pub use compiled::{CompiledPolicy, Finding, Grant, LeafFacts};
+pub use ethertype::{EtherType, EtherTypeError};
+pub use leases::{Lease, Leases};
+pub use objection::Objection;
+pub use rate::{Policer, Rate};
+
+/// What a leaf may send and get. The default lets everything pass but what only the LAN's own servers
+/// and routers say.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default))]
+#[non_exhaustive]
+pub struct Policy {
+    /// Whether it may be a DHCP server and a router to the LAN; `None` where whoever checks decides.
+    pub trusted: Option<bool>,
+    /// The kinds of frames that pass; all where this is `None`.
+    pub ethertypes: Option<Vec<EtherType>>,
+    /// The IP addresses that it may use; any where this is `None`.
+    pub sources: Option<Sources>,
+    /// How much may come from it.
+    pub rate_in: Option<Rate>,
+    /// How much may go to it.
+    pub rate_out: Option<Rate>,
+}
+
+/// The IP addresses that a leaf may use.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default))]
+pub struct Sources {
+    /// Those that are listed, on any VLAN.
+    pub listed: Vec<IpNet>,
+    /// Whether it may use those too that the LAN's DHCP server was seen to give it.
+    pub learn: bool,
+}
+
+impl fmt::Display for Sources {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "";
+        if self.learn {
+            formatter.write_str("those learnt from DHCP")?;
+            separator = ", ";
+        }
+        for net in &self.listed {
+            write!(formatter, "{separator}")?;
+            match net.prefix_len() == net.max_prefix_len() {
+                true => write!(formatter, "{}", net.addr())?,
+                false => write!(formatter, "{net}")?,
+            }
+            separator = ", ";
+        }
+        if separator.is_empty() { formatter.write_str("none") } else { Ok(()) }
+    }
+}

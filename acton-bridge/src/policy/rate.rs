@@ -1,0 +1,246 @@
+//! How much may pass of one leaf's frames, in one direction.
+
+use std::fmt;
+use std::num::NonZeroU64;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+const SECOND: u64 = 1_000_000_000;
+/// Bytes of the largest super-frame.
+const SUPER_FRAME: u64 = 65_535;
+/// What may pass at once unless told otherwise: what comes in this time. TCP fills a policed link
+/// where that is about its round trip (RFC 4115 leaves it to the operator).
+const BURST: Duration = Duration::from_millis(200);
+
+/// How much may pass a second, and at once after a time with less.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct Rate {
+    /// Bytes a second, of frames with their Ethernet header.
+    pub bytes: Option<NonZeroU64>,
+    /// Bytes at once.
+    pub burst_bytes: NonZeroU64,
+    /// Frames a second.
+    pub frames: Option<NonZeroU64>,
+    /// Frames at once.
+    pub burst_frames: NonZeroU64,
+}
+
+impl Rate {
+    /// So many bytes and frames a second; `None` for any number. At once may pass what comes in 200 ms,
+    /// and no less than 128 KiB or 256 frames.
+    #[must_use]
+    pub fn new(bytes: Option<NonZeroU64>, frames: Option<NonZeroU64>) -> Self {
+        let burst = |rate: Option<NonZeroU64>, least: u64| {
+            let in_time = rate.map_or(0, |rate| rate.get() / (SECOND / BURST.as_nanos() as u64));
+            NonZeroU64::new(in_time.max(least)).unwrap_or(NonZeroU64::MIN)
+        };
+        Self {
+            bytes,
+            burst_bytes: burst(bytes, 128 << 10),
+            frames,
+            burst_frames: burst(frames, 256),
+        }
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "";
+        if let Some(bytes) = self.bytes {
+            let bits = u128::from(bytes.get()) * 8;
+            let (number, unit) = [(1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k")]
+                .into_iter()
+                .find(|(factor, _)| bits.is_multiple_of(*factor))
+                .map_or((bits, ""), |(factor, unit)| (bits / factor, unit));
+            write!(formatter, "{number} {unit}bit/s")?;
+            separator = ", ";
+        }
+        if let Some(frames) = self.frames {
+            write!(formatter, "{separator}{frames} frames/s")?;
+            separator = ", ";
+        }
+        if separator.is_empty() { formatter.write_str("any") } else { Ok(()) }
+    }
+}
+
+/// What has passed of a [`Rate`]: two token buckets of one word each, for any number of threads, without
+/// a lock. (Each word is the theoretical arrival time of the Generic Cell Rate Algorithm, ITU-T I.371,
+/// annex A, in nanoseconds.)
+#[derive(Debug, Default)]
+pub struct Policer {
+    bytes: Word,
+    frames: Word,
+}
+
+#[derive(Debug, Default)]
+struct Word(AtomicU64);
+
+impl Policer {
+    /// One of which nothing has passed yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { bytes: Word(AtomicU64::new(0)), frames: Word(AtomicU64::new(0)) }
+    }
+
+    /// Whether so many frames of so many bytes in all may pass, all or none of them; if so, they have
+    /// passed. What is more than a burst passes where a whole burst would, and is paid for afterwards:
+    /// a super-frame is one piece.
+    #[must_use]
+    pub fn admits(&self, rate: &Rate, frames: u32, bytes: usize, now: Duration) -> bool {
+        let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+        let bytes_cost = rate.bytes.map_or(0, |rate| time_of(bytes as u64, rate));
+        if let Some(bytes) = rate.bytes
+            && !self.bytes.take(bytes_cost, time_of(rate.burst_bytes.get(), bytes), now)
+        {
+            return false;
+        }
+        let Some(per_second) = rate.frames else { return true };
+        let burst = time_of(rate.burst_frames.get(), per_second);
+        let admits = self.frames.take(time_of(frames.into(), per_second), burst, now);
+        if !admits && bytes_cost > 0 {
+            self.bytes.0.fetch_sub(bytes_cost, Ordering::Relaxed);
+        }
+        admits
+    }
+
+    /// Bytes and frames that may pass now; `None` for any number. Nothing is spent.
+    #[must_use]
+    pub fn left(&self, rate: &Rate, now: Duration) -> (Option<u64>, Option<u64>) {
+        let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+        let left = |word: &Word, per_second: NonZeroU64, burst: NonZeroU64| {
+            let ahead = word.0.load(Ordering::Relaxed).saturating_sub(now);
+            let time = time_of(burst.get(), per_second).saturating_sub(ahead);
+            let left = u128::from(time) * u128::from(per_second.get()) / u128::from(SECOND);
+            u64::try_from(left).unwrap_or(u64::MAX).min(burst.get())
+        };
+        (
+            rate.bytes.map(|bytes| left(&self.bytes, bytes, rate.burst_bytes)),
+            rate.frames.map(|frames| left(&self.frames, frames, rate.burst_frames)),
+        )
+    }
+}
+
+impl Word {
+    /// Takes `cost` where not more than `burst` is owed, or where nothing is.
+    fn take(&self, cost: u64, burst: u64, now: u64) -> bool {
+        let next = |arrival: u64| {
+            let start = arrival.max(now);
+            let admits = (start - now).saturating_add(cost.min(burst)) <= burst;
+            admits.then(|| start.saturating_add(cost))
+        };
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
+    }
+}
+
+/// Nanoseconds in which so much passes at a rate, rounded up; at most an hour, so that nothing waits
+/// for longer.
+fn time_of(units: u64, per_second: NonZeroU64) -> u64 {
+    const LONGEST: u64 = 3_600 * SECOND;
+    if units <= SUPER_FRAME {
+        return (units * SECOND).div_ceil(per_second.get()).min(LONGEST);
+    }
+    let time = (u128::from(units) * u128::from(SECOND)).div_ceil(per_second.get().into());
+    u64::try_from(time).unwrap_or(LONGEST).min(LONGEST)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const AT: Duration = Duration::from_secs(1);
+
+    fn rate(bytes: u64, burst_bytes: u64, frames: u64, burst_frames: u64) -> Rate {
+        let some = |number| NonZeroU64::new(number);
+        let least = |number| NonZeroU64::new(number).unwrap_or(NonZeroU64::MIN);
+        Rate {
+            bytes: some(bytes),
+            burst_bytes: least(burst_bytes),
+            frames: some(frames),
+            burst_frames: least(burst_frames),
+        }
+    }
+
+    #[test]
+    fn a_burst_passes_and_then_the_rate() {
+        let (policer, rate) = (Policer::new(), rate(100_000, 10_000, 0, 1));
+        let passed = |at| (0..1_000).filter(|_| policer.admits(&rate, 1, 1_000, at)).count();
+        assert_eq!(passed(AT), 10);
+        assert_eq!(policer.left(&rate, AT), (Some(0), None));
+        assert_eq!(passed(AT + Duration::from_millis(50)), 5);
+        assert_eq!(passed(AT * 60), 10);
+    }
+
+    #[test]
+    fn frames_that_are_one_too_many_cost_no_bytes() {
+        let (policer, rate) = (Policer::new(), rate(1_000, 10_000, 1, 2));
+        assert!(policer.admits(&rate, 2, 100, AT));
+        let left = policer.left(&rate, AT);
+        assert!(!policer.admits(&rate, 1, 100, AT));
+        assert_eq!(policer.left(&rate, AT), left);
+    }
+
+    #[test]
+    fn a_super_frame_larger_than_the_burst_passes_and_is_paid_for() {
+        let (policer, rate) = (Policer::new(), rate(10_000, 1_500, 0, 1));
+        assert!(policer.admits(&rate, 40, 60_000, AT));
+        assert!(!policer.admits(&rate, 1, 60, AT + Duration::from_secs(5)));
+        assert!(policer.admits(&rate, 1, 60, AT + Duration::from_secs(6)));
+    }
+
+    #[test]
+    fn rates_read_well() {
+        assert_eq!(rate(2_500_000, 1, 0, 1).to_string(), "20 Mbit/s");
+        assert_eq!(rate(1, 1, 500, 1).to_string(), "8 bit/s, 500 frames/s");
+        let default = Rate::new(NonZeroU64::new(125_000_000), None);
+        assert_eq!(default.burst_bytes.get(), 25_000_000);
+        assert_eq!(Rate::new(NonZeroU64::new(1), None).burst_bytes.get(), 128 << 10);
+    }
+
+    proptest! {
+        /// Against buckets of tokens that come with time.
+        #[test]
+        fn it_agrees_with_buckets_of_tokens(
+            bytes in prop::sample::select(vec![0_u64, 1_000, 10_000, 1_000_000]),
+            burst_bytes in 1..200_000_u64,
+            frames in prop::sample::select(vec![0_u64, 1, 10, 1_000]),
+            burst_frames in 1..100_u64,
+            steps in prop::collection::vec((0..500_000_u64, 1..50_u32, 1..65_536_usize), 1..300),
+        ) {
+            let (policer, rate) = (Policer::new(), rate(bytes, burst_bytes, frames, burst_frames));
+            let mut now = 0;
+            // In nanoseconds of each rate.
+            let most = [(bytes, burst_bytes), (frames, burst_frames)].map(|(per_second, burst)| {
+                if per_second == 0 { None } else { Some(i128::from(burst * (SECOND / per_second))) }
+            });
+            let mut tokens = most;
+            for (microseconds, frame_count, len) in steps {
+                now += microseconds * 1_000;
+                let mut costs = [0; 2];
+                for (index, (per_second, units)) in
+                    [(bytes, len as u64), (frames, frame_count.into())].into_iter().enumerate()
+                {
+                    if let (Some(most), Some(tokens)) = (most[index], &mut tokens[index]) {
+                        *tokens = (*tokens + i128::from(microseconds) * 1_000).min(most);
+                        costs[index] = i128::from(units * (SECOND / per_second));
+                    }
+                }
+                let fits = |index: usize| match (most[index], tokens[index]) {
+                    (Some(most), Some(tokens)) => tokens >= costs[index].min(most),
+                    _ => true,
+                };
+                let admits = fits(0) && fits(1);
+                if admits {
+                    for (tokens, cost) in tokens.iter_mut().zip(costs) {
+                        *tokens = tokens.map(|tokens| tokens - cost);
+                    }
+                }
+                let at = Duration::from_nanos(now);
+                prop_assert_eq!(policer.admits(&rate, frame_count, len, at), admits);
+            }
+        }
+    }
+}
