@@ -53,6 +53,7 @@ chapters! {
     start: "start.md", ["ping"];
     two_sites: "two-sites.md", ["ping"];
     hundreds: "hundreds.md", ["ping"];
+    servers: "servers.md", ["ping"];
     lan_with_dhcp: "lan-with-dhcp.md", ["dnsmasq", "udhcpc", "bridge"];
     vlans: "vlans.md", [];
     behind_nat: "behind-nat.md", ["nft", "ping"];

@@ -77,10 +77,11 @@ pub use observe::event_log::Events;
 pub use observe::pulse::Pulse;
 pub use observe::status::{
     BridgeReport, LoopReport, LossReport, MacReport, PastSession, Protocol, Role, RttReport,
-    SCHEMA, SessionStatus, SocketReport, State, Status, TapReport,
+    SCHEMA, ServerReport, SessionStatus, SocketReport, State, Status, TapReport,
 };
 pub use observe::tally::Traffic;
 pub use reach::name::ServerName;
+pub use reach::servers::Rank;
 pub use run::capture::{
     CaptureLayer, CaptureOptions, CaptureStream, CapturedPacket, DatagramPath, DropsWanted,
 };

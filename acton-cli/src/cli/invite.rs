@@ -7,12 +7,13 @@ use acton_proto::handshake::{Secret, SystemRandom, public_key};
 use acton_proto::wire::Key;
 use clap::Args;
 
-use super::state::{StateOptions, note, print};
-use super::{Failure, USAGE};
-use acton_engine::ServerName;
+use super::state::{StateOptions, note, print, read_invite_file};
+use super::{FAILURE, Failure, USAGE};
 use acton_engine::keys::{
-    ClientList, Invite, KeyError, ListedClient, ServerIdentity, State, default_address, parse_key,
+    ClientList, Invite, InviteError, KeyError, ListedClient, ServerIdentity, State, Target,
+    default_address, parse_key,
 };
+use acton_engine::{Rank, ServerName};
 
 /// Prints an invite, with which a client joins: a secret
 ///
@@ -36,9 +37,16 @@ pub(super) struct Arguments {
     #[arg(long, requires = "name")]
     psk: bool,
 
-    /// The server as the client reaches it; this host's own address without it
+    /// The server as the client reaches it; this host's own address without it. Several are servers
+    /// with copies of this state directory, the best first, where a client goes when it loses one:
+    /// `HOST,priority=N,weight=N` says so otherwise
     #[arg(long, value_name = "HOST[:PORT]")]
-    host: Option<String>,
+    host: Vec<String>,
+
+    /// Adds the servers of the invite in this file, which have keys of their own, behind these; - is
+    /// standard input. There the client must be listed with the same key (--key)
+    #[arg(long, value_name = "FILE|-")]
+    and: Option<PathBuf>,
 
     /// UDP port of the server
     #[arg(short, long, env = "SERVER_LISTEN_PORT", default_value_t = 8080,
@@ -58,15 +66,19 @@ impl Arguments {
         if self.name.is_none() {
             refuse_if_listed(&state, &path)?;
         }
-        let server = self.server()?;
+        let servers = self.servers()?;
+        let others = self.others()?;
         let identity = state.server_identity()?;
         if identity.created {
             note(&format!("Made the server's keys in {}.", state.directory().display()));
         }
         let Some(name) = &self.name else {
-            return print(&identity.invite(server).url());
+            return print(
+                &with_servers(identity.invite(servers[0].0.clone()), &servers, others)?.url(),
+            );
         };
-        let (invite, client) = self.named_invite(name, &identity, server);
+        let (invite, client) = self.named_invite(name, &identity, servers[0].0.clone());
+        let invite = with_servers(invite, &servers, others)?;
         let is_new_list = ClientList::add(&path, &client)?;
         if let Err(error) = state.require_list() {
             note(&format!(
@@ -117,13 +129,35 @@ impl Arguments {
         (invite, client)
     }
 
-    /// The address for the invite.
-    fn server(&self) -> Result<ServerName, Failure> {
-        let usage = |message| Failure { code: USAGE, message };
-        if let Some(host) = &self.host {
-            return Invite::parse_address(host, self.port)
-                .map_err(|error| usage(format!("--host '{host}': {error}")));
+    /// The servers of the other invite.
+    fn others(&self) -> Result<Option<Invite>, Failure> {
+        let Some(path) = &self.and else { return Ok(None) };
+        let invite = read_invite_file(path)?.parse();
+        invite.map(Some).map_err(|error: InviteError| Failure {
+            code: FAILURE,
+            message: format!("--and {}: the invite cannot be used: {error}", path.display()),
+        })
+    }
+
+    /// The addresses for the invite, the best first unless they are ranked otherwise.
+    fn servers(&self) -> Result<Vec<(ServerName, Rank)>, Failure> {
+        if self.host.is_empty() {
+            return Ok(vec![(self.own()?, Rank::default())]);
         }
+        let parse = |(priority, text): (u8, &String)| {
+            let wrong =
+                |error| Failure { code: USAGE, message: format!("--host '{text}': {error}") };
+            let Target { server, rank } = Target::parse(text).map_err(wrong)?;
+            let server = Invite::parse_address(&server, self.port)
+                .map_err(|error| wrong(error.to_string()))?;
+            Ok((server, rank.unwrap_or(Rank::new(priority, 1))))
+        };
+        (0..=u8::MAX).zip(&self.host).map(parse).collect()
+    }
+
+    /// This host's address.
+    fn own(&self) -> Result<ServerName, Failure> {
+        let usage = |message| Failure { code: USAGE, message };
         let address = default_address(true).ok_or_else(|| {
             usage(
                 "this host has no address for others; say with --host HOST where its clients \
@@ -134,6 +168,26 @@ impl Arguments {
         let server = ServerName::from(SocketAddr::new(address, self.port));
         note(&format!("The invite is for {server}; --host HOST[:PORT] names another address."));
         Ok(server)
+    }
+}
+
+/// Adds servers to an invite of the first.
+fn with_servers(
+    mut invite: Invite,
+    servers: &[(ServerName, Rank)],
+    others: Option<Invite>,
+) -> Result<Invite, Failure> {
+    let too_many = |error: InviteError| Failure {
+        code: USAGE,
+        message: format!("the invite cannot be made: {error}"),
+    };
+    invite.rank = servers[0].1;
+    for (server, rank) in &servers[1..] {
+        invite = invite.or(server.clone(), *rank).map_err(too_many)?;
+    }
+    match others {
+        Some(others) => invite.and(&others).map_err(too_many),
+        None => Ok(invite),
     }
 }
 

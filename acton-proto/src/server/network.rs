@@ -1,7 +1,7 @@
 //! The network's keys: the one in force, and the one before it for as long as it still does.
 
 use super::Server;
-use crate::handshake::{CookieKey, MacKey, Secret};
+use crate::handshake::{CookieKey, MacKey, QueryKeys, Secret};
 use crate::wire::Key;
 
 /// What a server does with one network key.
@@ -9,6 +9,7 @@ pub(super) struct NetworkKey {
     pub(super) key: Option<Secret>,
     pub(super) mac_to_us: MacKey,
     pub(super) cookie_key: CookieKey,
+    pub(super) query_keys: QueryKeys,
 }
 
 impl NetworkKey {
@@ -16,6 +17,7 @@ impl NetworkKey {
         Self {
             mac_to_us: MacKey::new(server, key.as_ref()),
             cookie_key: CookieKey::new(server, key.as_ref()),
+            query_keys: QueryKeys::new(server, key.as_ref()),
             key,
         }
     }
