@@ -56,7 +56,7 @@ impl Site {
             "ip link add sw type bridge mcast_snooping 0; ip link set sw up; \
              ip addr add 10.9.0.1/24 dev sw",
         );
-        for (host, port) in [(&world.server, "a"), (&world.clients[1], "b")] {
+        for (host, port) in [(&world.server, "port-a"), (&world.clients[1], "port-b")] {
             veth(host, "lan0", &lan, port, &Veth::new()).unwrap();
             shell(&lan, &format!("ip link set {port} master sw"));
             shell(

@@ -109,10 +109,9 @@ counters! {
     HelloUnreadable => "drop.hello_unreadable",
     /// A HELLO of a client that asks too often, or one that others took the time of.
     HelloLimited => "drop.hello_limited",
-    /// A question how the server is, past what it answers in all.
+    /// At a server: a question how it is, past what it answers in all.
     QueryLimited => "drop.query_limited",
-    /// A frame for a group from the one of two servers that the client goes to or comes from: the other
-    /// one sends it too.
+    /// At a client: a frame for a group from the server that it has just left; the other one sends it too.
     Beside => "drop.beside",
     /// At a client: an answer to nothing that it sent, late or forged.
     StaleAnswer => "drop.stale_answer",
