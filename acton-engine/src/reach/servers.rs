@@ -269,10 +269,14 @@ impl Servers {
         let at = order.iter().position(|&server| server == self.current).unwrap_or(0);
         let open = |server: &usize| self.list[*server].is_open(now);
         let answers = |server: &usize| self.list[*server].health() == Health::Answers;
-        let others = order.iter().copied().filter(|&server| server != self.current);
-        let best = others.filter(open).find(answers);
+        let others = || order.iter().copied().filter(|&server| server != self.current);
+        // One that would rather have no more clients is better than none.
+        let may_be_asked = |server: &usize| now >= self.list[*server].avoid_until;
+        let best = others().filter(open).find(answers);
+        let best = best.or_else(|| others().filter(may_be_asked).find(answers));
         // From the next on, so that all have their turn.
-        best.or_else(|| (1..=order.len()).map(|step| order[(at + step) % order.len()]).find(open))
+        let mut turn = (1..=order.len()).map(|step| order[(at + step) % order.len()]);
+        best.or_else(|| turn.find(open))
     }
 
     /// The server in use asks the client to go, to that one if it has it.

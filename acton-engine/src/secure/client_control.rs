@@ -512,7 +512,9 @@ impl Controller for ClientControl {
             News::TooLarge(size) => self.active.machine.handle_too_large(datagram_size(size)),
             News::PathHint(size) => self.active.machine.handle_path_hint(now, datagram_size(size)),
             News::NetworkError(kind) => {
-                if kind == ErrorKind::ConnectionRefused && self.active.machine.keys().is_none() {
+                // Of several servers it may be about another one.
+                let is_refused = kind == ErrorKind::ConnectionRefused && self.servers.is_none();
+                if is_refused && self.active.machine.keys().is_none() {
                     self.dial_mut().refused(now);
                 }
                 self.active.machine.handle_network_error(now);

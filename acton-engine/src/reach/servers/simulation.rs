@@ -249,6 +249,15 @@ fn a_second_session_that_does_not_come_about_disturbs_nothing() {
 }
 
 #[test]
+fn one_that_drains_is_better_than_none() {
+    let gone: Script = Box::new(|now| if now < seconds(50) { How::Up } else { How::Down });
+    let drains: Script = Box::new(|now| if now < seconds(20) { How::Up } else { How::Draining });
+    let mut world = World::new(&ranks(&[0, 1]), 1, vec![gone, drains]);
+    world.run(seconds(60));
+    assert_eq!(world.session, Some(1), "{:?}", world.sessions);
+}
+
+#[test]
 fn servers_that_all_refuse_are_asked_seldom() {
     let mut servers = Servers::new(Duration::ZERO, &ranks(&[0, 1]), 1);
     let (mut connects, mut now) = (0, Duration::ZERO);
