@@ -74,8 +74,9 @@ pub(super) struct ClientControl {
 }
 
 /// How long the server that a client leaves is still heard: what is on its way from there arrives, and
-/// the LAN has learnt where the client's MACs are.
-const LINGER: Duration = Duration::from_secs(1);
+/// what is on its way there, which has the LAN look for the client at the old place once more, is
+/// followed by an announcement.
+const LINGER: Duration = Duration::from_secs(3);
 /// How long the TAP keeps its carrier without a session where there are other servers: to lose it costs
 /// hosts their leases and IPv6 addresses.
 const CARRIER_TIME: Duration = Duration::from_secs(5);
@@ -302,6 +303,8 @@ impl ClientControl {
         old.transmit(&mut places[old.server].dial, counters, buffer);
         old.count(&self.counters);
         self.publish();
+        // Frames that overtook one another on the two ways may have told the LAN otherwise.
+        self.announce_again(now);
     }
 
     /// There is a session where there was none.
@@ -432,6 +435,12 @@ impl ClientControl {
             let (client, address) = (None, self.dial().peer_address());
             self.events.tell(now, EventKind::MtuUnfit { client, address, mtu, peer_mtu });
         }
+    }
+
+    /// Has the LAN told once more where everything is.
+    fn announce_again(&mut self, now: Duration) {
+        self.bridged = announcer::bridged(&self.interface);
+        self.announcer.note_up(now, ());
     }
 
     /// Tells the LAN where this host's addresses are.
