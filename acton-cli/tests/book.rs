@@ -54,6 +54,7 @@ chapters! {
     two_sites: "two-sites.md", ["ping"];
     hundreds: "hundreds.md", ["ping"];
     many_servers: "many-servers.md", ["bridge", "ping"];
+    servers: "servers.md", ["ping"];
     lan_with_dhcp: "lan-with-dhcp.md", ["dnsmasq", "udhcpc", "bridge"];
     vlans: "vlans.md", [];
     behind_nat: "behind-nat.md", ["nft", "ping"];

@@ -10,6 +10,7 @@ use acton_proto::handshake::{Secret, public_key};
 use acton_proto::session::KeyLog;
 use acton_udp::UdpSocket;
 
+use crate::reach::servers::Rank;
 use crate::run::threads::{OnThreadStart, ThreadKind};
 use crate::secure::{self, ClientKeys};
 use crate::settings::{ClientMode, ClientSettings, SecureSettings, SuiteChoice, TapSettings};
@@ -27,7 +28,13 @@ impl Client {
         ClientBuilder {
             settings: ClientSettings::new(server, mode),
             on_thread_start: OnThreadStart::default(),
-            mode: SecureClient { keys, key_log: None, keeper: None },
+            mode: SecureClient {
+                keys,
+                rank: Rank::default(),
+                others: Vec::new(),
+                key_log: None,
+                keeper: None,
+            },
         }
     }
 
@@ -43,10 +50,21 @@ impl Client {
     }
 }
 
+/// One more server of a client.
+#[derive(Debug, Clone)]
+pub(crate) struct OtherServer {
+    pub(crate) server: ServerName,
+    pub(crate) keys: ClientKeys,
+    pub(crate) rank: Rank,
+}
+
 /// What a client has in secure mode beside its settings.
 #[derive(Debug, Clone)]
 pub struct SecureClient {
     pub(crate) keys: ClientKeys,
+    /// Of the server of the settings.
+    pub(crate) rank: Rank,
+    pub(crate) others: Vec<OtherServer>,
     pub(crate) key_log: Option<KeyLog>,
     pub(crate) keeper: Option<KeyKeeper>,
 }
@@ -140,6 +158,21 @@ impl ClientBuilder<SecureClient> {
         if let ClientMode::Secure(secure) = &mut self.settings.mode {
             secure.suite = suite;
         }
+        self
+    }
+
+    /// How much the client likes its first server, where it has others.
+    #[must_use]
+    pub fn rank(mut self, rank: Rank) -> Self {
+        self.mode.rank = rank;
+        self
+    }
+
+    /// One more server, where the client goes when it loses the one that it is at, and comes from when
+    /// a better one is back. Each has keys of its own, or the same.
+    #[must_use]
+    pub fn or_server(mut self, server: ServerName, keys: ClientKeys, rank: Rank) -> Self {
+        self.mode.others.push(OtherServer { server, keys, rank });
         self
     }
 

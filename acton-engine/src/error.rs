@@ -49,6 +49,9 @@ pub enum Error {
     /// What was asked for is a server's to do.
     #[error("this is a client: only a server has sessions and MACs to choose from")]
     NotServer,
+    /// Plain mode has no message that asks a client to go elsewhere.
+    #[error("a server in plain mode cannot ask its clients to go elsewhere: stop it, or kick them")]
+    PlainDrain,
     /// No session goes by that name.
     #[error("no session '{0}'; `acton status` lists them")]
     NoSession(String),

@@ -30,6 +30,7 @@ use crate::wire::{
 };
 use handshake::Pending;
 use liveness::Liveness;
+pub use liveness::Patience;
 
 /// HELLO intervals: after so many, so long.
 const HELLO_RETRY: [(u32, Duration); 3] = [
@@ -81,6 +82,8 @@ pub struct ClientConfig {
     pub rekey_after: Duration,
     /// The version of the software to tell the server, `None` to keep it back. Default this crate's.
     pub version: Option<Version>,
+    /// When a server that does not answer is given up. Default [`Patience::LONG`].
+    pub patience: Patience,
     /// For debugging: gets the keys of every handshake.
     pub key_log: Option<KeyLog>,
 }
@@ -102,6 +105,7 @@ impl ClientConfig {
             keepalive: 15,
             rekey_after: REKEY_AFTER,
             version: Some(Version::THIS),
+            patience: Patience::LONG,
             key_log: None,
         }
     }
@@ -175,6 +179,12 @@ pub enum ClientEvent {
         /// The key.
         key: Secret,
     },
+    /// The server asks the client to go to another one.
+    AskedToMove {
+        /// Which: the [tag](crate::wire::server_tag) of its name, or `None` for whichever the client
+        /// likes.
+        to: Option<u64>,
+    },
     /// The server gives the client no session and says why; the client goes on trying.
     Refused {
         /// Why.
@@ -188,9 +198,9 @@ pub enum ClientEvent {
 pub struct ClientStats {
     /// Datagrams that are none of acton/1.
     pub malformed: u64,
-    /// HELLO, which no server sends.
+    /// HELLO and QUERY, which no server sends.
     pub wrong_end: u64,
-    /// WELCOME, RETRY and RESET that answer nothing that this client sent: late, or forged.
+    /// WELCOME, RETRY, RESET and REPLY that answer nothing that this client sent: late, or forged.
     pub stale_answers: u64,
     /// WELCOME to the HELLO under way that do not open.
     pub unreadable: u64,
@@ -265,7 +275,7 @@ impl Client {
             hello_at: Some(now),
             hurry_at: now,
             live: None,
-            liveness: Liveness::new(config.keepalive),
+            liveness: Liveness::new(config.keepalive, config.patience),
             rekey_at: now,
             idle_rekey_at: now,
             check_at: now,
@@ -293,6 +303,24 @@ impl Client {
     #[must_use]
     pub fn keys(&self) -> Option<&Arc<Keys>> {
         self.live.as_ref().map(|live| &live.current)
+    }
+
+    /// Whether a datagram names what this client chose or was given: a handshake under way, or keys. Who
+    /// has a client for each of several servers so finds whose it is.
+    #[must_use]
+    pub fn expects(&self, datagram: &Datagram) -> bool {
+        let pending = |id| self.pending.as_ref().is_some_and(|pending| pending.local_id() == id);
+        match datagram {
+            Datagram::Welcome(welcome) => pending(welcome.receiver_id),
+            Datagram::Retry(retry) => pending(retry.receiver_id),
+            Datagram::Reset(reset) => {
+                self.keys().is_some_and(|keys| keys.setup().remote_id == reset.receiver_id)
+            }
+            Datagram::Sealed(header) => {
+                self.live.as_ref().is_some_and(|live| live.keys(header.receiver_id).is_some())
+            }
+            _ => false,
+        }
     }
 
     /// Round-trip times of this session, once a KEEPALIVE was answered. They are forgotten where the
@@ -358,7 +386,9 @@ impl Client {
                     self.stats.stale_answers += 1;
                 }
             }
-            Ok(Datagram::Hello(_)) => self.stats.wrong_end += 1,
+            // A REPLY is for whoever sent the QUERY.
+            Ok(Datagram::Reply(_)) => self.stats.stale_answers += 1,
+            Ok(Datagram::Hello(_) | Datagram::Query(_)) => self.stats.wrong_end += 1,
             Err(_) => self.stats.malformed += 1,
         }
         Frames::default()
@@ -441,7 +471,13 @@ impl Client {
                     self.take_network_key(now, Secret::new(key));
                 }
             }
-            Control::Report { .. } | Control::NetworkKey(_) => self.stats.sealed.bad_control += 1,
+            Control::Move { to } if keys.setup().caps.contains(Caps::MOVE) => {
+                let to = Some(to).filter(|&to| to != 0);
+                self.events.push_back(ClientEvent::AskedToMove { to });
+            }
+            Control::Report { .. } | Control::NetworkKey(_) | Control::Move { .. } => {
+                self.stats.sealed.bad_control += 1;
+            }
         }
     }
 

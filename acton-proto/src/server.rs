@@ -17,6 +17,7 @@
 //! All that an outsider can make grow is bounded: HELLO that wait have a largest number, keys to be confirmed have a largest number and live for 5 s, replies are never larger than
 //! what they answer, and nothing is sent to an address that it did not pay for in bytes.
 
+mod drain;
 mod ended;
 mod event;
 mod hello;
@@ -277,6 +278,8 @@ pub struct Server {
     queue: HelloQueue,
     loaded_until: Duration,
     resets: Bucket,
+    queries: Bucket,
+    draining: bool,
     told: Bucket,
     closed: bool,
     outbox: Outbox<Path>,
@@ -331,6 +334,8 @@ impl Server {
             queue: HelloQueue::default(),
             loaded_until: Duration::ZERO,
             resets: Bucket::new(),
+            queries: Bucket::new(),
+            draining: false,
             told: Bucket::new(),
             closed: false,
             outbox: Outbox::new(),
@@ -358,6 +363,10 @@ impl Server {
             Ok(Datagram::Hello(hello)) => {
                 self.handle_hello(now, from, &hello);
                 while self.serve(now, wall) {}
+                None
+            }
+            Ok(Datagram::Query(query)) => {
+                self.handle_query(now, from, &query);
                 None
             }
             Ok(_) => {

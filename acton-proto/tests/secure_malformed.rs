@@ -14,7 +14,7 @@ fn every_length_of_every_type_changes_nothing() {
     let mut bytes = vec![0; MAX_DATAGRAM + 1];
     // Every length of what may be short, and then steps: sealed ones are opened at each.
     for len in (0..=2048).chain((2048..=MAX_DATAGRAM + 1).step_by(53)).chain([MAX_DATAGRAM]) {
-        for kind in [0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18, 0x00, b'H'] {
+        for kind in [0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18, 0x19, 0x1a, 0x00, b'H'] {
             for (to_server, id) in [(true, setup.remote_id), (false, setup.local_id)] {
                 let frag = u8::from(kind == 0x14);
                 let head = [&[kind, frag, 0, 0][..], &id.to_be_bytes(), &7_u64.to_be_bytes()];

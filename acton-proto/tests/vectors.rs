@@ -12,14 +12,15 @@ use std::path::Path;
 use std::time::Duration;
 
 use acton_proto::handshake::{
-    CookieJar, CookieKey, Initiator, MacKey, Responder, Secret, public_key,
+    CookieJar, CookieKey, Initiator, MacKey, QueryKeys, Random, Responder, Secret, public_key,
 };
 use acton_proto::plain;
 use acton_proto::session::{Content, Keys, OpenError, Suite, WINDOW};
 use acton_proto::wire::{
     Bye, Caps, Control, Datagram, Delivery, Fragment, HEADER_LEN, Header, Hello, HelloPayload,
-    Kind, NewNetworkKey, OVERHEAD, PAYLOAD_LEN, ParseError, Refusal, Report, ReportRole, Reset,
-    Rtt, Suites, TAG_LEN, Version, Welcome, WelcomePayload,
+    Kind, NewNetworkKey, OVERHEAD, PAYLOAD_LEN, ParseError, Query, Refusal, Reply, Report,
+    ReportRole, Reset, Rtt, ServerState, Suites, TAG_LEN, Version, Welcome, WelcomePayload,
+    server_tag,
 };
 use vectors_rig::{Fixed, NOW, Vectors, keys, pattern};
 
@@ -292,6 +293,12 @@ fn sealed() {
                 0x0102_0308,
                 control(Control::NetworkKey(NewNetworkKey(std::array::from_fn(|i| i as u8 + 1)))),
             ),
+            ("move", 0x0102_0309, control(Control::Move { to: 0 })),
+            (
+                "move-to-one",
+                0x0102_030a,
+                control(Control::Move { to: server_tag("b.example:8080") }),
+            ),
             ("data-last-counter", (1 << 28) - 1, (whole(false), pattern(100))),
         ];
         let (client, server) = keys(suite, 1514);
@@ -508,6 +515,8 @@ fn invalid() {
     let hello = Hello { sender_id: 1, noise: [7; 128], mac1: [7; 16], mac2: [0; 16] }.encode();
     let welcome = Welcome { receiver_id: 1, sender_id: 2, noise: [7; 80], mac1: [7; 16] }.encode();
     let reset = Reset { receiver_id: 1, counter: 2 }.encode();
+    let query = Query { sender_id: 1, random: [7; 24], mac: [7; 16] }.encode();
+    let reply = Reply { receiver_id: 1, nonce: [7; 24], sealed: [7; 32] }.encode();
     let data = |front: [u8; 4], id: u32, counter: u64, len: usize| {
         let mut datagram = front.to_vec();
         datagram.extend(id.to_be_bytes());
@@ -527,7 +536,7 @@ fn invalid() {
         ("version-2", with(&hello, 0, &[0x21])),
         ("type-0", with(&data([0x14, 1, 0, 0], 1, 0, 64), 0, &[0x10])),
         ("type-super", with(&data([0x14, 1, 0, 0], 1, 0, 64), 0, &[0x17])),
-        ("type-9", with(&data([0x14, 1, 0, 0], 1, 0, 64), 0, &[0x19])),
+        ("type-11", with(&data([0x14, 1, 0, 0], 1, 0, 64), 0, &[0x1b])),
         ("hello-short", hello[..167].to_vec()),
         ("hello-long", [&hello[..], &[0]].concat()),
         ("hello-byte-1", with(&hello, 1, &[1])),
@@ -538,6 +547,11 @@ fn invalid() {
         ("welcome-short", welcome[..107].to_vec()),
         ("reset-short", reset[..15].to_vec()),
         ("reset-byte-2", with(&reset, 2, &[1])),
+        ("query-short", query[..63].to_vec()),
+        ("query-id-0", with(&query, 4, &[0; 4])),
+        ("query-byte-32", with(&query, 32, &[1])),
+        ("reply-long", [&reply[..], &[0]].concat()),
+        ("reply-byte-1", with(&reply, 1, &[1])),
         ("data-header-alone", data([0x14, 1, 0, 0], 1, 0, 16)),
         ("data-nothing-inside", data([0x14, 1, 0, 0], 1, 0, OVERHEAD)),
         ("data-frag-bit-1", data([0x14, 3, 0, 0], 1, 0, 64)),
@@ -684,6 +698,50 @@ const fn reason(error: ParseError) -> &'static str {
         ParseError::ZeroId => "zero-id",
         ParseError::Value => "value",
         _ => "other",
+    }
+}
+
+#[test]
+fn queries_and_replies() {
+    let mut vectors = Vectors::new(
+        "QUERY and REPLY, by a server's public key and the network key. `state` is what the REPLY seals.",
+    );
+    let server = public_key(&Secret::new([1; 32]));
+    let network = Secret::new([2; 32]);
+    let quiet = ServerState { draining: false, load: 0, instance: 1 };
+    let cases = [
+        ("quiet", Some(&network), quiet),
+        ("without-a-network-key", None, quiet),
+        ("half-full", Some(&network), ServerState { load: 500, instance: u64::MAX, ..quiet }),
+        ("draining", Some(&network), ServerState { draining: true, load: 1_000, ..quiet }),
+    ];
+    for (number, (name, network, state)) in (1..).zip(cases) {
+        let keys = QueryKeys::new(&server, network);
+        let mut random = Counting(number);
+        let query = keys.query(&mut random);
+        let reply = keys.reply(&query, &state, &mut random);
+        assert_eq!(keys.open(&reply, &query), Some(state));
+        vectors.block(name, "");
+        vectors.bytes("server_public", &server);
+        if let Some(network) = network {
+            vectors.bytes("network_key", network.bytes());
+        }
+        vectors.bytes("query", &query.encode());
+        vectors.bytes("state", &state.encode());
+        vectors.bytes("reply", &reply.encode());
+    }
+    vectors.check("query.txt");
+}
+
+/// Bytes that count up.
+struct Counting(u8);
+
+impl Random for Counting {
+    fn fill(&mut self, dest: &mut [u8]) {
+        for byte in dest {
+            *byte = self.0;
+            self.0 = self.0.wrapping_add(1);
+        }
     }
 }
 

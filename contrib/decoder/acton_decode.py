@@ -49,7 +49,8 @@ def data_key(split, suite):
 
 Datagram = collections.namedtuple("Datagram", "type fields")
 SEALED = {0x14: ("DATA", 33), 0x15: ("CONTROL", 36), 0x16: ("BUNDLE", 64)}
-LENGTHS = {0x11: ("HELLO", 168), 0x12: ("WELCOME", 108), 0x13: ("RETRY", 64), 0x18: ("RESET", 16)}
+LENGTHS = {0x11: ("HELLO", 168), 0x12: ("WELCOME", 108), 0x13: ("RETRY", 64), 0x18: ("RESET", 16),
+           0x19: ("QUERY", 64), 0x1A: ("REPLY", 64)}
 
 
 def parse(data):
@@ -70,6 +71,11 @@ def parse(data):
                                    "mac1": data[92:]})
         if name == "RETRY":
             return Datagram(name, {"receiver": first, "nonce": data[8:32], "cookie": data[32:]})
+        if name == "QUERY":
+            need(not any(data[32:48]), "reserved")
+            return Datagram(name, {"sender": first, "random": data[8:32], "mac": data[48:]})
+        if name == "REPLY":
+            return Datagram(name, {"receiver": first, "nonce": data[8:32], "sealed": data[32:]})
         return Datagram(name, {"receiver": first, "counter": int.from_bytes(data[8:], "big")})
     name, least = SEALED.get(data[0], (None, None))
     need(name, "type")
@@ -100,9 +106,9 @@ def parse_control(text):
         need(not any(body[8:]), "reserved")
         need(len(text) + 32 == arg if arg else len(body) == 8, "length")
         return f"KEEPALIVE token={body[:8].hex()} size={arg}"
-    length = {2: 8, 3: 4, 4: 0, 5: 44, 6: 32}.get(message)
+    length = {2: 8, 3: 4, 4: 0, 5: 44, 6: 32, 7: 8}.get(message)
     need(length is not None, "type")
-    need(message not in (4, 6) or not arg, "reserved")
+    need(message not in (4, 6, 7) or not arg, "reserved")
     need(message != 5 or arg < 2, "value")
     need(len(body) == length, "length")
     if message == 2:
@@ -114,6 +120,8 @@ def parse_control(text):
         return f"REPORT role={('question', 'answer')[arg]} token={body[:8].hex()}" + report(body[8:])
     if message == 6:
         return "NETWORK_KEY"
+    if message == 7:
+        return f"MOVE to={body.hex()}"
     return "REKEY"
 
 
@@ -326,6 +334,12 @@ def mark_congestion(frame):
     return bytes(frame)
 
 
+# --- Asking a server how it is --------------------------------------------------------------------
+
+def query_mac(server, network, query):
+    return blake2s(query[:48], key=blake2s(b"acton1 quer", server, network), size=16)
+
+
 # --- Invites --------------------------------------------------------------------------------------
 
 def read_invite(url):
@@ -333,16 +347,46 @@ def read_invite(url):
     need(url.startswith("acton://") and "#" in url, "scheme")
     server, text = url[8:].split("#", 1)
     data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-    need(data[:1] == b"\x01", "version")
+    need(data[:1] in (b"\x01", b"\x02"), "version")
     body, checksum = data[:-4], data[-4:]
     need(blake2s(body)[:4] == checksum, "checksum")
     flags, rest = body[1], body[2:]
+    if data[0] == 2:
+        return read_servers(server.rstrip("/"), flags, rest)
     need(not flags & ~7, "flags")
     names = ["server_key"] + [name for flag, name in ((4, "network_key"), (1, "client_key"), (2, "psk"))
                               if flags & flag]
     need(len(rest) == 32 * len(names), "length")
     keys = {name: rest[32 * i:32 * i + 32] for i, name in enumerate(names)}
     return {"server": server.rstrip("/"), **keys}
+
+
+def read_servers(first, flags, rest):
+    """What an invite to several servers holds."""
+    def take(size):
+        nonlocal rest
+        need(len(rest) >= size, "length")
+        taken, rest = rest[:size], rest[size:]
+        return taken
+
+    need(not flags & ~1, "flags")
+    invite = {"client_key": take(32)} if flags else {}
+    keys, count = None, 0
+    while rest:
+        priority, weight, flags, length = take(4)
+        need(not flags & ~7, "flags")
+        address = take(length).decode()
+        need(bool(address) == bool(count), "address")
+        if flags & 1:
+            need(flags == 1 and keys, "flags")
+        else:
+            names = ["server_key"] + [name for flag, name in ((4, "network_key"), (2, "psk")) if flags & flag]
+            keys = {name: take(32) for name in names}
+        count += 1
+        own = {"server": address or first, "priority": str(priority), "weight": str(weight), **keys}
+        invite.update({f"{name}_{count}": value for name, value in own.items()})
+    need(2 <= count <= 16, "count")
+    return invite
 
 
 def plain(data):

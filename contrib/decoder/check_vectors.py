@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from acton_decode import (ZERO, Direction, Wrong, blake2s, clamp_mss, complete_checksum, data_key,
                           ecn_field, mac1_key, mark_congestion, need, parse, parse_bundle,
-                          parse_control, parse_hello_payload, parse_welcome_payload, plain,
+                          parse_control, parse_hello_payload, parse_welcome_payload, plain, query_mac,
                           read_invite)
 
 
@@ -202,6 +202,12 @@ def check(block):
         check_sealed(v)
     elif "frame" in v and "split" in v:
         check_fragments(block)
+    elif "query" in v:
+        query, reply, network = v["query"], v["reply"], v.get("network_key", ZERO)
+        same("mac", query_mac(v["server_public"], network, query), parse(query).fields["mac"])
+        same("echo", parse(reply).fields["receiver"], parse(query).fields["sender"])
+        same("state", open_cookie(blake2s(b"acton1 repl", v["server_public"], network),
+                                  reply[8:32], reply[32:], query[48:]), v["state"])
     elif "reset" in v:
         cause, reset = parse(v["datagram"]).fields, parse(v["reset"]).fields
         same("echo", (reset["receiver"], reset["counter"]), (cause["receiver"], cause["counter"]))

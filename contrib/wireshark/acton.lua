@@ -17,6 +17,8 @@ local TYPES = {
   [0x15] = { name = "CONTROL", least = 36 },
   [0x16] = { name = "BUNDLE", least = 64 },
   [0x18] = { name = "RESET", size = 16 },
+  [0x19] = { name = "QUERY", size = 64 },
+  [0x1a] = { name = "REPLY", size = 64 },
 }
 local MAX_DATAGRAM = 65507
 local MIN_FRAME = 14

@@ -19,21 +19,23 @@ use super::values::{
 };
 use super::{FAILURE, Failure, USAGE, run};
 use crate::config::RunningConfig;
-use acton_engine::keys::Origin;
+use acton_engine::keys::{Origin, Target};
 use acton_engine::{Client, ClientMode, ClientSettings, Secret, SecureSettings, ServerName};
 
 /// Joins the LAN of a server, and joins it again for ever
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// An invite, or the server: a host name or an address, with a port or the one of --port;
-    /// without it, the server of the invite that was stored by `acton join`
+    /// without it, the server or servers of the invite that was stored by `acton join`. Of several,
+    /// each an invite or a name, the first is used while it is there; `SERVER,priority=N,weight=N`
+    /// says so otherwise: a lower priority is better, weights share clients among equals
     #[arg(
         value_name = "INVITE|SERVER[:PORT]",
         env = "CLIENT_SERVER_ADDRESS",
         hide_env_values = true,
         required_if_eq("plain", "true")
     )]
-    server: Option<String>,
+    server: Vec<String>,
 
     /// Reads the invite from this file; - is standard input. ACTON_INVITE may hold it too
     #[arg(long, value_name = "FILE|-", conflicts_with_all = ["plain", "server"])]
@@ -114,7 +116,14 @@ impl Arguments {
         let files = paths(config.as_ref(), &self.state, &self.control, None);
         let state = self.state.open();
         if self.plain {
-            let target = self.server.as_deref().unwrap_or_default();
+            let [target] = self.server.as_slice() else {
+                return Err(Failure {
+                    code: USAGE,
+                    message: "plain mode has one server: it cannot tell whether another is there; \
+                              name one, or use keys (acton invite)"
+                        .to_owned(),
+                });
+            };
             let server = ServerName::parse(target, self.port).map_err(|error| Failure {
                 code: USAGE,
                 message: format!("server '{target}': {error}"),
@@ -134,8 +143,14 @@ impl Arguments {
             );
         }
         let invite = self.invite_file.as_deref().map(read_invite_file).transpose()?;
-        let target = invite.as_ref().map(|text| text.trim()).or(self.server.as_deref());
-        let credentials = state.client_credentials(target, self.port)?;
+        let targets = match &invite {
+            Some(text) => vec![Target { server: text.trim().to_owned(), rank: None }],
+            None => targets(&self.server)?,
+        };
+        let mut all = state.all_credentials(&targets, self.port)?.into_iter();
+        let credentials = all
+            .next()
+            .ok_or_else(|| Failure { code: FAILURE, message: "no server to join".to_owned() })?;
         log::info!("joining with {}", credentials.origin);
         let (origin, server_key) = (credentials.origin.clone(), credentials.server_key);
         let keep = move |key: &Secret| match &origin {
@@ -147,7 +162,12 @@ impl Arguments {
             other => Err(format!("{other} is the old one")),
         };
         let server = credentials.server.clone();
-        let client = Client::secure(server, credentials.into());
+        let rank = credentials.rank;
+        let client = Client::secure(server, credentials.into()).rank(rank);
+        let client = all.fold(client, |client, other| {
+            let (server, rank) = (other.server.clone(), other.rank);
+            client.or_server(server, other.into(), rank)
+        });
         let mut settings = client.settings();
         self.put_into(&mut settings);
         let mut client =
@@ -180,4 +200,15 @@ impl Arguments {
             ClientMode::Secure(secure)
         };
     }
+}
+
+/// The servers as the user names them. A message never has the text, which may be half of a secret.
+fn targets(named: &[String]) -> Result<Vec<Target>, Failure> {
+    let parse = |(at, text): (usize, &String)| {
+        Target::parse(text).map_err(|error| Failure {
+            code: USAGE,
+            message: format!("server {}: {error}", at + 1),
+        })
+    };
+    named.iter().enumerate().map(parse).collect()
 }

@@ -9,13 +9,14 @@ use acton_proto::wire::Key;
 use clap::Args;
 
 use super::running_server::RunningServer;
-use super::state::{StateOptions, note, print};
-use super::{Failure, USAGE, command, read};
+use super::state::{StateOptions, note, print, read_invite_file};
+use super::{FAILURE, Failure, USAGE, command, read};
 use crate::config::{CONFIG_OPTION, Invocation, Reading, Role};
-use acton_engine::ServerName;
 use acton_engine::keys::{
-    ClientList, Invite, KeyError, ListedClient, ServerIdentity, State, default_address, parse_key,
+    ClientList, Invite, InviteError, KeyError, ListedClient, ServerIdentity, State, Target,
+    default_address, parse_key,
 };
+use acton_engine::{Rank, ServerName};
 
 /// The port of a server of which nothing says otherwise.
 const DEFAULT_PORT: u16 = 8_080;
@@ -42,9 +43,16 @@ pub(super) struct Arguments {
     #[arg(long, requires = "name")]
     psk: bool,
 
-    /// The server as the client reaches it; this host's own address without it
+    /// The server as the client reaches it; this host's own address without it. Several are servers
+    /// with copies of this state directory, the best first, where a client goes when it loses one:
+    /// `HOST,priority=N,weight=N` says so otherwise
     #[arg(long, value_name = "HOST[:PORT]")]
-    host: Option<String>,
+    host: Vec<String>,
+
+    /// Adds the servers of the invite in this file, which have keys of their own, behind these; - is
+    /// standard input. There the client must be listed with the same key (--key)
+    #[arg(long, value_name = "FILE|-")]
+    and: Option<PathBuf>,
 
     /// UDP port of the server [default: that of the server that runs with this state directory, else
     /// that in its file of settings, else 8080]
@@ -71,15 +79,19 @@ impl Arguments {
             refuse_if_listed(&state, &path)?;
         }
         let mut running = RunningServer::find(state.directory());
-        let server = self.server(running.as_ref().map(|server| server.listen), &state)?;
+        let servers = self.servers(running.as_ref().map(|server| server.listen), &state)?;
+        let others = self.others()?;
         let identity = state.server_identity()?;
         if identity.created {
             note(&format!("Made the server's keys in {}.", state.directory().display()));
         }
         let Some(name) = &self.name else {
-            return print(&identity.invite(server).url());
+            return print(
+                &with_servers(identity.invite(servers[0].0.clone()), &servers, others)?.url(),
+            );
         };
-        let (invite, client) = self.named_invite(name, &identity, server);
+        let (invite, client) = self.named_invite(name, &identity, servers[0].0.clone());
+        let invite = with_servers(invite, &servers, others)?;
         let is_new_list = ClientList::add(&path, &client)?;
         if let Some(server) = &mut running {
             server.read_clients();
@@ -133,9 +145,23 @@ impl Arguments {
         (invite, client)
     }
 
-    /// The address for the invite, of a server that listens at `running` if it runs.
-    fn server(&self, running: Option<SocketAddr>, state: &State) -> Result<ServerName, Failure> {
-        let usage = |message| Failure { code: USAGE, message };
+    /// The servers of the other invite.
+    fn others(&self) -> Result<Option<Invite>, Failure> {
+        let Some(path) = &self.and else { return Ok(None) };
+        let invite = read_invite_file(path)?.parse();
+        invite.map(Some).map_err(|error: InviteError| Failure {
+            code: FAILURE,
+            message: format!("--and {}: the invite cannot be used: {error}", path.display()),
+        })
+    }
+
+    /// The addresses for the invite, the best first unless they are ranked otherwise, of a server that
+    /// listens at `running` if it runs.
+    fn servers(
+        &self,
+        running: Option<SocketAddr>,
+        state: &State,
+    ) -> Result<Vec<(ServerName, Rank)>, Failure> {
         // It costs a look at a file that may be wrong: only where it matters.
         let listen = match (running, self.port) {
             (None, None) => self.settings(state)?,
@@ -143,10 +169,23 @@ impl Arguments {
         };
         let said = listen.map(|listen| listen.port()).filter(|&port| port != 0);
         let port = self.port.or(said).unwrap_or(DEFAULT_PORT);
-        if let Some(host) = &self.host {
-            return Invite::parse_address(host, port)
-                .map_err(|error| usage(format!("--host '{host}': {error}")));
+        if self.host.is_empty() {
+            return Ok(vec![(Self::own(listen, port)?, Rank::default())]);
         }
+        let parse = |(priority, text): (u8, &String)| {
+            let wrong =
+                |error| Failure { code: USAGE, message: format!("--host '{text}': {error}") };
+            let Target { server, rank } = Target::parse(text).map_err(wrong)?;
+            let server =
+                Invite::parse_address(&server, port).map_err(|error| wrong(error.to_string()))?;
+            Ok((server, rank.unwrap_or(Rank::new(priority, 1))))
+        };
+        (0..=u8::MAX).zip(&self.host).map(parse).collect()
+    }
+
+    /// This host's address, or the one that the server listens at.
+    fn own(listen: Option<SocketAddr>, port: u16) -> Result<ServerName, Failure> {
+        let usage = |message| Failure { code: USAGE, message };
         let named = listen.map(|listen| listen.ip()).filter(|ip| !ip.is_unspecified());
         let address = named.or_else(|| default_address(true)).ok_or_else(|| {
             usage(
@@ -183,6 +222,26 @@ impl Arguments {
 
 fn value(reading: &Reading, key: &str) -> Option<OsString> {
     reading.values.get(key)?.values.first().cloned()
+}
+
+/// Adds servers to an invite of the first.
+fn with_servers(
+    mut invite: Invite,
+    servers: &[(ServerName, Rank)],
+    others: Option<Invite>,
+) -> Result<Invite, Failure> {
+    let too_many = |error: InviteError| Failure {
+        code: USAGE,
+        message: format!("the invite cannot be made: {error}"),
+    };
+    invite.rank = servers[0].1;
+    for (server, rank) in &servers[1..] {
+        invite = invite.or(server.clone(), *rank).map_err(too_many)?;
+    }
+    match others {
+        Some(others) => invite.and(&others).map_err(too_many),
+        None => Ok(invite),
+    }
 }
 
 /// An invite for everybody lets nobody in where there is a list.

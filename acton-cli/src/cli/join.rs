@@ -46,9 +46,10 @@ impl Arguments {
             }
         };
         state.store_invite(&invite)?;
+        let servers: Vec<_> = invite.servers().iter().map(|it| it.server.to_string()).collect();
         print(&format!(
             "Stored the invite of {} in {}; `acton client` joins.\n{who}.",
-            invite.server,
+            servers.join(", "),
             state.directory().display()
         ))
     }

@@ -169,6 +169,8 @@ fn entry(
     let values = match (value.get_ref(), key.is_list()) {
         (DeValue::Array(array), true) => array.iter().collect(),
         (_, false) => vec![value],
+        // As it was written when there could be one.
+        (DeValue::String(_), true) if key.is_positional() => vec![value],
         _ => return Err(wrong(value, format!("{name}: {}", key.right()))),
     };
     let mut texts = Vec::new();

@@ -73,6 +73,11 @@ impl<'a> Key<'a> {
         matches!(self.arg.get_action(), ArgAction::Append)
     }
 
+    /// Whether it is an argument without a name on the command line.
+    pub(crate) fn is_positional(&self) -> bool {
+        self.arg.is_positional()
+    }
+
     /// What stands for these values on the command line.
     pub(crate) fn tokens(&self, values: &[OsString]) -> Vec<OsString> {
         let Some(long) = self.arg.get_long() else { return values.to_vec() };

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use acton_engine::Error;
+use acton_engine::{Error, Handle, ServerName, SessionStatus, State};
 
 use super::capture::{CaptureRequest, Refused, show};
 use super::live;
@@ -13,6 +13,10 @@ use super::source::Reloaded;
 use super::wire::{Answer, End, RefusalCode, Request};
 use super::writer::AnswerWriter;
 
+/// Unless told otherwise, the time that a server takes for each client that it asks to go.
+const CLIENT_TIME: Duration = Duration::from_millis(10);
+/// The port of a server that is named without one.
+const DEFAULT_PORT: u16 = 8080;
 /// Seconds that a client can be kept out: a year.
 const LONGEST_BAR: f64 = 31_536_000.0;
 
@@ -49,6 +53,13 @@ pub(super) fn answer(
             Ok(bar) => done(handle.kick(&session, bar).map(|()| 1)),
             Err(message) => failed(RefusalCode::BadRequest, message),
         },
+        Request::Drain { stop: true, .. } => done(handle.stop_draining().map(|()| 0)),
+        Request::Drain { to, over_seconds, everyone, .. } => {
+            match drain_to(to.as_deref(), over_seconds) {
+                Ok((to, over)) => done(drain(handle, to.as_ref(), over, everyone)),
+                Err(message) => failed(RefusalCode::BadRequest, message),
+            }
+        }
         Request::Log { levels } => match source.process.set_log(&levels) {
             Ok(()) => {
                 log::info!("what is logged is now '{levels}' (acton log)");
@@ -99,5 +110,33 @@ fn bar(seconds: f64) -> Result<Duration, String> {
         Ok(Duration::from_secs_f64(seconds))
     } else {
         Err(format!("for_seconds: {seconds} is not within 0 and {LONGEST_BAR} seconds"))
+    }
+}
+
+/// Has clients asked to go; how many there are.
+fn drain(
+    handle: &Handle,
+    to: Option<&ServerName>,
+    over: Option<Duration>,
+    everyone: bool,
+) -> Result<usize, Error> {
+    let is_there = |session: &SessionStatus| matches!(session.state, State::Up | State::Quiet);
+    let pages = handle.status_pages();
+    let clients: usize = pages.map(|page| page.iter().filter(|it| is_there(it)).count()).sum();
+    let over = over.unwrap_or_else(|| CLIENT_TIME * u32::try_from(clients).unwrap_or(u32::MAX));
+    handle.drain(to, over, everyone).map(|()| clients)
+}
+
+fn drain_to(
+    to: Option<&str>,
+    over: Option<f64>,
+) -> Result<(Option<ServerName>, Option<Duration>), String> {
+    let to = to.map(|to| ServerName::parse(to, DEFAULT_PORT)).transpose()?;
+    let is_time = |seconds: f64| (0.0..=LONGEST_BAR).contains(&seconds);
+    match over {
+        Some(seconds) if !is_time(seconds) => {
+            Err(format!("over_seconds: {seconds} is not within 0 and {LONGEST_BAR} seconds"))
+        }
+        over => Ok((to, over.map(Duration::from_secs_f64))),
     }
 }

@@ -241,7 +241,7 @@ pub(super) fn refused(error: &Error) -> Answer {
         Error::NoSession(_) => RefusalCode::NoSession,
         Error::NotServer => RefusalCode::NotServer,
         Error::CapturesFull => RefusalCode::Busy,
-        Error::NoReason(_) => RefusalCode::BadRequest,
+        Error::NoReason(_) | Error::PlainDrain => RefusalCode::BadRequest,
         error if error.is_setting() => RefusalCode::BadRequest,
         _ => RefusalCode::Failed,
     };

@@ -94,6 +94,22 @@ pub enum Request {
         #[serde(default)]
         for_seconds: Option<f64>,
     },
+    /// Has a server ask its clients to go to other servers of theirs. For those who may change. What is
+    /// done is how many clients there are.
+    Drain {
+        /// To that one, as clients name it; without it each to the best of its own.
+        #[serde(default)]
+        to: Option<String>,
+        /// Over so many seconds; without it 1 s for each 100 clients.
+        #[serde(default)]
+        over_seconds: Option<f64>,
+        /// Those too that have no other server, once all were asked; nobody is let in then.
+        #[serde(default)]
+        everyone: bool,
+        /// Asks no more, and lets clients in.
+        #[serde(default)]
+        stop: bool,
+    },
     /// Sets what is logged: a level (`info`), or levels by module (`info,acton_engine=debug`). For
     /// those who may change.
     Log {
@@ -181,6 +197,7 @@ impl Request {
             | Self::FdbDelete { .. }
             | Self::FdbFlush { .. }
             | Self::Kick { .. }
+            | Self::Drain { .. }
             | Self::TraceLive { .. }
             | Self::Capture { .. }
             | Self::ReloadClients {}

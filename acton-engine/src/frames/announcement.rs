@@ -10,6 +10,8 @@ use pnet_base::MacAddr;
 /// All nodes of a link (RFC 4291, section 2.7.1), and the group of that as a MAC (RFC 2464).
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 const ALL_NODES_MAC: MacAddr = MacAddr(0x33, 0x33, 0, 0, 0, 1);
+/// The EtherType of RARP (RFC 903).
+const RARP: u16 = 0x8035;
 /// Flags of a neighbour advertisement (RFC 4861, section 4.4): from a router; override what is known.
 const ROUTER: u8 = 0x80;
 const OVERRIDE: u8 = 0x20;
@@ -22,6 +24,19 @@ pub(crate) fn announcement(mac: MacAddr, ip: IpAddr, is_router: bool) -> Vec<u8>
         IpAddr::V4(ip) => arp(mac, ip),
         IpAddr::V6(ip) => advertisement(mac, ip, is_router),
     }
+}
+
+/// The frame that tells switches at which port a MAC is whose IP addresses are not known: a request of
+/// RARP (RFC 903), which nobody answers any more, as QEMU sends for a guest that has moved.
+pub(crate) fn mac_announcement(mac: MacAddr) -> Vec<u8> {
+    let mut frame = header(MacAddr::broadcast(), mac, RARP);
+    // Ethernet and IPv4, addresses of 6 and 4 bytes, a request to reverse.
+    frame.extend([0, 1, 8, 0, 6, 4, 0, 3]);
+    frame.extend(mac.octets());
+    frame.extend([0; 4]);
+    frame.extend(mac.octets());
+    frame.extend([0; 4]);
+    frame
 }
 
 fn arp(mac: MacAddr, ip: Ipv4Addr) -> Vec<u8> {

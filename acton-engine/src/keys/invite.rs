@@ -9,6 +9,19 @@
 //!   2  server's public key 32 | [network key 32] | [client's private key 32] | [PSK 32]
 //!   .. the first 4 bytes of BLAKE2s-256 over all before
 //! ```
+//!
+//! An invite to several servers is of version 2:
+//!
+//! ```text
+//!   0  version 2
+//!   1  flags: bit 0 a client's private key follows
+//!   2  [client's private key 32], then two to 16 servers, the best first:
+//!      0  priority | 1 weight
+//!      2  flags: bit 0 same keys as the server before, bit 1 a PSK, bit 2 a network key
+//!      3  length of the address n | 4 address n; none for the first, which is in the URL
+//!      .. unless the same: server's public key 32 | [network key 32] | [PSK 32]
+//!   .. the first 4 bytes of BLAKE2s-256 over all before
+//! ```
 //! The checksum tells at once that a copy was cut short. It leaves out the address, which its
 //! holder may change: whoever answers there must have the server's private key.
 
@@ -20,17 +33,25 @@ use blake2::{Blake2s256, Digest};
 use data_encoding::BASE64URL_NOPAD;
 use zeroize::Zeroizing;
 
-use crate::ServerName;
+use crate::{Rank, ServerName};
 
 const SCHEME: &str = "acton://";
 const VERSION: u8 = 1;
+/// Of an invite to several servers.
+const VERSION_SEVERAL: u8 = 2;
 const HAS_CLIENT_KEY: u8 = 1 << 0;
+/// Of a server: its keys are those of the one before.
+const SAME_KEYS: u8 = 1 << 0;
 const HAS_PSK: u8 = 1 << 1;
 const HAS_NETWORK_KEY: u8 = 1 << 2;
 const KEY_LEN: usize = 32;
 const CHECKSUM_LEN: usize = 4;
+/// Servers that an invite names at most.
+pub(super) const MAX_SERVERS: usize = 16;
+/// What one of several servers takes at most, in bytes.
+const MAX_SERVER_LEN: usize = 4 + u8::MAX as usize + 3 * KEY_LEN;
 /// An invite with all that it may hold, in bytes.
-const MAX_LEN: usize = 2 + 4 * KEY_LEN + CHECKSUM_LEN;
+const MAX_LEN: usize = 2 + KEY_LEN + MAX_SERVERS * MAX_SERVER_LEN + CHECKSUM_LEN;
 /// The port of an invite that somebody shortened by hand: the one of `acton server`.
 const DEFAULT_PORT: u16 = 8080;
 
@@ -50,6 +71,34 @@ pub struct Invite {
     pub client_key: Option<Secret>,
     /// That client's own pre-shared key, if it has one.
     pub psk: Option<Secret>,
+    /// How much a client likes the server, where there are others.
+    pub rank: Rank,
+    /// Other servers, where the client goes when it loses this one.
+    pub others: Vec<InvitedServer>,
+}
+
+/// One of the other servers of an invite.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct InvitedServer {
+    /// Where it is.
+    pub server: ServerName,
+    /// Its public key.
+    pub server_key: Key,
+    /// The network key there, if it has one.
+    pub network_key: Option<Secret>,
+    /// The client's pre-shared key there, if it has one.
+    pub psk: Option<Secret>,
+    /// How much a client likes it.
+    pub rank: Rank,
+}
+
+impl InvitedServer {
+    fn has_keys_of(&self, other: &Self) -> bool {
+        self.server_key == other.server_key
+            && self.network_key == other.network_key
+            && self.psk == other.psk
+    }
 }
 
 /// Why a text is no invite. It never holds the text, which may be half of a secret.
@@ -68,6 +117,9 @@ pub enum InviteError {
     /// The keys are cut short or changed.
     #[error("it was cut short or changed on the way; copy it whole, or ask for a new one")]
     Damaged,
+    /// It names more servers than one may.
+    #[error("it names more than {MAX_SERVERS} servers")]
+    TooMany,
     /// A newer acton made it.
     #[error("it is of a kind that this acton does not know; update acton, or ask for a new one")]
     Unknown,
@@ -96,6 +148,9 @@ impl Invite {
     /// The invite's text: `acton://HOST:PORT/#...`, wiped when dropped. A secret.
     #[must_use]
     pub fn url(&self) -> Zeroizing<String> {
+        if !self.others.is_empty() {
+            return self.url_of_several();
+        }
         let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_LEN));
         let parts = [
             (HAS_NETWORK_KEY, &self.network_key),
@@ -109,6 +164,95 @@ impl Invite {
         for (_, key) in present {
             bytes.extend_from_slice(key.bytes());
         }
+        self.sum_up(bytes)
+    }
+
+    /// All servers, this one first.
+    #[must_use]
+    pub fn servers(&self) -> Vec<InvitedServer> {
+        let first = InvitedServer {
+            server: self.server.clone(),
+            server_key: self.server_key,
+            network_key: self.network_key.clone(),
+            psk: self.psk.clone(),
+            rank: self.rank,
+        };
+        [first].into_iter().chain(self.others.iter().cloned()).collect()
+    }
+
+    /// The same invite with one more server, of the keys of the first one.
+    ///
+    /// # Errors
+    /// [`InviteError::TooMany`].
+    pub fn or(mut self, server: ServerName, rank: Rank) -> Result<Self, InviteError> {
+        let other = InvitedServer {
+            server,
+            server_key: self.server_key,
+            network_key: self.network_key.clone(),
+            psk: self.psk.clone(),
+            rank,
+        };
+        self.add(other)?;
+        Ok(self)
+    }
+
+    /// The same invite with the servers of another one behind its own. The client is that of this one.
+    ///
+    /// # Errors
+    /// [`InviteError::TooMany`].
+    pub fn and(mut self, other: &Self) -> Result<Self, InviteError> {
+        let last = self.servers().iter().map(|server| server.rank.priority).max().unwrap_or(0);
+        for mut server in other.servers() {
+            server.rank.priority = server.rank.priority.saturating_add(last).saturating_add(1);
+            self.add(server)?;
+        }
+        Ok(self)
+    }
+
+    fn add(&mut self, server: InvitedServer) -> Result<(), InviteError> {
+        if self.others.len() + 1 >= MAX_SERVERS {
+            return Err(InviteError::TooMany);
+        }
+        self.others.push(server);
+        Ok(())
+    }
+
+    fn url_of_several(&self) -> Zeroizing<String> {
+        let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_LEN));
+        let flags = if self.client_key.is_some() { HAS_CLIENT_KEY } else { 0 };
+        bytes.extend_from_slice(&[VERSION_SEVERAL, flags]);
+        if let Some(key) = &self.client_key {
+            bytes.extend_from_slice(key.bytes());
+        }
+        let mut before: Option<InvitedServer> = None;
+        for server in self.servers() {
+            // The first is in the URL.
+            let address = before.as_ref().map(|_| server.server.to_string()).unwrap_or_default();
+            let is_same = before.as_ref().is_some_and(|before| server.has_keys_of(before));
+            let parts = [(HAS_NETWORK_KEY, &server.network_key), (HAS_PSK, &server.psk)];
+            let present = parts.iter().filter_map(|(flag, key)| Some((flag, key.as_ref()?)));
+            let flags = if is_same {
+                SAME_KEYS
+            } else {
+                present.clone().fold(0, |flags, (flag, _)| flags | flag)
+            };
+            let Rank { priority, weight, .. } = server.rank;
+            // Names are no longer than 253 bytes, and a port has six.
+            let length = address.len().min(usize::from(u8::MAX));
+            bytes.extend_from_slice(&[priority, weight, flags, length as u8]);
+            bytes.extend_from_slice(&address.as_bytes()[..length]);
+            if !is_same {
+                bytes.extend_from_slice(&server.server_key);
+                for (_, key) in present {
+                    bytes.extend_from_slice(key.bytes());
+                }
+            }
+            before = Some(server);
+        }
+        self.sum_up(bytes)
+    }
+
+    fn sum_up(&self, mut bytes: Zeroizing<Vec<u8>>) -> Zeroizing<String> {
         let checksum = checksum(&bytes);
         bytes.extend_from_slice(&checksum);
         let keys = Zeroizing::new(BASE64URL_NOPAD.encode(&bytes));
@@ -140,16 +284,19 @@ impl FromStr for Invite {
 
 impl Invite {
     fn from_parts(server: ServerName, bytes: &[u8]) -> Result<Self, InviteError> {
-        if bytes.first().is_some_and(|&version| version != VERSION) {
+        if bytes.first().is_some_and(|version| ![VERSION, VERSION_SEVERAL].contains(version)) {
             return Err(InviteError::Unknown);
         }
         let (body, sum) = bytes.split_last_chunk::<CHECKSUM_LEN>().ok_or(InviteError::Damaged)?;
         if checksum(body) != *sum {
             return Err(InviteError::Damaged);
         }
-        let Some((&[_, flags], mut rest)) = body.split_first_chunk::<2>() else {
+        let Some((&[version, flags], mut rest)) = body.split_first_chunk::<2>() else {
             return Err(InviteError::Damaged);
         };
+        if version == VERSION_SEVERAL {
+            return Self::of_several(server, flags, rest);
+        }
         if flags & !(HAS_CLIENT_KEY | HAS_PSK | HAS_NETWORK_KEY) != 0 {
             return Err(InviteError::Unknown);
         }
@@ -164,8 +311,65 @@ impl Invite {
         if !rest.is_empty() {
             return Err(InviteError::Damaged);
         }
-        Ok(Self { server, server_key, network_key, client_key, psk })
+        let (rank, others) = (Rank::default(), Vec::new());
+        Ok(Self { server, server_key, network_key, client_key, psk, rank, others })
     }
+
+    fn of_several(first: ServerName, flags: u8, mut rest: &[u8]) -> Result<Self, InviteError> {
+        if flags & !HAS_CLIENT_KEY != 0 {
+            return Err(InviteError::Unknown);
+        }
+        let has_client_key = flags & HAS_CLIENT_KEY != 0;
+        let client_key = has_client_key.then(|| take_secret(&mut rest)).transpose()?;
+        let mut servers: Vec<InvitedServer> = Vec::new();
+        while let Some((&[priority, weight, flags, length], after)) = rest.split_first_chunk::<4>()
+        {
+            if flags & !(SAME_KEYS | HAS_PSK | HAS_NETWORK_KEY) != 0 {
+                return Err(InviteError::Unknown);
+            }
+            let (address, after) =
+                after.split_at_checked(length.into()).ok_or(InviteError::Damaged)?;
+            rest = after;
+            let server = match (servers.is_empty(), address.is_empty()) {
+                (true, true) => first.clone(),
+                (false, false) => {
+                    let text = std::str::from_utf8(address).map_err(|_| InviteError::Damaged)?;
+                    Self::parse_address(text, DEFAULT_PORT)?
+                }
+                _ => return Err(InviteError::Damaged),
+            };
+            let rank = Rank::new(priority, weight);
+            let next = if flags & SAME_KEYS != 0 {
+                let before = servers.last().filter(|_| flags == SAME_KEYS);
+                let before = before.ok_or(InviteError::Damaged)?;
+                InvitedServer { server, rank, ..before.clone() }
+            } else {
+                let server_key = *take_key(&mut rest)?;
+                let mut take =
+                    |flag| (flags & flag != 0).then(|| take_secret(&mut rest)).transpose();
+                let network_key = take(HAS_NETWORK_KEY)?;
+                let psk = take(HAS_PSK)?;
+                InvitedServer { server, server_key, network_key, psk, rank }
+            };
+            servers.push(next);
+            if servers.len() > MAX_SERVERS {
+                return Err(InviteError::TooMany);
+            }
+        }
+        if !rest.is_empty() || servers.len() < 2 {
+            return Err(InviteError::Damaged);
+        }
+        let others = servers.split_off(1);
+        let Some(InvitedServer { server, server_key, network_key, psk, rank }) = servers.pop()
+        else {
+            return Err(InviteError::Damaged);
+        };
+        Ok(Self { server, server_key, network_key, client_key, psk, rank, others })
+    }
+}
+
+fn take_secret(rest: &mut &[u8]) -> Result<Secret, InviteError> {
+    take_key(rest).map(|key| Secret::new(*key))
 }
 
 fn take_key<'a>(rest: &mut &'a [u8]) -> Result<&'a Key, InviteError> {
@@ -197,6 +401,8 @@ mod tests {
             network_key: Some(Secret::new([2; 32])),
             client_key: Some(Secret::new([3; 32])),
             psk: Some(Secret::new([4; 32])),
+            rank: Rank::default(),
+            others: Vec::new(),
         }
     }
 
@@ -214,8 +420,21 @@ mod tests {
                 network_key,
                 client_key,
                 psk,
+                rank: Rank::default(),
+                others: Vec::new(),
             },
         )
+    }
+
+    /// Of several servers, some of which share keys.
+    fn any_of_several() -> impl Strategy<Value = Invite> {
+        let ranks = (any::<u8>(), any::<u8>()).prop_map(|(a, b)| Rank::new(a, b));
+        let others = proptest::collection::vec((any_invite(), ranks, any::<bool>()), 1..15);
+        (any_invite(), others).prop_map(|(first, others)| {
+            others.into_iter().fold(first, |invite, (other, rank, is_same)| {
+                if is_same { invite.or(other.server, rank) } else { invite.and(&other) }.unwrap()
+            })
+        })
     }
 
     #[test]
@@ -277,7 +496,7 @@ mod tests {
             bytes.extend_from_slice(&sum);
             fails(&format!("{address}/#{}", BASE64URL_NOPAD.encode(&bytes)))
         };
-        assert_eq!(with(&|bytes| bytes[0] = 2), InviteError::Unknown);
+        assert_eq!(with(&|bytes| bytes[0] = 3), InviteError::Unknown);
         assert_eq!(with(&|bytes| bytes[1] |= 8), InviteError::Unknown);
         assert_eq!(with(&|bytes| bytes[1] = 3), InviteError::Damaged); // a key too many
         assert_eq!(with(&|bytes| bytes.truncate(129)), InviteError::Damaged);
@@ -311,7 +530,49 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_layout_of_several_stays() {
+        let second = ServerName::parse("b:1", 8080).unwrap();
+        let url = invite().or(second, Rank::new(1, 2)).unwrap().url();
+        let keys = url.strip_prefix("acton://192.0.2.1:8080/#").unwrap();
+        let bytes = BASE64URL_NOPAD.decode(keys.as_bytes()).unwrap();
+        let expected = [
+            &[2, 1][..],
+            &[3; 32],
+            &[0, 1, 6, 0],
+            &[1; 32],
+            &[2; 32],
+            &[4; 32],
+            &[1, 2, 1, 3],
+            b"b:1",
+        ]
+        .concat();
+        assert_eq!(bytes[..bytes.len() - CHECKSUM_LEN], expected);
+    }
+
+    #[test]
+    fn so_many_servers_and_no_more() {
+        let name = || ServerName::parse("b", 1).unwrap();
+        let full = (1..MAX_SERVERS)
+            .fold(invite(), |invite, _| invite.or(name(), Rank::default()).unwrap());
+        assert_eq!(full.servers().len(), MAX_SERVERS);
+        assert_eq!(full.url().parse(), Ok(full.clone()));
+        assert_eq!(full.or(name(), Rank::default()), Err(InviteError::TooMany));
+    }
+
     proptest! {
+        #[test]
+        fn invites_of_several_servers_come_back(invite in any_of_several()) {
+            prop_assert_eq!(invite.url().parse(), Ok(invite));
+        }
+
+        #[test]
+        fn any_bytes_are_several_servers_or_an_error(
+            bytes in proptest::collection::vec(any::<u8>(), 0..300),
+        ) {
+            let _ = Invite::of_several(invite().server, bytes.first().map_or(0, |b| b & 1), &bytes);
+        }
+
         #[test]
         fn invites_come_back(invite in any_invite()) {
             let url = invite.url();

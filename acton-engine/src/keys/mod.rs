@@ -53,11 +53,11 @@ mod watch;
 pub use clients::{ClientList, ListedClient};
 pub use error::KeyError;
 pub use host::default_address;
-pub use invite::{Invite, InviteError};
+pub use invite::{Invite, InviteError, InvitedServer};
 pub use kept_mac::KeptMac;
 pub use line::LineError;
 pub use rotation::Rotation;
-pub use state::{Credentials, Origin, ServerIdentity, State};
+pub use state::{Credentials, Origin, ServerIdentity, State, Target};
 pub use text::{KeyTextError, encode_key, encode_secret, parse_key, parse_secret};
 pub use watch::Watched;
 

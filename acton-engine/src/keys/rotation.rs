@@ -69,7 +69,13 @@ impl State {
                 is_server: false,
             });
         };
-        invite.network_key = Some(key.clone());
+        let before = invite.network_key.replace(key.clone());
+        // Servers that had the same share it still.
+        for other in &mut invite.others {
+            if other.network_key == before {
+                other.network_key = Some(key.clone());
+            }
+        }
         self.store_invite(&invite)
     }
 }

@@ -9,17 +9,21 @@ use acton_proto::handshake::{Secret, SystemRandom, public_key};
 use acton_proto::wire::Key;
 
 use super::file::{self, ANY_ACCESS, SMALL};
+use super::invite::MAX_SERVERS;
 use super::network::NetworkKey;
 use super::{
-    INVITE_VARIABLE, Invite, KeyError, KeyTextError, Watched, encode_secret, host, parse_secret,
+    INVITE_VARIABLE, Invite, InvitedServer, KeyError, KeyTextError, Watched, encode_secret, host,
+    parse_secret,
 };
-use crate::{ClientKeys, ServerKeys, ServerName};
+use crate::{ClientKeys, Rank, ServerKeys, ServerName};
 
 const SERVER_KEY: &str = "server.key";
 pub(super) const NETWORK_KEY: &str = "network.key";
 const CLIENT_KEY: &str = "client.key";
 const INVITE: &str = "invite";
 const CLIENTS: &str = "clients";
+/// An invite to as many servers as one may name, of the longest names, in bytes.
+const LONGEST_INVITE: u64 = 16 << 10;
 
 /// A state directory. Nothing is read or made before a method asks for it.
 #[derive(Debug, Clone)]
@@ -51,6 +55,8 @@ impl ServerIdentity {
             network_key: Some(self.network_key.clone()),
             client_key: None,
             psk: None,
+            rank: Rank::default(),
+            others: Vec::new(),
         }
     }
 }
@@ -69,6 +75,8 @@ pub struct Credentials {
     pub private_key: Secret,
     /// The client's own pre-shared key, if it has one.
     pub psk: Option<Secret>,
+    /// How much the client likes the server, where it has others.
+    pub rank: Rank,
     /// Where they are from, to tell the user which ones are wrong.
     pub origin: Origin,
 }
@@ -87,6 +95,42 @@ impl From<Credentials> for ClientKeys {
             network_key: credentials.network_key,
             psk: credentials.psk,
         }
+    }
+}
+
+/// What a user says of a server: an invite, or its name or address; and how much to like it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// An invite, or a host name or an address with a port or without.
+    pub server: String,
+    /// How much to like it; without it the less the later it is named.
+    pub rank: Option<Rank>,
+}
+
+impl Target {
+    /// Reads `SERVER`, or `SERVER,priority=N,weight=N` with either or both.
+    ///
+    /// # Errors
+    /// What is wrong with the numbers.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let mut parts = text.split(',');
+        let server = parts.next().unwrap_or_default().to_owned();
+        let mut rank: Option<Rank> = None;
+        for part in parts {
+            let (key, value) = part.split_once('=').unwrap_or((part, ""));
+            // The text itself may be half of a secret.
+            let number = || {
+                let wrong = || format!("{key}: a number from 0 to {}", u8::MAX);
+                value.trim().parse().map_err(|_| wrong())
+            };
+            let rank = rank.get_or_insert_default();
+            match key.trim() {
+                "priority" => rank.priority = number()?,
+                "weight" => rank.weight = number()?,
+                _ => return Err("behind a comma stands priority=N or weight=N".to_owned()),
+            }
+        }
+        Ok(Self { server, rank })
     }
 }
 
@@ -163,7 +207,7 @@ impl State {
     /// # Errors
     /// Where it cannot be read, is no invite, or is open to others.
     pub fn stored_invite(&self) -> Result<Option<Invite>, KeyError> {
-        let (path, contents) = self.read(INVITE)?;
+        let (path, contents) = self.read(INVITE, LONGEST_INVITE)?;
         let Some(contents) = contents else { return Ok(None) };
         let invite = contents.text.parse();
         invite.map(Some).map_err(|source| KeyError::BadStoredInvite { path, source })
@@ -270,12 +314,72 @@ impl State {
         self.find_credentials(target, variable.as_deref(), default_port)
     }
 
+    /// The same for each of several servers, the first of which is the best: those of all invites among
+    /// `targets`, and those that are named. Without any, of all servers of the invite in the
+    /// environment or of the stored one. A name stands for that server of the invite that has this
+    /// address, and with one that is none of them for its first server at another address.
+    ///
+    /// # Errors
+    /// As [`client_credentials`](Self::client_credentials).
+    pub fn all_credentials(
+        &self,
+        targets: &[Target],
+        default_port: u16,
+    ) -> Result<Vec<Credentials>, KeyError> {
+        let variable = env::var(INVITE_VARIABLE).ok();
+        self.find_all(targets, variable.as_deref(), default_port)
+    }
+
+    fn find_all(
+        &self,
+        targets: &[Target],
+        variable: Option<&str>,
+        default_port: u16,
+    ) -> Result<Vec<Credentials>, KeyError> {
+        if targets.is_empty() {
+            return self.find_servers(None, variable, default_port);
+        }
+        let (mut all, mut priority) = (Vec::new(), 0_u8);
+        for Target { server, rank } in targets {
+            let mut found = self.find_servers(Some(server), variable, default_port)?;
+            for credentials in &mut found {
+                let own = credentials.rank;
+                credentials.rank = match rank {
+                    Some(rank) => {
+                        Rank::new(rank.priority.saturating_add(own.priority), rank.weight)
+                    }
+                    None => Rank::new(priority.saturating_add(own.priority), own.weight),
+                };
+            }
+            let last = found.iter().map(|credentials| credentials.rank.priority).max();
+            priority = last.unwrap_or(priority).max(priority).saturating_add(1);
+            all.extend(found);
+        }
+        if all.len() > MAX_SERVERS {
+            return Err(KeyError::Server {
+                problem: format!("{} servers are more than {MAX_SERVERS}", all.len()),
+            });
+        }
+        Ok(all)
+    }
+
     fn find_credentials(
         &self,
         target: Option<&str>,
         variable: Option<&str>,
         default_port: u16,
     ) -> Result<Credentials, KeyError> {
+        let mut found = self.find_servers(target, variable, default_port)?;
+        Ok(found.swap_remove(0))
+    }
+
+    /// What to join with at each server that one target stands for.
+    fn find_servers(
+        &self,
+        target: Option<&str>,
+        variable: Option<&str>,
+        default_port: u16,
+    ) -> Result<Vec<Credentials>, KeyError> {
         let mut server = None;
         if let Some(target) = target {
             if Invite::is_meant(target) {
@@ -307,25 +411,33 @@ impl State {
         }
     }
 
-    /// Credentials from an invite, for `server` if it is given.
+    /// Credentials from an invite: of all its servers, or of `server` alone if it is given.
     fn accept(
         &self,
         invite: Invite,
         server: Option<ServerName>,
         origin: Origin,
-    ) -> Result<Credentials, KeyError> {
+    ) -> Result<Vec<Credentials>, KeyError> {
+        let mut servers = invite.servers();
+        if let Some(server) = server {
+            let at = servers.iter().position(|invited| invited.server == server).unwrap_or(0);
+            let invited = servers.swap_remove(at);
+            servers = vec![InvitedServer { server, rank: Rank::default(), ..invited }];
+        }
         let private_key = match invite.client_key {
             Some(key) => key,
             None => self.client_key()?,
         };
-        Ok(Credentials {
-            server: server.unwrap_or(invite.server),
-            server_key: invite.server_key,
-            network_key: invite.network_key,
-            private_key,
-            psk: invite.psk,
-            origin,
-        })
+        let credentials = |invited: InvitedServer| Credentials {
+            server: invited.server,
+            server_key: invited.server_key,
+            network_key: invited.network_key,
+            private_key: private_key.clone(),
+            psk: invited.psk,
+            rank: invited.rank,
+            origin: origin.clone(),
+        };
+        Ok(servers.into_iter().map(credentials).collect())
     }
 
     /// Makes the directory if need be, and refuses one that others can write to.
@@ -334,16 +446,16 @@ impl State {
         file::check_directory(&self.directory)
     }
 
-    fn read(&self, name: &str) -> Result<(PathBuf, Option<file::Contents>), KeyError> {
+    fn read(&self, name: &str, most: u64) -> Result<(PathBuf, Option<file::Contents>), KeyError> {
         file::check_directory(&self.directory)?;
         let path = self.directory.join(name);
-        let contents = file::read(&path, SMALL, ANY_ACCESS)?;
+        let contents = file::read(&path, most, ANY_ACCESS)?;
         Ok((path, contents))
     }
 
     /// What `parse` finds in a file, if it is there.
     fn load<T>(&self, name: &str, parse: Parse<T>) -> Result<Option<T>, KeyError> {
-        let (path, contents) = self.read(name)?;
+        let (path, contents) = self.read(name, SMALL)?;
         let Some(contents) = contents else { return Ok(None) };
         parse(&contents.text).map(Some).map_err(|source| KeyError::BadKey { path, source })
     }
@@ -406,6 +518,8 @@ mod tests {
             network_key: Some(Secret::new([8; 32])),
             client_key: Some(Secret::new([7; 32])),
             psk: Some(Secret::new([6; 32])),
+            rank: Rank::default(),
+            others: Vec::new(),
         }
     }
 

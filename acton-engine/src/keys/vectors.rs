@@ -5,8 +5,8 @@ use blake2::{Blake2s256, Digest};
 use data_encoding::BASE64URL_NOPAD;
 
 use super::Invite;
-use crate::ServerName;
 use crate::vectors_text::Vectors;
+use crate::{Rank, ServerName};
 
 #[test]
 fn invites() {
@@ -25,7 +25,8 @@ fn invites() {
     for (name, address, network_key, client_key, psk) in cases {
         let server = ServerName::parse(address, 1).unwrap();
         let server_key = [1; 32];
-        let invite = Invite { server, server_key, network_key, client_key, psk };
+        let (rank, others) = (Rank::default(), Vec::new());
+        let invite = Invite { server, server_key, network_key, client_key, psk, rank, others };
         let url = invite.url();
         assert_eq!(url.parse(), Ok(invite.clone()));
         vectors.block(name, "");
@@ -40,6 +41,46 @@ fn invites() {
         for (field, key) in keys {
             if let Some(key) = key {
                 vectors.bytes(field, key.bytes());
+            }
+        }
+    }
+
+    let first = Invite {
+        server: ServerName::parse("192.0.2.1:8080", 1).unwrap(),
+        server_key: [1; 32],
+        network_key: key(2),
+        client_key: key(3),
+        psk: None,
+        rank: Rank::default(),
+        others: Vec::new(),
+    };
+    let other = Invite {
+        server: ServerName::parse("b.example:1", 1).unwrap(),
+        server_key: [5; 32],
+        psk: key(6),
+        client_key: None,
+        ..first.clone()
+    };
+    let second = ServerName::parse("[2001:db8::1]:8080", 1).unwrap();
+    let same = first.clone().or(second, Rank::new(0, 3)).unwrap();
+    for (name, invite) in
+        [("same-keys", same.clone()), ("keys-of-their-own", same.and(&other).unwrap())]
+    {
+        let url = invite.url();
+        assert_eq!(url.parse(), Ok(invite.clone()));
+        vectors.block(name, "");
+        vectors.word("invite", &*url);
+        vectors.bytes("client_key", invite.client_key.as_ref().unwrap().bytes());
+        for (number, server) in (1..).zip(invite.servers()) {
+            vectors.word(&format!("server_{number}"), &server.server);
+            vectors.word(&format!("priority_{number}"), &server.rank.priority);
+            vectors.word(&format!("weight_{number}"), &server.rank.weight);
+            vectors.bytes(&format!("server_key_{number}"), &server.server_key);
+            let keys = [("network_key", &server.network_key), ("psk", &server.psk)];
+            for (field, key) in keys {
+                if let Some(key) = key {
+                    vectors.bytes(&format!("{field}_{number}"), key.bytes());
+                }
             }
         }
     }
@@ -60,7 +101,13 @@ fn invites() {
         bytes
     };
     for (name, bytes) in [
-        ("version-2", body(2, 0, 1)),
+        ("version-3", body(3, 0, 1)),
+        ("one-of-several", signed([&[2, 0, 0, 1, 0, 0][..], &[1; 32]].concat())),
+        ("same-as-none", signed(vec![2, 0, 0, 1, 1, 0, 0, 1, 1, 1, b'b'])),
+        (
+            "second-without-address",
+            signed([&[2, 0, 0, 1, 0, 0][..], &[1; 32], &[0, 1, 1, 0]].concat()),
+        ),
         ("flag-8", body(1, 8, 2)),
         ("flag-without-its-key", body(1, 4, 1)),
         ("key-without-its-flag", body(1, 0, 2)),

@@ -74,6 +74,10 @@ counters! {
     Retries => "handshake.retries",
     /// At a server: RESET sent.
     Resets => "handshake.resets",
+    /// At a client: times that a server was asked how it is.
+    QueriesSent => "query.sent",
+    /// At a server: times that it said how it is.
+    QueriesAnswered => "query.answered",
     /// At a server: alarms that two machines use one client's key.
     Duplicates => "handshake.duplicates",
     /// Frames that went to every client, each counted once.
@@ -99,12 +103,16 @@ counters! {
     OtherMode => "drop.other_mode",
     /// A datagram of a type that only the other end sends.
     WrongEnd => "drop.wrong_end",
-    /// A HELLO for another server, or from somebody without the network key.
+    /// A HELLO or a QUERY for another server, or from somebody without the network key.
     HelloWrongKey => "drop.hello_wrong_key",
     /// A HELLO that does not open, or holds what cannot be.
     HelloUnreadable => "drop.hello_unreadable",
     /// A HELLO of a client that asks too often, or one that others took the time of.
     HelloLimited => "drop.hello_limited",
+    /// At a server: a question how it is, past what it answers in all.
+    QueryLimited => "drop.query_limited",
+    /// At a client: a frame for a group from the server that it has just left; the other one sends it too.
+    Beside => "drop.beside",
     /// At a client: an answer to nothing that it sent, late or forged.
     StaleAnswer => "drop.stale_answer",
     /// At a client: a WELCOME that does not open.

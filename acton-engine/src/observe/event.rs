@@ -67,6 +67,8 @@ pub enum EndReason {
     Kicked,
     /// The server has no room.
     Full,
+    /// At a client: it has gone to another of its servers, where a session had begun before.
+    Moved,
     /// The other end has been silent too long.
     Silent,
     /// The keys became too old and no new ones could be agreed on.
@@ -552,6 +554,23 @@ pub enum EventKind {
         /// The server.
         server: String,
     },
+    /// At a client of several servers: the server asks it to go to another one.
+    AskedToMove {
+        /// The server.
+        server: String,
+    },
+    /// At a client of several servers: it is at another one now, and was not without a session.
+    MovedToServer {
+        /// The server that it is at.
+        server: String,
+        /// The one that it was at.
+        from: String,
+    },
+    /// At a server: it asks its clients to go to other servers of theirs, or does so no more.
+    Draining {
+        /// Whether it does.
+        on: bool,
+    },
     /// At a client: this host's way to the server is another now.
     WayChanged {
         /// The server.
@@ -664,6 +683,9 @@ impl EventKind {
             Self::Unreachable { .. } => "unreachable",
             Self::NothingListens { .. } => "nothing_listens",
             Self::OtherMode { .. } => "other_mode",
+            Self::AskedToMove { .. } => "asked_to_move",
+            Self::MovedToServer { .. } => "moved_to_server",
+            Self::Draining { .. } => "draining",
             Self::WayChanged { .. } => "way_changed",
             Self::LinksChanged { .. } => "links_changed",
             Self::ServerRestarted { .. } => "server_restarted",

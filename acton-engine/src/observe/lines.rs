@@ -410,6 +410,18 @@ fn line(event: &EventKind, protocol: Protocol) -> Option<(Level, String)> {
             };
             (Warn, format!("{address} {line}"))
         }
+        EventKind::AskedToMove { server } => {
+            (Info, format!("{server} asks to go to another server"))
+        }
+        EventKind::MovedToServer { server, from } => {
+            (Info, format!("moved from {from} to {server}, without a break"))
+        }
+        EventKind::Draining { on: true } => {
+            (Info, "draining: clients are asked to go to other servers of theirs".to_owned())
+        }
+        EventKind::Draining { on: false } => {
+            (Info, "draining no more: clients may stay, and come back".to_owned())
+        }
         EventKind::WayChanged { server } => {
             (Info, format!("this host's way to {server} changed; telling it"))
         }
@@ -555,6 +567,7 @@ fn lost(reason: EndReason) -> &'static str {
             "this client was removed from the server's list; ask for a new invite"
         }
         EndReason::Full => "the server has no room for more sessions",
+        EndReason::Moved => "gone to another server",
         EndReason::Silent => "no sign of life",
         EndReason::KeysExpired => "the keys expired and no new ones could be agreed on",
         EndReason::Kicked | EndReason::Stopped | EndReason::Other => "the session ended",

@@ -44,7 +44,8 @@ pub struct Status {
     /// The bridge, at a server.
     pub bridge: Option<BridgeReport>,
     /// A server's sessions, by number; then those that are being agreed on; then the last ones of
-    /// clients that have gone, of the latest 1,024. A client's one, in whatever state it is.
+    /// clients that have gone, of the latest 1,024. A client's one, in whatever state it is, and behind
+    /// it its other servers.
     pub sessions: Vec<SessionStatus>,
     /// What went through all sessions since the tunnel started.
     pub traffic: Traffic,
@@ -140,6 +141,9 @@ pub struct BridgeReport {
     pub client_macs: usize,
     /// Budgets that had to drop frames from the TAP in the last 10 s.
     pub budgets_acting: Vec<Cow<'static, str>>,
+    /// Clients are asked to go to other servers of theirs.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "std::ops::Not::not"))]
+    pub draining: bool,
 }
 
 /// The state of a session.
@@ -162,6 +166,10 @@ pub enum State {
     /// There is no session: one of the ends ended it, or the server gives none. The client comes
     /// back, or tries again, for as long as its tunnel runs.
     Closed,
+    /// At a client of several servers: another one than that in use, which says that it is there.
+    Standby,
+    /// The same, and it does not answer.
+    Unreachable,
 }
 
 impl State {
@@ -280,6 +288,9 @@ pub struct SessionStatus {
     pub policy: Option<PolicyReport>,
     /// How the session before this one ended.
     pub before: Option<PastSession>,
+    /// At a client of several servers, what is known of this one.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+    pub server: Option<ServerReport>,
     /// The port on the bridge, to find the MACs by.
     #[cfg_attr(feature = "serde", serde(skip))]
     pub(crate) port: Option<u32>,
@@ -318,6 +329,21 @@ pub struct LeaseReport {
     /// For how long yet.
     #[cfg_attr(feature = "serde", serde(rename = "left_seconds", with = "as_seconds"))]
     pub left: Duration,
+}
+
+/// One of a client's servers.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct ServerReport {
+    /// Servers of a lower number are better.
+    pub priority: u8,
+    /// Its share of clients among servers of one priority.
+    pub weight: u8,
+    /// It asks clients to go elsewhere.
+    pub draining: bool,
+    /// What share of the sessions that it takes it had when it was last asked, from 0 to 1.
+    pub load: Option<f64>,
 }
 
 /// A loop: two LANs that the tunnel joins are joined by another way too.
@@ -385,6 +411,7 @@ impl SessionStatus {
             loop_found: None,
             policy: None,
             before: None,
+            server: None,
             port: None,
         }
     }
@@ -405,6 +432,8 @@ pub(crate) struct Report {
     pub(crate) traffic: Traffic,
     /// Budgets that act on what comes from the TAP.
     pub(crate) budgets_acting: Vec<Cow<'static, str>>,
+    /// Clients are asked to go elsewhere.
+    pub(crate) draining: bool,
     /// Where that of the first sessions is counted, one of each, until it is [added](Self::add_up).
     pub(crate) tallies: Vec<Arc<Tallies>>,
     /// There may be others, in later slots.

@@ -24,18 +24,23 @@ const LOOK_UP_WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::fr
 /// Most troubles that are remembered as told.
 const MAX_TOLD: usize = 16;
 
+/// What makes a message of what a look-up found.
+type News<M> = dyn Fn(io::Result<Vec<SocketAddr>>) -> M + Send + Sync;
+
 /// A client's server: its name, and the address that the socket talks to now.
 pub(crate) struct Dial<M> {
     server: ServerName,
     socket: UdpSocket,
     control: SyncSender<Message<M>>,
     /// Makes a message to the control thread of what a look-up found.
-    news: fn(io::Result<Vec<SocketAddr>>) -> M,
+    news: Arc<News<M>>,
     peer: Option<SocketAddr>,
     /// In plain mode the socket is connected to the peer; else it goes on when this host's own address
     /// changes.
     protocol: Protocol,
     looking_up: bool,
+    /// Nobody is told of what comes of the look-up.
+    is_quiet: bool,
     /// When the name may be looked up again, and how long to wait after the next failure.
     look_up_at: Duration,
     look_up_wait: Duration,
@@ -55,7 +60,7 @@ impl<M: Send + 'static> Dial<M> {
         server: ServerName,
         socket: UdpSocket,
         control: SyncSender<Message<M>>,
-        news: fn(io::Result<Vec<SocketAddr>>) -> M,
+        news: impl Fn(io::Result<Vec<SocketAddr>>) -> M + Send + Sync + 'static,
         protocol: Protocol,
         events: Arc<EventLog>,
     ) -> Self {
@@ -63,10 +68,11 @@ impl<M: Send + 'static> Dial<M> {
             server,
             socket,
             control,
-            news,
+            news: Arc::new(news),
             peer: None,
             protocol,
             looking_up: false,
+            is_quiet: false,
             look_up_at: Duration::ZERO,
             look_up_wait: LOOK_UP_WAIT.0,
             not_found: None,
@@ -101,11 +107,29 @@ impl<M: Send + 'static> Dial<M> {
         if let Some(address) = self.server.literal() {
             return self.connect_to(now, address, attempt == 1);
         }
+        self.is_quiet = false;
+        self.look_up(now);
+    }
+
+    /// Finds the address of a server that is not connected to, which nobody is told of.
+    pub(crate) fn find(&mut self, now: Duration) {
+        match self.server.literal() {
+            Some(address) => self.note_asked(address),
+            None if self.looking_up => {}
+            None => {
+                self.is_quiet = true;
+                self.look_up(now);
+            }
+        }
+    }
+
+    fn look_up(&mut self, now: Duration) {
         if self.looking_up || now < self.look_up_at {
             return;
         }
         self.looking_up = true;
-        let (name, control, news) = (self.server.clone(), self.control.clone(), self.news);
+        let (name, control) = (self.server.clone(), self.control.clone());
+        let news = Arc::clone(&self.news);
         let look_up = move || {
             let _ = control.send(Message::News(news(name.look_up())));
         };
@@ -150,6 +174,7 @@ impl<M: Send + 'static> Dial<M> {
         connected: bool,
     ) {
         self.looking_up = false;
+        let is_quiet = std::mem::take(&mut self.is_quiet);
         match result {
             Ok(_) if connected => {}
             Ok(addresses) => {
@@ -160,11 +185,17 @@ impl<M: Send + 'static> Dial<M> {
                 let peer = self.peer;
                 let last = addresses.iter().position(|&address| Some(address) == peer);
                 let address = addresses[last.map_or(0, |last| (last + 1) % addresses.len())];
+                if is_quiet {
+                    return self.note_asked(address);
+                }
                 self.connect_to(now, address, Some(address) != peer);
             }
             Err(error) => {
                 self.look_up_at = now + self.look_up_wait;
                 self.look_up_wait = (2 * self.look_up_wait).min(LOOK_UP_WAIT.1);
+                if is_quiet {
+                    return;
+                }
                 self.not_found = Some(error.to_string());
                 self.tell_unreachable(now, self.server.to_string(), &error);
             }
@@ -177,6 +208,13 @@ impl<M: Send + 'static> Dial<M> {
         {
             return self.tell_unreachable(now, address.to_string(), &error);
         }
+        self.note_asked(address);
+        if news {
+            self.tell_connecting(now, 1);
+        }
+    }
+
+    fn note_asked(&mut self, address: SocketAddr) {
         self.peer = Some(address);
         if !self.asked.contains(&address) {
             // Late answers come from the latest; a name may have ever other addresses.
@@ -184,9 +222,6 @@ impl<M: Send + 'static> Dial<M> {
                 self.asked.remove(0);
             }
             self.asked.push(address);
-        }
-        if news {
-            self.tell_connecting(now, 1);
         }
     }
 

@@ -5,3 +5,4 @@ pub(crate) mod history;
 pub(crate) mod name;
 pub(crate) mod network;
 pub(crate) mod route;
+pub(crate) mod servers;

@@ -1,12 +1,15 @@
 //! What this host tells its neighbours through a session that comes up.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use acton_netlink::Socket;
 use acton_tap::{Error, Interface};
+use pnet_base::MacAddr;
 
-use crate::frames::announcement::announcement;
+use crate::frames::announcement::{announcement, mac_announcement};
 use crate::run::tap_interface::TapInterface;
 
 /// When it is told, from the moment that a session came up: again, should a datagram get lost. An
@@ -17,6 +20,9 @@ const TIMES: [Duration; 3] = [Duration::ZERO, Duration::from_secs(2), Duration::
 const FRESH: Duration = Duration::from_secs(1);
 /// Addresses that are told at most: a session costs a fixed sum.
 const MAX_ADDRESSES: usize = 16;
+/// MACs behind a bridge that are told of at most, as many as a server takes of a client unless told
+/// otherwise.
+const MAX_MACS: usize = 256;
 /// Sessions that are told at a turn at most, so that the control thread hears others between.
 const TURN: usize = 64;
 
@@ -77,6 +83,31 @@ impl<T> Announcer<T> {
         }
         &self.frames
     }
+}
+
+/// Announcements of the MACs that the TAP's bridge knows on other ports: of hosts behind a client that
+/// has gone to another server, which say nothing of it themselves. None where there is no bridge.
+pub(crate) fn bridged(tap: &Interface) -> Vec<Vec<u8>> {
+    let macs = bridged_macs(tap).unwrap_or_else(|error| {
+        log::debug!("the MACs of this host's bridge are not told: {error}");
+        Vec::new()
+    });
+    macs.into_iter().map(mac_announcement).collect()
+}
+
+fn bridged_macs(tap: &Interface) -> io::Result<Vec<MacAddr>> {
+    let bridge = tap.bridge().map_err(io::Error::other)?;
+    let Some(bridge) = bridge else { return Ok(Vec::new()) };
+    let mut netlink = Socket::open()?;
+    let (bridge, port) = (netlink.link(&bridge)?.index, netlink.link(tap.name())?.index);
+    let entries = netlink.fdb(bridge)?;
+    // Those of the bridge's own are announced with its addresses.
+    let others = entries.iter().filter(|entry| entry.port != port && entry.port != bridge);
+    let mut macs: Vec<_> = others.map(|entry| entry.mac).filter(|mac| mac.is_unicast()).collect();
+    macs.sort_unstable();
+    macs.dedup();
+    macs.truncate(MAX_MACS);
+    Ok(macs)
 }
 
 /// The announcements of what the TAP's host answers for on the LAN.

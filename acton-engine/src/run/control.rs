@@ -58,12 +58,25 @@ pub(crate) enum Order {
     Steer(Steer, SyncSender<Result<(), Error>>),
 }
 
-/// What an operator does to a session of a server.
+/// What an operator does to sessions of a server.
 pub(crate) enum Steer {
     /// End a session, and keep its client out for so long.
     Kick { session: String, bar: Option<Duration> },
+    /// Ask clients to go elsewhere, or with `None` no more.
+    Drain(Option<DrainOrder>),
     /// Say that a MAC lives behind a client, on one VLAN.
     AddMac { mac: MacAddr, vlan: u16, session: String },
+}
+
+/// How clients are to be sent elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DrainOrder {
+    /// The tag of the server to go to; 0 for whichever a client likes.
+    pub(crate) to: u64,
+    /// Over how much time clients go.
+    pub(crate) over: Duration,
+    /// Those that have no other server, or stay, are sent away too.
+    pub(crate) everyone: bool,
 }
 
 /// What a mode and an end do on the control thread.

@@ -6,17 +6,18 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use acton_bridge::{Bridge, Neighbour, Owner, StaticError};
+use acton_proto::wire::server_tag;
 use pnet_base::MacAddr;
 
-use crate::Error;
 use crate::floods::shared::Floods;
 use crate::observe::event::Place;
 #[cfg(feature = "serde")]
 use crate::observe::serialise::optional_seconds;
 use crate::run::clock;
-use crate::run::control::{Order, Steer};
+use crate::run::control::{DrainOrder, Order, Steer};
 use crate::run::handle::Handle;
 use crate::sessions::port::{LeafId, slot};
+use crate::{Error, ServerName};
 
 /// A MAC that a server's bridge knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -157,6 +158,31 @@ impl Handle {
     /// Where this is a client, there is no such session, or the tunnel has ended.
     pub fn kick(&self, session: &str, bar: Option<Duration>) -> Result<(), Error> {
         self.steer(Steer::Kick { session: session.to_owned(), bar })
+    }
+
+    /// Has a server ask its clients to go to other servers of theirs, over so much time, and again for
+    /// as long as they are there: to the server that they know as `to`, `HOST:PORT`, or to whichever
+    /// they like. Who has no other stays, unless `everyone` is to go: then the rest is sent away once
+    /// all were asked, and nobody let in.
+    ///
+    /// # Errors
+    /// Where this is a client, a server in plain mode, or the tunnel has ended.
+    pub fn drain(
+        &self,
+        to: Option<&ServerName>,
+        over: Duration,
+        everyone: bool,
+    ) -> Result<(), Error> {
+        let to = to.map_or(0, |to| server_tag(&to.to_string()));
+        self.steer(Steer::Drain(Some(DrainOrder { to, over, everyone })))
+    }
+
+    /// Has a server ask its clients no more to go, and let them in again.
+    ///
+    /// # Errors
+    /// As those of [`drain`](Self::drain).
+    pub fn stop_draining(&self) -> Result<(), Error> {
+        self.steer(Steer::Drain(None))
     }
 
     fn steer(&self, steer: Steer) -> Result<(), Error> {

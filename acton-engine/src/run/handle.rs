@@ -253,7 +253,12 @@ impl Handle {
 
     fn head_of(&self, last_event: u64, tap: TapReport) -> Status {
         let shared = &*self.shared;
-        let no_macs = BridgeReport { root_macs: 0, client_macs: 0, budgets_acting: Vec::new() };
+        let no_macs = BridgeReport {
+            root_macs: 0,
+            client_macs: 0,
+            budgets_acting: Vec::new(),
+            draining: false,
+        };
         Status {
             schema: SCHEMA,
             version: env!("CARGO_PKG_VERSION").into(),

@@ -86,6 +86,7 @@ impl Iterator for StatusPages {
         report.add_up();
         if let Some(bridge) = &mut self.head.bridge {
             bridge.budgets_acting = report.budgets_acting;
+            bridge.draining = report.draining;
         }
         if report.more && end < slots.end {
             self.slots = Some(end..slots.end);

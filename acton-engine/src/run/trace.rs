@@ -456,6 +456,8 @@ fn describe(session: &SessionStatus) -> String {
         State::Up => "is up",
         State::Quiet => "is up but overdue",
         State::Lost => "is lost",
+        State::Standby => "stands by",
+        State::Unreachable => "does not answer",
         State::Closed => "has no session",
     };
     let heard = session.heard_ago.map(|ago| format!(", heard {ago:.1?} ago")).unwrap_or_default();

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use acton_proto::client::{Client, ClientConfig, ClientStats};
-use acton_proto::handshake::SystemRandom;
+use acton_proto::client::{ClientConfig, Patience};
+use acton_proto::handshake::{Random, SystemRandom};
 use acton_proto::session::Keys;
 use acton_proto::wire::OVERHEAD;
 use acton_udp::{Destination, UdpSocket};
@@ -12,9 +12,10 @@ use arc_swap::{ArcSwap, Cache};
 
 use super::client_control::ClientControl;
 use super::client_worker::{ClientSide, News};
+use super::contact::{Contact, Place};
 use super::key_keeping::KeyKeeping;
-use super::{CAPS, keepalive_seconds};
-use crate::client::SecureClient;
+use super::{CAPS, CAPS_OF_SEVERAL, keepalive_seconds};
+use crate::client::{OtherServer, SecureClient};
 use crate::floods::client_screen::ClientFloods;
 use crate::floods::client_watch::ClientWatch;
 use crate::observe::status::{Protocol, Role};
@@ -23,6 +24,7 @@ use crate::reach::dial::Dial;
 use crate::reach::history::SessionHistory;
 use crate::reach::network::NetworkWatch;
 use crate::reach::route::Route;
+use crate::reach::servers::Servers;
 use crate::run::announcer::Announcer;
 use crate::run::clock;
 use crate::run::control::{INBOX_LEN, Message};
@@ -33,28 +35,33 @@ use crate::settings::{ClientSettings, SecureSettings};
 use crate::{Error, Running};
 
 /// The session as workers see it: a snapshot that is replaced whole.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct SecureUplink {
     pub(super) to: Arc<Destination>,
     /// The keys to seal with, while there is a session.
     pub(super) seal: Option<Arc<Keys>>,
     /// All keys that open what comes.
     pub(super) open: Vec<Arc<Keys>>,
+    /// The keys that open what still comes from the server that the client has left.
+    pub(super) beside: Vec<Arc<Keys>>,
+}
+
+impl Default for SecureUplink {
+    fn default() -> Self {
+        let to = Arc::new(Destination::connected());
+        Self { to, seal: None, open: Vec::new(), beside: Vec::new() }
+    }
 }
 
 impl SecureUplink {
-    fn new() -> Self {
-        Self { to: Arc::new(Destination::connected()), seal: None, open: Vec::new() }
-    }
-
     /// The keys that open datagrams with this id.
     pub(super) fn opening(&self, id: u32) -> Option<&Arc<Keys>> {
         self.open.iter().find(|keys| keys.setup().local_id == id)
     }
 
-    pub(super) fn open_and_seal(&mut self, keys: Arc<Keys>) {
-        self.open.push(Arc::clone(&keys));
-        self.seal = Some(keys);
+    /// The same of the server that the client has left.
+    pub(super) fn opening_beside(&self, id: u32) -> Option<&Arc<Keys>> {
+        self.beside.iter().find(|keys| keys.setup().local_id == id)
     }
 }
 
@@ -62,13 +69,13 @@ impl SecureUplink {
 pub(crate) fn start(
     settings: ClientSettings,
     secure: &SecureSettings,
-    SecureClient { keys, key_log, keeper }: SecureClient,
+    SecureClient { keys, rank, others, key_log, keeper }: SecureClient,
     tap: OpenTap,
     socket: UdpSocket,
 ) -> Result<Running, Error> {
     socket.forbid_fragments().map_err(Error::system("forbid IP fragments"))?;
     socket.keep_reports().map_err(Error::system("hear of the path's MTU"))?;
-    let link = Arc::new(ArcSwap::from_pointee(SecureUplink::new()));
+    let link = Arc::new(ArcSwap::from_pointee(SecureUplink::default()));
     // A flood of what may be anybody's leaves room for the server's own.
     let strangers = Lane::new(INBOX_LEN / 2);
     // The control thread and one worker.
@@ -81,10 +88,8 @@ pub(crate) fn start(
         let link = Cache::new(Arc::clone(&link));
         ClientSide::new(link, strangers.clone(), Arc::clone(&tallies), floods.clone(), post)
     })?;
-    let server_key = keys.server_key;
-    let mut config = ClientConfig::new(keys.private_key, keys.server_key);
-    config.network_key = keys.network_key;
-    config.psk = keys.psk;
+    let now = clock::now();
+    let mut config = ClientConfig::new(keys.private_key.clone(), keys.server_key);
     config.keepalive = keepalive_seconds(settings.keepalive());
     config.max_frame = max_frame(settings.common.tap.mtu);
     config.caps = CAPS;
@@ -94,11 +99,14 @@ pub(crate) fn start(
     }
     config.suites = secure.suite.into();
     let max_pmtu = max_pmtu(config.max_frame);
-    // A name's address is not known yet.
-    let route = settings.server.literal().and_then(route_to);
-    if let Some(route) = &route {
-        config.pmtu = route.pmtu.min(max_pmtu);
-    }
+    let ranks: Vec<_> = [rank].into_iter().chain(others.iter().map(|it| it.rank)).collect();
+    let servers = (ranks.len() > 1).then(|| {
+        config.caps = CAPS_OF_SEVERAL;
+        config.patience = Patience::SHORT;
+        let mut seed = [0; 8];
+        SystemRandom.fill(&mut seed);
+        Servers::new(now, &ranks, u64::from_ne_bytes(seed))
+    });
     let sender = launch.sender();
     let watch =
         NetworkWatch::start(move || sender.try_send(Message::News(News::NetworkChanged)).is_ok());
@@ -110,35 +118,44 @@ pub(crate) fn start(
             );
         })
         .ok();
-    let dial = Dial::new(
-        settings.server.clone(),
-        launch.socket()?,
-        launch.sender(),
-        News::LookedUp,
-        Protocol::Acton1,
-        launch.events(),
-    );
+    let first = OtherServer { server: settings.server.clone(), keys, rank };
+    let mut places = Vec::new();
+    for (number, OtherServer { server, keys, .. }) in [first].into_iter().chain(others).enumerate()
+    {
+        let dial = Dial::new(
+            server,
+            launch.socket()?,
+            launch.sender(),
+            move |result| News::LookedUp(number, result),
+            Protocol::Acton1,
+            launch.events(),
+        );
+        places.push(Place::new(dial, keys));
+    }
+    let server = servers.as_ref().map_or(0, Servers::current);
     let control = ClientControl {
-        machine: Client::new(config, Box::new(SystemRandom), clock::now()),
-        server_key,
+        active: Contact::new(now, server, &places[server], &config, max_pmtu),
+        joining: None,
+        leaving: None,
+        servers,
+        places,
+        config,
+        carrier_until: None,
+        has_carrier: false,
+        bridged: Vec::new(),
         keeping: KeyKeeping::new(keeper),
         settings,
-        route,
-        looked: clock::now(),
         max_pmtu,
         _watch: watch,
-        dial,
         tap: handle,
         announcer: Announcer::new(Arc::clone(&interface)),
         watch: ClientWatch::new(floods, Arc::clone(&interface), launch.counters(), launch.events()),
         interface: Arc::clone(&interface),
         link,
         counters: launch.counters(),
-        counted: ClientStats::default(),
         history: SessionHistory::new(tallies),
         events: launch.events(),
         buffer: Vec::new(),
-        waiting: Vec::new(),
     };
     launch.control(interface, None, control)
 }

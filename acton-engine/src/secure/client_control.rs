@@ -7,13 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use acton_frame::Headers;
-use acton_proto::client::{Client, ClientEvent, ClientStats, DownReason};
-use acton_proto::wire::{Bye, Key};
+use acton_proto::client::{ClientConfig, ClientEvent, DownReason};
+use acton_proto::handshake::{Secret, SystemRandom};
+use acton_proto::wire::{Bye, Datagram, FULL_LOAD, Reply, server_tag};
 use arc_swap::ArcSwap;
 
-use super::arrival::{count_bundle, datagram_size, is_too_large, trust};
+use super::arrival::{count_bundle, datagram_size, trust};
 use super::client::{SecureUplink, max_pmtu, route_to};
-use super::client_worker::News;
+use super::client_worker::{News, is_for_group};
+use super::contact::{Contact, Place};
 use super::key_keeping::KeyKeeping;
 use super::server_control::refusal_reason;
 use super::{keepalive_seconds, report};
@@ -23,12 +25,12 @@ use crate::floods::news::FloodNews;
 use crate::observe::counters::{Counter, Counters};
 use crate::observe::event::{EndReason, EventKind};
 use crate::observe::event_log::EventLog;
-use crate::observe::status::Report;
+use crate::observe::status::{Report, RttReport, ServerReport, SessionStatus, State};
 use crate::reach::dial::Dial;
 use crate::reach::history::SessionHistory;
 use crate::reach::network::NetworkWatch;
-use crate::reach::route::Route;
-use crate::run::announcer::Announcer;
+use crate::reach::servers::{Health, Servers, Step};
+use crate::run::announcer::{self, Announcer};
 use crate::run::clock::{self, wall};
 use crate::run::control::Controller;
 use crate::run::launch::earliest;
@@ -38,15 +40,24 @@ use crate::settings::{Applied, ClientSettings, Settings};
 
 /// The client's control thread.
 pub(super) struct ClientControl {
-    pub(super) machine: Client,
-    pub(super) server_key: Key,
+    /// With the server in use, or to be.
+    pub(super) active: Contact,
+    /// With the server that the client is about to go to.
+    pub(super) joining: Option<Contact>,
+    /// With the server that it comes from, which hears BYE then.
+    pub(super) leaving: Option<(Contact, Duration)>,
+    /// Which server to be at, where there are several.
+    pub(super) servers: Option<Servers>,
+    pub(super) places: Vec<Place>,
+    /// What the protocol is to be with any of them.
+    pub(super) config: ClientConfig,
+    /// When the TAP's carrier goes, unless there is a session by then.
+    pub(super) carrier_until: Option<Duration>,
+    pub(super) has_carrier: bool,
+    /// What is to be told of hosts behind this one's bridge.
+    pub(super) bridged: Vec<Vec<u8>>,
     pub(super) keeping: KeyKeeping,
     pub(super) settings: ClientSettings,
-    pub(super) dial: Dial<News>,
-    /// How datagrams go to the server now, where that is known.
-    pub(super) route: Option<Route>,
-    /// When that was last looked at.
-    pub(super) looked: Duration,
     /// The longest datagram that there is a use for, in bytes: the largest frame's.
     pub(super) max_pmtu: u16,
     pub(super) _watch: Option<NetworkWatch>,
@@ -58,206 +69,411 @@ pub(super) struct ClientControl {
     pub(super) link: Arc<ArcSwap<SecureUplink>>,
     pub(super) counters: Arc<Counters>,
     pub(super) history: SessionHistory,
-    /// What of the protocol's counters is in those already.
-    pub(super) counted: ClientStats,
     pub(super) events: Arc<EventLog>,
     pub(super) buffer: Vec<u8>,
-    /// What is to be said as soon as the server's address is known.
-    pub(super) waiting: Vec<u8>,
 }
 
-fn send(dial: &mut Dial<News>, machine: &mut Client, counters: &Counters, datagram: &[u8]) {
-    let sent = dial.send(datagram);
-    counters.add_sent_one(&sent, datagram.len());
-    if sent.is_err_and(|error| is_too_large(&error)) {
-        // A probe of the path that not even the first link takes.
-        machine.handle_too_large(datagram_size(datagram.len()));
-    }
-}
+/// How long the server that a client leaves is still heard: what is on its way from there arrives, and
+/// what is on its way there, which has the LAN look for the client at the old place once more, is
+/// followed by an announcement.
+const LINGER: Duration = Duration::from_secs(3);
+/// How long the TAP keeps its carrier without a session where there are other servers: to lose it costs
+/// hosts their leases and IPv6 addresses.
+const CARRIER_TIME: Duration = Duration::from_secs(5);
 
 impl ClientControl {
+    /// The way to the server in use.
+    fn dial(&self) -> &Dial<News> {
+        &self.places[self.active.server].dial
+    }
+
+    fn dial_mut(&mut self) -> &mut Dial<News> {
+        &mut self.places[self.active.server].dial
+    }
+
+    /// Names a server, for people.
+    fn text_of(&self, server: usize) -> String {
+        self.places[server].dial.text()
+    }
+
     fn take_datagram(&mut self, now: Duration, from: SocketAddr, mut datagram: Vec<u8>) {
-        let connecting = self.machine.keys().is_none();
-        let frames = self.machine.handle_input(now, &mut datagram);
-        let connected = connecting && self.machine.keys().is_some();
+        let parsed = Datagram::parse(&datagram).ok();
+        if let (Some(Datagram::Reply(reply)), Some(_)) = (&parsed, &self.servers) {
+            return self.hear(now, reply);
+        }
+        let is_for = |contact: &&mut Contact| parsed.as_ref().is_some_and(|it| contact.expects(it));
+        let left = self.leaving.as_mut().map(|(contact, _)| contact).filter(is_for);
+        let (is_left, other) = (left.is_some(), left.or(self.joining.as_mut().filter(is_for)));
+        let is_active = other.is_none();
+        let contact = other.unwrap_or(&mut self.active);
+        let connecting = contact.machine.keys().is_none();
+        let frames = contact.machine.handle_input(now, &mut datagram);
+        let connected = connecting && contact.machine.keys().is_some();
         if connected {
-            self.dial.answered(from);
+            self.places[contact.server].dial.answered(from);
         }
         count_bundle(&self.counters, &frames);
         for frame in frames {
+            if is_left && is_for_group(frame.bytes()) {
+                self.counters.add(Counter::Beside, 1);
+                continue;
+            }
             self.history.tally().add_in(1, frame.bytes().len() as u64);
             let headers = Headers::parse(frame.bytes());
             self.tap.write(frame.bytes(), &headers, trust(&frame), &self.counters);
         }
         if connected {
-            self.follow_route(now);
+            if is_active {
+                self.follow_route(now);
+            }
             // The session begins before its first frames, which may be the next message.
             self.settle(now);
         }
     }
 
+    /// A server says how it is.
+    fn hear(&mut self, now: Duration, reply: &Reply) {
+        let mut places = self.places.iter_mut().enumerate();
+        let heard = places.find_map(|(server, place)| Some((server, place.hear(reply)?)));
+        match (heard, &mut self.servers) {
+            (Some((server, state)), Some(servers)) => servers.answered(now, server, state),
+            _ => self.counters.add(Counter::StaleAnswer, 1),
+        }
+    }
+
     /// This host's network is another: the server must hear from where to reach this client.
     fn network_changed(&mut self, now: Duration) {
-        let (known, looked) = (self.dial.peer_address().is_some(), self.looked);
-        self.dial.look_up_soon();
+        let (known, looked) = (self.dial().peer_address().is_some(), self.active.looked);
+        for place in &mut self.places {
+            place.dial.look_up_soon();
+        }
         if !known || self.follow_route(now) {
-            if self.machine.keys().is_some() {
-                self.events.tell(now, EventKind::WayChanged { server: self.dial.text() });
+            if self.active.machine.keys().is_some() {
+                self.events.tell(now, EventKind::WayChanged { server: self.dial().text() });
             }
-            self.machine.handle_network_change(now);
+            self.active.machine.handle_network_change(now);
         } else {
             // It may have been another for a moment.
-            self.machine.handle_network_news(now, looked);
+            self.active.machine.handle_network_news(now, looked);
         }
     }
 
     /// Looks how datagrams go to the server now; whether by another way than before.
     fn follow_route(&mut self, now: Duration) -> bool {
-        self.looked = now;
-        let route = self.dial.peer_address().and_then(route_to);
-        if route == self.route {
+        let route = self.dial().peer_address().and_then(route_to);
+        let active = &mut self.active;
+        active.looked = now;
+        if route == active.route {
             return false;
         }
-        self.route = route;
-        let Some(route) = &self.route else { return false };
-        self.machine.set_pmtu(now, wall(), route.pmtu.min(self.max_pmtu));
+        active.route = route;
+        let Some(route) = &active.route else { return false };
+        active.machine.set_pmtu(now, wall(), route.pmtu.min(self.max_pmtu));
         true
     }
 
     /// Has the protocol know how long the TAP's frames are now.
     fn follow_mtu(&mut self, now: Duration) {
         let max_frame = max_frame(self.settings.common.tap.mtu);
-        self.machine.set_max_frame(now, wall(), max_frame);
+        self.config.max_frame = max_frame;
         self.max_pmtu = max_pmtu(max_frame);
-        if let Some(route) = &self.route {
-            self.machine.set_pmtu(now, wall(), route.pmtu.min(self.max_pmtu));
+        let active = &mut self.active;
+        active.machine.set_max_frame(now, wall(), max_frame);
+        if let Some(route) = &active.route {
+            active.machine.set_pmtu(now, wall(), route.pmtu.min(self.max_pmtu));
         }
     }
 
     fn settle(&mut self, now: Duration) {
-        while let Some(event) = self.machine.poll_event() {
+        while let Some(event) = self.active.machine.poll_event() {
             self.follow(now, event);
         }
-        loop {
-            self.buffer.clear();
-            let Some(segment) = self.machine.poll_transmit(1, &mut self.buffer) else { break };
-            for datagram in self.buffer.chunks(segment.max(1)) {
-                // The newest HELLO waits for the address; older ones would be stale.
-                self.waiting.clear();
-                // What belongs to a session goes where that is, also while a name is looked up.
-                if self.dial.is_ready() || self.machine.keys().is_some() {
-                    send(&mut self.dial, &mut self.machine, &self.counters, datagram);
-                } else {
-                    self.waiting.extend_from_slice(datagram);
+        self.settle_joining(now);
+        let Self { active, joining, leaving, places, counters, buffer, .. } = self;
+        let others = [joining.as_mut(), leaving.as_mut().map(|(contact, _)| contact)];
+        for contact in others.into_iter().flatten().chain([active]) {
+            contact.transmit(&mut places[contact.server].dial, counters, buffer);
+        }
+    }
+
+    /// Does what the choice among servers comes to.
+    fn choose(&mut self, now: Duration) {
+        while let Some(step) = self.servers.as_mut().and_then(|servers| servers.poll(now)) {
+            match step {
+                Step::Ask(server) => {
+                    self.places[server].ask(now, &mut SystemRandom, &self.counters);
+                }
+                Step::Connect(server) => self.connect(now, server),
+                Step::Join(server) => {
+                    self.leave(now);
+                    self.places[server].dial.find(now);
+                    self.joining = Some(self.contact(now, server));
+                }
+                Step::Abandon => {
+                    self.joining = None;
+                    self.publish();
                 }
             }
         }
-        if self.dial.is_ready() && !self.waiting.is_empty() {
-            send(&mut self.dial, &mut self.machine, &self.counters, &self.waiting);
-            self.waiting.clear();
+    }
+
+    fn contact(&self, now: Duration, server: usize) -> Contact {
+        let mut contact =
+            Contact::new(now, server, &self.places[server], &self.config, self.max_pmtu);
+        // Its HELLO goes out in this turn.
+        contact.machine.handle_timeout(now, wall());
+        contact
+    }
+
+    /// Makes a session with a server in place of one that is no more, or does not come about.
+    fn connect(&mut self, now: Duration, server: usize) {
+        let joining = self.joining.take().filter(|joining| joining.server == server);
+        if self.active.server == server && joining.is_none() {
+            return;
+        }
+        let contact = joining.unwrap_or_else(|| self.contact(now, server));
+        self.active.count(&self.counters);
+        self.active = contact;
+        if self.active.seal.is_some() {
+            self.connected(now, None);
+        } else {
+            self.publish();
+        }
+        self.settle(now);
+    }
+
+    /// Follows the session with the server that the client is about to go to, and goes there once it
+    /// is sure that both ends have it.
+    fn settle_joining(&mut self, now: Duration) {
+        while let Some(joining) = &mut self.joining
+            && let Some(event) = joining.machine.poll_event()
+        {
+            match event {
+                ClientEvent::Connected { keys, .. } | ClientEvent::KeysChanged { keys } => {
+                    joining.open_and_seal(keys);
+                    self.publish();
+                }
+                ClientEvent::KeysDropped { local_id } => {
+                    joining.open.retain(|keys| keys.setup().local_id != local_id);
+                    self.publish();
+                }
+                ClientEvent::Refused { .. } | ClientEvent::Disconnected { .. } => {
+                    self.joining = None;
+                    self.publish();
+                    if let Some(servers) = &mut self.servers {
+                        servers.join_failed(now);
+                    }
+                }
+                _ => {}
+            }
+        }
+        let keys = self.joining.as_ref().and_then(|joining| joining.seal.as_ref());
+        if keys.is_some_and(|keys| keys.is_confirmed()) {
+            self.go_over(now);
+        }
+    }
+
+    /// Goes to the server with which there is a second session; the first is heard for a while yet.
+    fn go_over(&mut self, now: Duration) {
+        let Some(next) = self.joining.take() else { return };
+        let from = self.text_of(self.active.server);
+        let old = std::mem::replace(&mut self.active, next);
+        self.leaving = Some((old, now + LINGER));
+        self.dial_mut().connected();
+        self.publish();
+        self.history.end(now, EndReason::Moved);
+        self.history.begin();
+        if let Some(servers) = &mut self.servers {
+            servers.joined(now);
+        }
+        let server = self.dial().text();
+        self.events.tell(now, EventKind::MovedToServer { server, from });
+        self.follow_route(now);
+        self.session_up(now);
+        // What the LAN sends from now on comes by the new way; that is told before anything else.
+        self.announcer.take_due(now);
+        self.announce(now);
+    }
+
+    /// Says BYE to the server that the client has left.
+    fn leave(&mut self, now: Duration) {
+        let Some((mut old, _)) = self.leaving.take() else { return };
+        old.machine.close(now);
+        let Self { places, counters, buffer, .. } = self;
+        old.transmit(&mut places[old.server].dial, counters, buffer);
+        old.count(&self.counters);
+        self.publish();
+        // Frames that overtook one another on the two ways may have told the LAN otherwise.
+        self.announce_again(now);
+    }
+
+    /// There is a session where there was none.
+    fn connected(&mut self, now: Duration, server_time: Option<u64>) {
+        self.history.begin();
+        self.dial_mut().connected();
+        self.publish();
+        self.carrier_until = None;
+        self.set_carrier(now, true);
+        if let Some(servers) = &mut self.servers {
+            servers.up(now);
+        }
+        let server = self.dial().text();
+        self.events.tell(now, EventKind::Connected { server, rtt: None });
+        self.session_up(now);
+        if let Some(ahead_seconds) = server_time.and_then(|time| clock::apart(wall(), time)) {
+            let (client, address) = (None, self.dial().peer_address());
+            let event = EventKind::ClockApart { client, address, ahead_seconds };
+            self.events.tell(now, event);
         }
     }
 
     fn follow(&mut self, now: Duration, event: ClientEvent) {
         match event {
             ClientEvent::Connecting { attempt } => {
-                self.dial.connect(now, attempt.saturating_add(1));
-                self.change(|_| {});
+                self.dial_mut().connect(now, attempt.saturating_add(1));
+                self.publish();
             }
             ClientEvent::Connected { keys, server_time } => {
-                self.history.begin();
-                self.dial.connected();
-                self.change(|link| link.open_and_seal(keys));
-                self.set_carrier(now, true);
-                let server = self.dial.text();
-                self.events.tell(now, EventKind::Connected { server, rtt: None });
-                self.session_up(now);
-                if let Some(ahead_seconds) = clock::apart(wall(), server_time) {
-                    let (client, address) = (None, self.dial.peer_address());
-                    let event = EventKind::ClockApart { client, address, ahead_seconds };
-                    self.events.tell(now, event);
-                }
+                self.active.open_and_seal(keys);
+                self.connected(now, Some(server_time));
             }
             ClientEvent::KeysChanged { keys } => {
-                self.change(|link| link.open_and_seal(keys));
+                self.active.open_and_seal(keys);
+                self.publish();
                 self.events.tell(now, EventKind::Rekeyed { session: 0 });
             }
             ClientEvent::ServerRestarted { session_goes_on } => {
-                self.events.tell(now, EventKind::ServerRestarted { server: self.dial.text() });
+                self.events.tell(now, EventKind::ServerRestarted { server: self.dial().text() });
                 if session_goes_on {
                     self.session_up(now);
                 }
             }
-            ClientEvent::KeysDropped { local_id } => self.change(|link| {
-                link.open.retain(|keys| keys.setup().local_id != local_id);
-            }),
+            ClientEvent::KeysDropped { local_id } => {
+                self.active.open.retain(|keys| keys.setup().local_id != local_id);
+                self.publish();
+            }
             ClientEvent::Disconnected { reason, retry_in } => {
-                self.change(|link| {
-                    link.seal = None;
-                    link.open.clear();
-                });
+                self.active.seal = None;
+                self.active.open.clear();
+                self.publish();
                 let reason = ended(reason);
                 self.history.end(now, reason);
-                self.set_carrier(now, false);
-                let server = self.dial.text();
+                if let Some(servers) = &mut self.servers {
+                    servers.down(now, retry_in);
+                    self.carrier_until = Some(now + CARRIER_TIME);
+                } else {
+                    self.set_carrier(now, false);
+                }
+                let server = self.dial().text();
                 let silent = None;
                 self.events.tell(now, EventKind::Disconnected { server, reason, silent, retry_in });
             }
             ClientEvent::NetworkKey { key } => {
-                let unkept = self.keeping.keep(now, key).err();
-                self.tell_network_key(now, unkept);
+                self.take_network_key(now, &key);
             }
+            ClientEvent::AskedToMove { to } => self.asked_to_move(now, to),
             ClientEvent::Unreadable => {
-                self.events.tell(now, EventKind::Unreadable { server: self.dial.text() });
+                self.events.tell(now, EventKind::Unreadable { server: self.dial().text() });
             }
             ClientEvent::Refused { reason } => {
-                let (server, reason) = (self.dial.text(), refusal_reason(reason));
+                let (server, reason) = (self.dial().text(), refusal_reason(reason));
                 self.history.refuse(now, reason);
+                if let Some(servers) = &mut self.servers {
+                    servers.refused(now);
+                }
                 self.events.tell(now, EventKind::Refused { server, reason });
             }
             _ => {}
         }
     }
 
+    /// A server changed the network key: that of all servers that have the same.
+    fn take_network_key(&mut self, now: Duration, key: &Secret) {
+        let before = self.places[self.active.server].keys.network_key.clone();
+        let is_of_first = self.places[0].keys.network_key == before;
+        for place in &mut self.places {
+            if place.keys.network_key == before {
+                place.set_network_key(key.clone());
+            }
+        }
+        let unkept = if is_of_first {
+            self.keeping.keep(now, key.clone()).err()
+        } else {
+            Some("only that of the first server can be kept".to_owned())
+        };
+        self.tell_network_key(now, unkept);
+    }
+
+    /// The server wants the client elsewhere.
+    fn asked_to_move(&mut self, now: Duration, to: Option<u64>) {
+        let Some(servers) = &mut self.servers else { return };
+        let tag = |place: &Place| server_tag(&place.dial.server().to_string());
+        let to = to.and_then(|to| self.places.iter().position(|place| tag(place) == to));
+        let is_news = !servers.is_leaving();
+        servers.leave(now, to);
+        if is_news {
+            self.events.tell(now, EventKind::AskedToMove { server: self.dial().text() });
+        }
+    }
+
     fn tell_network_key(&self, now: Duration, unkept: Option<String>) {
-        let server = self.dial.text();
+        let server = self.dial().text();
         self.events.tell(now, EventKind::NetworkKeyTold { server, unkept });
     }
 
     /// A session with a server that knows nothing of the one before.
     fn session_up(&mut self, now: Duration) {
         self.announcer.note_up(now, ());
+        if self.servers.is_some() {
+            // The LAN knew them at another server's port.
+            self.bridged = announcer::bridged(&self.interface);
+        }
         let mtu = self.settings.common.tap.mtu;
-        let known = self.machine.statistics(now);
+        let known = self.active.machine.statistics(now);
         let peer_mtu = known.and_then(|known| unfit_peer_mtu(mtu, known.peer_max_frame));
         if let Some(peer_mtu) = peer_mtu {
-            let (client, address) = (None, self.dial.peer_address());
+            let (client, address) = (None, self.dial().peer_address());
             self.events.tell(now, EventKind::MtuUnfit { client, address, mtu, peer_mtu });
         }
+    }
+
+    /// Has the LAN told once more where everything is.
+    fn announce_again(&mut self, now: Duration) {
+        self.bridged = announcer::bridged(&self.interface);
+        self.announcer.note_up(now, ());
     }
 
     /// Tells the LAN where this host's addresses are.
     fn announce(&mut self, now: Duration) {
         let link = self.link.load_full();
         let Some(keys) = &link.seal else { return };
-        for frame in self.announcer.frames(now) {
-            self.buffer.clear();
+        let bridged = std::mem::take(&mut self.bridged);
+        let Self { active, places, counters, buffer, history, .. } = self;
+        let dial = &mut places[active.server].dial;
+        for frame in bridged.iter().chain(self.announcer.frames(now)) {
+            buffer.clear();
             // Keys that are used up come to an end in other ways too.
-            if keys.seal_frame(now, frame, false, &mut self.buffer).is_ok() {
-                self.history.tally().add_out(1, frame.len() as u64);
-                send(&mut self.dial, &mut self.machine, &self.counters, &self.buffer);
+            if keys.seal_frame(now, frame, false, buffer).is_ok() {
+                history.tally().add_out(1, frame.len() as u64);
+                active.send(dial, counters, buffer);
             }
         }
     }
 
     /// Shows what the protocol counts and measures among the counters.
     fn count(&mut self) {
-        report::add_client_stats(&self.counters, &mut self.counted, self.machine.stats());
-        let rtt = self.machine.rtt().map(|rtt| rtt.smoothed).unwrap_or_default();
+        let others = [self.joining.as_mut(), self.leaving.as_mut().map(|(contact, _)| contact)];
+        for contact in others.into_iter().flatten().chain([&mut self.active]) {
+            contact.count(&self.counters);
+        }
+        let rtt = self.active.machine.rtt().map(|rtt| rtt.smoothed).unwrap_or_default();
         self.counters.set(Counter::RttMicroseconds, rtt.as_micros() as u64);
     }
 
     fn set_carrier(&mut self, now: Duration, up: bool) {
+        if std::mem::replace(&mut self.has_carrier, up) && up {
+            return;
+        }
         if let Some(watch) = &mut self.watch {
             watch.set_connected(now, up);
         }
@@ -265,11 +481,23 @@ impl ClientControl {
         self.events.tell(now, EventKind::Carrier { up });
     }
 
-    fn change(&self, change: impl FnOnce(&mut SecureUplink)) {
-        let mut link = SecureUplink::clone(&self.link.load());
-        link.to = Arc::new(self.dial.destination());
-        change(&mut link);
-        self.link.store(Arc::new(link));
+    fn has_session(&self, server: usize) -> bool {
+        let left = self.leaving.as_ref().map(|(left, _)| left);
+        let mut contacts = [Some(&self.active), self.joining.as_ref(), left].into_iter().flatten();
+        contacts.any(|contact| contact.server == server && contact.seal.is_some())
+    }
+
+    /// Has the worker know the session, or both.
+    fn publish(&self) {
+        let Self { active, joining, leaving, .. } = self;
+        let open = active.open.iter().chain(joining.iter().flat_map(|joining| &joining.open));
+        let left = leaving.as_ref().map(|(left, _)| left.open.clone());
+        self.link.store(Arc::new(SecureUplink {
+            to: Arc::new(self.dial().destination()),
+            seal: active.seal.clone(),
+            open: open.cloned().collect(),
+            beside: left.unwrap_or_default(),
+        }));
     }
 }
 
@@ -279,26 +507,36 @@ impl Controller for ClientControl {
     fn due(&self) -> Option<Duration> {
         let probes = self.watch.as_ref().and_then(ClientWatch::due);
         let announcements = self.announcer.due();
-        let own = [probes, announcements, self.keeping.due()].into_iter().flatten().min();
-        self.machine.poll_timeout().map_or(own, |due| Some(earliest(due, own)))
+        let joining = self.joining.as_ref().and_then(|joining| joining.machine.poll_timeout());
+        let leaving = self.leaving.as_ref().map(|(_, until)| *until);
+        let choice = self.servers.as_ref().map(Servers::due);
+        let own = [probes, announcements, self.keeping.due(), self.carrier_until];
+        let others = own.into_iter().chain([joining, leaving, choice]).flatten().min();
+        self.active.machine.poll_timeout().map_or(others, |due| Some(earliest(due, others)))
     }
 
     fn take(&mut self, now: Duration, news: News) {
         match news {
             News::Datagram { from, bytes, place: _place } => self.take_datagram(now, from, bytes),
-            News::TooLarge(size) => self.machine.handle_too_large(datagram_size(size)),
-            News::PathHint(size) => self.machine.handle_path_hint(now, datagram_size(size)),
+            News::TooLarge(size) => self.active.machine.handle_too_large(datagram_size(size)),
+            News::PathHint(size) => self.active.machine.handle_path_hint(now, datagram_size(size)),
             News::NetworkError(kind) => {
-                if kind == ErrorKind::ConnectionRefused && self.machine.keys().is_none() {
-                    self.dial.refused(now);
+                // Of several servers it may be about another one.
+                let is_refused = kind == ErrorKind::ConnectionRefused && self.servers.is_none();
+                if is_refused && self.active.machine.keys().is_none() {
+                    self.dial_mut().refused(now);
                 }
-                self.machine.handle_network_error(now);
+                self.active.machine.handle_network_error(now);
             }
             News::NetworkChanged => self.network_changed(now),
-            News::LookedUp(result) => {
-                self.dial.looked_up(now, result, self.machine.keys().is_some());
-                self.follow_route(now);
-                self.change(|_| {});
+            News::LookedUp(server, result) => {
+                let is_active = server == self.active.server;
+                let connected = self.has_session(server);
+                self.places[server].dial.looked_up(now, result, connected);
+                if is_active {
+                    self.follow_route(now);
+                    self.publish();
+                }
             }
         }
     }
@@ -310,8 +548,21 @@ impl Controller for ClientControl {
     }
 
     fn advance(&mut self, now: Duration) {
-        self.machine.handle_timeout(now, wall());
+        self.active.machine.handle_timeout(now, wall());
+        if let Some(joining) = &mut self.joining {
+            joining.machine.handle_timeout(now, wall());
+        }
         self.settle(now);
+        if self.servers.is_some() {
+            self.choose(now);
+            self.settle(now);
+        }
+        if self.leaving.as_ref().is_some_and(|(_, until)| now >= *until) {
+            self.leave(now);
+        }
+        if self.carrier_until.take_if(|until| now >= *until).is_some() {
+            self.set_carrier(now, false);
+        }
         if self.keeping.retry(now) {
             self.tell_network_key(now, None);
         }
@@ -334,33 +585,82 @@ impl Controller for ClientControl {
         let applied = taken.take(&new)?;
         self.interface.follow(&self.settings.common.tap, &taken.common.tap)?;
         self.settings = taken;
-        self.machine.set_keepalive(keepalive_seconds(self.settings.keepalive()));
+        self.config.keepalive = keepalive_seconds(self.settings.keepalive());
+        self.active.machine.set_keepalive(self.config.keepalive);
         self.follow_mtu(now);
         Ok(applied)
     }
 
     fn report(&self, now: Duration, _: &Range<usize>) -> Report {
-        self.history.report(now, self.dial.server().to_string(), |status| {
-            status.key = Some(report::key_text(&self.server_key));
-            status.address = self.dial.peer_address();
+        let mut report = self.history.report(now, self.dial().server().to_string(), |status| {
+            let keys = &self.places[self.active.server].keys;
+            status.key = Some(report::key_text(&keys.server_key));
+            status.address = self.dial().peer_address();
             status.loop_found = self.watch.as_ref().and_then(|watch| watch.report(now));
-            status.server_restarts = Some(self.machine.server_restarts());
-            let known = self.machine.statistics(now);
+            status.server_restarts = Some(self.active.machine.server_restarts());
+            status.server = self.servers.as_ref().map(|servers| ServerReport {
+                draining: servers.is_leaving(),
+                load: None,
+                ..server_report(servers, self.active.server)
+            });
+            let known = self.active.machine.statistics(now);
             if let Some(known) = &known {
                 report::add_statistics(status, known, now);
             }
             known.is_some()
-        })
+        });
+        let others = (0..self.places.len()).filter(|&server| server != self.active.server);
+        if let Some(servers) = &self.servers {
+            report.sessions.extend(others.map(|server| self.report_other(now, servers, server)));
+        }
+        report
     }
 
     fn end(&mut self, now: Duration) {
-        self.machine.close(now);
+        self.leave(now);
+        if let Some(joining) = &mut self.joining {
+            joining.machine.close(now);
+        }
+        self.active.machine.close(now);
         self.settle(now);
         if self.keeping.retry_now(now) {
             self.tell_network_key(now, None);
         }
         self.count();
         self.history.stop(now);
+    }
+}
+
+impl ClientControl {
+    /// How a server is that is not in use.
+    fn report_other(&self, now: Duration, servers: &Servers, server: usize) -> SessionStatus {
+        let place = &self.places[server];
+        let mut status = SessionStatus::new(place.dial.server().to_string());
+        let (health, _) = servers.known(server);
+        status.state = match health {
+            Health::Answers => State::Standby,
+            Health::Unknown => State::Handshaking,
+            Health::Silent => State::Unreachable,
+        };
+        status.key = Some(report::key_text(&place.keys.server_key));
+        status.address = place.dial.peer_address();
+        let answer = servers.known(server).1;
+        status.heard_ago = answer.map(|(at, _)| now.saturating_sub(at));
+        status.rtt =
+            servers.rtt(server).map(|rtt| RttReport { min: None, smoothed: rtt, jitter: None });
+        status.server = Some(server_report(servers, server));
+        status
+    }
+}
+
+/// What is known of a server beside the session with it.
+fn server_report(servers: &Servers, server: usize) -> ServerReport {
+    let (rank, (_, answer)) = (servers.rank(server), servers.known(server));
+    ServerReport {
+        priority: rank.priority,
+        weight: rank.weight,
+        draining: answer.is_some_and(|(_, state)| state.draining),
+        load: answer.map(|(_, state)| f64::from(state.load) / f64::from(FULL_LOAD)),
     }
 }
 

@@ -13,7 +13,7 @@ use arc_swap::{ArcSwap, Cache};
 use super::arrival::{Drops, count_bundle, deliver, has_frames, pass_mark};
 use super::client::SecureUplink;
 use super::sealed::{Sealed, Syns};
-use crate::capture::packet::{Outcome, Who};
+use crate::capture::packet::{Direction, Outcome, Who};
 use crate::floods::client_screen::{ClientFloods, ClientScreen};
 use crate::frames::batch::FrameBatch;
 use crate::frames::store::FrameStore;
@@ -37,8 +37,13 @@ pub(super) enum News {
     NetworkError(io::ErrorKind),
     /// This host's links, addresses or routes are others.
     NetworkChanged,
-    /// What a look-up of the server's name found.
-    LookedUp(io::Result<Vec<SocketAddr>>),
+    /// What a look-up of the name of the server of this number found.
+    LookedUp(usize, io::Result<Vec<SocketAddr>>),
+}
+
+/// Whether a frame is for a group of hosts.
+pub(super) fn is_for_group(frame: &[u8]) -> bool {
+    frame.first().is_some_and(|byte| byte & 1 == 1)
 }
 
 /// The client's part of a worker.
@@ -100,12 +105,18 @@ impl Side for ClientSide {
     ) {
         let link = self.link.load();
         let header = has_frames(datagram).then(|| Header::parse(datagram).ok()).flatten();
-        let known = header.and_then(|header| Some((header, link.opening(header.receiver_id)?)));
-        let Some((header, keys)) = known else {
+        let known = header.and_then(|header| {
+            let id = header.receiver_id;
+            let here = link.opening(id).map(|keys| (header, keys, false));
+            here.or_else(|| Some((header, link.opening_beside(id)?, true)))
+        });
+        let Some((header, keys, is_beside)) = known else {
             // A handshake may be anybody's, and so may keys that are not known here.
             let stranger = match Datagram::parse(datagram) {
-                Ok(Datagram::Sealed(header)) => link.opening(header.receiver_id).is_none(),
-                Ok(Datagram::Hello(_)) => {
+                Ok(Datagram::Sealed(Header { receiver_id: id, .. })) => {
+                    link.opening(id).is_none() && link.opening_beside(id).is_none()
+                }
+                Ok(Datagram::Hello(_) | Datagram::Query(_)) => {
                     return arrival.drop(Counter::WrongEnd, datagram, now, &self.counters);
                 }
                 Err(_) => return arrival.drop(Counter::Malformed, datagram, now, &self.counters),
@@ -128,6 +139,11 @@ impl Side for ClientSide {
                 let (mut passed, mut bytes) = (0, 0);
                 for mut frame in frames {
                     let headers = Headers::parse(frame.bytes());
+                    // What is for all comes by way of the other server too.
+                    if is_beside && is_for_group(frame.bytes()) {
+                        drops.add_frames(Counter::Beside, 1, Direction::In, frame.bytes());
+                        continue;
+                    }
                     if self.screen.passes(frame.bytes(), &headers, now, tally)
                         && pass_mark(arrival, keys, &mut frame, &headers, drops)
                     {

@@ -46,6 +46,11 @@ impl Hellos {
         *self.check.write() = Some(check);
     }
 
+    /// A place for something else of an address that has proved nothing.
+    pub(super) fn enter(&self) -> Option<Place> {
+        self.waiting.enter()
+    }
+
     /// Looks at a HELLO; `told` is the worker's own.
     pub(super) fn judge(&self, hello: &Hello, told: &mut Bucket, now: Duration) -> Judged {
         let passes = self.check.read().as_ref().is_none_or(|check| check.passes(hello));

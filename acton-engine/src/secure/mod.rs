@@ -5,6 +5,8 @@ mod budget;
 mod client;
 mod client_control;
 mod client_worker;
+mod contact;
+mod drain;
 mod expected;
 mod hellos;
 mod key_keeping;
@@ -25,6 +27,8 @@ pub(crate) use server::{SecureAccess, start as start_server};
 
 /// What this engine does with frames.
 const CAPS: Caps = Caps::ALL.union(Caps::ECN);
+/// At a server, and at a client that has other servers to go to.
+const CAPS_OF_SEVERAL: Caps = CAPS.union(Caps::MOVE);
 
 /// Time between keepalives as the protocol has it: whole seconds.
 fn keepalive_seconds(keepalive: Duration) -> u16 {

@@ -18,7 +18,7 @@ use super::links::Links;
 use super::report::key_text;
 use super::server_control::ServerControl;
 use super::server_worker::{News, ServerSide};
-use super::{CAPS, ServerKeys, keepalive_seconds, links};
+use super::{CAPS_OF_SEVERAL, ServerKeys, keepalive_seconds, links};
 use crate::floods::news::FloodReporter;
 use crate::floods::server_watch::ServerWatch;
 use crate::floods::shared::Floods;
@@ -130,7 +130,7 @@ pub(crate) fn start(
     let max_pmtu = links::needed(config.max_frame);
     config.pmtu = links::pmtu(listen.ip(), max_pmtu);
     (config.workers, config.worker_bits) = (workers, worker_bits);
-    config.caps = CAPS;
+    config.caps = CAPS_OF_SEVERAL;
     config.key_log = access.key_log;
     config.suites = secure.suite.into();
     let version = config.version;
@@ -197,6 +197,7 @@ pub(crate) fn start(
         counters: launch.counters(),
         counted: ServerStats::default(),
         hints: Throttle::new(NEWS_INTERVAL),
+        drain: None,
         buffer: Vec::new(),
     };
     control.begin(now);

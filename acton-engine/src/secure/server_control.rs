@@ -18,6 +18,7 @@ use pnet_base::MacAddr;
 
 use super::arrival::{count_bundle, datagram_size, is_too_large, trust};
 use super::budget::Budget;
+use super::drain::Drain;
 use super::expected::Expected;
 use super::hellos::Hellos;
 use super::links::{self, Links};
@@ -32,7 +33,7 @@ use crate::observe::event::{Beginning, EndReason, EventKind, RefusalReason};
 use crate::observe::status::{PastSession, Protocol, Report, SessionStatus};
 use crate::run::announcer::Announcer;
 use crate::run::clock::{self, wall};
-use crate::run::control::{Controller, SERVER_SLACK, Steer};
+use crate::run::control::{Controller, DrainOrder, SERVER_SLACK, Steer};
 use crate::run::launch::earliest;
 use crate::run::tap::{TapHandle, max_frame, unfit_peer_mtu};
 use crate::run::tap_interface::TapInterface;
@@ -79,6 +80,8 @@ pub(super) struct ServerControl {
     /// What of the protocol's counters is in those already.
     pub(super) counted: ServerStats,
     pub(super) hints: Throttle,
+    /// Clients are asked to go elsewhere.
+    pub(super) drain: Option<Drain>,
     pub(super) buffer: Vec<u8>,
 }
 
@@ -345,6 +348,46 @@ impl ServerControl {
         }
     }
 
+    /// Asks clients to go elsewhere from now on, or no more.
+    fn set_drain(&mut self, now: Duration, order: Option<DrainOrder>) {
+        self.machine.set_draining(order.is_some());
+        let was = self.drain.is_some();
+        self.drain = order.map(|order| Drain::new(now, order));
+        self.limit_sessions();
+        let on = self.drain.is_some();
+        if on != was {
+            self.roster.tell(now, EventKind::Draining { on });
+        }
+    }
+
+    /// Has the protocol know how many clients there may be.
+    fn limit_sessions(&mut self) {
+        let settings = &self.settings;
+        // Nobody comes in where everyone is to go.
+        let is_shut = self.drain.as_ref().is_some_and(|drain| drain.order.everyone);
+        let all = if is_shut { 0 } else { settings.max_sessions };
+        let unlisted = settings.max_unlisted.unwrap_or(usize::MAX);
+        self.machine.set_max_sessions(all, settings.max_sessions_per_source(), unlisted);
+    }
+
+    /// Asks some clients to go elsewhere, or sends those away that are left, if it is time to.
+    fn drain_some(&mut self, now: Duration) {
+        let Some(drain) = &mut self.drain else { return };
+        let machine = &mut self.machine;
+        let to = drain.order.to;
+        let all = || machine.sessions().map(|session| session.id).collect();
+        let (asked, sends_away) = drain.next(now, all);
+        if sends_away {
+            let left: Vec<_> = machine.sessions().map(|session| *session.client).collect();
+            for client in left {
+                machine.kick(now, &client, Bye::Restart);
+            }
+        }
+        for id in asked {
+            machine.ask_to_move(now, id, to);
+        }
+    }
+
     /// Has workers open with new keys, and with `seal` seal with them too.
     fn add_keys(&self, id: SessionId, keys: Arc<Keys>, seal: bool) {
         let port = self.roster.port(id.0 as usize);
@@ -399,6 +442,7 @@ impl Controller for ServerControl {
     fn due(&self) -> Option<Duration> {
         let own = if self.macs.is_settled() { self.roster.due() } else { Duration::ZERO };
         let own = earliest(earliest(own, self.announcer.due()), self.gate.due());
+        let own = earliest(own, self.drain.as_ref().map(Drain::due));
         Some(earliest(own, self.machine.poll_timeout()))
     }
 
@@ -414,6 +458,9 @@ impl Controller for ServerControl {
             News::Datagram { path, bytes, place: _place } => self.take_datagram(now, path, bytes),
             News::Unknown { path, header, place: _place } => {
                 self.machine.handle_unknown(now, path, &header);
+            }
+            News::Query { path, query, place: _place } => {
+                self.machine.handle_query(now, path, &query);
             }
             News::Control { notice, counter, message, place: _place } => {
                 self.machine.handle_opened_control(now, &notice, counter, &message);
@@ -470,6 +517,7 @@ impl Controller for ServerControl {
         if self.gate.lift_bars(now) {
             self.machine.set_clients(now, self.gate.for_protocol());
         }
+        self.drain_some(now);
         let wall = wall();
         for _ in 0..HANDSHAKES_A_TURN {
             if !self.machine.serve(now, wall) {
@@ -505,10 +553,8 @@ impl Controller for ServerControl {
         if let ServerMode::Secure(secure) = &self.settings.mode {
             self.machine.set_suites(secure.suite.into());
         }
+        self.limit_sessions();
         let settings = &self.settings;
-        let per_source = settings.max_sessions_per_source();
-        let unlisted = settings.max_unlisted.unwrap_or(usize::MAX);
-        self.machine.set_max_sessions(settings.max_sessions, per_source, unlisted);
         self.machine.set_keepalive(keepalive_seconds(settings.keepalive()));
         let max_frame = max_frame(settings.common.tap.mtu);
         self.machine.set_max_frame(max_frame);
@@ -531,6 +577,10 @@ impl Controller for ServerControl {
                 }
                 self.settle(now);
                 if kicked { Ok(()) } else { Err(Error::NoSession(session)) }
+            }
+            Steer::Drain(order) => {
+                self.set_drain(now, order);
+                Ok(())
             }
             Steer::AddMac { mac, vlan, session } => self.roster.add_mac(mac, vlan, &session),
         }
@@ -558,7 +608,8 @@ impl Controller for ServerControl {
             status.before = self.before(handshake.client, now);
             (*handshake.client, status)
         });
-        self.roster.report(now, slots, add, handshakes)
+        let draining = self.drain.is_some();
+        Report { draining, ..self.roster.report(now, slots, add, handshakes) }
     }
 
     fn end(&mut self, now: Duration) {

@@ -11,7 +11,7 @@ use acton_frame::Headers;
 use acton_proto::plain;
 use acton_proto::server::{Notice, Path};
 use acton_proto::session::{Content, Keys, Received};
-use acton_proto::wire::{Datagram, Header, Hello, Kind, Version};
+use acton_proto::wire::{Datagram, Header, Hello, Kind, Query, Version};
 use acton_udp::Destination;
 
 use super::arrival::{Drops, count_bundle, deliver, is_sealed, pass_mark};
@@ -42,6 +42,8 @@ use crate::throttle::{Bucket, Throttle};
 pub(super) enum News {
     /// A HELLO.
     Hello { path: Path, hello: Box<Hello>, place: Place },
+    /// Somebody asks how the server is.
+    Query { path: Path, query: Query, place: Place },
     /// A datagram of an id that the control thread expects.
     Datagram { path: Path, bytes: Vec<u8>, place: Place },
     /// A datagram of an id that nobody has.
@@ -197,6 +199,10 @@ impl ServerSide {
                 Judged::WrongKey => Counter::HelloWrongKey,
                 Judged::Busy => Counter::ControlBusy,
             },
+            Ok(Datagram::Query(query)) => {
+                let news = |place| News::Query { path, query, place };
+                return post(&self.outbox, self.hellos.enter(), news);
+            }
             Ok(_) => Counter::WrongEnd,
             Err(_) if is_plain(datagram) => {
                 if self.others.admits(now) {

@@ -29,6 +29,10 @@ pub(super) struct Pending {
 }
 
 impl Pending {
+    pub(super) const fn local_id(&self) -> u32 {
+        self.local_id
+    }
+
     fn mac1(&self) -> [u8; 16] {
         std::array::from_fn(|i| self.hello[HELLO_MAC1 + i])
     }

@@ -6,11 +6,30 @@ use crate::jitter::spread;
 use crate::session::{Keys, Link, overdue_after};
 use crate::wire::Rtt;
 
-/// Silence after sending before the server is asked for a sign of life.
-const SILENCE: Duration = Duration::from_secs(10);
-/// How often it is asked, and how long each answer is waited for.
-const PROBES: u32 = 3;
-const PROBE_TIME: Duration = Duration::from_secs(1);
+/// When a server that does not answer is given up: after a silence it is asked for a sign of life, and
+/// asked again, and so on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Patience {
+    /// The silence after something was sent before the server is asked.
+    pub silence: Duration,
+    /// How long each answer is waited for, and no less than two round trips and what they vary.
+    pub answer: Duration,
+    /// How often the server is asked.
+    pub asks: u32,
+}
+
+impl Patience {
+    /// Thirteen seconds: of a client that has nowhere else to go.
+    pub const LONG: Self =
+        Self { silence: Duration::from_secs(10), answer: Duration::from_secs(1), asks: 3 };
+    /// Some two seconds: of one that has.
+    pub const SHORT: Self =
+        Self { silence: Duration::from_millis(800), answer: Duration::from_millis(300), asks: 4 };
+}
+
+/// The longest round trip of a host that did not sleep meanwhile.
+const AWAKE: Duration = Duration::from_secs(13);
 /// How often new keys are confirmed until the server answers under them.
 const CONFIRM_TIME: Duration = Duration::from_millis(500);
 /// Confirmations without an answer before a new handshake is made. Together they take less than
@@ -20,6 +39,7 @@ const CONFIRMS: u32 = 8;
 /// What the client knows of the server's being alive, beyond the link's times.
 #[derive(Debug)]
 pub(super) struct Liveness {
+    patience: Patience,
     keepalive: Duration,
     /// The interval with this time's jitter.
     interval: Duration,
@@ -43,9 +63,10 @@ pub(super) struct Liveness {
 }
 
 impl Liveness {
-    pub(super) fn new(seconds: u16) -> Self {
+    pub(super) fn new(seconds: u16, patience: Patience) -> Self {
         let keepalive = Duration::from_secs(u64::from(seconds.max(1)));
         Self {
+            patience,
             keepalive,
             interval: keepalive,
             dead_after: keepalive * 3,
@@ -75,7 +96,7 @@ impl Liveness {
         reports: bool,
     ) {
         let (rtt, said_at) = (self.rtt, now);
-        let new = Self::new(seconds);
+        let new = Self::new(seconds, self.patience);
         let dead_after = new.dead_after.max(Duration::from_secs(dead_after.into()));
         *self = Self { reports, rtt, said_at, dead_after, confirm_at: now, ..new };
     }
@@ -92,7 +113,9 @@ impl Liveness {
         // Some are said for other reasons, also after the last that was to confirm.
         self.confirms = CONFIRMS.min(self.confirms + 1);
         self.confirm_at = now + CONFIRM_TIME;
-        if let Some(since) = link.waiting_since().filter(|since| now >= *since + SILENCE) {
+        if let Some(since) =
+            link.waiting_since().filter(|since| now >= *since + self.patience.silence)
+        {
             self.probes = self.probes_since(since) + 1;
             (self.waiting_since, self.probed_at) = (Some(since), now);
         }
@@ -102,7 +125,7 @@ impl Liveness {
         if let Some((_, sent)) = self.asked.take_if(|(asked, _)| *asked == token) {
             let sample = now.saturating_sub(sent);
             // One that waited for this host to wake up says nothing of the path.
-            if sample < SILENCE + PROBE_TIME * PROBES {
+            if sample < AWAKE {
                 self.rtt = Some(Rtt::after(self.rtt, sample));
             }
         }
@@ -112,18 +135,28 @@ impl Liveness {
         if self.waiting_since == Some(since) { self.probes } else { 0 }
     }
 
+    /// How long an answer may take.
+    fn answer_time(&self) -> Duration {
+        let usual = self.rtt.map(|rtt| 2 * rtt.smoothed + 4 * rtt.jitter).unwrap_or_default();
+        self.patience.answer.max(usual)
+    }
+
     /// When the next probe of a silent server is due: each has its time for an answer, also if the
     /// one before was late.
     fn probe_at(&self, link: &Link) -> Option<Duration> {
         let since = link.waiting_since()?;
         let first = self.probes_since(since) == 0;
-        Some(if first { since + SILENCE } else { self.probed_at + PROBE_TIME })
+        Some(if first {
+            since + self.patience.silence
+        } else {
+            self.probed_at + self.answer_time()
+        })
     }
 
     /// When the server is given up, once all probes are out.
     pub(super) fn dead_at(&self, link: &Link) -> Option<Duration> {
         let since = link.waiting_since()?;
-        if self.probes_since(since) >= PROBES { self.probe_at(link) } else { None }
+        if self.probes_since(since) >= self.patience.asks { self.probe_at(link) } else { None }
     }
 
     pub(super) fn is_dead(&self, now: Duration, link: &Link) -> bool {
@@ -140,7 +173,8 @@ impl Liveness {
     /// too.
     pub(super) fn quiet_at(&self, link: &Link) -> Duration {
         let answer = link.last_received() + overdue_after(self.keepalive);
-        let probe = link.waiting_since().map(|since| since + SILENCE + PROBE_TIME);
+        let probe =
+            link.waiting_since().map(|since| since + self.patience.silence + self.answer_time());
         probe.map_or(answer, |at| at.min(answer))
     }
 

@@ -27,13 +27,13 @@ impl std::fmt::Debug for Cookie {
 }
 
 /// `BLAKE2s-256(label || public key || network key or 32 zero bytes)`.
-fn label_key(label: &[u8; 11], public: &Key, network_key: Option<&Secret>) -> [u8; 32] {
+pub(super) fn label_key(label: &[u8; 11], public: &Key, network_key: Option<&Secret>) -> [u8; 32] {
     let digest = Blake2s256::new().chain_update(label).chain_update(public);
     digest.chain_update(network_key.map_or(&[0; 32], Secret::bytes)).finalize().into()
 }
 
 /// BLAKE2s with a 16-byte output and a key.
-fn mac(key: &[u8], parts: &[&[u8]]) -> [u8; 16] {
+pub(super) fn mac(key: &[u8], parts: &[&[u8]]) -> [u8; 16] {
     let mut mac = <Blake2sMac<U16> as KeyInit>::new_from_slice(key)
         .expect("BLAKE2s takes keys of up to 32 bytes");
     for part in parts {

@@ -7,6 +7,7 @@
 mod identity;
 mod mac;
 mod noise;
+mod query;
 mod random;
 mod wipe;
 mod x25519;
@@ -15,6 +16,7 @@ pub(crate) use identity::Identity;
 pub(crate) use mac::COOKIE_LIFETIME;
 pub use mac::{Cookie, CookieJar, CookieKey, MacKey};
 pub use noise::{HandshakeError, Initiator, Responder, Secret, Split, public_key};
+pub use query::QueryKeys;
 pub(crate) use random::random_array;
 pub use random::{Random, SystemRandom};
 pub(crate) use wipe::wipe_stack;

@@ -145,9 +145,9 @@ pub enum ServerEvent {
 pub struct ServerStats {
     /// Datagrams that are none of acton/1.
     pub malformed: u64,
-    /// WELCOME, RETRY and RESET, which no client sends.
+    /// WELCOME, RETRY, RESET and REPLY, which no client sends.
     pub wrong_end: u64,
-    /// HELLO with a wrong mac1.
+    /// HELLO with a wrong mac1, and QUERY with a wrong MAC.
     pub bad_mac: u64,
     /// HELLO that came again and got the cached answer.
     pub repeated: u64,
@@ -161,6 +161,10 @@ pub struct ServerStats {
     pub refused: u64,
     /// HELLO answered with keys.
     pub welcomed: u64,
+    /// QUERY answered.
+    pub queries: u64,
+    /// QUERY dropped by a rate limit.
+    pub queries_limited: u64,
     /// RESET sent.
     pub resets: u64,
     /// Two live instances of one client key.

@@ -1,18 +1,23 @@
 //! The network's keys: the one in force, and the one before it for as long as it still does.
 
 use super::Server;
-use crate::handshake::{CookieKey, MacKey, Secret};
+use crate::handshake::{CookieKey, MacKey, QueryKeys, Secret};
 use crate::wire::{HELLO_LEN, Hello, Key};
 
 /// What a server does with one network key.
 pub(super) struct NetworkKey {
     pub(super) key: Option<Secret>,
     pub(super) cookie_key: CookieKey,
+    pub(super) query_keys: QueryKeys,
 }
 
 impl NetworkKey {
     pub(super) fn new(server: &Key, key: Option<Secret>) -> Self {
-        Self { cookie_key: CookieKey::new(server, key.as_ref()), key }
+        Self {
+            cookie_key: CookieKey::new(server, key.as_ref()),
+            query_keys: QueryKeys::new(server, key.as_ref()),
+            key,
+        }
     }
 }
 

@@ -318,7 +318,10 @@ impl Server {
                 self.end(now, slot, DownReason::Bye(reason), None);
                 return;
             }
-            Control::Rekey | Control::Report { .. } | Control::NetworkKey(_) => {
+            Control::Rekey
+            | Control::Report { .. }
+            | Control::NetworkKey(_)
+            | Control::Move { .. } => {
                 self.stats.sealed.bad_control += 1;
                 return;
             }

@@ -388,7 +388,8 @@ impl Keys {
             Control::Keepalive { .. }
             | Control::Report { role: ReportRole::Question, .. }
             | Control::Rekey
-            | Control::NetworkKey(_) => self.reserve(now, 1)?,
+            | Control::NetworkKey(_)
+            | Control::Move { .. } => self.reserve(now, 1)?,
             Control::Echo { .. }
             | Control::Report { role: ReportRole::Answer, .. }
             | Control::Bye { .. } => self.reserve_quietly(now, 1)?,

@@ -1,5 +1,7 @@
 //! The plaintext of CONTROL: `msg u8 | 0 u8 | arg u16 | body`.
 
+use blake2::{Blake2s256, Digest};
+
 use super::field::Reader;
 use super::{ParseError, Report};
 
@@ -14,6 +16,7 @@ const BYE: u8 = 3;
 const REKEY: u8 = 4;
 const REPORT: u8 = 5;
 const NETWORK_KEY: u8 = 6;
+const MOVE: u8 = 7;
 
 /// Why a side leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -105,6 +108,20 @@ pub enum Control {
     /// The server tells the client the network key that is in force
     /// ([`Caps::NETWORK_KEY`](super::Caps::NETWORK_KEY)).
     NetworkKey(NewNetworkKey),
+    /// The server asks the client to go to another server
+    /// ([`Caps::MOVE`](super::Caps::MOVE)).
+    Move {
+        /// Which: [`server_tag`] of its name, or 0 for whichever the client likes.
+        to: u64,
+    },
+}
+
+/// What stands for a server's name, `HOST:PORT` as a client has it, in a MOVE: the first 8 bytes of
+/// its BLAKE2s-256.
+#[must_use]
+pub fn server_tag(name: &str) -> u64 {
+    let [first, ..] = *Blake2s256::digest(name).as_chunks::<8>().0 else { return 0 };
+    u64::from_be_bytes(first)
 }
 
 /// Which of the two REPORT a control message is.
@@ -129,6 +146,7 @@ impl Control {
             Self::Report { role: ReportRole::Question, .. } => (REPORT, 0),
             Self::Report { role: ReportRole::Answer, .. } => (REPORT, 1),
             Self::NetworkKey(_) => (NETWORK_KEY, 0),
+            Self::Move { .. } => (MOVE, 0),
         };
         out.extend_from_slice(&[msg, 0]);
         out.extend_from_slice(&arg.to_be_bytes());
@@ -146,6 +164,7 @@ impl Control {
                 out.extend_from_slice(&report.encode());
             }
             Self::NetworkKey(NewNetworkKey(key)) => out.extend_from_slice(&key),
+            Self::Move { to } => out.extend_from_slice(&to.to_be_bytes()),
         }
     }
 
@@ -178,7 +197,8 @@ impl Control {
             BYE => Self::Bye { reason: Bye::from_code(arg), retry_ms: r.u32()? },
             REKEY if arg == 0 => Self::Rekey,
             NETWORK_KEY if arg == 0 => Self::NetworkKey(NewNetworkKey(r.array()?)),
-            REKEY | NETWORK_KEY => return Err(ParseError::Reserved),
+            MOVE if arg == 0 => Self::Move { to: r.u64()? },
+            REKEY | NETWORK_KEY | MOVE => return Err(ParseError::Reserved),
             REPORT => {
                 let role = match arg {
                     0 => ReportRole::Question,

@@ -14,6 +14,8 @@
 //! | CONTROL | 0x15 | 36 to 65,507 | both |
 //! | BUNDLE | 0x16 | 64 to 65,507 | both |
 //! | RESET | 0x18 | 16 | server to client |
+//! | QUERY | 0x19 | 64 | client to server |
+//! | REPLY | 0x1a | 64 | server to client |
 //!
 //! 0x17 is reserved and does not parse.
 
@@ -23,15 +25,19 @@ mod field;
 mod hello;
 mod payload;
 mod probe;
+mod query;
 mod report;
 
-pub use control::{Bye, CONTROL_MIN_LEN, Control, ECHO_LEN, NewNetworkKey, ReportRole};
+pub use control::{Bye, CONTROL_MIN_LEN, Control, ECHO_LEN, NewNetworkKey, ReportRole, server_tag};
 pub use data::{BUNDLE_MIN_LEN, ENTRY_HEAD, Fragment, HEADER_LEN, Header, Kind, MAX_BUNDLED};
 pub use data::{MAX_FRAGMENTS, MIN_FRAME, OVERHEAD, TAG_LEN};
 pub use hello::{HELLO_LEN, HELLO_MAC1, HELLO_MAC2, WELCOME_MAC1};
 pub use hello::{Hello, RESET_LEN, RETRY_LEN, Reset, Retry, WELCOME_LEN, Welcome};
 pub use payload::{Caps, HelloPayload, PAYLOAD_LEN, Refusal, Suites, WelcomePayload};
 pub use probe::{PROBE_ETHERTYPE, PROBE_GROUP, PROBE_LEN, PROBE_MAGIC, is_probe};
+pub use query::{
+    FULL_LOAD, QUERY_LEN, QUERY_MAC, Query, REPLY_LEN, Reply, SERVER_STATE_LEN, ServerState,
+};
 pub use report::{Delivery, REPORT_LEN, Report, Rtt, Version};
 
 /// The version that this crate speaks, the high nibble of byte 0.
@@ -52,6 +58,8 @@ pub(crate) mod kind {
     pub(crate) const CONTROL: u8 = 0x15;
     pub(crate) const BUNDLE: u8 = 0x16;
     pub(crate) const RESET: u8 = 0x18;
+    pub(crate) const QUERY: u8 = 0x19;
+    pub(crate) const REPLY: u8 = 0x1a;
 }
 
 /// Why bytes are not a datagram of acton/1.
@@ -86,6 +94,10 @@ pub enum Datagram {
     Retry(Retry),
     /// The server does not know the id of a datagram it got.
     Reset(Reset),
+    /// A client asks how the server is.
+    Query(Query),
+    /// The server says so.
+    Reply(Reply),
     /// DATA, BUNDLE or CONTROL.
     Sealed(Header),
 }
@@ -106,6 +118,8 @@ impl Datagram {
             Some(&kind::WELCOME) => exact(bytes).and_then(Welcome::parse).map(Self::Welcome),
             Some(&kind::RETRY) => exact(bytes).and_then(Retry::parse).map(Self::Retry),
             Some(&kind::RESET) => exact(bytes).and_then(Reset::parse).map(Self::Reset),
+            Some(&kind::QUERY) => exact(bytes).and_then(Query::parse).map(Self::Query),
+            Some(&kind::REPLY) => exact(bytes).and_then(Reply::parse).map(Self::Reply),
             Some(&(kind::DATA | kind::CONTROL | kind::BUNDLE)) => {
                 Header::parse(bytes).map(Self::Sealed)
             }

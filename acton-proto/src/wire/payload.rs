@@ -66,6 +66,9 @@ impl Caps {
     pub const REPORT: Self = Self(1 << 5);
     /// A client takes the network key that its server tells it.
     pub const NETWORK_KEY: Self = Self(1 << 6);
+    /// A client has other servers to go to, and goes where its server asks it to. It is for the owner of
+    /// several clients to do so.
+    pub const MOVE: Self = Self(1 << 7);
     /// What this crate implements.
     pub const ALL: Self =
         Self(Self::FRAG.0 | Self::CSUM.0 | Self::BUNDLE.0 | Self::REPORT.0 | Self::NETWORK_KEY.0);

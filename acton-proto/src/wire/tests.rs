@@ -36,6 +36,7 @@ fn control() -> impl Strategy<Value = Control> {
         (bye(), any::<u32>()).prop_map(|(reason, retry_ms)| Control::Bye { reason, retry_ms }),
         Just(Control::Rekey),
         any::<[u8; 32]>().prop_map(|key| Control::NetworkKey(NewNetworkKey(key))),
+        any::<u64>().prop_map(|to| Control::Move { to }),
         (any::<bool>(), any::<u64>(), report()).prop_map(|(asks, token, report)| {
             let role = if asks { ReportRole::Question } else { ReportRole::Answer };
             Control::Report { role, token, report }
@@ -81,7 +82,7 @@ fn header() -> impl Strategy<Value = Header> {
 /// Bytes that often begin like a datagram and often have a datagram's length.
 fn noise() -> impl Strategy<Value = Vec<u8>> {
     let len = prop_oneof![Just(168_usize), Just(108), Just(64), Just(16), 0..200_usize];
-    (len, 0x10..=0x19_u8, any::<bool>(), any::<u64>()).prop_map(|(len, first, zeros, seed)| {
+    (len, 0x10..=0x1b_u8, any::<bool>(), any::<u64>()).prop_map(|(len, first, zeros, seed)| {
         let mut state = seed;
         let mut bytes: Vec<u8> = (0..len)
             .map(|_| {
@@ -103,6 +104,8 @@ fn encode(datagram: &Datagram) -> Vec<u8> {
         Datagram::Welcome(m) => m.encode().to_vec(),
         Datagram::Retry(m) => m.encode().to_vec(),
         Datagram::Reset(m) => m.encode().to_vec(),
+        Datagram::Query(m) => m.encode().to_vec(),
+        Datagram::Reply(m) => m.encode().to_vec(),
         Datagram::Sealed(m) => m.encode().to_vec(),
     }
 }
@@ -128,6 +131,10 @@ proptest! {
         prop_assert_eq!(Datagram::parse(&retry.encode()), Ok(Datagram::Retry(retry)));
         let reset = Reset { receiver_id, counter };
         prop_assert_eq!(Datagram::parse(&reset.encode()), Ok(Datagram::Reset(reset)));
+        let query = Query { sender_id, random: [byte; 24], mac: [!byte; 16] };
+        prop_assert_eq!(Datagram::parse(&query.encode()), Ok(Datagram::Query(query)));
+        let reply = Reply { receiver_id, nonce: [byte; 24], sealed: [!byte; 32] };
+        prop_assert_eq!(Datagram::parse(&reply.encode()), Ok(Datagram::Reply(reply)));
     }
 
     #[test]
@@ -184,7 +191,7 @@ proptest! {
 fn every_length_of_every_type_is_handled() {
     let mut room = vec![0; MAX_DATAGRAM + 1];
     for first in 0..=u8::MAX {
-        let all = (0x10..=0x18).contains(&first);
+        let all = (0x10..=0x1a).contains(&first);
         for len in (0..=65_508).filter(|len| all || *len < 300 || *len > 65_500) {
             let bytes = &mut room[..len];
             bytes[..len.min(300)].fill(1);
@@ -197,6 +204,9 @@ fn every_length_of_every_type_is_handled() {
                 kind::WELCOME => len == WELCOME_LEN,
                 kind::RETRY => len == RETRY_LEN,
                 kind::RESET => len == RESET_LEN,
+                kind::REPLY => len == REPLY_LEN,
+                // Sixteen bytes of one of this length are not zero.
+                kind::QUERY => false,
                 kind::DATA => (OVERHEAD + 1..=MAX_DATAGRAM).contains(&len),
                 kind::BUNDLE => (OVERHEAD + BUNDLE_MIN_LEN..=MAX_DATAGRAM).contains(&len),
                 kind::CONTROL => (OVERHEAD + CONTROL_MIN_LEN..=MAX_DATAGRAM).contains(&len),

@@ -336,6 +336,8 @@ pub(crate) fn name(bytes: &[u8]) -> &'static str {
         Ok(Datagram::Welcome(_)) => "WELCOME",
         Ok(Datagram::Retry(_)) => "RETRY",
         Ok(Datagram::Reset(_)) => "RESET",
+        Ok(Datagram::Query(_)) => "QUERY",
+        Ok(Datagram::Reply(_)) => "REPLY",
         Ok(Datagram::Sealed(header)) if header.kind == Kind::Control => "CONTROL",
         Ok(Datagram::Sealed(_)) => "DATA",
         Err(_) => "nothing",

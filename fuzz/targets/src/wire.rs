@@ -10,6 +10,8 @@ pub fn wire(data: &[u8]) -> bool {
         Ok(Datagram::Welcome(welcome)) => assert_eq!(welcome.encode(), data),
         Ok(Datagram::Retry(retry)) => assert_eq!(retry.encode(), data),
         Ok(Datagram::Reset(reset)) => assert_eq!(reset.encode(), data),
+        Ok(Datagram::Query(query)) => assert_eq!(query.encode(), data),
+        Ok(Datagram::Reply(reply)) => assert_eq!(reply.encode(), data),
         Ok(Datagram::Sealed(header)) => {
             assert_eq!(Some(&header.encode()[..]), data.get(..16));
             assert!(data.len() > OVERHEAD);

@@ -2,6 +2,7 @@
 
 pub(super) mod capture;
 mod datagram;
+pub(super) mod drain;
 pub(super) mod drops;
 pub(super) mod events;
 pub(super) mod fdb;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use acton_engine::{
     EndReason, LoopReport, LossReport, MacReport, Place, PolicyReport, Protocol, RefusalReason,
-    Role, SessionStatus, State, Traffic, drop_reasons,
+    Role, ServerReport, SessionStatus, State, Traffic, drop_reasons,
 };
 use serde::Serialize;
 
@@ -258,6 +258,9 @@ fn instance(look: &Look) -> Vec<String> {
         if !counts.is_empty() {
             lines.push(format!("  sessions {}", counts.join(", ")));
         }
+        if bridge.as_ref().is_some_and(|bridge| bridge.draining) {
+            lines.push("  draining: clients are asked to go to their other servers".to_owned());
+        }
     }
     let health = look.instance.health.iter().map(|health| health.text.clone());
     let of_sessions = look.sessions.iter().flat_map(|session| {
@@ -362,8 +365,20 @@ fn why(session: &SessionStatus) -> Option<String> {
         (_, Some(refusal), _) => Some(refused(refusal).to_owned()),
         (_, _, Some(reason)) => Some(ended(reason).to_owned()),
         (State::Handshaking, ..) => Some("no answer yet".to_owned()),
+        (State::Unreachable, ..) => Some("it does not answer".to_owned()),
+        _ if session.server.is_some_and(|server| server.draining) => {
+            Some("it asks clients to go elsewhere".to_owned())
+        }
         _ => None,
     }
+}
+
+/// What is known of one of several servers.
+fn of_several(server: ServerReport) -> String {
+    let ServerReport { priority, weight, draining, load, .. } = server;
+    let load = load.map(|load| format!(", {:.0}% full", load * 100.0)).unwrap_or_default();
+    let draining = if draining { ", draining" } else { "" };
+    format!("priority {priority}, weight {weight}{load}{draining}")
 }
 
 fn ended(reason: EndReason) -> &'static str {
@@ -374,6 +389,7 @@ fn ended(reason: EndReason) -> &'static str {
         EndReason::Removed => "not allowed any more",
         EndReason::Kicked => "kicked by an operator",
         EndReason::Full => "the server is full",
+        EndReason::Moved => "left for another server",
         EndReason::Silent => "silent too long",
         EndReason::KeysExpired => "its keys expired",
         EndReason::Stopped => "this end stopped",
@@ -431,6 +447,7 @@ pub(super) fn one_session(
     let mtu = |mtu: u16| format!("{mtu} bytes of UDP payload");
     sheet.some("path in", session.path_mtu_in.map(mtu));
     sheet.some("path out", session.path_mtu_out.map(mtu));
+    sheet.some("server", session.server.map(of_several));
     sheet.some(
         "cipher",
         session.suite.as_ref().map(|suite| match session.rekeys {

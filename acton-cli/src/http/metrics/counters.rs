@@ -99,6 +99,16 @@ pub(super) const SHOWN: &[Shown] = &[
     handshakes("handshake.retries", &["cookie"]),
     shown("handshake.resets", "acton_resets_sent_total", "At a server, RESET sent."),
     shown(
+        "query.sent",
+        "acton_queries_sent_total",
+        "At a client, times that a server was asked how it is.",
+    ),
+    shown(
+        "query.answered",
+        "acton_queries_answered_total",
+        "At a server, times that it said how it is.",
+    ),
+    shown(
         "handshake.duplicates",
         "acton_duplicate_keys_total",
         "At a server, alarms that two machines use one client's key.",

@@ -1,0 +1,326 @@
+//! Clients of several servers: one that dies, one that drains, one that is better.
+//!
+//! ```text
+//!   client 0 ── UDP ──┬── server A, TAP in br0 ──┐
+//!                     └── server B, TAP in br0 ──┴── LAN, whose host is 10.9.0.1
+//! ```
+#![allow(clippy::unwrap_used)] // a test: the panic is the report
+
+mod support;
+
+use std::fs;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use acton_engine::State;
+use acton_netns::{Namespace, Veth, veth};
+use support::ask::{said_by, sessions, told, until};
+use support::{
+    Acton, HANG, Mode, ROOT_V4, World, client_mac, control, leaf, ping, ping_until_answered, said,
+    shell, tcp_transfer, wait_until,
+};
+
+testbed::main! {
+    a_client_goes_to_another_server_when_its_own_is_killed,
+    a_server_drains_without_a_lost_ping_and_is_come_back_to,
+    who_has_no_other_server_stays_until_all_are_sent_away,
+    servers_of_different_keys_in_one_invite,
+}
+
+/// Server A is on the world's server, server B on client 1.
+const A: &str = "192.0.2.1:8080";
+const B: &str = "192.0.2.11:8080";
+
+/// What a client says that has gone to another server.
+const MOVED: &str = "without a break";
+
+/// Two servers whose TAPs are bridged into one LAN.
+struct Site {
+    world: World,
+    lan: Namespace,
+}
+
+impl Site {
+    fn new() -> Self {
+        Self::of(3)
+    }
+
+    /// Of so many hosts on the WAN beside server A.
+    fn of(hosts: u8) -> Self {
+        let world = World::new(hosts).speaking(Mode::Secure);
+        let lan = Namespace::new().unwrap();
+        shell(
+            &lan,
+            "ip link add sw type bridge mcast_snooping 0; ip link set sw up; \
+             ip addr add 10.9.0.1/24 dev sw",
+        );
+        for (host, port) in [(&world.server, "port-a"), (&world.clients[1], "port-b")] {
+            veth(host, "lan0", &lan, port, &Veth::new()).unwrap();
+            shell(&lan, &format!("ip link set {port} master sw"));
+            shell(
+                host,
+                "ip link add br0 type bridge mcast_snooping 0; ip link set br0 up; \
+                 ip link set lan0 master br0",
+            );
+        }
+        Self { world, lan }
+    }
+
+    /// Starts a server with the state directory of `keys`.
+    fn serve(&self, host: &Namespace, name: &str, keys: &str) -> Acton {
+        let mac = if name == "A" { "02:ac:70:00:00:a1" } else { "02:ac:70:00:00:b1" };
+        let state = self.world.keys.path(keys);
+        let state = state.to_str().unwrap();
+        let fixed = ["server", "--state", state, "--bridge", "br0", "-m", mac];
+        let server = Acton::start(name, host, &fixed);
+        server.wait_for(said::LISTENING);
+        server
+    }
+
+    fn serve_a(&self) -> Acton {
+        self.serve(&self.world.server, "A", "server")
+    }
+
+    fn serve_b(&self) -> Acton {
+        self.serve(&self.world.clients[1], "B", "server")
+    }
+
+    /// An invite of client `i` to these servers; its MAC is its own at each of them.
+    fn invite(&self, i: u8, hosts: &[&str]) -> String {
+        let name = format!("client-{i}");
+        let hosts = hosts.iter().flat_map(|host| ["--host", host]);
+        let arguments: Vec<_> = ["invite", "--name", &name].into_iter().chain(hosts).collect();
+        let url = self.world.keys.acton("server", &arguments);
+        self.list_mac("server", i);
+        url
+    }
+
+    /// Says in the list of clients of `keys` whose the MAC of client `i` is.
+    fn list_mac(&self, keys: &str, i: u8) {
+        let (path, name) = (self.world.keys.path(keys).join("clients"), format!(" client-{i}"));
+        let list = fs::read_to_string(&path).unwrap();
+        let line = format!("{name} mac={}", client_mac(i));
+        fs::write(&path, list.replace(&name, &line)).unwrap();
+    }
+
+    /// Starts client `i` with an invite.
+    fn join(&self, i: u8, invite: &str) -> Acton {
+        let state = self.world.keys.client_state(i);
+        self.world.run_client(i, &["client", invite, "--state", &state])
+    }
+
+    fn client(&self, i: u8) -> &Namespace {
+        &self.world.clients[usize::from(i)]
+    }
+}
+
+/// Where a client is, by its status.
+fn server_of(client: &Acton) -> Option<String> {
+    let up = |state| matches!(state, State::Up | State::Quiet);
+    Some(sessions(client).into_iter().find(|session| up(session.state))?.name)
+}
+
+#[track_caller]
+fn wait_at(client: &Acton, server: &str) {
+    wait_until(&format!("the client is at {server}"), || {
+        server_of(client).as_deref() == Some(server)
+    });
+}
+
+/// Pings ten times a second until `done`: how many were sent, and how many had no answer in ten
+/// seconds: none at all, that is, however busy the machine.
+fn pings(from: &Namespace, to: IpAddr, done: &AtomicBool) -> (usize, usize) {
+    let (mut sent, mut lost) = (0, 0);
+    while !done.load(Ordering::Relaxed) {
+        let start = Instant::now();
+        sent += 1;
+        lost += usize::from(ping(from, to, 56, Duration::from_secs(10)).is_err());
+        thread::sleep(Duration::from_millis(100).saturating_sub(start.elapsed()));
+    }
+    (sent, lost)
+}
+
+/// The clients of a site of seven hosts, one of which is server B.
+const CLIENTS: [u8; 6] = [0, 2, 3, 4, 5, 6];
+
+/// Starts them, and waits until all are at server A, and find the LAN and the other server.
+fn join_all(site: &Site) -> Vec<Acton> {
+    let clients = CLIENTS.map(|i| site.join(i, &site.invite(i, &[A, B])));
+    for (client, i) in clients.iter().zip(CLIENTS) {
+        client.wait_for(said::CONNECTED);
+        wait_at(client, A);
+        ping_until_answered(site.client(i), ROOT_V4);
+        // The LAN's host finds the client, too.
+        ping_until_answered(&site.lan, leaf(i)[0]);
+        let standby = until(client, "the other server answers", |it| it.state == State::Standby);
+        assert_eq!(standby.name, B);
+        assert!(standby.rtt.is_some() && standby.server.is_some_and(|it| it.load == Some(0.0)));
+    }
+    clients.into()
+}
+
+fn a_client_goes_to_another_server_when_its_own_is_killed() {
+    let site = Site::of(7);
+    let (first, _second) = (site.serve_a(), site.serve_b());
+    let clients = join_all(&site);
+    first.kill();
+    let killed = Instant::now();
+    // Each has traffic, by which it notices.
+    let back = |i: u8| {
+        wait_until("the LAN answers by the other server", || {
+            ping(site.client(i), ROOT_V4, 56, Duration::from_millis(100)).is_ok()
+        });
+        killed.elapsed()
+    };
+    let mut taken = thread::scope(|scope| {
+        let threads = CLIENTS.map(|i| scope.spawn(move || back(i)));
+        threads.map(|thread| thread.join().unwrap())
+    });
+    taken.sort();
+    println!("without a way to the LAN after a kill: {taken:.2?}");
+    // A client of one server takes 13 s to notice.
+    assert!(taken.iter().all(|&taken| taken < Duration::from_secs(12)), "{taken:?}");
+    for (client, i) in clients.into_iter().zip(CLIENTS) {
+        wait_at(&client, B);
+        // The TAP kept its carrier: no lease and no address was lost.
+        let events = told(&client, &["events", "--json"]);
+        assert!(events.contains("\"carrier\"") && !events.contains("\"up\":false"), "{events}");
+        let log = client.stop();
+        assert_eq!(log.matches(said::LOST).count(), 1, "{log}");
+    }
+}
+
+fn a_server_drains_without_a_lost_ping_and_is_come_back_to() {
+    let site = Site::of(7);
+    let (first, _second) = (site.serve_a(), site.serve_b());
+    let clients = join_all(&site);
+    let done = AtomicBool::new(false);
+    let results = thread::scope(|scope| {
+        let (site, done) = (&site, &done);
+        let pingers = CLIENTS.map(|i| {
+            let there = scope.spawn(move || pings(site.client(i), ROOT_V4, done));
+            let back = scope.spawn(move || pings(&site.lan, leaf(i)[0], done));
+            [there, back]
+        });
+        let transfer = scope.spawn(move || {
+            while !done.load(Ordering::Relaxed) {
+                tcp_transfer(site.client(0), &site.lan, ROOT_V4, 4 << 20);
+            }
+        });
+        // Should a wait hang, these end too.
+        let guard = Done(done);
+        assert_eq!(told(&first, &["drain", "--over", "2"]), "6 clients are asked to go\n");
+        for client in &clients {
+            client.wait_for("asks to go to another server");
+            client.wait_for(MOVED);
+            wait_at(client, B);
+        }
+        wait_until("the first server has nobody left", || {
+            sessions(&first).iter().all(|session| session.state != State::Up)
+        });
+        let status = told(&first, &["status"]);
+        assert!(status.contains("draining: clients are asked"), "{status}");
+        until(&clients[0], "the first server is known to drain", |it| {
+            it.name == A && it.server.is_some_and(|server| server.draining)
+        });
+
+        // It takes clients again, and is the better one: once that has been so for a minute, they are
+        // back.
+        assert_eq!(told(&first, &["drain", "--stop"]), "it drains no more\n");
+        for client in &clients {
+            client.wait_for_nth(MOVED, 2);
+            wait_at(client, A);
+        }
+        thread::sleep(Duration::from_secs(2));
+        drop(guard);
+        transfer.join().unwrap();
+        pingers.map(|both| both.map(|thread| thread.join().unwrap()))
+    });
+    println!("pings sent and lost, from each client and to it: {results:?}");
+    for (sent, lost) in results.into_iter().flatten() {
+        assert!(sent > 100, "{sent}");
+        assert_eq!(lost, 0, "of {sent}");
+    }
+    for client in clients {
+        let log = client.stop();
+        assert_eq!(log.matches(said::CONNECTED).count(), 1, "{log}");
+    }
+}
+
+/// Says that it is done, also in a panic.
+struct Done<'a>(&'a AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+fn who_has_no_other_server_stays_until_all_are_sent_away() {
+    let site = Site::new();
+    let (two, one) = (site.invite(0, &[A, B]), site.invite(2, &[A]));
+    let (first, _second) = (site.serve_a(), site.serve_b());
+    let clients = [site.join(0, &two), site.join(2, &one)];
+    for client in &clients {
+        client.wait_for(said::CONNECTED);
+    }
+    assert_eq!(told(&first, &["drain", "--to", B]), "2 clients are asked to go\n");
+    wait_at(&clients[0], B);
+    ping_until_answered(site.client(2), ROOT_V4);
+    wait_at(&clients[1], A);
+    let plain = said_by(control(&clients[1]), &["drain"]);
+    assert!(plain.code != 0 && plain.err.contains("this is a client"), "{plain:?}");
+
+    told(&first, &["drain", "--now", "--over", "1"]);
+    clients[1].wait_for("the server restarts");
+    clients[1].wait_for("it has no room for another session");
+    told(&first, &["drain", "--stop"]);
+    let start = Instant::now();
+    wait_until("it is let in again", || {
+        assert!(start.elapsed() < HANG);
+        server_of(&clients[1]).is_some()
+    });
+}
+
+fn servers_of_different_keys_in_one_invite() {
+    let site = Site::new();
+    let keys = &site.world.keys;
+    // Server B has keys of its own, and knows the client by the key that A's invite carries.
+    let first = site.invite(0, &[A]);
+    let client_key = {
+        let list = fs::read_to_string(keys.path("server").join("clients")).unwrap();
+        list.lines().find(|line| line.contains("client-0")).unwrap()[..44].to_owned()
+    };
+    let arguments = ["invite", "--host", B, "--name", "client-0", "--key", &client_key];
+    let second = keys.acton("other", &arguments);
+    site.list_mac("other", 0);
+    let file = keys.path("second");
+    fs::write(&file, second).unwrap();
+    keys.acton("server", &["revoke", "client-0"]);
+    let both = {
+        let file = file.to_str().unwrap();
+        keys.acton("server", &["invite", "--host", A, "--name", "client-0", "--and", file])
+    };
+    // The client of this invite has a key of its own again, which B is told.
+    site.list_mac("server", 0);
+    assert_ne!(first, both);
+    let list = fs::read_to_string(keys.path("server").join("clients")).unwrap();
+    let new_key = list.lines().find(|line| line.contains("client-0")).unwrap()[..44].to_owned();
+    let at_b = keys.path("other").join("clients");
+    let list = fs::read_to_string(&at_b).unwrap().replace(&client_key, &new_key);
+    fs::write(&at_b, list).unwrap();
+
+    let server_a = site.serve_a();
+    let _server_b = site.serve(&site.world.clients[1], "B", "other");
+    let stored = keys.acton("client-0", &["join", &both]);
+    assert!(stored.contains(&format!("the invite of {A}, {B} in ")), "{stored}");
+    let state = keys.client_state(0);
+    let client = site.world.run_client(0, &["client", "--state", &state]);
+    wait_at(&client, A);
+    until(&client, "the other server answers", |it| it.state == State::Standby);
+    server_a.stop();
+    wait_at(&client, B);
+    ping_until_answered(site.client(0), ROOT_V4);
+}

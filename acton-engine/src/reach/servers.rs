@@ -1,0 +1,461 @@
+//! Which of several servers a client is at: a state machine of times and news, without I/O.
+//!
+//! Servers of a lower priority number are better; among equals a draw decides that weighs them, which
+//! is the same for as long as the client runs, so that it never goes from equal to equal. All but the
+//! one in use are asked how they are. A client goes to a better one once that has answered for a
+//! while, and the more often it was lost, the longer that takes: so one that comes and goes is left
+//! alone.
+
+use std::time::Duration;
+
+use acton_proto::wire::{FULL_LOAD, ServerState};
+
+/// How often a server that is not in use is asked how it is, some 10 % more or less.
+const ASK_EVERY: Duration = Duration::from_secs(30);
+/// The same while there is no session, or none that should stay; after so long ever more rarely.
+const ASK_FAST: Duration = Duration::from_secs(1);
+const ASK_SLOWER: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(5));
+/// How long an answer is waited for.
+const ANSWER_TIME: Duration = Duration::from_secs(2);
+/// Questions in a row without an answer after which a server counts as not there.
+const MISSES: u32 = 3;
+/// For how long a server must have answered before a client comes back to it: at first, and at most.
+const SETTLED: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(3_600));
+/// A session that lasted so long makes up for those that did not.
+const FORGIVEN: Duration = Duration::from_secs(900);
+/// How long a handshake may take before another server is tried: where another has just answered, in
+/// the first round, and then.
+const TRY_TIME: [Duration; 3] =
+    [Duration::from_millis(700), Duration::from_millis(2_500), Duration::from_secs(6)];
+/// How long a second session may take to begin, beside one that goes on.
+const JOIN_TIME: Duration = Duration::from_secs(5);
+/// For how long a server is left alone that gave no session, where there is another.
+const REFUSED_TIME: Duration = Duration::from_secs(30);
+
+/// How much a client likes a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct Rank {
+    /// Servers of a lower number are tried first, and come back to.
+    pub priority: u8,
+    /// Among servers of one priority, the share of clients that choose this one; 0 counts as 1.
+    pub weight: u8,
+}
+
+impl Rank {
+    /// This priority and weight.
+    #[must_use]
+    pub const fn new(priority: u8, weight: u8) -> Self {
+        Self { priority, weight }
+    }
+}
+
+impl Default for Rank {
+    fn default() -> Self {
+        Self::new(0, 1)
+    }
+}
+
+/// What the client is to do now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Ask this server how it is.
+    Ask(usize),
+    /// There is no session: make one with this server, and give up any other.
+    Connect(usize),
+    /// Make a second session, with this server, while the first goes on.
+    Join(usize),
+    /// Give up the second session, which did not come about.
+    Abandon,
+}
+
+/// What is known of a server that is not in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Health {
+    /// It has not been asked, or has not answered yet.
+    Unknown,
+    /// It answers.
+    Answers,
+    /// It does not answer.
+    Silent,
+}
+
+#[derive(Debug)]
+struct Candidate {
+    rank: Rank,
+    /// The order among candidates: priority, then this.
+    draw: u64,
+    ask_at: Duration,
+    /// When the question was asked that waits for an answer.
+    asked: Option<Duration>,
+    misses: u32,
+    /// When it answered last, and what.
+    answer: Option<(Duration, ServerState)>,
+    rtt: Option<Duration>,
+    /// Since when it has answered without a break, as one process.
+    settled_since: Option<Duration>,
+    /// For how long that must be.
+    settle: Duration,
+    /// It gave no session, or asked the client to stay away.
+    avoid_until: Duration,
+}
+
+impl Candidate {
+    fn health(&self) -> Health {
+        match (self.misses, self.answer) {
+            (MISSES.., _) => Health::Silent,
+            (_, Some(_)) => Health::Answers,
+            (_, None) => Health::Unknown,
+        }
+    }
+
+    /// Whether it would take the client, by what is known.
+    fn is_open(&self, now: Duration) -> bool {
+        let takes = |state: ServerState| !state.draining && state.load < FULL_LOAD;
+        now >= self.avoid_until && self.answer.is_none_or(|(_, state)| takes(state))
+    }
+
+    /// A session with it came to nothing, or was lost.
+    fn note_lost(&mut self) {
+        self.settled_since = None;
+        self.settle = (self.settle * 2).min(SETTLED.1);
+    }
+}
+
+/// What the client is about.
+#[derive(Debug, Clone, Copy)]
+enum Stage {
+    /// It makes a session, since then; how many servers were tried before in vain.
+    Connecting { since: Duration, tried: u32 },
+    /// It has one, since then.
+    Up { since: Duration },
+}
+
+/// All servers of a client, of which it is at one.
+#[derive(Debug)]
+pub(crate) struct Servers {
+    list: Vec<Candidate>,
+    current: usize,
+    stage: Stage,
+    /// A second session under way, since then.
+    next: Option<(usize, Duration)>,
+    /// The server in use asked the client to go, to that one perhaps.
+    leaving: Option<Option<usize>>,
+    /// What [`poll`](Self::poll) is to say at once.
+    connect: bool,
+    /// Since when there has been no session that should stay.
+    restless_since: Option<Duration>,
+    random: u64,
+}
+
+impl Servers {
+    /// A client of servers of these ranks, two or more, at the best of which it begins.
+    pub(crate) fn new(now: Duration, ranks: &[Rank], seed: u64) -> Self {
+        let mut random = seed;
+        let candidate = |&rank: &Rank| Candidate {
+            rank,
+            draw: weighed(draw(&mut random), rank.weight),
+            ask_at: now,
+            asked: None,
+            misses: 0,
+            answer: None,
+            rtt: None,
+            settled_since: None,
+            settle: SETTLED.0,
+            avoid_until: Duration::ZERO,
+        };
+        let list: Vec<_> = ranks.iter().map(candidate).collect();
+        let mut servers = Self {
+            list,
+            current: 0,
+            stage: Stage::Connecting { since: now, tried: 0 },
+            next: None,
+            leaving: None,
+            connect: true,
+            restless_since: Some(now),
+            random,
+        };
+        servers.current = servers.in_order()[0];
+        servers
+    }
+
+    /// The best first.
+    fn in_order(&self) -> Vec<usize> {
+        let mut order: Vec<_> = (0..self.list.len()).collect();
+        order.sort_by_key(|&at| (self.list[at].rank.priority, self.list[at].draw));
+        order
+    }
+
+    /// The server in use, or to be.
+    pub(crate) const fn current(&self) -> usize {
+        self.current
+    }
+
+    pub(crate) fn rank(&self, server: usize) -> Rank {
+        self.list[server].rank
+    }
+
+    /// How a server is that is not in use, when it answered last, and what.
+    pub(crate) fn known(&self, server: usize) -> (Health, Option<(Duration, ServerState)>) {
+        (self.list[server].health(), self.list[server].answer)
+    }
+
+    /// The round trip of its last answer.
+    pub(crate) fn rtt(&self, server: usize) -> Option<Duration> {
+        self.list[server].rtt
+    }
+
+    /// Whether the server in use asked the client to go.
+    pub(crate) const fn is_leaving(&self) -> bool {
+        self.leaving.is_some()
+    }
+
+    /// There is a session with the server in use.
+    pub(crate) fn up(&mut self, now: Duration) {
+        self.stage = Stage::Up { since: now };
+        (self.leaving, self.connect, self.restless_since) = (None, false, None);
+    }
+
+    /// The session is lost, or its server ended it and wants the client to stay away for so long.
+    pub(crate) fn down(&mut self, now: Duration, away: Duration) {
+        if let Stage::Up { since } = self.stage
+            && now.saturating_sub(since) >= FORGIVEN
+        {
+            self.list[self.current].settle = SETTLED.0;
+        }
+        self.list[self.current].note_lost();
+        self.give_up(now, away);
+    }
+
+    /// The server in use gives no session.
+    pub(crate) fn refused(&mut self, now: Duration) {
+        if matches!(self.stage, Stage::Connecting { .. }) {
+            self.give_up(now, REFUSED_TIME);
+        }
+    }
+
+    fn give_up(&mut self, now: Duration, away: Duration) {
+        let lost = &mut self.list[self.current];
+        lost.avoid_until = lost.avoid_until.max(now + away);
+        let tried = match self.stage {
+            Stage::Connecting { tried, .. } => tried + 1,
+            Stage::Up { .. } => 0,
+        };
+        self.leaving = None;
+        self.restless(now);
+        // One that is being joined is on its way.
+        let next = self.next.take().map(|(next, _)| next);
+        let next = next.or_else(|| self.another(now)).unwrap_or(self.current);
+        self.stage = Stage::Connecting { since: now, tried };
+        // The same again goes on by itself.
+        self.connect = next != self.current;
+        self.current = next;
+    }
+
+    /// All are asked how they are, and soon again.
+    fn restless(&mut self, now: Duration) {
+        if self.restless_since.is_none() {
+            self.restless_since = Some(now);
+            for candidate in &mut self.list {
+                candidate.ask_at = candidate.ask_at.min(now);
+            }
+        }
+    }
+
+    /// The server to try after the one in use, where there is one that may be tried.
+    fn another(&self, now: Duration) -> Option<usize> {
+        let order = self.in_order();
+        let at = order.iter().position(|&server| server == self.current).unwrap_or(0);
+        let open = |server: &usize| self.list[*server].is_open(now);
+        let answers = |server: &usize| self.list[*server].health() == Health::Answers;
+        let others = || order.iter().copied().filter(|&server| server != self.current);
+        // One that would rather have no more clients is better than none.
+        let may_be_asked = |server: &usize| now >= self.list[*server].avoid_until;
+        let best = others().filter(open).find(answers);
+        let best = best.or_else(|| others().filter(may_be_asked).find(answers));
+        // From the next on, so that all have their turn.
+        let mut turn = (1..=order.len()).map(|step| order[(at + step) % order.len()]);
+        best.or_else(|| turn.find(open))
+    }
+
+    /// The server in use asks the client to go, to that one if it has it.
+    pub(crate) fn leave(&mut self, now: Duration, to: Option<usize>) {
+        if let Stage::Up { .. } = self.stage {
+            self.leaving = Some(to.filter(|&to| to != self.current));
+            self.restless(now);
+        }
+    }
+
+    /// The second session is there; the first may go.
+    pub(crate) fn joined(&mut self, now: Duration) {
+        let Some((next, _)) = self.next.take() else { return };
+        if self.leaving.is_some() {
+            // Until it says that it takes clients again.
+            let left = &mut self.list[self.current];
+            left.settled_since = None;
+            left.answer =
+                left.answer.map(|(at, state)| (at, ServerState { draining: true, ..state }));
+        }
+        // How it is now, nobody knows.
+        self.list[self.current].ask_at = now;
+        self.current = next;
+        self.up(now);
+    }
+
+    /// The second session does not come about.
+    pub(crate) fn join_failed(&mut self, now: Duration) {
+        let Some((next, _)) = self.next.take() else { return };
+        self.list[next].note_lost();
+        self.list[next].avoid_until = now + REFUSED_TIME;
+    }
+
+    /// A server answered how it is.
+    pub(crate) fn answered(&mut self, now: Duration, server: usize, state: ServerState) {
+        let candidate = &mut self.list[server];
+        candidate.rtt = candidate.asked.take().map(|asked| now.saturating_sub(asked));
+        let before = candidate.answer.replace((now, state));
+        let is_same = before.is_some_and(|(_, before)| before.instance == state.instance);
+        if !is_same || candidate.misses >= MISSES || state.draining {
+            candidate.settled_since = None;
+        }
+        candidate.misses = 0;
+        if !state.draining {
+            candidate.settled_since.get_or_insert(now);
+        }
+    }
+
+    /// When [`poll`](Self::poll) has something.
+    pub(crate) fn due(&self) -> Duration {
+        let asking = |candidate: &Candidate| {
+            candidate.asked.map_or(candidate.ask_at, |asked| asked + ANSWER_TIME)
+        };
+        let others = (0..self.list.len()).filter(|&server| server != self.current);
+        let asks = others.map(|server| asking(&self.list[server]));
+        let own = match self.stage {
+            _ if self.connect => Some(Duration::ZERO),
+            Stage::Connecting { since, tried } => Some(since + self.try_time(since, tried)),
+            Stage::Up { .. } => self.next.map(|(_, since)| since + JOIN_TIME),
+        };
+        asks.chain(own).min().unwrap_or(Duration::MAX)
+    }
+
+    /// How long the server in use may take to give a session.
+    fn try_time(&self, since: Duration, tried: u32) -> Duration {
+        let rivals = (0..self.list.len()).filter(|&server| server != self.current);
+        let mut heard = rivals.filter_map(|server| {
+            let rival = &self.list[server];
+            rival.answer.filter(|(at, _)| *at >= since && rival.is_open(*at))
+        });
+        if heard.next().is_some() {
+            TRY_TIME[0]
+        } else if tried < 2 * self.list.len() as u32 {
+            TRY_TIME[1]
+        } else {
+            TRY_TIME[2]
+        }
+    }
+
+    /// What is to be done now, one after the other.
+    pub(crate) fn poll(&mut self, now: Duration) -> Option<Step> {
+        if let Stage::Connecting { since, tried } = self.stage
+            && !self.connect
+            && now >= since + self.try_time(since, tried)
+        {
+            self.give_up(now, Duration::ZERO);
+        }
+        if std::mem::take(&mut self.connect) {
+            return Some(Step::Connect(self.current));
+        }
+        if let Some((_, since)) = self.next
+            && now >= since + JOIN_TIME
+        {
+            self.join_failed(now);
+            return Some(Step::Abandon);
+        }
+        if let Some(server) = self.ask(now) {
+            return Some(Step::Ask(server));
+        }
+        let next = self.better(now)?;
+        self.next = Some((next, now));
+        Some(Step::Join(next))
+    }
+
+    /// A server that is to be asked now.
+    fn ask(&mut self, now: Duration) -> Option<usize> {
+        for server in 0..self.list.len() {
+            if server == self.current {
+                continue;
+            }
+            let candidate = &mut self.list[server];
+            if let Some(asked) = candidate.asked {
+                if now < asked + ANSWER_TIME {
+                    continue;
+                }
+                candidate.asked = None;
+                candidate.misses = candidate.misses.saturating_add(1);
+                if candidate.misses >= MISSES {
+                    candidate.settled_since = None;
+                } else {
+                    candidate.ask_at = now;
+                }
+            }
+            if now < candidate.ask_at {
+                continue;
+            }
+            candidate.asked = Some(now);
+            let pause = match self.restless_since {
+                Some(since) if now < since + ASK_SLOWER.0 => ASK_FAST,
+                Some(_) => ASK_SLOWER.1,
+                None => ASK_EVERY,
+            };
+            let tenth = pause / 10;
+            let more = tenth * (draw(&mut self.random) % 201) as u32 / 100;
+            self.list[server].ask_at = now + pause - tenth + more;
+            return Some(server);
+        }
+        None
+    }
+
+    /// The server to go to while there is a session, if there is a better one.
+    fn better(&self, now: Duration) -> Option<usize> {
+        if !matches!(self.stage, Stage::Up { .. }) || self.next.is_some() {
+            return None;
+        }
+        let answers = |server: usize| {
+            let it = &self.list[server];
+            server != self.current && it.health() == Health::Answers && it.is_open(now)
+        };
+        let order = self.in_order();
+        if let Some(to) = self.leaving {
+            let named = to.filter(|&to| answers(to));
+            return named.or_else(|| order.into_iter().find(|&server| answers(server)));
+        }
+        let here = self.list[self.current].rank.priority;
+        order.into_iter().find(|&server| {
+            let it = &self.list[server];
+            let is_settled = it.settled_since.is_some_and(|since| now >= since + it.settle);
+            it.rank.priority < here && answers(server) && is_settled
+        })
+    }
+}
+
+/// A number without a pattern (SplitMix64).
+fn draw(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut z = *state;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// A draw, of which the smallest wins, so that each wins as often as its weight says: that of an
+/// exponential distribution.
+fn weighed(draw: u64, weight: u8) -> u64 {
+    let uniform = ((draw >> 11) as f64 + 1.0) / (1_u64 << 53) as f64;
+    (-uniform.ln() / f64::from(weight.max(1)) * (1_u64 << 40) as f64) as u64
+}
+
+#[cfg(test)]
+#[path = "servers/simulation.rs"]
+mod simulation;

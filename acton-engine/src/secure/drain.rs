@@ -1,0 +1,94 @@
+//! A server that empties: its clients are asked to go elsewhere, some at a time.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use acton_proto::server::SessionId;
+
+use crate::run::control::DrainOrder;
+
+/// How often some clients are asked.
+const TICK: Duration = Duration::from_millis(50);
+/// How long a client that did not go is left alone before it is asked again.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// Whom to ask next. Of one time over and over, in the order in which they are given.
+#[derive(Debug)]
+pub(super) struct Drain {
+    pub(super) order: DrainOrder,
+    due: Duration,
+    waiting: VecDeque<SessionId>,
+    a_tick: usize,
+    /// All were asked once.
+    is_round: bool,
+}
+
+impl Drain {
+    pub(super) const fn new(now: Duration, order: DrainOrder) -> Self {
+        Self { order, due: now, waiting: VecDeque::new(), a_tick: 1, is_round: false }
+    }
+
+    /// When [`next`](Self::next) has something to do.
+    pub(super) const fn due(&self) -> Duration {
+        self.due
+    }
+
+    /// Whom of `sessions` to ask now, and whether it is time to send away who is still there.
+    pub(super) fn next(
+        &mut self,
+        now: Duration,
+        sessions: impl FnOnce() -> Vec<SessionId>,
+    ) -> (Vec<SessionId>, bool) {
+        if now < self.due {
+            return (Vec::new(), false);
+        }
+        let sends_away = self.is_round && self.order.everyone;
+        if self.waiting.is_empty() {
+            self.waiting = sessions().into();
+            let ticks = (self.order.over.as_millis() / TICK.as_millis()).max(1) as usize;
+            self.a_tick = self.waiting.len().div_ceil(ticks).max(1);
+        }
+        let some = self.a_tick.min(self.waiting.len());
+        let asked = self.waiting.drain(..some).collect();
+        let is_last = self.waiting.is_empty();
+        self.is_round |= is_last;
+        self.due = now + if is_last { AGAIN } else { TICK };
+        (asked, sends_away)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drain(over: Duration, everyone: bool) -> Drain {
+        Drain::new(Duration::ZERO, DrainOrder { to: 0, over, everyone })
+    }
+
+    #[test]
+    fn clients_are_asked_over_the_time_and_those_that_stay_again() {
+        let mut drain = drain(Duration::from_secs(10), false);
+        let all: Vec<_> = (0..1_000).map(SessionId).collect();
+        let (mut asked, mut most, mut now) = (Vec::new(), 0, Duration::ZERO);
+        while asked.len() < all.len() {
+            now = drain.due();
+            let (some, sends_away) = drain.next(now, || all.clone());
+            assert!(!sends_away);
+            most = most.max(some.len());
+            asked.extend(some);
+        }
+        assert_eq!((asked, most), (all.clone(), 5));
+        assert!((Duration::from_secs(9)..Duration::from_secs(11)).contains(&now), "{now:?}");
+        assert_eq!(drain.next(now, || all.clone()).0, []);
+        assert_eq!(drain.due(), now + AGAIN);
+        assert_eq!(drain.next(drain.due(), || vec![SessionId(7)]).0, [SessionId(7)]);
+    }
+
+    #[test]
+    fn everyone_is_sent_away_once_all_were_asked() {
+        let mut drain = drain(Duration::ZERO, true);
+        let (asked, sends_away) = drain.next(Duration::ZERO, || vec![SessionId(1), SessionId(2)]);
+        assert_eq!((asked.len(), sends_away), (2, false));
+        assert!(drain.next(drain.due(), Vec::new).1);
+    }
+}

@@ -1,0 +1,127 @@
+//! How a server is, asked without a session; and clients that are asked to go elsewhere.
+
+mod secure_rig;
+
+use std::time::Duration;
+
+use acton_proto::client::{ClientEvent, Patience};
+use acton_proto::handshake::{QueryKeys, public_key};
+use acton_proto::server::{AnyClient, SessionId};
+use acton_proto::wire::{Caps, Datagram, QUERY_LEN, Query, ServerState, server_tag};
+use secure_rig::*;
+
+fn keys(network: u8) -> QueryKeys {
+    QueryKeys::new(&public_key(&secret(SERVER_SECRET)), Some(&secret(network)))
+}
+
+/// What the server answers from where it was asked, if it does.
+fn ask(rig: &mut Rig, keys: &QueryKeys, query: &Query) -> Option<ServerState> {
+    rig.give_server(path(9), &query.encode());
+    let mut answers = rig.take_server();
+    let answer = answers.pop()?;
+    assert_eq!((answers.len(), answer.path), (0, path(9)));
+    assert!(answer.bytes.len() <= QUERY_LEN, "no more than was sent");
+    let Ok(Datagram::Reply(reply)) = Datagram::parse(&answer.bytes) else {
+        panic!("no REPLY: {answer:?}");
+    };
+    keys.open(&reply, query)
+}
+
+#[test]
+fn a_server_says_how_it_is_to_who_knows_the_network_key() {
+    let mut config = server_config();
+    config.max_sessions = 4;
+    let mut rig = Rig::new(config, Box::new(AnyClient));
+    let (right, wrong) = (keys(NETWORK), keys(NETWORK + 1));
+    let mut random = Seeded(3);
+    let first = ask(&mut rig, &right, &right.query(&mut random)).unwrap();
+    assert_eq!((first.draining, first.load), (false, 0));
+    rig.add(client_config(10), path(1));
+    rig.run(SECOND / 2);
+    rig.server.set_draining(true);
+    let second = ask(&mut rig, &right, &right.query(&mut random)).unwrap();
+    assert_eq!((second.draining, second.load), (true, 250));
+    assert_eq!(second.instance, first.instance);
+
+    let stranger = wrong.query(&mut random);
+    assert_eq!(ask(&mut rig, &wrong, &stranger), None, "silence");
+    let stats = rig.server.stats();
+    assert_eq!((stats.queries, stats.bad_mac), (2, 1));
+    assert_eq!(rig.server.session_count(), 1);
+
+    // With both network keys while both do.
+    rig.server.set_network_keys(Some(secret(NETWORK + 1)), Some(secret(NETWORK)));
+    for keys in [&right, &wrong] {
+        assert!(ask(&mut rig, keys, &keys.query(&mut random)).is_some());
+    }
+}
+
+#[test]
+fn every_bit_of_a_query_counts_and_a_flood_of_them_is_bounded() {
+    let mut rig = Rig::new(server_config(), Box::new(AnyClient));
+    let keys = keys(NETWORK);
+    let good = keys.query(&mut Seeded(3)).encode();
+    for bit in 0..8 * good.len() {
+        let mut bad = good;
+        bad[bit / 8] ^= 1 << (bit % 8);
+        rig.give_server(path(9), &bad);
+    }
+    assert_eq!(rig.take_server().len(), 0);
+    let (mut answers, flood) = (0, 10_000);
+    for _ in 0..flood {
+        rig.give_server(path(9), &good);
+        answers += rig.take_server().len();
+    }
+    let stats = rig.server.stats();
+    assert!((1_000..1_100).contains(&answers), "{answers}");
+    assert_eq!((stats.queries, stats.queries_limited), (answers as u64, flood - answers as u64));
+}
+
+#[test]
+fn clients_that_can_are_asked_to_move_and_the_others_are_not() {
+    let mut config = server_config();
+    config.caps = Caps::ALL.union(Caps::MOVE);
+    let mut rig = Rig::new(config, Box::new(AnyClient));
+    let mut can = client_config(10);
+    can.caps = Caps::ALL.union(Caps::MOVE);
+    rig.add(can, path(1));
+    rig.add(client_config(11), path(2));
+    rig.run(SECOND / 2);
+    let to = server_tag("b.example:8080");
+    let now = rig.now;
+    let asked = [0, 1, 2].map(|id| rig.server.ask_to_move(now, SessionId(id), to));
+    assert_eq!(asked.iter().filter(|asked| **asked).count(), 1, "{asked:?}");
+    rig.run(SECOND / 2);
+    let heard = |station: &Station| {
+        let mut events = station.events.iter();
+        events
+            .any(|event| matches!(event, ClientEvent::AskedToMove { to: Some(tag) } if *tag == to))
+    };
+    assert_eq!(rig.stations.iter().map(heard).collect::<Vec<_>>(), [true, false]);
+    assert!(rig.stations.iter().all(|station| station.client.keys().is_some()), "they stay");
+}
+
+#[test]
+fn one_that_has_somewhere_to_go_gives_a_dead_server_up_sooner() {
+    for (patience, within) in [(Patience::SHORT, 2_100), (Patience::LONG, 13_100)] {
+        let mut rig = Rig::new(server_config(), Box::new(AnyClient));
+        let mut config = client_config(10);
+        config.patience = patience;
+        rig.add(config, path(1));
+        rig.run(SECOND);
+        let started = rig.now;
+        let mut sealed = Vec::new();
+        let client = &mut rig.stations[0].client;
+        client.keys().unwrap().seal_frame(started, &frame(1, 60), false, &mut sealed).unwrap();
+        let mut now = started;
+        while client.keys().is_some() {
+            now = client.poll_timeout().unwrap().max(now);
+            client.handle_timeout(now, WALL);
+            let mut out = Vec::new();
+            while client.poll_transmit(64, &mut out).is_some() {}
+        }
+        let taken = now - started;
+        assert!(taken <= Duration::from_millis(within), "{taken:?}");
+        assert!(taken >= patience.silence, "{taken:?}");
+    }
+}
