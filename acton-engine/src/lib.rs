@@ -80,7 +80,8 @@ pub use observe::event_log::Events;
 pub use observe::pulse::Pulse;
 pub use observe::status::{
     BridgeReport, LeaseReport, LoopReport, LossReport, MacReport, PastSession, PolicyReport,
-    Protocol, Role, RttReport, SCHEMA, ServerReport, SessionStatus, SocketReport, State, Status, TapReport,
+    Protocol, Role, RttReport, SCHEMA, ServerReport, SessionStatus, SocketReport, State, Status,
+    TapReport,
 };
 pub use observe::tally::Traffic;
 pub use reach::name::ServerName;

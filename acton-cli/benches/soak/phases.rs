@@ -93,8 +93,14 @@ impl fmt::Display for Summary {
 }
 
 /// Drops that a path explains: what came before the session or behind its end, and full buffers.
-const EXPLAINED: [&str; 5] =
-    ["drop.not_connected", "drop.no_client", "drop.no_session", "drop.udp_full", "drop.tap_down"];
+const EXPLAINED: [&str; 6] = [
+    "drop.not_connected",
+    "drop.no_client",
+    "drop.no_session",
+    "drop.udp_full",
+    "drop.tap_down",
+    "drop.standing_queue",
+];
 /// By datagrams that are lost, or delayed by more than the replay window is long.
 const EXPLAINED_BY_IMPAIRMENT: [&str; 2] = ["drop.replayed", "drop.incomplete_frame"];
 
