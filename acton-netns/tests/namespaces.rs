@@ -125,8 +125,9 @@ fn a_pair_carries_tcp_over_ipv4_and_ipv6() {
 fn a_pair_has_the_mtu_and_macs_asked_for() {
     let macs = [MacAddr::new(2, 0, 0, 0, 0, 0xa), MacAddr::new(2, 0, 0, 0, 0, 0xb)];
     let (a, b) = pair(&Veth::new().mtu(9000).macs(macs[0], macs[1]));
-    for (namespace, device, mac) in [(a, "a0", macs[0]), (b, "b0", macs[1])] {
-        let link = shell(&namespace, &format!("ip -o link show {device}"));
+    // By reference: with the first of them its end of the pair would go, and the other end with it.
+    for (namespace, device, mac) in [(&a, "a0", macs[0]), (&b, "b0", macs[1])] {
+        let link = shell(namespace, &format!("ip -o link show {device}"));
         assert!(link.contains("mtu 9000 "), "{link}");
         assert!(link.contains(&format!("link/ether {mac} ")), "{link}");
         assert!(link.contains(",UP,LOWER_UP>"), "{link}");

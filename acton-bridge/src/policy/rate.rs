@@ -214,7 +214,7 @@ mod tests {
             let mut now = 0;
             // In nanoseconds of each rate.
             let most = [(bytes, burst_bytes), (frames, burst_frames)].map(|(per_second, burst)| {
-                if per_second == 0 { None } else { Some(i128::from(burst * (SECOND / per_second))) }
+                SECOND.checked_div(per_second).map(|each| i128::from(burst * each))
             });
             let mut tokens = most;
             for (microseconds, frame_count, len) in steps {

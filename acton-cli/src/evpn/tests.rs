@@ -80,7 +80,8 @@ fn what_is_no_fabric_is_said_so() {
     };
     let peers = |peers: &[&str]| peers.iter().map(|peer| peer.parse().unwrap()).collect::<Vec<_>>();
     let vnis = |vnis: &[&str]| vnis.iter().map(|vni| vni.parse().unwrap()).collect::<Vec<_>>();
-    let changes: [(&str, &dyn Fn(&mut Fabric), Role); 9] = [
+    type Change<'a> = (&'a str, &'a dyn Fn(&mut Fabric), Role);
+    let changes: [Change<'_>; 9] = [
         ("is this host", &|it| it.peers = peers(&["192.0.2.1"]), Role::Root),
         ("no network", &|it| it.peers = peers(&["192.0.2.0/24"]), Role::LeafServer),
         ("stands twice", &|it| it.peers = peers(&["192.0.2.2"]), Role::Root),
