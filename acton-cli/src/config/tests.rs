@@ -255,7 +255,7 @@ fn flags_beat_what_contradicts_them_in_the_file() {
     let file = std::env::temp_dir().join(format!("acton-contradict-{}.toml", std::process::id()));
     let path = file.display().to_string();
     for (text, flags, line) in [
-        ("invite-file = \"/none\"\n", ["192.0.2.1"].as_slice(), "server = \"192.0.2.1\""),
+        ("invite-file = \"/none\"\n", ["192.0.2.1"].as_slice(), "server = [\"192.0.2.1\"]"),
         ("server = \"192.0.2.1\"\n", &["--invite-file", "/none"], "invite-file = \"/none\""),
     ] {
         std::fs::write(&file, text).unwrap();
