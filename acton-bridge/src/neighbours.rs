@@ -156,12 +156,20 @@ impl<P: Port + std::hash::Hash> Neighbours<P> {
         self.question(headers, frame, |state, address, asker| state.owner(address, asker, now))
     }
 
-    /// Whether somebody else than `side` is known to have an address.
+    /// Who else than `side` is known to have an address, and the MAC that told of it. What is known here
+    /// does not age: it holds for as long as that MAC is still there.
     #[must_use]
-    pub fn is_elsewhere(&self, side: Owner<P>, vlan: u16, address: IpAddr, now: Duration) -> bool {
+    pub fn elsewhere(
+        &self,
+        side: Owner<P>,
+        vlan: u16,
+        address: IpAddr,
+        now: Duration,
+    ) -> Option<(Owner<P>, MacAddr)> {
         let state = self.0.lock();
-        let known = state.addresses.get(&(vlan, address));
-        known.is_some_and(|known| known.owner != side && !known.is_silent(now))
+        let known = state.addresses.get(&(vlan, address))?;
+        let is_other = known.owner != side && !known.is_silent(now);
+        is_other.then(|| (known.owner, known.mac.into()))
     }
 
     /// Forgets the addresses of a leaf. Its time does not grow with the number of other leaves.
@@ -331,7 +339,7 @@ mod tests {
         world.tells(Owner::Leaf(7), host(2), 1);
         let is_elsewhere = |side, ms| {
             let at = Duration::from_millis(ms);
-            world.0.is_elsewhere(side, 0, IpAddr::from(host(2)), at)
+            world.0.elsewhere(side, 0, IpAddr::from(host(2)), at).is_some()
         };
         assert!(is_elsewhere(Owner::Leaf(8), 1) && !is_elsewhere(Owner::Leaf(7), 1));
         assert_eq!(world.who_has(host(2), 2), of(7));

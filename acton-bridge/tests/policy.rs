@@ -41,7 +41,7 @@ enum Cut {
 enum Body {
     V4 { source: Ipv4Addr, options: usize, payload: Payload, cut: Cut },
     V6 { source: Ipv6Addr, extensions: Vec<u8>, payload: Payload, cut: Cut },
-    Arp { hardware: u16, sender: Ipv4Addr },
+    Arp { hardware: u16, operation: u8, sender: Ipv4Addr },
     Other(u16),
 }
 
@@ -91,10 +91,10 @@ impl Description {
         }
         match &self.body {
             Body::Other(kind) => frame.extend(kind.to_be_bytes()),
-            Body::Arp { hardware, sender } => {
+            Body::Arp { hardware, operation, sender } => {
                 frame.extend([8, 6]);
                 frame.extend(hardware.to_be_bytes());
-                frame.extend([8, 0, 6, 4, 0, 2, 2, 0, 0, 0, 0, 9]);
+                frame.extend([8, 0, 6, 4, 0, *operation, 2, 0, 0, 0, 0, 9]);
                 frame.extend(sender.octets());
                 frame.extend([2, 0, 0, 0, 0, 1, 10, 0, 0, 1]);
             }
@@ -231,6 +231,10 @@ impl Description {
             return None;
         }
         let claimed: Vec<IpAddr> = match &self.body {
+            // A probe is for what its sender means to use.
+            Body::Arp { sender, operation: 1, .. } if sender.is_unspecified() => {
+                vec![IpAddr::from([10, 0, 0, 1])]
+            }
             Body::Arp { sender, .. } => vec![(*sender).into()],
             Body::Other(_) => Vec::new(),
             Body::V4 { source, .. } => vec![(*source).into()],
@@ -314,8 +318,8 @@ fn description() -> impl Strategy<Value = Description> {
         6 => (v6(), extensions, payload(), cut()).prop_map(|(source, extensions, payload, cut)| {
             Body::V6 { source, extensions, payload, cut }
         }),
-        2 => (prop::sample::select(vec![1_u16, 6]), v4())
-            .prop_map(|(hardware, sender)| Body::Arp { hardware, sender }),
+        2 => (prop::sample::select(vec![1_u16, 6]), 1..3_u8, v4())
+            .prop_map(|(hardware, operation, sender)| Body::Arp { hardware, operation, sender }),
         1 => prop::sample::select(vec![0x8863_u16, 0x88b5]).prop_map(Body::Other),
     ];
     let tags = prop::collection::vec(prop::sample::select(vec![0_u16, 7]), 0..4);
@@ -345,10 +349,52 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let leases = Leases::default();
+        let leases = asking();
         leases.add(&lease(0, [10, 0, 1, 9], 100), NOW);
         Self { leases }
     }
+}
+
+/// Those of a leaf that asked what [`ack`] answers.
+fn asking() -> Leases {
+    let (leases, frame) = (Leases::default(), from_client(REQUEST, TRANSACTION, [0; 4]));
+    leases.hear(&Headers::parse(&frame), &frame);
+    leases
+}
+
+/// Types of DHCP messages, and the number of a question.
+const REQUEST: u8 = 3;
+const DECLINE: u8 = 4;
+const RELEASE: u8 = 7;
+const TRANSACTION: u32 = 0x0102_0304;
+
+/// What a DHCP client says of an address that it has or wants, from 0.0.0.0.
+fn from_client(kind: u8, transaction: u32, address: [u8; 4]) -> Vec<u8> {
+    let mut message = vec![0; 236];
+    message[0] = 1;
+    message[4..8].copy_from_slice(&transaction.to_be_bytes());
+    if kind == RELEASE {
+        message[12..16].copy_from_slice(&address);
+    }
+    message[28..34].copy_from_slice(&[2, 0, 0, 0, 0, 9]);
+    message.extend([99, 130, 83, 99, 53, 1, kind, 50, 4]);
+    message.extend(address);
+    message.push(255);
+    packet([0; 4], [255; 4], [68, 67], &message)
+}
+
+/// A frame with a UDP datagram.
+fn packet(from: [u8; 4], to: [u8; 4], [source, destination]: [u8; 2], message: &[u8]) -> Vec<u8> {
+    let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 9, 8, 0, 0x45, 0];
+    frame.extend(((28 + message.len()) as u16).to_be_bytes());
+    frame.extend([0, 0, 0, 0, 64, 17, 0, 0]);
+    frame.extend(from);
+    frame.extend(to);
+    frame.extend([0, source, 0, destination]);
+    frame.extend(((8 + message.len()) as u16).to_be_bytes());
+    frame.extend([0, 0]);
+    frame.extend(message);
+    frame
 }
 
 /// The acknowledgement of a DHCP server, and what it gives.
@@ -360,6 +406,7 @@ fn lease(vlan: u16, address: [u8; 4], seconds: u32) -> Lease {
 fn ack(vlan: u16, address: [u8; 4], seconds: u32) -> Vec<u8> {
     let mut message = vec![0; 236];
     message[0] = 2;
+    message[4..8].copy_from_slice(&TRANSACTION.to_be_bytes());
     message[16..20].copy_from_slice(&address);
     message[28..34].copy_from_slice(&[2, 0, 0, 0, 0, 9]);
     message.extend([99, 130, 83, 99, 0, 53, 1, 5, 54, 4, 10, 0, 0, 1, 51, 4]);
@@ -422,11 +469,13 @@ fn model(description: &Description, policy: &Policy, is_guarded: bool) -> Option
     }
     let Some(claims) = description.claims() else { return Some(Objection::SourceIp) };
     let vlan = description.tags.first().copied().unwrap_or(0);
+    let resolves = matches!(description.body, Body::V6 { .. })
+        && description.visible().is_some_and(|(protocol, _)| protocol == 58);
     let is_allowed = |address: &IpAddr| {
         let is_leased = *address == IpAddr::from([10, 0, 1, 9]) && vlan == 0;
         sources.listed.iter().any(|net| net.contains(address))
             || sources.learn && is_leased
-            || address.to_string().starts_with("fe80") && !is_elsewhere(0, *address)
+            || address.to_string().starts_with("fe80") && !(resolves && is_elsewhere(0, *address))
     };
     (!claims.iter().all(is_allowed)).then_some(Objection::SourceIp)
 }
@@ -485,7 +534,7 @@ proptest! {
 
 #[test]
 fn a_lease_ends_and_is_renewed() {
-    let leases = Leases::default();
+    let leases = asking();
     let address = IpAddr::from([10, 0, 0, 5]);
     let left =
         |at: u64| leases.left(7, address, Duration::from_secs(at)).map(|left| left.as_secs());
@@ -500,13 +549,116 @@ fn a_lease_ends_and_is_renewed() {
 }
 
 #[test]
-fn leases_have_room_for_so_many_and_those_that_end_first_go() {
-    let leases = Leases::default();
-    for number in 0..300_u16 {
+fn leases_have_room_for_so_many_and_those_that_are_held_stay() {
+    let leases = asking();
+    let add = |number: u16, seconds, now| {
         let [high, low] = number.to_be_bytes();
-        leases.add(&lease(0, [10, 0, high, low], 1_000 + u32::from(number)), NOW);
+        leases.add(&lease(0, [10, 0, high, low], seconds), now)
+    };
+    // In an order of its own.
+    for number in 0..256 {
+        assert!(add((number * 7 + 3) % 256, 1_000 + u32::from(number), NOW));
     }
-    let left = |last: [u8; 2]| leases.left(0, IpAddr::from([10, 0, last[0], last[1]]), NOW);
-    assert_eq!(leases.list(NOW).len(), 256);
-    assert!(left([0, 43]).is_none() && left([0, 44]).is_some() && left([1, 43]).is_some());
+    assert!(!add(256, u32::MAX, NOW), "nothing that is held goes for it");
+    assert!(add(255, 2_000, NOW), "what is held is renewed");
+    let left = |number: u8| leases.left(0, IpAddr::from([10, 0, 0, number]), NOW);
+    assert!((0..=255).all(|number| left(number).is_some()));
+    assert!(add(256, 1, NOW + Duration::from_secs(1_500)), "what has ended makes room");
+    assert_eq!(leases.list(NOW + Duration::from_secs(1_500)).len(), 2);
+}
+
+#[test]
+fn only_an_answer_to_its_own_question_gives_a_leaf_an_address() {
+    let leases = Leases::default();
+    let given = lease(0, [10, 0, 0, 5], 60);
+    let ask = |transaction| {
+        let frame = from_client(REQUEST, transaction, [10, 0, 0, 5]);
+        leases.hear(&Headers::parse(&frame), &frame);
+    };
+    assert!(!leases.add(&given, NOW));
+    ask(TRANSACTION + 1);
+    assert!(!leases.add(&given, NOW));
+    ask(TRANSACTION);
+    assert!(leases.add(&given, NOW));
+    (0..300).for_each(|number| ask(1_000 + number));
+    assert!(!leases.add(&given, NOW), "that was long ago");
+}
+
+#[test]
+fn an_acknowledgement_from_beyond_a_router_gives_nothing() {
+    let with_destination = |destination: [u8; 4]| {
+        let mut frame = ack(0, [10, 0, 0, 1], 60);
+        frame[30..34].copy_from_slice(&destination);
+        Lease::read(&Headers::parse(&frame), &frame)
+    };
+    assert!(with_destination([10, 0, 0, 1]).is_some());
+    assert!(with_destination([255; 4]).is_some());
+    assert_eq!(with_destination([10, 0, 0, 5]), None);
+}
+
+#[test]
+fn an_address_is_given_back_by_who_has_it_alone() {
+    let leases = asking();
+    leases.add(&lease(0, [10, 0, 0, 5], 60), NOW);
+    let mut policy = Policy::default();
+    policy.sources = Some(Sources { listed: vec!["10.0.0.7/32".parse().unwrap()], learn: true });
+    let compiled = CompiledPolicy::new(policy);
+    let leaf = LeafFacts { is_guarded: true, leases: &leases, is_elsewhere: &is_elsewhere };
+    let check = |frame: &[u8]| compiled.check(&leaf, &Headers::parse(frame), frame, NOW);
+    for kind in [RELEASE, DECLINE] {
+        for last in [5, 7] {
+            assert_eq!(check(&from_client(kind, 9, [10, 0, 0, last])), None);
+        }
+        let others = from_client(kind, 9, [10, 0, 0, 6]);
+        assert_eq!(check(&others), Some(Objection::SourceIp));
+        // Servers do not look at the port that it comes from.
+        let mut from_elsewhere = others;
+        from_elsewhere[34] = 9;
+        assert_eq!(check(&from_elsewhere), Some(Objection::SourceIp));
+    }
+    // A type that may be said twice, or elsewhere.
+    let mut twice = from_client(REQUEST, 9, [10, 0, 0, 6]);
+    let end = twice.len() - 7;
+    twice[end..].copy_from_slice(&[53, 1, RELEASE, 255, 0, 0, 0]);
+    assert_eq!(check(&twice), Some(Objection::SourceIp));
+    let mut elsewhere = from_client(REQUEST, 9, [10, 0, 0, 6]);
+    elsewhere[end..].copy_from_slice(&[52, 1, 1, 255, 0, 0, 0]);
+    assert_eq!(check(&elsewhere), Some(Objection::SourceIp));
+    let release = from_client(RELEASE, 9, [10, 0, 0, 5]);
+    leases.hear(&Headers::parse(&release), &release);
+    assert!(leases.list(NOW).is_empty());
+}
+
+#[test]
+fn the_guard_and_its_glance_say_the_same_of_a_packet_that_ends_before_its_ports() {
+    for (port, is_minded) in [(53, false), (68, true)] {
+        let mut frame = packet([10, 0, 0, 5], [10, 0, 0, 1], [9, port], &[1; 20]);
+        // Its header alone.
+        frame[17] = 20;
+        let headers = Headers::parse(&frame);
+        let compiled = CompiledPolicy::default();
+        let leases = Leases::default();
+        let leaf = LeafFacts { is_guarded: true, leases: &leases, is_elsewhere: &is_elsewhere };
+        let objection = compiled.check(&leaf, &headers, &frame, NOW);
+        assert_eq!(compiled.may_object(true, &headers, &frame), is_minded);
+        assert_eq!(objection, is_minded.then_some(Objection::Hidden));
+    }
+}
+
+/// The first fragment of a packet that goes on in bytes behind it, which make it look like a later one.
+#[test]
+fn what_is_behind_a_packet_makes_it_no_later_fragment() {
+    let mut frame =
+        vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 9, 0x86, 0xdd, 0x60, 0, 0, 0, 0, 16, 44, 64];
+    frame.extend([0xfe; 32]);
+    frame.extend([60, 0, 0, 1, 0, 0, 0, 9]);
+    frame.extend([60, 0, 1, 4, 0, 0, 0, 0]);
+    // The trailer: options, and a fragment header with an offset.
+    frame.extend([44, 0, 1, 4, 0, 0, 0, 0]);
+    frame.extend([17, 0, 0, 8, 0, 0, 0, 9]);
+    frame.extend([0; 16]);
+    let (headers, leases) = (Headers::parse(&frame), Leases::default());
+    let leaf = LeafFacts { is_guarded: true, leases: &leases, is_elsewhere: &is_elsewhere };
+    let objection = CompiledPolicy::default().check(&leaf, &headers, &frame, NOW);
+    assert_eq!(objection, Some(Objection::Hidden));
 }

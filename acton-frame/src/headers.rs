@@ -118,38 +118,42 @@ impl Headers {
         let behind = start + ipv6::LEN;
         self.ip = IpBits::new(IpBits::V6, behind + usize::from(length) == frame.len());
         if is_extension(self.protocol) {
-            self.pass_extensions(frame, behind);
+            self.pass_extensions(frame, behind, length);
         } else {
             self.find_carried(frame, behind);
         }
     }
 
-    /// Passes over IPv6 extension headers, the first at `at`.
+    /// Passes over IPv6 extension headers, the first at `at`, where so many bytes are the packet's: what
+    /// stands behind it is none of it.
     #[cold]
-    fn pass_extensions(&mut self, frame: &[u8], mut at: usize) {
+    fn pass_extensions(&mut self, frame: &[u8], mut at: usize, length: u16) {
+        let packet = frame.get(..at + usize::from(length)).unwrap_or(frame);
         let mut passed = 0;
         while is_extension(self.protocol) {
             let len = if self.protocol == ipv6::FRAGMENT {
-                let header: Option<&[u8; ipv6::FRAGMENT_LEN]> = chunk(frame, at);
+                let header: Option<&[u8; ipv6::FRAGMENT_LEN]> = chunk(packet, at);
                 let field = header.and_then(|header| word(header, ipv6::FRAGMENT_FIELD.start));
                 let Some(field) = field else { return };
                 self.ip.add_fragment(field >> 3);
                 ipv6::FRAGMENT_LEN
             } else {
-                let Some(&[_, units]) = chunk(frame, at) else { return };
+                let Some(&[_, units]) = chunk(packet, at) else { return };
                 (usize::from(units) + 1) * 8
             };
             if passed == MAX_EXTENSIONS {
                 return;
             }
             passed += 1;
-            self.protocol = frame[at];
+            self.protocol = packet[at];
             at += len;
             if self.ip.has(IpBits::LATER) {
                 return;
             }
         }
-        self.find_carried(frame, at);
+        if at <= packet.len() {
+            self.find_carried(frame, at);
+        }
     }
 
     /// Looks at what IP carries, which starts at `start`.

@@ -53,7 +53,8 @@ pub struct LeafFacts<'a> {
     pub is_guarded: bool,
     /// The addresses that it was given.
     pub leases: &'a Leases,
-    /// Whether an address on a VLAN is known to be another's. Asked about link-local ones alone.
+    /// Whether an address on a VLAN is known to be another's. Asked about link-local ones alone, where
+    /// a frame may say who has one: what is not told is not found.
     pub is_elsewhere: &'a dyn Fn(u16, IpAddr) -> bool,
 }
 
@@ -185,7 +186,7 @@ impl CompiledPolicy {
             note(Finding::AsksDhcp);
             return None;
         }
-        let Claims::Addresses(addresses) = claims(headers, frame) else {
+        let Claims::Addresses { addresses, resolves } = claims(headers, frame) else {
             note(Finding::Unreadable);
             return Some(Objection::SourceIp);
         };
@@ -194,7 +195,8 @@ impl CompiledPolicy {
             let grant = if sources.contains(address) {
                 Some(Grant::Listed)
             } else if is_link_local(address) {
-                (!(leaf.is_elsewhere)(vlan, address)).then_some(Grant::LinkLocal)
+                let is_free = !resolves || !(leaf.is_elsewhere)(vlan, address);
+                is_free.then_some(Grant::LinkLocal)
             } else if self.learns {
                 leaf.leases.left(vlan, address, now).map(Grant::Leased)
             } else {

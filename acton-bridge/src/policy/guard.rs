@@ -6,8 +6,8 @@ use acton_frame::{Fragment, Headers, Ip, IpVersion, Protocol};
 use super::objection::Objection;
 
 /// UDP ports of DHCP (RFC 2131, section 4.1) and DHCPv6 (RFC 8415, section 7.2).
-const DHCP_SERVER: u16 = 67;
-const DHCP_CLIENT: u16 = 68;
+pub(super) const DHCP_SERVER: u16 = 67;
+pub(super) const DHCP_CLIENT: u16 = 68;
 const DHCP6_CLIENT: u16 = 546;
 const DHCP6_SERVER: u16 = 547;
 /// The operation of DHCP messages from clients (RFC 2131, section 2).
@@ -57,6 +57,10 @@ pub(super) fn is_harmless(headers: &Headers, frame: &[u8]) -> bool {
 pub(super) fn objection(headers: &Headers, frame: &[u8]) -> Option<Objection> {
     if is_disguised(headers, frame) {
         return Some(Objection::Hidden);
+    }
+    // So that both say the same of a packet that ends before its ports, which no host takes.
+    if is_harmless(headers, frame) {
+        return None;
     }
     let ip = headers.ip()?;
     match carried(&ip, frame) {
@@ -161,32 +165,20 @@ pub(super) fn carried<'f>(ip: &Ip, frame: &'f [u8]) -> Carried<'f> {
     Carried::Found { protocol, bytes }
 }
 
-/// Whether a frame is ARP in any form that a host takes: of Ethernet or 802.2, for IPv4.
-pub(super) fn arp_sender<'f>(headers: &Headers, frame: &'f [u8]) -> Option<&'f [u8; 4]> {
+/// The address that ARP claims, of Ethernet or 802.2, for IPv4: the sender's, or the target's where a
+/// request has no sender's, for it is probed before it is used (RFC 5227, section 2.1.1).
+pub(super) fn arp_claim<'f>(headers: &Headers, frame: &'f [u8]) -> Option<&'f [u8; 4]> {
     let message: &[u8; arp::LEN] = frame.get(headers.network()?..)?.first_chunk()?;
     if message[arp::LENGTHS] != arp::ETHERNET_IPV4_LENGTHS {
         return None;
     }
-    message.get(arp::SENDER)?.as_array()
+    let sender = message.get(arp::SENDER)?.as_array()?;
+    let is_probe = *sender == [0; 4] && message[arp::OPERATION] == arp::REQUEST.to_be_bytes();
+    if is_probe { message.get(arp::TARGET)?.as_array() } else { Some(sender) }
 }
 
 /// The ports of a UDP datagram, the source first.
-fn ports(datagram: &[u8]) -> Option<[u16; 2]> {
+pub(super) fn ports(datagram: &[u8]) -> Option<[u16; 2]> {
     let &[a, b, c, d] = datagram.first_chunk()?;
     Some([u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])])
-}
-
-/// Whether a UDP datagram over IPv4 is what a DHCP client says.
-pub(super) fn is_of_dhcp_client(datagram: &[u8]) -> bool {
-    ports(datagram) == Some([DHCP_CLIENT, DHCP_SERVER])
-}
-
-/// What a DHCP server says to a client, without UDP's header.
-pub(super) fn from_dhcp_server<'f>(headers: &Headers, frame: &'f [u8]) -> Option<&'f [u8]> {
-    let ip = headers.ip().filter(|ip| ip.version == IpVersion::V4)?;
-    if ip.fragment != Fragment::Whole {
-        return None;
-    }
-    let Carried::Found { protocol: udp::NUMBER, bytes } = carried(&ip, frame) else { return None };
-    (ports(bytes)? == [DHCP_SERVER, DHCP_CLIENT]).then(|| &bytes[udp::LEN.min(bytes.len())..])
 }

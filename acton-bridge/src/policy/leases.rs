@@ -1,29 +1,20 @@
 //! Which IP addresses a leaf was given.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use acton_frame::Headers;
 use arc_swap::ArcSwap;
 use pnet_base::MacAddr;
 
-use super::guard::from_dhcp_server;
+use super::dhcp::{self, BOOT_REPLY, DhcpMessage};
 
 /// Addresses that one leaf may hold, at most: as many as a /24 has.
 const MAX: usize = 256;
-/// In a DHCP message (RFC 2131, section 2): where the address that is given, the client's hardware
-/// address and the options are; the operation is its first byte.
-const GIVEN: usize = 16;
-const HARDWARE: usize = 28;
-const COOKIE: usize = 236;
-const COOKIE_BYTES: [u8; 4] = [99, 130, 83, 99];
-const BOOT_REPLY: u8 = 2;
-/// Options (RFC 2132): those without a length, the lease time in seconds, and the message's type.
-const PAD: u8 = 0;
-const END: u8 = 255;
-const LEASE_TIME: u8 = 51;
-const MESSAGE_TYPE: u8 = 53;
-const ACK: u8 = 5;
+/// Questions of a leaf's that may wait for their answer: one of each host that it may have.
+const ASKED: usize = 256;
 
 /// An address that the LAN's DHCP server gave somebody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,53 +26,48 @@ pub struct Lease {
     pub address: IpAddr,
     /// The hardware address of who asked for it.
     pub mac: MacAddr,
+    /// The number that who asked gave the question (`xid`).
+    pub transaction: u32,
     /// For how long.
     pub time: Duration,
 }
 
 impl Lease {
-    /// What a frame from the root gives: DHCP's acknowledgement, of an address that has a lease time.
+    /// What a frame from the root gives: DHCP's acknowledgement, of an address that has a lease time. It
+    /// must have come to that address or to all (RFC 2131, section 4.1), so that nobody beyond a router
+    /// gives another one.
     #[must_use]
     pub fn read(headers: &Headers, frame: &[u8]) -> Option<Self> {
-        let message = from_dhcp_server(headers, frame)?;
-        if message.first() != Some(&BOOT_REPLY) || message.get(COOKIE..COOKIE + 4)? != COOKIE_BYTES
+        let message = DhcpMessage::read(dhcp::from_server(headers, frame)?)?;
+        let address = message.given;
+        if (message.operation, message.kind) != (BOOT_REPLY, Some(dhcp::ACK))
+            || address.is_unspecified()
         {
             return None;
         }
-        let address = Ipv4Addr::from(*message.get(GIVEN..)?.first_chunk()?);
-        let [a, b, c, d, e, f] = *message.get(HARDWARE..)?.first_chunk()?;
-        let (mut kind, mut time) = (None, None);
-        let mut options = &message[COOKIE + 4..];
-        loop {
-            match *options {
-                [PAD, ref rest @ ..] => options = rest,
-                [END, ..] | [] | [_] => break,
-                [code, len, ref rest @ ..] => {
-                    let (value, rest) = rest.split_at_checked(len.into())?;
-                    match code {
-                        MESSAGE_TYPE => kind = value.first().copied(),
-                        LEASE_TIME => time = value.as_array().copied().map(u32::from_be_bytes),
-                        _ => {}
-                    }
-                    options = rest;
-                }
-            }
-        }
-        if kind != Some(ACK) || address.is_unspecified() {
+        let [_, _, _, _, to @ ..]: &[u8; 8] = headers.hosts(frame)?.as_array()?;
+        if ![address, Ipv4Addr::BROADCAST].contains(&Ipv4Addr::from(*to)) {
             return None;
         }
         Some(Self {
             vlan: headers.ethernet()?.vlan(),
             address: address.into(),
-            mac: MacAddr(a, b, c, d, e, f),
-            time: Duration::from_secs(time?.into()),
+            mac: message.hardware,
+            transaction: message.transaction,
+            time: message.time?,
         })
     }
 }
 
-/// The addresses that a leaf holds, each for a time. Readers take no lock.
+/// The addresses that a leaf holds, each for a time, and what it asked a DHCP server. Who looks whether an
+/// address is held takes no lock.
 #[derive(Debug, Default)]
-pub struct Leases(ArcSwap<Vec<Held>>);
+pub struct Leases {
+    /// By VLAN and address.
+    held: ArcSwap<Vec<Held>>,
+    /// There is one once something was asked.
+    asked: OnceLock<Box<Asked>>,
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Held {
@@ -90,42 +76,99 @@ struct Held {
     until: Duration,
 }
 
+/// The numbers of the newest questions.
+#[derive(Debug)]
+struct Asked {
+    /// Each with a bit above it, 0 for none.
+    numbers: [AtomicU64; ASKED],
+    next: AtomicUsize,
+}
+
 impl Leases {
-    /// Notes that the leaf was given an address now. Of more than 256 the one that ends first goes.
-    pub fn add(&self, lease: &Lease, now: Duration) {
+    /// Notes what a frame of the leaf's asks a DHCP server, whose acknowledgement [`add`](Self::add) takes
+    /// then; an address that the frame gives back is the leaf's no more.
+    pub fn hear(&self, headers: &Headers, frame: &[u8]) {
+        let message = dhcp::from_client(headers, frame).and_then(DhcpMessage::read);
+        let Some(message) = message else { return };
+        if let Some(address) = message.gives_back() {
+            let vlan = headers.ethernet().map_or(0, acton_frame::Ethernet::vlan);
+            return self.remove(vlan, address.into());
+        }
+        let asked = self.asked.get_or_init(Box::default);
+        let number = marked(message.transaction);
+        if !asked.has(number) {
+            let at = asked.next.fetch_add(1, Ordering::Relaxed) % ASKED;
+            asked.numbers[at].store(number, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes that the leaf was given an address now; whether it asked for it, and has room: 256 at a time.
+    pub fn add(&self, lease: &Lease, now: Duration) -> bool {
         let Lease { vlan, address, time, .. } = *lease;
-        self.0.rcu(|held| {
-            let mut held: Vec<_> = held
-                .iter()
-                .filter(|other| other.until > now && (other.vlan, other.address) != (vlan, address))
-                .copied()
-                .collect();
-            if held.len() >= MAX
-                && let Some(first) = (0..held.len()).min_by_key(|&index| held[index].until)
-            {
-                held.swap_remove(first);
+        if !self.asked.get().is_some_and(|asked| asked.has(marked(lease.transaction))) {
+            return false;
+        }
+        let mut is_held = false;
+        self.held.rcu(|held| {
+            let others = held.iter().filter(|other| other.until > now);
+            let mut held: Vec<_> =
+                others.filter(|other| other.key() != (vlan, address)).copied().collect();
+            is_held = held.len() < MAX;
+            if is_held {
+                let at = held.partition_point(|other| other.key() < (vlan, address));
+                held.insert(at, Held { vlan, address, until: now.saturating_add(time) });
             }
-            held.push(Held { vlan, address, until: now.saturating_add(time) });
             held
+        });
+        is_held
+    }
+
+    /// Notes that an address is the leaf's no more.
+    pub fn remove(&self, vlan: u16, address: IpAddr) {
+        self.held.rcu(|held| {
+            let left = held.iter().filter(|other| other.key() != (vlan, address));
+            left.copied().collect::<Vec<_>>()
         });
     }
 
     /// For how long the leaf has an address yet; `None` if it has not.
     #[must_use]
     pub fn left(&self, vlan: u16, address: IpAddr, now: Duration) -> Option<Duration> {
-        let held = self.0.load();
-        let mut own = held.iter().filter(|held| (held.vlan, held.address) == (vlan, address));
-        own.find_map(|held| held.until.checked_sub(now).filter(|left| !left.is_zero()))
+        let held = self.held.load();
+        let at = held.binary_search_by_key(&(vlan, address), Held::key).ok()?;
+        held[at].left(now)
     }
 
     /// The addresses, with their VLANs and for how long they are the leaf's yet.
     #[must_use]
     pub fn list(&self, now: Duration) -> Vec<(u16, IpAddr, Duration)> {
-        let held = self.0.load();
-        let left = |held: &Held| {
-            let left = held.until.checked_sub(now).filter(|left| !left.is_zero())?;
-            Some((held.vlan, held.address, left))
-        };
-        held.iter().filter_map(left).collect()
+        let held = self.held.load();
+        held.iter().filter_map(|held| Some((held.vlan, held.address, held.left(now)?))).collect()
     }
+}
+
+impl Held {
+    fn key(&self) -> (u16, IpAddr) {
+        (self.vlan, self.address)
+    }
+
+    fn left(&self, now: Duration) -> Option<Duration> {
+        self.until.checked_sub(now).filter(|left| !left.is_zero())
+    }
+}
+
+impl Asked {
+    fn has(&self, number: u64) -> bool {
+        self.numbers.iter().any(|other| other.load(Ordering::Relaxed) == number)
+    }
+}
+
+impl Default for Asked {
+    fn default() -> Self {
+        Self { numbers: [const { AtomicU64::new(0) }; _], next: AtomicUsize::new(0) }
+    }
+}
+
+fn marked(transaction: u32) -> u64 {
+    1 << 32 | u64::from(transaction)
 }

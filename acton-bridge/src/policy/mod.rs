@@ -4,6 +4,7 @@
 //! was parsed before; nothing here takes a lock or allocates, but for telling of a lease.
 
 mod compiled;
+mod dhcp;
 mod ethertype;
 mod guard;
 mod leases;

@@ -2,20 +2,29 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use acton_frame::field::{ethernet, icmpv6, ipv4, ipv6, udp};
-use acton_frame::{Fragment, Headers, IpVersion};
+use acton_frame::field::{ethernet, icmpv6, ipv4, ipv6};
+use acton_frame::{Headers, IpVersion};
 use ipnet::IpNet;
 
-use super::guard::{Carried, arp_sender, carried, is_disguised, is_of_dhcp_client};
+use super::dhcp::{self, DhcpMessage};
+use super::guard::{Carried, arp_claim, carried, is_disguised};
 
 /// What a frame claims.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Claims {
-    /// To have these addresses: the source of a packet or of ARP, and the target of neighbour
-    /// discovery. None in a frame that is neither IP nor ARP.
-    Addresses([Option<IpAddr>; 2]),
+    /// To have these addresses: the source of a packet or of ARP, the target of a probe of ARP and of
+    /// neighbour discovery, and what is given back to a DHCP server. None in a frame that is neither IP
+    /// nor ARP.
+    /// `resolves` where it is of neighbour discovery's protocol, so that others may go by it.
+    Addresses { addresses: [Option<IpAddr>; 2], resolves: bool },
     /// Something that cannot be read.
     Unreadable,
+}
+
+impl Claims {
+    fn of(addresses: [Option<IpAddr>; 2]) -> Self {
+        Self::Addresses { addresses, resolves: false }
+    }
 }
 
 /// What a frame claims. The unspecified address, with which one asks for another, claims nothing.
@@ -25,15 +34,15 @@ pub(super) fn claims(headers: &Headers, frame: &[u8]) -> Claims {
     }
     let ethertype = headers.ethertype();
     if ethertype == Some(ethernet::ARP) {
-        return match arp_sender(headers, frame) {
-            Some(sender) => Claims::Addresses([some(Ipv4Addr::from(*sender)), None]),
+        return match arp_claim(headers, frame) {
+            Some(address) => Claims::of([some(Ipv4Addr::from(*address)), None]),
             None => Claims::Unreadable,
         };
     }
     let Some(ip) = headers.ip() else {
         return match ethertype {
             Some(ethernet::IPV4 | ethernet::IPV6) => Claims::Unreadable,
-            _ => Claims::Addresses([None; 2]),
+            _ => Claims::of([None; 2]),
         };
     };
     let header = frame.get(ip.start..).unwrap_or_default();
@@ -49,11 +58,17 @@ pub(super) fn claims(headers: &Headers, frame: &[u8]) -> Claims {
     };
     let Some(source) = source else { return Claims::Unreadable };
     if ip.version == IpVersion::V4 {
-        return Claims::Addresses([source, None]);
+        let message = dhcp::to_server(headers, frame);
+        return match message {
+            Some(message) if message.is_obscure => Claims::Unreadable,
+            _ => Claims::of([source, message.and_then(|message| some(message.gives_back()?))]),
+        };
     }
+    let mut resolves = false;
     let target = match carried(&ip, frame) {
         Carried::Hidden => return Claims::Unreadable,
         Carried::Found { protocol: icmpv6::NUMBER, bytes } => {
+            resolves = true;
             let claims_target = match bytes.first() {
                 None => return Claims::Unreadable,
                 Some(&icmpv6::NEIGHBOUR_SOLICITATION) => source.is_none(),
@@ -68,16 +83,15 @@ pub(super) fn claims(headers: &Headers, frame: &[u8]) -> Claims {
         }
         _ => None,
     };
-    Claims::Addresses([source, target])
+    Claims::Addresses { addresses: [source, target], resolves }
 }
 
-/// Whether a frame is what a DHCP client says, of whatever address.
+/// Whether a frame asks a DHCP server, of whatever address: what gives an address back does not.
 pub(super) fn asks_dhcp(headers: &Headers, frame: &[u8]) -> bool {
-    let Some(ip) = headers.ip() else { return false };
-    let found = ip.version == IpVersion::V4 && ip.fragment == Fragment::Whole;
-    found
-        && matches!(carried(&ip, frame), Carried::Found { protocol: udp::NUMBER, bytes }
-            if is_of_dhcp_client(bytes))
+    dhcp::from_client(headers, frame).is_some_and(|message| {
+        DhcpMessage::read(message)
+            .is_none_or(|message| !message.is_obscure && message.gives_back().is_none())
+    })
 }
 
 fn source_of<const N: usize>(header: &[u8], at: usize) -> Option<[u8; N]> {

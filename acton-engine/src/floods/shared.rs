@@ -1,12 +1,15 @@
 //! What all workers of a server know of floods.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
-use acton_bridge::{Budget, CompiledPolicy, FloodClass, Neighbours};
+use acton_bridge::{Bridge, Budget, CompiledPolicy, FloodClass, Neighbours, Owner};
 
 use crate::floods::budgets::{Budgets, FloodBudgets};
 use crate::floods::gate::FloodGate;
 use crate::loops::probe::Prober;
+use crate::sessions::lease_holders::LeaseHolders;
 use crate::sessions::port::LeafId;
 
 /// The budgets in force, what has been flooded from the root, who need not be asked for by a flood, and
@@ -17,6 +20,8 @@ pub(crate) struct Floods {
     pub(crate) root: SharedBudgets,
     pub(crate) root_gate: FloodGate,
     pub(crate) neighbours: Neighbours<LeafId>,
+    /// Who was given which address.
+    pub(crate) lease_holders: LeaseHolders,
     /// `None` where nobody looks for loops.
     pub(crate) prober: Option<Prober>,
     /// Clients whose flooding is held back.
@@ -34,6 +39,7 @@ impl Floods {
             root: SharedBudgets::none(),
             root_gate: FloodGate::new(),
             neighbours: Neighbours::new(),
+            lease_holders: LeaseHolders::default(),
             prober: looks_for_loops.then(Prober::new),
             blocked: AtomicUsize::new(0),
             guards: AtomicBool::new(true),
@@ -72,6 +78,19 @@ impl Floods {
     #[inline]
     pub(crate) fn are_learning(&self) -> bool {
         self.learns.load(Ordering::Relaxed)
+    }
+
+    /// Whether somebody else than a client has an address, as far as is known, and his MAC is still where
+    /// it was: one that moved on or was silent for its time keeps no address from others.
+    pub(crate) fn is_elsewhere(
+        &self,
+        bridge: &Bridge<LeafId>,
+        client: LeafId,
+        (vlan, address): (u16, IpAddr),
+        now: Duration,
+    ) -> bool {
+        let other = self.neighbours.elsewhere(Owner::Leaf(client), vlan, address, now);
+        other.is_some_and(|(owner, mac)| bridge.lookup(vlan, mac, now) == Some(owner))
     }
 
     /// Whether the flooding of any client is held back.
@@ -115,7 +134,30 @@ impl SharedBudgets {
 
 #[cfg(test)]
 mod tests {
+    use acton_bridge::Config;
+    use acton_frame::Headers;
+
     use super::*;
+
+    #[test]
+    fn an_address_is_another_s_for_as_long_as_his_mac_is_there() {
+        let floods = Floods::new(&FloodBudgets::default(), false);
+        let bridge = Bridge::new(Config::default());
+        let address = IpAddr::from([10, 0, 0, 5]);
+        let at = Duration::from_secs;
+        // An ARP reply of 10.0.0.5 to all.
+        let mut frame =
+            [&[0xff; 6][..], &[2, 0, 0, 0, 0, 5, 8, 6, 0, 1, 8, 0, 6, 4, 0, 2]].concat();
+        frame.extend([2, 0, 0, 0, 0, 5, 10, 0, 0, 5]);
+        frame.extend([0; 18]);
+        let headers = Headers::parse(&frame);
+        let _ = bridge.from_root_parsed(headers.ethernet(), at(1));
+        floods.neighbours.hear(Owner::Root, &headers, &frame, at(1));
+        let is_elsewhere = |now| floods.is_elsewhere(&bridge, 7, (0, address), now);
+        assert!(is_elsewhere(at(2)));
+        let ageing = Config::default().ageing;
+        assert!(!is_elsewhere(at(2) + ageing));
+    }
 
     #[test]
     fn workers_see_what_was_set() {

@@ -95,15 +95,7 @@ fn read(text: &str) -> Result<ClientList, Wrong> {
     let (mut defaults, mut clients) = (Terms::default(), None);
     for (name, value) in table.get_ref() {
         match &**name.get_ref() {
-            DEFAULT => {
-                for (key, value) in table_of(value)? {
-                    if !defaults.set(key.get_ref(), value)? {
-                        let problem =
-                            format!("[{DEFAULT}] has no such key; there are {}", Terms::KEYS);
-                        return Err(wrong(&key.span(), problem));
-                    }
-                }
-            }
+            DEFAULT => defaults = default_terms(value)?,
             CLIENT => clients = Some(table_of(value)?),
             _ => {
                 let problem = format!("no such table; write [{DEFAULT}] and [{CLIENT}.NAME]");
@@ -127,8 +119,27 @@ fn read(text: &str) -> Result<ClientList, Wrong> {
     Ok(collected.list())
 }
 
+/// What holds for all, by the value of `[default]`.
+fn default_terms(value: Value<'_, '_>) -> Result<Terms, Wrong> {
+    let mut terms = Terms::default();
+    for (key, value) in table_of(value)? {
+        if !terms.set(key.get_ref(), value)? {
+            let problem = format!("[{DEFAULT}] has no such key; there are {}", Terms::KEYS);
+            return Err(wrong(&key.span(), problem));
+        }
+    }
+    Ok(terms)
+}
+
+/// What a text says that holds for all.
+fn defaults_of(text: &str) -> Option<Terms> {
+    let table = DeTable::parse(text).ok()?;
+    let value = table.get_ref().get(DEFAULT);
+    value.map_or_else(|| Some(Terms::default()), |value| default_terms(value).ok())
+}
+
 /// What holds for a client, or by default.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 struct Terms {
     max_macs: Option<usize>,
     strict: bool,
@@ -469,21 +480,32 @@ pub(super) fn without(text: &str, name: &str) -> Option<Zeroizing<String>> {
         })
     };
     let (mut kept, mut skips) = (Zeroizing::new(String::with_capacity(text.len())), false);
+    // Comments behind the client's last line, and blank lines among them: they belong to what follows.
+    let mut held = Zeroizing::new(String::new());
     for line in text.split_inclusive('\n') {
         if heads(line) {
+            kept.push_str(&held);
+            held.clear();
             skips = is_it(line);
-        } else if skips && line.trim_start().starts_with('#') {
-            // A comment belongs to what follows it.
-            skips = false;
+        } else if skips {
+            let line_text = line.trim_start();
+            // Blank lines before the first comment go with the table.
+            if line_text.starts_with('#') || line_text.is_empty() && !held.is_empty() {
+                held.push_str(line);
+            } else if !line_text.is_empty() {
+                held.clear();
+            }
         }
         if !skips {
             kept.push_str(line);
         }
     }
+    kept.push_str(&held);
     let (before, after) = (parse(text).ok()?, parse(&kept).ok()?);
     let others = before.iter().filter(|client| client.name != name);
     let is_right = after.len() + 1 == before.len()
-        && others.into_iter().all(|client| after.get(&client.key) == Some(client));
+        && others.into_iter().all(|client| after.get(&client.key) == Some(client))
+        && defaults_of(text) == defaults_of(&kept);
     is_right.then_some(kept)
 }
 
@@ -614,6 +636,27 @@ mod tests {
         fs::write(&path, format!("[client]\na = {{ key = \"{KEY}\" }}\n")).unwrap();
         assert!(matches!(ClientList::remove(&path, "a"), Err(KeyError::TableStays { .. })));
         assert_eq!(ClientList::load(&path).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn what_a_client_had_is_no_others_when_it_goes() {
+        let client = format!("[client.a]\nkey = \"{KEY}\"\n");
+        let rest = "# What holds for b.\n\n# Again.\n";
+        let other = format!("[client.b]\nkey = \"{OTHER}\"\n");
+        for (text, left) in [
+            (
+                format!("[default]\nstrict = true\n\n{client}# our router\ntrusted = true\n"),
+                "[default]\nstrict = true\n\n".to_owned(),
+            ),
+            (format!("{client}# c\ntrusted = true\n\n{rest}{other}"), format!("{rest}{other}")),
+            (
+                format!("{client}ips = [\n  # the printer\n  \"10.0.0.5\",\n]\n\n{other}"),
+                other.clone(),
+            ),
+            (format!("{client}# the end\n"), "# the end\n".to_owned()),
+        ] {
+            assert_eq!(without(&text, "a").as_deref(), Some(&left), "{text}");
+        }
     }
 
     #[test]

@@ -124,6 +124,14 @@ impl Prober {
         Some(Reading::Own(Probe { way, sent }))
     }
 
+    /// Whether a frame is a probe of anybody's in all but its contents, so that it passes whatever kinds of
+    /// frames do: no longer than one, and to where they are sent.
+    pub(crate) fn may_pass(&self, headers: &Headers, frame: &[u8]) -> bool {
+        frame.starts_with(&PROBE_GROUP)
+            && frame.len() == LEN + headers.tags() * ethernet::TAG_LEN
+            && self.read(headers, frame).is_some()
+    }
+
     fn proof(&self, bytes: &[u8]) -> [u8; 16] {
         let mut mac = <Blake2sMac<U16> as KeyInit>::new_from_slice(&self.key)
             .expect("BLAKE2s takes keys of up to 32 bytes");
@@ -167,6 +175,21 @@ mod tests {
             // On a trunk it comes back tagged; on its way it may be padded.
             let tagged = [&frame[..12], &[0x81, 0, 0, 7], &frame[12..], &[0; 9]].concat();
             assert_eq!(read(&one, &tagged), Some(Reading::Own(probe)));
+        }
+    }
+
+    #[test]
+    fn what_only_begins_as_a_probe_may_not_pass_as_one() {
+        let (one, other) = (Prober::new(), Prober::new());
+        let frame = one.frame(TAP, Probe { way: Way::Tap, sent: Duration::ZERO });
+        let tagged = [&frame[..12], &[0x81, 0, 0, 7], &frame[12..]].concat();
+        let longer = [&frame[..], &[0; 9]].concat();
+        let to_one = [&[2, 0, 0, 0, 0, 9], &frame[6..]].concat();
+        for (frame, may_pass) in
+            [(&frame[..], true), (&tagged, true), (&longer, false), (&to_one, false)]
+        {
+            assert!(read(&other, frame).is_some());
+            assert_eq!(other.may_pass(&Headers::parse(frame), frame), may_pass);
         }
     }
 

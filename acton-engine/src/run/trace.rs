@@ -228,8 +228,8 @@ impl Tracing<'_> {
         let (policy, policing) = self.handle.names()?.policing(port)?;
         let floods = self.handle.floods()?;
         let (headers, now) = (Headers::parse(self.frame), clock::now());
-        let is_elsewhere =
-            |vlan, address| floods.neighbours.is_elsewhere(Owner::Leaf(port), vlan, address, now);
+        let bridge = self.handle.bridge()?;
+        let is_elsewhere = |vlan, address| floods.is_elsewhere(bridge, port, (vlan, address), now);
         let leaf = LeafFacts {
             is_guarded: floods.are_guarding(&policy),
             leases: &policing.leases,
@@ -245,7 +245,7 @@ impl Tracing<'_> {
         let objection = objection?;
         let prober = floods.prober.as_ref();
         if objection == Objection::EtherType
-            && prober.is_some_and(|prober| prober.read(&headers, self.frame).is_some())
+            && prober.is_some_and(|prober| prober.may_pass(&headers, self.frame))
         {
             self.note("loop", "a probe for loops passes");
             return None;

@@ -120,7 +120,9 @@ impl ServerControl {
             let frames = self.roster.noted(Arc::clone(&policy.frames));
             self.roster.directory().change(port, |session| {
                 let mode = Secured { policy, ..session.mode.clone() };
-                SecureSession { name: name.into(), policy: frames, mode, ..session.clone() }
+                let policing = session.policing.under(session.policy.policy(), frames.policy());
+                let name = name.into();
+                SecureSession { name, policy: frames, policing, mode, ..session.clone() }
             });
         }
         self.macs_told = 0;

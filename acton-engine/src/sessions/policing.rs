@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use acton_bridge::{Leases, Objection, Policer};
+use acton_bridge::{Leases, Objection, Policer, Policy};
 
 use crate::floods::gate::acts;
 use crate::observe::counters::Counter;
@@ -79,6 +79,20 @@ impl Policing {
         !acts(before, now)
     }
 
+    /// Notes that nobody heard that a reason began to act.
+    pub(crate) fn forget(&self, reason: PolicyReason) {
+        self.acted[reason.index()].store(0, Ordering::Relaxed);
+    }
+
+    /// What is kept where another policy comes in force: where a rate is another, what passed of the one
+    /// before says nothing, for it is in units of time.
+    pub(crate) fn under(self: &Arc<Self>, before: &Policy, after: &Policy) -> Arc<Self> {
+        if (before.rate_in, before.rate_out) == (after.rate_in, after.rate_out) {
+            return Arc::clone(self);
+        }
+        Arc::new(Self::new(Arc::clone(&self.leases)))
+    }
+
     /// The reasons that act now.
     pub(crate) fn acting(&self, now: Duration) -> Vec<Cow<'static, str>> {
         let acts =
@@ -89,7 +103,40 @@ impl Policing {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU64;
+
+    use acton_bridge::Rate;
+
     use super::*;
+
+    #[test]
+    fn what_is_owed_at_one_rate_is_not_owed_at_another() {
+        let policy = |bytes| {
+            let mut policy = Policy::default();
+            policy.rate_in = Some(Rate::new(NonZeroU64::new(bytes), None));
+            policy
+        };
+        let (slow, fast) = (policy(1_000), policy(1_000_000));
+        let at = Duration::from_secs(100);
+        let admits = |policing: &Policing, policy: &Policy| {
+            policing.inbound.admits(&policy.rate_in.unwrap(), 1, 1_500, at)
+        };
+        let policing = Arc::new(Policing::new(Arc::default()));
+        while admits(&policing, &slow) {}
+        let same = policing.under(&slow, &slow);
+        assert!(Arc::ptr_eq(&same, &policing) && !admits(&same, &slow));
+        let other = policing.under(&slow, &fast);
+        assert!(admits(&other, &fast) && Arc::ptr_eq(&other.leases, &policing.leases));
+    }
+
+    #[test]
+    fn what_nobody_heard_of_is_told_again() {
+        let policing = Policing::new(Arc::default());
+        let at = Duration::from_secs(100);
+        assert!(policing.note(PolicyReason::RateOut, at));
+        policing.forget(PolicyReason::RateOut);
+        assert!(policing.note(PolicyReason::RateOut, at));
+    }
 
     #[test]
     fn each_reason_has_a_counter_of_its_name_and_begins_to_act_once() {

@@ -418,12 +418,15 @@ where
 
     fn policy_report(&self, session: &Session<M>, now: Duration) -> PolicyReport {
         let policy = session.policy.policy();
-        let leases = session.policing.leases.list(now).into_iter();
+        // Those that its policy does not go by are kept for one that does.
+        let leases = session.policy.learns().then(|| session.policing.leases.list(now));
         PolicyReport {
             guarded: self.floods.are_guarding(&session.policy),
             ethertypes: policy.ethertypes.clone(),
             sources: policy.sources.clone(),
             leases: leases
+                .into_iter()
+                .flatten()
                 .map(|(vlan, address, left)| LeaseReport { vlan, address, left })
                 .collect(),
             rate_in: policy.rate_in,

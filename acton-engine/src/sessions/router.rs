@@ -28,6 +28,9 @@ use crate::sessions::port::LeafId;
 use crate::sessions::session::Session;
 use crate::sessions::sighting::{Sighted, Sightings};
 
+/// The ports of what DHCP clients say, as they stand in a frame: 68 and 67.
+const DHCP_PORTS: [u8; 4] = [0, 68, 0, 67];
+
 /// A worker's way to the bridge: asks it, counts what it says, and tells of MACs.
 pub(crate) struct Router {
     bridge: Arc<Bridge<LeafId>>,
@@ -211,9 +214,13 @@ impl Router {
             && (session.port, now) == (last.leaf, last.at)
             && !headers.may_resolve())
             || self.ask(session, frame, headers, now, tally);
-        passes
+        let goes = passes
             && (session.policy.policy().rate_in.is_none()
-                || self.is_within_rate(session, frame, now, tally))
+                || self.is_within_rate(session, frame, now, tally));
+        if goes && self.floods.are_learning() && headers.ports(frame) == Some(&DHCP_PORTS) {
+            session.policing.leases.hear(headers, frame);
+        }
+        goes
     }
 
     /// Whether a frame of a client's obeys its policy.
@@ -227,8 +234,8 @@ impl Router {
         tally: &Tally,
     ) -> bool {
         let floods = &self.floods;
-        let at = Owner::Leaf(session.port);
-        let is_elsewhere = |vlan, address| floods.neighbours.is_elsewhere(at, vlan, address, now);
+        let is_elsewhere =
+            |vlan, address| floods.is_elsewhere(&self.bridge, session.port, (vlan, address), now);
         let leaf = LeafFacts {
             is_guarded: floods.are_guarding(&session.policy),
             leases: &session.policing.leases,
@@ -238,7 +245,7 @@ impl Router {
         // Loops are found whatever kinds of frames are allowed.
         let is_probe = || {
             let prober = floods.prober.as_ref();
-            prober.is_some_and(|prober| prober.read(headers, frame).is_some())
+            prober.is_some_and(|prober| prober.may_pass(headers, frame))
         };
         if objection == Objection::EtherType && is_probe() {
             return true;
@@ -276,8 +283,15 @@ impl Router {
         self.counters.add(reason.counter(), 1);
         tally.add_drops(reason.counter(), 1);
         self.keep_from_leaf(session, frame, reason.counter(), now);
-        if session.policing.note(reason, now) {
-            self.reporter.tell(FloodNews::PolicyActs { port: session.port, reason });
+        self.note_policy(session, reason, now);
+    }
+
+    /// Notes that a client's policy acts, and tells of it where it begins to; what is not heard is told
+    /// again with the next frame.
+    fn note_policy<M>(&self, session: &Session<M>, reason: PolicyReason, now: Duration) {
+        let news = FloodNews::PolicyActs { port: session.port, reason };
+        if session.policing.note(reason, now) && !self.reporter.tell(news) {
+            session.policing.forget(reason);
         }
     }
 
@@ -313,16 +327,15 @@ impl Router {
                 reason.counter(),
                 frames.get(index),
             );
-            if session.policing.note(reason, now) {
-                self.reporter.tell(FloodNews::PolicyActs { port: session.port, reason });
-            }
+            self.note_policy(session, reason, now);
         }
         if !part.is_empty() {
             each(part);
         }
     }
 
-    /// Notes which address a DHCP server gives a client whose policy asks for that.
+    /// Notes which address a DHCP server gives a client, also one whose policy does not go by it yet.
+    /// Whoever had the address before has it no more.
     #[inline(never)]
     fn learn_lease<K: Copy + Eq + std::hash::Hash, M>(
         &self,
@@ -335,8 +348,9 @@ impl Router {
         let owner = self.bridge.lookup(lease.vlan, lease.mac, now);
         if let Some(Owner::Leaf(port)) = owner {
             directory.read(port, |session| {
-                if session.policy.learns() {
-                    session.policing.leases.add(&lease, now);
+                let leases = &session.policing.leases;
+                if leases.add(&lease, now) {
+                    self.floods.lease_holders.took(&lease, leases, now);
                 }
             });
         }

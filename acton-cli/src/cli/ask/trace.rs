@@ -130,6 +130,8 @@ impl Arguments {
             frame.extend(dhcp_discover(source));
         } else {
             frame.extend(self.ethertype.to_be_bytes());
+            let room = usize::from(self.length).saturating_sub(frame.len());
+            frame.extend(ip_header(self.ethertype, room));
         }
         frame.resize(frame.len().max(self.length.into()), 0);
         Ok(frame)
@@ -196,6 +198,23 @@ fn dhcp_discover(source: MacAddr) -> Vec<u8> {
     packet
 }
 
+/// The header of an IP packet that fills so many bytes, from the unspecified address, which claims none,
+/// and of a protocol for experiments (RFC 3692, 253); nothing for other EtherTypes.
+fn ip_header(ethertype: u16, room: usize) -> Vec<u8> {
+    const EXPERIMENT: u8 = 253;
+    const HOPS: u8 = 64;
+    let (len, mut header) = match ethertype {
+        0x0800 => (20, vec![0x45, 0, 0, 0, 0, 0, 0, 0, HOPS, EXPERIMENT]),
+        0x86dd => (40, vec![0x60, 0, 0, 0, 0, 0, EXPERIMENT, HOPS]),
+        _ => return Vec::new(),
+    };
+    header.resize(len, 0);
+    // IPv4's length counts its header, IPv6's does not.
+    let (at, length) = if len == 20 { (2, room.max(len)) } else { (4, room.saturating_sub(len)) };
+    header[at..at + 2].copy_from_slice(&(length as u16).to_be_bytes());
+    header
+}
+
 /// A line a step, and the verdict.
 fn text(trace: &Trace) -> Vec<String> {
     let mut lines = Vec::new();
@@ -259,6 +278,11 @@ mod tests {
     fn frames_are_what_was_asked_for() {
         let plain = frame(&[]);
         assert_eq!((plain.len(), Headers::parse(&plain).ethertype()), (60, Some(0x0800)));
+        for kind in ["0x0800", "0x86dd"] {
+            let ip =
+                Headers::parse(&frame(&["--ethertype", kind, "--length", "100"])).ip().unwrap();
+            assert!(ip.fills && ip.protocol == 253);
+        }
         let tagged = frame(&["--vlan", "7", "--ethertype", "88b5", "--length", "1518"]);
         let headers = Headers::parse(&tagged);
         assert_eq!((tagged.len(), headers.ethertype()), (1_518, Some(0x88b5)));
