@@ -100,6 +100,8 @@ struct Candidate {
     settle: Duration,
     /// It gave no session, or asked the client to stay away.
     avoid_until: Duration,
+    /// When it was last tried in vain since there was a session.
+    failed_at: Duration,
 }
 
 impl Candidate {
@@ -188,6 +190,7 @@ impl Servers {
             settled_since: None,
             settle: SETTLED.0,
             avoid_until: Duration::ZERO,
+            failed_at: Duration::ZERO,
         };
         let list: Vec<_> = ranks.iter().map(candidate).collect();
         let mut servers = Self {
@@ -251,6 +254,9 @@ impl Servers {
         if let Some(lost) = self.lost.take().filter(|&lost| lost != self.current) {
             self.list[lost].note_lost();
         }
+        for candidate in &mut self.list {
+            candidate.failed_at = Duration::ZERO;
+        }
         self.stage = Stage::Up { since: now };
         (self.leaving, self.connect, self.restless_since) = (None, false, None);
     }
@@ -279,6 +285,9 @@ impl Servers {
     fn give_up(&mut self, now: Duration, away: Duration) {
         let lost = &mut self.list[self.current];
         lost.avoid_until = lost.avoid_until.max(now + away);
+        if matches!(self.stage, Stage::Connecting(_)) {
+            lost.failed_at = now;
+        }
         let (tried, hasty) = match self.stage {
             Stage::Connecting(Attempt { tried, hasty, heard, .. }) => {
                 (tried + 1, hasty + u32::from(heard.is_some()))
@@ -315,8 +324,12 @@ impl Servers {
         let others = || order.iter().copied().filter(|&server| server != self.current);
         // One that would rather have no more clients is better than none.
         let may_be_asked = |server: &usize| now >= self.list[*server].avoid_until;
-        let best = others().filter(open).find(answers);
-        let best = best.or_else(|| others().filter(may_be_asked).find(answers));
+        // Of those that answer, what was tried in vain comes after the others, or two that give no
+        // session would be tried in turn for ever.
+        let failed_at = |server: &usize| self.list[*server].failed_at;
+        let best = others().filter(open).filter(answers).min_by_key(failed_at);
+        let best =
+            best.or_else(|| others().filter(may_be_asked).filter(answers).min_by_key(failed_at));
         // From the next on, so that all have their turn; but one that answered once and does so no more
         // is no better than the one in use: if all are such, it is this host's network that is away.
         let is_gone = |server: usize| {
