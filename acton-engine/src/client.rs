@@ -69,8 +69,8 @@ pub struct SecureClient {
     pub(crate) keeper: Option<KeyKeeper>,
 }
 
-/// Keeps a network key for the next start; says why where it cannot.
-type Keep = dyn Fn(&Secret) -> Result<(), String> + Send + Sync;
+/// Keeps a network key for the next start in place of the one before; says why where it cannot.
+type Keep = dyn Fn(Option<&Secret>, &Secret) -> Result<(), String> + Send + Sync;
 
 /// What keeps a network key, as a setting.
 #[derive(Clone)]
@@ -192,12 +192,12 @@ impl ClientBuilder<SecureClient> {
         self
     }
 
-    /// Is called on the control thread with a network key that the server told, to keep it for the
-    /// next start; where it cannot, it says why, and is called again after a while and at the end.
+    /// Is called on the control thread with a network key, the one before it and the one that a server
+    /// told, to keep the latter for the next start at all servers that had the former; where it cannot, it says why, and is called again after a while and at the end.
     #[must_use]
     pub fn keep_network_key(
         mut self,
-        keep: impl Fn(&Secret) -> Result<(), String> + Send + Sync + 'static,
+        keep: impl Fn(Option<&Secret>, &Secret) -> Result<(), String> + Send + Sync + 'static,
     ) -> Self {
         self.mode.keeper = Some(KeyKeeper(Arc::new(keep)));
         self

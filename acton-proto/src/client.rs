@@ -299,6 +299,12 @@ impl Client {
         self.config.keepalive = seconds;
     }
 
+    /// When a server that does not answer is given up from now on.
+    pub const fn set_patience(&mut self, patience: Patience) {
+        self.config.patience = patience;
+        self.liveness.set_patience(patience);
+    }
+
     /// The keys to seal with, if there is a session.
     #[must_use]
     pub fn keys(&self) -> Option<&Arc<Keys>> {

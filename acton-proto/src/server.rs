@@ -41,6 +41,7 @@ use crate::handshake::{CookieJar, Identity, Random, Secret, random_array};
 use crate::session::{Frames, KeyLog, Keys, LinkStatistics, Outbox, SessionEnd};
 use crate::timer::Deadlines;
 use crate::wire::{Bye, Caps, Datagram, Key, Suites, Version};
+use drain::QueryLimit;
 use ended::Ended;
 use limit::{Bucket, Source};
 pub use network::HelloCheck;
@@ -278,7 +279,7 @@ pub struct Server {
     queue: HelloQueue,
     loaded_until: Duration,
     resets: Bucket,
-    queries: Bucket,
+    queries: QueryLimit,
     draining: bool,
     told: Bucket,
     closed: bool,
@@ -334,7 +335,7 @@ impl Server {
             queue: HelloQueue::default(),
             loaded_until: Duration::ZERO,
             resets: Bucket::new(),
-            queries: Bucket::new(),
+            queries: QueryLimit::new(&mut *random),
             draining: false,
             told: Bucket::new(),
             closed: false,

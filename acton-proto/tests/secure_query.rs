@@ -73,7 +73,7 @@ fn every_bit_of_a_query_counts_and_a_flood_of_them_is_bounded() {
         answers += rig.take_server().len();
     }
     let stats = rig.server.stats();
-    assert!((1_000..1_100).contains(&answers), "{answers}");
+    assert!((250..300).contains(&answers), "{answers}");
     assert_eq!((stats.queries, stats.queries_limited), (answers as u64, flood - answers as u64));
 }
 

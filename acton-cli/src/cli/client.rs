@@ -147,15 +147,17 @@ impl Arguments {
             Some(text) => vec![Target { server: text.trim().to_owned(), rank: None }],
             None => targets(&self.server)?,
         };
-        let mut all = state.all_credentials(&targets, self.port)?.into_iter();
+        let all = state.all_credentials(&targets, self.port)?;
+        let is_stored = all.iter().any(|it| matches!(it.origin, Origin::Stored(_)));
+        let mut all = all.into_iter();
         let credentials = all
             .next()
             .ok_or_else(|| Failure { code: FAILURE, message: "no server to join".to_owned() })?;
         log::info!("joining with {}", credentials.origin);
-        let (origin, server_key) = (credentials.origin.clone(), credentials.server_key);
-        let keep = move |key: &Secret| match &origin {
-            Origin::Stored(_) => state
-                .renew_invite(&server_key, key)
+        let origin = credentials.origin.clone();
+        let keep = move |before: Option<&Secret>, key: &Secret| match &origin {
+            _ if is_stored => state
+                .renew_invite(before, key)
                 .map_err(|error| Failure::new(FAILURE, &error).message),
             // The server itself keeps it there.
             Origin::OwnServer(_) => Ok(()),

@@ -16,7 +16,8 @@ const DAY: u64 = 86_400;
 /// On the host of the server, whether it runs or not. Where there is a list of clients, the old key
 /// does for some days more: listed clients that have a session in that time are told the new one and
 /// keep it in the invite that they stored. Whoever else has the old key, as clients that were revoked,
-/// can do nothing with it after that. Where there is no list, nobody is told and the old key does no
+/// can do nothing with it after that. Other servers with a copy of the state directory need the new
+/// network.key at once. Where there is no list, nobody is told and the old key does no
 /// more at once.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {

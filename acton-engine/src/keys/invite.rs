@@ -120,6 +120,15 @@ pub enum InviteError {
     /// It names more servers than one may.
     #[error("it names more than {MAX_SERVERS} servers")]
     TooMany,
+    /// It names a server twice.
+    #[error("it names {0} twice")]
+    Twice(String),
+    /// Two invites are not of one client.
+    #[error(
+        "the other invite has a client's key of its own, and a client has one key: make both with \
+         `acton invite --name NAME --key KEY`, where KEY is the public one of the client (`acton keygen`, `acton pubkey`)"
+    )]
+    OtherClient,
     /// A newer acton made it.
     #[error("it is of a kind that this acton does not know; update acton, or ask for a new one")]
     Unknown,
@@ -183,7 +192,7 @@ impl Invite {
     /// The same invite with one more server, of the keys of the first one.
     ///
     /// # Errors
-    /// [`InviteError::TooMany`].
+    /// [`InviteError::TooMany`], [`InviteError::Twice`].
     pub fn or(mut self, server: ServerName, rank: Rank) -> Result<Self, InviteError> {
         let other = InvitedServer {
             server,
@@ -199,8 +208,11 @@ impl Invite {
     /// The same invite with the servers of another one behind its own. The client is that of this one.
     ///
     /// # Errors
-    /// [`InviteError::TooMany`].
+    /// [`InviteError::OtherClient`], [`InviteError::TooMany`], [`InviteError::Twice`].
     pub fn and(mut self, other: &Self) -> Result<Self, InviteError> {
+        if other.client_key.is_some() && other.client_key != self.client_key {
+            return Err(InviteError::OtherClient);
+        }
         let last = self.servers().iter().map(|server| server.rank.priority).max().unwrap_or(0);
         for mut server in other.servers() {
             server.rank.priority = server.rank.priority.saturating_add(last).saturating_add(1);
@@ -212,6 +224,12 @@ impl Invite {
     fn add(&mut self, server: InvitedServer) -> Result<(), InviteError> {
         if self.others.len() + 1 >= MAX_SERVERS {
             return Err(InviteError::TooMany);
+        }
+        let is_same = |known: &InvitedServer| {
+            known.server == server.server && known.server_key == server.server_key
+        };
+        if self.servers().iter().any(is_same) {
+            return Err(InviteError::Twice(server.server.to_string()));
         }
         self.others.push(server);
         Ok(())
@@ -432,7 +450,11 @@ mod tests {
         let others = proptest::collection::vec((any_invite(), ranks, any::<bool>()), 1..15);
         (any_invite(), others).prop_map(|(first, others)| {
             others.into_iter().fold(first, |invite, (other, rank, is_same)| {
-                if is_same { invite.or(other.server, rank) } else { invite.and(&other) }.unwrap()
+                let other = Invite { client_key: None, ..other };
+                let more = invite.clone();
+                let more = if is_same { more.or(other.server, rank) } else { more.and(&other) };
+                // One that is drawn twice is left out.
+                more.unwrap_or(invite)
             })
         })
     }
@@ -552,12 +574,28 @@ mod tests {
 
     #[test]
     fn so_many_servers_and_no_more() {
-        let name = || ServerName::parse("b", 1).unwrap();
+        let name = |port| ServerName::parse("b", port as u16).unwrap();
         let full = (1..MAX_SERVERS)
-            .fold(invite(), |invite, _| invite.or(name(), Rank::default()).unwrap());
+            .fold(invite(), |invite, port| invite.or(name(port), Rank::default()).unwrap());
         assert_eq!(full.servers().len(), MAX_SERVERS);
         assert_eq!(full.url().parse(), Ok(full.clone()));
-        assert_eq!(full.or(name(), Rank::default()), Err(InviteError::TooMany));
+        assert_eq!(full.or(name(MAX_SERVERS), Rank::default()), Err(InviteError::TooMany));
+    }
+
+    #[test]
+    fn no_server_twice_and_no_client_of_two_keys() {
+        let first = Invite { client_key: None, ..invite() };
+        let again = first.clone().or(first.server.clone(), Rank::default());
+        assert_eq!(again, Err(InviteError::Twice("192.0.2.1:8080".to_owned())));
+        let elsewhere = Invite { server_key: [9; 32], ..first.clone() };
+        let key = |byte| Some(Secret::new([byte; 32]));
+        let of_client = |byte| Invite { client_key: key(byte), ..elsewhere.clone() };
+        assert_eq!(first.clone().and(&of_client(7)), Err(InviteError::OtherClient));
+        let own = Invite { client_key: key(7), ..first.clone() };
+        assert_eq!(own.clone().and(&of_client(8)), Err(InviteError::OtherClient));
+        assert_eq!(own.clone().and(&of_client(7)).unwrap().servers().len(), 2);
+        assert_eq!(own.and(&elsewhere).unwrap().client_key, key(7));
+        assert!(first.clone().and(&first).is_err());
     }
 
     proptest! {

@@ -57,25 +57,34 @@ impl State {
         Ok(Rotation { until, listed })
     }
 
-    /// Puts another network key into the invite that was stored, if that is one of this server.
+    /// Puts another network key into the invite that was stored, for all its servers that had the one
+    /// before.
     ///
     /// # Errors
-    /// Where there is no such invite, or it cannot be written.
-    pub fn renew_invite(&self, server_key: &[u8; 32], key: &Secret) -> Result<(), KeyError> {
-        let invite = self.stored_invite()?.filter(|invite| invite.server_key == *server_key);
-        let Some(mut invite) = invite else {
+    /// Where there is no invite that has either, or it cannot be written.
+    pub fn renew_invite(&self, before: Option<&Secret>, key: &Secret) -> Result<(), KeyError> {
+        let mut stored = self.stored_invite()?;
+        let keys = stored.iter_mut().flat_map(|invite| {
+            let others = invite.others.iter_mut().map(|other| &mut other.network_key);
+            [&mut invite.network_key].into_iter().chain(others)
+        });
+        let (mut renewed, mut has_it) = (false, false);
+        for network_key in keys {
+            has_it |= network_key.as_ref() == Some(key);
+            if network_key.as_ref() == before {
+                *network_key = Some(key.clone());
+                renewed = true;
+            }
+        }
+        if has_it && !renewed {
+            return Ok(());
+        }
+        let Some(invite) = stored.filter(|_| renewed) else {
             return Err(KeyError::NoInvite {
                 state: self.directory().to_owned(),
                 is_server: false,
             });
         };
-        let before = invite.network_key.replace(key.clone());
-        // Servers that had the same share it still.
-        for other in &mut invite.others {
-            if other.network_key == before {
-                other.network_key = Some(key.clone());
-            }
-        }
         self.store_invite(&invite)
     }
 }
@@ -292,16 +301,30 @@ mod tests {
     }
 
     #[test]
-    fn an_invite_of_this_server_alone_is_renewed() {
+    fn an_invite_is_renewed_for_the_servers_of_that_network() {
         let directory = Directory::new();
         let (state, _) = server(&directory, false);
         let identity = state.server_identity().unwrap();
         let client = State::new(directory.join("client"));
         let name = crate::ServerName::parse("192.0.2.1", 1).unwrap();
         client.store_invite(&identity.invite(name)).unwrap();
-        let next = Secret::new([9; 32]);
-        assert!(client.renew_invite(&[7; 32], &next).is_err());
-        client.renew_invite(&identity.public_key, &next).unwrap();
-        assert_eq!(client.stored_invite().unwrap().unwrap().network_key, Some(next));
+        let [next, last, other] = [9, 10, 11].map(|byte| Secret::new([byte; 32]));
+        assert!(client.renew_invite(Some(&other), &next).is_err());
+        let network_key = |client: &State| client.stored_invite().unwrap().unwrap().network_key;
+        for _ in 0..2 {
+            client.renew_invite(Some(&identity.network_key), &next).unwrap();
+            assert_eq!(network_key(&client), Some(next.clone()));
+        }
+        // Of two networks, that of the second alone.
+        let mut invite = client.stored_invite().unwrap().unwrap();
+        let mut second = invite.servers().remove(0);
+        second.server = crate::ServerName::parse("192.0.2.2", 1).unwrap();
+        second.network_key = Some(other.clone());
+        invite.others.push(second);
+        client.store_invite(&invite).unwrap();
+        client.renew_invite(Some(&other), &last).unwrap();
+        assert_eq!(network_key(&client), Some(next));
+        let stored = client.stored_invite().unwrap().unwrap();
+        assert_eq!(stored.others[0].network_key, Some(last));
     }
 }

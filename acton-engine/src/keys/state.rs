@@ -355,6 +355,15 @@ impl State {
             priority = last.unwrap_or(priority).max(priority).saturating_add(1);
             all.extend(found);
         }
+        for (at, one) in all.iter().enumerate() {
+            let is_same = |other: &Credentials| {
+                other.server == one.server && other.server_key == one.server_key
+            };
+            if all[..at].iter().any(is_same) {
+                let problem = format!("{} is named twice", one.server);
+                return Err(KeyError::Server { problem });
+            }
+        }
         if all.len() > MAX_SERVERS {
             return Err(KeyError::Server {
                 problem: format!("{} servers are more than {MAX_SERVERS}", all.len()),

@@ -120,7 +120,7 @@ impl Side for ClientSide {
         }
     }
 
-    fn network_error(&mut self, error: &io::Error) {
+    fn network_error(&mut self, _: Option<SocketAddr>, error: &io::Error) {
         log::debug!("UDP: {error}");
         self.outbox.post(News::NetworkError(error.kind()));
     }

@@ -265,7 +265,7 @@ impl Side for ServerSide {
         }
     }
 
-    fn network_error(&mut self, error: &io::Error) {
+    fn network_error(&mut self, _: Option<SocketAddr>, error: &io::Error) {
         log::debug!("UDP: {error}");
     }
 }

@@ -35,6 +35,8 @@ pub(crate) struct Dial<M> {
     /// Makes a message to the control thread of what a look-up found.
     news: Arc<News<M>>,
     peer: Option<SocketAddr>,
+    /// The server answered from there, and there is no reason yet to look elsewhere.
+    is_pinned: bool,
     /// In plain mode the socket is connected to the peer; else it goes on when this host's own address
     /// changes.
     protocol: Protocol,
@@ -70,6 +72,7 @@ impl<M: Send + 'static> Dial<M> {
             control,
             news: Arc::new(news),
             peer: None,
+            is_pinned: false,
             protocol,
             looking_up: false,
             is_quiet: false,
@@ -93,15 +96,21 @@ impl<M: Send + 'static> Dial<M> {
         self.peer
     }
 
-    /// Whether the socket points at an address and no look-up is under way: what is said before
-    /// waits.
+    /// Whether the socket points at an address that the server answered from, or no look-up is under
+    /// way: what is said before waits.
     pub(crate) fn is_ready(&self) -> bool {
-        !self.looking_up && self.peer.is_some()
+        self.peer.is_some() && (self.is_pinned || !self.looking_up)
+    }
+
+    /// The server did not answer from the address where it was: the next is tried.
+    pub(crate) fn unpin(&mut self) {
+        self.is_pinned = false;
     }
 
     /// Finds the address anew: it may have changed. `attempt` counts from 1.
     pub(crate) fn connect(&mut self, now: Duration, attempt: u32) {
         if attempt > 1 {
+            self.unpin();
             self.tell_connecting(now, attempt);
         }
         if let Some(address) = self.server.literal() {
@@ -160,19 +169,21 @@ impl<M: Send + 'static> Dial<M> {
 
     /// The server answered from there, maybe late, when the next address was tried already.
     pub(crate) fn answered(&mut self, from: SocketAddr) {
-        if self.asked.contains(&from) {
+        if self.asked.contains(&from) || self.peer == Some(from) {
             self.peer = Some(from);
+            self.is_pinned = self.protocol != Protocol::Plain;
         }
         self.asked.clear();
     }
 
-    /// Takes what a look-up found. With a session it comes too late: that stays where it is.
+    /// Takes what a look-up found; whether the server is no longer where it answered last. With a
+    /// session it comes too late: that stays where it is.
     pub(crate) fn looked_up(
         &mut self,
         now: Duration,
         result: io::Result<Vec<SocketAddr>>,
         connected: bool,
-    ) {
+    ) -> bool {
         self.looking_up = false;
         let is_quiet = std::mem::take(&mut self.is_quiet);
         match result {
@@ -181,25 +192,31 @@ impl<M: Send + 'static> Dial<M> {
                 self.look_up_soon();
                 self.not_found = None;
                 self.told.retain(|told| !matches!(told, EventKind::Unreachable { .. }));
-                // The next one each time, so that one that does not answer is passed over.
                 let peer = self.peer;
+                if self.is_pinned && peer.is_some_and(|peer| addresses.contains(&peer)) {
+                    return false;
+                }
+                let was_pinned = std::mem::take(&mut self.is_pinned);
+                // The next one each time, so that one that does not answer is passed over.
                 let last = addresses.iter().position(|&address| Some(address) == peer);
                 let address = addresses[last.map_or(0, |last| (last + 1) % addresses.len())];
                 if is_quiet {
-                    return self.note_asked(address);
+                    self.note_asked(address);
+                } else {
+                    self.connect_to(now, address, Some(address) != peer);
                 }
-                self.connect_to(now, address, Some(address) != peer);
+                return was_pinned;
             }
             Err(error) => {
                 self.look_up_at = now + self.look_up_wait;
                 self.look_up_wait = (2 * self.look_up_wait).min(LOOK_UP_WAIT.1);
-                if is_quiet {
-                    return;
+                if !is_quiet {
+                    self.not_found = Some(error.to_string());
+                    self.tell_unreachable(now, self.server.to_string(), &error);
                 }
-                self.not_found = Some(error.to_string());
-                self.tell_unreachable(now, self.server.to_string(), &error);
             }
         }
+        false
     }
 
     fn connect_to(&mut self, now: Duration, address: SocketAddr, news: bool) {
@@ -320,6 +337,34 @@ mod tests {
         dial.look_up_soon();
         dial.connect(now, 1);
         assert!(dial.looking_up, "this host's network is another");
+    }
+
+    #[test]
+    fn the_address_that_answered_is_kept_while_the_name_has_it() {
+        let (mut dial, _inbox, _) = dial();
+        let now = Duration::from_secs(1);
+        let [a, b, c] = [1, 2, 3].map(|last| SocketAddr::from(([127, 0, 0, last], 9)));
+        dial.connect(now, 1);
+        assert!(!dial.is_ready());
+        assert!(!dial.looked_up(now, Ok(vec![a, b]), false));
+        dial.answered(a);
+        // The session is lost: what is said at once goes where the server was.
+        dial.connect(now, 1);
+        assert!(dial.looking_up && dial.is_ready());
+        assert!(!dial.looked_up(now, Ok(vec![a, b]), false));
+        assert_eq!(dial.peer_address(), Some(a));
+        dial.find(now);
+        assert!(!dial.looked_up(now, Ok(vec![b, a]), false));
+        assert_eq!(dial.peer_address(), Some(a));
+        // It does not answer from there, or the name has it no more.
+        dial.connect(now, 2);
+        assert!(!dial.is_ready());
+        assert!(!dial.looked_up(now, Ok(vec![a, b]), false));
+        assert_eq!(dial.peer_address(), Some(b));
+        dial.answered(b);
+        dial.connect(now, 1);
+        assert!(dial.looked_up(now, Ok(vec![c]), false));
+        assert_eq!(dial.peer_address(), Some(c));
     }
 
     #[test]

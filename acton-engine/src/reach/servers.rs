@@ -23,10 +23,11 @@ const MISSES: u32 = 3;
 const SETTLED: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(3_600));
 /// A session that lasted so long makes up for those that did not.
 const FORGIVEN: Duration = Duration::from_secs(900);
-/// How long a handshake may take before another server is tried: where another has just answered, in
-/// the first round, and then.
-const TRY_TIME: [Duration; 3] =
-    [Duration::from_millis(700), Duration::from_millis(2_500), Duration::from_secs(6)];
+/// How long a handshake may take before another server is tried: in the first rounds, and then.
+const TRY_TIME: (Duration, Duration) = (Duration::from_millis(2_500), Duration::from_secs(6));
+/// The same where another server answers: a HELLO that was lost is said once more by then. It is no
+/// less than so many of that server's round trips.
+const HASTY_TIME: (Duration, u32) = (Duration::from_millis(1_300), 3);
 /// How long a second session may take to begin, beside one that goes on.
 const JOIN_TIME: Duration = Duration::from_secs(5);
 /// For how long a server is left alone that gave no session, where there is another.
@@ -99,6 +100,8 @@ struct Candidate {
     settle: Duration,
     /// It gave no session, or asked the client to stay away.
     avoid_until: Duration,
+    /// When it was last tried in vain since there was a session.
+    failed_at: Duration,
 }
 
 impl Candidate {
@@ -126,10 +129,31 @@ impl Candidate {
 /// What the client is about.
 #[derive(Debug, Clone, Copy)]
 enum Stage {
-    /// It makes a session, since then; how many servers were tried before in vain.
-    Connecting { since: Duration, tried: u32 },
+    /// It makes a session.
+    Connecting(Attempt),
     /// It has one, since then.
     Up { since: Duration },
+}
+
+/// A handshake with the server in use.
+#[derive(Debug, Clone, Copy)]
+struct Attempt {
+    since: Duration,
+    /// How many were in vain before, and how many of these in haste.
+    tried: u32,
+    hasty: u32,
+    /// When another server answered first meanwhile, and its round trip.
+    heard: Option<(Duration, Duration)>,
+}
+
+impl Attempt {
+    /// When another of so many servers is tried. Each is tried in haste once, for all may be slow.
+    fn ends(&self, servers: usize) -> Duration {
+        let patient = if self.tried < 2 * servers as u32 { TRY_TIME.0 } else { TRY_TIME.1 };
+        let heard = self.heard.filter(|_| self.hasty < servers as u32);
+        let haste = heard.map(|(at, rtt)| at + HASTY_TIME.0.max(HASTY_TIME.1 * rtt));
+        haste.unwrap_or(self.since + patient)
+    }
 }
 
 /// All servers of a client, of which it is at one.
@@ -144,6 +168,8 @@ pub(crate) struct Servers {
     leaving: Option<Option<usize>>,
     /// What [`poll`](Self::poll) is to say at once.
     connect: bool,
+    /// The server of the session that was lost last, until it is known whose fault that was.
+    lost: Option<usize>,
     /// Since when there has been no session that should stay.
     restless_since: Option<Duration>,
     random: u64,
@@ -164,15 +190,17 @@ impl Servers {
             settled_since: None,
             settle: SETTLED.0,
             avoid_until: Duration::ZERO,
+            failed_at: Duration::ZERO,
         };
         let list: Vec<_> = ranks.iter().map(candidate).collect();
         let mut servers = Self {
             list,
             current: 0,
-            stage: Stage::Connecting { since: now, tried: 0 },
+            stage: Stage::Connecting(Attempt { since: now, tried: 0, hasty: 0, heard: None }),
             next: None,
             leaving: None,
             connect: true,
+            lost: None,
             restless_since: Some(now),
             random,
         };
@@ -211,8 +239,24 @@ impl Servers {
         self.leaving.is_some()
     }
 
+    /// Whether another server answers, so that the one in use may be given up early.
+    pub(crate) fn has_elsewhere(&self, now: Duration) -> bool {
+        (0..self.list.len()).any(|server| {
+            let it = &self.list[server];
+            server != self.current && it.health() == Health::Answers && it.is_open(now)
+        })
+    }
+
     /// There is a session with the server in use.
     pub(crate) fn up(&mut self, now: Duration) {
+        // Where it is with the same server, nothing speaks against that: the client's own network
+        // may have been away.
+        if let Some(lost) = self.lost.take().filter(|&lost| lost != self.current) {
+            self.list[lost].note_lost();
+        }
+        for candidate in &mut self.list {
+            candidate.failed_at = Duration::ZERO;
+        }
         self.stage = Stage::Up { since: now };
         (self.leaving, self.connect, self.restless_since) = (None, false, None);
     }
@@ -224,13 +268,16 @@ impl Servers {
         {
             self.list[self.current].settle = SETTLED.0;
         }
-        self.list[self.current].note_lost();
+        if matches!(self.stage, Stage::Up { .. }) {
+            self.list[self.current].settled_since = None;
+            self.lost = Some(self.current);
+        }
         self.give_up(now, away);
     }
 
     /// The server in use gives no session.
     pub(crate) fn refused(&mut self, now: Duration) {
-        if matches!(self.stage, Stage::Connecting { .. }) {
+        if matches!(self.stage, Stage::Connecting(_)) {
             self.give_up(now, REFUSED_TIME);
         }
     }
@@ -238,16 +285,21 @@ impl Servers {
     fn give_up(&mut self, now: Duration, away: Duration) {
         let lost = &mut self.list[self.current];
         lost.avoid_until = lost.avoid_until.max(now + away);
-        let tried = match self.stage {
-            Stage::Connecting { tried, .. } => tried + 1,
-            Stage::Up { .. } => 0,
+        if matches!(self.stage, Stage::Connecting(_)) {
+            lost.failed_at = now;
+        }
+        let (tried, hasty) = match self.stage {
+            Stage::Connecting(Attempt { tried, hasty, heard, .. }) => {
+                (tried + 1, hasty + u32::from(heard.is_some()))
+            }
+            Stage::Up { .. } => (0, 0),
         };
         self.leaving = None;
         self.restless(now);
         // One that is being joined is on its way.
         let next = self.next.take().map(|(next, _)| next);
         let next = next.or_else(|| self.another(now)).unwrap_or(self.current);
-        self.stage = Stage::Connecting { since: now, tried };
+        self.stage = Stage::Connecting(Attempt { since: now, tried, hasty, heard: None });
         // The same again goes on by itself.
         self.connect = next != self.current;
         self.current = next;
@@ -272,11 +324,20 @@ impl Servers {
         let others = || order.iter().copied().filter(|&server| server != self.current);
         // One that would rather have no more clients is better than none.
         let may_be_asked = |server: &usize| now >= self.list[*server].avoid_until;
-        let best = others().filter(open).find(answers);
-        let best = best.or_else(|| others().filter(may_be_asked).find(answers));
-        // From the next on, so that all have their turn.
+        // Of those that answer, what was tried in vain comes after the others, or two that give no
+        // session would be tried in turn for ever.
+        let failed_at = |server: &usize| self.list[*server].failed_at;
+        let best = others().filter(open).filter(answers).min_by_key(failed_at);
+        let best =
+            best.or_else(|| others().filter(may_be_asked).filter(answers).min_by_key(failed_at));
+        // From the next on, so that all have their turn; but one that answered once and does so no more
+        // is no better than the one in use: if all are such, it is this host's network that is away.
+        let is_gone = |server: usize| {
+            let it = &self.list[server];
+            server != self.current && it.health() == Health::Silent && it.answer.is_some()
+        };
         let mut turn = (1..=order.len()).map(|step| order[(at + step) % order.len()]);
-        best.or_else(|| turn.find(open))
+        best.or_else(|| turn.find(|server| open(server) && !is_gone(*server)))
     }
 
     /// The server in use asks the client to go, to that one if it has it.
@@ -310,8 +371,8 @@ impl Servers {
         self.list[next].avoid_until = now + REFUSED_TIME;
     }
 
-    /// A server answered how it is.
-    pub(crate) fn answered(&mut self, now: Duration, server: usize, state: ServerState) {
+    /// A server answered how it is; whether it had not answered for a while before.
+    pub(crate) fn answered(&mut self, now: Duration, server: usize, state: ServerState) -> bool {
         let candidate = &mut self.list[server];
         candidate.rtt = candidate.asked.take().map(|asked| now.saturating_sub(asked));
         let before = candidate.answer.replace((now, state));
@@ -319,10 +380,29 @@ impl Servers {
         if !is_same || candidate.misses >= MISSES || state.draining {
             candidate.settled_since = None;
         }
+        let is_back = candidate.health() == Health::Silent;
         candidate.misses = 0;
         if !state.draining {
             candidate.settled_since.get_or_insert(now);
         }
+        let rtt = candidate.rtt.unwrap_or_default();
+        if let Stage::Connecting(attempt) = &mut self.stage
+            && server != self.current
+            && self.list[server].is_open(now)
+        {
+            attempt.heard.get_or_insert((now, rtt));
+        }
+        if server == self.current && !state.draining && self.leaving.take().is_some() {
+            // It takes clients again.
+            self.restless_since = None;
+        }
+        is_back
+    }
+
+    /// Whether a server is asked how it is: the one in use says so by its session, but not that it
+    /// no longer drains.
+    fn is_asked(&self, server: usize) -> bool {
+        server != self.current || self.leaving.is_some()
     }
 
     /// When [`poll`](Self::poll) has something.
@@ -330,37 +410,21 @@ impl Servers {
         let asking = |candidate: &Candidate| {
             candidate.asked.map_or(candidate.ask_at, |asked| asked + ANSWER_TIME)
         };
-        let others = (0..self.list.len()).filter(|&server| server != self.current);
-        let asks = others.map(|server| asking(&self.list[server]));
+        let asked = (0..self.list.len()).filter(|&server| self.is_asked(server));
+        let asks = asked.map(|server| asking(&self.list[server]));
         let own = match self.stage {
             _ if self.connect => Some(Duration::ZERO),
-            Stage::Connecting { since, tried } => Some(since + self.try_time(since, tried)),
+            Stage::Connecting(attempt) => Some(attempt.ends(self.list.len())),
             Stage::Up { .. } => self.next.map(|(_, since)| since + JOIN_TIME),
         };
         asks.chain(own).min().unwrap_or(Duration::MAX)
     }
 
-    /// How long the server in use may take to give a session.
-    fn try_time(&self, since: Duration, tried: u32) -> Duration {
-        let rivals = (0..self.list.len()).filter(|&server| server != self.current);
-        let mut heard = rivals.filter_map(|server| {
-            let rival = &self.list[server];
-            rival.answer.filter(|(at, _)| *at >= since && rival.is_open(*at))
-        });
-        if heard.next().is_some() {
-            TRY_TIME[0]
-        } else if tried < 2 * self.list.len() as u32 {
-            TRY_TIME[1]
-        } else {
-            TRY_TIME[2]
-        }
-    }
-
     /// What is to be done now, one after the other.
     pub(crate) fn poll(&mut self, now: Duration) -> Option<Step> {
-        if let Stage::Connecting { since, tried } = self.stage
+        if let Stage::Connecting(attempt) = self.stage
             && !self.connect
-            && now >= since + self.try_time(since, tried)
+            && now >= attempt.ends(self.list.len())
         {
             self.give_up(now, Duration::ZERO);
         }
@@ -384,7 +448,7 @@ impl Servers {
     /// A server that is to be asked now.
     fn ask(&mut self, now: Duration) -> Option<usize> {
         for server in 0..self.list.len() {
-            if server == self.current {
+            if !self.is_asked(server) {
                 continue;
             }
             let candidate = &mut self.list[server];

@@ -50,7 +50,7 @@ pub(crate) trait Side {
     fn answer(&mut self, _out: &mut Output<'_>) {}
 
     /// Hears, once in a while, that the network could not deliver what was sent earlier.
-    fn network_error(&mut self, error: &io::Error);
+    fn network_error(&mut self, to: Option<SocketAddr>, error: &io::Error);
 
     /// Hears, once in a while, how large datagrams to `to` may be, by the word of a router.
     fn path_hint(&mut self, _to: SocketAddr, _max_payload: usize) {}

@@ -1,6 +1,7 @@
 //! The loop of one worker: a TAP queue, a UDP socket, and the way of a frame between them.
 
 use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -157,14 +158,14 @@ impl<S: Side> Worker<S> {
                         self.side.path_hint(to, max_payload);
                     }
                 }
-                _ => self.network_error(&report.error, now),
+                (to, _) => self.network_error(to, &report.error, now),
             }
         }
     }
 
-    fn network_error(&mut self, error: &io::Error, now: Duration) {
+    fn network_error(&mut self, to: Option<SocketAddr>, error: &io::Error, now: Duration) {
         if self.errors.admits(now) {
-            self.side.network_error(error);
+            self.side.network_error(to, error);
         }
     }
 
@@ -183,7 +184,7 @@ impl<S: Side> Worker<S> {
                 ErrorKind::WouldBlock => return Ok(()),
                 ErrorKind::Interrupted => {}
                 // Of earlier sends; datagrams may wait behind it.
-                _ => self.network_error(&error, now),
+                _ => self.network_error(None, &error, now),
             }
             if refusals == REFUSALS {
                 return Ok(());

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use acton_proto::client::{ClientConfig, Patience};
+use acton_proto::client::ClientConfig;
 use acton_proto::handshake::{Random, SystemRandom};
 use acton_proto::session::Keys;
 use acton_proto::wire::OVERHEAD;
@@ -42,7 +42,7 @@ pub(super) struct SecureUplink {
     pub(super) seal: Option<Arc<Keys>>,
     /// All keys that open what comes.
     pub(super) open: Vec<Arc<Keys>>,
-    /// The keys that open what still comes from the server that the client has left.
+    /// The keys that open what comes from the server that the client has left, or is about to go to.
     pub(super) beside: Vec<Arc<Keys>>,
 }
 
@@ -59,7 +59,7 @@ impl SecureUplink {
         self.open.iter().find(|keys| keys.setup().local_id == id)
     }
 
-    /// The same of the server that the client has left.
+    /// The same of servers beside the one in use.
     pub(super) fn opening_beside(&self, id: u32) -> Option<&Arc<Keys>> {
         self.beside.iter().find(|keys| keys.setup().local_id == id)
     }
@@ -102,7 +102,6 @@ pub(crate) fn start(
     let ranks: Vec<_> = [rank].into_iter().chain(others.iter().map(|it| it.rank)).collect();
     let servers = (ranks.len() > 1).then(|| {
         config.caps = CAPS_OF_SEVERAL;
-        config.patience = Patience::SHORT;
         let mut seed = [0; 8];
         SystemRandom.fill(&mut seed);
         Servers::new(now, &ranks, u64::from_ne_bytes(seed))

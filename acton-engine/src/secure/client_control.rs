@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use acton_frame::Headers;
-use acton_proto::client::{ClientConfig, ClientEvent, DownReason};
+use acton_proto::client::{ClientConfig, ClientEvent, DownReason, Patience};
 use acton_proto::handshake::{Secret, SystemRandom};
 use acton_proto::wire::{Bye, Datagram, FULL_LOAD, Reply, server_tag};
 use arc_swap::ArcSwap;
@@ -99,11 +99,11 @@ impl ClientControl {
     fn take_datagram(&mut self, now: Duration, from: SocketAddr, mut datagram: Vec<u8>) {
         let parsed = Datagram::parse(&datagram).ok();
         if let (Some(Datagram::Reply(reply)), Some(_)) = (&parsed, &self.servers) {
-            return self.hear(now, reply);
+            return self.hear(now, from, reply);
         }
         let is_for = |contact: &&mut Contact| parsed.as_ref().is_some_and(|it| contact.expects(it));
         let left = self.leaving.as_mut().map(|(contact, _)| contact).filter(is_for);
-        let (is_left, other) = (left.is_some(), left.or(self.joining.as_mut().filter(is_for)));
+        let other = left.or(self.joining.as_mut().filter(is_for));
         let is_active = other.is_none();
         let contact = other.unwrap_or(&mut self.active);
         let connecting = contact.machine.keys().is_none();
@@ -114,7 +114,7 @@ impl ClientControl {
         }
         count_bundle(&self.counters, &frames);
         for frame in frames {
-            if is_left && is_for_group(frame.bytes()) {
+            if !is_active && is_for_group(frame.bytes()) {
                 self.counters.add(Counter::Beside, 1);
                 continue;
             }
@@ -132,11 +132,17 @@ impl ClientControl {
     }
 
     /// A server says how it is.
-    fn hear(&mut self, now: Duration, reply: &Reply) {
+    fn hear(&mut self, now: Duration, from: SocketAddr, reply: &Reply) {
         let mut places = self.places.iter_mut().enumerate();
-        let heard = places.find_map(|(server, place)| Some((server, place.hear(reply)?)));
+        let heard = places.find_map(|(server, place)| Some((server, place.hear(from, reply)?)));
         match (heard, &mut self.servers) {
-            (Some((server, state)), Some(servers)) => servers.answered(now, server, state),
+            (Some((server, state)), Some(servers)) => {
+                let is_back = servers.answered(now, server, state);
+                if is_back && self.active.machine.keys().is_none() {
+                    // So is this host's network, perhaps.
+                    self.active.machine.handle_network_change(now);
+                }
+            }
             _ => self.counters.add(Counter::StaleAnswer, 1),
         }
     }
@@ -152,6 +158,9 @@ impl ClientControl {
                 self.events.tell(now, EventKind::WayChanged { server: self.dial().text() });
             }
             self.active.machine.handle_network_change(now);
+            for contact in self.others() {
+                contact.machine.handle_network_change(now);
+            }
         } else {
             // It may have been another for a moment.
             self.active.machine.handle_network_news(now, looked);
@@ -189,6 +198,7 @@ impl ClientControl {
             self.follow(now, event);
         }
         self.settle_joining(now);
+        self.settle_leaving(now);
         let Self { active, joining, leaving, places, counters, buffer, .. } = self;
         let others = [joining.as_mut(), leaving.as_mut().map(|(contact, _)| contact)];
         for contact in others.into_iter().flatten().chain([active]) {
@@ -206,13 +216,11 @@ impl ClientControl {
                 Step::Connect(server) => self.connect(now, server),
                 Step::Join(server) => {
                     self.leave(now);
+                    self.abandon(now);
                     self.places[server].dial.find(now);
                     self.joining = Some(self.contact(now, server));
                 }
-                Step::Abandon => {
-                    self.joining = None;
-                    self.publish();
-                }
+                Step::Abandon => self.abandon(now),
             }
         }
     }
@@ -227,19 +235,63 @@ impl ClientControl {
 
     /// Makes a session with a server in place of one that is no more, or does not come about.
     fn connect(&mut self, now: Duration, server: usize) {
-        let joining = self.joining.take().filter(|joining| joining.server == server);
+        // It may say BYE to the very server that is connected to again.
+        self.leave(now);
+        let joining = self.joining.take_if(|joining| joining.server == server);
+        self.abandon(now);
         if self.active.server == server && joining.is_none() {
             return;
         }
         let contact = joining.unwrap_or_else(|| self.contact(now, server));
-        self.active.count(&self.counters);
-        self.active = contact;
+        let old = std::mem::replace(&mut self.active, contact);
+        self.close(now, old);
         if self.active.seal.is_some() {
             self.connected(now, None);
         } else {
             self.publish();
         }
         self.settle(now);
+    }
+
+    /// The contacts beside the one in use.
+    fn others(&mut self) -> impl Iterator<Item = &mut Contact> {
+        let leaving = self.leaving.as_mut().map(|(contact, _)| contact);
+        self.joining.as_mut().into_iter().chain(leaving)
+    }
+
+    /// Is done with a server, which hears so if it has a session.
+    fn close(&mut self, now: Duration, contact: Contact) {
+        let dial = &mut self.places[contact.server].dial;
+        contact.close(now, dial, &self.counters, &mut self.buffer);
+    }
+
+    /// Gives up the second session.
+    fn abandon(&mut self, now: Duration) {
+        if let Some(joining) = self.joining.take() {
+            self.close(now, joining);
+            self.publish();
+        }
+    }
+
+    /// Follows the session with the server that the client has left.
+    fn settle_leaving(&mut self, now: Duration) {
+        while let Some((left, _)) = &mut self.leaving
+            && let Some(event) = left.machine.poll_event()
+        {
+            match event {
+                ClientEvent::KeysChanged { keys } => left.open.push(keys),
+                ClientEvent::KeysDropped { local_id } => {
+                    left.open.retain(|keys| keys.setup().local_id != local_id);
+                }
+                ClientEvent::NetworkKey { key } => {
+                    let server = left.server;
+                    self.take_network_key(now, server, &key);
+                    continue;
+                }
+                _ => continue,
+            }
+            self.publish();
+        }
     }
 
     /// Follows the session with the server that the client is about to go to, and goes there once it
@@ -257,9 +309,12 @@ impl ClientControl {
                     joining.open.retain(|keys| keys.setup().local_id != local_id);
                     self.publish();
                 }
+                ClientEvent::NetworkKey { key } => {
+                    let server = joining.server;
+                    self.take_network_key(now, server, &key);
+                }
                 ClientEvent::Refused { .. } | ClientEvent::Disconnected { .. } => {
-                    self.joining = None;
-                    self.publish();
+                    self.abandon(now);
                     if let Some(servers) = &mut self.servers {
                         servers.join_failed(now);
                     }
@@ -268,7 +323,8 @@ impl ClientControl {
             }
         }
         let keys = self.joining.as_ref().and_then(|joining| joining.seal.as_ref());
-        if keys.is_some_and(|keys| keys.is_confirmed()) {
+        // Where the first session is over, the choice of servers takes the second in its place.
+        if keys.is_some_and(|keys| keys.is_confirmed()) && self.active.seal.is_some() {
             self.go_over(now);
         }
     }
@@ -297,11 +353,8 @@ impl ClientControl {
 
     /// Says BYE to the server that the client has left.
     fn leave(&mut self, now: Duration) {
-        let Some((mut old, _)) = self.leaving.take() else { return };
-        old.machine.close(now);
-        let Self { places, counters, buffer, .. } = self;
-        old.transmit(&mut places[old.server].dial, counters, buffer);
-        old.count(&self.counters);
+        let Some((old, _)) = self.leaving.take() else { return };
+        self.close(now, old);
         self.publish();
         // Frames that overtook one another on the two ways may have told the LAN otherwise.
         self.announce_again(now);
@@ -369,7 +422,7 @@ impl ClientControl {
                 self.events.tell(now, EventKind::Disconnected { server, reason, silent, retry_in });
             }
             ClientEvent::NetworkKey { key } => {
-                self.take_network_key(now, &key);
+                self.take_network_key(now, self.active.server, &key);
             }
             ClientEvent::AskedToMove { to } => self.asked_to_move(now, to),
             ClientEvent::Unreadable => {
@@ -388,20 +441,15 @@ impl ClientControl {
     }
 
     /// A server changed the network key: that of all servers that have the same.
-    fn take_network_key(&mut self, now: Duration, key: &Secret) {
-        let before = self.places[self.active.server].keys.network_key.clone();
-        let is_of_first = self.places[0].keys.network_key == before;
+    fn take_network_key(&mut self, now: Duration, server: usize, key: &Secret) {
+        let before = self.places[server].keys.network_key.clone();
         for place in &mut self.places {
             if place.keys.network_key == before {
                 place.set_network_key(key.clone());
             }
         }
-        let unkept = if is_of_first {
-            self.keeping.keep(now, key.clone()).err()
-        } else {
-            Some("only that of the first server can be kept".to_owned())
-        };
-        self.tell_network_key(now, unkept);
+        let unkept = self.keeping.keep(now, before, key.clone()).err();
+        self.tell_network_key(now, self.text_of(server), unkept);
     }
 
     /// The server wants the client elsewhere.
@@ -416,8 +464,7 @@ impl ClientControl {
         }
     }
 
-    fn tell_network_key(&self, now: Duration, unkept: Option<String>) {
-        let server = self.dial().text();
+    fn tell_network_key(&self, now: Duration, server: String, unkept: Option<String>) {
         self.events.tell(now, EventKind::NetworkKeyTold { server, unkept });
     }
 
@@ -462,10 +509,9 @@ impl ClientControl {
 
     /// Shows what the protocol counts and measures among the counters.
     fn count(&mut self) {
-        let others = [self.joining.as_mut(), self.leaving.as_mut().map(|(contact, _)| contact)];
-        for contact in others.into_iter().flatten().chain([&mut self.active]) {
-            contact.count(&self.counters);
-        }
+        let counters = Arc::clone(&self.counters);
+        self.active.count(&counters);
+        self.others().for_each(|contact| contact.count(&counters));
         let rtt = self.active.machine.rtt().map(|rtt| rtt.smoothed).unwrap_or_default();
         self.counters.set(Counter::RttMicroseconds, rtt.as_micros() as u64);
     }
@@ -481,22 +527,27 @@ impl ClientControl {
         self.events.tell(now, EventKind::Carrier { up });
     }
 
+    /// Whether news of datagrams to `to` are about the server in use: of several servers it may be
+    /// another.
+    fn is_to_active(&self, to: Option<SocketAddr>) -> bool {
+        self.servers.is_none() || to.is_some() && to == self.dial().peer_address()
+    }
+
     fn has_session(&self, server: usize) -> bool {
         let left = self.leaving.as_ref().map(|(left, _)| left);
         let mut contacts = [Some(&self.active), self.joining.as_ref(), left].into_iter().flatten();
         contacts.any(|contact| contact.server == server && contact.seal.is_some())
     }
 
-    /// Has the worker know the session, or both.
+    /// Has the worker know the session, and those beside it.
     fn publish(&self) {
-        let Self { active, joining, leaving, .. } = self;
-        let open = active.open.iter().chain(joining.iter().flat_map(|joining| &joining.open));
-        let left = leaving.as_ref().map(|(left, _)| left.open.clone());
+        let left = self.leaving.as_ref().map(|(left, _)| left);
+        let others = self.joining.iter().chain(left);
         self.link.store(Arc::new(SecureUplink {
             to: Arc::new(self.dial().destination()),
-            seal: active.seal.clone(),
-            open: open.cloned().collect(),
-            beside: left.unwrap_or_default(),
+            seal: self.active.seal.clone(),
+            open: self.active.open.clone(),
+            beside: others.flat_map(|contact| contact.open.clone()).collect(),
         }));
     }
 }
@@ -519,10 +570,16 @@ impl Controller for ClientControl {
         match news {
             News::Datagram { from, bytes, place: _place } => self.take_datagram(now, from, bytes),
             News::TooLarge(size) => self.active.machine.handle_too_large(datagram_size(size)),
-            News::PathHint(size) => self.active.machine.handle_path_hint(now, datagram_size(size)),
-            News::NetworkError(kind) => {
-                // Of several servers it may be about another one.
-                let is_refused = kind == ErrorKind::ConnectionRefused && self.servers.is_none();
+            News::PathHint(to, size) => {
+                if self.is_to_active(Some(to)) {
+                    self.active.machine.handle_path_hint(now, datagram_size(size));
+                }
+            }
+            News::NetworkError(to, kind) => {
+                if !self.is_to_active(to) {
+                    return;
+                }
+                let is_refused = kind == ErrorKind::ConnectionRefused;
                 if is_refused && self.active.machine.keys().is_none() {
                     self.dial_mut().refused(now);
                 }
@@ -532,9 +589,14 @@ impl Controller for ClientControl {
             News::LookedUp(server, result) => {
                 let is_active = server == self.active.server;
                 let connected = self.has_session(server);
-                self.places[server].dial.looked_up(now, result, connected);
+                let place = &mut self.places[server];
+                let has_moved = place.looked_up(now, result, connected, &self.counters);
                 if is_active {
                     self.follow_route(now);
+                    if has_moved {
+                        // What was said meanwhile went to where the server was.
+                        self.active.machine.handle_network_change(now);
+                    }
                     self.publish();
                 }
             }
@@ -548,6 +610,11 @@ impl Controller for ClientControl {
     }
 
     fn advance(&mut self, now: Duration) {
+        if let Some(servers) = &self.servers {
+            let elsewhere = servers.has_elsewhere(now);
+            let patience = if elsewhere { Patience::SHORT } else { Patience::LONG };
+            self.active.machine.set_patience(patience);
+        }
         self.active.machine.handle_timeout(now, wall());
         if let Some(joining) = &mut self.joining {
             joining.machine.handle_timeout(now, wall());
@@ -564,7 +631,7 @@ impl Controller for ClientControl {
             self.set_carrier(now, false);
         }
         if self.keeping.retry(now) {
-            self.tell_network_key(now, None);
+            self.tell_network_key(now, self.dial().text(), None);
         }
         if !self.announcer.take_due(now).is_empty() {
             self.announce(now);
@@ -624,7 +691,7 @@ impl Controller for ClientControl {
         self.active.machine.close(now);
         self.settle(now);
         if self.keeping.retry_now(now) {
-            self.tell_network_key(now, None);
+            self.tell_network_key(now, self.dial().text(), None);
         }
         self.count();
         self.history.stop(now);

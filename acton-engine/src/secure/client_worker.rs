@@ -31,10 +31,10 @@ pub(super) enum News {
     Datagram { from: SocketAddr, bytes: Vec<u8>, place: Option<Place> },
     /// The system refused a datagram of this size.
     TooLarge(usize),
-    /// A router says how large datagrams may be.
-    PathHint(usize),
-    /// The network could not deliver something.
-    NetworkError(io::ErrorKind),
+    /// A router says how large datagrams to there may be.
+    PathHint(SocketAddr, usize),
+    /// The network could not deliver something, to there if that is known.
+    NetworkError(Option<SocketAddr>, io::ErrorKind),
     /// This host's links, addresses or routes are others.
     NetworkChanged,
     /// What a look-up of the name of the server of this number found.
@@ -163,12 +163,12 @@ impl Side for ClientSide {
         }
     }
 
-    fn network_error(&mut self, error: &io::Error) {
+    fn network_error(&mut self, to: Option<SocketAddr>, error: &io::Error) {
         log::trace!("UDP: {error}");
-        self.outbox.post(News::NetworkError(error.kind()));
+        self.outbox.post(News::NetworkError(to, error.kind()));
     }
 
-    fn path_hint(&mut self, _: SocketAddr, max_payload: usize) {
-        self.outbox.post(News::PathHint(max_payload));
+    fn path_hint(&mut self, to: SocketAddr, max_payload: usize) {
+        self.outbox.post(News::PathHint(to, max_payload));
     }
 }

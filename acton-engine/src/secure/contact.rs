@@ -1,5 +1,7 @@
 //! A client's servers, and the protocol with one of them.
 
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,12 +26,14 @@ pub(super) struct Place {
     query_keys: QueryKeys,
     /// The question that waits for an answer.
     asked: Option<Query>,
+    /// Questions in a row that had no answer.
+    missed: u32,
 }
 
 impl Place {
     pub(super) fn new(dial: Dial<News>, keys: ClientKeys) -> Self {
         let query_keys = QueryKeys::new(&keys.server_key, keys.network_key.as_ref());
-        Self { dial, keys, query_keys, asked: None }
+        Self { dial, keys, query_keys, asked: None, missed: 0 }
     }
 
     /// The network key from now on.
@@ -40,13 +44,23 @@ impl Place {
 
     /// Asks the server how it is, once its address is known.
     pub(super) fn ask(&mut self, now: Duration, random: &mut dyn Random, counters: &Counters) {
+        self.missed = if self.asked.is_some() { self.missed.saturating_add(1) } else { 0 };
+        if self.missed > 1 {
+            self.dial.unpin();
+        }
         // One that does not answer may be elsewhere by now.
-        if self.dial.peer_address().is_none() || self.asked.is_some() {
+        if self.dial.peer_address().is_none() || self.missed > 0 {
             self.dial.find(now);
         }
-        let query = self.query_keys.query(random);
-        self.asked = Some(query);
-        if self.dial.peer_address().is_some() {
+        self.asked = Some(self.query_keys.query(random));
+        self.send_query(counters);
+    }
+
+    /// Sends the question that waits for an answer, where the server's address is known.
+    fn send_query(&mut self, counters: &Counters) {
+        if let Some(query) = self.asked
+            && self.dial.peer_address().is_some()
+        {
             let datagram = query.encode();
             let sent = self.dial.send(&datagram);
             counters.add_sent_one(&sent, datagram.len());
@@ -54,11 +68,29 @@ impl Place {
         }
     }
 
+    /// Takes what a look-up found, and asks there what has no answer yet; whether the server is no
+    /// longer where it answered last.
+    pub(super) fn looked_up(
+        &mut self,
+        now: Duration,
+        result: io::Result<Vec<SocketAddr>>,
+        connected: bool,
+        counters: &Counters,
+    ) -> bool {
+        let before = self.dial.peer_address();
+        let has_moved = self.dial.looked_up(now, result, connected);
+        if self.dial.peer_address() != before {
+            self.send_query(counters);
+        }
+        has_moved
+    }
+
     /// How the server is, if this answers what it was asked.
-    pub(super) fn hear(&mut self, reply: &Reply) -> Option<ServerState> {
+    pub(super) fn hear(&mut self, from: SocketAddr, reply: &Reply) -> Option<ServerState> {
         let asked = self.asked.filter(|query| query.sender_id == reply.receiver_id)?;
         let state = self.query_keys.open(reply, &asked)?;
         self.asked = None;
+        self.dial.answered(from);
         Some(state)
     }
 }
@@ -149,6 +181,20 @@ impl Contact {
             let waiting = std::mem::take(&mut self.waiting);
             self.send(dial, counters, &waiting);
         }
+    }
+
+    /// Says BYE, if there is a session, which so ends.
+    pub(super) fn close(
+        mut self,
+        now: Duration,
+        dial: &mut Dial<News>,
+        counters: &Counters,
+        buffer: &mut Vec<u8>,
+    ) {
+        self.machine.close(now);
+        self.waiting.clear();
+        self.transmit(dial, counters, buffer);
+        self.count(counters);
     }
 
     pub(super) fn send(&mut self, dial: &mut Dial<News>, counters: &Counters, datagram: &[u8]) {

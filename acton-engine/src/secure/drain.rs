@@ -7,7 +7,7 @@ use acton_proto::server::SessionId;
 
 use crate::run::control::DrainOrder;
 
-/// How often some clients are asked.
+/// How often some clients are asked, where there are many.
 const TICK: Duration = Duration::from_millis(50);
 /// How long a client that did not go is left alone before it is asked again.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -18,14 +18,16 @@ pub(super) struct Drain {
     pub(super) order: DrainOrder,
     due: Duration,
     waiting: VecDeque<SessionId>,
+    /// So many are asked so often.
     a_tick: usize,
+    tick: Duration,
     /// All were asked once.
     is_round: bool,
 }
 
 impl Drain {
     pub(super) const fn new(now: Duration, order: DrainOrder) -> Self {
-        Self { order, due: now, waiting: VecDeque::new(), a_tick: 1, is_round: false }
+        Self { order, due: now, waiting: VecDeque::new(), a_tick: 1, tick: TICK, is_round: false }
     }
 
     /// When [`next`](Self::next) has something to do.
@@ -47,12 +49,13 @@ impl Drain {
             self.waiting = sessions().into();
             let ticks = (self.order.over.as_millis() / TICK.as_millis()).max(1) as usize;
             self.a_tick = self.waiting.len().div_ceil(ticks).max(1);
+            self.tick = TICK.max(self.order.over / self.waiting.len().max(1) as u32);
         }
         let some = self.a_tick.min(self.waiting.len());
         let asked = self.waiting.drain(..some).collect();
         let is_last = self.waiting.is_empty();
         self.is_round |= is_last;
-        self.due = now + if is_last { AGAIN } else { TICK };
+        self.due = now + if is_last { AGAIN } else { self.tick };
         (asked, sends_away)
     }
 }
@@ -82,6 +85,18 @@ mod tests {
         assert_eq!(drain.next(now, || all.clone()).0, []);
         assert_eq!(drain.due(), now + AGAIN);
         assert_eq!(drain.next(drain.due(), || vec![SessionId(7)]).0, [SessionId(7)]);
+    }
+
+    #[test]
+    fn few_clients_are_asked_over_the_time_too() {
+        let mut drain = drain(Duration::from_secs(60), false);
+        let mut asked = Vec::new();
+        while asked.len() < 6 {
+            let now = drain.due();
+            let (some, _) = drain.next(now, || (0..6).map(SessionId).collect());
+            asked.extend(some.iter().map(|_| now.as_secs()));
+        }
+        assert_eq!(asked, [0, 10, 20, 30, 40, 50]);
     }
 
     #[test]

@@ -1,10 +1,10 @@
-//! HELLO on their way to the control thread: one that is not of this network ends with the worker, so
-//! that a flood of them wakes nobody.
+//! HELLO and QUERY on their way to the control thread: those that are not of this network end with the
+//! worker, so that a flood of them wakes nobody.
 
 use std::time::Duration;
 
 use acton_proto::server::HelloCheck;
-use acton_proto::wire::Hello;
+use acton_proto::wire::{Hello, Query};
 use parking_lot::RwLock;
 
 use crate::run::control::INBOX_LEN;
@@ -21,15 +21,20 @@ pub(super) struct Hellos {
     /// Once the control thread knows the network's keys.
     check: RwLock<Option<HelloCheck>>,
     waiting: Lane,
+    queries: Lane,
 }
 
 impl Default for Hellos {
     fn default() -> Self {
-        Self { check: RwLock::default(), waiting: Lane::new(INBOX_LEN / 2) }
+        Self {
+            check: RwLock::default(),
+            waiting: Lane::new(INBOX_LEN / 2),
+            queries: Lane::new(INBOX_LEN / 8),
+        }
     }
 }
 
-/// What becomes of a HELLO.
+/// What becomes of a HELLO or QUERY.
 #[derive(Debug)]
 pub(super) enum Judged {
     /// It is the control thread's.
@@ -46,9 +51,12 @@ impl Hellos {
         *self.check.write() = Some(check);
     }
 
-    /// A place for something else of an address that has proved nothing.
-    pub(super) fn enter(&self) -> Option<Place> {
-        self.waiting.enter()
+    /// Looks at a QUERY.
+    pub(super) fn judge_query(&self, query: &Query) -> Judged {
+        if !self.check.read().as_ref().is_none_or(|check| check.passes_query(query)) {
+            return Judged::WrongKey;
+        }
+        self.queries.enter().map_or(Judged::Busy, Judged::Passed)
     }
 
     /// Looks at a HELLO; `told` is the worker's own.
@@ -68,7 +76,7 @@ pub(super) const fn told() -> Bucket {
 
 #[cfg(test)]
 mod tests {
-    use acton_proto::handshake::{MacKey, Secret, public_key};
+    use acton_proto::handshake::{MacKey, QueryKeys, Secret, SystemRandom, public_key};
     use acton_proto::wire::{HELLO_MAC1, Key};
 
     use super::*;
@@ -81,6 +89,21 @@ mod tests {
         MacKey::new(server, Some(network_key)).sign_hello(&mut bytes);
         hello.mac1.copy_from_slice(&bytes[HELLO_MAC1..][..16]);
         hello
+    }
+
+    #[test]
+    fn query_of_others_end_here_and_have_a_lane_of_their_own() {
+        let server = public_key(&Secret::new([1; 32]));
+        let [old, new, wrong] = [2, 3, 4].map(|byte| Secret::new([byte; 32]));
+        let hellos = Hellos::default();
+        let query = |key| QueryKeys::new(&server, Some(key)).query(&mut SystemRandom);
+        hellos.set_check(HelloCheck::new(&server, Some(&new), Some(&old)));
+        assert!(matches!(hellos.judge_query(&query(&wrong)), Judged::WrongKey));
+        assert!(matches!(hellos.judge_query(&query(&old)), Judged::Passed(_)));
+        let places: Vec<_> = (0..INBOX_LEN).map(|_| hellos.judge_query(&query(&new))).collect();
+        assert!(matches!(places.last(), Some(Judged::Busy)));
+        let hello = hellos.judge(&hello(&server, &new), &mut told(), NOW);
+        assert!(matches!(hello, Judged::Passed(_)));
     }
 
     #[test]

@@ -377,7 +377,8 @@ impl ServerControl {
         let Some(drain) = &mut self.drain else { return };
         let machine = &mut self.machine;
         let to = drain.order.to;
-        let all = || machine.sessions().map(|session| session.id).collect();
+        let can_move = |id: &SessionId| machine.can_move(*id);
+        let all = || machine.sessions().map(|session| session.id).filter(can_move).collect();
         let (asked, sends_away) = drain.next(now, all);
         if sends_away {
             let left: Vec<_> = machine.sessions().map(|session| *session.client).collect();

@@ -199,10 +199,14 @@ impl ServerSide {
                 Judged::WrongKey => Counter::HelloWrongKey,
                 Judged::Busy => Counter::ControlBusy,
             },
-            Ok(Datagram::Query(query)) => {
-                let news = |place| News::Query { path, query, place };
-                return post(&self.outbox, self.hellos.enter(), news);
-            }
+            Ok(Datagram::Query(query)) => match self.hellos.judge_query(&query) {
+                Judged::Passed(place) => {
+                    self.outbox.post(News::Query { path, query, place });
+                    return;
+                }
+                Judged::WrongKey => Counter::HelloWrongKey,
+                Judged::Busy => Counter::ControlBusy,
+            },
             Ok(_) => Counter::WrongEnd,
             Err(_) if is_plain(datagram) => {
                 if self.others.admits(now) {
@@ -395,7 +399,7 @@ impl Side for ServerSide {
         self.index.tidy(&self.directory);
     }
 
-    fn network_error(&mut self, error: &io::Error) {
+    fn network_error(&mut self, _: Option<SocketAddr>, error: &io::Error) {
         log::trace!("UDP: {error}");
     }
 

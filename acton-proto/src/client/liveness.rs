@@ -82,6 +82,10 @@ impl Liveness {
         }
     }
 
+    pub(super) const fn set_patience(&mut self, patience: Patience) {
+        self.patience = patience;
+    }
+
     pub(super) const fn rtt(&self) -> Option<Rtt> {
         self.rtt
     }

@@ -1,13 +1,40 @@
 //! How the server is, for clients that have others to choose from; and asking them to go there.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::IpAddr;
 use std::time::Duration;
 
+use super::limit::{Bucket, Source};
 use super::{Path, Server, SessionId};
+use crate::handshake::{Random, random_array};
 use crate::wire::{Caps, Control, FULL_LOAD, Query, ServerState};
 
-/// QUERY that are answered: so often, so many at once. 10,000 clients that have each another server
-/// ask that some 330 times a second.
-const QUERY_LIMIT: (Duration, u32) = (Duration::from_micros(250), 1_000);
+/// QUERY that are answered to the sources of one part: so often, so many at once. 10,000 clients that
+/// have each another server ask that some 330 times a second.
+const QUERY_LIMIT: (Duration, u32) = (Duration::from_millis(2), 250);
+/// Parts of all sources, so that who repeats the QUERY of another uses up the answers of one part alone.
+const PARTS: usize = 16;
+
+/// How many QUERY are answered.
+#[derive(Debug)]
+pub(super) struct QueryLimit {
+    parts: [Bucket; PARTS],
+    /// Which source is in which part, nobody else knows.
+    key: [u8; 16],
+}
+
+impl QueryLimit {
+    pub(super) fn new(random: &mut dyn Random) -> Self {
+        Self { parts: [Bucket::new(); PARTS], key: random_array(random) }
+    }
+
+    fn admits(&mut self, now: Duration, from: IpAddr) -> bool {
+        let mut hasher = DefaultHasher::new();
+        (self.key, Source::of(from)).hash(&mut hasher);
+        let (interval, burst) = QUERY_LIMIT;
+        self.parts[hasher.finish() as usize % PARTS].take(now, interval, burst)
+    }
+}
 
 impl Server {
     /// Answers a QUERY of somebody who knows the network key, and remembers nothing of it.
@@ -21,8 +48,7 @@ impl Server {
             self.stats.bad_mac += 1;
             return;
         };
-        let (interval, burst) = QUERY_LIMIT;
-        if !self.queries.take(now, interval, burst) {
+        if !self.queries.admits(now, from.remote.ip()) {
             self.stats.queries_limited += 1;
             return;
         }
@@ -63,5 +89,22 @@ impl Server {
             self.outbox.push(path, datagram);
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handshake::SystemRandom;
+
+    #[test]
+    fn one_source_does_not_use_up_the_answers_of_all() {
+        let mut limit = QueryLimit::new(&mut SystemRandom);
+        let now = Duration::from_secs(100);
+        let flooder = IpAddr::from([192, 0, 2, 1]);
+        let answered = (0..100_000).filter(|_| limit.admits(now, flooder)).count();
+        assert_eq!(answered, QUERY_LIMIT.1 as usize);
+        let others = (0..=255).filter(|&last| limit.admits(now, [198, 51, 100, last].into()));
+        assert!(others.count() > 200);
     }
 }

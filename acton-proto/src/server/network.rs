@@ -2,7 +2,7 @@
 
 use super::Server;
 use crate::handshake::{CookieKey, MacKey, QueryKeys, Secret};
-use crate::wire::{HELLO_LEN, Hello, Key};
+use crate::wire::{HELLO_LEN, Hello, Key, Query};
 
 /// What a server does with one network key.
 pub(super) struct NetworkKey {
@@ -30,20 +30,30 @@ pub(super) enum Era {
     Before,
 }
 
-/// Tells a HELLO that was made for this server, with the network key, from all others. It costs a hash,
-/// and any thread can do it before the HELLO is handed to [`Server::handle_hello`].
+/// Tells a HELLO or QUERY that was made for this server, with the network key, from all others. It
+/// costs a hash, and any thread can do it before they are handed to [`Server::handle_hello`] and
+/// [`Server::handle_query`].
 #[derive(Debug, Clone)]
 pub struct HelloCheck {
     now: MacKey,
     before: Option<MacKey>,
+    queries: Vec<QueryKeys>,
 }
 
 impl HelloCheck {
     /// For the server of this public key, the network key, and the one before it where that still does.
     #[must_use]
     pub fn new(server: &Key, key: Option<&Secret>, before: Option<&Secret>) -> Self {
+        let networks = [key].into_iter().chain(before.map(Some));
+        let queries = networks.map(|key| QueryKeys::new(server, key)).collect();
         let before = before.map(|before| MacKey::new(server, Some(before)));
-        Self { now: MacKey::new(server, key), before }
+        Self { now: MacKey::new(server, key), before, queries }
+    }
+
+    /// Whether the MAC of a QUERY is right.
+    #[must_use]
+    pub fn passes_query(&self, query: &Query) -> bool {
+        self.queries.iter().any(|keys| keys.verify(query))
     }
 
     /// Whether mac1 is right.

@@ -4,8 +4,10 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// One way to a server takes so long.
-const HALF_TRIP: Duration = Duration::from_millis(20);
+/// The way to a server and back takes so long where nothing else is said.
+const ROUND_TRIP: Duration = Duration::from_millis(40);
+/// A draining server asks again after so long.
+const ASKED_AGAIN: Duration = Duration::from_secs(5);
 /// A client notices that its server is gone.
 const NOTICED: Duration = Duration::from_secs(2);
 const STEP: Duration = Duration::from_millis(10);
@@ -25,6 +27,8 @@ enum How {
     Draining,
     /// It answers questions, and gives no session.
     Mute,
+    /// It gives sessions, and answers no questions, as before acton 0.2.
+    Old,
 }
 
 /// A client and its servers.
@@ -37,6 +41,11 @@ struct World {
     trying: Option<(usize, Duration)>,
     joining: Option<(usize, Duration)>,
     silent_since: Option<Duration>,
+    /// How long a REPLY takes, and how many times as long a handshake.
+    round_trip: Duration,
+    round_trips: u32,
+    /// When a draining server says MOVE next.
+    move_at: Duration,
     answers: Vec<(Duration, usize, ServerState)>,
     asks: u64,
     /// Each session: when it began, and at which server.
@@ -56,6 +65,9 @@ impl World {
             trying: None,
             joining: None,
             silent_since: None,
+            round_trip: ROUND_TRIP,
+            round_trips: 1,
+            move_at: now,
             answers: Vec::new(),
             asks: 0,
             sessions: Vec::new(),
@@ -68,7 +80,11 @@ impl World {
     }
 
     fn takes(&self, server: usize) -> bool {
-        matches!(self.how(server), How::Up | How::Draining)
+        matches!(self.how(server), How::Up | How::Draining | How::Old)
+    }
+
+    fn handshake(&self) -> Duration {
+        self.round_trip * self.round_trips
     }
 
     fn begin(&mut self, server: usize) {
@@ -90,28 +106,32 @@ impl World {
                     self.servers.down(now, Duration::ZERO);
                 }
             }
-            Some(server) if self.how(server) == How::Draining => self.servers.leave(now, None),
+            Some(server) if self.how(server) == How::Draining && now >= self.move_at => {
+                self.move_at = now + ASKED_AGAIN;
+                self.servers.leave(now, None);
+            }
             _ => self.silent_since = None,
         }
         while let Some(step) = self.servers.poll(now) {
             match step {
                 Step::Ask(server) => {
-                    assert_ne!(Some(server), self.session, "it is known");
+                    let is_known = Some(server) == self.session && !self.servers.is_leaving();
+                    assert!(!is_known, "it is known");
                     self.asks += 1;
                     let draining = self.how(server) == How::Draining;
                     let state = ServerState { draining, load: 0, instance: 1 };
-                    if self.how(server) != How::Down {
-                        self.answers.push((now + 2 * HALF_TRIP, server, state));
+                    if !matches!(self.how(server), How::Down | How::Old) {
+                        self.answers.push((now + self.round_trip, server, state));
                     }
                 }
                 Step::Connect(server) => {
                     assert_eq!(self.session, None, "there is a session");
                     self.joining = None;
-                    self.trying = Some((server, now + 2 * HALF_TRIP));
+                    self.trying = Some((server, now + self.handshake()));
                 }
                 Step::Join(server) => {
                     assert!(self.session.is_some_and(|current| current != server));
-                    self.joining = Some((server, now + 2 * HALF_TRIP));
+                    self.joining = Some((server, now + self.handshake()));
                 }
                 Step::Abandon => self.joining = None,
             }
@@ -216,6 +236,14 @@ fn one_that_answers_and_gives_no_session_is_passed_over() {
 }
 
 #[test]
+fn so_are_several() {
+    let mute = || always(How::Mute);
+    let mut world = World::new(&ranks(&[0, 1, 2]), 1, vec![mute(), mute(), always(How::Up)]);
+    world.run(seconds(20));
+    assert_eq!(world.session, Some(2));
+}
+
+#[test]
 fn a_server_that_drains_is_left_at_once_and_come_back_to_when_it_takes_clients_again() {
     let drains: Script =
         Box::new(
@@ -230,6 +258,59 @@ fn a_server_that_drains_is_left_at_once_and_come_back_to_when_it_takes_clients_a
     assert_eq!(world.session, Some(0));
     assert_eq!(world.sessions.len(), 3);
     assert!(world.without < Duration::from_millis(200), "{:?}", world.without);
+}
+
+#[test]
+fn a_request_to_move_that_is_taken_back_is_over() {
+    let drains: Script =
+        Box::new(
+            |now| {
+                if (seconds(100)..seconds(110)).contains(&now) { How::Draining } else { How::Up }
+            },
+        );
+    let mut world = World::new(&ranks(&[0, 1]), 1, vec![drains, down_between(0, 7_000)]);
+    world.run(seconds(90));
+    let asks = world.asks;
+    world.run(seconds(3_000));
+    assert!(!world.servers.is_leaving());
+    assert!(world.asks - asks < 3 * 120, "{} questions", world.asks - asks);
+    world.run(seconds(5_000));
+    assert_eq!(world.sessions.len(), 1, "{:?}", world.sessions);
+}
+
+#[test]
+fn slow_servers_are_not_given_up_in_turn_for_ever() {
+    for (milliseconds, round_trips) in [(40, 40), (400, 2), (900, 2), (1_500, 3), (40, 140)] {
+        let mut world = World::new(
+            &ranks(&[0, 0, 1]),
+            1,
+            vec![always(How::Up), always(How::Up), always(How::Up)],
+        );
+        world.round_trip = Duration::from_millis(milliseconds);
+        world.round_trips = round_trips;
+        world.run(seconds(60));
+        assert_eq!(world.sessions.len(), 1, "{milliseconds} ms, {round_trips} of them");
+    }
+}
+
+#[test]
+fn an_outage_of_the_clients_own_is_no_servers_fault() {
+    for length in [30, 1_000] {
+        let scripts = (0..3).map(|_| down_between(100, 100 + length)).collect();
+        let mut world = World::new(&ranks(&[0, 1, 1]), 1, scripts);
+        world.run(seconds(100 + length + 20));
+        let at: Vec<_> = world.sessions.iter().map(|&(_, server)| server).collect();
+        assert_eq!(at, [0, 0], "{length} s");
+        assert_eq!(world.servers.list[0].settle, SETTLED.0);
+    }
+}
+
+#[test]
+fn a_server_that_never_answers_questions_is_tried_none_the_less() {
+    let gone: Script = Box::new(|now| if now < seconds(100) { How::Up } else { How::Down });
+    let mut world = World::new(&ranks(&[0, 1]), 1, vec![gone, always(How::Old)]);
+    world.run(seconds(110));
+    assert_eq!(world.session, Some(1), "{:?}", world.sessions);
 }
 
 #[test]
@@ -292,8 +373,9 @@ proptest! {
     fn a_client_finds_a_server_that_is_up(
         seed in any::<u64>(),
         priorities in proptest::collection::vec(0..3_u8, 2..5),
-        periods in proptest::collection::vec((1..200_u64, 1..200_u64, 0..4_u8), 5),
+        periods in proptest::collection::vec((1..200_u64, 3..200_u64, 0..4_u8), 5),
         good in any::<proptest::sample::Index>(),
+        (round_trip, round_trips) in (1..800_u64, 1..3_u32),
     ) {
         let good = good.index(priorities.len());
         let scripts = (0..priorities.len()).map(|server| -> Script {
@@ -305,6 +387,8 @@ proptest! {
             Box::new(move |now| if now.as_secs() % (up + down) < up { How::Up } else { other })
         });
         let mut world = World::new(&ranks(&priorities), seed, scripts.collect());
+        world.round_trip = Duration::from_millis(round_trip);
+        world.round_trips = round_trips;
         world.run(seconds(1_200));
         // A loss takes its time to be noticed, and each server that does not answer its own.
         let each = NOTICED + seconds(4) * priorities.len() as u32;
