@@ -7,6 +7,7 @@
 use std::io;
 use std::mem;
 use std::sync::Arc;
+use std::time::Duration;
 
 use acton_bridge::{Bridge, Owner};
 use acton_netlink::Socket;
@@ -127,18 +128,36 @@ impl Filing {
     }
 }
 
+/// A client's address that the list names is taken from it in more than one step: so what was there
+/// still is looked at again, so often, after so long, and so many at most.
+const LOOKS: u32 = 3;
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+const MOST_AGAIN: usize = 4_096;
+
 impl Follower {
     fn run(mut self, waiting: &Waiting) {
+        // Addresses that were at a client still, and how often they are looked at again.
+        let (mut again, mut looks) = (Vec::new(), 0_u32);
         loop {
-            let List { gone, too_many, here, ended } = {
+            let List { mut gone, too_many, here, ended } = {
                 let mut list = waiting.list.lock();
                 while list.is_empty() && !list.ended {
-                    waiting.news.wait(&mut list);
+                    if looks == 0 {
+                        waiting.news.wait(&mut list);
+                    } else if waiting.news.wait_for(&mut list, LOOK_AGAIN).timed_out() {
+                        break;
+                    }
                 }
                 mem::take(&mut *list)
             };
             if ended {
                 return;
+            }
+            looks = if gone.is_empty() { looks.saturating_sub(1) } else { LOOKS };
+            gone.append(&mut again);
+            if looks > 0 {
+                again.clone_from(&gone);
+                again.truncate(MOST_AGAIN);
             }
             let followed = self.follow(&gone, too_many, &here);
             if let Err(error) = &followed
