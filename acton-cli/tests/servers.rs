@@ -26,6 +26,7 @@ testbed::main! {
     a_client_goes_to_another_server_when_its_own_is_killed,
     a_server_drains_without_a_lost_ping_and_is_come_back_to,
     a_transfer_goes_on_while_its_client_goes_to_another_server,
+    who_is_at_a_server_without_a_way_to_the_lan_goes_to_another_one,
     who_has_no_other_server_stays_until_all_are_sent_away,
     servers_of_different_keys_in_one_invite,
 }
@@ -71,11 +72,15 @@ impl Site {
 
     /// Starts a server with the state directory of `keys`.
     fn serve(&self, host: &Namespace, name: &str, keys: &str) -> Acton {
+        self.serve_with(host, name, keys, &[])
+    }
+
+    fn serve_with(&self, host: &Namespace, name: &str, keys: &str, more: &[&str]) -> Acton {
         let mac = if name == "A" { "02:ac:70:00:00:a1" } else { "02:ac:70:00:00:b1" };
         let state = self.world.keys.path(keys);
         let state = state.to_str().unwrap();
         let fixed = ["server", "--state", state, "--bridge", "br0", "-m", mac];
-        let server = Acton::start(name, host, &fixed);
+        let server = Acton::start(name, host, &[&fixed[..], more].concat());
         server.wait_for(said::LISTENING);
         server
     }
@@ -270,6 +275,49 @@ fn a_transfer_goes_on_while_its_client_goes_to_another_server() {
     });
     assert!(transfers > 0);
     ping_until_answered(site.client(0), ROOT_V4);
+}
+
+fn who_is_at_a_server_without_a_way_to_the_lan_goes_to_another_one() {
+    let site = Site::of(4);
+    let first = site.serve_with(&site.world.server, "A", "server", &["--track", "lan0"]);
+    let _second = site.serve_b();
+    let clients = join_all(&site);
+    // The cable between server A and the LAN is cut.
+    shell(&site.lan, "ip link set port-a down");
+    let cut = Instant::now();
+    let back = |i: u8| {
+        wait_until("the LAN answers by the other server", || {
+            ping(site.client(i), ROOT_V4, 56, Duration::from_millis(200)).is_ok()
+        });
+        cut.elapsed()
+    };
+    let taken = thread::scope(|scope| {
+        let threads = CLIENTS.map(|i| scope.spawn(move || back(i)));
+        threads.map(|thread| thread.join().unwrap())
+    });
+    println!("without a way to the LAN after its cable was cut: {taken:.2?}");
+    for client in &clients {
+        client.wait_for(MOVED);
+        wait_at(client, B);
+    }
+    first.wait_for("link lan0, which is tracked, carries nothing: clients go elsewhere");
+    let status = told(&first, &["status"]);
+    assert!(status.contains("lan0, which --track names, carries nothing"), "{status}");
+    let findings = said_by(control(&first), &["doctor", "--json"]).out;
+    let finding = findings.split("\"uplink\"").nth(1).unwrap_or(&findings);
+    assert!(finding.contains("ip link show lan0"), "{findings}");
+
+    // What an operator says is apart from it.
+    told(&first, &["drain", "--stop"]);
+    assert!(told(&first, &["status"]).contains("draining: clients"));
+    shell(&site.lan, "ip link set port-a up");
+    first.wait_for("carries something again");
+    first.wait_for("draining no more");
+    assert!(!told(&first, &["status"]).contains("lan0"));
+    for client in &clients {
+        client.wait_for_nth(MOVED, 2);
+        wait_at(client, A);
+    }
 }
 
 /// Says that it is done, also in a panic.

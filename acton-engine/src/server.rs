@@ -241,6 +241,14 @@ impl ServerBuilder<SecureServer> {
         self
     }
 
+    /// Links without which the server is of no use to clients, by name, as that to the LAN: while one
+    /// of them carries nothing, clients are asked to go to other servers of theirs.
+    #[must_use]
+    pub fn tracked_links(mut self, links: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.settings.tracked_links.extend(links.into_iter().map(Into::into));
+        self
+    }
+
     /// The cipher suites to agree to, by default what the processor is good at.
     #[must_use]
     pub fn suite(mut self, suite: SuiteChoice) -> Self {

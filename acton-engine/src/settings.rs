@@ -181,6 +181,10 @@ pub struct ServerSettings {
     /// policy trusts them.
     #[cfg_attr(feature = "serde", serde(default = "guards_by_default"))]
     pub guards: bool,
+    /// In secure mode, links without which the server is of no use to clients, by name: while one of
+    /// them carries nothing, clients are asked to go to other servers of theirs.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub tracked_links: Vec<String>,
     /// What the mode adds.
     pub mode: ServerMode,
 }
@@ -249,6 +253,7 @@ impl ServerSettings {
             mac_hold: None,
             budgets: FloodBudgets::default(),
             guards: true,
+            tracked_links: Vec::new(),
             mode,
         }
     }

@@ -71,6 +71,8 @@ pub struct Link {
     pub name: String,
     /// Whether it was set up.
     pub up: bool,
+    /// Whether there is something at its other end.
+    pub carrier: bool,
     /// Its MAC address, if it has one.
     pub mac: Option<MacAddr>,
     /// Bytes of an IP packet.
@@ -326,6 +328,7 @@ fn parse(body: &[u8]) -> Option<Link> {
                 link.mac = <[u8; 6]>::try_from(value).ok().map(MacAddr::from);
             }
             libc::IFLA_MTU => link.mtu = number(value)?,
+            libc::IFLA_CARRIER => link.carrier = value.first() == Some(&1),
             libc::IFLA_TXQLEN => link.tx_queue_len = number(value)?,
             libc::IFLA_STATS64 => {
                 let dropped = value.get(TX_DROPPED..).and_then(|rest| rest.first_chunk());

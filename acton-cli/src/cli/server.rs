@@ -134,6 +134,12 @@ pub(super) struct Arguments {
     #[arg(long)]
     no_guards: bool,
 
+    /// Link without which this server is of no use to clients, as that to the LAN or to the other
+    /// servers; may be given more than once. While one of them carries nothing, clients are asked to go
+    /// to other servers of theirs, as by acton drain
+    #[arg(long, value_name = "LINK", conflicts_with = "plain")]
+    track: Vec<String>,
+
     #[command(flatten)]
     loops: LoopOptions,
 
@@ -252,6 +258,7 @@ impl Arguments {
         settings.mac_hold = self.mac_hold;
         settings.budgets = self.budgets.settings();
         settings.guards = !self.no_guards;
+        settings.tracked_links.clone_from(&self.track);
         settings.common.loop_guard = self.loops.guard();
         settings.mode = self.mode();
         Ok(())

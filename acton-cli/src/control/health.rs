@@ -11,10 +11,11 @@ use super::wire::{Health, HookReport};
 const WHOLE_RECEIVE_BUFFER: u32 = 8 << 20;
 
 /// All that a status can find amiss.
-pub(crate) const CODES: [Code; 8] = [
+pub(crate) const CODES: [Code; 9] = [
     Code::Ended,
     Code::TapDown,
     Code::TapBridge,
+    Code::Uplink,
     Code::Budget,
     Code::ReceiveBuffer,
     Code::Config,
@@ -52,6 +53,16 @@ pub(super) fn of(
         let name = &status.tap.name;
         let fix = format!("ip link set {name} master {bridge}");
         add(Code::TapBridge, format!("TAP {name} was taken out of bridge {bridge}: {fix}"));
+    }
+    if let Some(bridge) = &status.bridge
+        && !bridge.uplinks_down.is_empty()
+    {
+        let links = bridge.uplinks_down.join(", ");
+        let text = format!(
+            "{links}, which --track names, carries nothing: clients are asked to go elsewhere; \
+             ip link show says why"
+        );
+        add(Code::Uplink, text);
     }
     if let Some(bridge) = &status.bridge
         && !bridge.budgets_acting.is_empty()

@@ -105,6 +105,11 @@ codes! {
         "Somebody took the TAP out of the Linux bridge that the settings name, or that bridge is another \
          now: nothing passes between the tunnel and what is bridged.",
         "`ip link set TAP master BRIDGE`; and see that no network manager takes it out again.";
+    Uplink => "uplink":
+        "A link that `acton server --track` names carries nothing, so that the server is of no use to its \
+         clients: it asks them to go to other servers of theirs, as `acton drain` does.",
+        "`ip link show LINK` says why; the cable, the switch behind it, or the name of the link. Five \
+         seconds after it carries something again, clients may come back.";
     TapQueue => "tap_queue":
         "The TAP's queue is so short that bursts from the LAN are dropped before acton reads them.",
         "`ip link set TAP txqueuelen 1000`.";

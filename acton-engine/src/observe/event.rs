@@ -571,6 +571,13 @@ pub enum EventKind {
         /// Whether it does.
         on: bool,
     },
+    /// At a server: a link without which it is of no use to clients carries nothing, or does so again.
+    Uplink {
+        /// The link's name.
+        link: String,
+        /// Whether it carries something.
+        up: bool,
+    },
     /// At a client: this host's way to the server is another now.
     WayChanged {
         /// The server.
@@ -686,6 +693,7 @@ impl EventKind {
             Self::AskedToMove { .. } => "asked_to_move",
             Self::MovedToServer { .. } => "moved_to_server",
             Self::Draining { .. } => "draining",
+            Self::Uplink { .. } => "uplink",
             Self::WayChanged { .. } => "way_changed",
             Self::LinksChanged { .. } => "links_changed",
             Self::ServerRestarted { .. } => "server_restarted",

@@ -422,6 +422,12 @@ fn line(event: &EventKind, protocol: Protocol) -> Option<(Level, String)> {
         EventKind::Draining { on: false } => {
             (Info, "draining no more: clients may stay, and come back".to_owned())
         }
+        EventKind::Uplink { link, up: false } => {
+            (Warn, format!("link {link}, which is tracked, carries nothing: clients go elsewhere"))
+        }
+        EventKind::Uplink { link, up: true } => {
+            (Info, format!("link {link}, which is tracked, carries something again"))
+        }
         EventKind::WayChanged { server } => {
             (Info, format!("this host's way to {server} changed; telling it"))
         }

@@ -144,6 +144,9 @@ pub struct BridgeReport {
     /// Clients are asked to go to other servers of theirs.
     #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "std::ops::Not::not"))]
     pub draining: bool,
+    /// Tracked links that carry nothing.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Vec::is_empty"))]
+    pub uplinks_down: Vec<String>,
 }
 
 /// The state of a session.
@@ -434,6 +437,8 @@ pub(crate) struct Report {
     pub(crate) budgets_acting: Vec<Cow<'static, str>>,
     /// Clients are asked to go elsewhere.
     pub(crate) draining: bool,
+    /// Tracked links that carry nothing.
+    pub(crate) uplinks_down: Vec<String>,
     /// Where that of the first sessions is counted, one of each, until it is [added](Self::add_up).
     pub(crate) tallies: Vec<Arc<Tallies>>,
     /// There may be others, in later slots.

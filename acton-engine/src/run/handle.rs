@@ -258,6 +258,7 @@ impl Handle {
             client_macs: 0,
             budgets_acting: Vec::new(),
             draining: false,
+            uplinks_down: Vec::new(),
         };
         Status {
             schema: SCHEMA,

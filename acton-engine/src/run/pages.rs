@@ -87,6 +87,7 @@ impl Iterator for StatusPages {
         if let Some(bridge) = &mut self.head.bridge {
             bridge.budgets_acting = report.budgets_acting;
             bridge.draining = report.draining;
+            bridge.uplinks_down = report.uplinks_down;
         }
         if report.more && end < slots.end {
             self.slots = Some(end..slots.end);

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::SyncSender;
 
 use acton_netlink::Socket;
 use acton_proto::wire::OVERHEAD;
 use nix::ifaddrs::getifaddrs;
 use nix::sys::socket::SockaddrStorage;
+use parking_lot::Mutex;
 
 use super::server_worker::News;
 use crate::reach::network::NetworkWatch;
@@ -23,38 +23,85 @@ const HEADERS_V6: u32 = 40 + 8;
 /// headers of IPv4 and UDP. What is in between is searched for by probes.
 const UNKNOWN: u16 = 8_972;
 
-/// The links by which a server is reached.
+/// The links of a server's host: those by which it is reached, and those without which it is of no use.
 #[derive(Debug)]
 pub(super) struct Links {
-    listen: IpAddr,
-    /// What the largest frame needs, in bytes of UDP payload.
-    most: Arc<AtomicU16>,
+    watched: Arc<Watched>,
     _watch: Option<NetworkWatch>,
+}
+
+/// What is looked at.
+#[derive(Debug)]
+struct Watched {
+    listen: IpAddr,
+    wanted: Mutex<Wanted>,
+}
+
+#[derive(Debug)]
+struct Wanted {
+    /// What the largest frame needs, in bytes of UDP payload.
+    most: u16,
+    /// The names of links without which the server is of no use.
+    tracked: Vec<String>,
 }
 
 impl Links {
     /// Watches those of a server at `listen`, and has the control thread hear what the largest of them
-    /// carries where they change.
-    pub(super) fn watch(listen: IpAddr, most: u16, control: SyncSender<Message<News>>) -> Self {
-        let most = Arc::new(AtomicU16::new(most));
-        let shared = Arc::clone(&most);
+    /// carries, and which of the tracked ones carry nothing, where anything changes.
+    pub(super) fn watch(
+        listen: IpAddr,
+        most: u16,
+        tracked: Vec<String>,
+        control: SyncSender<Message<News>>,
+    ) -> Self {
+        let wanted = Mutex::new(Wanted { most, tracked });
+        let watched = Arc::new(Watched { listen, wanted });
+        let shared = Arc::clone(&watched);
         let tell = move || {
-            let pmtu = pmtu(listen, shared.load(Ordering::Relaxed));
-            control.try_send(Message::News(News::LinkPmtu(pmtu))).is_ok()
+            let news = News::Links { pmtu: shared.pmtu(), down: shared.down() };
+            control.try_send(Message::News(news)).is_ok()
         };
         let watch = NetworkWatch::start(tell).inspect_err(|error| {
             log::warn!(
                 "cannot watch this host's network ({error}): a link that carries more from now on is \
-                 used only after a restart"
+                 used only after a restart, and tracked links are not followed"
             );
         });
-        Self { listen, most, _watch: watch.ok() }
+        Self { watched, _watch: watch.ok() }
     }
 
     /// The largest datagram that one of them carries now, no more than `most` from now on.
     pub(super) fn pmtu(&self, most: u16) -> u16 {
-        self.most.store(most, Ordering::Relaxed);
+        self.watched.wanted.lock().most = most;
+        self.watched.pmtu()
+    }
+
+    /// Those of these links that carry nothing now; they are tracked from now on.
+    pub(super) fn track(&self, links: &[String]) -> Vec<String> {
+        self.watched.wanted.lock().tracked = links.to_owned();
+        self.watched.down()
+    }
+}
+
+impl Watched {
+    fn pmtu(&self) -> u16 {
+        let most = self.wanted.lock().most;
         pmtu(self.listen, most)
+    }
+
+    /// The tracked links that carry nothing, or are not there.
+    fn down(&self) -> Vec<String> {
+        let tracked = self.wanted.lock().tracked.clone();
+        if tracked.is_empty() {
+            return tracked;
+        }
+        let Ok(mut netlink) = Socket::open() else { return Vec::new() };
+        let is_down = |name: &String| match netlink.link(name) {
+            Ok(link) => !(link.up && link.carrier),
+            // What cannot be asked for is no reason to send everybody away.
+            Err(error) => error.raw_os_error() == Some(libc::ENODEV),
+        };
+        tracked.into_iter().filter(is_down).collect()
     }
 }
 

@@ -16,6 +16,7 @@ mod sealed;
 mod server;
 mod server_control;
 mod server_worker;
+mod uplinks;
 
 use std::time::Duration;
 

@@ -18,6 +18,7 @@ use super::links::Links;
 use super::report::key_text;
 use super::server_control::ServerControl;
 use super::server_worker::{News, ServerSide};
+use super::uplinks::Uplinks;
 use super::{CAPS_OF_SEVERAL, ServerKeys, keepalive_seconds, links};
 use crate::floods::news::FloodReporter;
 use crate::floods::server_watch::ServerWatch;
@@ -145,7 +146,8 @@ pub(crate) fn start(
         SharedRounds::new(workers as usize, 0).map_err(Error::system("make an eventfd"))?;
     let mut launch =
         Launch::new(Role::Server, Protocol::Acton1, sockets, settings.common.scheduling)?;
-    let links = Links::watch(listen.ip(), max_pmtu, launch.sender());
+    let links =
+        Links::watch(listen.ip(), max_pmtu, settings.tracked_links.clone(), launch.sender());
     let handle = TapHandle::of(&tap.queues[0])?;
     let named = settings.protected_macs.clone();
     let root = RootWatch::start(&bridge, &tap.interface, named, launch.events())?;
@@ -198,6 +200,8 @@ pub(crate) fn start(
         counted: ServerStats::default(),
         hints: Throttle::new(NEWS_INTERVAL),
         drain: None,
+        ordered: None,
+        uplinks: Uplinks::default(),
         buffer: Vec::new(),
     };
     control.begin(now);

@@ -24,6 +24,7 @@ use super::hellos::Hellos;
 use super::links::{self, Links};
 use super::server::{SecureSession, Secured};
 use super::server_worker::News;
+use super::uplinks::Uplinks;
 use super::{keepalive_seconds, report};
 use crate::Error;
 use crate::floods::news::FloodNews;
@@ -49,6 +50,8 @@ use crate::throttle::Throttle;
 
 /// Most of a restart's time over which clients come back, by session.
 const RETURN_SPREAD: Duration = Duration::from_millis(2);
+/// Over how much time clients go where a link is down: what they lose meanwhile weighs more than a rush.
+const UPLINK_DRAIN: Duration = Duration::from_millis(500);
 /// Handshakes before the thread looks at what came meanwhile: a HELLO of somebody who floods no one
 /// waits for no more than these.
 const HANDSHAKES_A_TURN: usize = 2;
@@ -82,6 +85,9 @@ pub(super) struct ServerControl {
     pub(super) hints: Throttle,
     /// Clients are asked to go elsewhere.
     pub(super) drain: Option<Drain>,
+    /// What an operator wants of it.
+    pub(super) ordered: Option<DrainOrder>,
+    pub(super) uplinks: Uplinks,
     pub(super) buffer: Vec<u8>,
 }
 
@@ -94,6 +100,8 @@ impl ServerControl {
         }
         self.macs.unsettle(self.gate.owned_macs());
         self.settle_macs(now, usize::MAX);
+        let down = self.links.track(&self.settings.tracked_links);
+        self.see_uplinks(now, down);
     }
 
     fn set_network_keys(&mut self, NetworkKeys { key, before }: NetworkKeys) {
@@ -350,6 +358,29 @@ impl ServerControl {
         }
     }
 
+    /// Takes which of the tracked links carry nothing now.
+    fn see_uplinks(&mut self, now: Duration, down: Vec<String>) {
+        let changed = self.uplinks.see(now, down);
+        let news = !changed.is_empty();
+        for (link, up) in changed {
+            self.roster.tell(now, EventKind::Uplink { link, up });
+        }
+        if news {
+            self.follow_orders(now);
+        }
+    }
+
+    /// Asks clients to go elsewhere where an operator wants it, or a link is down.
+    fn follow_orders(&mut self, now: Duration) {
+        let own = DrainOrder { to: 0, over: UPLINK_DRAIN, everyone: false };
+        let own = self.uplinks.is_useless().then_some(own);
+        let order = self.ordered.clone().or(own);
+        // A link more that is down is no reason to begin anew.
+        if order.as_ref() != self.drain.as_ref().map(|drain| &drain.order) {
+            self.set_drain(now, order);
+        }
+    }
+
     /// Asks clients to go elsewhere from now on, or no more.
     fn set_drain(&mut self, now: Duration, order: Option<DrainOrder>) {
         self.machine.set_draining(order.is_some());
@@ -446,6 +477,7 @@ impl Controller for ServerControl {
         let own = if self.macs.is_settled() { self.roster.due() } else { Duration::ZERO };
         let own = earliest(earliest(own, self.announcer.due()), self.gate.due());
         let own = earliest(own, self.drain.as_ref().map(Drain::due));
+        let own = earliest(own, self.uplinks.due());
         Some(earliest(own, self.machine.poll_timeout()))
     }
 
@@ -472,7 +504,8 @@ impl Controller for ServerControl {
                 let event = EventKind::OtherMode { address, speaks: Protocol::Plain };
                 self.roster.tell(now, event);
             }
-            News::LinkPmtu(pmtu) => {
+            News::Links { pmtu, down } => {
+                self.see_uplinks(now, down);
                 if self.machine.set_pmtu(pmtu) {
                     self.roster.tell(now, EventKind::LinksChanged { pmtu });
                 }
@@ -520,6 +553,9 @@ impl Controller for ServerControl {
         if self.gate.lift_bars(now) {
             self.machine.set_clients(now, self.gate.for_protocol());
         }
+        if self.uplinks.settle(now) {
+            self.follow_orders(now);
+        }
         self.drain_some(now);
         let wall = wall();
         for _ in 0..HANDSHAKES_A_TURN {
@@ -547,7 +583,7 @@ impl Controller for ServerControl {
         Settings::Server(self.settings.clone())
     }
 
-    fn apply(&mut self, _: Duration, settings: Settings) -> Result<Applied, Error> {
+    fn apply(&mut self, now: Duration, settings: Settings) -> Result<Applied, Error> {
         let Settings::Server(new) = settings else { return Err(Error::other_end()) };
         let mut taken = self.settings.clone();
         let applied = taken.take(&new)?;
@@ -563,6 +599,8 @@ impl Controller for ServerControl {
         self.machine.set_max_frame(max_frame);
         self.machine.set_pmtu(self.links.pmtu(links::needed(max_frame)));
         self.roster.follow(settings);
+        let down = self.links.track(&settings.tracked_links);
+        self.see_uplinks(now, down);
         Ok(applied)
     }
 
@@ -582,7 +620,12 @@ impl Controller for ServerControl {
                 if kicked { Ok(()) } else { Err(Error::NoSession(session)) }
             }
             Steer::Drain(order) => {
-                self.set_drain(now, order);
+                self.ordered = order;
+                match self.ordered.clone() {
+                    // The same again asks all of them again.
+                    Some(order) => self.set_drain(now, Some(order)),
+                    None => self.follow_orders(now),
+                }
                 Ok(())
             }
             Steer::AddMac { mac, vlan, session } => self.roster.add_mac(mac, vlan, &session),
@@ -612,7 +655,8 @@ impl Controller for ServerControl {
             (*handshake.client, status)
         });
         let draining = self.drain.is_some();
-        Report { draining, ..self.roster.report(now, slots, add, handshakes) }
+        let uplinks_down = self.uplinks.down().to_owned();
+        Report { draining, uplinks_down, ..self.roster.report(now, slots, add, handshakes) }
     }
 
     fn end(&mut self, now: Duration) {

@@ -55,8 +55,9 @@ pub(super) enum News {
     Control { notice: Notice, counter: u64, message: Vec<u8>, place: Place },
     /// The system refused a datagram of this size.
     TooLarge { leaf: LeafId, size: usize },
-    /// What the largest of this host's links carries now, in bytes of UDP payload.
-    LinkPmtu(u16),
+    /// What the largest of this host's links carries now, in bytes of UDP payload, and which of the
+    /// tracked ones carry nothing.
+    Links { pmtu: u16, down: Vec<String> },
     /// Somebody there asks for a session of plain mode.
     OtherMode(SocketAddr),
     /// A router says how large datagrams to there may be.

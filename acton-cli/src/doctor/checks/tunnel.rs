@@ -28,6 +28,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
             Code::TapMtu,
             Code::TapDown,
             Code::TapBridge,
+            Code::Uplink,
             Code::SameKey,
             Code::SameMac,
             Code::Loop,
@@ -48,6 +49,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
         ended(instance),
         tap_down(running),
         tap_bridge(running),
+        uplink(running),
         config(running),
         reload(running),
         budget(running),
@@ -126,6 +128,20 @@ fn tap_bridge(running: &Running) -> Finding {
         (None, None) => Finding::skipped(CODE, "is to be in none"),
     };
     finding.about(&**name)
+}
+
+fn uplink(running: &Running) -> Finding {
+    const CODE: Code = Code::Uplink;
+    let Some(bridge) = &running.instance.bridge else {
+        return Finding::skipped(CODE, "a client has no links to track");
+    };
+    let down = bridge.uplinks_down.join(", ");
+    if down.is_empty() {
+        return Finding::ok(CODE, "no tracked link is down");
+    }
+    Finding::failed(CODE, format!("{down}, which is tracked, carries nothing"))
+        .wanted("it carries something: without it this server is of no use to clients")
+        .fix(format!("ip link show {}", bridge.uplinks_down[0]))
 }
 
 fn config(running: &Running) -> Finding {

@@ -1,0 +1,84 @@
+//! What a server does about links without which it is of no use to its clients.
+
+use std::mem;
+use std::time::Duration;
+
+/// How long all links have to carry something before clients may come back: what is behind a link that
+/// has just come up takes some seconds to find its ways, as BGP does.
+const SETTLED: Duration = Duration::from_secs(5);
+
+/// The tracked links of a server.
+#[derive(Debug, Default)]
+pub(super) struct Uplinks {
+    /// Those that carry nothing, in the order in which they are tracked.
+    down: Vec<String>,
+    /// When all will have carried something for long enough, where one of them did not.
+    settled: Option<Duration>,
+}
+
+impl Uplinks {
+    /// Takes which links carry nothing now; those that changed, and whether they carry something.
+    pub(super) fn see(&mut self, now: Duration, down: Vec<String>) -> Vec<(String, bool)> {
+        let before = mem::replace(&mut self.down, down);
+        let lost = self.down.iter().filter(|link| !before.contains(link));
+        let mut changed: Vec<_> = lost.map(|link| (link.clone(), false)).collect();
+        changed
+            .extend(before.into_iter().filter(|it| !self.down.contains(it)).map(|it| (it, true)));
+        if !self.down.is_empty() {
+            self.settled = None;
+        } else if !changed.is_empty() {
+            self.settled = Some(now + SETTLED);
+        }
+        changed
+    }
+
+    /// Those that carry nothing.
+    pub(super) fn down(&self) -> &[String] {
+        &self.down
+    }
+
+    /// Whether clients are better off elsewhere.
+    pub(super) fn is_useless(&self) -> bool {
+        !self.down.is_empty() || self.settled.is_some()
+    }
+
+    /// When [`settle`](Self::settle) has something to do.
+    pub(super) const fn due(&self) -> Option<Duration> {
+        self.settled
+    }
+
+    /// Whether clients may come back from now on.
+    pub(super) fn settle(&mut self, now: Duration) -> bool {
+        self.settled.take_if(|settled| *settled <= now).is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|&name| name.to_owned()).collect()
+    }
+
+    #[test]
+    fn one_link_that_is_down_is_enough_and_all_have_to_be_up_for_a_while() {
+        let mut uplinks = Uplinks::default();
+        let second = Duration::from_secs;
+        assert!(uplinks.see(second(1), Vec::new()).is_empty() && !uplinks.is_useless());
+        assert_eq!(uplinks.see(second(2), names(&["a"])), [("a".to_owned(), false)]);
+        assert!(uplinks.is_useless());
+        let changed = uplinks.see(second(3), names(&["b"]));
+        assert_eq!(changed, [("b".to_owned(), false), ("a".to_owned(), true)]);
+        assert!(uplinks.due().is_none() && !uplinks.settle(second(100)));
+        assert_eq!(uplinks.see(second(4), Vec::new()), [("b".to_owned(), true)]);
+        assert!(uplinks.is_useless() && !uplinks.settle(second(8)));
+        // A link that flaps begins anew.
+        uplinks.see(second(8), names(&["b"]));
+        uplinks.see(second(8), Vec::new());
+        assert_eq!(uplinks.due(), Some(second(13)));
+        assert!(!uplinks.settle(second(12)) && uplinks.is_useless());
+        assert!(uplinks.settle(second(13)) && !uplinks.is_useless());
+        assert!(!uplinks.settle(second(14)));
+    }
+}
