@@ -217,5 +217,5 @@ fn nobody_learns_where_a_leaf_with_a_pair_is() {
     );
     let explained = bridge.explain_unlearned(1, &frame(&[]), NOW);
     assert!(explained.to_string().contains("source"), "{explained}");
-    assert_eq!(bridge.leaf_len(1), 1, "what is reserved for it alone");
+    assert_eq!(bridge.leaf_len(1), 0, "nor is what is reserved for it heard");
 }

@@ -10,6 +10,7 @@ use crate::floods::budgets::{Budgets, FloodBudgets};
 use crate::floods::gate::FloodGate;
 use crate::loops::probe::Prober;
 use crate::sessions::lease_holders::LeaseHolders;
+use crate::sessions::pairs::Pairs;
 use crate::sessions::port::LeafId;
 
 /// The budgets in force, what has been flooded from the root, who need not be asked for by a flood, and
@@ -30,6 +31,10 @@ pub(crate) struct Floods {
     guards: AtomicBool,
     /// Whether the policy of any client asks which addresses it was given.
     learns: AtomicBool,
+    /// Whether the policy of any client names VLANs.
+    by_vlan: AtomicBool,
+    /// Who has which pair of VLAN tags.
+    pub(crate) pairs: Pairs,
 }
 
 impl Floods {
@@ -44,6 +49,8 @@ impl Floods {
             blocked: AtomicUsize::new(0),
             guards: AtomicBool::new(true),
             learns: AtomicBool::new(false),
+            by_vlan: AtomicBool::new(false),
+            pairs: Pairs::default(),
         };
         floods.set_budgets(budgets);
         floods
@@ -78,6 +85,17 @@ impl Floods {
     #[inline]
     pub(crate) fn are_learning(&self) -> bool {
         self.learns.load(Ordering::Relaxed)
+    }
+
+    /// Says that a client's policy names VLANs.
+    pub(crate) fn set_by_vlan(&self) {
+        self.by_vlan.store(true, Ordering::Release);
+    }
+
+    /// Whether any client's does, or did.
+    #[inline]
+    pub(crate) fn are_by_vlan(&self) -> bool {
+        self.by_vlan.load(Ordering::Acquire)
     }
 
     /// Whether somebody else than a client has an address, as far as is known, and his MAC is still where

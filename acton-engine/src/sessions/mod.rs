@@ -7,6 +7,7 @@ pub(crate) mod housekeeping;
 pub(crate) mod lease_holders;
 pub(crate) mod names;
 pub(crate) mod owned_macs;
+pub(crate) mod pairs;
 pub(crate) mod past;
 pub(crate) mod policing;
 pub(crate) mod port;
