@@ -118,7 +118,10 @@ impl FrameVlan {
         }
     }
 
-    fn id(self) -> Option<u16> {
+    /// The id of the VLAN, 0 for none; `None` where the tags are not of 802.1Q.
+    #[inline]
+    #[must_use]
+    pub fn id(self) -> Option<u16> {
         Some(self.0 & !MORE).filter(|_| self != Self::FOREIGN)
     }
 }
@@ -268,6 +271,18 @@ impl VlanRange {
     /// One of them is above 4094, or the first above the last.
     pub fn new(first: u16, last: u16) -> Result<Self, VlanError> {
         if first <= last && last <= LAST { Ok(Self { first, last }) } else { Err(VlanError) }
+    }
+
+    /// The first of them.
+    #[must_use]
+    pub const fn first(self) -> u16 {
+        self.first
+    }
+
+    /// The last of them.
+    #[must_use]
+    pub const fn last(self) -> u16 {
+        self.last
     }
 }
 

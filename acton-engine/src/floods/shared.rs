@@ -12,6 +12,7 @@ use crate::loops::probe::Prober;
 use crate::sessions::lease_holders::LeaseHolders;
 use crate::sessions::pairs::Pairs;
 use crate::sessions::port::LeafId;
+use crate::sessions::vlan_members::VlanMembers;
 
 /// The budgets in force, what has been flooded from the root, who need not be asked for by a flood, and
 /// what loops are found by.
@@ -35,6 +36,8 @@ pub(crate) struct Floods {
     by_vlan: AtomicBool,
     /// Who has which pair of VLAN tags.
     pub(crate) pairs: Pairs,
+    /// How many clients are in which VLAN.
+    pub(crate) vlan_members: VlanMembers,
 }
 
 impl Floods {
@@ -51,6 +54,7 @@ impl Floods {
             learns: AtomicBool::new(false),
             by_vlan: AtomicBool::new(false),
             pairs: Pairs::default(),
+            vlan_members: VlanMembers::default(),
         };
         floods.set_budgets(budgets);
         floods

@@ -121,11 +121,10 @@ impl ServerControl {
             let frames = self.roster.noted(Arc::clone(&policy.frames));
             let policing = session.policing.under(session.policy.policy(), frames.policy());
             let mode = Secured { policy: Arc::clone(&policy), ..session.mode.clone() };
-            let (name, policy_of_frames) = (name.into(), frames);
-            let session = (*session).clone();
+            let (name, session) = (name.into(), (*session).clone());
             let moves = self.roster.change(SecureSession {
                 name,
-                policy: policy_of_frames,
+                policy: frames,
                 policing,
                 mode,
                 ..session

@@ -17,3 +17,4 @@ pub(crate) mod router;
 pub(crate) mod rules;
 pub(crate) mod session;
 pub(crate) mod sighting;
+pub(crate) mod vlan_members;

@@ -7,7 +7,7 @@ use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 use std::time::Duration;
 
-use acton_bridge::{Bridge, CompiledPolicy, DropReason, Leases, Owner, Share, TagPair, Vlans};
+use acton_bridge::{Bridge, CompiledPolicy, DropReason, Leases, Owner, Share, Vlans};
 use acton_udp::Destination;
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
@@ -162,11 +162,9 @@ where
             policing: Arc::new(Policing::new(leases)),
             mode,
         };
-        let pair = pair_of(&session.policy);
-        self.directory.put(Arc::new(session));
-        if let Some(pair) = pair {
-            self.floods.pairs.give(pair, port);
-        }
+        let session = Arc::new(session);
+        self.directory.put(Arc::clone(&session));
+        self.begin_vlans(&session.policy, port);
         let (client, open) = (name.to_string(), self.directory.len());
         self.tell(now, EventKind::SessionUp { session: slot, client, address, by, open });
         if let Some(watch) = &mut self.watch {
@@ -205,29 +203,45 @@ where
         let port = session.port;
         let before = self.directory.read(port, |before| Arc::clone(&before.policy));
         let after = Arc::clone(&session.policy);
-        self.directory.put(Arc::new(session));
         let Some(before) = before.filter(|before| before.vlans() != after.vlans()) else {
+            self.directory.put(Arc::new(session));
             return false;
         };
-        if let Some(pair) = pair_of(&before) {
-            self.floods.pairs.take(pair, port);
-        }
-        if let Some(pair) = pair_of(&after) {
-            self.floods.pairs.give(pair, port);
-        }
+        self.end_vlans(&before, port);
+        self.directory.put(Arc::new(session));
+        self.begin_vlans(&after, port);
         self.housekeeping.forget(port, &self.root.port);
         true
     }
 
+    /// Has workers know that a client is in the VLANs of a policy.
+    fn begin_vlans(&self, policy: &CompiledPolicy, port: LeafId) {
+        let Some(vlans) = policy.vlans() else { return };
+        self.floods.vlan_members.add(vlans);
+        if let Some(pair) = vlans.pair() {
+            self.floods.pairs.give(pair, port);
+        }
+    }
+
+    /// Undoes [`begin_vlans`](Self::begin_vlans).
+    fn end_vlans(&self, policy: &CompiledPolicy, port: LeafId) {
+        let Some(vlans) = policy.vlans() else { return };
+        self.floods.vlan_members.remove(vlans);
+        if let Some(pair) = vlans.pair() {
+            self.floods.pairs.take(pair, port);
+        }
+    }
+
     /// Closes the session in `slot`, whose keys the mode has unbound.
     pub(crate) fn close(&mut self, now: Duration, slot: usize, reason: EndReason) {
+        let Some(policy) = self.directory.read(self.port(slot), |it| Arc::clone(&it.policy)) else {
+            return;
+        };
+        self.end_vlans(&policy, self.port(slot));
         let Some(session) = self.directory.take(self.port(slot)) else { return };
         if let Some(watch) = &mut self.watch {
             watch.client_down(now, session.port);
             self.floods.set_blocked(watch.held_count());
-        }
-        if let Some(pair) = pair_of(&session.policy) {
-            self.floods.pairs.take(pair, session.port);
         }
         self.keep_leases(now, session.mode.client(), &session.policing.leases);
         // Only now, when no worker learns from it any more.
@@ -536,9 +550,4 @@ where
         self.bridge.set_leaf_shared(port, &policy.shared_macs);
         self.bridge.set_leaf_strict(port, policy.strict);
     }
-}
-
-/// The pair of tags that is a client's alone.
-fn pair_of(policy: &CompiledPolicy) -> Option<TagPair> {
-    policy.vlans().and_then(Vlans::pair)
 }

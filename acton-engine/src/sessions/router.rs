@@ -150,7 +150,15 @@ impl Router {
             }
             let route = match verdict {
                 FromRoot::Leaf(id) => Route::One(id),
-                FromRoot::Flood(kind) => self.flood_from_root(frames, index, kind, now, directory),
+                FromRoot::Flood(kind) => {
+                    let route = self.flood_from_root(frames, index, kind, now, directory);
+                    let is_for_all = by_vlan && route == Route::All;
+                    if is_for_all && !self.may_reach(frames, index, directory.len(), now) {
+                        Route::Nowhere
+                    } else {
+                        route
+                    }
+                }
                 FromRoot::Drop(reason) => {
                     self.counters.add_bridge_drop(reason);
                     self.keep_from_root(frames, index, reason, now);
@@ -520,7 +528,9 @@ impl Router {
                 false
             }
         };
+        let is_pair = session.policy.vlans().is_some_and(|vlans| vlans.pair().is_some());
         let is_unresolved = class.may_ask()
+            && !is_pair
             && floods.client.of(unresolved).is_some()
             && floods.neighbours.would_ask(headers, frame, now) == Asked::Everybody;
         (!is_unresolved || admits(unresolved)) && admits(class)

@@ -110,6 +110,26 @@ impl Router {
         self.passes_probe(reading, frame, from, &self.floods.root_gate, now)
     }
 
+    /// Whether any of so many sessions may be in the VLAN of frame `index`, which is for everybody and else
+    /// is dropped.
+    #[inline(never)]
+    pub(super) fn may_reach(
+        &self,
+        frames: &FrameBatch,
+        index: usize,
+        sessions: usize,
+        now: Duration,
+    ) -> bool {
+        let vlan = FrameVlan::of(frames.headers(index), frames.get(index));
+        // Where there is no session at all, that is the reason.
+        let may_reach = sessions == 0 || self.floods.vlan_members.may_reach(vlan, sessions);
+        if !may_reach {
+            self.counters.add(Counter::Vlan, frames.count(index).into());
+            self.keep_from_root(frames, index, Counter::Vlan, now);
+        }
+        may_reach
+    }
+
     /// Why a frame from the TAP does not go to a client that it was sent to.
     pub(super) fn objection_to<M>(
         &self,
