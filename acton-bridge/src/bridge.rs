@@ -19,6 +19,7 @@ use crate::port::{Owner, Port};
 use crate::purpose::{Fact, Forwarding, Purpose};
 use crate::range::MacRange;
 use crate::statics::StaticError;
+use crate::unlearned::Unlearned;
 use crate::verdict::{BumKind, DropReason, FromLeaf, FromRoot, Learned};
 
 /// A learning bridge of one root and many leaves `P`.
@@ -122,6 +123,19 @@ impl<P: Port> Bridge<P> {
         self.leaf_frame(leaf.to_bits(), ethernet, nanos(now), &mut Forwarding)
     }
 
+    /// Decides about a frame of a leaf that gets its frames by other things than addresses, so that none
+    /// of it are learned and other leaves may have the same: only what is the root's, or is said to be
+    /// another leaf's, it may not use. Limits of addresses do not hold for it.
+    pub fn from_leaf_unlearned(
+        &self,
+        leaf: P,
+        ethernet: Option<&Ethernet>,
+        now: Duration,
+    ) -> FromLeaf {
+        let mut purpose = Unlearned(&mut Forwarding);
+        self.leaf_frame(leaf.to_bits(), ethernet, nanos(now), &mut purpose).0
+    }
+
     #[inline(always)]
     fn leaf_frame(
         &self,
@@ -181,6 +195,21 @@ impl<P: Port> Bridge<P> {
                 explaining.end(Verdict::FromLeaf(verdict), learned)
             }
         }
+    }
+
+    /// What [`from_leaf_unlearned`](Self::from_leaf_unlearned) would say of a frame, as
+    /// [`explain`](Self::explain) does.
+    #[must_use]
+    pub fn explain_unlearned(&self, leaf: P, frame: &[u8], now: Duration) -> Explanation<P> {
+        let now = nanos(now);
+        let mut explaining = Explaining::new(&self.fdb, now);
+        let ethernet = Ethernet::parse(frame);
+        if let Ok(header) = Header::of(ethernet.as_ref()) {
+            explaining.header(&header);
+        }
+        let purpose = &mut Unlearned(&mut explaining);
+        let (verdict, learned) = self.leaf_frame(leaf.to_bits(), ethernet.as_ref(), now, purpose);
+        explaining.end(Verdict::FromLeaf(verdict), learned)
     }
 
     /// The checks that are the same for both sides. What fails one teaches nothing.

@@ -151,6 +151,7 @@ mod seconds;
 mod sharing;
 mod statics;
 mod table;
+mod unlearned;
 mod verdict;
 mod writer;
 
@@ -164,8 +165,9 @@ pub use flood_class::FloodClass;
 pub use limit::{Room, Share};
 pub use neighbours::{Asked, Neighbour, Neighbours};
 pub use policy::{
-    CompiledPolicy, EtherType, EtherTypeError, Finding, Grant, LeafFacts, Lease, Leases, Objection,
-    Policer, Policy, Rate, Sources,
+    AtRoot, CompiledPolicy, EtherType, EtherTypeError, Finding, ForLeaf, FrameVlan, Grant,
+    LeafFacts, Lease, Leases, Objection, OuterTag, Policer, Policy, Rate, Sources, TagPair,
+    VlanError, VlanId, VlanRange, VlanSet, Vlans,
 };
 pub use port::{Owner, Port};
 pub use range::{MacRange, MacRangeError};

@@ -57,7 +57,7 @@ mod vectors_text;
 // What signatures here have of other crates.
 pub use acton_bridge::{
     Budget, CompiledPolicy, EtherType, EtherTypeError, FloodClass, MacRange, MacRangeError, Policy,
-    Rate, Sources,
+    Rate, Sources, TagPair, VlanId, VlanRange, VlanSet, Vlans,
 };
 pub use acton_frame::{Filter, FilterError};
 pub use acton_proto::handshake::{Secret, SystemRandom, public_key};

@@ -2,7 +2,8 @@
 
 use pnet_base::MacAddr;
 
-use crate::field::ethernet::{ADDRESSES_LEN, C_TAG, LEN, S_TAG, TAG_LEN, VLAN_ID};
+use crate::field::ethernet::{ADDRESSES_LEN, LEN, TAG_LEN, VLAN_ID};
+use crate::tags::is_tag;
 
 /// Where a frame goes, where it says it comes from, and its VLAN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -48,12 +49,13 @@ impl Ethernet {
     pub fn vlan(&self) -> u16 {
         self.vlan
     }
-}
 
-/// Whether an EtherType says that a VLAN tag follows.
-#[inline]
-pub(crate) fn is_tag(ethertype: u16) -> bool {
-    matches!(ethertype, C_TAG | S_TAG)
+    /// The same in another VLAN.
+    #[inline]
+    #[must_use]
+    pub fn in_vlan(self, vlan: u16) -> Self {
+        Self { vlan, ..self }
+    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! The one pass over a frame.
 
-use crate::ethernet::{Ethernet, is_tag};
+use crate::ethernet::Ethernet;
 use crate::field::ethernet::{ARP, IPV4, IPV6};
 use crate::field::{self, icmpv6, ipv4, ipv6, tcp, udp};
 use crate::ip::{Ip, IpBits, IpVersion};
+use crate::tags::is_tag;
 use crate::transport::{Protocol, Transport};
 
 /// VLAN tags behind which IP is looked for.
@@ -191,6 +192,15 @@ impl Headers {
     #[inline]
     pub fn ethernet(&self) -> Option<&Ethernet> {
         if self.network == 0 { None } else { Some(&self.ethernet) }
+    }
+
+    /// The same as seen by somebody to whom the frame is in another VLAN than its tags say: what
+    /// [`ethernet`](Self::ethernet) gives is in that VLAN, and all else is where it is in the frame.
+    #[inline]
+    #[must_use]
+    pub fn in_vlan(mut self, vlan: u16) -> Self {
+        self.ethernet = self.ethernet.in_vlan(vlan);
+        self
     }
 
     /// VLAN tags passed over, at most two.

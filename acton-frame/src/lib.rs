@@ -42,6 +42,7 @@ pub mod field;
 mod filter;
 mod headers;
 mod ip;
+mod tags;
 mod transport;
 
 pub use ethernet::Ethernet;
@@ -49,6 +50,7 @@ pub use filter::{Filter, FilterError};
 pub use headers::Headers;
 pub use ip::{Fragment, Ip, IpVersion};
 pub use pnet_base::MacAddr;
+pub use tags::{Tag, TagBytes, Tags, hide_tag, show_tag};
 pub use transport::{Protocol, Transport};
 
 /// The example of README.md, so that it keeps compiling.

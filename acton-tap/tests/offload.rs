@@ -3,6 +3,7 @@
 
 use std::num::NonZeroU16;
 
+use acton_frame::{Tag, Tags};
 use acton_tap::offload::{
     Coalescer, Fill, Headers, MAX_HEAD, Malformed, NotPartial, Segments, Sum, SuperFrame, Trust,
     partial_checksum,
@@ -44,6 +45,10 @@ fn coalesce<'f>(frames: impl IntoIterator<Item = &'f Vec<u8>>, trust: Trust) -> 
     }
     drop(batch);
     written
+}
+
+fn any_tag() -> impl Strategy<Value = (u16, u16)> {
+    (prop::sample::select(vec![0x8100, 0x88a8]), any::<u16>())
 }
 
 fn segment(header: &VnetHeader, frame: &[u8], max_frame: usize, fill: Fill) -> Vec<Vec<u8>> {
@@ -263,7 +268,7 @@ fn members_are_the_frames_as_they_came() {
     let mut coalescer = Coalescer::new(Offloads::all());
     let mut members = Vec::new();
     let mut batch = coalescer.batch(|super_frame| {
-        members.extend(super_frame.members().map(|(header, frame)| (header, frame.to_vec())));
+        members.extend(super_frame.members().map(|member| (member.header, member.frame.to_vec())));
     });
     frames.iter().for_each(|frame| batch.push(frame, Trust::Partial).unwrap());
     batch.flush();
@@ -396,6 +401,63 @@ proptest! {
         prop_assert_eq!(frames.len(), segments);
         let expected = Written { header, frame, frames: segments };
         prop_assert_eq!(coalesce(&frames, trust), vec![expected]);
+    }
+
+    /// Tags that are written behind the addresses do as those that stand there already.
+    #[test]
+    fn tags_from_outside_are_as_tags_of_the_frame(
+        packets in flow(),
+        sets in prop::collection::vec(prop::collection::vec(any_tag(), 0..=2), 1..4),
+        choices in prop::collection::vec(any::<prop::sample::Index>(), 1..20),
+        partial in any::<bool>(),
+    ) {
+        let choices = choices.iter().cycle().map(|choice| choice.get(&sets));
+        let packets = packets.iter().filter(|(packet, _)| !partial || packet.fragment & 0x2000 == 0);
+        let frames: Vec<_> = packets
+            .zip(choices)
+            .map(|((packet, broken), tags)| {
+                let with = |tags: &[(u16, u16)]| {
+                    let packet = Packet { tags: tags.to_vec(), ..packet.clone() };
+                    let mut frame = if partial { packet.partial() } else { packet.frame() };
+                    *frame.last_mut().unwrap() ^= u8::from(*broken && !partial);
+                    frame
+                };
+                let tag = |(tpid, tci)| Tag { tpid, tci };
+                let outside = match **tags {
+                    [] => Tags::NONE,
+                    [one] => Tags::one(tag(one)),
+                    [outer, inner, ..] => Tags::two(tag(outer), tag(inner)),
+                };
+                (with(&[]), outside, with(tags))
+            })
+            .collect();
+        let trust = if partial { Trust::Partial } else { Trust::Verify };
+        let mut coalescer = Coalescer::new(Offloads::all());
+        let (mut written, mut members) = (Vec::new(), Vec::new());
+        let mut batch = coalescer.batch(|super_frame| {
+            written.push(Written::of(super_frame));
+            members.extend(super_frame.members().map(|member| member.tags.in_front_of(member.frame)));
+        });
+        for (frame, tags, _) in &frames {
+            batch.push_tagged(frame, &Headers::parse(frame), *tags, trust).unwrap();
+        }
+        drop(batch);
+        prop_assert_eq!(&written, &coalesce(frames.iter().map(|(.., tagged)| tagged), trust));
+        let mut expected: Vec<_> = frames.iter().map(|(.., tagged)| tagged.clone()).collect();
+        members.sort_unstable();
+        expected.sort_unstable();
+        prop_assert_eq!(members, expected);
+        // And so it is with one that does not stay.
+        for (frame, tags, tagged) in frames.iter().take(3) {
+            let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+            let mut batch = coalescer.batch(|super_frame| ours.push(Written::of(super_frame)));
+            batch.pass_tagged(frame, &Headers::parse(frame), *tags, trust).unwrap();
+            drop(batch);
+            let mut batch = coalescer.batch(|super_frame| theirs.push(Written::of(super_frame)));
+            batch.pass(tagged, trust).unwrap();
+            drop(batch);
+            prop_assert_eq!(ours, theirs);
+        }
     }
 
     #[test]

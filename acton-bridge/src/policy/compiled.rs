@@ -12,6 +12,7 @@ use super::guard;
 use super::leases::Leases;
 use super::objection::Objection;
 use super::sources::{Claims, Ranges, asks_dhcp, claims};
+use super::vlans::{ForLeaf, Vlans};
 
 /// A [`Policy`] that answers for each frame whether it passes.
 ///
@@ -44,6 +45,8 @@ pub struct CompiledPolicy {
     learns: bool,
     /// Whether there is more than the guard to go by.
     is_particular: bool,
+    /// Whether there is something to go by for frames to the leaf.
+    is_particular_out: bool,
 }
 
 /// What is known of a leaf beside its policy.
@@ -62,6 +65,11 @@ pub struct LeafFacts<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Finding {
+    /// The VLAN, 0 for none, that a frame of the leaf's is in at the root; `None` if it is of none that
+    /// the leaf is in.
+    Vlan(Option<u16>),
+    /// What is done to a frame for the leaf; `None` if it is of no VLAN that the leaf is in.
+    ForLeaf(Option<ForLeaf>),
     /// The leaf may be server and router, so nobody looks whether the frame is of one.
     Unguarded,
     /// What the guard says of the frame.
@@ -99,7 +107,8 @@ impl CompiledPolicy {
         });
         let sources = policy.sources.as_ref().map(|sources| Ranges::new(&sources.listed));
         Self {
-            is_particular: ethertypes.is_some() || sources.is_some(),
+            is_particular: ethertypes.is_some() || sources.is_some() || policy.vlans.is_some(),
+            is_particular_out: policy.rate_out.is_some() || policy.vlans.is_some(),
             learns: policy.sources.as_ref().is_some_and(|sources| sources.learn),
             ethertypes,
             sources,
@@ -117,6 +126,20 @@ impl CompiledPolicy {
     #[must_use]
     pub fn learns(&self) -> bool {
         self.learns
+    }
+
+    /// The VLANs that the leaf is in; `None` for all.
+    #[inline]
+    #[must_use]
+    pub fn vlans(&self) -> Option<&Vlans> {
+        self.policy.vlans.as_ref()
+    }
+
+    /// Whether there is anything to look at in frames to the leaf.
+    #[inline]
+    #[must_use]
+    pub fn limits_what_it_gets(&self) -> bool {
+        self.is_particular_out
     }
 
     /// Whether [`check`](Self::check) has to look at a frame: most pass at a glance.
@@ -164,6 +187,16 @@ impl CompiledPolicy {
     ) -> Option<Objection> {
         // A runt is the bridge's to drop.
         headers.network()?;
+        let mut vlan = headers.ethernet().map_or(0, acton_frame::Ethernet::vlan);
+        if let Some(vlans) = &self.policy.vlans {
+            let at_root = vlans.at_root(headers, frame).map(|at_root| at_root.vlan);
+            note(Finding::Vlan(at_root));
+            // What is known of addresses is known by the VLAN at the root.
+            match at_root {
+                Some(at_root) => vlan = at_root,
+                None => return Some(Objection::Vlan),
+            }
+        }
         if leaf.is_guarded {
             let objection = guard::objection(headers, frame);
             note(Finding::Guarded(objection));
@@ -190,7 +223,6 @@ impl CompiledPolicy {
             note(Finding::Unreadable);
             return Some(Objection::SourceIp);
         };
-        let vlan = headers.ethernet().map_or(0, acton_frame::Ethernet::vlan);
         for address in addresses.into_iter().flatten() {
             let grant = if sources.contains(address) {
                 Some(Grant::Listed)
@@ -233,6 +265,21 @@ fn is_link_local(address: IpAddr) -> bool {
 impl fmt::Display for Finding {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Vlan(Some(0)) => {
+                formatter.write_str("vlan: none at the root, which is the client's")
+            }
+            Self::Vlan(Some(vlan)) => write!(formatter, "vlan: {vlan} at the root"),
+            Self::Vlan(None) => formatter.write_str("vlan: none that the client is in"),
+            Self::ForLeaf(None) => formatter.write_str("vlan: the client is not in that"),
+            Self::ForLeaf(Some(ForLeaf::AsItIs)) => {
+                formatter.write_str("vlan: the client is in it, and gets the frame as it is")
+            }
+            Self::ForLeaf(Some(ForLeaf::Untagged(1))) => {
+                formatter.write_str("vlan: the client's, whose frames lose their tag")
+            }
+            Self::ForLeaf(Some(ForLeaf::Untagged(_))) => {
+                formatter.write_str("vlan: the client's, whose frames lose their two tags")
+            }
             Self::Unguarded => formatter.write_str("guard: the client is trusted"),
             Self::Guarded(objection) => formatter.write_str(match objection {
                 None => "guard: nothing that only a server or a router says",

@@ -11,6 +11,7 @@ mod leases;
 mod objection;
 mod rate;
 mod sources;
+mod vlans;
 
 use std::fmt;
 
@@ -21,6 +22,9 @@ pub use ethertype::{EtherType, EtherTypeError};
 pub use leases::{Lease, Leases};
 pub use objection::Objection;
 pub use rate::{Policer, Rate};
+pub use vlans::{
+    AtRoot, ForLeaf, FrameVlan, OuterTag, TagPair, VlanError, VlanId, VlanRange, VlanSet, Vlans,
+};
 
 /// What a leaf may send and get. The default lets everything pass but what only the LAN's own servers
 /// and routers say.
@@ -39,6 +43,8 @@ pub struct Policy {
     pub rate_in: Option<Rate>,
     /// How much may go to it.
     pub rate_out: Option<Rate>,
+    /// The VLANs that it is in; all, as its frames say, where this is `None`.
+    pub vlans: Option<Vlans>,
 }
 
 /// The IP addresses that a leaf may use.

@@ -40,6 +40,8 @@ objections! {
     EtherType = "ethertype",
     /// It says that it comes from an IP address that the leaf may not use, or that the leaf has it.
     SourceIp = "source_ip",
+    /// It is of a VLAN that the leaf is not in, or has a tag where the leaf's frames have none.
+    Vlan = "vlan",
 }
 
 impl Objection {

@@ -10,7 +10,9 @@ use crate::floods::budgets::{Budgets, FloodBudgets};
 use crate::floods::gate::FloodGate;
 use crate::loops::probe::Prober;
 use crate::sessions::lease_holders::LeaseHolders;
+use crate::sessions::pairs::Pairs;
 use crate::sessions::port::LeafId;
+use crate::sessions::vlan_members::VlanMembers;
 
 /// The budgets in force, what has been flooded from the root, who need not be asked for by a flood, and
 /// what loops are found by.
@@ -30,6 +32,12 @@ pub(crate) struct Floods {
     guards: AtomicBool,
     /// Whether the policy of any client asks which addresses it was given.
     learns: AtomicBool,
+    /// Whether the policy of any client names VLANs.
+    by_vlan: AtomicBool,
+    /// Who has which pair of VLAN tags.
+    pub(crate) pairs: Pairs,
+    /// How many clients are in which VLAN.
+    pub(crate) vlan_members: VlanMembers,
 }
 
 impl Floods {
@@ -44,6 +52,9 @@ impl Floods {
             blocked: AtomicUsize::new(0),
             guards: AtomicBool::new(true),
             learns: AtomicBool::new(false),
+            by_vlan: AtomicBool::new(false),
+            pairs: Pairs::default(),
+            vlan_members: VlanMembers::default(),
         };
         floods.set_budgets(budgets);
         floods
@@ -78,6 +89,17 @@ impl Floods {
     #[inline]
     pub(crate) fn are_learning(&self) -> bool {
         self.learns.load(Ordering::Relaxed)
+    }
+
+    /// Says that a client's policy names VLANs.
+    pub(crate) fn set_by_vlan(&self) {
+        self.by_vlan.store(true, Ordering::Release);
+    }
+
+    /// Whether any client's does, or did.
+    #[inline]
+    pub(crate) fn are_by_vlan(&self) -> bool {
+        self.by_vlan.load(Ordering::Acquire)
     }
 
     /// Whether somebody else than a client has an address, as far as is known, and his MAC is still where

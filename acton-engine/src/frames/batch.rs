@@ -17,6 +17,7 @@ use crate::capture::packet::{Direction, Outcome, Who, WireFrames};
 use crate::capture::recorder::Recorder;
 use crate::frames::flow::{Flow, Flows};
 use crate::frames::store::FrameStore;
+use crate::frames::tags::HiddenTags;
 use crate::observe::counters::{Counter, Counters};
 
 /// Frames sent at a turn: enough that the send call is a small part of the cost, few enough that
@@ -43,18 +44,22 @@ struct Slot {
     /// Where the frame starts in the buffer. One for super-frames has room for the vnet header
     /// before it.
     start: usize,
+    /// Those stand in front of the frame.
+    hidden: HiddenTags,
     vnet: VnetHeader,
     headers: Headers,
 }
 
 impl Slot {
     fn empty(start: usize) -> Self {
-        Self { start, vnet: VnetHeader::default(), headers: Headers::parse(&[]) }
+        let (hidden, vnet) = (HiddenTags::default(), VnetHeader::default());
+        Self { start, hidden, vnet, headers: Headers::parse(&[]) }
     }
 
     /// Where the frame lies in the buffer.
     fn range(&self) -> Range<usize> {
-        self.start..self.start + self.headers.frame_len()
+        let start = self.start + self.hidden.len();
+        start..start + self.headers.frame_len()
     }
 }
 
@@ -167,6 +172,7 @@ impl FrameBatch {
             self.buffer.copy_within(start..start + len, slot.start);
         }
         let frame = &self.buffer[slot.start..slot.start + len];
+        slot.hidden = HiddenTags::default();
         slot.vnet = vnet;
         slot.headers = Headers::parse(frame);
         let flow = self.flows.of(&slot.headers, frame);
@@ -275,6 +281,12 @@ impl FrameStore for FrameBatch {
     fn get_mut(&mut self, index: usize) -> (&mut [u8], &Headers) {
         let slot = &self.slots[usize::from(self.turn[index].slot)];
         (&mut self.buffer[slot.range()], &slot.headers)
+    }
+
+    fn take_off_tags(&mut self, index: usize, tags: u8) {
+        let slot = &mut self.slots[usize::from(self.turn[index].slot)];
+        let room = &mut self.buffer[slot.start..slot.range().end];
+        slot.hidden.set(tags, room, &mut slot.vnet, &mut slot.headers);
     }
 }
 

@@ -8,6 +8,7 @@ use acton_frame::Headers;
 use acton_tap::VnetHeader;
 
 use crate::frames::store::FrameStore;
+use crate::frames::tags::HiddenTags;
 
 /// Frames in the order in which they were copied. Its memory is kept for the next ones.
 #[derive(Debug, Default, Clone)]
@@ -19,6 +20,8 @@ pub(crate) struct FrameCopies {
 #[derive(Debug, Clone)]
 struct FrameCopy {
     start: usize,
+    /// Those stand in front of the frame.
+    hidden: HiddenTags,
     vnet: VnetHeader,
     headers: Headers,
     since: Duration,
@@ -27,7 +30,8 @@ struct FrameCopy {
 impl FrameCopy {
     /// Where its bytes are.
     fn range(&self) -> Range<usize> {
-        self.start..self.start + self.headers.frame_len()
+        let start = self.start + self.hidden.len();
+        start..start + self.headers.frame_len()
     }
 }
 
@@ -35,7 +39,8 @@ impl FrameCopies {
     /// Copies frame `index` of `frames`, which waits since `now`.
     pub(crate) fn push(&mut self, frames: &impl FrameStore, index: usize, now: Duration) {
         let (vnet, headers) = (*frames.vnet(index), *frames.headers(index));
-        self.copies.push(FrameCopy { start: self.bytes.len(), vnet, headers, since: now });
+        let (start, hidden) = (self.bytes.len(), HiddenTags::default());
+        self.copies.push(FrameCopy { start, hidden, vnet, headers, since: now });
         self.bytes.extend_from_slice(frames.get(index));
     }
 
@@ -77,6 +82,12 @@ impl FrameStore for FrameCopies {
         let copy = &self.copies[index];
         (&mut self.bytes[copy.range()], &copy.headers)
     }
+
+    fn take_off_tags(&mut self, index: usize, tags: u8) {
+        let copy = &mut self.copies[index];
+        let room = &mut self.bytes[copy.start..copy.range().end];
+        copy.hidden.set(tags, room, &mut copy.vnet, &mut copy.headers);
+    }
 }
 
 /// Who changes a frame that others have too gets a copy of all.
@@ -99,5 +110,11 @@ impl FrameStore for Arc<FrameCopies> {
 
     fn get_mut(&mut self, index: usize) -> (&mut [u8], &Headers) {
         Self::make_mut(self).get_mut(index)
+    }
+
+    fn take_off_tags(&mut self, index: usize, tags: u8) {
+        if self.copies[index].hidden.count() != tags {
+            Self::make_mut(self).take_off_tags(index, tags);
+        }
     }
 }

@@ -8,5 +8,6 @@ pub(crate) mod ecn;
 pub(crate) mod flow;
 pub(crate) mod mss;
 pub(crate) mod store;
+pub(crate) mod tags;
 #[cfg(test)]
 mod vectors;

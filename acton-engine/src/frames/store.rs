@@ -19,4 +19,7 @@ pub(crate) trait FrameStore {
 
     /// Frame `index`, to be changed where its headers do not look, and those.
     fn get_mut(&mut self, index: usize) -> (&mut [u8], &Headers);
+
+    /// Has so many VLAN tags be taken off frame `index`, as many as it has at most; 0 puts them on again.
+    fn take_off_tags(&mut self, index: usize, tags: u8);
 }

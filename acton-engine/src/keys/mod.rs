@@ -45,6 +45,7 @@ mod network;
 mod rotation;
 mod state;
 mod table;
+mod table_vlans;
 mod text;
 #[cfg(test)]
 mod vectors;

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use acton_bridge::{CompiledPolicy, EtherType, Policy, Rate, Sources};
+use acton_bridge::{CompiledPolicy, EtherType, OuterTag, Policy, Rate, Sources, TagPair, Vlans};
 use acton_proto::handshake::Secret;
 use acton_proto::wire::Key;
 use ipnet::IpNet;
@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 
 use super::clients::{Collected, ListedClient};
 use super::line::{LineError, is_name, is_unicast};
+use super::table_vlans::{Pairs, check_keys, outer_tag, vlan, vlan_lines, vlans};
 use super::{ClientList, encode_key, encode_secret, parse_key, parse_secret};
 
 /// What the name of a file of this kind ends in.
@@ -39,12 +40,12 @@ pub(super) struct TableError {
 }
 
 /// Something wrong, at these bytes of the text.
-struct Wrong {
+pub(super) struct Wrong {
     span: Range<usize>,
     problem: Cow<'static, str>,
 }
 
-type Value<'t, 'i> = &'t Spanned<DeValue<'i>>;
+pub(super) type Value<'t, 'i> = &'t Spanned<DeValue<'i>>;
 
 /// Whether a list is TOML: by the name of its file, or by its first line that is neither blank nor a
 /// comment, which begins with a bracket.
@@ -105,6 +106,7 @@ fn read(text: &str) -> Result<ClientList, Wrong> {
     }
     let shared = Arc::new(CompiledPolicy::new(defaults.policy()));
     let (lines, mut collected) = (Lines::of(text), Collected::default());
+    let mut pairs = Pairs::default();
     for (name, value) in clients.into_iter().flatten() {
         let at = name.span();
         if !is_name(name.get_ref()) {
@@ -114,6 +116,7 @@ fn read(text: &str) -> Result<ClientList, Wrong> {
         }
         let client = client(name.get_ref(), &at, value, &defaults, &shared)?;
         let line = lines.number(at.start);
+        pairs.add(&client, table_of(value)?, &at)?;
         collected.add(client, line).map_err(|error| wrong(&at, error.to_string()))?;
     }
     Ok(collected.list())
@@ -122,10 +125,15 @@ fn read(text: &str) -> Result<ClientList, Wrong> {
 /// What holds for all, by the value of `[default]`.
 fn default_terms(value: Value<'_, '_>) -> Result<Terms, Wrong> {
     let mut terms = Terms::default();
+    check_keys(table_of(value)?)?;
     for (key, value) in table_of(value)? {
         if !terms.set(key.get_ref(), value)? {
             let problem = format!("[{DEFAULT}] has no such key; there are {}", Terms::KEYS);
             return Err(wrong(&key.span(), problem));
+        }
+        if matches!(terms.vlans, Some(Vlans::Pair(_))) {
+            let problem = "two tags are one client's alone; write them in its table";
+            return Err(wrong(&value.span(), problem));
         }
     }
     Ok(terms)
@@ -148,10 +156,13 @@ struct Terms {
     sources: Option<Sources>,
     rate_in: Option<Rate>,
     rate_out: Option<Rate>,
+    vlans: Option<Vlans>,
+    outer_tag: OuterTag,
 }
 
 impl Terms {
-    const KEYS: &str = "max-macs, strict, trusted, allow, ips, rate-in and rate-out";
+    const KEYS: &str =
+        "max-macs, strict, trusted, allow, ips, rate-in, rate-out, vlan, vlans and tpid";
 
     /// Takes what a key says; whether there is such a key.
     fn set(&mut self, key: &str, value: Value<'_, '_>) -> Result<bool, Wrong> {
@@ -167,6 +178,9 @@ impl Terms {
             "ips" => self.sources = sources(value)?,
             "rate-in" => self.rate_in = rate(value)?,
             "rate-out" => self.rate_out = rate(value)?,
+            "vlan" => self.vlans = Some(vlan(value)?),
+            "vlans" => self.vlans = vlans(value)?,
+            "tpid" => self.outer_tag = outer_tag(value)?,
             _ => return Ok(false),
         }
         Ok(true)
@@ -178,6 +192,10 @@ impl Terms {
         policy.ethertypes.clone_from(&self.ethertypes);
         policy.sources.clone_from(&self.sources);
         (policy.rate_in, policy.rate_out) = (self.rate_in, self.rate_out);
+        policy.vlans.clone_from(&self.vlans);
+        if let Some(Vlans::Pair(TagPair { tpid, .. })) = &mut policy.vlans {
+            *tpid = self.outer_tag;
+        }
         policy
     }
 }
@@ -193,6 +211,7 @@ fn client(
     let (mut key, mut terms): (Option<Key>, Option<Terms>) = (None, None);
     let (mut macs, mut shared_macs, mut psk): (_, _, Option<Secret>) =
         (Vec::new(), Vec::new(), None);
+    check_keys(table_of(value)?)?;
     for (name, value) in table_of(value)? {
         let problem = |error: &LineError| wrong(&value.span(), in_table(error));
         match &**name.get_ref() {
@@ -261,7 +280,7 @@ fn in_table(error: &LineError) -> &'static str {
     }
 }
 
-fn wrong(span: &Range<usize>, problem: impl Into<Cow<'static, str>>) -> Wrong {
+pub(super) fn wrong(span: &Range<usize>, problem: impl Into<Cow<'static, str>>) -> Wrong {
     Wrong { span: span.clone(), problem: problem.into() }
 }
 
@@ -272,14 +291,14 @@ fn table_of<'t, 'i>(value: Value<'t, 'i>) -> Result<&'t DeTable<'i>, Wrong> {
     }
 }
 
-fn string<'t>(value: Value<'t, '_>) -> Option<&'t str> {
+pub(super) fn string<'t>(value: Value<'t, '_>) -> Option<&'t str> {
     match value.get_ref() {
         DeValue::String(text) => Some(text),
         _ => None,
     }
 }
 
-fn integer(value: Value<'_, '_>) -> Option<u64> {
+pub(super) fn integer(value: Value<'_, '_>) -> Option<u64> {
     match value.get_ref() {
         DeValue::Integer(number) => u64::from_str_radix(number.as_str(), number.radix()).ok(),
         _ => None,
@@ -293,12 +312,12 @@ fn boolean(value: Value<'_, '_>) -> Result<bool, Wrong> {
     }
 }
 
-fn parsed<T: FromStr>(value: Value<'_, '_>) -> Option<T> {
+pub(super) fn parsed<T: FromStr>(value: Value<'_, '_>) -> Option<T> {
     string(value)?.parse().ok()
 }
 
 /// The values of an array, or the one that stands in place of an array.
-fn one_or_more<'t, 'i>(value: Value<'t, 'i>) -> Vec<Value<'t, 'i>> {
+pub(super) fn one_or_more<'t, 'i>(value: Value<'t, 'i>) -> Vec<Value<'t, 'i>> {
     match value.get_ref() {
         DeValue::Array(values) => values.iter().collect(),
         _ => vec![value],
@@ -456,10 +475,11 @@ fn terms_of(client: &ListedClient) -> String {
         let bursts = format!("burst-bytes = {burst_bytes}, burst-frames = {burst_frames}");
         line(key, &format!("{{ {bits}{frames}{bursts} }}"));
     }
+    vlan_lines(frames.policy().vlans.as_ref(), line);
     lines
 }
 
-fn array(values: impl IntoIterator<Item = impl ToString>) -> String {
+pub(super) fn array(values: impl IntoIterator<Item = impl ToString>) -> String {
     let values: Vec<_> =
         values.into_iter().map(|value| format!("\"{}\"", value.to_string())).collect();
     format!("[{}]", values.join(", "))

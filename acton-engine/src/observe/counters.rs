@@ -200,6 +200,9 @@ counters! {
     EtherType => "drop.ethertype",
     /// A frame that claims an IP address which the client's policy does not give it.
     SourceIp => "drop.source_ip",
+    /// A frame from or for a client that is of none of its VLANs, or has a tag where the client's frames
+    /// have none.
+    Vlan => "drop.vlan",
     /// A frame from a client that sends more than its policy lets pass.
     OverRateIn => "drop.rate_in",
     /// A frame for a client that gets more than its policy lets pass.

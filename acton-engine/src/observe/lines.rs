@@ -258,6 +258,10 @@ fn line(event: &EventKind, protocol: Protocol) -> Option<(Level, String)> {
                     "frames from an IP address that its policy does not give it",
                     " (ips in the list of clients)",
                 ),
+                "vlan" => (
+                    "frames of VLANs that it is not in, or with tags that it may not send",
+                    " (vlan and vlans in the list of clients)",
+                ),
                 "rate_in" => ("more frames than its policy lets come from there", ""),
                 _ => ("more frames than its policy lets go there", ""),
             };

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use acton_bridge::{EtherType, Rate, Sources};
+use acton_bridge::{EtherType, Rate, Sources, Vlans};
 use pnet_base::MacAddr;
 
 use crate::observe::counters::Totals;
@@ -312,6 +312,9 @@ pub struct PolicyReport {
     pub sources: Option<Sources>,
     /// Those that it was seen to be given.
     pub leases: Vec<LeaseReport>,
+    /// The VLANs that it is in; absent for all.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub vlans: Option<Vlans>,
     /// How much may come from it; absent for any number.
     pub rate_in: Option<Rate>,
     /// How much may go to it; absent for any number.

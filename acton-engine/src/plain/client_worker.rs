@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use acton_frame::Headers;
 use acton_proto::plain::{Control, Datagram};
-use acton_tap::offload::Trust;
+use acton_tap::offload::{Tags, Trust};
 use acton_udp::Destination;
 
 use super::bad_datagram;
@@ -104,7 +104,7 @@ impl Side for ClientSide {
                         arrival.drop(Counter::StandingQueue, frame, now, &self.counters);
                     } else if self.screen.passes(frame, &headers, now, tally) {
                         tally.add_in(1, frame.len() as u64);
-                        tap.write(frame, &headers, Trust::Verify);
+                        tap.write(frame, &headers, Tags::NONE, Trust::Verify);
                     }
                 } else {
                     arrival.drop(Counter::NoSession, frame, now, &self.counters);

@@ -11,7 +11,7 @@ use acton_bridge::Bridge;
 use acton_frame::Headers;
 use acton_proto::plain::{Control, Datagram};
 use acton_proto::wire;
-use acton_tap::offload::Trust;
+use acton_tap::offload::{Tags, Trust};
 use acton_udp::{SendBatch, Source};
 
 use super::bad_datagram;
@@ -254,14 +254,15 @@ impl Side for ServerSide {
         }
         let tally = session.tallies.of(self.thread);
         let headers = Headers::parse(frame);
-        if self.router.admit(session, frame, &headers, now, tally) {
+        // Nothing here names VLANs: that takes a list of clients.
+        if self.router.admit(session, frame, &headers, now, tally).is_some() {
             if arrival.slows(frame) {
                 tally.add_drops(Counter::StandingQueue, 1);
                 return arrival.drop(Counter::StandingQueue, frame, now, &self.counters);
             }
             tally.add_in(1, frame.len() as u64);
             tap.hear_client(&session.name);
-            tap.write(frame, &headers, Trust::Verify);
+            tap.write(frame, &headers, Tags::NONE, Trust::Verify);
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use acton_frame::Headers;
-use acton_tap::offload::Trust;
+use acton_tap::offload::{Tags, Trust};
 
 use crate::capture::packet::{Direction, Outcome, Who, WireFrames};
 use crate::capture::recorder::Recorder;
@@ -24,7 +24,12 @@ impl<'a, T> Recording<'a, T> {
         Self { tap, recorder, client: None }
     }
 
-    fn record(&mut self, frame: &[u8], headers: &Headers) {
+    /// Shows a frame as it is written.
+    fn record(&mut self, frame: &[u8], headers: &Headers, tags: Tags) {
+        if !tags.is_empty() {
+            let tagged = tags.in_front_of(frame);
+            return self.record(&tagged, &Headers::parse(&tagged), Tags::NONE);
+        }
         if self.recorder.wants_frames() {
             let who = self.client.as_deref().map_or(Who::Server, Who::Client);
             let (outcome, frames) = (Outcome::ToTap, WireFrames::ONE);
@@ -48,13 +53,13 @@ impl<'f, T: TapSink<'f>> TapSink<'f> for Recording<'_, T> {
         }
     }
 
-    fn write(&mut self, frame: &'f [u8], headers: &Headers, trust: Trust) {
-        self.record(frame, headers);
-        self.tap.write(frame, headers, trust);
+    fn write(&mut self, frame: &'f [u8], headers: &Headers, tags: Tags, trust: Trust) {
+        self.record(frame, headers, tags);
+        self.tap.write(frame, headers, tags, trust);
     }
 
-    fn write_now(&mut self, frame: &[u8], headers: &Headers, trust: Trust) {
-        self.record(frame, headers);
-        self.tap.write_now(frame, headers, trust);
+    fn write_now(&mut self, frame: &[u8], headers: &Headers, tags: Tags, trust: Trust) {
+        self.record(frame, headers, tags);
+        self.tap.write_now(frame, headers, tags, trust);
     }
 }

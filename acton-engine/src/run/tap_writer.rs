@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use acton_frame::Headers;
-use acton_tap::offload::{Batch, SuperFrame, Trust, partial_checksum_parsed};
+use acton_tap::offload::{Batch, Member, SuperFrame, Tags, Trust, partial_checksum_parsed};
 use acton_tap::{Checksum, Queue, VnetHeader};
 
 use crate::capture::packet::{Direction, Who};
@@ -22,11 +22,12 @@ pub(crate) trait TapSink<'f> {
     #[inline]
     fn hear_client(&mut self, _name: &Arc<str>) {}
 
-    /// Has one frame written, joined to others where the kernel takes that.
-    fn write(&mut self, frame: &'f [u8], headers: &Headers, trust: Trust);
+    /// Has one frame written, joined to others where the kernel takes that, with tags behind its
+    /// addresses.
+    fn write(&mut self, frame: &'f [u8], headers: &Headers, tags: Tags, trust: Trust);
 
     /// Writes a frame that does not stay, after all that came before it.
-    fn write_now(&mut self, frame: &[u8], headers: &Headers, trust: Trust);
+    fn write_now(&mut self, frame: &[u8], headers: &Headers, tags: Tags, trust: Trust);
 }
 
 /// Writes super-frames and frames to a TAP, and counts.
@@ -57,9 +58,18 @@ impl<'a> TapWriter<'a> {
             Err(error) if joined.frames() > 1 && error.raw_os_error() == Some(libc::EINVAL) => {
                 self.refused = true;
                 self.counters.add(Counter::SuperFrameRefused, 1);
-                joined.members().for_each(|(header, frame)| self.write_with(&header, frame));
+                joined.members().for_each(|member| self.write_member(&member));
             }
-            Err(error) => self.fail(error, joined.members().map(|(_, frame)| frame)),
+            Err(error) => self.fail(error, joined.members().map(|member| member.frame)),
+        }
+    }
+
+    #[cold]
+    fn write_member(&mut self, Member { header, tags, frame }: &Member<'_>) {
+        if tags.is_empty() {
+            self.write_with(header, frame);
+        } else {
+            self.write_with(header, &tags.in_front_of(frame));
         }
     }
 
@@ -128,14 +138,14 @@ impl<'f, S: FnMut(&SuperFrame<'_>)> TapSink<'f> for Joining<'_, 'f, S> {
     // Always in its caller's code: there are two, one of which captures, so that the compiler would
     // make a call of it, and 30 instructions more.
     #[inline(always)]
-    fn write(&mut self, frame: &'f [u8], headers: &Headers, trust: Trust) {
-        if self.batch.push_parsed(frame, headers, trust).is_err() {
+    fn write(&mut self, frame: &'f [u8], headers: &Headers, tags: Tags, trust: Trust) {
+        if self.batch.push_tagged(frame, headers, tags, trust).is_err() {
             drop_unvouched(self.counters, self.now, frame);
         }
     }
 
-    fn write_now(&mut self, frame: &[u8], headers: &Headers, trust: Trust) {
-        if self.batch.pass_parsed(frame, headers, trust).is_err() {
+    fn write_now(&mut self, frame: &[u8], headers: &Headers, tags: Tags, trust: Trust) {
+        if self.batch.pass_tagged(frame, headers, tags, trust).is_err() {
             drop_unvouched(self.counters, self.now, frame);
         }
     }

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use std::fmt;
 
 use acton_bridge::{
-    Asked, Budget, BumKind, DropReason, FloodClass, FromLeaf, FromRoot, LeafFacts, Objection,
-    Owner, Policer, Rate, Verdict,
+    Asked, Budget, BumKind, DropReason, Finding, FloodClass, FrameVlan, FromLeaf, FromRoot,
+    LeafFacts, Objection, Owner, Policer, Rate, Verdict,
 };
 use acton_frame::{Headers, Protocol};
 use acton_proto::wire::OVERHEAD;
@@ -15,12 +15,14 @@ use crate::Error;
 use crate::capture::packet::Direction;
 use crate::floods::gate::FloodGate;
 use crate::floods::shared::{Floods, SharedBudgets};
+use crate::frames::tags::tagged;
 use crate::observe::counters::Counter;
 use crate::observe::status::{Role, SessionStatus, State, TapReport};
 use crate::run::capture::CapturedPacket;
 use crate::run::clock;
 use crate::run::handle::Handle;
 use crate::run::tap::max_frame;
+use crate::sessions::names::Flooded;
 use crate::sessions::policing::PolicyReason;
 use crate::sessions::port::{LeafId, slot};
 
@@ -40,8 +42,8 @@ pub struct Trace {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct TraceStep {
-    /// By whom: `session`, the policy's `guard`, `ethertype`, `address` and `rate`, `neighbour`, `loop`,
-    /// `budget`, `path`, `tap`, and the bridge's `header`, `source`, `room`, `destination`, `learned` and
+    /// By whom: `session`, the policy's `vlan`, `guard`, `ethertype`, `address` and `rate`, `neighbour`,
+    /// `loop`, `budget`, `path`, `tap`, and the bridge's `header`, `source`, `room`, `destination`, `learned` and
     /// `bridge`.
     pub stage: Cow<'static, str>,
     /// What was found, for people.
@@ -87,7 +89,8 @@ impl Handle {
     /// # Errors
     /// Where there is no such session.
     pub fn trace(&self, from: Option<&str>, frame: &[u8]) -> Result<Trace, Error> {
-        Tracing { handle: self, steps: Vec::new(), frame, longest: frame.len() }.run(from)
+        let longest = frame.len();
+        Tracing { handle: self, steps: Vec::new(), frame: frame.into(), longest }.run(from)
     }
 
     /// Where a frame that was [captured](Self::capture) would go now and why; of a super-frame, those
@@ -109,7 +112,7 @@ impl Handle {
                 packet.longest.map_or(packet.len.min(most), usize::from)
             }
         };
-        Tracing { handle: self, steps: Vec::new(), frame: &frame, longest }.run(from).ok()
+        Tracing { handle: self, steps: Vec::new(), frame: frame.into(), longest }.run(from).ok()
     }
 }
 
@@ -117,7 +120,8 @@ impl Handle {
 struct Tracing<'t> {
     handle: &'t Handle,
     steps: Vec<TraceStep>,
-    frame: &'t [u8],
+    /// As whoever looks at it next sees it.
+    frame: Cow<'t, [u8]>,
     /// Bytes of the longest frame that it is cut into.
     longest: usize,
 }
@@ -165,13 +169,23 @@ impl Tracing<'_> {
             return Ok(over);
         }
         let bridge = self.handle.bridge().ok_or(Error::NotServer)?;
-        let explanation = bridge.explain(side, self.frame, clock::now());
+        let explanation = match side {
+            Owner::Leaf(port) if self.see_at_root(port) => {
+                bridge.explain_unlearned(port, &self.frame, clock::now())
+            }
+            _ => bridge.explain(side, &self.frame, clock::now()),
+        };
         let verdict = explanation.verdict;
         let named = explanation.map(|port| LeafName(self.name(port)));
         for line in named.to_string().lines() {
             let (stage, text) = line.split_once(": ").unwrap_or(("bridge", line));
             let stage = if stage == "verdict" { "bridge" } else { stage };
             self.steps.push(TraceStep { stage: stage.to_owned().into(), text: text.to_owned() });
+        }
+        if let Owner::Root = side
+            && let Some(over) = self.by_pair(verdict)
+        {
+            return Ok(over);
         }
         let forwarded = match verdict {
             Verdict::FromRoot(FromRoot::Drop(reason))
@@ -223,11 +237,48 @@ impl Tracing<'_> {
         Ok(rated.unwrap_or(forwarded))
     }
 
+    /// Has the frame of a client's be as it is at the root; whether it has a pair of tags there, by which
+    /// the client is found, and not by what the frame teaches.
+    fn see_at_root(&mut self, port: LeafId) -> bool {
+        let policing = self.handle.names().and_then(|names| names.policing(port));
+        let Some((policy, _)) = policing else { return false };
+        let Some(vlans) = policy.vlans() else { return false };
+        let headers = Headers::parse(&self.frame);
+        if let Some(at_root) = vlans.at_root(&headers, &self.frame)
+            && !at_root.tags.is_empty()
+        {
+            self.frame = tagged(&self.frame, &headers, at_root.tags).into();
+        }
+        if let Some(pair) = vlans.pair() {
+            self.note("vlan", format!("{pair} is the client's alone: its MACs are not learnt"));
+        }
+        vlans.pair().is_some()
+    }
+
+    /// Where a frame from the root goes that has a client's pair of tags.
+    fn by_pair(&mut self, verdict: Verdict<LeafId>) -> Option<TraceVerdict> {
+        let floods = self.handle.floods()?;
+        let port = floods.pairs.find(&Headers::parse(&self.frame), &self.frame)?;
+        if let Verdict::FromRoot(FromRoot::Drop(reason)) = verdict
+            && reason != DropReason::Local
+        {
+            return None;
+        }
+        let session = self.session_at(port)?;
+        let is_to_group = self.frame.first().is_some_and(|first| first & 1 == 1);
+        self.note("vlan", format!("the two tags are {}'s, whatever its MAC", session.name));
+        if is_to_group && session.loop_found.is_some() {
+            self.note("loop", "what is flooded to it is held back: acton status says why");
+            return Some(counted(Counter::LoopBlocked));
+        }
+        Some(self.reach_session(&session))
+    }
+
     /// Whether a client's policy has anything against the frame.
     fn policy(&mut self, port: LeafId) -> Option<TraceVerdict> {
         let (policy, policing) = self.handle.names()?.policing(port)?;
         let floods = self.handle.floods()?;
-        let (headers, now) = (Headers::parse(self.frame), clock::now());
+        let (headers, now) = (Headers::parse(&self.frame), clock::now());
         let bridge = self.handle.bridge()?;
         let is_elsewhere = |vlan, address| floods.is_elsewhere(bridge, port, (vlan, address), now);
         let leaf = LeafFacts {
@@ -235,22 +286,35 @@ impl Tracing<'_> {
             leases: &policing.leases,
             is_elsewhere: &is_elsewhere,
         };
-        let (findings, objection) = policy.explain(&leaf, &headers, self.frame, now);
+        let (findings, objection) = policy.explain(&leaf, &headers, &self.frame, now);
         for finding in findings {
-            let text = finding.to_string();
-            let (stage, text) = text.split_once(": ").unwrap_or(("policy", &text));
-            let step = TraceStep { stage: stage.to_owned().into(), text: text.to_owned() };
-            self.steps.push(step);
+            self.note_finding(&finding);
         }
         let objection = objection?;
         let prober = floods.prober.as_ref();
         if objection == Objection::EtherType
-            && prober.is_some_and(|prober| prober.may_pass(&headers, self.frame))
+            && prober.is_some_and(|prober| prober.may_pass(&headers, &self.frame))
         {
             self.note("loop", "a probe for loops passes");
             return None;
         }
         Some(counted(PolicyReason::Objection(objection).counter()))
+    }
+
+    fn note_finding(&mut self, finding: &Finding) {
+        let text = finding.to_string();
+        let (stage, text) = text.split_once(": ").unwrap_or(("policy", &text));
+        self.steps.push(TraceStep { stage: stage.to_owned().into(), text: text.to_owned() });
+    }
+
+    /// Whether the frame, which is sent to a client, is in none of its VLANs.
+    fn is_elsewhere(&mut self, port: LeafId) -> bool {
+        let policing = self.handle.names().and_then(|names| names.policing(port));
+        let Some((policy, _)) = policing else { return false };
+        let Some(vlans) = policy.vlans() else { return false };
+        let for_leaf = vlans.for_leaf(&Headers::parse(&self.frame), &self.frame);
+        self.note_finding(&Finding::ForLeaf(for_leaf));
+        for_leaf.is_none()
     }
 
     /// Whether a client sends more than its policy lets pass.
@@ -335,18 +399,28 @@ impl Tracing<'_> {
 
     fn reach_session(&mut self, session: &SessionStatus) -> TraceVerdict {
         self.note("session", format!("to {}", describe(session)));
+        if session.port.is_some_and(|port| self.is_elsewhere(port)) {
+            return counted(Counter::Vlan);
+        }
         let rated = session.port.and_then(|port| self.rate_out(port));
         rated.unwrap_or_else(|| self.over_the_path(session))
     }
 
     fn reach_all(&mut self) -> TraceVerdict {
-        let (flooded, blocked) = self.handle.names().map_or((0, 0), |names| names.flooded());
+        let vlan = FrameVlan::of(&Headers::parse(&self.frame), &self.frame);
+        let names = self.handle.names();
+        let Flooded { reached: flooded, blocked, elsewhere } =
+            names.map_or_else(Flooded::default, |names| names.flooded(vlan));
+        if elsewhere > 0 {
+            self.note("vlan", format!("{elsewhere} sessions are not in that"));
+        }
         if blocked > 0 {
             let text =
                 format!("{blocked} sessions get nothing that is flooded: acton status says why");
             self.note("loop", text);
         }
         match (flooded, blocked) {
+            (0, 0) if elsewhere > 0 => counted(Counter::Vlan),
             (0, 0) => {
                 self.note("session", "there is none");
                 counted(Counter::NoClient)
@@ -358,7 +432,7 @@ impl Tracing<'_> {
 
     /// What kind of flood the frame is.
     fn class(&self, kind: BumKind) -> FloodClass {
-        FloodClass::of(kind, &Headers::parse(self.frame), self.frame)
+        FloodClass::of(kind, &Headers::parse(&self.frame), &self.frame)
     }
 
     /// Who would be asked what a frame of that class asks.
@@ -366,7 +440,7 @@ impl Tracing<'_> {
         if !class.may_ask() {
             return Asked::NoQuestion;
         }
-        floods.neighbours.would_ask(&Headers::parse(self.frame), self.frame, clock::now())
+        floods.neighbours.would_ask(&Headers::parse(&self.frame), &self.frame, clock::now())
     }
 
     /// Whether a budget holds the frame back: that of its class, or of what nobody is known to answer.
@@ -408,7 +482,7 @@ impl Tracing<'_> {
         let room = path_mtu.map(|path_mtu| path_mtu.saturating_sub(OVERHEAD));
         let mut len = self.longest;
         if len < self.frame.len() {
-            let transport = Headers::parse(self.frame).transport();
+            let transport = Headers::parse(&self.frame).transport();
             // TCP is cut to fit, whatever its sender thought.
             if transport.is_some_and(|transport| transport.protocol == Protocol::Tcp) {
                 len = len.min(room.unwrap_or(len));

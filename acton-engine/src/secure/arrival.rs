@@ -4,10 +4,11 @@ use std::borrow::Cow;
 use std::io;
 use std::time::Duration;
 
-use acton_frame::Headers;
+use acton_frame::field::ethernet::TAG_LEN;
+use acton_frame::{Headers, hide_tag};
 use acton_proto::session::{Frame, Frames, Keys, OpenError};
 use acton_proto::wire::{Caps, HEADER_LEN, Header};
-use acton_tap::offload::Trust;
+use acton_tap::offload::{Tags, Trust};
 
 use crate::capture::packet::{Direction, Who};
 use crate::frames::ecn::{self, Unmarkable};
@@ -47,8 +48,28 @@ pub(super) fn count_bundle(counters: &Counters, frames: &Frames<'_>) {
 pub(super) fn deliver<'d>(frame: Frame<'d>, headers: &Headers, tap: &mut impl TapSink<'d>) {
     let trust = trust(&frame);
     match frame.into_bytes() {
-        Cow::Borrowed(bytes) => tap.write(bytes, headers, trust),
-        Cow::Owned(bytes) => tap.write_now(&bytes, headers, trust),
+        Cow::Borrowed(bytes) => tap.write(bytes, headers, Tags::NONE, trust),
+        Cow::Owned(bytes) => tap.write_now(&bytes, headers, Tags::NONE, trust),
+    }
+}
+
+/// Does as [`deliver`] with a frame that gets tags, in place of the one that it may have.
+#[inline(never)]
+pub(super) fn deliver_tagged<'d>(
+    mut frame: Frame<'d>,
+    headers: &Headers,
+    tags: Tags,
+    tap: &mut impl TapSink<'d>,
+) {
+    let (trust, mut headers, mut start) = (trust(&frame), *headers, 0);
+    if headers.tags() > 0 {
+        hide_tag(frame.bytes_mut());
+        start = TAG_LEN;
+        headers = Headers::parse(&frame.bytes()[start..]);
+    }
+    match frame.into_bytes() {
+        Cow::Borrowed(bytes) => tap.write(&bytes[start..], &headers, tags, trust),
+        Cow::Owned(bytes) => tap.write_now(&bytes[start..], &headers, tags, trust),
     }
 }
 

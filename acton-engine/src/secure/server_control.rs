@@ -29,6 +29,7 @@ use super::{keepalive_seconds, report};
 use crate::Error;
 use crate::floods::news::FloodNews;
 use crate::floods::server_watch::OutgoingProbe;
+use crate::frames::tags::tagged;
 use crate::observe::counters::{Counter, Counters};
 use crate::observe::event::{Beginning, EndReason, EventKind, RefusalReason};
 use crate::observe::status::{PastSession, Protocol, Report, SessionStatus};
@@ -124,14 +125,22 @@ impl ServerControl {
             if self.roster.directory().read(port, is_so) == Some(true) {
                 continue;
             }
-            self.roster.set_mac_rules(port, &policy);
+            let Some(session) = self.roster.directory().get(port) else { continue };
             let frames = self.roster.noted(Arc::clone(&policy.frames));
-            self.roster.directory().change(port, |session| {
-                let mode = Secured { policy, ..session.mode.clone() };
-                let policing = session.policing.under(session.policy.policy(), frames.policy());
-                let name = name.into();
-                SecureSession { name, policy: frames, policing, mode, ..session.clone() }
+            let policing = session.policing.under(session.policy.policy(), frames.policy());
+            let mode = Secured { policy: Arc::clone(&policy), ..session.mode.clone() };
+            let (name, session) = (name.into(), (*session).clone());
+            let moves = self.roster.change(SecureSession {
+                name,
+                policy: frames,
+                policing,
+                mode,
+                ..session
             });
+            self.roster.set_mac_rules(port, &policy);
+            if moves {
+                policy.macs.iter().for_each(|&mac| self.roster.announce(mac, port));
+            }
         }
         self.macs_told = 0;
         self.macs.unsettle(macs);
@@ -150,8 +159,8 @@ impl ServerControl {
 
     fn keep_mac(&mut self, now: Duration, mac: MacAddr, client: &Key, port: Option<LeafId>) {
         let Err(error) = self.macs.keep(mac, port) else {
-            if port.is_some() {
-                self.roster.announce(mac);
+            if let Some(port) = port {
+                self.roster.announce(mac, port);
             }
             return;
         };
@@ -180,10 +189,12 @@ impl ServerControl {
             let tally = session.tallies.of(0);
             for frame in frames {
                 let headers = Headers::parse(frame.bytes());
-                if self.router.admit(&session, frame.bytes(), &headers, now, tally) {
-                    tally.add_in(1, frame.bytes().len() as u64);
-                    self.tap.write(frame.bytes(), &headers, trust(&frame), &self.counters);
-                }
+                let admitted = self.router.admit(&session, frame.bytes(), &headers, now, tally);
+                let Some(tags) = admitted else { continue };
+                tally.add_in(1, frame.bytes().len() as u64);
+                let tagged = tagged(frame.bytes(), &headers, tags);
+                let (headers, trust) = (Headers::parse(&tagged), trust(&frame));
+                self.tap.write(&tagged, &headers, trust, &self.counters);
             }
         }
     }
@@ -342,6 +353,10 @@ impl ServerControl {
     /// Tells the LAN behind a client where this host's addresses are.
     fn announce(&mut self, now: Duration, port: LeafId) {
         let Some(session) = self.roster.directory().get(port) else { return };
+        // They are where this host's frames have no tag, which is not where all clients are.
+        if session.policy.vlans().is_some_and(|it| it.place_of_untagged() != Some((0, 0))) {
+            return;
+        }
         for frame in self.announcer.frames(now) {
             send(now, &self.socket, &session, frame, &mut self.buffer, &self.counters);
         }

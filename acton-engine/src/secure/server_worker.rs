@@ -14,7 +14,7 @@ use acton_proto::session::{Content, Keys, Received};
 use acton_proto::wire::{Datagram, Header, Hello, Kind, Query, Version};
 use acton_udp::Destination;
 
-use super::arrival::{Drops, count_bundle, deliver, is_sealed, pass_mark};
+use super::arrival::{Drops, count_bundle, deliver, deliver_tagged, is_sealed, pass_mark};
 use super::expected::{Expected, Stray};
 use super::hellos::{self, Hellos, Judged};
 use super::sealed::{Sealed, Syns};
@@ -34,7 +34,7 @@ use crate::sessions::bell::Bell;
 use crate::sessions::directory::Index;
 use crate::sessions::port::LeafId;
 use crate::sessions::rounds::{Rounds, SharedRounds, Slice};
-use crate::sessions::router::{Router, Target};
+use crate::sessions::router::{Router, Target, VlanParts, take_off_tags};
 use crate::sessions::rules::RulesNews;
 use crate::throttle::{Bucket, Throttle};
 
@@ -74,10 +74,12 @@ pub(super) struct ServerSide {
     router: Router,
     sealed: Sealed,
     syns: Syns,
+    parts: VlanParts,
     runs: Vec<(Target<Secured>, Range<usize>)>,
     rounds: Rounds<SecureSession>,
     /// Of the round under way.
     round_syns: Syns,
+    round_parts: VlanParts,
     expected: Arc<Expected>,
     hellos: Arc<Hellos>,
     /// Which HELLO with a wrong key the control thread hears of.
@@ -118,9 +120,11 @@ impl ServerSide {
             router: Router::new(bridge, Arc::clone(&counters), sightings, floods, reporter, thread),
             sealed: Sealed::default(),
             syns: Syns::default(),
+            parts: VlanParts::default(),
             runs: Vec::new(),
             rounds: Rounds::new(rounds, thread - 1),
             round_syns: Syns::default(),
+            round_parts: VlanParts::default(),
             expected,
             hellos,
             told: hellos::told(),
@@ -246,7 +250,8 @@ impl ServerSide {
 
 impl Side for ServerSide {
     fn send(&mut self, frames: &mut FrameBatch, now: Duration, out: &mut Output<'_>) {
-        let Self { directory, router, sealed, syns, runs, rounds, counters, thread, .. } = self;
+        let Self { directory, router, sealed, syns, parts, runs, rounds, counters, thread, .. } =
+            self;
         router
             .route(frames, now, directory, out.recorder(), |target, run| runs.push((target, run)));
         let sealer = Sealer { counters, thread: *thread, now };
@@ -254,6 +259,9 @@ impl Side for ServerSide {
         for (target, run) in runs.drain(..) {
             match target {
                 Target::One(session) => {
+                    if session.policy.limits_what_it_gets() {
+                        take_off_tags(&session, frames, run.clone());
+                    }
                     syns.find(frames, run.clone());
                     sealer.seal(&session, syns, frames, run, sealed, out);
                 }
@@ -263,10 +271,14 @@ impl Side for ServerSide {
                         continue;
                     }
                     syns.find(frames, run.clone());
+                    parts.find(router.is_by_vlan(), frames, run.clone());
                     directory.for_each(|session| {
-                        if everybody.includes(session, frames, run.clone(), thread_counters, now) {
-                            sealer.seal(session, syns, frames, run.clone(), sealed, out);
-                        }
+                        parts.for_each(session, frames, run.clone(), |frames, run| {
+                            let thread = thread_counters;
+                            if everybody.includes(session, frames, run.clone(), thread, now) {
+                                sealer.seal(session, syns, frames, run, sealed, out);
+                            }
+                        });
                     });
                 }
             }
@@ -288,19 +300,32 @@ impl Side for ServerSide {
     }
 
     fn send_slice(&mut self, now: Duration, out: &mut Output<'_>) {
-        let Self { directory, router, sealed, rounds, round_syns, counters, thread, .. } = self;
+        let Self {
+            directory,
+            router,
+            sealed,
+            rounds,
+            round_syns,
+            round_parts,
+            counters,
+            thread,
+            ..
+        } = self;
         let sealer = Sealer { counters, thread: *thread, now };
         let thread_counters = (&**counters, *thread);
         rounds.send_slice(directory, now, counters, |slice| {
             let Slice { begins, frames, run, receivers, .. } = slice;
             if begins {
                 round_syns.find(frames, run.clone());
+                round_parts.find(router.is_by_vlan(), frames, run.clone());
             }
             let everybody = router.everybody();
             for session in receivers {
-                if everybody.includes(session, frames, run.clone(), thread_counters, now) {
-                    sealer.seal(session, round_syns, frames, run.clone(), sealed, out);
-                }
+                round_parts.for_each(session, frames, run.clone(), |frames, run| {
+                    if everybody.includes(session, frames, run.clone(), thread_counters, now) {
+                        sealer.seal(session, round_syns, frames, run, sealed, out);
+                    }
+                });
             }
         });
         sealed.send(out);
@@ -351,12 +376,16 @@ impl Side for ServerSide {
                 let (mut passed, mut bytes) = (0, 0);
                 for mut frame in frames {
                     let headers = Headers::parse(frame.bytes());
-                    if router.admit(session, frame.bytes(), &headers, now, tally)
+                    if let Some(tags) = router.admit(session, frame.bytes(), &headers, now, tally)
                         && pass_mark(arrival, keys, &mut frame, &headers, drops)
                     {
                         passed += 1;
                         bytes += frame.bytes().len() as u64;
-                        deliver(frame, &headers, tap);
+                        if tags.is_empty() {
+                            deliver(frame, &headers, tap);
+                        } else {
+                            deliver_tagged(frame, &headers, tags, tap);
+                        }
                     }
                 }
                 tally.add_in(passed, bytes);

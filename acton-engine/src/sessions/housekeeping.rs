@@ -58,7 +58,8 @@ impl Housekeeping {
         self.forget(leaf, port)
     }
 
-    fn forget(&self, leaf: LeafId, port: &PortTable) -> usize {
+    /// Does as [`purge`](Self::purge) for a client that is still there. Its rules go too.
+    pub(crate) fn forget(&self, leaf: LeafId, port: &PortTable) -> usize {
         self.floods.neighbours.purge(leaf);
         let mut gone = Vec::new();
         self.bridge.purge_each(leaf, |vlan, mac| gone.push((mac, vlan)));

@@ -5,13 +5,23 @@ use std::hash::Hash;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use acton_bridge::CompiledPolicy;
+use acton_bridge::{CompiledPolicy, FrameVlan, Vlans};
 
 use crate::floods::gate::FloodGate;
 use crate::sessions::directory::Directory;
 use crate::sessions::policing::Policing;
 use crate::sessions::port::{LeafId, slot};
 use crate::sessions::session::{Session, SessionMode};
+
+/// How many sessions get what is flooded, and how many do not.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Flooded {
+    pub(crate) reached: usize,
+    /// There is a loop through them.
+    pub(crate) blocked: usize,
+    /// They are in other VLANs.
+    pub(crate) elsewhere: usize,
+}
 
 /// Who is there, whatever the mode.
 pub(crate) trait SessionNames: Send + Sync {
@@ -31,8 +41,8 @@ pub(crate) trait SessionNames: Send + Sync {
     /// What a client may send and get, and what came of that.
     fn policing(&self, port: LeafId) -> Option<(Arc<CompiledPolicy>, Arc<Policing>)>;
 
-    /// How many get what is flooded, and how many do not, for there is a loop through them.
-    fn flooded(&self) -> (usize, usize);
+    /// Who gets what is flooded in a VLAN.
+    fn flooded(&self, vlan: FrameVlan) -> Flooded;
 }
 
 impl<K, M> SessionNames for Directory<K, Session<M>>
@@ -74,12 +84,16 @@ where
         self.read(port, |session| (Arc::clone(&session.policy), Arc::clone(&session.policing)))
     }
 
-    fn flooded(&self) -> (usize, usize) {
-        let (mut flooded, mut blocked) = (0, 0);
-        self.for_each(|session| match session.gate.is_blocked() {
-            true => blocked += 1,
-            false => flooded += 1,
+    fn flooded(&self, vlan: FrameVlan) -> Flooded {
+        let mut counts = Flooded::default();
+        self.for_each(|session| {
+            let is_in = |vlans: &Vlans| vlans.of_flood(vlan).is_some();
+            *match session.policy.vlans().is_none_or(is_in) {
+                false => &mut counts.elsewhere,
+                true if session.gate.is_blocked() => &mut counts.blocked,
+                true => &mut counts.reached,
+            } += 1;
         });
-        (flooded, blocked)
+        counts
     }
 }

@@ -7,7 +7,7 @@ use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 use std::time::Duration;
 
-use acton_bridge::{Bridge, CompiledPolicy, DropReason, Leases, Owner, Share};
+use acton_bridge::{Bridge, CompiledPolicy, DropReason, Leases, Owner, Share, Vlans};
 use acton_udp::Destination;
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
@@ -18,6 +18,7 @@ use crate::floods::gate::FloodGate;
 use crate::floods::news::FloodNews;
 use crate::floods::server_watch::{OutgoingProbe, ServerWatch, WatchOrder};
 use crate::floods::shared::Floods;
+use crate::loops::probe::{Probe, Way};
 use crate::loops::server_guard::JoinedWith;
 use crate::observe::counters::Counters;
 use crate::observe::event::{Beginning, EndReason, EventKind, LoopWitness, Place};
@@ -161,7 +162,9 @@ where
             policing: Arc::new(Policing::new(leases)),
             mode,
         };
-        self.directory.put(Arc::new(session));
+        let session = Arc::new(session);
+        self.directory.put(Arc::clone(&session));
+        self.begin_vlans(&session.policy, port);
         let (client, open) = (name.to_string(), self.directory.len());
         self.tell(now, EventKind::SessionUp { session: slot, client, address, by, open });
         if let Some(watch) = &mut self.watch {
@@ -188,11 +191,53 @@ where
         if policy.learns() {
             self.floods.set_learning();
         }
+        if policy.vlans().is_some() {
+            self.floods.set_by_vlan();
+        }
         policy
+    }
+
+    /// Puts a session into the place of the one with its port, and has the bridge forget what it knows of
+    /// the client, rules and all, where its VLANs are others; whether they are.
+    pub(crate) fn change(&mut self, session: Session<M>) -> bool {
+        let port = session.port;
+        let before = self.directory.read(port, |before| Arc::clone(&before.policy));
+        let after = Arc::clone(&session.policy);
+        let Some(before) = before.filter(|before| before.vlans() != after.vlans()) else {
+            self.directory.put(Arc::new(session));
+            return false;
+        };
+        self.end_vlans(&before, port);
+        self.directory.put(Arc::new(session));
+        self.begin_vlans(&after, port);
+        self.housekeeping.forget(port, &self.root.port);
+        true
+    }
+
+    /// Has workers know that a client is in the VLANs of a policy.
+    fn begin_vlans(&self, policy: &CompiledPolicy, port: LeafId) {
+        let Some(vlans) = policy.vlans() else { return };
+        self.floods.vlan_members.add(vlans);
+        if let Some(pair) = vlans.pair() {
+            self.floods.pairs.give(pair, port);
+        }
+    }
+
+    /// Undoes [`begin_vlans`](Self::begin_vlans).
+    fn end_vlans(&self, policy: &CompiledPolicy, port: LeafId) {
+        let Some(vlans) = policy.vlans() else { return };
+        self.floods.vlan_members.remove(vlans);
+        if let Some(pair) = vlans.pair() {
+            self.floods.pairs.take(pair, port);
+        }
     }
 
     /// Closes the session in `slot`, whose keys the mode has unbound.
     pub(crate) fn close(&mut self, now: Duration, slot: usize, reason: EndReason) {
+        let Some(policy) = self.directory.read(self.port(slot), |it| Arc::clone(&it.policy)) else {
+            return;
+        };
+        self.end_vlans(&policy, self.port(slot));
         let Some(session) = self.directory.take(self.port(slot)) else { return };
         if let Some(watch) = &mut self.watch {
             watch.client_down(now, session.port);
@@ -274,6 +319,9 @@ where
                 }
             }
             FloodNews::ProbeBack { from, probe } => {
+                if !self.can_go_round(from, probe) {
+                    return;
+                }
                 if let Some(watch) = &mut self.watch {
                     watch.came_back(now, from, probe);
                     // A worker may have been ahead.
@@ -284,6 +332,24 @@ where
                 }
             }
             FloodNews::ServerSays { .. } => {}
+        }
+    }
+
+    /// Whether what comes from a client is in the VLAN of what the probe that it brought was sent to,
+    /// another client: else nothing goes round, though the two have a LAN in common.
+    fn can_go_round(&self, from: Owner<LeafId>, probe: Probe) -> bool {
+        let (Owner::Leaf(from), Way::Client { port: to, .. }) = (from, probe.way) else {
+            return true;
+        };
+        let policy = |port| self.directory.read(port, |session| Arc::clone(&session.policy));
+        let (Some(from), Some(to)) = (policy(from), policy(to)) else { return true };
+        match (from.vlans(), to.vlans()) {
+            (None, None) => true,
+            (from, to) => {
+                let place =
+                    |vlans: Option<&Vlans>| vlans.map_or(Some((0, 0)), Vlans::place_of_untagged);
+                place(from).is_some() && place(from) == place(to)
+            }
         }
     }
 
@@ -429,6 +495,7 @@ where
                 .flatten()
                 .map(|(vlan, address, left)| LeaseReport { vlan, address, left })
                 .collect(),
+            vlans: policy.vlans.clone(),
             rate_in: policy.rate_in,
             rate_out: policy.rate_out,
             acting: session.policing.acting(now),
@@ -464,9 +531,16 @@ where
         Ok(())
     }
 
-    /// Has the Linux bridge of the TAP know that a MAC is behind a client, heard of or not.
-    pub(crate) fn announce(&self, mac: MacAddr) {
-        self.root.port.note_here(mac, 0);
+    /// Has the Linux bridge of the TAP know that a MAC is behind a client, heard of or not: in the VLAN
+    /// that the client's frames without a tag are in, if it has such frames.
+    pub(crate) fn announce(&self, mac: MacAddr, port: LeafId) {
+        let vlan = |session: &Session<M>| match session.policy.vlans() {
+            None => Some(0),
+            Some(vlans) => vlans.place_of_untagged().map(|(outer, _)| outer),
+        };
+        if let Some(vlan) = self.directory.read(port, vlan).flatten() {
+            self.root.port.note_here(mac, vlan);
+        }
     }
 
     /// Has the bridge follow a client's policy on MACs behind it: how many there may be, which it takes

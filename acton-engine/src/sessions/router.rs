@@ -1,14 +1,16 @@
 //! Where the frames of a batch from the TAP go.
 
+mod vlans;
+
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use acton_bridge::{
     Asked, Bridge, BumKind, DropReason, FloodClass, FromLeaf, FromRoot, LeafFacts, Learned, Lease,
-    Objection, Owner, Rate,
+    Objection, Owner,
 };
-use acton_frame::{Ethernet, Headers};
+use acton_frame::{Ethernet, Headers, Tags};
 
 use crate::capture::packet::{Cause, Direction, Outcome, Who};
 use crate::capture::recorder::Recorder;
@@ -27,6 +29,8 @@ use crate::sessions::policing::PolicyReason;
 use crate::sessions::port::LeafId;
 use crate::sessions::session::Session;
 use crate::sessions::sighting::{Sighted, Sightings};
+
+pub(crate) use vlans::{VlanParts, take_off_tags};
 
 /// The ports of what DHCP clients say, as they stand in a frame: 68 and 67.
 const DHCP_PORTS: [u8; 4] = [0, 68, 0, 67];
@@ -129,16 +133,32 @@ impl Router {
         mut each: impl FnMut(Target<M>, Range<usize>),
     ) {
         self.routes.clear();
+        let (learning, by_vlan) = (self.floods.are_learning(), self.floods.are_by_vlan());
         for index in 0..frames.len() {
-            if self.floods.are_learning() {
-                self.learn_lease(frames, index, now, directory);
+            let of_pair = || self.floods.pairs.find(frames.headers(index), frames.get(index));
+            let pair = if by_vlan { of_pair() } else { None };
+            if learning {
+                self.learn_lease(frames, index, pair, now, directory);
             }
             let ethernet = frames.headers(index).ethernet();
             let (verdict, learned) = self.bridge.from_root_parsed(ethernet, now);
             self.note_learned(ethernet, Owner::Root, learned, now);
+            if let Some(port) = pair {
+                let route = self.route_to_pair(frames, index, port, verdict, now, directory);
+                self.routes.push(route);
+                continue;
+            }
             let route = match verdict {
                 FromRoot::Leaf(id) => Route::One(id),
-                FromRoot::Flood(kind) => self.flood_from_root(frames, index, kind, now, directory),
+                FromRoot::Flood(kind) => {
+                    let route = self.flood_from_root(frames, index, kind, now, directory);
+                    let is_for_all = by_vlan && route == Route::All;
+                    if is_for_all && !self.may_reach(frames, index, directory.len(), now) {
+                        Route::Nowhere
+                    } else {
+                        route
+                    }
+                }
                 FromRoot::Drop(reason) => {
                     self.counters.add_bridge_drop(reason);
                     self.keep_from_root(frames, index, reason, now);
@@ -159,17 +179,14 @@ impl Router {
                 Route::All => None,
             };
             if let Some(session) = one {
-                match session.policy.policy().rate_out {
-                    None => {
-                        show_to(&session, frames, run.clone(), recorder);
-                        each(Target::One(session), run);
-                    }
-                    Some(rate) => {
-                        self.split_by_rate(frames, run, &session, &rate, now, |part| {
-                            show_to(&session, frames, part.clone(), recorder);
-                            each(Target::One(Arc::clone(&session)), part);
-                        });
-                    }
+                if session.policy.limits_what_it_gets() {
+                    self.split_by_policy(frames, run, &session, now, |part| {
+                        show_to(&session, frames, part.clone(), recorder);
+                        each(Target::One(Arc::clone(&session)), part);
+                    });
+                } else {
+                    show_to(&session, frames, run.clone(), recorder);
+                    each(Target::One(session), run);
                 }
                 continue;
             }
@@ -187,13 +204,18 @@ impl Router {
         }
     }
 
+    /// Whether some client gets what its VLANs say.
+    pub(crate) fn is_by_vlan(&self) -> bool {
+        self.floods.are_by_vlan()
+    }
+
     /// Who gets what is for everybody now.
     pub(crate) fn everybody(&self) -> Everybody {
         Everybody { some_blocked: self.floods.are_any_blocked() }
     }
 
-    /// Whether a frame from a client may go to the TAP. Always in its caller's code, as
-    /// [`TapSink::write`](crate::run::tap_writer::TapSink::write) is.
+    /// Whether a frame from a client may go to the TAP, and with which tags in place of one that names no
+    /// VLAN. Always in its caller's code, as [`TapSink::write`](crate::run::tap_writer::TapSink::write) is.
     #[inline(always)]
     pub(crate) fn admit<M>(
         &mut self,
@@ -202,13 +224,30 @@ impl Router {
         headers: &Headers,
         now: Duration,
         tally: &Tally,
-    ) -> bool {
+    ) -> Option<Tags> {
         let is_guarded = self.floods.are_guarding(&session.policy);
-        if session.policy.may_object(is_guarded, headers, frame)
-            && !self.obeys(session, frame, headers, now, tally)
-        {
-            return false;
+        if session.policy.may_object(is_guarded, headers, frame) {
+            if !self.obeys(session, frame, headers, now, tally) {
+                return None;
+            }
+            if let Some(vlans) = session.policy.vlans() {
+                return self.admit_to_vlan(session, vlans, frame, headers, now, tally);
+            }
         }
+        self.admit_as_it_is(session, frame, headers, now, tally).then_some(Tags::NONE)
+    }
+
+    /// Whether a frame from a client that its policy has nothing against may go to the TAP; its headers
+    /// are as the root sees them.
+    #[inline(always)]
+    fn admit_as_it_is<M>(
+        &mut self,
+        session: &Session<M>,
+        frame: &[u8],
+        headers: &Headers,
+        now: Duration,
+        tally: &Tally,
+    ) -> bool {
         let last = &self.admitted;
         let passes = (headers.ethernet() == Some(&last.ethernet)
             && (session.port, now) == (last.leaf, last.at)
@@ -297,37 +336,25 @@ impl Router {
 
     /// Calls `each` with the parts of a run of frames for a client that may go to it now.
     #[inline(never)]
-    fn split_by_rate<M>(
+    fn split_by_policy<M>(
         &self,
         frames: &FrameBatch,
         run: Range<usize>,
         session: &Session<M>,
-        rate: &Rate,
         now: Duration,
         mut each: impl FnMut(Range<usize>),
     ) {
         let mut part = run.start..run.start;
         for index in run {
-            let (count, bytes) = (frames.count(index), frames.get(index).len());
-            if session.policing.outbound.admits(rate, count, bytes, now) {
+            let Some(reason) = self.objection_to(session, frames, index, now) else {
                 part.end = index + 1;
                 continue;
-            }
+            };
             if !part.is_empty() {
                 each(part);
             }
             part = index + 1..index + 1;
-            let reason = PolicyReason::RateOut;
-            self.counters.add(reason.counter(), count.into());
-            session.tallies.of(self.thread).add_drops(reason.counter(), count.into());
-            self.counters.dropped().add_frame(
-                now,
-                Direction::Out,
-                Who::Client(&session.name),
-                reason.counter(),
-                frames.get(index),
-            );
-            self.note_policy(session, reason, now);
+            self.drop_to(session, frames, index, reason, now);
         }
         if !part.is_empty() {
             each(part);
@@ -335,16 +362,22 @@ impl Router {
     }
 
     /// Notes which address a DHCP server gives a client, also one whose policy does not go by it yet.
-    /// Whoever had the address before has it no more.
+    /// Whoever had the address before has it no more, but where the frame goes to a client by its `pair`
+    /// of tags: behind another there may be the same address.
     #[inline(never)]
     fn learn_lease<K: Copy + Eq + std::hash::Hash, M>(
         &self,
         frames: &FrameBatch,
         index: usize,
+        pair: Option<LeafId>,
         now: Duration,
         directory: &Directory<K, Session<M>>,
     ) {
         let Some(lease) = Lease::read(frames.headers(index), frames.get(index)) else { return };
+        if let Some(port) = pair {
+            directory.read(port, |session| session.policing.leases.add(&lease, now));
+            return;
+        }
         let owner = self.bridge.lookup(lease.vlan, lease.mac, now);
         if let Some(Owner::Leaf(port)) = owner {
             directory.read(port, |session| {
@@ -366,7 +399,12 @@ impl Router {
         tally: &Tally,
     ) -> bool {
         let (leaf, ethernet) = (session.port, headers.ethernet());
-        let (verdict, learned) = self.bridge.from_leaf_parsed(leaf, ethernet, now);
+        let is_pair = session.policy.vlans().is_some_and(|vlans| vlans.pair().is_some());
+        let (verdict, learned) = if is_pair {
+            (self.bridge.from_leaf_unlearned(leaf, ethernet, now), Learned::Nothing)
+        } else {
+            self.bridge.from_leaf_parsed(leaf, ethernet, now)
+        };
         self.note_learned(ethernet, Owner::Leaf(leaf), learned, now);
         match verdict {
             FromLeaf::Root { bum } => {
@@ -374,7 +412,10 @@ impl Router {
                     self.flood_from_leaf(session, frame, headers, kind, now, tally)
                 });
                 if passes && headers.may_resolve() {
-                    self.floods.neighbours.hear(Owner::Leaf(leaf), headers, frame, now);
+                    // Nobody has to be asked for behind a pair of tags, and addresses there may be others'.
+                    if !is_pair {
+                        self.floods.neighbours.hear(Owner::Leaf(leaf), headers, frame, now);
+                    }
                 } else if let (None, Some(&ethernet)) = (bum, ethernet) {
                     self.admitted = Admitted { leaf, at: now, ethernet };
                 }
@@ -414,7 +455,7 @@ impl Router {
         let (floods, at, count) = (&*self.floods, Owner::Root, frames.count(index));
         if let Some(prober) = &floods.prober {
             if let Some(reading) = prober.read(headers, frame)
-                && !self.passes_probe(reading, frame, (at, Who::Tap), &floods.root_gate, now)
+                && !self.passes_probe_from_root(reading, headers, frame, now, directory)
             {
                 return Route::Nowhere;
             }
@@ -487,7 +528,9 @@ impl Router {
                 false
             }
         };
+        let is_pair = session.policy.vlans().is_some_and(|vlans| vlans.pair().is_some());
         let is_unresolved = class.may_ask()
+            && !is_pair
             && floods.client.of(unresolved).is_some()
             && floods.neighbours.would_ask(headers, frame, now) == Asked::Everybody;
         (!is_unresolved || admits(unresolved)) && admits(class)

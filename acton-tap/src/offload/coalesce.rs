@@ -5,8 +5,9 @@ use std::io::IoSlice;
 use std::mem;
 use std::num::NonZeroU16;
 
+use acton_frame::field::ethernet::ADDRESSES_LEN;
 use acton_frame::field::{ipv4, ipv6, tcp, udp};
-use acton_frame::{Headers, IpVersion, Protocol};
+use acton_frame::{Headers, IpVersion, Protocol, Tags};
 use thiserror::Error;
 
 use super::checksum::Sum;
@@ -83,15 +84,29 @@ pub struct Batch<'c, 'f, S: FnMut(&SuperFrame<'_>)> {
 pub struct SuperFrame<'a> {
     header: VnetHeader,
     pieces: &'a [IoSlice<'a>],
+    frames: usize,
     entries: &'a [Entry<'a>],
     first: usize,
+}
+
+/// A frame that a [`SuperFrame`] was made of.
+#[derive(Debug, Clone, Copy)]
+pub struct Member<'a> {
+    /// The vnet header that it is written with alone.
+    pub header: VnetHeader,
+    /// The tags that are written behind its addresses.
+    pub tags: Tags,
+    /// Its bytes, without those.
+    pub frame: &'a [u8],
 }
 
 /// A frame of a batch.
 #[derive(Debug, Clone, Copy)]
 struct Entry<'f> {
     frame: &'f [u8],
-    /// What it is written with alone.
+    /// What is written behind its addresses.
+    tags: Tags,
+    /// What it is written with alone, but for the tags.
     checksum: Checksum,
     /// Index of the next of its run.
     next: usize,
@@ -127,6 +142,7 @@ enum Ids {
 #[derive(Debug, Clone)]
 struct Template {
     layout: Layout,
+    tags: Tags,
     /// As they are, but zero where frames of one run differ: two frames with equal bytes here are
     /// joined if their numbers fit.
     bytes: [u8; MAX_HEADERS],
@@ -174,20 +190,37 @@ impl<'f, S: FnMut(&SuperFrame<'_>)> Batch<'_, 'f, S> {
         headers: &Headers,
         trust: Trust,
     ) -> Result<(), NotPartial> {
+        self.push_tagged(frame, headers, Tags::NONE, trust)
+    }
+
+    /// As [`push_parsed`](Self::push_parsed), of a frame that is written with tags behind its addresses,
+    /// in front of those that it has. Frames with other tags are of another flow.
+    ///
+    /// # Errors
+    /// As of [`push`](Self::push).
+    // In its caller's code, where most have no tags and say so.
+    #[inline]
+    pub fn push_tagged(
+        &mut self,
+        frame: &'f [u8],
+        headers: &Headers,
+        tags: Tags,
+        trust: Trust,
+    ) -> Result<(), NotPartial> {
         let checksum = trust.checksum(headers)?;
         let Some(layout) = Layout::in_frame(headers, frame) else {
             self.flush();
-            self.alone(frame, checksum);
+            self.alone(frame, tags, checksum);
             return Ok(());
         };
         let offload = layout.offload() | Offloads::CSUM;
         let template = if layout.fills && self.coalescer.offloads.contains(offload) {
-            Template::of(frame, layout)
+            Template::of(frame, tags, layout)
         } else {
             None
         };
         // A flow has one run at most, the newest most likely.
-        let of_flow = |run: &Run| run.template.is_same_flow(frame, &layout);
+        let of_flow = |run: &Run| run.template.is_same_flow(frame, tags, &layout);
         if let Some(index) = self.coalescer.runs.iter().rposition(of_flow) {
             match &template {
                 Some(template) if self.join(index, frame, checksum, template) => return Ok(()),
@@ -196,7 +229,7 @@ impl<'f, S: FnMut(&SuperFrame<'_>)> Batch<'_, 'f, S> {
         }
         match template {
             Some(template) if !template.ends_run() => self.start(frame, checksum, template),
-            _ => self.alone(frame, checksum),
+            _ => self.alone(frame, tags, checksum),
         }
         Ok(())
     }
@@ -219,9 +252,23 @@ impl<'f, S: FnMut(&SuperFrame<'_>)> Batch<'_, 'f, S> {
         headers: &Headers,
         trust: Trust,
     ) -> Result<(), NotPartial> {
+        self.pass_tagged(frame, headers, Tags::NONE, trust)
+    }
+
+    /// As [`pass_parsed`](Self::pass_parsed), with tags as of [`push_tagged`](Self::push_tagged).
+    ///
+    /// # Errors
+    /// As of [`push`](Self::push).
+    pub fn pass_tagged(
+        &mut self,
+        frame: &[u8],
+        headers: &Headers,
+        tags: Tags,
+        trust: Trust,
+    ) -> Result<(), NotPartial> {
         let checksum = trust.checksum(headers)?;
         self.flush();
-        self.alone(frame, checksum);
+        self.alone(frame, tags, checksum);
         Ok(())
     }
 
@@ -238,8 +285,8 @@ impl<'f, S: FnMut(&SuperFrame<'_>)> Batch<'_, 'f, S> {
             self.close(0);
         }
         let entry = self.entries.len();
-        let size = frame.len() - template.layout.payload;
-        self.entries.push(Entry { frame, checksum, next: entry });
+        let (size, tags) = (frame.len() - template.layout.payload, template.tags);
+        self.entries.push(Entry { frame, tags, checksum, next: entry });
         self.coalescer.runs.push(Run {
             template,
             first: entry,
@@ -273,7 +320,7 @@ impl<'f, S: FnMut(&SuperFrame<'_>)> Batch<'_, 'f, S> {
         }
         let entry = self.entries.len();
         self.entries[run.last].next = entry;
-        self.entries.push(Entry { frame, checksum, next: entry });
+        self.entries.push(Entry { frame, tags: template.tags, checksum, next: entry });
         run.last = entry;
         run.frames += 1;
         run.total += payload;
@@ -289,8 +336,8 @@ impl<'f, S: FnMut(&SuperFrame<'_>)> Batch<'_, 'f, S> {
     fn close(&mut self, index: usize) {
         let run = self.coalescer.runs.remove(index);
         if run.frames == 1 {
-            let Entry { frame, checksum, .. } = self.entries[run.first];
-            self.alone(frame, checksum);
+            let Entry { frame, tags, checksum, .. } = self.entries[run.first];
+            self.alone(frame, tags, checksum);
         } else {
             self.joined(&run);
         }
@@ -302,17 +349,18 @@ impl<'f, S: FnMut(&SuperFrame<'_>)> Batch<'_, 'f, S> {
     fn joined(&mut self, run: &Run) {
         let layout = &run.template.layout;
         let first = self.entries[run.first];
+        let tags = run.template.tags;
         let header = VnetHeader {
-            checksum: layout.partial(),
+            checksum: shifted(layout.partial(), tags),
             gso: NonZeroU16::new(run.size as u16).map(|size| Gso {
                 kind: layout.kind(),
                 size,
                 ecn: false,
             }),
-            header_len: layout.payload as u16,
+            header_len: (layout.payload + tags.len()) as u16,
         };
-        let mut prefix = [0; VnetHeader::LEN + MAX_HEADERS];
-        let prefix = &mut prefix[..VnetHeader::LEN + layout.payload];
+        let mut bytes = [0; VnetHeader::LEN + MAX_HEADERS + Tags::MAX_LEN];
+        let mut prefix = &mut bytes[..VnetHeader::LEN + layout.payload];
         let (vnet, head) = prefix.split_at_mut(VnetHeader::LEN);
         vnet.copy_from_slice(&header.encode());
         head.copy_from_slice(&first.frame[..layout.payload]);
@@ -323,6 +371,13 @@ impl<'f, S: FnMut(&SuperFrame<'_>)> Batch<'_, 'f, S> {
         let length = head.len() - layout.transport + run.total;
         let sum = Sum::pseudo_header(layout.addresses(head), layout.protocol.number(), length);
         put(head, layout.checksum(), sum.folded());
+        if !tags.is_empty() {
+            let behind = VnetHeader::LEN + ADDRESSES_LEN;
+            let end = VnetHeader::LEN + layout.payload + tags.len();
+            bytes.copy_within(behind..end - tags.len(), behind + tags.len());
+            bytes[behind..behind + tags.len()].copy_from_slice(tags.bytes().as_slice());
+            prefix = &mut bytes[..end];
+        }
 
         let mut next = run.first;
         let mut pieces: [IoSlice<'_>; MAX_FRAMES + 1] = array::from_fn(|_| IoSlice::new(&[]));
@@ -335,18 +390,31 @@ impl<'f, S: FnMut(&SuperFrame<'_>)> Batch<'_, 'f, S> {
         (self.sink)(&SuperFrame {
             header,
             pieces: &pieces[..=run.frames],
+            frames: run.frames,
             entries: &self.entries,
             first: run.first,
         });
     }
 
-    fn alone(&mut self, frame: &[u8], checksum: Checksum) {
-        let entry = Entry { frame, checksum, next: 0 };
+    fn alone(&mut self, frame: &[u8], tags: Tags, checksum: Checksum) {
+        let entry = Entry { frame, tags, checksum, next: 0 };
         let header = entry.header();
-        let vnet = header.encode();
+        let (vnet, entries) = (header.encode(), &[entry]);
+        if let Some((addresses, rest)) = frame.split_at_checked(ADDRESSES_LEN)
+            && !tags.is_empty()
+        {
+            let tags = tags.bytes();
+            let pieces = [&vnet, addresses, tags.as_slice(), rest].map(IoSlice::new);
+            return (self.sink)(&SuperFrame {
+                header,
+                pieces: &pieces,
+                frames: 1,
+                entries,
+                first: 0,
+            });
+        }
         let pieces = [&vnet, frame].map(IoSlice::new);
-        let entries = &[entry];
-        (self.sink)(&SuperFrame { header, pieces: &pieces, entries, first: 0 });
+        (self.sink)(&SuperFrame { header, pieces: &pieces, frames: 1, entries, first: 0 });
     }
 }
 
@@ -369,14 +437,14 @@ impl<'a> SuperFrame<'a> {
     }
 
     /// What to [write](crate::Queue::send_vectored), in order: a vnet header with, in a
-    /// super-frame, its headers behind; then payloads, or the frame.
+    /// super-frame, its headers behind; then payloads, or the frame with its tags.
     pub fn pieces(&self) -> &'a [IoSlice<'a>] {
         self.pieces
     }
 
     /// Frames in it, 1 if nothing was joined.
     pub fn frames(&self) -> usize {
-        self.pieces.len() - 1
+        self.frames
     }
 
     /// Bytes of it, without the vnet header.
@@ -386,13 +454,13 @@ impl<'a> SuperFrame<'a> {
 
     /// The frames it was made of, each with a vnet header of its own: what to write if the kernel
     /// refuses it.
-    pub fn members(&self) -> impl Iterator<Item = (VnetHeader, &'a [u8])> + use<'a> {
+    pub fn members(&self) -> impl Iterator<Item = Member<'a>> + use<'a> {
         let entries = self.entries;
         let mut next = self.first;
         (0..self.frames()).map(move |_| {
             let entry = &entries[next];
             next = entry.next;
-            (entry.header(), entry.frame)
+            Member { header: entry.header(), tags: entry.tags, frame: entry.frame }
         })
     }
 }
@@ -400,7 +468,8 @@ impl<'a> SuperFrame<'a> {
 impl Entry<'_> {
     /// The vnet header it is written with alone.
     fn header(&self) -> VnetHeader {
-        VnetHeader { checksum: self.checksum, ..VnetHeader::default() }
+        let checksum = shifted(self.checksum, self.tags);
+        VnetHeader { checksum, ..VnetHeader::default() }
     }
 }
 
@@ -420,6 +489,7 @@ impl Run {
     /// it may not, whatever its checksum is.
     fn follows(&self, template: &Template, payload: usize) -> Option<Ids> {
         let Layout { payload: head, protocol, .. } = template.layout;
+        let head = head + self.template.tags.len();
         let fits = payload <= self.size && head + self.total + payload <= MAX_LEN;
         let expected = self.template.sequence.wrapping_add(self.total as u32);
         let in_order = protocol == Protocol::Udp || template.sequence == expected;
@@ -441,7 +511,7 @@ impl Run {
 
 impl Template {
     /// `None` if a frame with such headers is never joined.
-    fn of(frame: &[u8], layout: Layout) -> Option<Self> {
+    fn of(frame: &[u8], tags: Tags, layout: Layout) -> Option<Self> {
         let Layout { ip, transport, payload, .. } = layout;
         if !layout.is_plain() || payload == frame.len() {
             return None;
@@ -483,7 +553,7 @@ impl Template {
             }
         }
         put(&mut bytes, layout.checksum(), [0, 0]);
-        Some(Self { layout, bytes, id, sequence, flags })
+        Some(Self { layout, tags, bytes, id, sequence, flags })
     }
 
     /// Whether all is equal that must be in a super-frame.
@@ -502,13 +572,24 @@ impl Template {
 
     /// Whether `frame` is between the same MAC addresses, in the same VLAN, between the same IP
     /// addresses and ports.
-    fn is_same_flow(&self, frame: &[u8], layout: &Layout) -> bool {
+    fn is_same_flow(&self, frame: &[u8], tags: Tags, layout: &Layout) -> bool {
         let own = &self.layout;
         let ports = |layout: &Layout| layout.transport..layout.transport + 4;
         (own.version, own.protocol, own.ip) == (layout.version, layout.protocol, layout.ip)
+            && self.tags == tags
             && self.bytes[ports(own)] == frame[ports(layout)]
             && own.addresses(&self.bytes) == layout.addresses(frame)
             && self.bytes[..own.ip] == frame[..own.ip]
+    }
+}
+
+/// A checksum's place in a frame that has these tags more.
+fn shifted(checksum: Checksum, tags: Tags) -> Checksum {
+    match checksum {
+        Checksum::Partial { start, offset } => {
+            Checksum::Partial { start: start + tags.len() as u16, offset }
+        }
+        other => other,
     }
 }
 

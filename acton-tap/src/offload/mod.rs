@@ -77,9 +77,9 @@ mod coalesce;
 mod layout;
 mod segment;
 
-pub use acton_frame::Headers;
+pub use acton_frame::{Headers, Tags};
 pub use checksum::Sum;
-pub use coalesce::{Batch, Coalescer, MAX_FRAMES, NotPartial, SuperFrame, Trust};
+pub use coalesce::{Batch, Coalescer, MAX_FRAMES, Member, NotPartial, SuperFrame, Trust};
 pub use segment::{Fill, Head, MAX_HEAD, Malformed, Segment, Segments};
 
 use crate::vnet::Checksum;

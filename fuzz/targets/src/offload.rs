@@ -160,7 +160,7 @@ pub fn coalesce(data: &[u8]) -> bool {
     let (mut written, mut joined) = (Vec::new(), false);
     let mut coalescer = Coalescer::new(Offloads::all());
     let mut batch = coalescer.batch(|made| {
-        let members: Vec<Vec<u8>> = made.members().map(|(_, frame)| frame.to_vec()).collect();
+        let members: Vec<Vec<u8>> = made.members().map(|member| member.frame.to_vec()).collect();
         assert_eq!(members.len(), made.frames());
         if made.frames() > 1 {
             joined = true;

@@ -315,6 +315,7 @@ fn policy(policy: &PolicyReport) -> Vec<String> {
     if let Some(sources) = &policy.sources {
         lines.push(format!("addresses: {sources}"));
     }
+    lines.extend(policy.vlans.iter().map(|vlans| format!("VLANs: {vlans}")));
     lines.extend(policy.leases.iter().map(|lease| {
         let vlan = if lease.vlan == 0 { String::new() } else { format!(" on VLAN {}", lease.vlan) };
         format!("{}{vlan} by DHCP, for {} yet", lease.address, time(lease.left))

@@ -1,0 +1,240 @@
+//! What a router does where policies name VLANs: frames of clients get the tags that they have at the root,
+//! a pair of tags leads to its client, and a flood goes to those who are in its VLAN.
+
+use std::hash::Hash;
+use std::ops::Range;
+use std::time::Duration;
+
+use acton_bridge::{DropReason, ForLeaf, FrameVlan, FromRoot, Objection, Vlans};
+use acton_frame::{Headers, Tag, Tags};
+
+use super::{Route, Router};
+use crate::capture::packet::{Direction, Who};
+use crate::frames::batch::FrameBatch;
+use crate::frames::store::FrameStore;
+use crate::loops::probe::{Probe, Reading, Way};
+use crate::observe::counters::Counter;
+use crate::observe::tally::Tally;
+use crate::sessions::directory::Directory;
+use crate::sessions::policing::PolicyReason;
+use crate::sessions::port::LeafId;
+use crate::sessions::session::Session;
+
+impl Router {
+    /// Whether a frame of a client's in some VLANs may go to the TAP, and the tags that it gets there.
+    #[inline(never)]
+    pub(super) fn admit_to_vlan<M>(
+        &mut self,
+        session: &Session<M>,
+        vlans: &Vlans,
+        frame: &[u8],
+        headers: &Headers,
+        now: Duration,
+        tally: &Tally,
+    ) -> Option<Tags> {
+        let at_root = vlans.at_root(headers, frame)?;
+        if vlans.is_untagged() && self.is_probe_of_no_vlan(headers, frame) {
+            self.counters.add(Counter::ProbesBack, 1);
+            return None;
+        }
+        // From here on the frame is where the root sees it.
+        let headers = headers.in_vlan(at_root.vlan);
+        self.admit_as_it_is(session, frame, &headers, now, tally).then_some(at_root.tags)
+    }
+
+    /// Whether a frame is a probe that this server sent into its TAP, without a tag. Where it comes from a
+    /// client whose frames get tags, what is without them does not go round.
+    fn is_probe_of_no_vlan(&self, headers: &Headers, frame: &[u8]) -> bool {
+        let reading = self.floods.prober.as_ref().and_then(|prober| prober.read(headers, frame));
+        matches!(reading, Some(Reading::Own(Probe { way: Way::Tap, .. })))
+    }
+
+    /// Where frame `index` goes, which has the pair of tags of the client at `port`. What the bridge says
+    /// of its destination does not matter.
+    #[inline(never)]
+    pub(super) fn route_to_pair<K: Copy + Eq + Hash, M>(
+        &self,
+        frames: &FrameBatch,
+        index: usize,
+        port: LeafId,
+        verdict: FromRoot<LeafId>,
+        now: Duration,
+        directory: &Directory<K, Session<M>>,
+    ) -> Route {
+        if let FromRoot::Drop(reason) = verdict
+            && reason != DropReason::Local
+        {
+            self.counters.add_bridge_drop(reason);
+            self.keep_from_root(frames, index, reason, now);
+            return Route::Nowhere;
+        }
+        let (frame, headers) = (frames.get(index), frames.headers(index));
+        if frame.first().is_none_or(|first| first & 1 == 0) {
+            return Route::One(port);
+        }
+        if let Some(reading) = self.floods.prober.as_ref().and_then(|it| it.read(headers, frame))
+            && !self.passes_probe_from_root(reading, headers, frame, now, directory)
+        {
+            return Route::Nowhere;
+        }
+        if directory.read(port, |session| session.gate.is_blocked()) == Some(true) {
+            self.counters.add(Counter::LoopBlocked, frames.count(index).into());
+            self.keep_from_root(frames, index, Counter::LoopBlocked, now);
+            return Route::Nowhere;
+        }
+        Route::One(port)
+    }
+
+    /// Whether a probe that came from the TAP goes on. One that was sent to a client proves a loop where
+    /// it comes back in the VLAN that the client's frames without a tag are in.
+    pub(super) fn passes_probe_from_root<K: Copy + Eq + Hash, M>(
+        &self,
+        reading: Reading,
+        headers: &Headers,
+        frame: &[u8],
+        now: Duration,
+        directory: &Directory<K, Session<M>>,
+    ) -> bool {
+        if let Reading::Own(Probe { way: Way::Client { port, .. }, .. }) = reading {
+            let vlan = |index| Tag::of(headers, frame, index).map_or(0, Tag::vlan);
+            let place = Some((vlan(0), vlan(1)));
+            let is_there = |session: &Session<M>| {
+                session.policy.vlans().is_none_or(|vlans| vlans.place_of_untagged() == place)
+            };
+            if directory.read(port, is_there) == Some(false) {
+                self.counters.add(Counter::ProbesBack, 1);
+                return false;
+            }
+        }
+        let from = (acton_bridge::Owner::Root, Who::Tap);
+        self.passes_probe(reading, frame, from, &self.floods.root_gate, now)
+    }
+
+    /// Whether any of so many sessions may be in the VLAN of frame `index`, which is for everybody and else
+    /// is dropped.
+    #[inline(never)]
+    pub(super) fn may_reach(
+        &self,
+        frames: &FrameBatch,
+        index: usize,
+        sessions: usize,
+        now: Duration,
+    ) -> bool {
+        let vlan = FrameVlan::of(frames.headers(index), frames.get(index));
+        // Where there is no session at all, that is the reason.
+        let may_reach = sessions == 0 || self.floods.vlan_members.may_reach(vlan, sessions);
+        if !may_reach {
+            self.counters.add(Counter::Vlan, frames.count(index).into());
+            self.keep_from_root(frames, index, Counter::Vlan, now);
+        }
+        may_reach
+    }
+
+    /// Why a frame from the TAP does not go to a client that it was sent to.
+    pub(super) fn objection_to<M>(
+        &self,
+        session: &Session<M>,
+        frames: &FrameBatch,
+        index: usize,
+        now: Duration,
+    ) -> Option<PolicyReason> {
+        if let Some(vlans) = session.policy.vlans()
+            && vlans.for_leaf(frames.headers(index), frames.get(index)).is_none()
+        {
+            return Some(PolicyReason::Objection(Objection::Vlan));
+        }
+        let rate = session.policy.policy().rate_out.as_ref()?;
+        let (count, bytes) = (frames.count(index), frames.get(index).len());
+        let is_within = session.policing.outbound.admits(rate, count, bytes, now);
+        (!is_within).then_some(PolicyReason::RateOut)
+    }
+}
+
+/// Takes off the tags of frames that go to one client and may go there.
+pub(crate) fn take_off_tags<M>(
+    session: &Session<M>,
+    frames: &mut impl FrameStore,
+    run: Range<usize>,
+) {
+    let Some(vlans) = session.policy.vlans() else { return };
+    for index in run {
+        let verdict = vlans.for_leaf(frames.headers(index), frames.get(index));
+        if let Some(ForLeaf::Untagged(tags)) = verdict {
+            frames.take_off_tags(index, tags);
+        }
+    }
+}
+
+/// The parts of a run of frames for everybody that are of one VLAN each; none where no policy names VLANs.
+/// Its memory is allocated once.
+#[derive(Debug, Default)]
+pub(crate) struct VlanParts {
+    parts: Vec<(FrameVlan, Range<usize>)>,
+}
+
+impl VlanParts {
+    /// Takes those of `run` in place of others, where some client goes `by_vlan`. The frames are as they
+    /// came.
+    pub(crate) fn find(&mut self, by_vlan: bool, frames: &impl FrameStore, run: Range<usize>) {
+        self.parts.clear();
+        if !by_vlan {
+            return;
+        }
+        for index in run {
+            let vlan = FrameVlan::of(frames.headers(index), frames.get(index));
+            match self.parts.last_mut() {
+                Some((last, part)) if *last == vlan => part.end = index + 1,
+                _ => self.parts.push((vlan, index..index + 1)),
+            }
+        }
+    }
+
+    /// Calls `send` with the parts of `run` that a client gets, as it gets them.
+    #[inline]
+    pub(crate) fn for_each<M, F: FrameStore>(
+        &self,
+        session: &Session<M>,
+        frames: &mut F,
+        run: Range<usize>,
+        mut send: impl FnMut(&mut F, Range<usize>),
+    ) {
+        let vlans = session.policy.vlans();
+        if self.parts.is_empty() && vlans.is_none() {
+            return send(frames, run);
+        }
+        let Some(vlans) = vlans else {
+            // Others may have had them without their tags.
+            run.clone().for_each(|index| frames.take_off_tags(index, 0));
+            return send(frames, run);
+        };
+        for (vlan, part) in &self.parts {
+            let Some(how) = vlans.of_flood(*vlan) else { continue };
+            let tags = match how {
+                ForLeaf::AsItIs => 0,
+                ForLeaf::Untagged(tags) => tags,
+            };
+            part.clone().for_each(|index| frames.take_off_tags(index, tags));
+            send(frames, part.clone());
+        }
+    }
+}
+
+impl Router {
+    /// Drops frame `index` on its way to a client.
+    #[cold]
+    pub(super) fn drop_to<M>(
+        &self,
+        session: &Session<M>,
+        frames: &FrameBatch,
+        index: usize,
+        reason: PolicyReason,
+        now: Duration,
+    ) {
+        let count = frames.count(index).into();
+        self.counters.add(reason.counter(), count);
+        session.tallies.of(self.thread).add_drops(reason.counter(), count);
+        let (dropped, who) = (self.counters.dropped(), Who::Client(&session.name));
+        dropped.add_frame(now, Direction::Out, who, reason.counter(), frames.get(index));
+        self.note_policy(session, reason, now);
+    }
+}
