@@ -119,11 +119,14 @@ impl CompiledPolicy {
         self.learns
     }
 
-    /// Whether [`check`](Self::check) has to look at a frame: most pass at a glance.
+    /// Whether [`check`](Self::check), or [the circuit](Policy::circuit), has to look at a frame: most pass at
+    /// a glance.
     #[inline]
     #[must_use]
     pub fn may_object(&self, is_guarded: bool, headers: &Headers, frame: &[u8]) -> bool {
-        self.is_particular || (is_guarded && !guard::is_harmless(headers, frame))
+        self.is_particular
+            || ((is_guarded || self.policy.circuit.is_some())
+                && !guard::is_harmless(headers, frame))
     }
 
     /// What the policy has against a frame that the leaf sends, which was parsed before.

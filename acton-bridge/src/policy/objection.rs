@@ -40,6 +40,8 @@ objections! {
     EtherType = "ethertype",
     /// It says that it comes from an IP address that the leaf may not use, or that the leaf has it.
     SourceIp = "source_ip",
+    /// It speaks to a server that is told of its [circuit](crate::Circuit), and cannot be given that name.
+    Circuit = "circuit",
 }
 
 impl Objection {
