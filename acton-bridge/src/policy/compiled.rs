@@ -129,6 +129,13 @@ impl CompiledPolicy {
                 && !guard::is_harmless(headers, frame))
     }
 
+    /// Whether [the circuit](Policy::circuit) may have to be named in a frame.
+    #[inline]
+    #[must_use]
+    pub fn may_name(&self, headers: &Headers, frame: &[u8]) -> bool {
+        self.policy.circuit.is_some() && !guard::is_harmless(headers, frame)
+    }
+
     /// What the policy has against a frame that the leaf sends, which was parsed before.
     #[must_use]
     pub fn check(

@@ -30,6 +30,8 @@ pub(crate) struct Floods {
     guards: AtomicBool,
     /// Whether the policy of any client asks which addresses it was given.
     learns: AtomicBool,
+    /// Whether any client is named to servers by its circuit.
+    names_circuits: AtomicBool,
 }
 
 impl Floods {
@@ -44,6 +46,7 @@ impl Floods {
             blocked: AtomicUsize::new(0),
             guards: AtomicBool::new(true),
             learns: AtomicBool::new(false),
+            names_circuits: AtomicBool::new(false),
         };
         floods.set_budgets(budgets);
         floods
@@ -78,6 +81,17 @@ impl Floods {
     #[inline]
     pub(crate) fn are_learning(&self) -> bool {
         self.learns.load(Ordering::Relaxed)
+    }
+
+    /// Says that a client is named to servers by its circuit.
+    pub(crate) fn set_naming_circuits(&self) {
+        self.names_circuits.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether any client is, or was.
+    #[inline]
+    pub(crate) fn are_naming_circuits(&self) -> bool {
+        self.names_circuits.load(Ordering::Relaxed)
     }
 
     /// Whether somebody else than a client has an address, as far as is known, and his MAC is still where

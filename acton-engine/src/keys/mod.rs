@@ -33,6 +33,7 @@
 //! ```
 
 mod admission;
+mod circuit;
 mod clients;
 mod edit;
 mod error;
@@ -53,6 +54,7 @@ mod watch;
 pub use clients::{ClientList, ListedClient};
 pub use error::KeyError;
 pub use host::default_address;
+pub(crate) use host::host_name;
 pub use invite::{Invite, InviteError, InvitedServer};
 pub use kept_mac::KeptMac;
 pub use line::LineError;

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use acton_bridge::{CompiledPolicy, EtherType, Policy, Rate, Sources};
+use acton_bridge::{Circuit, CompiledPolicy, EtherType, Policy, Rate, Sources};
 use acton_proto::handshake::Secret;
 use acton_proto::wire::Key;
 use ipnet::IpNet;
@@ -16,6 +16,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use zeroize::Zeroizing;
 
+use super::circuit;
 use super::clients::{Collected, ListedClient};
 use super::line::{LineError, is_name, is_unicast};
 use super::{ClientList, encode_key, encode_secret, parse_key, parse_secret};
@@ -39,12 +40,12 @@ pub(super) struct TableError {
 }
 
 /// Something wrong, at these bytes of the text.
-struct Wrong {
+pub(super) struct Wrong {
     span: Range<usize>,
     problem: Cow<'static, str>,
 }
 
-type Value<'t, 'i> = &'t Spanned<DeValue<'i>>;
+pub(super) type Value<'t, 'i> = &'t Spanned<DeValue<'i>>;
 
 /// Whether a list is TOML: by the name of its file, or by its first line that is neither blank nor a
 /// comment, which begins with a bracket.
@@ -148,10 +149,11 @@ struct Terms {
     sources: Option<Sources>,
     rate_in: Option<Rate>,
     rate_out: Option<Rate>,
+    circuit: Option<Circuit>,
 }
 
 impl Terms {
-    const KEYS: &str = "max-macs, strict, trusted, allow, ips, rate-in and rate-out";
+    const KEYS: &str = "max-macs, strict, trusted, allow, ips, rate-in, rate-out and circuit";
 
     /// Takes what a key says; whether there is such a key.
     fn set(&mut self, key: &str, value: Value<'_, '_>) -> Result<bool, Wrong> {
@@ -167,6 +169,7 @@ impl Terms {
             "ips" => self.sources = sources(value)?,
             "rate-in" => self.rate_in = rate(value)?,
             "rate-out" => self.rate_out = rate(value)?,
+            "circuit" => self.circuit = circuit::read(value)?,
             _ => return Ok(false),
         }
         Ok(true)
@@ -178,6 +181,7 @@ impl Terms {
         policy.ethertypes.clone_from(&self.ethertypes);
         policy.sources.clone_from(&self.sources);
         (policy.rate_in, policy.rate_out) = (self.rate_in, self.rate_out);
+        policy.circuit.clone_from(&self.circuit);
         policy
     }
 }
@@ -232,6 +236,9 @@ fn client(
     let key = key.ok_or_else(|| wrong(at, missing))?;
     let policy = terms.as_ref().map(Terms::policy);
     let terms = terms.as_ref().unwrap_or(defaults);
+    if let Some(problem) = terms.circuit.as_ref().and_then(|it| circuit::too_long(it, name)) {
+        return Err(wrong(at, problem));
+    }
     // Those who say nothing that differs go by one policy.
     let frames = match policy.filter(|policy| policy != shared.policy()) {
         Some(policy) => Arc::new(policy.into()),
@@ -261,7 +268,7 @@ fn in_table(error: &LineError) -> &'static str {
     }
 }
 
-fn wrong(span: &Range<usize>, problem: impl Into<Cow<'static, str>>) -> Wrong {
+pub(super) fn wrong(span: &Range<usize>, problem: impl Into<Cow<'static, str>>) -> Wrong {
     Wrong { span: span.clone(), problem: problem.into() }
 }
 
@@ -272,7 +279,7 @@ fn table_of<'t, 'i>(value: Value<'t, 'i>) -> Result<&'t DeTable<'i>, Wrong> {
     }
 }
 
-fn string<'t>(value: Value<'t, '_>) -> Option<&'t str> {
+pub(super) fn string<'t>(value: Value<'t, '_>) -> Option<&'t str> {
     match value.get_ref() {
         DeValue::String(text) => Some(text),
         _ => None,
@@ -298,7 +305,7 @@ fn parsed<T: FromStr>(value: Value<'_, '_>) -> Option<T> {
 }
 
 /// The values of an array, or the one that stands in place of an array.
-fn one_or_more<'t, 'i>(value: Value<'t, 'i>) -> Vec<Value<'t, 'i>> {
+pub(super) fn one_or_more<'t, 'i>(value: Value<'t, 'i>) -> Vec<Value<'t, 'i>> {
     match value.get_ref() {
         DeValue::Array(values) => values.iter().collect(),
         _ => vec![value],
@@ -423,7 +430,7 @@ pub(super) fn with(text: Option<&str>, client: &ListedClient) -> Zeroizing<Strin
 /// The lines of a client's table but for its keys.
 fn terms_of(client: &ListedClient) -> String {
     let ListedClient { macs, shared_macs, max_macs, strict, frames, .. } = client;
-    let Policy { trusted, ethertypes, sources, rate_in, rate_out, .. } = frames.policy();
+    let Policy { trusted, ethertypes, sources, rate_in, rate_out, circuit, .. } = frames.policy();
     let mut lines = String::new();
     let mut line = |key: &str, value: &str| lines.extend([key, " = ", value, "\n"]);
     if !macs.is_empty() {
@@ -455,6 +462,9 @@ fn terms_of(client: &ListedClient) -> String {
         let (bits, frames) = (bits.unwrap_or_default(), frames.unwrap_or_default());
         let bursts = format!("burst-bytes = {burst_bytes}, burst-frames = {burst_frames}");
         line(key, &format!("{{ {bits}{frames}{bursts} }}"));
+    }
+    if let Some(circuit) = circuit {
+        line("circuit", &circuit::written(circuit));
     }
     lines
 }

@@ -258,6 +258,11 @@ fn line(event: &EventKind, protocol: Protocol) -> Option<(Level, String)> {
                     "frames from an IP address that its policy does not give it",
                     " (ips in the list of clients)",
                 ),
+                "circuit" => (
+                    "what asks a DHCP or PPPoE server and cannot be given the name of its circuit, or has \
+                     one",
+                    " (circuit in the list of clients; with trusted it may name its own)",
+                ),
                 "rate_in" => ("more frames than its policy lets come from there", ""),
                 _ => ("more frames than its policy lets go there", ""),
             };

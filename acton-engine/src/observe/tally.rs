@@ -10,7 +10,7 @@ use acton_bridge::DropReason;
 use crate::observe::counters::Counter;
 
 /// Reasons to drop that are counted for each session, beside the bridge's.
-const OWN_DROPS: [Counter; 23] = [
+const OWN_DROPS: [Counter; 24] = [
     Counter::Forged,
     Counter::Replayed,
     Counter::KeysExpired,
@@ -32,6 +32,7 @@ const OWN_DROPS: [Counter; 23] = [
     Counter::GuardHidden,
     Counter::EtherType,
     Counter::SourceIp,
+    Counter::Circuit,
     Counter::OverRateIn,
     Counter::OverRateOut,
 ];

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use std::fmt;
 
 use acton_bridge::{
-    Asked, Budget, BumKind, DropReason, FloodClass, FromLeaf, FromRoot, LeafFacts, Objection,
-    Owner, Policer, Rate, Verdict,
+    Asked, Budget, BumKind, CompiledPolicy, DropReason, FloodClass, FromLeaf, FromRoot, LeafFacts,
+    Objection, Owner, Policer, Rate, Verdict,
 };
 use acton_frame::{Headers, Protocol};
 use acton_proto::wire::OVERHEAD;
@@ -21,6 +21,7 @@ use crate::run::capture::CapturedPacket;
 use crate::run::clock;
 use crate::run::handle::Handle;
 use crate::run::tap::max_frame;
+use crate::sessions::circuits;
 use crate::sessions::policing::PolicyReason;
 use crate::sessions::port::{LeafId, slot};
 
@@ -40,7 +41,7 @@ pub struct Trace {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct TraceStep {
-    /// By whom: `session`, the policy's `guard`, `ethertype`, `address` and `rate`, `neighbour`, `loop`,
+    /// By whom: `session`, the policy's `guard`, `ethertype`, `address`, `circuit` and `rate`, `neighbour`, `loop`,
     /// `budget`, `path`, `tap`, and the bridge's `header`, `source`, `room`, `destination`, `learned` and
     /// `bridge`.
     pub stage: Cow<'static, str>,
@@ -242,7 +243,7 @@ impl Tracing<'_> {
             let step = TraceStep { stage: stage.to_owned().into(), text: text.to_owned() };
             self.steps.push(step);
         }
-        let objection = objection?;
+        let Some(objection) = objection else { return self.circuit(port, &policy, &headers) };
         let prober = floods.prober.as_ref();
         if objection == Objection::EtherType
             && prober.is_some_and(|prober| prober.may_pass(&headers, self.frame))
@@ -251,6 +252,33 @@ impl Tracing<'_> {
             return None;
         }
         Some(counted(PolicyReason::Objection(objection).counter()))
+    }
+
+    /// Whether a client's circuit has anything against the frame.
+    fn circuit(
+        &mut self,
+        port: LeafId,
+        policy: &CompiledPolicy,
+        headers: &Headers,
+    ) -> Option<TraceVerdict> {
+        let (circuit, name) = (policy.policy().circuit.as_ref()?, self.name(port));
+        let facts = circuits::facts(policy, &name);
+        match circuit.mark(&facts, headers, self.frame) {
+            Ok(None) => {
+                self.note("circuit", "nothing for a server that is told of it");
+                None
+            }
+            Ok(Some(mark)) => {
+                let (id, protocol) =
+                    (circuit.id.shown(facts.client, facts.server), mark.protocol());
+                self.note("circuit", format!("named as {id:?} in {}", protocol.as_str()));
+                None
+            }
+            Err(refusal) => {
+                self.note("circuit", refusal.to_string());
+                Some(counted(Counter::Circuit))
+            }
+        }
     }
 
     /// Whether a client sends more than its policy lets pass.

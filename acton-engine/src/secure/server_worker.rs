@@ -12,6 +12,7 @@ use acton_proto::plain;
 use acton_proto::server::{Notice, Path};
 use acton_proto::session::{Content, Keys, Received};
 use acton_proto::wire::{Datagram, Header, Hello, Kind, Query, Version};
+use acton_tap::offload::Trust;
 use acton_udp::Destination;
 
 use super::arrival::{Drops, count_bundle, deliver, is_sealed, pass_mark};
@@ -246,6 +247,7 @@ impl ServerSide {
 impl Side for ServerSide {
     fn send(&mut self, frames: &mut FrameBatch, now: Duration, out: &mut Output<'_>) {
         let Self { directory, router, sealed, syns, runs, rounds, counters, thread, .. } = self;
+        router.take_out_circuits(frames, now, directory);
         router
             .route(frames, now, directory, out.recorder(), |target, run| runs.push((target, run)));
         let sealer = Sealer { counters, thread: *thread, now };
@@ -355,7 +357,13 @@ impl Side for ServerSide {
                     {
                         passed += 1;
                         bytes += frame.bytes().len() as u64;
-                        deliver(frame, &headers, tap);
+                        let is_partial = frame.partial_checksum;
+                        match router.name_circuit(session, &headers, frame.bytes(), is_partial) {
+                            None => deliver(frame, &headers, tap),
+                            Some(named) => {
+                                tap.write_now(named, &Headers::parse(named), Trust::Verify);
+                            }
+                        }
                     }
                 }
                 tally.add_in(passed, bytes);

@@ -57,6 +57,7 @@ impl PolicyReason {
             Self::Objection(Objection::Hidden) => Counter::GuardHidden,
             Self::Objection(Objection::EtherType) => Counter::EtherType,
             Self::Objection(Objection::SourceIp) => Counter::SourceIp,
+            Self::Objection(Objection::Circuit) => Counter::Circuit,
             Self::RateIn => Counter::OverRateIn,
             Self::RateOut => Counter::OverRateOut,
         }

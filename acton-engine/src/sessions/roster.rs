@@ -26,6 +26,7 @@ use crate::observe::status::{LeaseReport, LoopReport, PolicyReport, Report, Sess
 use crate::observe::tally::{Tallies, Traffic};
 use crate::root::RootWatch;
 use crate::sessions::admission::ClientPolicy;
+use crate::sessions::circuits::circuit_report;
 use crate::sessions::directory::Directory;
 use crate::sessions::housekeeping::Housekeeping;
 use crate::sessions::names::SessionNames;
@@ -187,6 +188,9 @@ where
     pub(crate) fn noted(&self, policy: Arc<CompiledPolicy>) -> Arc<CompiledPolicy> {
         if policy.learns() {
             self.floods.set_learning();
+        }
+        if policy.policy().circuit.is_some() {
+            self.floods.set_naming_circuits();
         }
         policy
     }
@@ -431,6 +435,7 @@ where
                 .collect(),
             rate_in: policy.rate_in,
             rate_out: policy.rate_out,
+            circuit: policy.circuit.as_ref().map(|circuit| circuit_report(circuit, &session.name)),
             acting: session.policing.acting(now),
         }
     }
