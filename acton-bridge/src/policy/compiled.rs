@@ -44,6 +44,8 @@ pub struct CompiledPolicy {
     learns: bool,
     /// Whether there is more than the guard to go by.
     is_particular: bool,
+    /// Whether there is a circuit.
+    has_circuit: bool,
 }
 
 /// What is known of a leaf beside its policy.
@@ -100,6 +102,7 @@ impl CompiledPolicy {
         let sources = policy.sources.as_ref().map(|sources| Ranges::new(&sources.listed));
         Self {
             is_particular: ethertypes.is_some() || sources.is_some(),
+            has_circuit: policy.circuit.is_some(),
             learns: policy.sources.as_ref().is_some_and(|sources| sources.learn),
             ethertypes,
             sources,
@@ -125,15 +128,14 @@ impl CompiledPolicy {
     #[must_use]
     pub fn may_object(&self, is_guarded: bool, headers: &Headers, frame: &[u8]) -> bool {
         self.is_particular
-            || ((is_guarded || self.policy.circuit.is_some())
-                && !guard::is_harmless(headers, frame))
+            || ((is_guarded || self.has_circuit) && !guard::is_harmless(headers, frame))
     }
 
     /// Whether [the circuit](Policy::circuit) may have to be named in a frame.
     #[inline]
     #[must_use]
     pub fn may_name(&self, headers: &Headers, frame: &[u8]) -> bool {
-        self.policy.circuit.is_some() && !guard::is_harmless(headers, frame)
+        self.has_circuit && !guard::is_harmless(headers, frame)
     }
 
     /// What the policy has against a frame that the leaf sends, which was parsed before.

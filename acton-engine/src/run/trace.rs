@@ -88,7 +88,8 @@ impl Handle {
     /// # Errors
     /// Where there is no such session.
     pub fn trace(&self, from: Option<&str>, frame: &[u8]) -> Result<Trace, Error> {
-        Tracing { handle: self, steps: Vec::new(), frame, longest: frame.len() }.run(from)
+        let longest = frame.len();
+        Tracing { handle: self, steps: Vec::new(), frame, longest, has_passed: false }.run(from)
     }
 
     /// Where a frame that was [captured](Self::capture) would go now and why; of a super-frame, those
@@ -110,7 +111,10 @@ impl Handle {
                 packet.longest.map_or(packet.len.min(most), usize::from)
             }
         };
-        Tracing { handle: self, steps: Vec::new(), frame: &frame, longest }.run(from).ok()
+        let has_passed = packet.verdict == Some(TraceVerdict::Tap);
+        let tracing =
+            Tracing { handle: self, steps: Vec::new(), frame: &frame, longest, has_passed };
+        tracing.run(from).ok()
     }
 }
 
@@ -121,6 +125,8 @@ struct Tracing<'t> {
     frame: &'t [u8],
     /// Bytes of the longest frame that it is cut into.
     longest: usize,
+    /// Whether it is what went to the TAP, with the name of a circuit in it where that was put in.
+    has_passed: bool,
 }
 
 /// A leaf of the bridge, shown by its client's name.
@@ -272,6 +278,10 @@ impl Tracing<'_> {
                 let (id, protocol) =
                     (circuit.id.shown(facts.client, facts.server), mark.protocol());
                 self.note("circuit", format!("named as {id:?} in {}", protocol.as_str()));
+                None
+            }
+            Err(_) if self.has_passed => {
+                self.note("circuit", "it was named, and is shown as it went on");
                 None
             }
             Err(refusal) => {
