@@ -3,8 +3,8 @@
 use acton_bridge::{Circuit, CircuitTemplate};
 use toml::de::DeValue;
 
-use super::host::host_name;
 use super::table::{Value, Wrong, one_or_more, string, wrong};
+use crate::sessions::circuits::host_name;
 
 /// Bytes of a name, at most (TR-101, section 3.9.3).
 const MAX_NAME: usize = 63;

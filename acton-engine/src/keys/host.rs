@@ -1,12 +1,10 @@
-//! This host's addresses and its name.
+//! This host's addresses.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::sync::LazyLock;
 
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::InterfaceFlags;
 use nix::sys::socket::SockaddrStorage;
-use nix::unistd::gethostname;
 
 use crate::ServerName;
 
@@ -26,18 +24,6 @@ pub fn default_address(ipv6: bool) -> Option<IpAddr> {
     let mut addresses: Vec<_> = routed.chain(own_addresses()).collect();
     addresses.sort_by_key(IpAddr::is_ipv6); // stable: what is routed stays first
     addresses.into_iter().find(|&address| is_for_others(address) && (ipv6 || address.is_ipv4()))
-}
-
-/// This host's name, as it was when it was first asked for; `localhost` where it is not known or not
-/// printable ASCII.
-pub(crate) fn host_name() -> &'static str {
-    static NAME: LazyLock<String> = LazyLock::new(|| {
-        let name = gethostname().ok().and_then(|name| name.into_string().ok());
-        let is_plain =
-            |name: &String| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic());
-        name.filter(is_plain).unwrap_or_else(|| "localhost".to_owned())
-    });
-    &NAME
 }
 
 /// Whether a server's name can only be this host's.

@@ -54,7 +54,6 @@ mod watch;
 pub use clients::{ClientList, ListedClient};
 pub use error::KeyError;
 pub use host::default_address;
-pub(crate) use host::host_name;
 pub use invite::{Invite, InviteError, InvitedServer};
 pub use kept_mac::KeptMac;
 pub use line::LineError;

@@ -1,16 +1,17 @@
 //! Circuits of clients: named in what they ask of servers behind the root, taken out of what these answer.
 
 use std::hash::Hash;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use acton_bridge::{
     Bridge, Circuit, CircuitEcho, CircuitFacts, CircuitProtocol, CompiledPolicy, Objection, Owner,
 };
 use acton_frame::Headers;
+use nix::unistd::gethostname;
 
 use crate::frames::batch::FrameBatch;
 use crate::frames::store::FrameStore;
-use crate::keys::host_name;
 use crate::observe::status::CircuitReport;
 use crate::sessions::directory::Directory;
 use crate::sessions::port::LeafId;
@@ -23,6 +24,18 @@ pub(crate) struct Circuits {
     marked: Vec<u8>,
     /// Which frames of a batch are for which client, whatever their addresses say.
     named: Vec<(usize, LeafId)>,
+}
+
+/// This host's name, as it was when it was first asked for; `localhost` where it is not known or not
+/// printable ASCII.
+pub(crate) fn host_name() -> &'static str {
+    static NAME: LazyLock<String> = LazyLock::new(|| {
+        let name = gethostname().ok().and_then(|name| name.into_string().ok());
+        let is_plain =
+            |name: &String| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic());
+        name.filter(is_plain).unwrap_or_else(|| "localhost".to_owned())
+    });
+    &NAME
 }
 
 /// What a policy and a name say of a client.

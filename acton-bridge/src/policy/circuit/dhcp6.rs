@@ -16,6 +16,8 @@ use crate::policy::guard::DHCP6_OF_SERVERS;
 /// Types of messages (RFC 8415, section 7.3).
 const RELAY_FORWARD: u8 = 12;
 pub(super) const RELAY_REPLY: u8 = 13;
+/// The first byte of an address of several (RFC 4291, section 2.7).
+const MULTICAST: u8 = 0xff;
 /// Relays that may have had a message (RFC 8415, section 7.6: HOP_COUNT_LIMIT).
 const HOP_LIMIT: u8 = 8;
 /// A relay's message: type, hop count, link address and peer address (RFC 8415, section 9).
@@ -29,7 +31,8 @@ const INTERFACE_ID: u16 = 18;
 const REMOTE_ID: u16 = 37;
 
 /// What is to be put before a message to servers. RFC 6221 wraps what is sent to all servers of the link;
-/// here what is sent to one of them is too, so that no message goes there without a name.
+/// here what a leaf that is not trusted sends to one of them is too, so that no message goes there without a
+/// name.
 pub(super) fn mark(
     facts: &CircuitFacts<'_>,
     headers: &Headers,
@@ -42,7 +45,9 @@ pub(super) fn mark(
     if DHCP6_OF_SERVERS.contains(&kind) {
         return if facts.is_trusted { Ok(None) } else { Err(CircuitRefusal::Server) };
     }
+    let is_to_one = datagram.addresses(frame)[16] != MULTICAST;
     let hops = match (kind, facts.is_trusted) {
+        (_, true) if is_to_one => return Ok(None),
         (RELAY_FORWARD, false) => return Err(CircuitRefusal::Named),
         (RELAY_FORWARD, true) => match message.get(1) {
             Some(&hops @ ..HOP_LIMIT) => hops + 1,

@@ -208,7 +208,7 @@ impl Circuit {
         if headers.ethertype() == Some(pppoe::DISCOVERY) {
             return Ok(Some(CircuitProtocol::Pppoe));
         }
-        let may_hide = (self.dhcp || self.dhcp6) && !facts.is_trusted;
+        let may_hide = !facts.is_trusted;
         if may_hide && is_disguised(headers, frame) {
             return Err(CircuitRefusal::Unreadable);
         }

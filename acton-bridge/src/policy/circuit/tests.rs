@@ -264,7 +264,10 @@ fn nothing_gets_to_a_server_without_a_name() {
     // Any address of a server's, any port of the client's.
     let mut elsewhere = ipv6([LINK_LOCAL, SERVER], [999, 547], &[5, 7, 7, 7]);
     assert_eq!(marked(&ethernet(&[], 0x86dd, &elsewhere))[62], 12);
-    elsewhere[40..42].copy_from_slice(&[2, 34]);
+    assert_eq!(marked_as(&TRUSTED, &ethernet(&[], 0x86dd, &elsewhere)), Ok(None));
+    // To the port of clients, from which nothing comes to servers.
+    elsewhere[42..44].copy_from_slice(&[2, 34]);
+    assert_eq!(marked_as(&FACTS, &ethernet(&[], 0x86dd, &elsewhere)), Ok(None));
     assert_eq!(marked_as(&FACTS, &ethernet(&[], 0x0800, &ipv4([68, 69], &message))), Ok(None));
     // What only servers say is not wrapped.
     assert_eq!(refused(&solicit(&[7, 7, 7, 7])), CircuitRefusal::Server);
