@@ -112,7 +112,8 @@
 //! # Policies
 //! A [`Policy`] says what a leaf may send: no word of servers and routers, frames of some kinds alone,
 //! from some IP addresses, so much a second. [`CompiledPolicy::check`] names the [`Objection`] to a
-//! frame. As with floods, who asks is the caller.
+//! frame. As with floods, who asks is the caller. A [`Circuit`] names the leaf to DHCP and PPPoE servers
+//! behind the root: [`Circuit::mark`] in what it sends, [`CircuitEcho`] in what they answer.
 //!
 //! # Neighbours
 //! A question for an IP address goes to everybody, and its answer comes from one. [`Neighbours`]
@@ -165,9 +166,10 @@ pub use flood_class::FloodClass;
 pub use limit::{Room, Share};
 pub use neighbours::{Asked, Neighbour, Neighbours};
 pub use policy::{
-    AtRoot, CompiledPolicy, EtherType, EtherTypeError, Finding, ForLeaf, FrameVlan, Grant,
-    LeafFacts, Lease, Leases, Objection, OuterTag, Policer, Policy, Rate, Sources, TagPair,
-    VlanError, VlanId, VlanRange, VlanSet, Vlans,
+    AtRoot, Circuit, CircuitEcho, CircuitFacts, CircuitMark, CircuitProtocol, CircuitRefusal,
+    CircuitTemplate, CircuitTemplateError, CompiledPolicy, EtherType, EtherTypeError, Finding,
+    ForLeaf, FrameVlan, Grant, LeafFacts, Lease, Leases, Objection, OuterTag, Policer, Policy,
+    Rate, Sources, TagPair, VlanError, VlanId, VlanRange, VlanSet, Vlans,
 };
 pub use port::{Owner, Port};
 pub use range::{MacRange, MacRangeError};

@@ -79,9 +79,9 @@ pub use observe::event::{
 pub use observe::event_log::Events;
 pub use observe::pulse::Pulse;
 pub use observe::status::{
-    BridgeReport, LeaseReport, LoopReport, LossReport, MacReport, PastSession, PolicyReport,
-    Protocol, Role, RttReport, SCHEMA, ServerReport, SessionStatus, SocketReport, State, Status,
-    TapReport,
+    BridgeReport, CircuitReport, LeaseReport, LoopReport, LossReport, MacReport, PastSession,
+    PolicyReport, Protocol, Role, RttReport, SCHEMA, ServerReport, SessionStatus, SocketReport,
+    State, Status, TapReport,
 };
 pub use observe::tally::Traffic;
 pub use reach::name::ServerName;

@@ -47,6 +47,8 @@ pub struct CompiledPolicy {
     is_particular: bool,
     /// Whether there is something to go by for frames to the leaf.
     is_particular_out: bool,
+    /// Whether there is a circuit.
+    has_circuit: bool,
 }
 
 /// What is known of a leaf beside its policy.
@@ -109,6 +111,7 @@ impl CompiledPolicy {
         Self {
             is_particular: ethertypes.is_some() || sources.is_some() || policy.vlans.is_some(),
             is_particular_out: policy.rate_out.is_some() || policy.vlans.is_some(),
+            has_circuit: policy.circuit.is_some(),
             learns: policy.sources.as_ref().is_some_and(|sources| sources.learn),
             ethertypes,
             sources,
@@ -142,11 +145,20 @@ impl CompiledPolicy {
         self.is_particular_out
     }
 
-    /// Whether [`check`](Self::check) has to look at a frame: most pass at a glance.
+    /// Whether [`check`](Self::check), or [the circuit](Policy::circuit), has to look at a frame: most pass at
+    /// a glance.
     #[inline]
     #[must_use]
     pub fn may_object(&self, is_guarded: bool, headers: &Headers, frame: &[u8]) -> bool {
-        self.is_particular || (is_guarded && !guard::is_harmless(headers, frame))
+        self.is_particular
+            || ((is_guarded || self.has_circuit) && !guard::is_harmless(headers, frame))
+    }
+
+    /// Whether [the circuit](Policy::circuit) may have to be named in a frame.
+    #[inline]
+    #[must_use]
+    pub fn may_name(&self, headers: &Headers, frame: &[u8]) -> bool {
+        self.has_circuit && !guard::is_harmless(headers, frame)
     }
 
     /// What the policy has against a frame that the leaf sends, which was parsed before.

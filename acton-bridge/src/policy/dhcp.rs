@@ -14,16 +14,16 @@ const TRANSACTION: usize = 4;
 const CLIENT: usize = 12;
 const GIVEN: usize = 16;
 const HARDWARE: usize = 28;
-const COOKIE: usize = 236;
-const COOKIE_BYTES: [u8; 4] = [99, 130, 83, 99];
+pub(super) const COOKIE: usize = 236;
+pub(super) const COOKIE_BYTES: [u8; 4] = [99, 130, 83, 99];
 /// The operation of a server's messages.
 pub(super) const BOOT_REPLY: u8 = 2;
 /// Options (RFC 2132): those without a length, and those that are read.
-const PAD: u8 = 0;
-const END: u8 = 255;
+pub(super) const PAD: u8 = 0;
+pub(super) const END: u8 = 255;
 const REQUESTED: u8 = 50;
 const LEASE_TIME: u8 = 51;
-const OVERLOAD: u8 = 52;
+pub(super) const OVERLOAD: u8 = 52;
 const MESSAGE_TYPE: u8 = 53;
 /// Types of messages.
 pub(super) const DECLINE: u8 = 4;

@@ -8,12 +8,12 @@ use super::objection::Objection;
 /// UDP ports of DHCP (RFC 2131, section 4.1) and DHCPv6 (RFC 8415, section 7.2).
 pub(super) const DHCP_SERVER: u16 = 67;
 pub(super) const DHCP_CLIENT: u16 = 68;
-const DHCP6_CLIENT: u16 = 546;
-const DHCP6_SERVER: u16 = 547;
+pub(super) const DHCP6_CLIENT: u16 = 546;
+pub(super) const DHCP6_SERVER: u16 = 547;
 /// The operation of DHCP messages from clients (RFC 2131, section 2).
 const BOOT_REQUEST: u8 = 1;
 /// DHCPv6's ADVERTISE, REPLY, RECONFIGURE and RELAY-REPL (RFC 8415, section 7.3).
-const DHCP6_OF_SERVERS: [u8; 4] = [2, 7, 10, 13];
+pub(super) const DHCP6_OF_SERVERS: [u8; 4] = [2, 7, 10, 13];
 /// ICMP, and its redirect (RFC 792).
 const ICMP: u8 = 1;
 const ICMP_REDIRECT: u8 = 5;

@@ -3,6 +3,7 @@
 //! A [`Policy`] is what somebody writes down, a [`CompiledPolicy`] what frames are checked by. A frame
 //! was parsed before; nothing here takes a lock or allocates, but for telling of a lease.
 
+mod circuit;
 mod compiled;
 mod dhcp;
 mod ethertype;
@@ -17,6 +18,10 @@ use std::fmt;
 
 use ipnet::IpNet;
 
+pub use circuit::{
+    Circuit, CircuitEcho, CircuitFacts, CircuitMark, CircuitProtocol, CircuitRefusal,
+    CircuitTemplate, CircuitTemplateError,
+};
 pub use compiled::{CompiledPolicy, Finding, Grant, LeafFacts};
 pub use ethertype::{EtherType, EtherTypeError};
 pub use leases::{Lease, Leases};
@@ -45,6 +50,8 @@ pub struct Policy {
     pub rate_out: Option<Rate>,
     /// The VLANs that it is in; all, as its frames say, where this is `None`.
     pub vlans: Option<Vlans>,
+    /// How it is named to servers behind the root; not at all where this is `None`.
+    pub circuit: Option<Circuit>,
 }
 
 /// The IP addresses that a leaf may use.

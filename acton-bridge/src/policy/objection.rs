@@ -42,6 +42,8 @@ objections! {
     SourceIp = "source_ip",
     /// It is of a VLAN that the leaf is not in, or has a tag where the leaf's frames have none.
     Vlan = "vlan",
+    /// It speaks to a server that is told of its [circuit](crate::Circuit), and cannot be given that name.
+    Circuit = "circuit",
 }
 
 impl Objection {

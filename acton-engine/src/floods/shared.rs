@@ -38,6 +38,8 @@ pub(crate) struct Floods {
     pub(crate) pairs: Pairs,
     /// How many clients are in which VLAN.
     pub(crate) vlan_members: VlanMembers,
+    /// Whether any client is named to servers by its circuit.
+    names_circuits: AtomicBool,
 }
 
 impl Floods {
@@ -55,6 +57,7 @@ impl Floods {
             by_vlan: AtomicBool::new(false),
             pairs: Pairs::default(),
             vlan_members: VlanMembers::default(),
+            names_circuits: AtomicBool::new(false),
         };
         floods.set_budgets(budgets);
         floods
@@ -100,6 +103,17 @@ impl Floods {
     #[inline]
     pub(crate) fn are_by_vlan(&self) -> bool {
         self.by_vlan.load(Ordering::Acquire)
+    }
+
+    /// Says that a client is named to servers by its circuit.
+    pub(crate) fn set_naming_circuits(&self) {
+        self.names_circuits.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether any client is, or was.
+    #[inline]
+    pub(crate) fn are_naming_circuits(&self) -> bool {
+        self.names_circuits.load(Ordering::Relaxed)
     }
 
     /// Whether somebody else than a client has an address, as far as is known, and his MAC is still where

@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use acton_frame::Headers;
-use acton_tap::VnetHeader;
+use acton_tap::{Checksum, VnetHeader};
 
 use crate::capture::packet::{Direction, Outcome, Who, WireFrames};
 use crate::capture::recorder::Recorder;
@@ -212,6 +212,25 @@ impl FrameBatch {
             self.release(stored, index < self.sparse);
             self.sparse -= usize::from(index < self.sparse);
         }
+    }
+
+    /// Lets `change` shorten frame `index` in place, with its headers; it is told whether the checksum is
+    /// partial, and gives the new length of a frame whose checksum is whole. A super-frame stays as it is.
+    #[cold]
+    pub(crate) fn shorten(
+        &mut self,
+        index: usize,
+        change: impl FnOnce(&mut [u8], &Headers, bool) -> usize,
+    ) {
+        let slot = &mut self.slots[usize::from(self.turn[index].slot)];
+        if slot.vnet.gso.is_some() {
+            return;
+        }
+        let is_partial = matches!(slot.vnet.checksum, Checksum::Partial { .. });
+        let frame = &mut self.buffer[slot.range()];
+        let len = change(frame, &slot.headers, is_partial).min(frame.len());
+        slot.headers = Headers::parse(&frame[..len]);
+        slot.vnet.checksum = Checksum::Unverified;
     }
 
     /// Shows those who capture the frames `run`, which go the same way.

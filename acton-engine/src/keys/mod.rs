@@ -33,6 +33,7 @@
 //! ```
 
 mod admission;
+mod circuit;
 mod clients;
 mod edit;
 mod error;

@@ -7,7 +7,9 @@ use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use acton_bridge::{CompiledPolicy, EtherType, OuterTag, Policy, Rate, Sources, TagPair, Vlans};
+use acton_bridge::{
+    Circuit, CompiledPolicy, EtherType, OuterTag, Policy, Rate, Sources, TagPair, Vlans,
+};
 use acton_proto::handshake::Secret;
 use acton_proto::wire::Key;
 use ipnet::IpNet;
@@ -16,6 +18,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use zeroize::Zeroizing;
 
+use super::circuit;
 use super::clients::{Collected, ListedClient};
 use super::line::{LineError, is_name, is_unicast};
 use super::table_vlans::{Pairs, check_keys, outer_tag, vlan, vlan_lines, vlans};
@@ -158,11 +161,12 @@ struct Terms {
     rate_out: Option<Rate>,
     vlans: Option<Vlans>,
     outer_tag: OuterTag,
+    circuit: Option<Circuit>,
 }
 
 impl Terms {
     const KEYS: &str =
-        "max-macs, strict, trusted, allow, ips, rate-in, rate-out, vlan, vlans and tpid";
+        "max-macs, strict, trusted, allow, ips, rate-in, rate-out, vlan, vlans, tpid and circuit";
 
     /// Takes what a key says; whether there is such a key.
     fn set(&mut self, key: &str, value: Value<'_, '_>) -> Result<bool, Wrong> {
@@ -181,6 +185,7 @@ impl Terms {
             "vlan" => self.vlans = Some(vlan(value)?),
             "vlans" => self.vlans = vlans(value)?,
             "tpid" => self.outer_tag = outer_tag(value)?,
+            "circuit" => self.circuit = circuit::read(value)?,
             _ => return Ok(false),
         }
         Ok(true)
@@ -196,6 +201,7 @@ impl Terms {
         if let Some(Vlans::Pair(TagPair { tpid, .. })) = &mut policy.vlans {
             *tpid = self.outer_tag;
         }
+        policy.circuit.clone_from(&self.circuit);
         policy
     }
 }
@@ -251,6 +257,9 @@ fn client(
     let key = key.ok_or_else(|| wrong(at, missing))?;
     let policy = terms.as_ref().map(Terms::policy);
     let terms = terms.as_ref().unwrap_or(defaults);
+    if let Some(problem) = terms.circuit.as_ref().and_then(|it| circuit::too_long(it, name)) {
+        return Err(wrong(at, problem));
+    }
     // Those who say nothing that differs go by one policy.
     let frames = match policy.filter(|policy| policy != shared.policy()) {
         Some(policy) => Arc::new(policy.into()),
@@ -442,7 +451,7 @@ pub(super) fn with(text: Option<&str>, client: &ListedClient) -> Zeroizing<Strin
 /// The lines of a client's table but for its keys.
 fn terms_of(client: &ListedClient) -> String {
     let ListedClient { macs, shared_macs, max_macs, strict, frames, .. } = client;
-    let Policy { trusted, ethertypes, sources, rate_in, rate_out, .. } = frames.policy();
+    let Policy { trusted, ethertypes, sources, rate_in, rate_out, circuit, .. } = frames.policy();
     let mut lines = String::new();
     let mut line = |key: &str, value: &str| lines.extend([key, " = ", value, "\n"]);
     if !macs.is_empty() {
@@ -474,6 +483,9 @@ fn terms_of(client: &ListedClient) -> String {
         let (bits, frames) = (bits.unwrap_or_default(), frames.unwrap_or_default());
         let bursts = format!("burst-bytes = {burst_bytes}, burst-frames = {burst_frames}");
         line(key, &format!("{{ {bits}{frames}{bursts} }}"));
+    }
+    if let Some(circuit) = circuit {
+        line("circuit", &circuit::written(circuit));
     }
     vlan_lines(frames.policy().vlans.as_ref(), line);
     lines

@@ -88,6 +88,10 @@ counters! {
     ProbesSent => "loop.probes",
     /// Probes of this end's that came back.
     ProbesBack => "loop.probes_back",
+    /// Frames of clients that were given the name of their circuit.
+    CircuitsNamed => "circuit.named",
+    /// Answers to clients from which that name was taken out.
+    CircuitsRemoved => "circuit.removed",
     /// Packets that were given the mark of congestion that their datagram met.
     EcnMarked => "ecn.marked",
     /// Sends whose segmentation the kernel refused; their datagrams went one by one.
@@ -203,6 +207,9 @@ counters! {
     /// A frame from or for a client that is of none of its VLANs, or has a tag where the client's frames
     /// have none.
     Vlan => "drop.vlan",
+    /// A frame of a client's for a DHCP or PPPoE server that cannot be given the name of its circuit: it names
+    /// one itself, cannot be read, or would be too long.
+    Circuit => "drop.circuit",
     /// A frame from a client that sends more than its policy lets pass.
     OverRateIn => "drop.rate_in",
     /// A frame for a client that gets more than its policy lets pass.

@@ -434,7 +434,7 @@ pub enum EventKind {
         /// Which client.
         at: Place,
         /// Why they are dropped, as counters have it: `guard_dhcp`, `guard_ra`, `guard_redirect`,
-        /// `guard_hidden`, `ethertype`, `source_ip`, `vlan`, `rate_in` or `rate_out`.
+        /// `guard_hidden`, `ethertype`, `source_ip`, `vlan`, `circuit`, `rate_in` or `rate_out`.
         reason: &'static str,
     },
     /// At a server: all sessions are taken.

@@ -13,8 +13,8 @@ use crate::floods::budgets::Budgets;
 use crate::observe::counters::Counters;
 use crate::observe::event::{Beginning, EndReason, Event, EventKind, LoopWitness, Place};
 use crate::observe::status::{
-    LeaseReport, LoopReport, LossReport, MacReport, PastSession, PolicyReport, RttReport,
-    SessionStatus, SocketReport, State,
+    CircuitReport, LeaseReport, LoopReport, LossReport, MacReport, PastSession, PolicyReport,
+    RttReport, SessionStatus, SocketReport, State,
 };
 use crate::observe::tally::Traffic;
 use crate::settings::{
@@ -64,6 +64,11 @@ fn a_session_of_which_all_is_known() {
         vlans: Some(Vlans::Access(VlanId::new(100).unwrap())),
         rate_in: Some(Rate::new(NonZeroU64::new(1_000_000), None)),
         rate_out: None,
+        circuit: Some(CircuitReport {
+            id: "olt-7 laptop".to_owned(),
+            remote: None,
+            protocols: vec!["dhcp".into(), "pppoe".into()],
+        }),
         acting: vec!["source_ip".into()],
     });
     status.before = Some(PastSession { reason: EndReason::Silent, ago: ms(90_000) });
@@ -93,7 +98,9 @@ fn a_session_of_which_all_is_known() {
             "rate_in": {
                 "bytes": 1_000_000, "burst_bytes": 200_000, "frames": null, "burst_frames": 256,
             },
-            "rate_out": null, "acting": ["source_ip"],
+            "rate_out": null,
+            "circuit": { "id": "olt-7 laptop", "remote": null, "protocols": ["dhcp", "pppoe"] },
+            "acting": ["source_ip"],
         },
         "before": { "reason": "silent", "ago_seconds": 90.0 },
     });

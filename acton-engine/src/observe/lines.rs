@@ -262,6 +262,11 @@ fn line(event: &EventKind, protocol: Protocol) -> Option<(Level, String)> {
                     "frames of VLANs that it is not in, or with tags that it may not send",
                     " (vlan and vlans in the list of clients)",
                 ),
+                "circuit" => (
+                    "what asks a DHCP or PPPoE server and cannot be given the name of its circuit, or has \\
+                     one",
+                    " (circuit in the list of clients; with trusted it may name its own)",
+                ),
                 "rate_in" => ("more frames than its policy lets come from there", ""),
                 _ => ("more frames than its policy lets go there", ""),
             };

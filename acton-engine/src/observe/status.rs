@@ -319,8 +319,24 @@ pub struct PolicyReport {
     pub rate_in: Option<Rate>,
     /// How much may go to it; absent for any number.
     pub rate_out: Option<Rate>,
+    /// How it is named to servers behind the root; absent where it is not.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub circuit: Option<CircuitReport>,
     /// Why frames were dropped in the last 10 s, as counters have it.
     pub acting: Vec<Cow<'static, str>>,
+}
+
+/// How a client is named to servers behind the root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct CircuitReport {
+    /// Its circuit; `{mac}` and `{vlan}` are of each frame.
+    pub id: String,
+    /// The remote end of it, where that is told too.
+    pub remote: Option<String>,
+    /// In which protocols: `dhcp`, `dhcp6`, `pppoe`.
+    pub protocols: Vec<Cow<'static, str>>,
 }
 
 /// An IP address that the LAN's DHCP server gave a client.

@@ -10,7 +10,7 @@ use acton_bridge::DropReason;
 use crate::observe::counters::Counter;
 
 /// Reasons to drop that are counted for each session, beside the bridge's.
-const OWN_DROPS: [Counter; 24] = [
+const OWN_DROPS: [Counter; 25] = [
     Counter::Forged,
     Counter::Replayed,
     Counter::KeysExpired,
@@ -33,6 +33,7 @@ const OWN_DROPS: [Counter; 24] = [
     Counter::EtherType,
     Counter::SourceIp,
     Counter::Vlan,
+    Counter::Circuit,
     Counter::OverRateIn,
     Counter::OverRateOut,
 ];

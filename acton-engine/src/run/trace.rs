@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use std::fmt;
 
 use acton_bridge::{
-    Asked, Budget, BumKind, DropReason, Finding, FloodClass, FrameVlan, FromLeaf, FromRoot,
-    LeafFacts, Objection, Owner, Policer, Rate, Verdict,
+    Asked, Budget, BumKind, CompiledPolicy, DropReason, Finding, FloodClass, FrameVlan, FromLeaf,
+    FromRoot, LeafFacts, Objection, Owner, Policer, Rate, Verdict,
 };
 use acton_frame::{Headers, Protocol};
 use acton_proto::wire::OVERHEAD;
@@ -22,6 +22,7 @@ use crate::run::capture::CapturedPacket;
 use crate::run::clock;
 use crate::run::handle::Handle;
 use crate::run::tap::max_frame;
+use crate::sessions::circuits;
 use crate::sessions::names::Flooded;
 use crate::sessions::policing::PolicyReason;
 use crate::sessions::port::{LeafId, slot};
@@ -42,8 +43,8 @@ pub struct Trace {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct TraceStep {
-    /// By whom: `session`, the policy's `vlan`, `guard`, `ethertype`, `address` and `rate`, `neighbour`,
-    /// `loop`, `budget`, `path`, `tap`, and the bridge's `header`, `source`, `room`, `destination`, `learned` and
+    /// By whom: `session`, the policy's `vlan`, `guard`, `ethertype`, `address`, `circuit` and `rate`,
+    /// `neighbour`, `loop`, `budget`, `path`, `tap`, and the bridge's `header`, `source`, `room`, `destination`, `learned` and
     /// `bridge`.
     pub stage: Cow<'static, str>,
     /// What was found, for people.
@@ -90,7 +91,8 @@ impl Handle {
     /// Where there is no such session.
     pub fn trace(&self, from: Option<&str>, frame: &[u8]) -> Result<Trace, Error> {
         let longest = frame.len();
-        Tracing { handle: self, steps: Vec::new(), frame: frame.into(), longest }.run(from)
+        Tracing { handle: self, steps: Vec::new(), frame: frame.into(), longest, has_passed: false }
+            .run(from)
     }
 
     /// Where a frame that was [captured](Self::capture) would go now and why; of a super-frame, those
@@ -112,7 +114,10 @@ impl Handle {
                 packet.longest.map_or(packet.len.min(most), usize::from)
             }
         };
-        Tracing { handle: self, steps: Vec::new(), frame: frame.into(), longest }.run(from).ok()
+        let has_passed = packet.verdict == Some(TraceVerdict::Tap);
+        let tracing =
+            Tracing { handle: self, steps: Vec::new(), frame: frame.into(), longest, has_passed };
+        tracing.run(from).ok()
     }
 }
 
@@ -124,6 +129,8 @@ struct Tracing<'t> {
     frame: Cow<'t, [u8]>,
     /// Bytes of the longest frame that it is cut into.
     longest: usize,
+    /// Whether it is what went to the TAP, with the name of a circuit in it where that was put in.
+    has_passed: bool,
 }
 
 /// A leaf of the bridge, shown by its client's name.
@@ -290,7 +297,7 @@ impl Tracing<'_> {
         for finding in findings {
             self.note_finding(&finding);
         }
-        let objection = objection?;
+        let Some(objection) = objection else { return self.circuit(port, &policy, &headers) };
         let prober = floods.prober.as_ref();
         if objection == Objection::EtherType
             && prober.is_some_and(|prober| prober.may_pass(&headers, &self.frame))
@@ -315,6 +322,37 @@ impl Tracing<'_> {
         let for_leaf = vlans.for_leaf(&Headers::parse(&self.frame), &self.frame);
         self.note_finding(&Finding::ForLeaf(for_leaf));
         for_leaf.is_none()
+    }
+
+    /// Whether a client's circuit has anything against the frame.
+    fn circuit(
+        &mut self,
+        port: LeafId,
+        policy: &CompiledPolicy,
+        headers: &Headers,
+    ) -> Option<TraceVerdict> {
+        let (circuit, name) = (policy.policy().circuit.as_ref()?, self.name(port));
+        let facts = circuits::facts(policy, &name);
+        match circuit.mark(&facts, headers, &self.frame) {
+            Ok(None) => {
+                self.note("circuit", "nothing for a server that is told of it");
+                None
+            }
+            Ok(Some(mark)) => {
+                let (id, protocol) =
+                    (circuit.id.shown(facts.client, facts.server), mark.protocol());
+                self.note("circuit", format!("named as {id:?} in {}", protocol.as_str()));
+                None
+            }
+            Err(_) if self.has_passed => {
+                self.note("circuit", "it was named, and is shown as it went on");
+                None
+            }
+            Err(refusal) => {
+                self.note("circuit", refusal.to_string());
+                Some(counted(Counter::Circuit))
+            }
+        }
     }
 
     /// Whether a client sends more than its policy lets pass.

@@ -73,6 +73,18 @@ pub(super) fn deliver_tagged<'d>(
     }
 }
 
+/// Writes a frame that got the name of a circuit, with tags in place of the one that it may have.
+#[cold]
+pub(super) fn write_named<'d>(named: &mut [u8], tags: Tags, tap: &mut impl TapSink<'d>) {
+    let mut start = 0;
+    if !tags.is_empty() && Headers::parse(named).tags() > 0 {
+        hide_tag(named);
+        start = TAG_LEN;
+    }
+    let named = &named[start..];
+    tap.write_now(named, &Headers::parse(named), tags, Trust::Verify);
+}
+
 /// Counts what a thread drops of one session: among all, and for the session.
 #[derive(Clone, Copy)]
 pub(super) struct Drops<'a> {

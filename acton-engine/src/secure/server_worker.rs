@@ -14,7 +14,9 @@ use acton_proto::session::{Content, Keys, Received};
 use acton_proto::wire::{Datagram, Header, Hello, Kind, Query, Version};
 use acton_udp::Destination;
 
-use super::arrival::{Drops, count_bundle, deliver, deliver_tagged, is_sealed, pass_mark};
+use super::arrival::{
+    Drops, count_bundle, deliver, deliver_tagged, is_sealed, pass_mark, write_named,
+};
 use super::expected::{Expected, Stray};
 use super::hellos::{self, Hellos, Judged};
 use super::sealed::{Sealed, Syns};
@@ -252,6 +254,7 @@ impl Side for ServerSide {
     fn send(&mut self, frames: &mut FrameBatch, now: Duration, out: &mut Output<'_>) {
         let Self { directory, router, sealed, syns, parts, runs, rounds, counters, thread, .. } =
             self;
+        router.take_out_circuits(frames, now, directory);
         router
             .route(frames, now, directory, out.recorder(), |target, run| runs.push((target, run)));
         let sealer = Sealer { counters, thread: *thread, now };
@@ -381,10 +384,11 @@ impl Side for ServerSide {
                     {
                         passed += 1;
                         bytes += frame.bytes().len() as u64;
-                        if tags.is_empty() {
-                            deliver(frame, &headers, tap);
-                        } else {
-                            deliver_tagged(frame, &headers, tags, tap);
+                        let is_partial = frame.partial_checksum;
+                        match router.name_circuit(session, &headers, frame.bytes(), is_partial) {
+                            None if tags.is_empty() => deliver(frame, &headers, tap),
+                            None => deliver_tagged(frame, &headers, tags, tap),
+                            Some(named) => write_named(named, tags, tap),
                         }
                     }
                 }

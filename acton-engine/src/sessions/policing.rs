@@ -58,6 +58,7 @@ impl PolicyReason {
             Self::Objection(Objection::EtherType) => Counter::EtherType,
             Self::Objection(Objection::SourceIp) => Counter::SourceIp,
             Self::Objection(Objection::Vlan) => Counter::Vlan,
+            Self::Objection(Objection::Circuit) => Counter::Circuit,
             Self::RateIn => Counter::OverRateIn,
             Self::RateOut => Counter::OverRateOut,
         }

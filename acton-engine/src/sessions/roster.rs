@@ -27,6 +27,7 @@ use crate::observe::status::{LeaseReport, LoopReport, PolicyReport, Report, Sess
 use crate::observe::tally::{Tallies, Traffic};
 use crate::root::RootWatch;
 use crate::sessions::admission::ClientPolicy;
+use crate::sessions::circuits::circuit_report;
 use crate::sessions::directory::Directory;
 use crate::sessions::housekeeping::Housekeeping;
 use crate::sessions::names::SessionNames;
@@ -193,6 +194,9 @@ where
         }
         if policy.vlans().is_some() {
             self.floods.set_by_vlan();
+        }
+        if policy.policy().circuit.is_some() {
+            self.floods.set_naming_circuits();
         }
         policy
     }
@@ -498,6 +502,7 @@ where
             vlans: policy.vlans.clone(),
             rate_in: policy.rate_in,
             rate_out: policy.rate_out,
+            circuit: policy.circuit.as_ref().map(|circuit| circuit_report(circuit, &session.name)),
             acting: session.policing.acting(now),
         }
     }

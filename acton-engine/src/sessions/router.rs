@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use acton_bridge::{
-    Asked, Bridge, BumKind, DropReason, FloodClass, FromLeaf, FromRoot, LeafFacts, Learned, Lease,
-    Objection, Owner,
+    Asked, Bridge, BumKind, CircuitEcho, DropReason, FloodClass, FromLeaf, FromRoot, LeafFacts,
+    Learned, Lease, Objection, Owner,
 };
 use acton_frame::{Ethernet, Headers, Tags};
 
@@ -24,6 +24,7 @@ use crate::loops::server_guard::FRESH;
 use crate::loops::surge::Surge;
 use crate::observe::counters::{Counter, Counters};
 use crate::observe::tally::Tally;
+use crate::sessions::circuits::{self, Circuits};
 use crate::sessions::directory::Directory;
 use crate::sessions::policing::PolicyReason;
 use crate::sessions::port::LeafId;
@@ -45,6 +46,7 @@ pub(crate) struct Router {
     surge: Surge,
     routes: Vec<Route>,
     admitted: Admitted,
+    circuits: Circuits,
     /// The number of the thread, for tallies.
     thread: usize,
 }
@@ -119,8 +121,58 @@ impl Router {
         thread: usize,
     ) -> Self {
         let (routes, admitted) = (Vec::new(), Admitted::default());
-        let surge = Surge::default();
-        Self { bridge, counters, sightings, floods, reporter, surge, routes, admitted, thread }
+        let (surge, circuits) = (Surge::default(), Circuits::default());
+        Self {
+            bridge,
+            counters,
+            sightings,
+            floods,
+            reporter,
+            surge,
+            routes,
+            admitted,
+            circuits,
+            thread,
+        }
+    }
+
+    /// Takes the names of circuits out of what servers answer, before it is routed.
+    #[inline]
+    pub(crate) fn take_out_circuits<K: Copy + Eq + std::hash::Hash, M>(
+        &mut self,
+        frames: &mut FrameBatch,
+        now: Duration,
+        directory: &Directory<K, Session<M>>,
+    ) {
+        self.circuits.begin();
+        if !self.floods.are_naming_circuits() {
+            return;
+        }
+        for index in 0..frames.len() {
+            if CircuitEcho::may_be_in(frames.headers(index), frames.get(index))
+                && self.circuits.take_out(frames, index, &self.bridge, directory, now)
+            {
+                self.counters.add(Counter::CircuitsRemoved, 1);
+            }
+        }
+    }
+
+    /// A frame of a client's that was admitted, with the name of its circuit in it; `None` where it goes on
+    /// as it is. Its checksum is whole, also where that of the frame is partial.
+    #[inline]
+    pub(crate) fn name_circuit<M>(
+        &mut self,
+        session: &Session<M>,
+        headers: &Headers,
+        frame: &[u8],
+        is_partial: bool,
+    ) -> Option<&mut [u8]> {
+        if !session.policy.may_name(headers, frame) {
+            return None;
+        }
+        let marked = self.circuits.mark(session, headers, frame, is_partial)?;
+        self.counters.add(Counter::CircuitsNamed, 1);
+        Some(marked)
     }
 
     /// Calls `each` with every run of frames that go the same way, in the frames' order.
@@ -148,9 +200,10 @@ impl Router {
                 self.routes.push(route);
                 continue;
             }
-            let route = match verdict {
-                FromRoot::Leaf(id) => Route::One(id),
-                FromRoot::Flood(kind) => {
+            let route = match (verdict, self.circuits.named(index)) {
+                (FromRoot::Leaf(_) | FromRoot::Flood(_), Some(id)) => Route::One(id),
+                (FromRoot::Leaf(id), None) => Route::One(id),
+                (FromRoot::Flood(kind), None) => {
                     let route = self.flood_from_root(frames, index, kind, now, directory);
                     let is_for_all = by_vlan && route == Route::All;
                     if is_for_all && !self.may_reach(frames, index, directory.len(), now) {
@@ -159,7 +212,7 @@ impl Router {
                         route
                     }
                 }
-                FromRoot::Drop(reason) => {
+                (FromRoot::Drop(reason), _) => {
                     self.counters.add_bridge_drop(reason);
                     self.keep_from_root(frames, index, reason, now);
                     Route::Nowhere
@@ -280,7 +333,9 @@ impl Router {
             leases: &session.policing.leases,
             is_elsewhere: &is_elsewhere,
         };
-        let Some(objection) = session.policy.check(&leaf, headers, frame, now) else { return true };
+        let objection = session.policy.check(&leaf, headers, frame, now);
+        let objection = objection.or_else(|| circuits::objection(session, headers, frame));
+        let Some(objection) = objection else { return true };
         // Loops are found whatever kinds of frames are allowed.
         let is_probe = || {
             let prober = floods.prober.as_ref();

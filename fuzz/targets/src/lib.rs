@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod bridge;
+mod circuit;
 mod config;
 mod filter;
 mod frame;
@@ -30,6 +31,7 @@ mod vnet;
 mod wire;
 
 pub use bridge::bridge;
+pub use circuit::circuit;
 pub use config::config;
 pub use filter::filter;
 pub use frame::frame;
@@ -58,6 +60,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("frame", frame),
     ("frame_filter", frame_filter),
     ("bridge", bridge),
+    ("circuit", circuit),
     ("vnet", vnet),
     ("segment", segment),
     ("coalesce", coalesce),

@@ -5,8 +5,8 @@ use std::iter;
 use std::time::Duration;
 
 use acton_engine::{
-    EndReason, LoopReport, LossReport, MacReport, Place, PolicyReport, Protocol, RefusalReason,
-    Role, ServerReport, SessionStatus, State, Traffic, drop_reasons,
+    CircuitReport, EndReason, LoopReport, LossReport, MacReport, Place, PolicyReport, Protocol,
+    RefusalReason, Role, ServerReport, SessionStatus, State, Traffic, drop_reasons,
 };
 use serde::Serialize;
 
@@ -322,6 +322,11 @@ fn policy(policy: &PolicyReport) -> Vec<String> {
     }));
     lines.extend(policy.rate_in.map(|rate| format!("in: {rate} at most")));
     lines.extend(policy.rate_out.map(|rate| format!("out: {rate} at most")));
+    if let Some(CircuitReport { id, remote, protocols, .. }) = &policy.circuit {
+        let remote = remote.as_ref().map(|remote| format!(", remote {remote:?}"));
+        let (remote, protocols) = (remote.unwrap_or_default(), protocols.join(", "));
+        lines.push(format!("circuit: {id:?}{remote}, told in {protocols}"));
+    }
     if !policy.acting.is_empty() {
         lines.push(format!("drops frames now: {}", policy.acting.join(", ")));
     }
