@@ -431,6 +431,38 @@ mod tests {
     }
 
     #[test]
+    fn a_frame_is_shortened_in_place_and_a_super_frame_is_not() {
+        let partial = Checksum::Partial { start: 34, offset: 6 };
+        let gso = VnetHeader { checksum: partial, ..VnetHeader::default() };
+        let mut with_gso = gso.encode();
+        // Of UDP, in pieces of 100 bytes (linux/virtio_net.h).
+        with_gso[1] = 5;
+        with_gso[4..6].copy_from_slice(&100_u16.to_le_bytes());
+        let mut batch = FrameBatch::new();
+        let mut queue: VecDeque<_> = [gso.encode(), with_gso].into();
+        let read = |slot: &mut [u8]| {
+            let read = [&queue.pop_front().ok_or(ErrorKind::WouldBlock)?[..], &frame(1, 7, 400)];
+            let read = read.concat();
+            slot[..read.len()].copy_from_slice(&read);
+            Ok(read.len())
+        };
+        batch.fill(read, &Counters::new()).unwrap();
+        batch.begin_turn();
+        for index in 0..2 {
+            batch.shorten(index, |frame, headers, is_partial| {
+                assert!(is_partial && headers.frame_len() == 400);
+                frame[41] = 8;
+                300
+            });
+        }
+        assert_eq!((batch.get(0).len(), batch.headers(0).frame_len()), (300, 300));
+        assert_eq!((batch.get(0)[41], batch.vnet(0).checksum), (8, Checksum::Unverified));
+        assert_eq!((batch.get(1).len(), batch.vnet(1).checksum), (400, partial));
+        batch.end_turn();
+        assert_eq!((batch.large.len(), batch.small.len()), (LARGE, SMALL));
+    }
+
+    #[test]
     fn many_sparse_flows_leave_room_for_a_transfer() {
         let mut batch = FrameBatch::new();
         let mut queue: VecDeque<_> = [frame(0, 0, 60_000)].into();
