@@ -198,6 +198,7 @@ pub(crate) fn start(
         counted: ServerStats::default(),
         hints: Throttle::new(NEWS_INTERVAL),
         drain: None,
+        isolation: None,
         buffer: Vec::new(),
     };
     control.begin(now);
