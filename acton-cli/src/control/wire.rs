@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use acton_engine::{
-    BridgeReport, CaptureLayer, CapturedPacket, Direction, Event, FdbEntry, IsolationReport, MacAddr,
-    Protocol, Role, SessionStatus, SocketReport, State, Status, TapReport, Totals, Trace, TraceVerdict,
-    Traffic,
+    BridgeReport, CaptureLayer, CapturedPacket, Direction, Event, FdbEntry, IsolationReport,
+    MacAddr, Protocol, Role, SessionStatus, SocketReport, State, Status, TapReport, Totals, Trace,
+    TraceVerdict, Traffic,
 };
 use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};

@@ -187,11 +187,14 @@ mod tests {
     #[test]
     fn who_does_not_agree_is_named() {
         let lines = report("unproved", |_| {});
-        assert_eq!(lines[..3], [
-            "CLIENT  TAKES PART                       MAC",
-            "berlin  yes                              02:00:00:00:00:07",
-            "oslo    no: its owner does not allow it",
-        ]);
+        assert_eq!(
+            lines[..3],
+            [
+                "CLIENT  TAKES PART                       MAC",
+                "berlin  yes                              02:00:00:00:00:07",
+                "oslo    no: its owner does not allow it",
+            ]
+        );
         assert!(lines[3].starts_with("not tested, and nothing was sent"), "{lines:?}");
     }
 
