@@ -52,6 +52,15 @@ pub enum Error {
     /// Plain mode has no message that asks a client to go elsewhere.
     #[error("a server in plain mode cannot ask its clients to go elsewhere: stop it, or kick them")]
     PlainDrain,
+    /// Plain mode has no message that asks a client to send test frames.
+    #[error(
+        "a server in plain mode cannot ask its clients to test isolation: it takes keys (`acton server` without \
+         --plain)"
+    )]
+    PlainIsolation,
+    /// Two tests of isolation would hear one another.
+    #[error("a test of isolation is on already: wait until it is over, two minutes at most")]
+    IsolationRuns,
     /// No session goes by that name.
     #[error("no session '{0}'; `acton status` lists them")]
     NoSession(String),

@@ -38,6 +38,7 @@ mod client;
 mod error;
 mod floods;
 mod frames;
+mod isolation;
 pub mod keys;
 mod loops;
 mod observe;
@@ -71,6 +72,10 @@ pub use capture::packet::Direction;
 pub use client::{Client, ClientBuilder, PlainClient, SecureClient};
 pub use error::Error;
 pub use floods::budgets::{Budgets, FloodBudgets};
+pub use isolation::report::{
+    IsolationClient, IsolationKind, IsolationLeak, IsolationOptions, IsolationPart,
+    IsolationReport, IsolationVerdict,
+};
 pub use observe::counters::{Totals, counters, drop_reasons};
 pub use observe::event::{
     Beginning, EndReason, Event, EventDescription, EventKind, Limit, LoopWitness, NotKept, Place,

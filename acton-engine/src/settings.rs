@@ -283,6 +283,10 @@ pub struct ClientSettings {
     pub common: Common,
     /// The server.
     pub server: ServerName,
+    /// In secure mode, whether the server may have this client take part in tests of isolation: send frames
+    /// that do nothing, and say which it hears.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub allow_isolation_test: bool,
     /// What the mode adds.
     pub mode: ClientMode,
 }
@@ -307,7 +311,7 @@ impl ClientSettings {
     #[must_use]
     pub fn new(server: ServerName, mode: ClientMode) -> Self {
         let common = Common { tap: TapSettings::new("client"), ..Common::default() };
-        Self { common, server, mode }
+        Self { common, server, allow_isolation_test: false, mode }
     }
 
     pub(crate) fn keepalive(&self) -> Duration {

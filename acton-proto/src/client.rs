@@ -25,8 +25,8 @@ use crate::session::{
     SessionEnd,
 };
 use crate::wire::{
-    Bye, Caps, Control, Datagram, Header, Key, NewNetworkKey, Refusal, ReportRole, Rtt, Suites,
-    Version,
+    Bye, Caps, Control, Datagram, Header, IsolationAnswer, IsolationOrder, Key, NewNetworkKey,
+    Refusal, ReportRole, Rtt, Suites, Version,
 };
 use handshake::Pending;
 use liveness::Liveness;
@@ -184,6 +184,12 @@ pub enum ClientEvent {
         /// Which: the [tag](crate::wire::server_tag) of its name, or `None` for whichever the client
         /// likes.
         to: Option<u64>,
+    },
+    /// The server has the client do something in a test of isolation, for
+    /// [`Client::answer_isolation`] to say what came of it.
+    IsolationOrder {
+        /// What to do.
+        order: IsolationOrder,
     },
     /// The server gives the client no session and says why; the client goes on trying.
     Refused {
@@ -481,7 +487,17 @@ impl Client {
                 let to = Some(to).filter(|&to| to != 0);
                 self.events.push_back(ClientEvent::AskedToMove { to });
             }
-            Control::Report { .. } | Control::NetworkKey(_) | Control::Move { .. } => {
+            Control::IsolationOrder(order) if keys.setup().caps.contains(Caps::ISOLATION) => {
+                // One under keys that were replaced is repeated.
+                if self.keys().is_some_and(|current| Arc::ptr_eq(current, keys)) {
+                    self.events.push_back(ClientEvent::IsolationOrder { order });
+                }
+            }
+            Control::Report { .. }
+            | Control::NetworkKey(_)
+            | Control::Move { .. }
+            | Control::IsolationOrder(_)
+            | Control::IsolationAnswer(_) => {
                 self.stats.sealed.bad_control += 1;
             }
         }
@@ -670,6 +686,13 @@ impl Client {
         self.pending = None;
         self.hello_at = None;
         self.closed = true;
+    }
+
+    /// Tells the server what came of an [order](ClientEvent::IsolationOrder) of its.
+    pub fn answer_isolation(&mut self, now: Duration, answer: IsolationAnswer) {
+        if let Some(keys) = self.keys().cloned() {
+            self.send_control(now, &keys, Control::IsolationAnswer(answer));
+        }
     }
 
     /// Asks for new keys, if that is not under way.

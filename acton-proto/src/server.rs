@@ -21,6 +21,7 @@ mod drain;
 mod ended;
 mod event;
 mod hello;
+mod isolation;
 mod limit;
 mod network;
 mod peer;

@@ -7,7 +7,7 @@
 mod vectors_rig;
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -18,9 +18,10 @@ use acton_proto::plain;
 use acton_proto::session::{Content, Keys, OpenError, Suite, WINDOW};
 use acton_proto::wire::{
     Bye, Caps, Control, Datagram, Delivery, Fragment, HEADER_LEN, Header, Hello, HelloPayload,
-    Kind, NewNetworkKey, OVERHEAD, PAYLOAD_LEN, ParseError, Query, Refusal, Reply, Report,
-    ReportRole, Reset, Rtt, ServerState, Suites, TAG_LEN, Version, Welcome, WelcomePayload,
-    server_tag,
+    IsolationAnswer, IsolationOrder, IsolationRefusal, IsolationReply, IsolationStep, Kind,
+    MAX_HEARD, NewNetworkKey, OVERHEAD, PAYLOAD_LEN, ParseError, Query, Refusal, Reply, Report,
+    ReportRole, Reset, Rtt, ServerState, Suites, TAG_LEN, TestFrames, TestToken, Version, Welcome,
+    WelcomePayload, server_tag,
 };
 use vectors_rig::{Fixed, NOW, Vectors, keys, pattern};
 
@@ -263,6 +264,16 @@ fn sealed() {
     let some = Report { rtt: None, ..all };
     let none = Report { delivery: Delivery::default(), rtt: None, version: None, path_mtu: None };
     let report = |role, report| control(Control::Report { role, token, report });
+    let test = TestToken(std::array::from_fn(|i| 0xa0 + i as u8));
+    let order = |step| control(Control::IsolationOrder(IsolationOrder { token: test, step }));
+    let answer = |reply| control(Control::IsolationAnswer(IsolationAnswer { token: test, reply }));
+    let (mac, ipv4) = ([2, 0, 0, 0, 0, 9], Ipv4Addr::new(10, 0, 0, 9));
+    let ipv6 = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 9);
+    let (number, kinds, root) = (0x0120, 0x0000_0c21, [2, 0, 0, 0, 0, 1]);
+    let frames = TestFrames { number, kinds, root, peer: mac, ipv4, ipv6 };
+    let mut numbers = [0; MAX_HEARD];
+    numbers[..2].copy_from_slice(&[0x0120, 0x0125]);
+    let heard = IsolationReply::Heard { from: 32, total: 34, numbers };
     for suite in SUITES {
         let cases = [
             ("data", 0, (whole(false), pattern(60))),
@@ -299,6 +310,22 @@ fn sealed() {
                 0x0102_030a,
                 control(Control::Move { to: server_tag("b.example:8080") }),
             ),
+            ("isolation-begin", 0x0102_030b, order(IsolationStep::Begin)),
+            ("isolation-send", 0x0102_030c, order(IsolationStep::Send(frames))),
+            ("isolation-report", 0x0102_030d, order(IsolationStep::Report { from: 32 })),
+            ("isolation-end", 0x0102_030e, order(IsolationStep::End)),
+            ("isolation-agreed", 0x0102_030f, answer(IsolationReply::Agreed { mac, ipv4, ipv6 })),
+            (
+                "isolation-refused",
+                0x0102_0310,
+                answer(IsolationReply::Refused(IsolationRefusal::NotAllowed)),
+            ),
+            (
+                "isolation-sent",
+                0x0102_0311,
+                answer(IsolationReply::Sent { number: 0x0120, kinds: 0x21 }),
+            ),
+            ("isolation-heard", 0x0102_0312, answer(heard)),
             ("data-last-counter", (1 << 28) - 1, (whole(false), pattern(100))),
         ];
         let (client, server) = keys(suite, 1514);
@@ -576,9 +603,32 @@ fn invalid() {
         vectors.bytes("datagram", &datagram);
     }
 
+    let isolation = |message: u8, arg: u8, len: usize, one_at: Option<usize>| {
+        let mut plaintext = vec![message, 0, 0, arg];
+        plaintext.resize(20, 7);
+        plaintext.resize(len, 0);
+        if let Some(at) = one_at {
+            plaintext[at] = 1;
+        }
+        plaintext
+    };
     for (name, plaintext) in [
         ("control-message-0", &[0, 0, 0, 0][..]),
         ("control-message-7", &[7, 0, 0, 0]),
+        ("control-message-10", &[10, 0, 0, 0]),
+        ("control-isolation-order-short", &[8, 0, 0, 1]),
+        ("control-isolation-order-step-0", &isolation(8, 0, 88, None)),
+        ("control-isolation-order-step-5", &isolation(8, 5, 88, None)),
+        ("control-isolation-begin-with-a-number", &isolation(8, 1, 88, Some(21))),
+        ("control-isolation-begin-with-kinds", &isolation(8, 1, 88, Some(27))),
+        ("control-isolation-send-long", &isolation(8, 2, 89, None)),
+        ("control-isolation-send-byte-22", &isolation(8, 2, 88, Some(22))),
+        ("control-isolation-send-byte-60", &isolation(8, 2, 88, Some(60))),
+        ("control-isolation-answer-0", &isolation(9, 0, 24, None)),
+        ("control-isolation-agreed-byte-26", &isolation(9, 1, 48, Some(26))),
+        ("control-isolation-refused-long", &isolation(9, 2, 25, None)),
+        ("control-isolation-sent-short", &isolation(9, 3, 27, None)),
+        ("control-isolation-heard-of-none", &isolation(9, 4, 88, Some(87))),
         ("control-second-byte", &[4, 1, 0, 0]),
         ("control-rekey-argument", &[4, 0, 0, 1]),
         ("control-rekey-long", &[4, 0, 0, 0, 0]),

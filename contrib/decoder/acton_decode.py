@@ -106,6 +106,8 @@ def parse_control(text):
         need(not any(body[8:]), "reserved")
         need(len(text) + 32 == arg if arg else len(body) == 8, "length")
         return f"KEEPALIVE token={body[:8].hex()} size={arg}"
+    if message in (8, 9):
+        return isolation(message, arg, body)
     length = {2: 8, 3: 4, 4: 0, 5: 44, 6: 32, 7: 8}.get(message)
     need(length is not None, "type")
     need(message not in (4, 6, 7) or not arg, "reserved")
@@ -123,6 +125,54 @@ def parse_control(text):
     if message == 7:
         return f"MOVE to={body.hex()}"
     return "REKEY"
+
+
+def isolation(message, arg, body):
+    """Orders of a test of isolation, and what a client says to them."""
+    need(len(body) >= 16, "length")
+    test, body = body[:16].hex(), body[16:]
+    if message == 8:
+        need(len(body) >= 4, "length")
+        number, zero = struct.unpack(">HH", body[:4])
+        need(not zero, "reserved")
+        need(arg in (1, 2, 3, 4), "value")
+        need(len(body) >= 40, "length")
+        kinds, root, peer, ipv4, ipv6 = struct.unpack(">I6s6s4s16s", body[4:40])
+        if arg != 2:
+            need(not any(body[4:40]), "reserved")
+            need(arg == 3 or not number, "reserved")
+        need(len(body) >= 68, "length")
+        need(not any(body[40:68]), "reserved")
+        need(len(body) == 68, "length")
+        text = f"ISOLATION_ORDER {('', 'begin', 'send', 'report', 'end')[arg]} test={test}"
+        if arg == 2:
+            text += (f" number={number} kinds={kinds:#x} root={root.hex(':')} peer={peer.hex(':')}"
+                     f" ipv4={ipaddress.ip_address(ipv4)} ipv6={ipaddress.ip_address(ipv6)}")
+        return text + (f" from={number}" if arg == 3 else "")
+    need(arg in (1, 2, 3, 4), "value")
+    name = ("", "agreed", "refused", "sent", "heard")[arg]
+    length = (0, 28, 4, 8, 68)[arg]
+    need(len(body) >= length, "length")
+    if arg == 1:
+        mac, zero, ipv4, ipv6 = struct.unpack(">6sH4s16s", body[:28])
+        need(not zero, "reserved")
+        said = (f" mac={mac.hex(':')} ipv4={ipaddress.ip_address(ipv4)}"
+                f" ipv6={ipaddress.ip_address(ipv6)}")
+    elif arg == 2:
+        reason, zero = struct.unpack(">HH", body[:4])
+        need(not zero, "reserved")
+        said = f" reason={({1: 'not allowed', 2: 'too soon', 3: 'no TAP'}).get(reason, reason)}"
+    elif arg == 3:
+        number, zero, kinds = struct.unpack(">HHI", body[:8])
+        need(not zero, "reserved")
+        said = f" number={number} kinds={kinds:#x}"
+    else:
+        start, total, *numbers = struct.unpack(">HH32H", body[:68])
+        told = min(max(total - start, 0), 32)
+        need(not any(numbers[told:]), "reserved")
+        said = f" from={start} total={total} numbers={numbers[:told]}"
+    need(len(body) == length, "length")
+    return f"ISOLATION_ANSWER {name} test={test}{said}"
 
 
 def report(body):

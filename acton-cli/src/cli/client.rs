@@ -82,6 +82,11 @@ pub(super) struct Arguments {
     #[command(flatten)]
     key_log: KeyLogOption,
 
+    /// Take part in tests of isolation (acton verify-isolation at the server): send frames that do nothing,
+    /// 128 in 10 s at most, and tell which of those of others arrive here
+    #[arg(long, conflicts_with = "plain")]
+    allow_isolation_test: bool,
+
     #[command(flatten)]
     loops: LoopOptions,
 
@@ -193,6 +198,7 @@ impl Arguments {
         settings.common.keepalive = self.keepalive;
         settings.common.scheduling = self.scheduling.into();
         settings.common.loop_guard = self.loops.guard();
+        settings.allow_isolation_test = self.allow_isolation_test;
         settings.mode = if self.plain {
             ClientMode::Plain
         } else {

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use acton_engine::{Error, Handle, ServerName, SessionStatus, State};
+use acton_engine::{Error, Handle, IsolationOptions, ServerName, SessionStatus, State};
 
 use super::capture::{CaptureRequest, Refused, show};
 use super::live;
@@ -58,6 +58,17 @@ pub(super) fn answer(
             match drain_to(to.as_deref(), over_seconds) {
                 Ok((to, over)) => done(drain(handle, to.as_ref(), over, everyone)),
                 Err(message) => failed(RefusalCode::BadRequest, message),
+            }
+        }
+        Request::VerifyIsolation { sessions, willing_only } => {
+            let mut options = IsolationOptions::default();
+            (options.sessions, options.willing_only) = (sessions, willing_only);
+            match handle.verify_isolation(&options) {
+                Ok(report) => {
+                    writer.add(&Answer::Isolation(Box::new(report)))?;
+                    Answer::End(End::default())
+                }
+                Err(error) => refused(&error),
             }
         }
         Request::Log { levels } => match source.process.set_log(&levels) {

@@ -83,6 +83,7 @@ impl Connection {
             Request::Events { follow: true, .. }
                 | Request::Capture { .. }
                 | Request::TraceLive { .. }
+                | Request::VerifyIsolation { .. }
         );
         let stream = self.reader.get_mut();
         stream.set_read_timeout((!waits).then_some(PATIENCE))?;
@@ -120,6 +121,7 @@ pub enum RawAnswer {
     Drop(Box<RawValue>),
     Trace(Box<RawValue>),
     Live(Box<RawValue>),
+    Isolation(Box<RawValue>),
     Key(Box<RawValue>),
     Capturing(Box<RawValue>),
     Packet(Box<RawValue>),

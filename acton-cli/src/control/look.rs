@@ -241,7 +241,9 @@ pub(super) fn refused(error: &Error) -> Answer {
         Error::NoSession(_) => RefusalCode::NoSession,
         Error::NotServer => RefusalCode::NotServer,
         Error::CapturesFull => RefusalCode::Busy,
-        Error::NoReason(_) | Error::PlainDrain => RefusalCode::BadRequest,
+        Error::NoReason(_) | Error::PlainDrain | Error::PlainIsolation | Error::IsolationRuns => {
+            RefusalCode::BadRequest
+        }
         error if error.is_setting() => RefusalCode::BadRequest,
         _ => RefusalCode::Failed,
     };

@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use acton_engine::{
-    BridgeReport, CaptureLayer, CapturedPacket, Direction, Event, FdbEntry, MacAddr, Protocol,
-    Role, SessionStatus, SocketReport, State, Status, TapReport, Totals, Trace, TraceVerdict,
-    Traffic,
+    BridgeReport, CaptureLayer, CapturedPacket, Direction, Event, FdbEntry, IsolationReport,
+    MacAddr, Protocol, Role, SessionStatus, SocketReport, State, Status, TapReport, Totals, Trace,
+    TraceVerdict, Traffic,
 };
 use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
@@ -110,6 +110,16 @@ pub enum Request {
         #[serde(default)]
         stop: bool,
     },
+    /// Tests on a server that frames of clients reach no other: an [`Isolation`](Answer::Isolation), which may
+    /// take two minutes. For those who may change, since clients send frames for it.
+    VerifyIsolation {
+        /// Of these sessions; of all where none is named.
+        #[serde(default)]
+        sessions: Vec<String>,
+        /// Leaves out those that do not take part, rather than test nobody.
+        #[serde(default)]
+        willing_only: bool,
+    },
     /// Sets what is logged: a level (`info`), or levels by module (`info,acton_engine=debug`). For
     /// those who may change.
     Log {
@@ -198,6 +208,7 @@ impl Request {
             | Self::FdbFlush { .. }
             | Self::Kick { .. }
             | Self::Drain { .. }
+            | Self::VerifyIsolation { .. }
             | Self::TraceLive { .. }
             | Self::Capture { .. }
             | Self::ReloadClients {}
@@ -274,6 +285,8 @@ pub enum Answer {
     Trace(Trace),
     /// Where a frame that passed would go, and where it went.
     Live(LiveTrace),
+    /// What came of a test of isolation.
+    Isolation(Box<IsolationReport>),
     /// One key of the settings.
     Key(KeyReport),
     /// A capture has begun.

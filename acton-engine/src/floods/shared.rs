@@ -1,13 +1,16 @@
 //! What all workers of a server know of floods.
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use acton_bridge::{Bridge, Budget, CompiledPolicy, FloodClass, Neighbours, Owner};
+use arc_swap::ArcSwapOption;
 
 use crate::floods::budgets::{Budgets, FloodBudgets};
 use crate::floods::gate::FloodGate;
+use crate::isolation::fates::Fates;
 use crate::loops::probe::Prober;
 use crate::sessions::lease_holders::LeaseHolders;
 use crate::sessions::pairs::Pairs;
@@ -30,8 +33,6 @@ pub(crate) struct Floods {
     blocked: AtomicUsize,
     /// Whether clients are not to be the LAN's servers and routers, where their policy does not say.
     guards: AtomicBool,
-    /// Whether the policy of any client asks which addresses it was given.
-    learns: AtomicBool,
     /// Whether the policy of any client names VLANs.
     by_vlan: AtomicBool,
     /// Who has which pair of VLAN tags.
@@ -40,7 +41,16 @@ pub(crate) struct Floods {
     pub(crate) vlan_members: VlanMembers,
     /// Whether any client is named to servers by its circuit.
     names_circuits: AtomicBool,
+    /// What frames that pass are looked at for: [`LEASES`], [`TEST`].
+    attends: AtomicU8,
+    /// A test of isolation that is on.
+    test: ArcSwapOption<Fates>,
 }
+
+/// The policy of any client asks which addresses it was given.
+const LEASES: u8 = 1;
+/// A test of isolation is on.
+const TEST: u8 = 2;
 
 impl Floods {
     pub(crate) fn new(budgets: &FloodBudgets, looks_for_loops: bool) -> Self {
@@ -53,11 +63,12 @@ impl Floods {
             prober: looks_for_loops.then(Prober::new),
             blocked: AtomicUsize::new(0),
             guards: AtomicBool::new(true),
-            learns: AtomicBool::new(false),
             by_vlan: AtomicBool::new(false),
             pairs: Pairs::default(),
             vlan_members: VlanMembers::default(),
             names_circuits: AtomicBool::new(false),
+            attends: AtomicU8::new(0),
+            test: ArcSwapOption::empty(),
         };
         floods.set_budgets(budgets);
         floods
@@ -85,13 +96,37 @@ impl Floods {
 
     /// Says that a client's policy asks which addresses it was given.
     pub(crate) fn set_learning(&self) {
-        self.learns.store(true, Ordering::Relaxed);
+        self.attends.fetch_or(LEASES, Ordering::Relaxed);
     }
 
     /// Whether any client's does, or did.
     #[inline]
     pub(crate) fn are_learning(&self) -> bool {
-        self.learns.load(Ordering::Relaxed)
+        self.attends.load(Ordering::Relaxed) & LEASES != 0
+    }
+
+    /// Begins a test of isolation, or ends the one that is on.
+    pub(crate) fn set_test(&self, test: Option<Arc<Fates>>) {
+        let is_on = test.is_some();
+        self.test.store(test);
+        if is_on {
+            self.attends.fetch_or(TEST, Ordering::Relaxed);
+        } else {
+            self.attends.fetch_and(!TEST, Ordering::Relaxed);
+        }
+    }
+
+    /// The test of isolation that is on.
+    #[inline]
+    pub(crate) fn test(&self) -> Option<Arc<Fates>> {
+        let is_on = self.attends.load(Ordering::Relaxed) & TEST != 0;
+        if is_on { self.test.load_full() } else { None }
+    }
+
+    /// Whether frames that pass are looked at for anything.
+    #[inline]
+    pub(crate) fn are_attending(&self) -> bool {
+        self.attends.load(Ordering::Relaxed) != 0
     }
 
     /// Says that a client's policy names VLANs.

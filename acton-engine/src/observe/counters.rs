@@ -92,6 +92,16 @@ counters! {
     CircuitsNamed => "circuit.named",
     /// Answers to clients from which that name was taken out.
     CircuitsRemoved => "circuit.removed",
+    /// Frames of tests of isolation that this client sent.
+    IsolationSent => "isolation.sent",
+    /// Frames of tests of isolation that came through the tunnel to this client, those of the server that show
+    /// that it hears among them.
+    IsolationHeard => "isolation.heard",
+    /// Frames of tests of isolation that clients sent and that went to this server's TAP.
+    IsolationPassed => "isolation.passed",
+    /// Frames of tests of isolation that clients sent and that went nowhere, as they should; no reason to drop
+    /// counts them.
+    IsolationDropped => "isolation.dropped",
     /// Packets that were given the mark of congestion that their datagram met.
     EcnMarked => "ecn.marked",
     /// Sends whose segmentation the kernel refused; their datagrams went one by one.

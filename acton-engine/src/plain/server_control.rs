@@ -243,6 +243,7 @@ impl Controller for ServerControl {
     fn steer(&mut self, now: Duration, steer: Steer) -> Result<(), Error> {
         match steer {
             Steer::Drain(_) => Err(Error::PlainDrain),
+            Steer::VerifyIsolation(..) => Err(Error::PlainIsolation),
             Steer::Kick { session, bar } => {
                 let address = self.roster.find(&session)?;
                 let address = self.roster.directory().read(address, |session| session.mode.address);

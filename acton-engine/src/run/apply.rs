@@ -87,7 +87,7 @@ impl ClientSettings {
     /// As [`Settings::compare`]; then nothing has changed.
     pub(crate) fn take(&mut self, new: &Self) -> Result<Applied, Error> {
         new.check()?;
-        let Self { common, server, mode } = new;
+        let Self { common, server, allow_isolation_test, mode } = new;
         let mut applied = Applied::default();
         match (&self.mode, mode) {
             (ClientMode::Plain, ClientMode::Plain) => {}
@@ -99,6 +99,8 @@ impl ClientSettings {
             _ => return Err(Error::other_mode()),
         }
         applied.take_common(&mut self.common, common);
+        let allows = &mut self.allow_isolation_test;
+        applied.take(allows, allow_isolation_test, "allow_isolation_test");
         applied.note(&self.server, server, "server");
         Ok(applied)
     }

@@ -9,6 +9,7 @@ use pnet_base::MacAddr;
 
 use crate::Error;
 use crate::floods::news::FloodNews;
+use crate::isolation::report::{IsolationOptions, IsolationReport};
 use crate::observe::counters::{Counter, Counters};
 use crate::observe::pulse::Pulse;
 use crate::observe::status::Report;
@@ -64,6 +65,8 @@ pub(crate) enum Steer {
     Kick { session: String, bar: Option<Duration> },
     /// Ask clients to go elsewhere, or with `None` no more.
     Drain(Option<DrainOrder>),
+    /// Test whether frames of clients reach others; what comes of it is told later, unless it cannot begin.
+    VerifyIsolation(IsolationOptions, SyncSender<Result<IsolationReport, Error>>),
     /// Say that a MAC lives behind a client, on one VLAN.
     AddMac { mac: MacAddr, vlan: u16, session: String },
 }

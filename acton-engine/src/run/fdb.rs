@@ -10,6 +10,7 @@ use acton_proto::wire::server_tag;
 use pnet_base::MacAddr;
 
 use crate::floods::shared::Floods;
+use crate::isolation::report::{IsolationOptions, IsolationReport};
 use crate::observe::event::Place;
 #[cfg(feature = "serde")]
 use crate::observe::serialise::optional_seconds;
@@ -183,6 +184,20 @@ impl Handle {
     /// As those of [`drain`](Self::drain).
     pub fn stop_draining(&self) -> Result<(), Error> {
         self.steer(Steer::Drain(None))
+    }
+
+    /// Has clients that agree send frames of every kind to one another and to all, and says where they
+    /// arrived: a server's clients are isolated where none came to another one. Each of them also shows
+    /// that it hears. It takes some seconds, two minutes at most; where one that is asked does not take
+    /// part, nobody sends anything unless the options say otherwise.
+    ///
+    /// # Errors
+    /// Where this is a client, a server in plain mode, a session is not there, another test is on, or the
+    /// tunnel has ended.
+    pub fn verify_isolation(&self, options: &IsolationOptions) -> Result<IsolationReport, Error> {
+        let (answer, answered) = mpsc::sync_channel(1);
+        self.steer(Steer::VerifyIsolation(options.clone(), answer))?;
+        answered.recv().unwrap_or(Err(Error::Ended))
     }
 
     fn steer(&self, steer: Steer) -> Result<(), Error> {

@@ -18,6 +18,8 @@ use super::{CAPS, CAPS_OF_SEVERAL, keepalive_seconds};
 use crate::client::{OtherServer, SecureClient};
 use crate::floods::client_screen::ClientFloods;
 use crate::floods::client_watch::ClientWatch;
+use crate::isolation::listener::Listener;
+use crate::isolation::subject::Subject;
 use crate::observe::status::{Protocol, Role};
 use crate::observe::tally::Tallies;
 use crate::reach::dial::Dial;
@@ -44,12 +46,14 @@ pub(super) struct SecureUplink {
     pub(super) open: Vec<Arc<Keys>>,
     /// The keys that open what comes from the server that the client has left, or is about to go to.
     pub(super) beside: Vec<Arc<Keys>>,
+    /// Takes frames of a test of isolation, while one is on.
+    pub(super) listener: Option<Arc<Listener>>,
 }
 
 impl Default for SecureUplink {
     fn default() -> Self {
         let to = Arc::new(Destination::connected());
-        Self { to, seal: None, open: Vec::new(), beside: Vec::new() }
+        Self { to, seal: None, open: Vec::new(), beside: Vec::new(), listener: None }
     }
 }
 
@@ -148,6 +152,7 @@ pub(crate) fn start(
         _watch: watch,
         tap: handle,
         announcer: Announcer::new(Arc::clone(&interface)),
+        subject: Subject::default(),
         watch: ClientWatch::new(floods, Arc::clone(&interface), launch.counters(), launch.events()),
         interface: Arc::clone(&interface),
         link,

@@ -22,6 +22,7 @@ use super::{keepalive_seconds, report};
 use crate::Error;
 use crate::floods::client_watch::ClientWatch;
 use crate::floods::news::FloodNews;
+use crate::isolation::subject::Subject;
 use crate::observe::counters::{Counter, Counters};
 use crate::observe::event::{EndReason, EventKind};
 use crate::observe::event_log::EventLog;
@@ -64,6 +65,8 @@ pub(super) struct ClientControl {
     pub(super) tap: TapHandle,
     pub(super) interface: Arc<TapInterface>,
     pub(super) announcer: Announcer<()>,
+    /// Its part in tests of isolation.
+    pub(super) subject: Subject,
     /// `None` where nobody looks for loops.
     pub(super) watch: Option<ClientWatch>,
     pub(super) link: Arc<ArcSwap<SecureUplink>>,
@@ -113,13 +116,18 @@ impl ClientControl {
             self.places[contact.server].dial.answered(from);
         }
         count_bundle(&self.counters, &frames);
+        let listener = self.subject.listener();
         for frame in frames {
             if !is_active && is_for_group(frame.bytes()) {
                 self.counters.add(Counter::Beside, 1);
                 continue;
             }
-            self.history.tally().add_in(1, frame.bytes().len() as u64);
             let headers = Headers::parse(frame.bytes());
+            if listener.as_ref().is_some_and(|it| it.takes(&headers, frame.bytes())) {
+                self.counters.add(Counter::IsolationHeard, 1);
+                continue;
+            }
+            self.history.tally().add_in(1, frame.bytes().len() as u64);
             self.tap.write(frame.bytes(), &headers, trust(&frame), &self.counters);
         }
         if connected {
@@ -336,6 +344,7 @@ impl ClientControl {
         let old = std::mem::replace(&mut self.active, next);
         self.leaving = Some((old, now + LINGER));
         self.dial_mut().connected();
+        self.subject.stop();
         self.publish();
         self.history.end(now, EndReason::Moved);
         self.history.begin();
@@ -408,6 +417,7 @@ impl ClientControl {
             ClientEvent::Disconnected { reason, retry_in } => {
                 self.active.seal = None;
                 self.active.open.clear();
+                self.subject.stop();
                 self.publish();
                 let reason = ended(reason);
                 self.history.end(now, reason);
@@ -425,6 +435,7 @@ impl ClientControl {
                 self.take_network_key(now, self.active.server, &key);
             }
             ClientEvent::AskedToMove { to } => self.asked_to_move(now, to),
+            ClientEvent::IsolationOrder { order } => self.obey_isolation(now, order),
             ClientEvent::Unreadable => {
                 self.events.tell(now, EventKind::Unreadable { server: self.dial().text() });
             }
@@ -540,7 +551,7 @@ impl ClientControl {
     }
 
     /// Has the worker know the session, and those beside it.
-    fn publish(&self) {
+    pub(super) fn publish(&self) {
         let left = self.leaving.as_ref().map(|(left, _)| left);
         let others = self.joining.iter().chain(left);
         self.link.store(Arc::new(SecureUplink {
@@ -548,6 +559,7 @@ impl ClientControl {
             seal: self.active.seal.clone(),
             open: self.active.open.clone(),
             beside: others.flat_map(|contact| contact.open.clone()).collect(),
+            listener: self.subject.listener(),
         }));
     }
 }
@@ -561,7 +573,8 @@ impl Controller for ClientControl {
         let joining = self.joining.as_ref().and_then(|joining| joining.machine.poll_timeout());
         let leaving = self.leaving.as_ref().map(|(_, until)| *until);
         let choice = self.servers.as_ref().map(Servers::due);
-        let own = [probes, announcements, self.keeping.due(), self.carrier_until];
+        let own =
+            [probes, announcements, self.keeping.due(), self.carrier_until, self.subject.due()];
         let others = own.into_iter().chain([joining, leaving, choice]).flatten().min();
         self.active.machine.poll_timeout().map_or(others, |due| Some(earliest(due, others)))
     }
@@ -633,6 +646,9 @@ impl Controller for ClientControl {
         if self.keeping.retry(now) {
             self.tell_network_key(now, self.dial().text(), None);
         }
+        if self.subject.expire(now) {
+            self.publish();
+        }
         if !self.announcer.take_due(now).is_empty() {
             self.announce(now);
         }
@@ -652,6 +668,9 @@ impl Controller for ClientControl {
         let applied = taken.take(&new)?;
         self.interface.follow(&self.settings.common.tap, &taken.common.tap)?;
         self.settings = taken;
+        if !self.settings.allow_isolation_test {
+            self.leave_isolation();
+        }
         self.config.keepalive = keepalive_seconds(self.settings.keepalive());
         self.active.machine.set_keepalive(self.config.keepalive);
         self.follow_mtu(now);

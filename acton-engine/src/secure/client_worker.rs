@@ -139,6 +139,12 @@ impl Side for ClientSide {
                 let (mut passed, mut bytes) = (0, 0);
                 for mut frame in frames {
                     let headers = Headers::parse(frame.bytes());
+                    if let Some(listener) = &link.listener
+                        && listener.takes(&headers, frame.bytes())
+                    {
+                        self.counters.add(Counter::IsolationHeard, 1);
+                        continue;
+                    }
                     // What is for all comes by way of the other server too.
                     if is_beside && is_for_group(frame.bytes()) {
                         drops.add_frames(Counter::Beside, 1, Direction::In, frame.bytes());

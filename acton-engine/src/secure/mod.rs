@@ -9,6 +9,7 @@ mod contact;
 mod drain;
 mod expected;
 mod hellos;
+mod isolation;
 mod key_keeping;
 mod links;
 mod report;
@@ -27,7 +28,7 @@ pub(crate) use client::start as start_client;
 pub(crate) use server::{SecureAccess, start as start_server};
 
 /// What this engine does with frames.
-const CAPS: Caps = Caps::ALL.union(Caps::ECN);
+const CAPS: Caps = Caps::ALL.union(Caps::ECN).union(Caps::ISOLATION);
 /// At a server, and at a client that has other servers to go to.
 const CAPS_OF_SEVERAL: Caps = CAPS.union(Caps::MOVE);
 

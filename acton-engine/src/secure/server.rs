@@ -202,6 +202,7 @@ pub(crate) fn start(
         drain: None,
         ordered: None,
         uplinks: Uplinks::default(),
+        isolation: None,
         buffer: Vec::new(),
     };
     control.begin(now);

@@ -21,6 +21,7 @@ use super::budget::Budget;
 use super::drain::Drain;
 use super::expected::Expected;
 use super::hellos::Hellos;
+use super::isolation::IsolationTest;
 use super::links::{self, Links};
 use super::server::{SecureSession, Secured};
 use super::server_worker::News;
@@ -89,6 +90,8 @@ pub(super) struct ServerControl {
     /// What an operator wants of it.
     pub(super) ordered: Option<DrainOrder>,
     pub(super) uplinks: Uplinks,
+    /// A test of isolation that is on.
+    pub(super) isolation: Option<IsolationTest>,
     pub(super) buffer: Vec<u8>,
 }
 
@@ -264,6 +267,7 @@ impl ServerControl {
                     },
                 );
                 if replaced && let Some(session) = self.roster.session(session) {
+                    self.leave_isolation(id);
                     self.client_up(now, id, session.mode.path);
                 }
             }
@@ -285,6 +289,7 @@ impl ServerControl {
             }
             ServerEvent::SessionDown { id, client, reason } => {
                 self.roster.close(now, id.0 as usize, ended(reason));
+                self.leave_isolation(id);
                 self.ports.remove(&client);
                 self.keep_macs_of(now, &client, None);
             }
@@ -292,6 +297,7 @@ impl ServerControl {
                 let (session, client) = (id.0 as usize, self.gate.name(&client));
                 self.roster.tell(now, EventKind::Duplicate { session, client });
             }
+            ServerEvent::IsolationAnswer { id, answer } => self.hear_isolation(now, id, &answer),
             ServerEvent::Refused { path, client, reason } => {
                 let client = client.map(|key| self.name_of(&key));
                 let (address, reason) = (path.remote, refused(reason));
@@ -493,6 +499,7 @@ impl Controller for ServerControl {
         let own = earliest(earliest(own, self.announcer.due()), self.gate.due());
         let own = earliest(own, self.drain.as_ref().map(Drain::due));
         let own = earliest(own, self.uplinks.due());
+        let own = earliest(own, self.isolation_due());
         Some(earliest(own, self.machine.poll_timeout()))
     }
 
@@ -579,6 +586,9 @@ impl Controller for ServerControl {
             }
         }
         self.settle(now);
+        if self.test_isolation(now) {
+            self.settle(now);
+        }
         for port in self.announcer.take_due(now) {
             self.announce(now, port);
         }
@@ -643,6 +653,9 @@ impl Controller for ServerControl {
                 }
                 Ok(())
             }
+            Steer::VerifyIsolation(options, answer) => {
+                self.begin_isolation_test(now, &options, answer)
+            }
             Steer::AddMac { mac, vlan, session } => self.roster.add_mac(mac, vlan, &session),
         }
     }
@@ -684,7 +697,7 @@ impl Controller for ServerControl {
 }
 
 /// Sends a frame of the control thread's own.
-fn send(
+pub(super) fn send(
     now: Duration,
     socket: &UdpSocket,
     session: &SecureSession,

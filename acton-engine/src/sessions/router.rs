@@ -19,6 +19,7 @@ use crate::floods::news::{FloodNews, FloodReporter};
 use crate::floods::shared::Floods;
 use crate::frames::batch::FrameBatch;
 use crate::frames::store::FrameStore;
+use crate::isolation::fates::{Fate, Fates};
 use crate::loops::probe::{Reading, Way};
 use crate::loops::server_guard::FRESH;
 use crate::loops::surge::Surge;
@@ -262,6 +263,16 @@ impl Router {
         self.floods.are_by_vlan()
     }
 
+    /// The bridge that it asks.
+    pub(crate) fn bridge(&self) -> &Bridge<LeafId> {
+        &self.bridge
+    }
+
+    /// Begins a test of isolation, or ends the one that is on: for the routers of all workers.
+    pub(crate) fn set_test(&self, test: Option<Arc<Fates>>) {
+        self.floods.set_test(test);
+    }
+
     /// Who gets what is for everybody now.
     pub(crate) fn everybody(&self) -> Everybody {
         Everybody { some_blocked: self.floods.are_any_blocked() }
@@ -309,10 +320,38 @@ impl Router {
         let goes = passes
             && (session.policy.policy().rate_in.is_none()
                 || self.is_within_rate(session, frame, now, tally));
-        if goes && self.floods.are_learning() && headers.ports(frame) == Some(&DHCP_PORTS) {
-            session.policing.leases.hear(headers, frame);
+        if goes && self.floods.are_attending() {
+            self.attend(session, frame, headers);
         }
         goes
+    }
+
+    /// Looks at a frame of a client's that goes to the TAP.
+    #[inline(never)]
+    fn attend<M>(&self, session: &Session<M>, frame: &[u8], headers: &Headers) {
+        if self.floods.are_learning() && headers.ports(frame) == Some(&DHCP_PORTS) {
+            session.policing.leases.hear(headers, frame);
+        }
+        if let Some(test) = self.floods.test()
+            && let Some(number) = test.number(session.port, headers, frame)
+        {
+            self.counters.add(Counter::IsolationPassed, 1);
+            test.note(number, session.port, Fate::Root);
+        }
+    }
+
+    /// Whether a frame of a client's that goes nowhere is one of a test of isolation, and so counts as
+    /// none that was dropped.
+    #[cold]
+    fn notes_test<M>(&self, session: &Session<M>, frame: &[u8], cause: impl Into<Cause>) -> bool {
+        let Some(test) = self.floods.test() else { return false };
+        let Some(number) = test.number(session.port, &Headers::parse(frame), frame) else {
+            return false;
+        };
+        self.counters.add(Counter::IsolationDropped, 1);
+        let reason = cause.into().name().unwrap_or("unknown");
+        test.note(number, session.port, Fate::Dropped(reason));
+        true
     }
 
     /// Whether a frame of a client's obeys its policy.
@@ -374,6 +413,9 @@ impl Router {
         now: Duration,
         tally: &Tally,
     ) {
+        if self.notes_test(session, frame, reason.counter()) {
+            return;
+        }
         self.counters.add(reason.counter(), 1);
         tally.add_drops(reason.counter(), 1);
         self.keep_from_leaf(session, frame, reason.counter(), now);
@@ -481,6 +523,9 @@ impl Router {
                 if is_of_the_source(reason) && self.takes_probe(session, frame, headers, now) {
                     return false;
                 }
+                if self.notes_test(session, frame, reason) {
+                    return false;
+                }
                 self.counters.add_bridge_drop(reason);
                 tally.add_bridge_drop(reason);
                 self.keep_from_leaf(session, frame, reason, now);
@@ -567,10 +612,18 @@ impl Router {
             return false;
         }
         if session.gate.is_blocked() {
+            if self.notes_test(session, frame, Counter::LoopBlocked) {
+                return false;
+            }
             self.counters.add(Counter::LoopBlocked, 1);
             tally.add_drops(Counter::LoopBlocked, 1);
             self.keep_from_leaf(session, frame, Counter::LoopBlocked, now);
             return false;
+        }
+        // They use up nobody's budget, and are too few to need one.
+        let test = self.floods.test();
+        if test.is_some_and(|test| test.number(session.port, headers, frame).is_some()) {
+            return true;
         }
         let class = FloodClass::of(kind, headers, frame);
         let (floods, unresolved) = (&self.floods, FloodClass::Unresolved);

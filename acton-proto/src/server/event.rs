@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Path, SessionId};
 use crate::session::{Keys, SealedStats};
-use crate::wire::{Bye, Key, Refusal};
+use crate::wire::{Bye, IsolationAnswer, Key, Refusal};
 
 /// Why a session ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -128,6 +128,13 @@ pub enum ServerEvent {
         id: SessionId,
         /// The client's public key.
         client: Key,
+    },
+    /// What came of an order at a client ([`Server::order_isolation`](super::Server::order_isolation)).
+    IsolationAnswer {
+        /// The session.
+        id: SessionId,
+        /// What came of it.
+        answer: IsolationAnswer,
     },
     /// A HELLO got no session; told at a limited rate.
     Refused {

@@ -318,10 +318,19 @@ impl Server {
                 self.end(now, slot, DownReason::Bye(reason), None);
                 return;
             }
+            Control::IsolationAnswer(answer)
+                if proven && keys.setup().caps.contains(Caps::ISOLATION) =>
+            {
+                let id = SessionId(slot);
+                self.events.push_back(ServerEvent::IsolationAnswer { id, answer });
+                return;
+            }
             Control::Rekey
             | Control::Report { .. }
             | Control::NetworkKey(_)
-            | Control::Move { .. } => {
+            | Control::Move { .. }
+            | Control::IsolationOrder(_)
+            | Control::IsolationAnswer(_) => {
                 self.stats.sealed.bad_control += 1;
                 return;
             }

@@ -389,9 +389,11 @@ impl Keys {
             | Control::Report { role: ReportRole::Question, .. }
             | Control::Rekey
             | Control::NetworkKey(_)
-            | Control::Move { .. } => self.reserve(now, 1)?,
+            | Control::Move { .. }
+            | Control::IsolationOrder(_) => self.reserve(now, 1)?,
             Control::Echo { .. }
             | Control::Report { role: ReportRole::Answer, .. }
+            | Control::IsolationAnswer(_)
             | Control::Bye { .. } => self.reserve_quietly(now, 1)?,
         };
         counter.seal(Kind::Control, &mut datagram)?;

@@ -3,7 +3,7 @@
 use blake2::{Blake2s256, Digest};
 
 use super::field::Reader;
-use super::{ParseError, Report};
+use super::{IsolationAnswer, IsolationOrder, ParseError, Report};
 
 /// Size of the shortest control message in bytes, REKEY.
 pub const CONTROL_MIN_LEN: usize = 4;
@@ -17,6 +17,8 @@ const REKEY: u8 = 4;
 const REPORT: u8 = 5;
 const NETWORK_KEY: u8 = 6;
 const MOVE: u8 = 7;
+const ISOLATION_ORDER: u8 = 8;
+const ISOLATION_ANSWER: u8 = 9;
 
 /// Why a side leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -114,6 +116,11 @@ pub enum Control {
         /// Which: [`server_tag`] of its name, or 0 for whichever the client likes.
         to: u64,
     },
+    /// The server has the client do something in a test of isolation
+    /// ([`Caps::ISOLATION`](super::Caps::ISOLATION)).
+    IsolationOrder(IsolationOrder),
+    /// What came of that at the client.
+    IsolationAnswer(IsolationAnswer),
 }
 
 /// What stands for a server's name, `HOST:PORT` as a client has it, in a MOVE: the first 8 bytes of
@@ -147,6 +154,8 @@ impl Control {
             Self::Report { role: ReportRole::Answer, .. } => (REPORT, 1),
             Self::NetworkKey(_) => (NETWORK_KEY, 0),
             Self::Move { .. } => (MOVE, 0),
+            Self::IsolationOrder(order) => (ISOLATION_ORDER, order.arg()),
+            Self::IsolationAnswer(answer) => (ISOLATION_ANSWER, answer.arg()),
         };
         out.extend_from_slice(&[msg, 0]);
         out.extend_from_slice(&arg.to_be_bytes());
@@ -165,6 +174,8 @@ impl Control {
             }
             Self::NetworkKey(NewNetworkKey(key)) => out.extend_from_slice(&key),
             Self::Move { to } => out.extend_from_slice(&to.to_be_bytes()),
+            Self::IsolationOrder(order) => out.extend_from_slice(&order.encode()),
+            Self::IsolationAnswer(answer) => answer.encode(out),
         }
     }
 
@@ -207,6 +218,8 @@ impl Control {
                 };
                 Self::Report { role, token: r.u64()?, report: Report::parse(&mut r)? }
             }
+            ISOLATION_ORDER => Self::IsolationOrder(IsolationOrder::parse(arg, &mut r)?),
+            ISOLATION_ANSWER => Self::IsolationAnswer(IsolationAnswer::parse(arg, &mut r)?),
             _ => return Err(ParseError::Type),
         };
         if r.rest().is_empty() { Ok(message) } else { Err(ParseError::Length) }

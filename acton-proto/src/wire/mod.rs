@@ -23,6 +23,7 @@ mod control;
 mod data;
 mod field;
 mod hello;
+mod isolation;
 mod payload;
 mod probe;
 mod query;
@@ -33,6 +34,10 @@ pub use data::{BUNDLE_MIN_LEN, ENTRY_HEAD, Fragment, HEADER_LEN, Header, Kind, M
 pub use data::{MAX_FRAGMENTS, MIN_FRAME, OVERHEAD, TAG_LEN};
 pub use hello::{HELLO_LEN, HELLO_MAC1, HELLO_MAC2, WELCOME_MAC1};
 pub use hello::{Hello, RESET_LEN, RETRY_LEN, Reset, Retry, WELCOME_LEN, Welcome};
+pub use isolation::{
+    IsolationAnswer, IsolationOrder, IsolationRefusal, IsolationReply, IsolationStep, MAX_HEARD,
+    MacBytes, TestFrames, TestToken,
+};
 pub use payload::{Caps, HelloPayload, PAYLOAD_LEN, Refusal, Suites, WelcomePayload};
 pub use probe::{PROBE_ETHERTYPE, PROBE_GROUP, PROBE_LEN, PROBE_MAGIC, is_probe};
 pub use query::{

@@ -69,6 +69,9 @@ impl Caps {
     /// A client has other servers to go to, and goes where its server asks it to. It is for the owner of
     /// several clients to do so.
     pub const MOVE: Self = Self(1 << 7);
+    /// Takes part in tests of isolation, or says that it does not. It is for the owner to send and hear the
+    /// frames.
+    pub const ISOLATION: Self = Self(1 << 8);
     /// What this crate implements.
     pub const ALL: Self =
         Self(Self::FRAG.0 | Self::CSUM.0 | Self::BUNDLE.0 | Self::REPORT.0 | Self::NETWORK_KEY.0);

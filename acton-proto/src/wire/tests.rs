@@ -37,10 +37,55 @@ fn control() -> impl Strategy<Value = Control> {
         Just(Control::Rekey),
         any::<[u8; 32]>().prop_map(|key| Control::NetworkKey(NewNetworkKey(key))),
         any::<u64>().prop_map(|to| Control::Move { to }),
+        (any::<[u8; 16]>(), isolation_step()).prop_map(|(token, step)| {
+            Control::IsolationOrder(IsolationOrder { token: TestToken(token), step })
+        }),
+        (any::<[u8; 16]>(), isolation_reply()).prop_map(|(token, reply)| {
+            Control::IsolationAnswer(IsolationAnswer { token: TestToken(token), reply })
+        }),
         (any::<bool>(), any::<u64>(), report()).prop_map(|(asks, token, report)| {
             let role = if asks { ReportRole::Question } else { ReportRole::Answer };
             Control::Report { role, token, report }
         }),
+    ]
+}
+
+fn isolation_step() -> impl Strategy<Value = IsolationStep> {
+    let addresses = (any::<[u8; 6]>(), any::<[u8; 6]>(), any::<[u8; 4]>(), any::<[u8; 16]>());
+    prop_oneof![
+        Just(IsolationStep::Begin),
+        Just(IsolationStep::End),
+        any::<u16>().prop_map(|from| IsolationStep::Report { from }),
+        (any::<u16>(), any::<u32>(), addresses).prop_map(
+            |(number, kinds, (root, peer, ipv4, ipv6))| {
+                let (ipv4, ipv6) = (ipv4.into(), ipv6.into());
+                IsolationStep::Send(TestFrames { number, kinds, root, peer, ipv4, ipv6 })
+            }
+        ),
+    ]
+}
+
+fn isolation_reply() -> impl Strategy<Value = IsolationReply> {
+    let refusal = prop_oneof![
+        Just(IsolationRefusal::NotAllowed),
+        Just(IsolationRefusal::TooSoon),
+        Just(IsolationRefusal::NoTap),
+        (4..=u16::MAX).prop_map(IsolationRefusal::Other),
+    ];
+    prop_oneof![
+        (any::<[u8; 6]>(), any::<[u8; 4]>(), any::<[u8; 16]>()).prop_map(|(mac, ipv4, ipv6)| {
+            IsolationReply::Agreed { mac, ipv4: ipv4.into(), ipv6: ipv6.into() }
+        }),
+        refusal.prop_map(IsolationReply::Refused),
+        (any::<u16>(), any::<u32>())
+            .prop_map(|(number, kinds)| IsolationReply::Sent { number, kinds }),
+        (any::<u16>(), any::<u16>(), any::<[u16; MAX_HEARD]>()).prop_map(
+            |(from, total, mut numbers)| {
+                let told = usize::from(total.saturating_sub(from)).min(MAX_HEARD);
+                numbers[told..].fill(0);
+                IsolationReply::Heard { from, total, numbers }
+            }
+        ),
     ]
 }
 
@@ -171,7 +216,7 @@ proptest! {
 
     #[test]
     fn arbitrary_control_and_payloads_never_panic(
-        bytes in proptest::collection::vec(any::<u8>(), 0..64), payload in any::<[u8; 32]>(),
+        bytes in proptest::collection::vec(any::<u8>(), 0..100), payload in any::<[u8; 32]>(),
     ) {
         if let Ok(message) = Control::parse(&bytes) {
             let mut again = Vec::new();

@@ -17,6 +17,7 @@ mod table;
 pub(super) mod top;
 pub(super) mod trace;
 mod units;
+pub(super) mod verify_isolation;
 mod watch;
 
 use crate::control::{Answer, Answers, AskError, End, RawAnswer, Request};

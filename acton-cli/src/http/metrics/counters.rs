@@ -126,6 +126,26 @@ pub(super) const SHOWN: &[Shown] = &[
         "Probes for loops of this end's that came back.",
     ),
     shown(
+        "isolation.sent",
+        "acton_isolation_test_frames_sent_total",
+        "At a client, frames of tests of isolation that it sent.",
+    ),
+    shown(
+        "isolation.heard",
+        "acton_isolation_test_frames_heard_total",
+        "At a client, frames of tests of isolation that came through the tunnel.",
+    ),
+    shown(
+        "isolation.passed",
+        "acton_isolation_test_frames_passed_total",
+        "At a server, frames of tests of isolation that went to its TAP.",
+    ),
+    shown(
+        "isolation.dropped",
+        "acton_isolation_test_frames_dropped_total",
+        "At a server, frames of tests of isolation that went nowhere, as they should.",
+    ),
+    shown(
         "ecn.marked",
         "acton_ecn_marked_packets_total",
         "Packets that were given the mark of congestion that their datagram met.",

@@ -1,0 +1,322 @@
+//! Tests of isolation on a simulated network, with the bridge as it is.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use acton_bridge::{Bridge, Config, FromLeaf, FromRoot, Owner};
+use acton_frame::Headers;
+use acton_proto::server::SessionId;
+use acton_proto::wire::TestToken;
+use pnet_base::MacAddr;
+use proptest::prelude::*;
+
+use crate::isolation::fates::Fate;
+use crate::isolation::frame::Home;
+use crate::isolation::report::{IsolationPart, IsolationReport, IsolationVerdict};
+use crate::isolation::subject::Subject;
+use crate::isolation::trial::{Action, Candidate, Macs, Trial};
+use crate::sessions::port::LeafId;
+
+const ROOT: MacAddr = MacAddr(2, 0, 0, 0, 0, 1);
+const TOKEN: TestToken = TestToken([3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8, 9, 7, 9, 3]);
+
+struct Client {
+    port: LeafId,
+    subject: Subject,
+    allows: bool,
+    knows: bool,
+    /// Nothing comes through the tunnel but control messages.
+    is_deaf: bool,
+    has_address: bool,
+}
+
+struct Network {
+    now: Duration,
+    bridge: Bridge<LeafId>,
+    clients: Vec<Client>,
+    /// The root sends back what comes to it.
+    reflects: bool,
+    /// The root's host is a router between clients.
+    routes: bool,
+    /// Of a hundred datagrams so many are lost.
+    loss: u64,
+    random: u64,
+    /// The session that ends after so many actions.
+    dies: Option<(usize, usize)>,
+}
+
+struct Look<'a>(&'a Bridge<LeafId>, Duration);
+
+impl Macs for Look<'_> {
+    fn owner(&self, vlan: u16, mac: MacAddr) -> Option<Owner<LeafId>> {
+        self.0.lookup(vlan, mac, self.1)
+    }
+
+    fn behind_clients(&self) -> Vec<(LeafId, MacAddr)> {
+        let entries = self.0.entries(self.1).filter(|entry| entry.vlan == 0);
+        let of_leaf = |owner| if let Owner::Leaf(port) = owner { Some(port) } else { None };
+        entries.filter_map(|entry| Some((of_leaf(entry.owner)?, entry.mac))).collect()
+    }
+}
+
+fn mac(number: usize) -> MacAddr {
+    MacAddr(2, 0, 0, 1, (number >> 8) as u8, number as u8)
+}
+
+impl Network {
+    fn new(clients: usize) -> Self {
+        let bridge = Bridge::new(Config::default());
+        bridge.protect(ROOT).unwrap();
+        let client = |number| Client {
+            port: number as LeafId,
+            subject: Subject::default(),
+            allows: true,
+            knows: true,
+            is_deaf: false,
+            has_address: true,
+        };
+        Self {
+            now: Duration::from_secs(100),
+            bridge,
+            clients: (0..clients).map(client).collect(),
+            reflects: false,
+            routes: false,
+            loss: 0,
+            random: 7,
+            dies: None,
+        }
+    }
+
+    fn is_lost(&mut self) -> bool {
+        self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (self.random >> 33) % 100 < self.loss
+    }
+
+    fn to_client(&mut self, at: usize, frame: &[u8]) {
+        let client = &self.clients[at];
+        if let Some(listener) = client.subject.listener().filter(|_| !client.is_deaf) {
+            listener.takes(&Headers::parse(frame), frame);
+        }
+    }
+
+    /// A frame of a client's that came to the server.
+    fn to_server(&mut self, trial: &Trial, from: usize, frame: &[u8]) {
+        let (port, headers) = (self.clients[from].port, Headers::parse(frame));
+        let number = trial.fates().number(port, &headers, frame).unwrap();
+        let (verdict, _) = self.bridge.from_leaf_parsed(port, headers.ethernet(), self.now);
+        let fate = match verdict {
+            FromLeaf::Root { .. } => Fate::Root,
+            FromLeaf::Drop(reason) => Fate::Dropped(reason.as_str()),
+        };
+        trial.fates().note(number, port, fate);
+        if fate != Fate::Root {
+            return;
+        }
+        let mut frame = frame.to_vec();
+        let is_routed = self.routes && frame[..6] == ROOT.octets() && frame[12..14] == [8, 0];
+        if is_routed {
+            let to = usize::from(frame[33]);
+            frame[..6].copy_from_slice(&mac(to).octets());
+            frame[6..12].copy_from_slice(&ROOT.octets());
+        } else if !self.reflects {
+            return;
+        }
+        let headers = Headers::parse(&frame);
+        let (verdict, _) = self.bridge.from_root_parsed(headers.ethernet(), self.now);
+        match verdict {
+            FromRoot::Leaf(port) => self.to_client(port as usize, &frame),
+            FromRoot::Flood(_) => {
+                (0..self.clients.len()).for_each(|at| self.to_client(at, &frame));
+            }
+            FromRoot::Drop(_) => {}
+        }
+    }
+
+    fn verify(&mut self, willing_only: bool) -> (IsolationReport, usize) {
+        let candidate = |(number, client): (usize, &Client)| Candidate {
+            id: SessionId(number as u32),
+            port: client.port,
+            name: format!("client-{number}").into(),
+            knows: client.knows,
+        };
+        let candidates = self.clients.iter().enumerate().map(candidate).collect();
+        let start = self.now;
+        let mut trial = Trial::new(self.now, TOKEN, ROOT, candidates, willing_only);
+        let (mut actions, mut frames) = (0, 0);
+        loop {
+            while let Some(action) = trial.poll(self.now, &Look(&self.bridge, self.now)) {
+                actions += 1;
+                if let Some((at, _)) = self.dies.take_if(|(_, after)| *after == actions) {
+                    trial.gone(SessionId(at as u32));
+                }
+                let id = match &action {
+                    Action::Order(id, _) | Action::Frame(id, _) => *id,
+                };
+                let at = id.0 as usize;
+                if self.is_lost() {
+                    continue;
+                }
+                let order = match action {
+                    Action::Order(_, order) => order,
+                    Action::Frame(_, frame) => {
+                        self.to_client(at, &frame);
+                        continue;
+                    }
+                };
+                let client = &mut self.clients[at];
+                assert!(client.knows, "who does not know orders gets none");
+                let ipv4 = Ipv4Addr::new(10, 0, 0, at as u8);
+                let ipv6 = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1 + at as u16);
+                let mut home = Home { mac: mac(at), ipv4, ipv6, max_frame: 1_514 };
+                if !client.has_address {
+                    (home.ipv4, home.ipv6) = (Ipv4Addr::UNSPECIFIED, Ipv6Addr::UNSPECIFIED);
+                }
+                let doing = client.subject.obey(self.now, order, client.allows, || Some(home));
+                frames += doing.frames.len();
+                for frame in &doing.frames {
+                    if !self.is_lost() {
+                        self.to_server(&trial, at, frame);
+                    }
+                }
+                if let Some(answer) = doing.answer
+                    && !self.is_lost()
+                {
+                    trial.hear(self.now, id, &answer);
+                }
+            }
+            if let Some(report) = trial.report() {
+                assert!(self.now - start < Duration::from_secs(125), "it ends");
+                for (vlan, mac) in trial.taught() {
+                    self.bridge.forget(vlan, mac);
+                }
+                return (report, frames);
+            }
+            self.now = trial.due().max(self.now + Duration::from_millis(1));
+        }
+    }
+}
+
+#[test]
+fn nothing_arrives_where_the_root_keeps_it() {
+    let mut network = Network::new(3);
+    let (report, frames) = network.verify(false);
+    assert_eq!(report.verdict, IsolationVerdict::Isolated, "{report:?}");
+    assert_eq!((report.pairs, report.pairs_of, report.doubts.len()), (6, 6, 0));
+    assert!(frames >= 3 * (9 + 2 * 11), "each kind once at least: {frames}");
+    let row = |name: &str| report.kinds.iter().find(|kind| kind.kind == name).unwrap();
+    assert_eq!((row("root").sent, row("root").at_root), (3, 3));
+    assert_eq!((row("peer").sent, row("peer").dropped["leaf_to_leaf"]), (6, 6));
+    assert_eq!(row("from_root").dropped.values().sum::<u64>(), 3);
+    assert_eq!(row("from_group").dropped["source_group"], 3);
+    assert_eq!(row("from_peer").dropped.values().sum::<u64>(), 6, "{report:?}");
+    assert!(report.kinds.iter().all(|kind| kind.lost + kind.at_clients + kind.came_back == 0));
+    // The bridge knows no more than that each client is there.
+    assert_eq!(network.bridge.entries(network.now).filter(|it| it.vlan != 0).count(), 0);
+}
+
+#[test]
+fn a_root_that_sends_frames_back_is_a_leak() {
+    let mut network = Network::new(3);
+    network.reflects = true;
+    let (report, _) = network.verify(false);
+    assert_eq!(report.verdict, IsolationVerdict::Leaks);
+    let row = |name: &str| report.kinds.iter().find(|kind| kind.kind == name).unwrap();
+    assert_eq!((row("broadcast").at_clients, row("broadcast").came_back), (6, 3), "{report:?}");
+    assert_eq!(row("peer").at_clients, 0, "that does not get to the root");
+    // What was sent back taught the bridge that the client is at the root, which alone proves nothing.
+    assert_eq!(row("root").dropped["source_at_root"], 3);
+    assert_eq!(report.doubts.len(), 3, "{:?}", report.doubts);
+    assert!(report.leaks.iter().all(|leak| leak.from != leak.at) && !report.leaks.is_empty());
+}
+
+#[test]
+fn a_router_at_the_root_is_told_and_is_no_leak() {
+    let mut network = Network::new(2);
+    network.routes = true;
+    let (report, _) = network.verify(false);
+    assert_eq!(report.verdict, IsolationVerdict::Isolated, "{report:?}");
+    assert_eq!((report.leaks.len(), report.routed.len()), (0, 2));
+}
+
+#[test]
+fn who_does_not_take_part_stops_it_or_is_left_out() {
+    let mut network = Network::new(4);
+    network.clients[1].allows = false;
+    network.clients[2].knows = false;
+    let (report, frames) = network.verify(false);
+    assert_eq!((report.verdict, frames), (IsolationVerdict::Unproved, 0), "nothing is sent");
+    let parts: Vec<_> = report.clients.iter().map(|client| client.part).collect();
+    use IsolationPart::{Agreed, NotAllowed, Unknown};
+    assert_eq!(parts, [Agreed, NotAllowed, Unknown, Agreed]);
+    network.now += Duration::from_secs(10);
+    let (report, _) = network.verify(true);
+    assert_eq!((report.verdict, report.pairs), (IsolationVerdict::Isolated, 2), "{report:?}");
+    // Once more is too soon.
+    let (report, frames) = network.verify(true);
+    assert_eq!((report.verdict, frames), (IsolationVerdict::Unproved, 0));
+    assert_eq!(report.clients[0].part, IsolationPart::TooSoon);
+}
+
+#[test]
+fn silence_of_who_cannot_hear_proves_nothing() {
+    let mut network = Network::new(2);
+    network.clients[1].is_deaf = true;
+    let (report, _) = network.verify(false);
+    assert_eq!(report.verdict, IsolationVerdict::Unproved);
+    assert_eq!(report.clients[1].part, IsolationPart::Deaf);
+    assert!(report.doubts.iter().any(|doubt| doubt.contains("client-1")), "{report:?}");
+    let (alone, _) = Network::new(1).verify(false);
+    assert_eq!((alone.verdict, alone.pairs), (IsolationVerdict::Unproved, 0));
+}
+
+#[test]
+fn a_session_that_ends_meanwhile_proves_nothing() {
+    for after in [1, 5, 9, 20] {
+        let mut network = Network::new(3);
+        network.dies = Some((2, after));
+        let (report, _) = network.verify(false);
+        assert_eq!(report.verdict, IsolationVerdict::Unproved, "{after}: {report:?}");
+        assert_eq!(report.clients[2].part, IsolationPart::Gone);
+    }
+}
+
+#[test]
+fn hundreds_are_tested_in_a_ring_and_more() {
+    let mut network = Network::new(300);
+    let (report, frames) = network.verify(false);
+    assert_eq!(report.verdict, IsolationVerdict::Isolated, "{:?}", report.doubts);
+    assert_eq!((report.clients.len(), report.left_out, report.pairs), (256, 44, 256 * 4));
+    assert!(frames <= 256 * 64, "{frames}");
+}
+
+#[test]
+fn clients_without_addresses_are_tested_too() {
+    let mut network = Network::new(2);
+    network.clients.iter_mut().for_each(|client| client.has_address = false);
+    let (report, _) = network.verify(false);
+    assert_eq!(report.verdict, IsolationVerdict::Isolated, "{report:?}");
+    assert!(!report.kinds.iter().any(|kind| kind.kind == "peer_arp" || kind.kind == "routed_ipv4"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever gets lost: a leak is never called isolation, and where the network is no worse than
+    /// that of a bad day, isolation is found.
+    #[test]
+    fn loss_hides_nothing(clients in 2..7_usize, loss in 0..30_u64, random in any::<u64>(), reflects: bool) {
+        let mut network = Network::new(clients);
+        (network.loss, network.random, network.reflects) = (loss, random, reflects);
+        let (report, _) = network.verify(false);
+        if reflects {
+            prop_assert_ne!(report.verdict, IsolationVerdict::Isolated);
+        } else {
+            prop_assert_ne!(report.verdict, IsolationVerdict::Leaks);
+        }
+        if loss < 10 {
+            let expected =
+                if reflects { IsolationVerdict::Leaks } else { IsolationVerdict::Isolated };
+            prop_assert_eq!(report.verdict, expected, "{:?}", report);
+        }
+    }
+}
