@@ -181,6 +181,10 @@ pub struct ServerSettings {
     /// policy trusts them.
     #[cfg_attr(feature = "serde", serde(default = "guards_by_default"))]
     pub guards: bool,
+    /// Whether frames for multicast groups go to those clients alone that asked for them by IGMP or MLD,
+    /// while the LAN has a querier.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub multicast_snooping: bool,
     /// What the mode adds.
     pub mode: ServerMode,
 }
@@ -249,6 +253,7 @@ impl ServerSettings {
             mac_hold: None,
             budgets: FloodBudgets::default(),
             guards: true,
+            multicast_snooping: false,
             mode,
         }
     }

@@ -48,6 +48,7 @@ impl ServerSettings {
             mac_hold,
             budgets,
             guards,
+            multicast_snooping,
             mode,
         } = new;
         let mut applied = Applied::default();
@@ -72,6 +73,7 @@ impl ServerSettings {
         applied.take(&mut self.mac_hold, mac_hold, "mac_hold");
         applied.take(&mut self.budgets, budgets, "budgets");
         applied.take(&mut self.guards, guards, "guards");
+        applied.take(&mut self.multicast_snooping, multicast_snooping, "multicast_snooping");
         applied.note(&self.listen, listen, "listen");
         applied.note(&self.workers, workers, "workers");
         Ok(applied)

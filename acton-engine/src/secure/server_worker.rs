@@ -256,6 +256,27 @@ impl Side for ServerSide {
                     syns.find(frames, run.clone());
                     sealer.seal(&session, syns, frames, run, sealed, out);
                 }
+                Target::Group(receivers, everybody) => {
+                    if rounds.takes_group(frames, run.clone(), &receivers, now, counters) {
+                        continue;
+                    }
+                    syns.find(frames, run.clone());
+                    for port in receivers.iter() {
+                        // One that has just gone is read as nobody.
+                        directory.read(port, |session| {
+                            let run = run.clone();
+                            if everybody.includes(
+                                session,
+                                frames,
+                                run.clone(),
+                                thread_counters,
+                                now,
+                            ) {
+                                sealer.seal(session, syns, frames, run, sealed, out);
+                            }
+                        });
+                    }
+                }
                 Target::All(everybody) => {
                     let receivers = directory.len();
                     if rounds.takes(frames, run.clone(), receivers, now, counters) {
@@ -297,8 +318,11 @@ impl Side for ServerSide {
             }
             let everybody = router.everybody();
             for session in receivers {
-                if everybody.includes(session, frames, run.clone(), thread_counters, now) {
-                    sealer.seal(session, round_syns, frames, run.clone(), sealed, out);
+                let mut rest = run.clone();
+                while let Some(run) = frames.next_run(&mut rest, session.port) {
+                    if everybody.includes(session, frames, run.clone(), thread_counters, now) {
+                        sealer.seal(session, round_syns, frames, run, sealed, out);
+                    }
                 }
             }
         });
