@@ -134,6 +134,11 @@ pub(super) struct Arguments {
     #[arg(long)]
     no_guards: bool,
 
+    /// Send frames for multicast groups to those clients alone that asked for them by IGMP or MLD, while
+    /// the LAN has a querier; without it all clients get them
+    #[arg(long)]
+    multicast_snooping: bool,
+
     #[command(flatten)]
     loops: LoopOptions,
 
@@ -252,6 +257,7 @@ impl Arguments {
         settings.mac_hold = self.mac_hold;
         settings.budgets = self.budgets.settings();
         settings.guards = !self.no_guards;
+        settings.multicast_snooping = self.multicast_snooping;
         settings.common.loop_guard = self.loops.guard();
         settings.mode = self.mode();
         Ok(())

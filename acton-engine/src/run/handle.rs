@@ -25,6 +25,7 @@ use crate::observe::status::{
 use crate::observe::tally::Traffic;
 use crate::run::clock;
 use crate::run::control::{Message, Order};
+use crate::run::groups;
 use crate::run::pages::{self, StatusPages};
 use crate::run::tap_interface::TapInterface;
 use crate::run::threads::{self, ThreadKind};
@@ -258,6 +259,7 @@ impl Handle {
             client_macs: 0,
             budgets_acting: Vec::new(),
             draining: false,
+            multicast: self.floods().and_then(|floods| groups::report(&floods.snooper)),
         };
         Status {
             schema: SCHEMA,
