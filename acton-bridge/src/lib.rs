@@ -170,7 +170,7 @@ pub use limit::{Room, Share};
 pub use multicast::{
     AllReason, Group, GroupAsk, GroupEntry, GroupMessage, GroupQuery, GroupRoute, GroupsSummary,
     IpFamily, KnownQuerier, MAX_GROUPS_PER_LEAF, Multicast, QuerierNews, Receivers, Reports, Wish,
-    group_query,
+    group_mac, group_query,
 };
 pub use neighbours::{Asked, Neighbour, Neighbours};
 pub use policy::{

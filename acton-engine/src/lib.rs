@@ -57,7 +57,7 @@ mod vectors_text;
 // What signatures here have of other crates.
 pub use acton_bridge::{
     AllReason, Budget, CompiledPolicy, EtherType, EtherTypeError, FloodClass, MacRange,
-    MacRangeError, Policy, Rate, Sources,
+    MacRangeError, Policy, Rate, Sources, group_mac,
 };
 pub use acton_frame::{Filter, FilterError};
 pub use acton_proto::handshake::{Secret, SystemRandom, public_key};

@@ -65,7 +65,7 @@ impl Group {
         let ethernet = headers.ethernet().filter(|_| headers.tags() <= 1)?;
         let address = destination(headers, frame)?;
         let group = Self::new(ethernet.vlan(), address)?;
-        (ethernet.destination() == mac(address)).then_some(group)
+        (ethernet.destination() == group_mac(address)).then_some(group)
     }
 
     /// The version of IP.
@@ -84,8 +84,9 @@ fn destination(headers: &Headers, frame: &[u8]) -> Option<IpAddr> {
     })
 }
 
-/// The MAC of a multicast group (RFC 1112, section 6.4; RFC 2464, section 7).
-pub(super) fn mac(group: IpAddr) -> MacAddr {
+/// The MAC that frames for a multicast group have (RFC 1112, section 6.4; RFC 2464, section 7).
+#[must_use]
+pub fn group_mac(group: IpAddr) -> MacAddr {
     match group {
         IpAddr::V4(ip) => {
             let [_, b, c, d] = ip.octets();
@@ -104,7 +105,7 @@ pub(super) mod tests {
 
     /// A frame of UDP to a group, behind these tags.
     pub(in crate::multicast) fn data(tags: &[u8], group: IpAddr) -> Vec<u8> {
-        let mut frame = [&mac(group).octets()[..], &[2, 0, 0, 0, 0, 1], tags].concat();
+        let mut frame = [&group_mac(group).octets()[..], &[2, 0, 0, 0, 0, 1], tags].concat();
         match group {
             IpAddr::V4(ip) => {
                 frame.extend([8, 0, 0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1]);
@@ -155,7 +156,7 @@ pub(super) mod tests {
     fn groups_that_share_a_mac_are_told_apart() {
         // All of these are 01:00:5e:00:00:fb.
         let [mdns, other] = [ip("224.0.0.251"), ip("239.128.0.251")];
-        assert_eq!(mac(mdns), mac(other));
+        assert_eq!(group_mac(mdns), group_mac(other));
         assert_eq!(group_of(&data(&[], mdns)), None);
         assert_eq!(group_of(&data(&[], other)), Some((0, other)));
     }

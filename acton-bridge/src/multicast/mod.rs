@@ -9,7 +9,7 @@ mod query;
 mod snooping;
 mod state;
 
-pub use group::{Group, IpFamily};
+pub use group::{Group, IpFamily, group_mac};
 pub use index::Receivers;
 pub use message::{GroupMessage, GroupQuery, Reports, Wish};
 pub use querier::{KnownQuerier, QuerierNews};

@@ -7,7 +7,7 @@ use acton_frame::field::{ethernet, icmpv6, ipv6};
 use pnet_base::MacAddr;
 
 use super::checksum::{checksum, checksum_v6};
-use super::group::{IpFamily, mac};
+use super::group::{IpFamily, group_mac};
 
 /// How long hosts may take to answer: 1 s, the last member query interval (RFC 3376, section 8.8), in
 /// tenths of a second and in milliseconds.
@@ -41,7 +41,7 @@ pub fn group_query(vlan: u16, family: IpFamily, group: Option<IpAddr>, from: Mac
         IpFamily::V6 => Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1).into(),
     };
     let to = group.unwrap_or(all);
-    let mut frame = [mac(to).octets(), from.octets()].concat();
+    let mut frame = [group_mac(to).octets(), from.octets()].concat();
     if vlan != 0 {
         frame.extend(ethernet::C_TAG.to_be_bytes());
         frame.extend(vlan.to_be_bytes());

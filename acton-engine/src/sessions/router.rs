@@ -496,7 +496,7 @@ impl Router {
         let counter = if is_wanted { Counter::GroupFrames } else { Counter::GroupUnwanted };
         self.counters.add(counter, run.len() as u64);
         if recorder.wants_frames() {
-            let outcome = Outcome::ToAll(receivers.count() as u32);
+            let outcome = Outcome::ToGroup(receivers.count() as u32);
             frames.show(run, Who::Tap, outcome, recorder);
         }
         is_wanted
