@@ -121,6 +121,10 @@
 //! known to answer. It changes no verdict of the bridge's: the caller asks it about frames that are
 //! flooded, where it wants to. It also lists who has which address, with the MAC that told of it.
 //!
+//! # Multicast
+//! [`Multicast`] listens to IGMP and MLD (RFC 4541), and knows which leaves asked for a group, so that it
+//! goes to those alone. As with neighbours, it changes no verdict: the caller asks it.
+//!
 //! # Not here
 //! Spanning trees: root and leaves cannot form a loop through this bridge, and a loop outside it
 //! shows as moves.
@@ -141,6 +145,7 @@ mod header;
 mod key;
 mod limit;
 mod list;
+mod multicast;
 mod neighbour_message;
 mod neighbours;
 mod policy;
@@ -164,6 +169,11 @@ pub use entry::Entry;
 pub use explain::{Explanation, Step, Verdict};
 pub use flood_class::FloodClass;
 pub use limit::{Room, Share};
+pub use multicast::{
+    AllReason, Group, GroupAsk, GroupEntry, GroupMessage, GroupQuery, GroupRoute, GroupsSummary,
+    IpFamily, KnownQuerier, MAX_GROUPS_PER_LEAF, Multicast, QuerierNews, Receivers, Reports, Wish,
+    group_mac, group_query,
+};
 pub use neighbours::{Asked, Neighbour, Neighbours};
 pub use policy::{
     AtRoot, Circuit, CircuitEcho, CircuitFacts, CircuitMark, CircuitProtocol, CircuitRefusal,

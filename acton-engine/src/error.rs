@@ -49,6 +49,12 @@ pub enum Error {
     /// What was asked for is a server's to do.
     #[error("this is a client: only a server has sessions and MACs to choose from")]
     NotServer,
+    /// What was asked for is known where IGMP and MLD are listened to.
+    #[error(
+        "this server does not listen to IGMP and MLD: --multicast-snooping, or multicast-snooping = true \
+         in its settings, turns that on"
+    )]
+    NotSnooping,
     /// Plain mode has no message that asks a client to go elsewhere.
     #[error("a server in plain mode cannot ask its clients to go elsewhere: stop it, or kick them")]
     PlainDrain,

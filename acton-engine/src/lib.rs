@@ -57,8 +57,8 @@ mod vectors_text;
 
 // What signatures here have of other crates.
 pub use acton_bridge::{
-    Budget, CompiledPolicy, EtherType, EtherTypeError, FloodClass, MacRange, MacRangeError, Policy,
-    Rate, Sources, TagPair, VlanId, VlanRange, VlanSet, Vlans,
+    AllReason, Budget, CompiledPolicy, EtherType, EtherTypeError, FloodClass, MacRange,
+    MacRangeError, Policy, Rate, Sources, TagPair, VlanId, VlanRange, VlanSet, Vlans, group_mac,
 };
 pub use acton_frame::{Filter, FilterError};
 pub use acton_proto::handshake::{Secret, SystemRandom, public_key};
@@ -84,9 +84,9 @@ pub use observe::event::{
 pub use observe::event_log::Events;
 pub use observe::pulse::Pulse;
 pub use observe::status::{
-    BridgeReport, CircuitReport, LeaseReport, LoopReport, LossReport, MacReport, PastSession,
-    PolicyReport, Protocol, Role, RttReport, SCHEMA, ServerReport, SessionStatus, SocketReport,
-    State, Status, TapReport,
+    BridgeReport, CircuitReport, LeaseReport, LoopReport, LossReport, MacReport, MulticastReport,
+    PastSession, PolicyReport, Protocol, QuerierReport, Role, RttReport, SCHEMA, ServerReport,
+    SessionStatus, SocketReport, State, Status, TapReport,
 };
 pub use observe::tally::Traffic;
 pub use reach::name::ServerName;
@@ -95,6 +95,7 @@ pub use run::capture::{
     CaptureLayer, CaptureOptions, CaptureStream, CapturedPacket, DatagramPath, DropsWanted,
 };
 pub use run::fdb::FdbEntry;
+pub use run::groups::GroupMember;
 pub use run::handle::Handle;
 pub use run::pages::StatusPages;
 pub use run::running::Running;

@@ -184,6 +184,14 @@ impl<M> ServerBuilder<M> {
         self
     }
 
+    /// Whether frames for multicast groups go to those clients alone that asked for them by IGMP or MLD
+    /// (RFC 4541). While no querier is heard from the TAP, all clients get them, as without this.
+    #[must_use]
+    pub fn multicast_snooping(mut self, on: bool) -> Self {
+        self.settings.multicast_snooping = on;
+        self
+    }
+
     /// Threads that move frames, each with a TAP queue and a UDP socket of its own: 1 to 64, by
     /// default one for each processor. What a client sends stays with one of them, and what goes to
     /// it keeps its order flow by flow.

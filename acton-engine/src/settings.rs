@@ -185,6 +185,10 @@ pub struct ServerSettings {
     /// them carries nothing, clients are asked to go to other servers of theirs.
     #[cfg_attr(feature = "serde", serde(default))]
     pub tracked_links: Vec<String>,
+    /// Whether frames for multicast groups go to those clients alone that asked for them by IGMP or MLD,
+    /// while the LAN has a querier.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub multicast_snooping: bool,
     /// What the mode adds.
     pub mode: ServerMode,
 }
@@ -254,6 +258,7 @@ impl ServerSettings {
             budgets: FloodBudgets::default(),
             guards: true,
             tracked_links: Vec::new(),
+            multicast_snooping: false,
             mode,
         }
     }

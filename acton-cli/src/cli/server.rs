@@ -140,6 +140,11 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "LINK", conflicts_with = "plain")]
     track: Vec<String>,
 
+    /// Send frames for multicast groups to those clients alone that asked for them by IGMP or MLD, while
+    /// the LAN has a querier; without it all clients get them
+    #[arg(long)]
+    multicast_snooping: bool,
+
     #[command(flatten)]
     loops: LoopOptions,
 
@@ -259,6 +264,7 @@ impl Arguments {
         settings.budgets = self.budgets.settings();
         settings.guards = !self.no_guards;
         settings.tracked_links.clone_from(&self.track);
+        settings.multicast_snooping = self.multicast_snooping;
         settings.common.loop_guard = self.loops.guard();
         settings.mode = self.mode();
         Ok(())

@@ -40,6 +40,7 @@ pub(super) fn answer(
             return look::events(source, after, follow, writer, is_there);
         }
         Request::Fdb {} => return look::fdb(source, writer),
+        Request::Groups {} => return look::groups(source, writer),
         Request::Drops { session } => return look::drops(source, session.as_deref(), writer),
         Request::Trace { from, frame } => {
             return look::trace(source, from.as_deref(), &frame, writer);

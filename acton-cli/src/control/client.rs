@@ -118,6 +118,7 @@ pub enum RawAnswer {
     Session(Box<RawValue>),
     Event(Box<RawValue>),
     Mac(Box<RawValue>),
+    Group(Box<RawValue>),
     Drop(Box<RawValue>),
     Trace(Box<RawValue>),
     Live(Box<RawValue>),

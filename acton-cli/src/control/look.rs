@@ -212,6 +212,22 @@ pub(crate) fn fdb(source: &Source, sink: &mut impl Sink) -> io::Result<Answer> {
     }
 }
 
+/// Which client gets which multicast group: see [`Request::Groups`](super::Request::Groups).
+///
+/// # Errors
+/// Where the reader has gone or does not read.
+pub(crate) fn groups(source: &Source, sink: &mut impl Sink) -> io::Result<Answer> {
+    match source.handle.groups() {
+        Ok(members) => {
+            for member in members {
+                sink.add(&Answer::Group(member))?;
+            }
+            Ok(Answer::End(End::default()))
+        }
+        Err(error) => Ok(refused(&error)),
+    }
+}
+
 /// Where a frame would go: see [`Request::Trace`](super::Request::Trace).
 ///
 /// # Errors
@@ -241,9 +257,11 @@ pub(super) fn refused(error: &Error) -> Answer {
         Error::NoSession(_) => RefusalCode::NoSession,
         Error::NotServer => RefusalCode::NotServer,
         Error::CapturesFull => RefusalCode::Busy,
-        Error::NoReason(_) | Error::PlainDrain | Error::PlainIsolation | Error::IsolationRuns => {
-            RefusalCode::BadRequest
-        }
+        Error::NoReason(_)
+        | Error::PlainDrain
+        | Error::PlainIsolation
+        | Error::IsolationRuns
+        | Error::NotSnooping => RefusalCode::BadRequest,
         error if error.is_setting() => RefusalCode::BadRequest,
         _ => RefusalCode::Failed,
     };

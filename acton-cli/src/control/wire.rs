@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use acton_engine::{
-    BridgeReport, CaptureLayer, CapturedPacket, Direction, Event, FdbEntry, IsolationReport,
-    MacAddr, Protocol, Role, SessionStatus, SocketReport, State, Status, TapReport, Totals, Trace,
-    TraceVerdict, Traffic,
+    BridgeReport, CaptureLayer, CapturedPacket, Direction, Event, FdbEntry, GroupMember,
+    IsolationReport, MacAddr, Protocol, Role, SessionStatus, SocketReport, State, Status,
+    TapReport, Totals, Trace, TraceVerdict, Traffic,
 };
 use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
@@ -55,6 +55,8 @@ pub enum Request {
     },
     /// The table of MACs: a [`Mac`](Answer::Mac) for each.
     Fdb {},
+    /// Which multicast groups each client gets: a [`Group`](Answer::Group) for each.
+    Groups {},
     /// Says where a MAC lives. For those who may change.
     FdbAdd {
         /// The address.
@@ -201,6 +203,7 @@ impl Request {
             Self::Status { .. }
             | Self::Events { .. }
             | Self::Fdb {}
+            | Self::Groups {}
             | Self::Drops { .. }
             | Self::Trace { .. } => false,
             Self::FdbAdd { .. }
@@ -279,6 +282,8 @@ pub enum Answer {
     Event(EventRecord),
     /// A MAC of the table.
     Mac(FdbEntry),
+    /// A multicast group that a client gets.
+    Group(GroupMember),
     /// A reason to drop.
     Drop(DropCount),
     /// Where a frame would go.
@@ -650,6 +655,7 @@ mod tests {
             ),
             (r#"{"events":{"after":7}}"#, Request::Events { after: 7, follow: false }),
             (r#"{"fdb":{}}"#, Request::Fdb {}),
+            (r#"{"groups":{}}"#, Request::Groups {}),
             (
                 r#"{"fdb_add":{"mac":"02:00:00:00:00:09","vlan":7}}"#,
                 Request::FdbAdd { mac: MacAddr(2, 0, 0, 0, 0, 9), vlan: 7, session: None },

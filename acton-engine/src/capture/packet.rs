@@ -44,6 +44,8 @@ pub(crate) enum Outcome {
     ToSession,
     /// To each of so many sessions.
     ToAll(u32),
+    /// To each of so many sessions, whose clients want the multicast group.
+    ToGroup(u32),
     Dropped(Cause),
     /// A datagram that was sent, or came and was not looked at yet.
     Passing,
@@ -91,6 +93,7 @@ const TO_SESSION: u8 = 1;
 const TO_ALL: u8 = 2;
 const DROPPED: u8 = 3;
 const PASSING: u8 = 4;
+const TO_GROUP: u8 = 5;
 
 impl<'a> Note<'a> {
     pub(crate) fn encode(&self) -> [u8; NOTE_LEN] {
@@ -100,6 +103,7 @@ impl<'a> Note<'a> {
             Outcome::ToTap => (TO_TAP, 0, 0),
             Outcome::ToSession => (TO_SESSION, 0, 0),
             Outcome::ToAll(sessions) => (TO_ALL, sessions, 0),
+            Outcome::ToGroup(sessions) => (TO_GROUP, sessions, 0),
             Outcome::Dropped(Cause(cause)) => (DROPPED, 0, cause),
             Outcome::Passing => (PASSING, 0, 0),
         };
@@ -145,6 +149,7 @@ impl<'a> Note<'a> {
             TO_TAP => Outcome::ToTap,
             TO_SESSION => Outcome::ToSession,
             TO_ALL => Outcome::ToAll(number(20)?),
+            TO_GROUP => Outcome::ToGroup(number(20)?),
             DROPPED => Outcome::Dropped(Cause(u16::from_le_bytes([note[24], note[25]]))),
             PASSING => Outcome::Passing,
             _ => return None,
@@ -233,6 +238,7 @@ mod tests {
             Just(Outcome::ToTap),
             Just(Outcome::ToSession),
             any::<u32>().prop_map(Outcome::ToAll),
+            any::<u32>().prop_map(Outcome::ToGroup),
             any::<u16>().prop_map(|cause| Outcome::Dropped(Cause(cause))),
             Just(Outcome::Passing),
         ];

@@ -8,3 +8,4 @@ pub(crate) mod news;
 mod probe_source;
 pub(crate) mod server_watch;
 pub(crate) mod shared;
+pub(crate) mod snooper;

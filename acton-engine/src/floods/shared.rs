@@ -10,6 +10,7 @@ use arc_swap::ArcSwapOption;
 
 use crate::floods::budgets::{Budgets, FloodBudgets};
 use crate::floods::gate::FloodGate;
+use crate::floods::snooper::Snooper;
 use crate::isolation::fates::Fates;
 use crate::loops::probe::Prober;
 use crate::sessions::lease_holders::LeaseHolders;
@@ -27,6 +28,8 @@ pub(crate) struct Floods {
     pub(crate) neighbours: Neighbours<LeafId>,
     /// Who was given which address.
     pub(crate) lease_holders: LeaseHolders,
+    /// Who asked for which multicast group.
+    pub(crate) snooper: Snooper,
     /// `None` where nobody looks for loops.
     pub(crate) prober: Option<Prober>,
     /// Clients whose flooding is held back.
@@ -60,6 +63,7 @@ impl Floods {
             root_gate: FloodGate::new(),
             neighbours: Neighbours::new(),
             lease_holders: LeaseHolders::default(),
+            snooper: Snooper::new(false),
             prober: looks_for_loops.then(Prober::new),
             blocked: AtomicUsize::new(0),
             guards: AtomicBool::new(true),

@@ -4,17 +4,21 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use acton_bridge::Receivers;
 use acton_frame::Headers;
 use acton_tap::VnetHeader;
 
 use crate::frames::store::FrameStore;
 use crate::frames::tags::HiddenTags;
+use crate::sessions::port::LeafId;
 
 /// Frames in the order in which they were copied. Its memory is kept for the next ones.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct FrameCopies {
     bytes: Vec<u8>,
     copies: Vec<FrameCopy>,
+    /// Frames that are not for everybody.
+    limited: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -25,6 +29,8 @@ struct FrameCopy {
     vnet: VnetHeader,
     headers: Headers,
     since: Duration,
+    /// `None` for everybody.
+    receivers: Option<Receivers<LeafId>>,
 }
 
 impl FrameCopy {
@@ -36,11 +42,20 @@ impl FrameCopy {
 }
 
 impl FrameCopies {
-    /// Copies frame `index` of `frames`, which waits since `now`.
-    pub(crate) fn push(&mut self, frames: &impl FrameStore, index: usize, now: Duration) {
+    /// Copies frame `index` of `frames`, which waits since `now` and is for these, or with `None` for
+    /// everybody.
+    pub(crate) fn push(
+        &mut self,
+        frames: &impl FrameStore,
+        index: usize,
+        receivers: Option<&Receivers<LeafId>>,
+        now: Duration,
+    ) {
         let (vnet, headers) = (*frames.vnet(index), *frames.headers(index));
         let (start, hidden) = (self.bytes.len(), HiddenTags::default());
-        self.copies.push(FrameCopy { start, hidden, vnet, headers, since: now });
+        let receivers = receivers.cloned();
+        self.limited += usize::from(receivers.is_some());
+        self.copies.push(FrameCopy { start, hidden, vnet, headers, since: now, receivers });
         self.bytes.extend_from_slice(frames.get(index));
     }
 
@@ -48,6 +63,7 @@ impl FrameCopies {
     pub(crate) fn clear(&mut self) {
         self.bytes.clear();
         self.copies.clear();
+        self.limited = 0;
     }
 
     /// Bytes of all frames.
@@ -58,6 +74,33 @@ impl FrameCopies {
     /// Since when frame `index` waits.
     pub(crate) fn since(&self, index: usize) -> Duration {
         self.copies[index].since
+    }
+
+    /// How many get frame `index`, where everybody is so many.
+    pub(crate) fn receivers(&self, index: usize, everybody: usize) -> usize {
+        self.copies[index].receivers.as_ref().map_or(everybody, Receivers::count)
+    }
+
+    /// Whether any of these frames is for that client.
+    pub(crate) fn is_any_for(&self, mut run: Range<usize>, client: LeafId) -> bool {
+        self.limited == 0 || run.any(|index| self.is_for(index, client))
+    }
+
+    /// Takes the first frames of `rest` that follow one another and are for that client out of it.
+    pub(crate) fn next_run(&self, rest: &mut Range<usize>, client: LeafId) -> Option<Range<usize>> {
+        if self.limited == 0 {
+            let all = rest.clone();
+            rest.start = rest.end;
+            return Some(all).filter(|all| !all.is_empty());
+        }
+        let start = rest.find(|&index| self.is_for(index, client))?;
+        let more = rest.clone().take_while(|&index| self.is_for(index, client)).count();
+        rest.start = start + 1 + more;
+        Some(start..rest.start)
+    }
+
+    fn is_for(&self, index: usize, client: LeafId) -> bool {
+        self.copies[index].receivers.as_ref().is_none_or(|receivers| receivers.contains(client))
     }
 }
 

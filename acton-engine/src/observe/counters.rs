@@ -102,6 +102,15 @@ counters! {
     /// Frames of tests of isolation that clients sent and that went nowhere, as they should; no reason to drop
     /// counts them.
     IsolationDropped => "isolation.dropped",
+    /// At a server: frames from the TAP for a multicast group that went to those clients alone that asked
+    /// for it.
+    GroupFrames => "multicast.grouped",
+    /// The same, of groups that no client asked for: they went to none.
+    GroupUnwanted => "multicast.unwanted",
+    /// At a server: times that a client was asked by IGMP or MLD which groups it wants.
+    GroupsAsked => "multicast.asked",
+    /// At a server: reports by IGMP or MLD of more groups than are kept; such a client gets all groups.
+    GroupsNoRoom => "multicast.no_room",
     /// Packets that were given the mark of congestion that their datagram met.
     EcnMarked => "ecn.marked",
     /// Sends whose segmentation the kernel refused; their datagrams went one by one.
@@ -210,6 +219,8 @@ counters! {
     /// A frame of such a client that could be one of these and hides what it carries (RFC 7113): in a
     /// fragment, behind too many headers or tags, or in a frame of 802.2.
     GuardHidden => "drop.guard_hidden",
+    /// A query by IGMP or MLD of such a client, where that is listened to (`multicast-snooping`).
+    GuardQuery => "drop.guard_query",
     /// A frame of a kind that the client's policy does not allow.
     EtherType => "drop.ethertype",
     /// A frame that claims an IP address which the client's policy does not give it.

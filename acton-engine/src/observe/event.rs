@@ -1,6 +1,6 @@
 //! What happens in a tunnel, as plain data.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
 use pnet_base::MacAddr;
@@ -434,8 +434,24 @@ pub enum EventKind {
         /// Which client.
         at: Place,
         /// Why they are dropped, as counters have it: `guard_dhcp`, `guard_ra`, `guard_redirect`,
-        /// `guard_hidden`, `ethertype`, `source_ip`, `vlan`, `circuit`, `rate_in` or `rate_out`.
+        /// `guard_hidden`, `guard_query`, `ethertype`, `source_ip`, `vlan`, `circuit`, `rate_in` or `rate_out`.
         reason: &'static str,
+    },
+    /// At a server that listens to IGMP and MLD: the LAN asks for multicast groups, so they go to those
+    /// clients alone that answer, once these had time to.
+    QuerierHeard {
+        /// On which VLAN, 0 for untagged.
+        vlan: u16,
+        /// Who asks, by IGMP from an IPv4 address and by MLD from an IPv6 address.
+        address: IpAddr,
+    },
+    /// At a server that listens to IGMP and MLD: nobody asks for multicast groups any more, so they go to
+    /// all clients.
+    QuerierLost {
+        /// On which VLAN, 0 for untagged.
+        vlan: u16,
+        /// Who asked.
+        address: IpAddr,
     },
     /// At a server: all sessions are taken.
     SessionsFull {
@@ -674,6 +690,8 @@ impl EventKind {
             Self::LoopOver { .. } => "loop_over",
             Self::BudgetActs { .. } => "budget_acts",
             Self::PolicyActs { .. } => "policy_acts",
+            Self::QuerierHeard { .. } => "querier_heard",
+            Self::QuerierLost { .. } => "querier_lost",
             Self::SessionsFull { .. } => "sessions_full",
             Self::SourceFull { .. } => "source_full",
             Self::ListRead { .. } => "list_read",

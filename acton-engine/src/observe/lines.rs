@@ -250,6 +250,7 @@ fn line(event: &EventKind, protocol: Protocol) -> Option<(Level, String)> {
                 "guard_ra" => ("router advertisements", TRUSTED),
                 "guard_redirect" => ("redirects", TRUSTED),
                 "guard_hidden" => ("packets that hide what they carry (RFC 7113)", TRUSTED),
+                "guard_query" => ("queries for multicast groups", TRUSTED),
                 "ethertype" => (
                     "frames of a kind that its policy does not allow",
                     " (allow in the list of clients)",
@@ -275,6 +276,21 @@ fn line(event: &EventKind, protocol: Protocol) -> Option<(Level, String)> {
                 format!("{place}: {what}; these are dropped and counted as {reason}{advice}");
             (Warn, text)
         }
+        EventKind::QuerierHeard { vlan, address } => (
+            Info,
+            format!(
+                "{address} asks for multicast groups{}: they go to the clients that want them",
+                tagged(*vlan)
+            ),
+        ),
+        EventKind::QuerierLost { vlan, address } => (
+            Warn,
+            format!(
+                "{address} asks for multicast groups no more{}: they go to all clients (a Linux bridge \
+                 asks with `mcast_querier 1`)",
+                tagged(*vlan)
+            ),
+        ),
         EventKind::BudgetActs { at, class } => {
             let option = match at {
                 Place::Root => format!("root:{class}"),

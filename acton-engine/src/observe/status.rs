@@ -147,6 +147,43 @@ pub struct BridgeReport {
     /// Tracked links that carry nothing.
     #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Vec::is_empty"))]
     pub uplinks_down: Vec<String>,
+    /// What is known of multicast groups, where IGMP and MLD are listened to.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+    pub multicast: Option<MulticastReport>,
+}
+
+/// What a server knows that listens to IGMP and MLD.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct MulticastReport {
+    /// Who asks for groups at the root; while nobody does on a VLAN, its groups go to all clients.
+    pub queriers: Vec<QuerierReport>,
+    /// Groups that some client wants, on each VLAN by itself.
+    pub groups: usize,
+    /// How many clients want each of them, added up.
+    pub memberships: usize,
+    /// Clients that get all groups.
+    pub get_all: usize,
+}
+
+/// Who asks for multicast groups.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct QuerierReport {
+    /// The VLAN, 0 for untagged.
+    pub vlan: u16,
+    /// Its address: one of IPv4 asks by IGMP, one of IPv6 by MLD.
+    pub address: IpAddr,
+    /// Time since it asked last.
+    #[cfg_attr(feature = "serde", serde(rename = "heard_seconds", with = "as_seconds"))]
+    pub heard_ago: Duration,
+    /// How long it counts as there, if it does not ask again.
+    #[cfg_attr(feature = "serde", serde(rename = "left_seconds", with = "as_seconds"))]
+    pub left: Duration,
+    /// Whether hosts had time to answer: until then groups go to all clients.
+    pub settled: bool,
 }
 
 /// The state of a session.

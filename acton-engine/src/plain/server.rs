@@ -129,6 +129,7 @@ pub(crate) fn start(
     let root = RootWatch::start(&bridge, &tap.interface, named, launch.events())?;
     let floods = Arc::new(Floods::new(&settings.budgets, settings.common.loop_guard));
     floods.set_guards(settings.guards);
+    floods.snooper.set_on(settings.multicast_snooping);
     let handle = TapHandle::of(&tap.queues[0])?;
     let allow = Arc::new(Allowed::from_pointee(allowed(&settings.mode)));
     let strangers = Lane::new(INBOX_LEN / 2);

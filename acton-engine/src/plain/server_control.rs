@@ -147,6 +147,15 @@ impl ServerControl {
         }
     }
 
+    /// Asks clients which multicast groups they want, if it is time to.
+    fn ask_for_groups(&self, now: Duration) {
+        for (port, frame) in self.roster.take_group_queries(now, || self.interface.mac().ok()) {
+            let Some(session) = self.roster.directory().get(port) else { continue };
+            self.counters.add(Counter::GroupsAsked, 1);
+            send(&self.socket, &session, &frame, &self.counters);
+        }
+    }
+
     fn probe(&self, probe: &OutgoingProbe) {
         let OutgoingProbe { to, frame } = probe;
         self.counters.add(Counter::ProbesSent, 1);
@@ -218,6 +227,7 @@ impl Controller for ServerControl {
         while let Some(probe) = self.roster.next_probe(now) {
             self.probe(&probe);
         }
+        self.ask_for_groups(now);
         self.roster.keep_house(now);
     }
 

@@ -172,6 +172,15 @@ impl Side for ServerSide {
         // send; the order of what one client gets stays.
         router.route(frames, now, directory, out.recorder(), |target, run| match target {
             Target::One(session) => runs.push((session, run)),
+            Target::Group(receivers, everybody) => {
+                if !rounds.takes_group(frames, run.clone(), &receivers, now, counters) {
+                    let sessions = receivers.iter().filter_map(|port| directory.get(port));
+                    let included = sessions.filter(|session| {
+                        everybody.includes(session, frames, run.clone(), thread_counters, now)
+                    });
+                    runs.extend(included.map(|session| (session, run.clone())));
+                }
+            }
             Target::All(everybody) => {
                 if !rounds.takes(frames, run.clone(), directory.len(), now, counters) {
                     directory.for_each(|session| {
@@ -215,10 +224,14 @@ impl Side for ServerSide {
                 round_cut.count_bad(frames, now, counters);
             }
             let everybody = router.everybody();
-            let included = receivers.iter().filter(|session| {
-                everybody.includes(session, frames, run.clone(), thread_counters, now)
-            });
-            runs.extend(included.map(|session| (Arc::clone(session), run.clone())));
+            for session in receivers {
+                let mut rest = run.clone();
+                while let Some(run) = frames.next_run(&mut rest, session.port) {
+                    if everybody.includes(session, frames, run.clone(), thread_counters, now) {
+                        runs.push((Arc::clone(session), run));
+                    }
+                }
+            }
             send_runs(runs, frames, round_cut, *thread, out);
         });
     }

@@ -49,6 +49,7 @@ impl ServerSettings {
             budgets,
             guards,
             tracked_links,
+            multicast_snooping,
             mode,
         } = new;
         let mut applied = Applied::default();
@@ -74,6 +75,7 @@ impl ServerSettings {
         applied.take(&mut self.budgets, budgets, "budgets");
         applied.take(&mut self.guards, guards, "guards");
         applied.take(&mut self.tracked_links, tracked_links, "tracked_links");
+        applied.take(&mut self.multicast_snooping, multicast_snooping, "multicast_snooping");
         applied.note(&self.listen, listen, "listen");
         applied.note(&self.workers, workers, "workers");
         Ok(applied)

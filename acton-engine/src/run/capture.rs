@@ -409,6 +409,7 @@ impl Labels {
             Outcome::ToTap => Some(TraceVerdict::Tap),
             Outcome::ToSession => Some(TraceVerdict::Session(session.clone().unwrap_or_default())),
             Outcome::ToAll(sessions) => Some(TraceVerdict::Sessions(sessions as usize)),
+            Outcome::ToGroup(sessions) => Some(TraceVerdict::Group(sessions as usize)),
             Outcome::Dropped(cause) => {
                 Some(TraceVerdict::Drop(cause.name().unwrap_or("unknown").into()))
             }

@@ -25,6 +25,7 @@ use crate::observe::status::{
 use crate::observe::tally::Traffic;
 use crate::run::clock;
 use crate::run::control::{Message, Order};
+use crate::run::groups;
 use crate::run::pages::{self, StatusPages};
 use crate::run::tap_interface::TapInterface;
 use crate::run::threads::{self, ThreadKind};
@@ -259,6 +260,7 @@ impl Handle {
             budgets_acting: Vec::new(),
             draining: false,
             uplinks_down: Vec::new(),
+            multicast: self.floods().and_then(|floods| groups::report(&floods.snooper)),
         };
         Status {
             schema: SCHEMA,

@@ -6,6 +6,7 @@ pub(crate) mod capture;
 pub(crate) mod clock;
 pub(crate) mod control;
 pub(crate) mod fdb;
+pub(crate) mod groups;
 pub(crate) mod handle;
 pub(crate) mod lane;
 pub(crate) mod launch;

@@ -6,7 +6,7 @@ use std::fmt;
 
 use acton_bridge::{
     Asked, Budget, BumKind, CompiledPolicy, DropReason, Finding, FloodClass, FrameVlan, FromLeaf,
-    FromRoot, LeafFacts, Objection, Owner, Policer, Rate, Verdict,
+    FromRoot, GroupMessage, GroupRoute, LeafFacts, Objection, Owner, Policer, Rate, Verdict,
 };
 use acton_frame::{Headers, Protocol};
 use acton_proto::wire::OVERHEAD;
@@ -44,7 +44,8 @@ pub struct Trace {
 #[non_exhaustive]
 pub struct TraceStep {
     /// By whom: `session`, the policy's `vlan`, `guard`, `ethertype`, `address`, `circuit` and `rate`,
-    /// `neighbour`, `loop`, `budget`, `path`, `tap`, and the bridge's `header`, `source`, `room`, `destination`, `learned` and
+    /// `neighbour`, `loop`, `budget`, `multicast`, `path`, `tap`, and the bridge's `header`, `source`, `room`,
+    /// `destination`, `learned` and
     /// `bridge`.
     pub stage: Cow<'static, str>,
     /// What was found, for people.
@@ -66,6 +67,8 @@ pub enum TraceVerdict {
     Session(String),
     /// To each of so many sessions.
     Sessions(usize),
+    /// To each of so many sessions, whose clients want the multicast group.
+    Group(usize),
     /// Nowhere, for the reason of that name.
     Drop(Cow<'static, str>),
 }
@@ -77,6 +80,9 @@ impl fmt::Display for TraceVerdict {
             Self::Session(name) => write!(f, "forward to {name}"),
             Self::Sessions(1) => f.write_str("forward to the one session there is"),
             Self::Sessions(count) => write!(f, "forward to all {count} sessions"),
+            Self::Group(0) => f.write_str("forward to no session: no client wants the group"),
+            Self::Group(1) => f.write_str("forward to the one session that wants the group"),
+            Self::Group(count) => write!(f, "forward to the {count} sessions that want the group"),
             Self::Drop(reason) => write!(f, "drop ({reason})"),
         }
     }
@@ -120,6 +126,9 @@ impl Handle {
         tracing.run(from).ok()
     }
 }
+
+/// Clients or groups that a step names at most.
+const MAX_NAMED: usize = 8;
 
 /// A trace in the making.
 struct Tracing<'t> {
@@ -217,6 +226,7 @@ impl Tracing<'_> {
                     return Ok(self.reach_session(&session));
                 }
                 self.budgets(&floods.root_gate, class, asked, &floods.root)
+                    .or_else(|| self.reach_group(kind, floods))
                     .unwrap_or_else(|| self.reach_all())
             }
             Verdict::FromLeaf(FromLeaf::Root { bum: Some(kind) }) => {
@@ -231,7 +241,8 @@ impl Tracing<'_> {
                     }
                     let class = self.class(kind);
                     let asked = self.asked(class, floods);
-                    self.budgets(&gate, class, asked, &floods.client)
+                    let over = self.budgets(&gate, class, asked, &floods.client);
+                    over.or_else(|| self.hear_groups(kind, side, floods))
                 });
                 held_back.unwrap_or_else(|| self.reach_tap())
             }
@@ -442,6 +453,63 @@ impl Tracing<'_> {
         }
         let rated = session.port.and_then(|port| self.rate_out(port));
         rated.unwrap_or_else(|| self.over_the_path(session))
+    }
+
+    /// Where a frame from the TAP for a multicast group goes, where that is not to everybody.
+    fn reach_group(&mut self, kind: BumKind, floods: &Floods) -> Option<TraceVerdict> {
+        if kind != BumKind::Multicast || !floods.snooper.is_on() {
+            return None;
+        }
+        let headers = Headers::parse(&self.frame);
+        let route = floods.snooper.table.route(&headers, &self.frame, clock::now());
+        let receivers = floods.snooper.receivers(route);
+        match route {
+            GroupRoute::Everybody => {
+                let text =
+                    "everybody gets it: it is of the link, of IGMP or MLD, or nobody asks there";
+                self.note("multicast", text);
+            }
+            GroupRoute::Group(group) => {
+                self.note("multicast", format!("group {}", group.address));
+            }
+            GroupRoute::Routers => self.note("multicast", "a report: routers alone get it"),
+        }
+        let receivers = receivers?;
+        let names: Vec<_> = receivers.iter().take(MAX_NAMED).map(|port| self.name(port)).collect();
+        if !names.is_empty() {
+            let more = if receivers.count() > MAX_NAMED { " and others" } else { "" };
+            self.note("session", format!("to {}{more}", names.join(", ")));
+        }
+        Some(TraceVerdict::Group(receivers.count()))
+    }
+
+    /// What a client's frame says of groups, and whether that keeps it from passing.
+    fn hear_groups(
+        &mut self,
+        kind: BumKind,
+        side: Owner<LeafId>,
+        floods: &Floods,
+    ) -> Option<TraceVerdict> {
+        let Owner::Leaf(port) = side else { return None };
+        if kind != BumKind::Multicast || !floods.snooper.is_on() {
+            return None;
+        }
+        let headers = Headers::parse(&self.frame);
+        let (policy, _) = self.handle.names()?.policing(port)?;
+        match GroupMessage::read(&headers, &self.frame)? {
+            GroupMessage::Query(_) if floods.are_guarding(&policy) => {
+                self.note("multicast", "a query, of a client that is not trusted to be a router");
+                return Some(counted(Counter::GuardQuery));
+            }
+            GroupMessage::Query(_) => self.note("multicast", "a query: its sender gets all groups"),
+            GroupMessage::Reports(reports) => {
+                let groups: Vec<_> =
+                    reports.take(MAX_NAMED).map(|(group, _)| group.to_string()).collect();
+                self.note("multicast", format!("a report: {}", groups.join(", ")));
+            }
+            _ => {}
+        }
+        None
     }
 
     fn reach_all(&mut self) -> TraceVerdict {

@@ -138,6 +138,7 @@ pub(crate) fn start(
     let directory = Arc::new(SecureDirectory::new());
     let floods = Arc::new(Floods::new(&settings.budgets, settings.common.loop_guard));
     floods.set_guards(settings.guards);
+    floods.snooper.set_on(settings.multicast_snooping);
     let now = clock::now();
     let expected = Arc::new(Expected::new(now, worker_bits));
     let hellos = Arc::<Hellos>::default();

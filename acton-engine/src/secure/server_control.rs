@@ -402,6 +402,16 @@ impl ServerControl {
         }
     }
 
+    /// Asks clients which multicast groups they want, if it is time to.
+    fn ask_for_groups(&mut self, now: Duration) {
+        let interface = Arc::clone(&self.interface);
+        for (port, frame) in self.roster.take_group_queries(now, || interface.mac().ok()) {
+            let Some(session) = self.roster.directory().get(port) else { continue };
+            self.counters.add(Counter::GroupsAsked, 1);
+            send(now, &self.socket, &session, &frame, &mut self.buffer, &self.counters);
+        }
+    }
+
     /// Asks clients to go elsewhere from now on, or no more.
     fn set_drain(&mut self, now: Duration, order: Option<DrainOrder>) {
         self.machine.set_draining(order.is_some());
@@ -597,6 +607,7 @@ impl Controller for ServerControl {
         while let Some(probe) = self.roster.next_probe(now) {
             self.probe(now, &probe);
         }
+        self.ask_for_groups(now);
         self.roster.keep_house(now);
     }
 

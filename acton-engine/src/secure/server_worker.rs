@@ -268,6 +268,24 @@ impl Side for ServerSide {
                     syns.find(frames, run.clone());
                     sealer.seal(&session, syns, frames, run, sealed, out);
                 }
+                Target::Group(receivers, everybody) => {
+                    if rounds.takes_group(frames, run.clone(), &receivers, now, counters) {
+                        continue;
+                    }
+                    syns.find(frames, run.clone());
+                    parts.find(router.is_by_vlan(), frames, run.clone());
+                    for port in receivers.iter() {
+                        // One that has just gone is read as nobody.
+                        directory.read(port, |session| {
+                            parts.for_each(session, frames, run.clone(), |frames, run| {
+                                let thread = thread_counters;
+                                if everybody.includes(session, frames, run.clone(), thread, now) {
+                                    sealer.seal(session, syns, frames, run, sealed, out);
+                                }
+                            });
+                        });
+                    }
+                }
                 Target::All(everybody) => {
                     let receivers = directory.len();
                     if rounds.takes(frames, run.clone(), receivers, now, counters) {
@@ -324,11 +342,14 @@ impl Side for ServerSide {
             }
             let everybody = router.everybody();
             for session in receivers {
-                round_parts.for_each(session, frames, run.clone(), |frames, run| {
-                    if everybody.includes(session, frames, run.clone(), thread_counters, now) {
-                        sealer.seal(session, round_syns, frames, run, sealed, out);
-                    }
-                });
+                let mut rest = run.clone();
+                while let Some(run) = frames.next_run(&mut rest, session.port) {
+                    round_parts.for_each(session, frames, run, |frames, run| {
+                        if everybody.includes(session, frames, run.clone(), thread_counters, now) {
+                            sealer.seal(session, round_syns, frames, run, sealed, out);
+                        }
+                    });
+                }
             }
         });
         sealed.send(out);

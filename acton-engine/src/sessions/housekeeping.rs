@@ -4,7 +4,7 @@ use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
-use acton_bridge::{Bridge, DropReason};
+use acton_bridge::{Bridge, DropReason, QuerierNews};
 
 use crate::floods::shared::Floods;
 use crate::observe::counters::Counters;
@@ -61,6 +61,9 @@ impl Housekeeping {
     /// Does as [`purge`](Self::purge) for a client that is still there. Its rules go too.
     pub(crate) fn forget(&self, leaf: LeafId, port: &PortTable) -> usize {
         self.floods.neighbours.purge(leaf);
+        if self.floods.snooper.is_on() {
+            self.floods.snooper.table.purge(leaf);
+        }
         let mut gone = Vec::new();
         self.bridge.purge_each(leaf, |vlan, mac| gone.push((mac, vlan)));
         port.note_gone(&gone);
@@ -70,6 +73,21 @@ impl Housekeeping {
     /// When [`run`](Self::run) has something to do.
     pub(crate) fn due(&self) -> Duration {
         self.due
+    }
+
+    /// Forgets which groups nobody asked for again, and tells whether the LAN asks.
+    fn sweep_groups(&self, now: Duration) {
+        if !self.floods.snooper.is_on() {
+            return;
+        }
+        for news in self.floods.snooper.table.sweep(now) {
+            let event = match news {
+                QuerierNews::Heard { vlan, address } => EventKind::QuerierHeard { vlan, address },
+                QuerierNews::Lost { vlan, address } => EventKind::QuerierLost { vlan, address },
+                _ => continue,
+            };
+            self.events.tell(now, event);
+        }
     }
 
     pub(crate) fn run(&mut self, now: Duration, port: &PortTable) {
@@ -82,6 +100,7 @@ impl Housekeeping {
         }
         self.gone.swap(0, 1);
         self.bridge.sweep(now, SWEEP_BUDGET);
+        self.sweep_groups(now);
         self.events.tell_suppressed(now);
         if now < self.tell_at {
             return;

@@ -15,12 +15,14 @@ use crate::observe::counters::Counter;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PolicyReason {
     Objection(Objection),
+    /// It asks for multicast groups as routers do.
+    Query,
     RateIn,
     RateOut,
 }
 
 const OBJECTIONS: usize = Objection::ALL.len();
-const REASONS: usize = OBJECTIONS + 2;
+const REASONS: usize = OBJECTIONS + 3;
 
 /// What is kept of one session, whatever its policy is now. Workers share it.
 #[derive(Debug)]
@@ -37,7 +39,11 @@ pub(crate) struct Policing {
 
 impl PolicyReason {
     fn all() -> impl Iterator<Item = Self> {
-        Objection::ALL.into_iter().map(Self::Objection).chain([Self::RateIn, Self::RateOut])
+        Objection::ALL.into_iter().map(Self::Objection).chain([
+            Self::RateIn,
+            Self::RateOut,
+            Self::Query,
+        ])
     }
 
     fn index(self) -> usize {
@@ -45,6 +51,7 @@ impl PolicyReason {
             Self::Objection(objection) => objection.index(),
             Self::RateIn => OBJECTIONS,
             Self::RateOut => OBJECTIONS + 1,
+            Self::Query => OBJECTIONS + 2,
         }
     }
 
@@ -59,6 +66,7 @@ impl PolicyReason {
             Self::Objection(Objection::SourceIp) => Counter::SourceIp,
             Self::Objection(Objection::Vlan) => Counter::Vlan,
             Self::Objection(Objection::Circuit) => Counter::Circuit,
+            Self::Query => Counter::GuardQuery,
             Self::RateIn => Counter::OverRateIn,
             Self::RateOut => Counter::OverRateOut,
         }

@@ -7,7 +7,9 @@ use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 use std::time::Duration;
 
-use acton_bridge::{Bridge, CompiledPolicy, DropReason, Leases, Owner, Share, Vlans};
+use acton_bridge::{
+    Bridge, CompiledPolicy, DropReason, GroupAsk, Leases, Owner, Share, Vlans, group_query,
+};
 use acton_udp::Destination;
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
@@ -40,6 +42,9 @@ use crate::settings::ServerSettings;
 
 /// Clients that have gone whose leases are kept, at most.
 const MAX_KEPT_LEASES: usize = 65_536;
+
+/// Clients that are asked at a turn which groups they want.
+const GROUP_ASKS_A_TURN: usize = 64;
 
 /// The sessions of a server, as its control thread has them.
 pub(crate) struct Roster<K, M: SessionMode> {
@@ -163,6 +168,9 @@ where
             policing: Arc::new(Policing::new(leases)),
             mode,
         };
+        if self.floods.snooper.is_on() {
+            self.floods.snooper.table.leaf_up(port, now);
+        }
         let session = Arc::new(session);
         self.directory.put(Arc::clone(&session));
         self.begin_vlans(&session.policy, port);
@@ -267,7 +275,31 @@ where
     /// When [`keep_house`](Self::keep_house) or [`next_probe`](Self::next_probe) has something to do.
     pub(crate) fn due(&self) -> Duration {
         let probes = self.watch.as_ref().map_or(Duration::MAX, ServerWatch::due);
-        self.housekeeping.due().min(probes)
+        let asks = Some(&self.floods.snooper).filter(|snooper| snooper.is_on());
+        let asks = asks.and_then(|snooper| snooper.table.ask_due()).unwrap_or(Duration::MAX);
+        self.housekeeping.due().min(probes).min(asks)
+    }
+
+    /// Clients that are to be asked now which multicast groups they want, each with the frame that asks,
+    /// from the MAC that `mac` gives. Some at a turn, so that the control thread hears others between.
+    pub(crate) fn take_group_queries(
+        &self,
+        now: Duration,
+        mac: impl FnOnce() -> Option<MacAddr>,
+    ) -> Vec<(LeafId, Vec<u8>)> {
+        let snooper = &self.floods.snooper;
+        if !snooper.is_on() {
+            return Vec::new();
+        }
+        let asks = snooper.table.take_asks(now, GROUP_ASKS_A_TURN);
+        // A TAP that is gone asks nothing.
+        let mac = (!asks.is_empty()).then(mac).flatten();
+        let frame = |mac| {
+            move |ask: &GroupAsk<LeafId>| {
+                (ask.leaf, group_query(ask.vlan, ask.family, ask.group, mac))
+            }
+        };
+        mac.map(|mac| asks.iter().map(frame(mac)).collect()).unwrap_or_default()
     }
 
     /// Does what is due once a second.
@@ -511,6 +543,7 @@ where
     pub(crate) fn follow(&self, settings: &ServerSettings) {
         self.floods.set_budgets(&settings.budgets);
         self.floods.set_guards(settings.guards);
+        self.floods.snooper.set_on(settings.multicast_snooping);
         self.bridge.set_ageing(settings.mac_ageing);
         self.bridge.set_max_macs_per_leaf(settings.macs_per_client);
         self.bridge.set_move_hold(settings.mac_hold.unwrap_or(Duration::MAX));

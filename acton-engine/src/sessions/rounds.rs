@@ -23,6 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use std::{io, iter};
 
+use acton_bridge::Receivers;
 use parking_lot::Mutex;
 
 use crate::capture::packet::{Direction, Who};
@@ -31,6 +32,7 @@ use crate::frames::store::FrameStore;
 use crate::observe::counters::{Counter, Counters};
 use crate::sessions::bell::Bell;
 use crate::sessions::directory::{Directory, Ported, SLOTS};
+use crate::sessions::port::LeafId;
 
 /// Receivers in a slice: on loopback, where the kernel delivers in the sender's time, a slice takes
 /// some 80 us, about as long as the idle round trip of a ping.
@@ -48,6 +50,9 @@ const ROUND_LEN: usize = 160 << 20;
 /// Bytes that wait for the next round at most: as many as 64 clients get in one.
 const WAITING_LEN: usize = 1 << 20;
 
+/// Receivers of a multicast group that get a frame at once, before anything else: that takes a worker
+/// some 0.5 ms. A round would look at all clients for them.
+const GROUP_AT_ONCE: usize = 64;
 /// Receivers for each of which another worker is woken: to send to them takes some 1 ms, many times
 /// what waking it does.
 const HELPED: usize = 256;
@@ -155,7 +160,8 @@ impl SharedRounds {
             fits && now.saturating_sub(state.frames.since(index)) <= LATE
         });
         let first = frames - in_time.count();
-        counters.add(Counter::FloodLate, (first * receivers) as u64);
+        let missed = (0..first).map(|index| state.frames.receivers(index, receivers) as u64);
+        counters.add(Counter::FloodLate, missed.sum());
         keep_late(counters, &*state.frames, 0..first, now);
         state.run = first..frames;
         state.slice = receivers_in_slice(self.bytes(&state.frames, state.run.clone()));
@@ -187,10 +193,12 @@ impl State {
         directory: &Directory<K, S>,
         receivers: &mut Vec<Arc<S>>,
     ) {
-        let Self { slots, then, slice, .. } = self;
+        let Self { slots, then, slice, frames, run, .. } = self;
         while receivers.len() < *slice && !Range::is_empty(slots) {
             slots.start = directory.for_each_in(slots.clone(), |session| {
-                receivers.push(Arc::clone(session));
+                if frames.is_any_for(run.clone(), session.port()) {
+                    receivers.push(Arc::clone(session));
+                }
                 if receivers.len() < *slice { Continue(()) } else { Break(()) }
             });
             if Range::is_empty(slots) {
@@ -243,17 +251,48 @@ impl<S: Ported> Rounds<S> {
         if receivers <= receivers_in_slice(bytes) && !shared.is_busy.load(Ordering::Acquire) {
             return false;
         }
+        self.keep(frames, run, (receivers, None), now, counters);
+        true
+    }
+
+    /// Takes the frames `run` of `frames`, which are for a group, unless its receivers are so few that they
+    /// are to be served at once; whether it took them.
+    pub(crate) fn takes_group(
+        &mut self,
+        frames: &impl FrameStore,
+        run: Range<usize>,
+        receivers: &Receivers<LeafId>,
+        now: Duration,
+        counters: &Counters,
+    ) -> bool {
+        let count = receivers.count();
+        if count <= GROUP_AT_ONCE {
+            return false;
+        }
+        self.keep(frames, run, (count, Some(receivers)), now, counters);
+        true
+    }
+
+    /// Keeps frames for a round, for so many receivers: these, or everybody.
+    fn keep(
+        &mut self,
+        frames: &impl FrameStore,
+        run: Range<usize>,
+        (count, receivers): (usize, Option<&Receivers<LeafId>>),
+        now: Duration,
+        counters: &Counters,
+    ) {
+        let Self { shared, .. } = self;
         let mut state = shared.state.lock();
         for index in run {
             if state.waiting.bytes() < WAITING_LEN {
-                state.waiting.push(frames, index, now);
+                state.waiting.push(frames, index, receivers, now);
             } else {
-                counters.add(Counter::FloodLate, receivers as u64);
+                counters.add(Counter::FloodLate, count as u64);
                 keep_late(counters, frames, index..index + 1, now);
             }
         }
         shared.publish(&state);
-        true
     }
 
     /// Has `send` send what is next, if anything is.
@@ -274,8 +313,11 @@ impl<S: Ported> Rounds<S> {
                 shared.call_others(*worker, receivers);
             }
         } else if now.saturating_sub(state.began) > ROUND {
-            let missed = directory.len().saturating_sub(state.served) * state.run.len();
-            counters.add(Counter::FloodLate, missed as u64);
+            let (everybody, served) = (directory.len(), state.served);
+            let missed = state.run.clone().map(|index| {
+                state.frames.receivers(index, everybody).saturating_sub(served) as u64
+            });
+            counters.add(Counter::FloodLate, missed.sum());
             keep_late(counters, &*state.frames, state.run.clone(), now);
             // Who missed this round is the first in the next.
             (state.from, state.run) = (state.slots.start, 0..0);

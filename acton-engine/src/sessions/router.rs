@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use acton_bridge::{
-    Asked, Bridge, BumKind, CircuitEcho, DropReason, FloodClass, FromLeaf, FromRoot, LeafFacts,
-    Learned, Lease, Objection, Owner,
+    Asked, Bridge, BumKind, CircuitEcho, DropReason, FloodClass, FromLeaf, FromRoot, GroupRoute,
+    LeafFacts, Learned, Lease, Objection, Owner, Receivers,
 };
 use acton_frame::{Ethernet, Headers, Tags};
 
@@ -17,6 +17,7 @@ use crate::capture::recorder::Recorder;
 use crate::floods::gate::{Admission, FloodGate};
 use crate::floods::news::{FloodNews, FloodReporter};
 use crate::floods::shared::Floods;
+use crate::floods::snooper::ClientSays;
 use crate::frames::batch::FrameBatch;
 use crate::frames::store::FrameStore;
 use crate::isolation::fates::{Fate, Fates};
@@ -46,6 +47,8 @@ pub(crate) struct Router {
     reporter: FloodReporter,
     surge: Surge,
     routes: Vec<Route>,
+    /// Who gets the groups of a batch, by [`Route::Group`].
+    groups: Vec<(GroupRoute, Receivers<LeafId>)>,
     admitted: Admitted,
     circuits: Circuits,
     /// The number of the thread, for tallies.
@@ -66,6 +69,8 @@ struct Admitted {
 enum Route {
     One(LeafId),
     All,
+    /// To those at this place of the batch's groups.
+    Group(u32),
     Nowhere,
 }
 
@@ -73,6 +78,8 @@ enum Route {
 pub(crate) enum Target<M> {
     One(Arc<Session<M>>),
     All(Everybody),
+    /// Those of them that asked for a group.
+    Group(Receivers<LeafId>, Everybody),
 }
 
 /// All clients, but for those whose flooding is held back.
@@ -121,7 +128,7 @@ impl Router {
         reporter: FloodReporter,
         thread: usize,
     ) -> Self {
-        let (routes, admitted) = (Vec::new(), Admitted::default());
+        let (routes, groups, admitted) = (Vec::new(), Vec::new(), Admitted::default());
         let (surge, circuits) = (Surge::default(), Circuits::default());
         Self {
             bridge,
@@ -131,6 +138,7 @@ impl Router {
             reporter,
             surge,
             routes,
+            groups,
             admitted,
             circuits,
             thread,
@@ -187,6 +195,7 @@ impl Router {
     ) {
         self.routes.clear();
         let (learning, by_vlan) = (self.floods.are_learning(), self.floods.are_by_vlan());
+        self.groups.clear();
         for index in 0..frames.len() {
             let of_pair = || self.floods.pairs.find(frames.headers(index), frames.get(index));
             let pair = if by_vlan { of_pair() } else { None };
@@ -228,6 +237,13 @@ impl Router {
             start = run.end;
             let one = match route {
                 Route::Nowhere => continue,
+                Route::Group(index) => {
+                    let receivers = self.groups[index as usize].1.clone();
+                    if self.goes_to_group(&receivers, frames, run.clone(), recorder) {
+                        each(Target::Group(receivers, self.everybody()), run);
+                    }
+                    continue;
+                }
                 // A client that has just gone: its MAC is an unknown one now.
                 Route::One(id) => directory.get(id),
                 Route::All => None,
@@ -581,7 +597,40 @@ impl Router {
                 return Route::Nowhere;
             }
         }
+        if kind == BumKind::Multicast && floods.snooper.is_on() {
+            return self.route_group(headers, frame, now);
+        }
         Route::All
+    }
+
+    /// Where a frame for a multicast group goes.
+    #[inline(never)]
+    fn route_group(&mut self, headers: &Headers, frame: &[u8], now: Duration) -> Route {
+        let snooper = &self.floods.snooper;
+        let route = snooper.route(headers, frame, now);
+        if self.groups.last().is_none_or(|(last, _)| *last != route) {
+            let Some(receivers) = snooper.receivers(route) else { return Route::All };
+            self.groups.push((route, receivers));
+        }
+        Route::Group(self.groups.len() as u32 - 1)
+    }
+
+    /// Counts frames for a group, and shows them to those who capture; whether anybody gets them.
+    fn goes_to_group(
+        &self,
+        receivers: &Receivers<LeafId>,
+        frames: &FrameBatch,
+        run: Range<usize>,
+        recorder: &mut Recorder,
+    ) -> bool {
+        let is_wanted = !receivers.is_empty();
+        let counter = if is_wanted { Counter::GroupFrames } else { Counter::GroupUnwanted };
+        self.counters.add(counter, run.len() as u64);
+        if recorder.wants_frames() {
+            let outcome = Outcome::ToGroup(receivers.count() as u32);
+            frames.show(run, Who::Tap, outcome, recorder);
+        }
+        is_wanted
     }
 
     /// Whether frame `index`, from the TAP, is over the budget of a class, and dropped.
@@ -641,7 +690,32 @@ impl Router {
             && !is_pair
             && floods.client.of(unresolved).is_some()
             && floods.neighbours.would_ask(headers, frame, now) == Asked::Everybody;
-        (!is_unresolved || admits(unresolved)) && admits(class)
+        (!is_unresolved || admits(unresolved))
+            && admits(class)
+            && (kind != BumKind::Multicast
+                || !floods.snooper.is_on()
+                || self.hears_groups(session, frame, headers, now, tally))
+    }
+
+    /// Hears which groups a client asks for; whether its frame passes.
+    #[inline(never)]
+    fn hears_groups<M>(
+        &self,
+        session: &Session<M>,
+        frame: &[u8],
+        headers: &Headers,
+        now: Duration,
+        tally: &Tally,
+    ) -> bool {
+        let client = (session.port, self.floods.are_guarding(&session.policy));
+        let snooper = &self.floods.snooper;
+        match snooper.hear_client(client, headers, frame, now, &self.counters) {
+            ClientSays::Passes => true,
+            ClientSays::IsQuerier => {
+                self.drop_by_policy(session, frame, PolicyReason::Query, now, tally);
+                false
+            }
+        }
     }
 
     /// Whether a frame from a client is a probe that goes no further.

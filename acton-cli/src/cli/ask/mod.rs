@@ -6,6 +6,7 @@ pub(super) mod drain;
 pub(super) mod drops;
 pub(super) mod events;
 pub(super) mod fdb;
+pub(super) mod groups;
 pub(super) mod kick;
 pub(super) mod log_levels;
 mod output;

@@ -10,6 +10,7 @@ use acton_engine::{
 };
 use serde::Serialize;
 
+use super::groups;
 use super::status::Rates;
 use super::table::{Table, wrap};
 use super::units::{amount, amount_of, clock, count, round_trip, share, time};
@@ -245,6 +246,9 @@ fn instance(look: &Look) -> Vec<String> {
     if let Some(bridge) = bridge {
         let (behind, root) = (bridge.client_macs as u64, bridge.root_macs as u64);
         lines.push(format!("  MACs {} behind clients, {} at the root", count(behind), count(root)));
+    }
+    if let Some(multicast) = bridge.as_ref().and_then(|bridge| bridge.multicast.as_ref()) {
+        lines.push(format!("  multicast {}", groups::summary(multicast)));
     }
     if *role == Role::Server {
         let states = [State::Up, State::Quiet, State::Handshaking, State::Lost, State::Closed];

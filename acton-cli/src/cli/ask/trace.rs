@@ -1,6 +1,8 @@
 //! `acton trace`.
 
-use acton_engine::{MacAddr, Trace, TraceVerdict, drop_reasons};
+use std::net::IpAddr;
+
+use acton_engine::{MacAddr, Trace, TraceVerdict, drop_reasons, group_mac};
 use clap::Args;
 use data_encoding::HEXLOWER;
 
@@ -28,7 +30,8 @@ const LENGTHS: std::ops::RangeInclusive<i64> = 60..=9_216;
     override_usage = "acton trace [OPTIONS] SRC DST\n       acton trace [OPTIONS] --live N [FILTER]"
 )]
 pub(in crate::cli) struct Arguments {
-    /// MACs that the frame comes from and goes to; with --live the frames to wait for, in tcpdump's
+    /// MACs that the frame comes from and goes to, or the IP address of a multicast group that it is
+    /// for; with --live the frames to wait for, in tcpdump's
     /// words: `arp`, `host 10.0.0.1 and not tcp port 22`
     #[arg(value_name = "SRC DST|FILTER")]
     words: Vec<String>,
@@ -115,7 +118,9 @@ impl Arguments {
         };
         let mac =
             |text: &String| any_mac(text).map_err(|error| usage(format!("'{text}': {error}")));
-        let (source, destination) = (mac(source)?, mac(destination)?);
+        let group = destination.parse().ok().filter(IpAddr::is_multicast);
+        let (source, destination) =
+            (mac(source)?, group.map_or_else(|| mac(destination), |group| Ok(group_mac(group)))?);
         let mut frame = [destination.octets(), source.octets()].concat();
         if self.vlan > 0 {
             // 802.1Q.
@@ -129,9 +134,14 @@ impl Arguments {
         } else if self.dhcp {
             frame.extend(dhcp_discover(source));
         } else {
-            frame.extend(self.ethertype.to_be_bytes());
+            let ethertype = match group {
+                None => self.ethertype,
+                Some(IpAddr::V4(_)) => 0x0800,
+                Some(IpAddr::V6(_)) => 0x86dd,
+            };
+            frame.extend(ethertype.to_be_bytes());
             let room = usize::from(self.length).saturating_sub(frame.len());
-            frame.extend(ip_header(self.ethertype, room));
+            frame.extend(ip_header(ethertype, group, room));
         }
         frame.resize(frame.len().max(self.length.into()), 0);
         Ok(frame)
@@ -199,8 +209,8 @@ fn dhcp_discover(source: MacAddr) -> Vec<u8> {
 }
 
 /// The header of an IP packet that fills so many bytes, from the unspecified address, which claims none,
-/// and of a protocol for experiments (RFC 3692, 253); nothing for other EtherTypes.
-fn ip_header(ethertype: u16, room: usize) -> Vec<u8> {
+/// to a group or nobody, and of a protocol for experiments (RFC 3692, 253); nothing for other EtherTypes.
+fn ip_header(ethertype: u16, to: Option<IpAddr>, room: usize) -> Vec<u8> {
     const EXPERIMENT: u8 = 253;
     const HOPS: u8 = 64;
     let (len, mut header) = match ethertype {
@@ -209,6 +219,11 @@ fn ip_header(ethertype: u16, room: usize) -> Vec<u8> {
         _ => return Vec::new(),
     };
     header.resize(len, 0);
+    match to {
+        Some(IpAddr::V4(to)) => header[len - 4..].copy_from_slice(&to.octets()),
+        Some(IpAddr::V6(to)) => header[len - 16..].copy_from_slice(&to.octets()),
+        None => {}
+    }
     // IPv4's length counts its header, IPv6's does not.
     let (at, length) = if len == 20 { (2, room.max(len)) } else { (4, room.saturating_sub(len)) };
     header[at..at + 2].copy_from_slice(&(length as u16).to_be_bytes());
@@ -271,6 +286,23 @@ mod tests {
         ] {
             let failure = Line::parse_from(words).arguments.frame().unwrap_err();
             assert!(failure.code == USAGE && failure.message.starts_with(error), "{failure:?}");
+        }
+    }
+
+    #[test]
+    fn a_frame_for_a_group_has_its_mac() {
+        for (group, mac) in
+            [("239.129.2.3", "01:00:5e:01:02:03"), ("ff05::1:2", "33:33:00:01:00:02")]
+        {
+            let line = Line::parse_from(["trace", "02:00:00:00:00:09", group, "--vlan", "7"]);
+            let frame = line.arguments.frame().unwrap();
+            let headers = Headers::parse(&frame);
+            assert_eq!(headers.ethernet().unwrap().destination(), mac.parse::<MacAddr>().unwrap());
+            let octets = match group.parse().unwrap() {
+                IpAddr::V4(ip) => ip.octets().to_vec(),
+                IpAddr::V6(ip) => ip.octets().to_vec(),
+            };
+            assert!(headers.hosts(&frame).unwrap().ends_with(&octets));
         }
     }
 

@@ -104,6 +104,13 @@ impl Collector {
         text.family(&f::FDB);
         text.sample(&f::FDB, &["root"], bridge.root_macs);
         text.sample(&f::FDB, &["clients"], bridge.client_macs);
+        if let Some(multicast) = &bridge.multicast {
+            text.family(&f::GROUPS);
+            text.sample(&f::GROUPS, &["groups"], multicast.groups);
+            text.sample(&f::GROUPS, &["memberships"], multicast.memberships);
+            text.sample(&f::GROUPS, &["clients_get_all"], multicast.get_all);
+            text.sample(&f::GROUPS, &["queriers"], multicast.queriers.len());
+        }
         text.family(&f::BUDGETS);
         for class in FloodClass::ALL {
             let acts = bridge.budgets_acting.iter().any(|acting| acting == class.as_str());

@@ -78,6 +78,11 @@ families! {
         &["owner"],
         "At a server, MACs that are known, at the root and behind clients.",
     );
+    GROUPS = gauge(
+        "acton_multicast_groups",
+        &["what"],
+        "At a server that listens to IGMP and MLD, groups, how many clients want each added up, clients that get all groups, and queriers of the LAN.",
+    );
     BUDGETS = gauge(
         "acton_root_budgets_acting",
         &["class"],
