@@ -57,6 +57,7 @@ chapters! {
     servers: "servers.md", ["ping"];
     lan_with_dhcp: "lan-with-dhcp.md", ["dnsmasq", "udhcpc", "bridge"];
     vlans: "vlans.md", [];
+    multicast: "multicast.md", [];
     behind_nat: "behind-nat.md", ["nft", "ping"];
     ipv6_only: "ipv6-only.md", ["ping"];
     service: "service.md", [];

@@ -31,8 +31,8 @@ support::in_both_modes! {
 const GROUP: Ipv4Addr = Ipv4Addr::new(239, 1, 2, 3);
 const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff05, 0, 0, 0, 0, 0, 0, 0x1234);
 const NOBODY: [usize; 0] = [];
-/// Without probes for loops, which go to all too.
-const SNOOPING: [&str; 2] = ["--multicast-snooping", "--no-loop-guard"];
+/// Without probes for loops, which go to all too, and with one worker, so that frames keep their order.
+const SNOOPING: [&str; 4] = ["--multicast-snooping", "--no-loop-guard", "--workers", "1"];
 
 /// The MAC of a group.
 fn group_mac(group: IpAddr) -> MacAddr {
@@ -389,7 +389,7 @@ fn a_router_behind_a_client_gets_all_and_must_be_trusted() {
 
 fn what_is_not_listened_to_is_not_told() {
     let world = World::new(1).speaking(Mode::Secure);
-    let server = world.serve(&["--no-loop-guard"]);
+    let server = world.serve(&["--no-loop-guard", "--workers", "1"]);
     let client = world.join(0, &[]);
     let said = said_by(control(&server), &["groups"]);
     assert!(said.code != 0 && said.err.contains("--multicast-snooping"), "{said:?}");

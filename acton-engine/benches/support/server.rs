@@ -47,6 +47,10 @@ pub(crate) struct Serve {
     #[arg(long, hide = true)]
     pub(crate) tap_address: Option<IpNet>,
 
+    /// Listens to IGMP and MLD
+    #[arg(long, hide = true)]
+    pub(crate) snooping: bool,
+
     /// Threads of the server that move frames [default: one a processor]
     #[arg(long)]
     pub(crate) workers: Option<usize>,
@@ -61,6 +65,9 @@ impl Serve {
         }
         arguments.extend(self.serve.map(|address| format!("--serve={address}")));
         arguments.extend(self.tap_address.map(|address| format!("--tap-address={address}")));
+        if self.snooping {
+            arguments.push("--snooping".to_owned());
+        }
         arguments.extend(self.workers.map(|workers| format!("--workers={workers}")));
         arguments
     }
@@ -101,7 +108,8 @@ impl Serve {
             .tap(tap)
             .max_sessions(self.max_sessions)
             .max_sessions_per_source(self.max_sessions)
-            .budgets(budgets);
+            .budgets(budgets)
+            .multicast_snooping(self.snooping);
         match self.workers {
             Some(workers) => server.workers(workers),
             None => server,

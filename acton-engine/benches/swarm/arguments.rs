@@ -68,6 +68,8 @@ pub(crate) enum Part {
     Attacks,
     /// A hundred TCP streams
     Streams,
+    /// A stream to a multicast group that few of a thousand want, with snooping and without
+    Multicast,
     /// Memory while clients come and go
     Churn,
 }

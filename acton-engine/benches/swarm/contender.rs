@@ -76,6 +76,7 @@ impl Contender {
                 max_sessions,
                 tap_address: Some(IpNet::V4(TAP)),
                 workers,
+                snooping: false,
             }),
             Self::Predecessor(program) => {
                 let mut command = Command::new(program);

@@ -29,6 +29,7 @@ mod insider;
 mod joining;
 mod kernel;
 mod moving;
+mod multicast;
 mod outsider;
 mod pacer;
 mod pings;
@@ -80,6 +81,7 @@ fn measure(arguments: &Arguments) -> Result<()> {
     tables.clients(predecessor);
     tables.attacks();
     tables.streams();
+    tables.multicast();
     tables.churn();
     let text = tables.text.join("\n");
     print!("{text}");
@@ -150,6 +152,19 @@ impl Tables<'_> {
         let (hosts, looks, workers) = (self.extent.hosts, self.extent.streams, self.workers());
         let title = format!("a TCP stream of each of {hosts} clients");
         self.of_modes(Part::Streams, &title, |mode| streams::measure(mode, hosts, looks, workers));
+    }
+
+    /// A table of each mode, with a column for each number of clients that want the group.
+    fn multicast(&mut self) {
+        for &mode in self.modes(Part::Multicast) {
+            let name = Contender::Acton(mode).name();
+            let clients = multicast::CLIENTS;
+            let title = format!("{name}, {clients} clients, 1,000 frames a second to a group");
+            match multicast::measure(mode, self.workers()) {
+                Ok(columns) => self.text.push(table::text(&title, &columns)),
+                Err(error) => self.failed(&title, &error),
+            }
+        }
     }
 
     fn churn(&mut self) {

@@ -32,6 +32,18 @@ impl Crowd {
         Ok(())
     }
 
+    /// Has a client send a frame, if it has a session.
+    pub(crate) fn say(&mut self, number: usize, frame: &[u8]) -> Result<()> {
+        let now = self.now();
+        let member = &mut self.members[number];
+        let Some(client) = &mut member.client else { return Ok(()) };
+        let mut datagram = Vec::with_capacity(DATAGRAM);
+        if client.frame(now, frame, &mut datagram)? {
+            member.socket.send(&datagram)?;
+        }
+        Ok(())
+    }
+
     /// Has those of these clients ask again that had no answer so far; the time goes on.
     pub(crate) fn ask_again(
         &mut self,
