@@ -45,6 +45,7 @@ mod network;
 mod rotation;
 mod state;
 mod table;
+mod terms;
 mod text;
 #[cfg(test)]
 mod vectors;

@@ -48,6 +48,8 @@ impl ServerSettings {
             mac_hold,
             budgets,
             guards,
+            authorize_timeout,
+            accounting_interval,
             mode,
         } = new;
         let mut applied = Applied::default();
@@ -72,6 +74,10 @@ impl ServerSettings {
         applied.take(&mut self.mac_hold, mac_hold, "mac_hold");
         applied.take(&mut self.budgets, budgets, "budgets");
         applied.take(&mut self.guards, guards, "guards");
+        let timeout = &mut self.authorize_timeout;
+        applied.take(timeout, authorize_timeout, "authorize_timeout");
+        let interval = &mut self.accounting_interval;
+        applied.take(interval, accounting_interval, "accounting_interval");
         applied.note(&self.listen, listen, "listen");
         applied.note(&self.workers, workers, "workers");
         Ok(applied)

@@ -101,6 +101,12 @@ impl Server {
         }
     }
 
+    /// Where a client is that waits for a decision.
+    #[must_use]
+    pub fn undecided_path(&self, client: &Key) -> Option<Path> {
+        self.undecided.waiting.get(client).map(|waiting| waiting.asking.from)
+    }
+
     /// The number of clients that wait for a decision.
     #[must_use]
     pub fn undecided_count(&self) -> usize {
