@@ -1,6 +1,7 @@
 //! The `acton` command: arguments and environment to checked settings, a file a subcommand.
 
 mod ask;
+mod authorize;
 mod budgets;
 mod client;
 mod config;
@@ -228,6 +229,7 @@ pub(crate) const fn other_keys(role: Role) -> OtherKeys {
             "control-group",
             "user",
             "sandbox",
+            "authorize",
             "hook",
             "hook-timeout",
             "log-format",

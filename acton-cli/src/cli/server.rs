@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use pnet_base::MacAddr;
 use zeroize::Zeroizing;
 
+use super::authorize::AuthorizeOptions;
 use super::budgets::BudgetOptions;
 use super::confine::{ConfineOptions, paths};
 use super::control::ControlOptions;
@@ -18,6 +19,7 @@ use super::hook::HookOptions;
 use super::http::HttpOptions;
 use super::kept_mac::keep_mac;
 use super::key_log::KeyLogOption;
+use super::run::Watchers;
 use super::state::{StateOptions, print};
 use super::values::{
     LoopOptions, SchedulingOptions, SuiteOption, TapOptions, mac, network, seconds,
@@ -158,6 +160,9 @@ pub(super) struct Arguments {
     control: ControlOptions,
 
     #[command(flatten)]
+    authorize: AuthorizeOptions,
+
+    #[command(flatten)]
     hook: HookOptions,
 
     #[command(flatten)]
@@ -193,7 +198,7 @@ impl Arguments {
                 listen,
                 (&sandbox, &files),
                 config,
-                hook,
+                Watchers { hook, authorize: None },
                 || server.start().map_err(run::not_started),
             );
         }
@@ -202,6 +207,10 @@ impl Arguments {
         let invited = identity.created.then(|| (identity.clone(), clients.list().is_some()));
         let server = Server::secure(identity.into()).with_settings(settings)?;
         let mut server = server.admission(clients).sockets(passed).on_thread_start(begin);
+        let authorize = self.authorize.socket();
+        if let Some(socket) = &authorize {
+            server = server.authorize(socket.clone());
+        }
         if let Some(log) = self.key_log.open()? {
             server = server.key_log(log);
         }
@@ -210,7 +219,7 @@ impl Arguments {
             listen,
             (&sandbox, &files),
             config,
-            hook,
+            Watchers { hook, authorize },
             || {
                 let started = server.start();
                 if let Some((identity, listed)) = invited {
@@ -253,6 +262,7 @@ impl Arguments {
         settings.budgets = self.budgets.settings();
         settings.guards = !self.no_guards;
         settings.common.loop_guard = self.loops.guard();
+        self.authorize.put_into(settings);
         settings.mode = self.mode();
         Ok(())
     }
