@@ -162,6 +162,8 @@ impl Server {
         if grant.is_none() && self.clients.is_undecided(&client) {
             // Nobody is asked about a client for a source that may be forged.
             if !proven {
+                // Others who come now are likely to be unknown too: no more handshakes are spent on that.
+                self.loaded_until = now + LOADED_TIME;
                 return self.retry(now, from, hello, era);
             }
             return self.hold(now, client, Asking { from, hello: *hello, era });
