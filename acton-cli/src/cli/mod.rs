@@ -78,6 +78,7 @@ struct Arguments {
 }
 
 #[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "there is one, and it moves once")]
 enum Command {
     Server(server::Arguments),
     Client(client::Arguments),

@@ -43,6 +43,8 @@ pub(crate) struct Desk {
     /// Whom a question that waits for its answer is about, by its number.
     asked: HashMap<u64, Key, RandomState>,
     next: u64,
+    /// When there was an answer last.
+    answered_at: Duration,
     sources: Sources,
     all: Bucket,
 }
@@ -93,7 +95,11 @@ pub(crate) enum Due {
     /// To ask this.
     Ask(Question),
     /// A question about this client was not answered in time.
-    Unanswered(Key),
+    Unanswered {
+        client: Key,
+        /// Nor was any other since it was asked.
+        is_silent: bool,
+    },
     /// A session's time is over, and nobody said that it may go on.
     Over(Key),
 }
@@ -140,6 +146,7 @@ impl Desk {
             due: BTreeSet::new(),
             asked: HashMap::default(),
             next: 1,
+            answered_at: Duration::ZERO,
             sources: Sources::default(),
             all: Bucket::new(INTERVAL, AT_ONCE),
         }
@@ -250,6 +257,7 @@ impl Desk {
         let client = self.asked.remove(&number)?;
         let known = self.clients.get_mut(&client)?;
         known.asked = None;
+        self.answered_at = now;
         self.hold(now, &client, verdict.terms.as_ref().ok(), verdict.valid_for());
         Some(client)
     }
@@ -369,9 +377,10 @@ impl Desk {
     pub(crate) fn poll(&mut self, now: Duration) -> Option<Due> {
         while let Some(&(_, client)) = self.due.first().filter(|(due, _)| *due <= now) {
             let known = self.clients.get_mut(&client)?;
-            if known.asked.is_some_and(|(_, until)| now >= until) {
+            if let Some((_, until)) = known.asked.filter(|(_, until)| now >= *until) {
                 self.fail(now, &client);
-                return Some(Due::Unanswered(client));
+                let is_silent = self.answered_at + self.deadline <= until;
+                return Some(Due::Unanswered { client, is_silent });
             }
             let Some(held) = known.held else {
                 self.forget(&client);

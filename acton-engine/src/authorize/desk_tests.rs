@@ -57,10 +57,15 @@ fn an_answer_that_does_not_come_in_time_counts_no_more() {
     let mut desk = Desk::new(DEADLINE);
     let number = ask(&mut desk, START, 1);
     assert_eq!(desk.due(), Some(START + DEADLINE));
-    assert_eq!(desk.poll(START + DEADLINE), Some(Due::Unanswered(key(1))));
+    let missed = |is_silent| Some(Due::Unanswered { client: key(1), is_silent });
+    assert_eq!(desk.poll(START + DEADLINE), missed(true));
     assert_eq!(desk.answer(START + DEADLINE, number, &allow()), None);
     assert_eq!(want(&mut desk, START + DEADLINE, 1), Want::Unanswered);
-    ask(&mut desk, START + DEADLINE + BACKOFF, 1);
+    let again = START + DEADLINE + BACKOFF;
+    ask(&mut desk, again, 1);
+    let other = ask(&mut desk, again, 2);
+    desk.answer(again + SECOND, other, &deny());
+    assert_eq!(desk.poll(again + DEADLINE), missed(false), "of this one alone");
 }
 
 #[test]
@@ -237,7 +242,7 @@ proptest! {
             }
             let mut polled = 0;
             while let Some(due) = desk.poll(now) {
-                if let Due::Unanswered(client) = due {
+                if let Due::Unanswered { client, .. } = due {
                     prop_assert!(desk.clients[&client].asked.is_none());
                 }
                 polled += 1;

@@ -9,9 +9,12 @@ use parking_lot::Mutex;
 
 use crate::sessions::admission::ClientPolicy;
 
+/// The terms of each, `None` where it may have no session.
+type Terms = HashMap<Key, Option<Arc<ClientPolicy>>, RandomState>;
+
 /// The verdicts in force. Clones are the same ones; all are on the control thread, so that nobody waits.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Verdicts(Arc<Mutex<HashMap<Key, Option<Arc<ClientPolicy>>, RandomState>>>);
+pub(crate) struct Verdicts(Arc<Mutex<Terms>>);
 
 impl Verdicts {
     /// The terms of a client that may have a session.

@@ -240,6 +240,8 @@ fn settings_are_written_and_read_again() {
         "protected_macs": [], "shared_macs": ["00:00:5e:00:01:00/40"], "mac_hold": null,
         "budgets": { "client": arp, "root": none },
         "guards": true,
+            "authorize_timeout": 3.0,
+            "accounting_interval": null,
         "mode": { "secure": { "suite": "auto", "rekey_after": null } },
     }});
     assert_eq!(to_value(Settings::Server(server)).unwrap(), expected);

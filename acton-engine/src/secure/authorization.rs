@@ -172,7 +172,7 @@ impl ServerControl {
             let Some(due) = authorization.desk.poll(now) else { break };
             match due {
                 Due::Ask(question) => drop(authorization.ask(now, question, &self.counters)),
-                Due::Unanswered(client) => self.miss(now, &client),
+                Due::Unanswered { client, is_silent } => self.miss(now, &client, is_silent),
                 Due::Over(client) => self.follow_decision(now, &client),
             }
         }
@@ -199,9 +199,11 @@ impl ServerControl {
     }
 
     /// A question about a client was not answered in time.
-    fn miss(&mut self, now: Duration, client: &Key) {
+    fn miss(&mut self, now: Duration, client: &Key, is_silent: bool) {
         self.counters.add(Counter::AuthorizeUnanswered, 1);
-        self.note_authority(now, Some("no answer in time"));
+        if is_silent {
+            self.note_authority(now, Some("no answer in time"));
+        }
         if !self.ports.contains_key(client)
             && let Some(path) = self.machine.undecided_path(client)
         {
