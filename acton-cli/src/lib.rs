@@ -3,6 +3,7 @@
 //! To embed a server or a client, take `acton-engine`.
 #![forbid(unsafe_code)]
 
+mod authorize;
 pub mod cli;
 pub mod config;
 mod confine;

@@ -67,6 +67,7 @@ chapters! {
     from_openvpn: "from-openvpn.md", ["ping"];
     from_vxlan: "from-vxlan.md", ["ping"];
     policy: "policy.md", ["ping"];
+    authorize: "authorize.md", ["ping", "python3"];
     security: "security.md", ["ping", "nft"];
     tuning: "tuning.md", ["ping"];
 }

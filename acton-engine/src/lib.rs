@@ -33,6 +33,7 @@
 //! their own that are added up on demand.
 #![forbid(unsafe_code)]
 
+mod authorize;
 mod capture;
 mod client;
 mod error;
@@ -68,6 +69,9 @@ pub use acton_tap::Error as TapError;
 pub use ipnet::IpNet;
 pub use pnet_base::MacAddr;
 
+pub use authorize::{
+    ALLOWED_FOR, Authority, DENIED_FOR, Decision, Decisions, MAX_VALID_FOR, Question, Verdict,
+};
 pub use capture::packet::Direction;
 pub use client::{Client, ClientBuilder, PlainClient, SecureClient};
 pub use error::Error;

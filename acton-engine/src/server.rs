@@ -24,7 +24,7 @@ use crate::settings::{
     MAX_WORKERS, PlainServerSettings, SecureSettings, ServerMode, ServerSettings, SuiteChoice,
     TapSettings,
 };
-use crate::{Error, Running, Scheduling, plain, root};
+use crate::{Authority, Error, Running, Scheduling, plain, root};
 
 /// A server of Ethernet over UDP.
 #[derive(Debug)]
@@ -41,7 +41,12 @@ impl Server {
             settings: ServerSettings::new(ServerMode::Secure(SecureSettings::default())),
             sockets: Arc::default(),
             on_thread_start: OnThreadStart::default(),
-            mode: SecureServer { keys, admission: Box::new(Anybody), key_log: None },
+            mode: SecureServer {
+                keys,
+                admission: Box::new(Anybody),
+                authority: None,
+                key_log: None,
+            },
         }
     }
 
@@ -64,6 +69,7 @@ impl Server {
 pub struct SecureServer {
     keys: ServerKeys,
     admission: Box<dyn Admission>,
+    authority: Option<Box<dyn Authority>>,
     key_log: Option<KeyLog>,
 }
 
@@ -233,6 +239,27 @@ impl ServerBuilder<SecureServer> {
         self
     }
 
+    /// Who decides on clients that no list names, in place of letting in whoever holds the network key.
+    #[must_use]
+    pub fn authorize(mut self, authority: impl Authority + 'static) -> Self {
+        self.mode.authority = Some(Box::new(authority));
+        self
+    }
+
+    /// How long that may take for an answer: 3 s unless told otherwise.
+    #[must_use]
+    pub fn authorize_timeout(mut self, time: Duration) -> Self {
+        self.settings.authorize_timeout = time;
+        self
+    }
+
+    /// How often the account of each session is told while it lasts.
+    #[must_use]
+    pub fn accounting_interval(mut self, interval: Duration) -> Self {
+        self.settings.accounting_interval = Some(interval);
+        self
+    }
+
     /// MACs that clients share, as routers with VRRP do (`00:00:5e:00:01:00/40`): they move from
     /// client to client with their first frame, and never away from the root.
     #[must_use]
@@ -283,7 +310,9 @@ impl ServerBuilder<SecureServer> {
         let ServerMode::Secure(secure) = &settings.mode else { return Err(Error::other_mode()) };
         let secure = secure.clone();
         let owners = self.mode.admission.rules().owners();
-        let owned = owners.iter().map(|(_, policy)| policy.macs.len()).sum();
+        let owned: usize = owners.iter().map(|(_, policy)| policy.macs.len()).sum();
+        // Each that is decided on may have one, too.
+        let decided = self.mode.authority.as_ref().map_or(0, |_| settings.max_sessions);
         let moves = match (settings.mac_hold, MovePolicy::guarded()) {
             (Some(hold), MovePolicy::Guarded { freeze_after, within, .. }) => {
                 MovePolicy::Guarded { hold, freeze_after, within }
@@ -291,10 +320,11 @@ impl ServerBuilder<SecureServer> {
             (_, moves) => moves,
         };
         let key = public_key(&self.mode.keys.private_key);
-        let (tap, sockets, bridge) = open(&settings, &self.sockets, Some(&key), owned, moves)?;
+        let (tap, sockets, bridge) =
+            open(&settings, &self.sockets, Some(&key), owned + decided, moves)?;
         announce(&settings, &tap, &sockets, "secure mode")?;
-        let SecureServer { keys, admission, key_log } = self.mode;
-        let access = SecureAccess { keys, admission, key_log };
+        let SecureServer { keys, admission, authority, key_log } = self.mode;
+        let access = SecureAccess { keys, admission, authority, key_log };
         secure::start_server(settings, &secure, access, tap, sockets, bridge)
     }
 }

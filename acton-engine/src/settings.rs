@@ -189,8 +189,38 @@ pub struct ServerSettings {
     /// while the LAN has a querier.
     #[cfg_attr(feature = "serde", serde(default))]
     pub multicast_snooping: bool,
+    /// In secure mode, how long who decides on clients may take for an answer.
+    #[cfg_attr(
+        feature = "serde",
+        serde(
+            default = "authorize_timeout_by_default",
+            with = "crate::observe::serialise::as_seconds"
+        )
+    )]
+    pub authorize_timeout: Duration,
+    /// In secure mode, how often the account of a session is told while it lasts; never where this is
+    /// `None`. Where there is an interval or somebody decides on clients, it is told when a session
+    /// begins and ends.
+    #[cfg_attr(
+        feature = "serde",
+        serde(default, with = "crate::observe::serialise::optional_seconds")
+    )]
+    pub accounting_interval: Option<Duration>,
     /// What the mode adds.
     pub mode: ServerMode,
+}
+
+/// How long who decides on clients may take for an answer.
+const AUTHORIZE_TIMEOUT: Duration = Duration::from_secs(3);
+/// What it may be set to.
+const AUTHORIZE_TIMEOUTS: RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_secs(60);
+/// The least time between two tellings of a session's account.
+const MIN_ACCOUNTING_INTERVAL: Duration = Duration::from_secs(1);
+
+#[cfg(feature = "serde")]
+const fn authorize_timeout_by_default() -> Duration {
+    AUTHORIZE_TIMEOUT
 }
 
 #[cfg(feature = "serde")]
@@ -259,6 +289,8 @@ impl ServerSettings {
             guards: true,
             tracked_links: Vec::new(),
             multicast_snooping: false,
+            authorize_timeout: AUTHORIZE_TIMEOUT,
+            accounting_interval: None,
             mode,
         }
     }
@@ -369,6 +401,14 @@ impl ServerSettings {
         };
         if self.max_sessions.saturating_add(peers) > MAX_SESSIONS {
             return Err(Error::Setting(format!("at most {MAX_SESSIONS} sessions")));
+        }
+        if !AUTHORIZE_TIMEOUTS.contains(&self.authorize_timeout) {
+            let text = "who decides on clients may take 0.1 to 60 seconds for an answer";
+            return Err(Error::Setting(text.to_owned()));
+        }
+        if self.accounting_interval.is_some_and(|interval| interval < MIN_ACCOUNTING_INTERVAL) {
+            let text = "the account of a session is told once a second at most; 0 is never";
+            return Err(Error::Setting(text.to_owned()));
         }
         self.common.check(matches!(self.mode, ServerMode::Secure(_)))
     }

@@ -28,6 +28,7 @@ mod peer;
 mod presence;
 mod queue;
 mod session;
+mod undecided;
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -50,6 +51,7 @@ use network::NetworkKey;
 use peer::{PENDING_TIME, Peer};
 use presence::Presence;
 use queue::HelloQueue;
+use undecided::Undecided;
 
 /// For how long after its start a server answers ids that nobody has with RESET.
 pub const RESET_TIME: Duration = Duration::from_secs(120);
@@ -97,6 +99,13 @@ pub struct Admission {
 pub trait Clients: Send {
     /// The terms for the holder of this public key, `None` to refuse.
     fn admit(&self, client: &Key) -> Option<Admission>;
+
+    /// Of a client that is not [admitted](Self::admit), whether that is only because nobody has decided
+    /// yet. Then its HELLO is not answered but waits, once it has shown that it receives at its address;
+    /// the owner hears [`ServerEvent::Undecided`] and says [`Server::decided`].
+    fn is_undecided(&self, _client: &Key) -> bool {
+        false
+    }
 }
 
 /// Admits every client key: what keeps strangers out is the network key.
@@ -278,6 +287,7 @@ pub struct Server {
     /// Slots, times the parts that a sweep of all has, that are still to be looked at.
     sweep_owed: usize,
     queue: HelloQueue,
+    undecided: Undecided,
     loaded_until: Duration,
     resets: Bucket,
     queries: QueryLimit,
@@ -334,6 +344,7 @@ impl Server {
             sweep_at: now,
             sweep_owed: 0,
             queue: HelloQueue::default(),
+            undecided: Undecided::default(),
             loaded_until: Duration::ZERO,
             resets: Bucket::new(),
             queries: QueryLimit::new(&mut *random),
@@ -483,24 +494,29 @@ impl Server {
     /// Replaces the list of clients. Who is not on it any more, or on other terms, is out at once.
     pub fn set_clients(&mut self, now: Duration, clients: Box<dyn Clients>) {
         self.clients = clients;
-        let mut gone = Vec::new();
-        for (slot, peer) in (0..).zip(&mut self.peers) {
-            let Some(peer) = peer else { continue };
-            match self.clients.admit(&peer.client) {
-                Some(grant) if grant.psk == peer.grant.psk => {
-                    if let Some(session) = &peer.session {
-                        let at = session.path.remote;
-                        self.presence.remove(at, !peer.grant.listed);
-                        self.presence.add(at, !grant.listed);
-                    }
-                    peer.grant = grant;
-                }
-                _ => gone.push(slot),
+        for slot in 0..self.peers.len() as u32 {
+            if !self.regrant(slot) {
+                self.end_removed(now, slot);
             }
         }
-        for slot in gone {
-            self.end(now, slot, DownReason::Removed, Some(Bye::Removed));
+    }
+
+    /// Has a peer go by the terms that there are now. False where it is out, or on another psk.
+    fn regrant(&mut self, slot: u32) -> bool {
+        let Some(Some(peer)) = self.peers.get_mut(slot as usize) else { return true };
+        let grant = self.clients.admit(&peer.client);
+        let Some(grant) = grant.filter(|grant| grant.psk == peer.grant.psk) else { return false };
+        if let Some(session) = &peer.session {
+            let at = session.path.remote;
+            self.presence.remove(at, !peer.grant.listed);
+            self.presence.add(at, !grant.listed);
         }
+        peer.grant = grant;
+        true
+    }
+
+    fn end_removed(&mut self, now: Duration, slot: u32) {
+        self.end(now, slot, DownReason::Removed, Some(Bye::Removed));
     }
 
     /// The most sessions at a time from now on: of all, of one source, and of clients that are not

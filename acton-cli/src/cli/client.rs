@@ -13,6 +13,7 @@ use super::hook::HookOptions;
 use super::http::HttpOptions;
 use super::kept_mac::keep_mac;
 use super::key_log::KeyLogOption;
+use super::run::Watchers;
 use super::state::{StateOptions, read_invite_file};
 use super::values::{
     LoopOptions, SchedulingOptions, SuiteOption, TapOptions, mac, network, seconds,
@@ -143,7 +144,7 @@ impl Arguments {
                 None,
                 (&sandbox, &files),
                 config,
-                hook,
+                Watchers { hook, authorize: None },
                 || client.start().map_err(run::not_started),
             );
         }
@@ -187,7 +188,7 @@ impl Arguments {
             None,
             (&sandbox, &files),
             config,
-            hook,
+            Watchers { hook, authorize: None },
             || client.start().map_err(run::not_started),
         )
     }

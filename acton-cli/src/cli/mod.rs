@@ -1,6 +1,7 @@
 //! The `acton` command: arguments and environment to checked settings, a file a subcommand.
 
 mod ask;
+mod authorize;
 mod budgets;
 mod client;
 mod config;
@@ -77,6 +78,7 @@ struct Arguments {
 }
 
 #[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "there is one, and it moves once")]
 enum Command {
     Server(server::Arguments),
     Client(client::Arguments),
@@ -232,6 +234,7 @@ pub(crate) const fn other_keys(role: Role) -> OtherKeys {
             "control-group",
             "user",
             "sandbox",
+            "authorize",
             "hook",
             "hook-timeout",
             "log-format",

@@ -6,8 +6,9 @@ use acton_engine::Handle;
 use parking_lot::Mutex;
 
 use super::logging;
+use crate::authorize::AuthorizeSocket;
 use crate::config::{ConfigReport, KeyReport, Outcome, RunningConfig};
-use crate::control::{HookReport, ListReport, Process, Reloaded};
+use crate::control::{AuthorizeReport, HookReport, ListReport, Process, Reloaded};
 use crate::hook::Hooks;
 use crate::service::ServiceManager;
 
@@ -18,6 +19,7 @@ pub(super) struct TunnelProcess {
     config: Option<Mutex<RunningConfig>>,
     handle: Handle,
     hooks: Option<Hooks>,
+    authorize: Option<AuthorizeSocket>,
     manager: ServiceManager,
 }
 
@@ -28,7 +30,12 @@ impl TunnelProcess {
         hooks: Option<Hooks>,
         manager: ServiceManager,
     ) -> Self {
-        Self { config: config.map(Mutex::new), handle, hooks, manager }
+        Self { config: config.map(Mutex::new), handle, hooks, authorize: None, manager }
+    }
+
+    /// The same, with the program that decides on clients.
+    pub(super) fn with_authorize(self, authorize: Option<AuthorizeSocket>) -> Self {
+        Self { authorize, ..self }
     }
 }
 
@@ -43,6 +50,10 @@ impl Process for TunnelProcess {
 
     fn hook(&self) -> Option<HookReport> {
         self.hooks.as_ref().map(Hooks::report)
+    }
+
+    fn authorize(&self) -> Option<AuthorizeReport> {
+        self.authorize.as_ref().map(AuthorizeSocket::report)
     }
 
     /// The same, and the log tells what became of the settings.

@@ -12,21 +12,28 @@ use super::http::HttpOptions;
 use super::listen::wait_for_address;
 use super::process::TunnelProcess;
 use super::{FAILURE, Failure, USAGE};
+use crate::authorize::AuthorizeSocket;
 use crate::config::RunningConfig;
 use crate::confine::{Paths, Sandbox};
 use crate::hook::HookStarter;
 use crate::service::ServiceManager;
 use acton_engine::{Error, Running};
 
+/// Who is told what happens in a tunnel.
+pub(super) struct Watchers {
+    pub(super) hook: Option<HookStarter>,
+    pub(super) authorize: Option<AuthorizeSocket>,
+}
+
 /// Runs what `start` starts, once this host has the address to `listen` on, until SIGINT or SIGTERM, says
 /// goodbye, and logs the counters; SIGUSR1 logs them at once, SIGHUP has the list of clients and the file
-/// of settings read again. `hook` is given what happens.
+/// of settings read again. `watchers` are given what happens.
 pub(super) fn until_signal(
     (control, http): (&ControlOptions, &HttpOptions),
     listen: Option<SocketAddr>,
     (sandbox, paths): (&Sandbox, &Paths),
     config: Option<RunningConfig>,
-    hook: Option<HookStarter>,
+    Watchers { hook, authorize }: Watchers,
     start: impl FnOnce() -> Result<Running, Failure>,
 ) -> Result<(), Failure> {
     // Before anything is there that a signal could leave behind.
@@ -42,7 +49,11 @@ pub(super) fn until_signal(
     let handle = running.handle();
     let hooks =
         hook.map(|hook| hook.follow(handle.clone(), control.instance(&handle))).transpose()?;
+    if let Some(authorize) = &authorize {
+        authorize.start(control.instance(&handle))?;
+    }
     let process = TunnelProcess::new(config, handle.clone(), hooks.clone(), manager.clone());
+    let process = process.with_authorize(authorize.clone());
     let process = Arc::new(process);
     let source = control.source(handle.clone(), Arc::clone(&process) as _);
     let _control = control.open(Arc::clone(&source))?;
@@ -65,6 +76,9 @@ pub(super) fn until_signal(
     let ended = running.wait();
     if let Err(error) = &ended {
         manager.stopping(&error.to_string());
+    }
+    if let Some(authorize) = authorize {
+        authorize.finish();
     }
     if let Some(hooks) = hooks {
         hooks.finish();

@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use pnet_base::MacAddr;
 use zeroize::Zeroizing;
 
+use super::authorize::AuthorizeOptions;
 use super::budgets::BudgetOptions;
 use super::confine::{ConfineOptions, paths};
 use super::control::ControlOptions;
@@ -18,6 +19,7 @@ use super::hook::HookOptions;
 use super::http::HttpOptions;
 use super::kept_mac::keep_mac;
 use super::key_log::KeyLogOption;
+use super::run::Watchers;
 use super::state::{StateOptions, print};
 use super::values::{
     LoopOptions, SchedulingOptions, SuiteOption, TapOptions, mac, network, seconds,
@@ -169,6 +171,9 @@ pub(super) struct Arguments {
     control: ControlOptions,
 
     #[command(flatten)]
+    authorize: AuthorizeOptions,
+
+    #[command(flatten)]
     hook: HookOptions,
 
     #[command(flatten)]
@@ -204,7 +209,7 @@ impl Arguments {
                 listen,
                 (&sandbox, &files),
                 config,
-                hook,
+                Watchers { hook, authorize: None },
                 || server.start().map_err(run::not_started),
             );
         }
@@ -213,6 +218,10 @@ impl Arguments {
         let invited = identity.created.then(|| (identity.clone(), clients.list().is_some()));
         let server = Server::secure(identity.into()).with_settings(settings)?;
         let mut server = server.admission(clients).sockets(passed).on_thread_start(begin);
+        let authorize = self.authorize.socket();
+        if let Some(socket) = &authorize {
+            server = server.authorize(socket.clone());
+        }
         if let Some(log) = self.key_log.open()? {
             server = server.key_log(log);
         }
@@ -221,7 +230,7 @@ impl Arguments {
             listen,
             (&sandbox, &files),
             config,
-            hook,
+            Watchers { hook, authorize },
             || {
                 let started = server.start();
                 if let Some((identity, listed)) = invited {
@@ -266,6 +275,7 @@ impl Arguments {
         settings.tracked_links.clone_from(&self.track);
         settings.multicast_snooping = self.multicast_snooping;
         settings.common.loop_guard = self.loops.guard();
+        self.authorize.put_into(settings);
         settings.mode = self.mode();
         Ok(())
     }

@@ -156,6 +156,11 @@ pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs_f64(seconds))
 }
 
+/// The same, where 0 says never.
+pub(super) fn seconds_or_none(text: &str) -> Result<Option<Duration>, String> {
+    if text.parse() == Ok(0.0) { Ok(None) } else { seconds(text).map(Some) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,13 +5,13 @@ use acton_engine::{Role, State, Status};
 use crate::config::ConfigReport;
 use crate::doctor::Code;
 
-use super::wire::{Health, HookReport};
+use super::wire::{AuthorizeReport, Health, HookReport};
 
 /// The receive buffer that a socket asks for, in bytes as the kernel counts them: twice 4 MiB.
 const WHOLE_RECEIVE_BUFFER: u32 = 8 << 20;
 
 /// All that a status can find amiss.
-pub(crate) const CODES: [Code; 9] = [
+pub(crate) const CODES: [Code; 10] = [
     Code::Ended,
     Code::TapDown,
     Code::TapBridge,
@@ -21,6 +21,7 @@ pub(crate) const CODES: [Code; 9] = [
     Code::Config,
     Code::Reload,
     Code::Hook,
+    Code::Authorize,
 ];
 /// Those with which no frame passes.
 pub(super) const STOPPED: [Code; 2] = [Code::Ended, Code::TapDown];
@@ -31,6 +32,7 @@ pub(super) fn of(
     client: Option<State>,
     config: Option<&ConfigReport>,
     hook: Option<&HookReport>,
+    authorize: Option<&AuthorizeReport>,
 ) -> Vec<Health> {
     let mut health = Vec::new();
     let mut add = |code: Code, text: String| {
@@ -104,6 +106,13 @@ pub(super) fn of(
             Some(failure) => add(Code::Hook, format!("the hook {program} failed: {failure}")),
             None => {}
         }
+    }
+    if let Some((program, why)) = authorize.and_then(|it| Some((it, it.lost.as_ref()?))) {
+        let socket = &program.socket;
+        let text = format!(
+            "the program at {socket} does not decide on clients ({why}): see whether it runs and answers"
+        );
+        add(Code::Authorize, text);
     }
     health
 }

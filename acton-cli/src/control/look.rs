@@ -57,9 +57,10 @@ pub(crate) fn status(
     let http = source.http.get().map(Counts::now);
     let config = source.process.config();
     let hook = source.process.hook();
-    let health = health::of(head, clients, config.as_ref(), hook.as_ref());
+    let authorize = source.process.authorize();
+    let health = health::of(head, clients, config.as_ref(), hook.as_ref(), authorize.as_ref());
     let mut instance = Instance::new(&source.name, head, health, config, control, http);
-    instance.hook = hook;
+    (instance.hook, instance.authorize) = (hook, authorize);
     sink.add(&Answer::Instance(Box::new(instance)))?;
     let mut given = 0;
     while let Some(sessions) = page {
@@ -93,7 +94,8 @@ pub(crate) fn readiness(source: &Source) -> Readiness {
     let head = pages.head();
     let client = first.as_ref().map(|session| session.state);
     let (config, hook) = (source.process.config(), source.process.hook());
-    let health = health::of(head, client, config.as_ref(), hook.as_ref());
+    let authorize = source.process.authorize();
+    let health = health::of(head, client, config.as_ref(), hook.as_ref(), authorize.as_ref());
     let stops = |it: &&Health| health::STOPPED.iter().any(|code| code.name() == it.code);
     let stopped = health.iter().find(stops);
     let has_session = matches!(client, Some(State::Up | State::Quiet));

@@ -33,7 +33,7 @@ pub use place::{FindError, Place, find, path_of, sockets_in, usual_directory};
 pub use server::{ControlServer, Settings};
 pub use source::{Process, Reloaded, Source};
 pub use wire::{
-    Answer, AnswerLine, Capturing, DoorCounts, DropCount, DropsRequest, End, EventRecord, Health,
-    HookReport, Instance, ListReport, LiveTrace, PacketRecord, Refusal, RefusalCode, Request,
-    RequestError, RequestLine, SCHEMA,
+    Answer, AnswerLine, AuthorizeReport, Capturing, DoorCounts, DropCount, DropsRequest, End,
+    EventRecord, Health, HookReport, Instance, ListReport, LiveTrace, PacketRecord, Refusal,
+    RefusalCode, Request, RequestError, RequestLine, SCHEMA,
 };

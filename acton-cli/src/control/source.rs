@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use crate::config::{ConfigReport, KeyReport};
 
-use super::wire::{DoorCounts, HookReport, ListReport};
+use super::wire::{AuthorizeReport, DoorCounts, HookReport, ListReport};
 
 /// What is the process's and not its tunnel's, and can be asked for and changed all the same.
 pub trait Process: fmt::Debug + Send + Sync {
@@ -26,6 +26,11 @@ pub trait Process: fmt::Debug + Send + Sync {
 
     /// What came of the hook, where there is one.
     fn hook(&self) -> Option<HookReport>;
+
+    /// What came of the program that decides on clients, where there is one.
+    fn authorize(&self) -> Option<AuthorizeReport> {
+        None
+    }
 
     /// Reads the settings again and puts in force what can be, whole or not at all, and the list of
     /// clients; a `dry_run` only says what would become of the settings.

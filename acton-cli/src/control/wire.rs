@@ -327,6 +327,9 @@ pub struct Instance {
     /// What came of the hook, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hook: Option<HookReport>,
+    /// What came of the program that decides on clients, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorize: Option<AuthorizeReport>,
     /// The TAP.
     pub tap: TapReport,
     /// The UDP sockets.
@@ -365,6 +368,7 @@ impl Instance {
             health,
             config,
             hook: None,
+            authorize: None,
             tap: status.tap.clone(),
             sockets: status.sockets.clone(),
             bridge: status.bridge.clone(),
@@ -405,6 +409,27 @@ pub struct HookReport {
     pub waiting: u64,
     /// What failed last, unless it has done well since.
     pub last_failure: Option<String>,
+}
+
+/// What came of the program that decides on clients, since the tunnel started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuthorizeReport {
+    /// Its socket.
+    pub socket: String,
+    /// There is a connection.
+    pub connected: bool,
+    /// Questions so far.
+    pub asked: u64,
+    /// Answers.
+    pub answered: u64,
+    /// Lines of the program that are none, or say what cannot be.
+    pub bad_lines: u64,
+    /// Accounts of sessions that wait to be read.
+    pub accounts_waiting: u64,
+    /// Those that found no room.
+    pub accounts_lost: u64,
+    /// Why answers are missed, while they are.
+    pub lost: Option<String>,
 }
 
 /// What came by one way in since the tunnel started.

@@ -160,6 +160,10 @@ codes! {
     Hook => "hook":
         "The program that is given the tunnel's events failed, or is not started any more.",
         "See docs/HOOKS.md, and what the program says.";
+    Authorize => "authorize":
+        "The program that decides on clients does not answer: those on whom nothing is decided get no \
+         session.",
+        "See whether it runs and listens at its socket; docs/AUTHORIZE.md has what it is to say.";
     Session => "session":
         "The client has no session with its server.",
         "See what it says of `server`, `invite` and `clock`; `acton events` has the reasons.";

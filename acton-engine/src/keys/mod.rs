@@ -47,6 +47,7 @@ mod rotation;
 mod state;
 mod table;
 mod table_vlans;
+mod terms;
 mod text;
 #[cfg(test)]
 mod vectors;

@@ -74,6 +74,18 @@ counters! {
     Retries => "handshake.retries",
     /// At a server: RESET sent.
     Resets => "handshake.resets",
+    /// At a server: questions about clients to who decides on them (`--authorize`).
+    AuthorizeAsked => "authorize.asked",
+    /// At a server: such answers that allow a client a session.
+    AuthorizeAllowed => "authorize.allowed",
+    /// At a server: such answers that deny it.
+    AuthorizeDenied => "authorize.denied",
+    /// At a server: such questions that were not answered in time.
+    AuthorizeUnanswered => "authorize.unanswered",
+    /// At a server: HELLO of clients that were not asked about, for too much was asked of late.
+    AuthorizeLimited => "authorize.limited",
+    /// At a server: accounts that who decides on clients was not told, since it did not read.
+    AccountingLost => "authorize.accounting_lost",
     /// At a client: times that a server was asked how it is.
     QueriesSent => "query.sent",
     /// At a server: times that it said how it is.

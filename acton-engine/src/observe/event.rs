@@ -97,6 +97,10 @@ pub enum RefusalReason {
     Unconfirmed,
     /// Its key is not on the list.
     NotListed,
+    /// Who decides on clients (`--authorize`) said no.
+    Denied,
+    /// Nobody has decided on it: who does has not answered, or too much is asked.
+    Undecided,
     /// All sessions are taken.
     Full,
     /// Its address has as many sessions as clients that are not on a list may have.
@@ -507,6 +511,100 @@ pub enum EventKind {
         /// Why.
         reason: NotKept,
     },
+    /// At a server: it was decided on a client that no list names (`--authorize`).
+    ClientDecided {
+        /// What operators call the client.
+        client: String,
+        /// Its public key.
+        key: String,
+        /// Whether it may have a session.
+        allow: bool,
+        /// Why not, where that was said.
+        reason: Option<String>,
+        /// For how long that holds.
+        #[cfg_attr(
+            feature = "serde",
+            serde(serialize_with = "super::serialise::as_seconds::serialize")
+        )]
+        valid_for: Duration,
+    },
+    /// At a server: who decides on clients does not answer. Told once until it does again.
+    AuthorizeLost {
+        /// Why.
+        error: String,
+    },
+    /// At a server: who decides on clients answers again.
+    AuthorizeBack {
+    },
+    /// At a server that accounts for sessions (`--authorize`, `--accounting-interval`): one began.
+    AccountingStart {
+        /// Its number.
+        session: usize,
+        /// Its name among all sessions of this server, also of earlier runs.
+        id: String,
+        /// What operators call the client.
+        client: String,
+        /// The client's public key.
+        key: String,
+        /// Where the client is.
+        address: SocketAddr,
+    },
+    /// At such a server: one goes on. What it moved counts since it began.
+    AccountingInterim {
+        /// Its number.
+        session: usize,
+        /// Its name among all sessions of this server.
+        id: String,
+        /// What operators call the client.
+        client: String,
+        /// The client's public key.
+        key: String,
+        /// Where the client is.
+        address: SocketAddr,
+        /// For how long it has lasted.
+        #[cfg_attr(
+            feature = "serde",
+            serde(serialize_with = "super::serialise::as_seconds::serialize")
+        )]
+        duration: Duration,
+        /// Frames that came from the client and went on.
+        frames_in: u64,
+        /// Their bytes.
+        bytes_in: u64,
+        /// Frames that went to the client.
+        frames_out: u64,
+        /// Their bytes.
+        bytes_out: u64,
+    },
+    /// At such a server: one ended.
+    AccountingStop {
+        /// Its number.
+        session: usize,
+        /// Its name among all sessions of this server.
+        id: String,
+        /// What operators call the client.
+        client: String,
+        /// The client's public key.
+        key: String,
+        /// Where the client was.
+        address: SocketAddr,
+        /// Why it ended.
+        reason: EndReason,
+        /// For how long it lasted.
+        #[cfg_attr(
+            feature = "serde",
+            serde(serialize_with = "super::serialise::as_seconds::serialize")
+        )]
+        duration: Duration,
+        /// Frames that came from the client and went on.
+        frames_in: u64,
+        /// Their bytes.
+        bytes_in: u64,
+        /// Frames that went to the client.
+        frames_out: u64,
+        /// Their bytes.
+        bytes_out: u64,
+    },
     /// At a client: it looks for its server.
     Connecting {
         /// The server, as its user names it, and its address where that is known.
@@ -699,6 +797,12 @@ impl EventKind {
             Self::NetworkKeyRead { .. } => "network_key_read",
             Self::NetworkKeyFailed { .. } => "network_key_failed",
             Self::MacNotKept { .. } => "mac_not_kept",
+            Self::ClientDecided { .. } => "client_decided",
+            Self::AuthorizeLost { .. } => "authorize_lost",
+            Self::AuthorizeBack { .. } => "authorize_back",
+            Self::AccountingStart { .. } => "accounting_start",
+            Self::AccountingInterim { .. } => "accounting_interim",
+            Self::AccountingStop { .. } => "accounting_stop",
             Self::Connecting { .. } => "connecting",
             Self::Connected { .. } => "connected",
             Self::Disconnected { .. } => "disconnected",

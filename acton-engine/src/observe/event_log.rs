@@ -55,7 +55,8 @@ struct Kind {
 impl Kind {
     fn new(name: &str) -> Self {
         let at_once = match name {
-            "session_up" | "session_down" => SESSIONS_AT_ONCE,
+            "session_up" | "session_down" | "accounting_start" | "accounting_interim"
+            | "accounting_stop" => SESSIONS_AT_ONCE,
             _ => AT_ONCE,
         };
         Self { bucket: Bucket::new(INTERVAL, at_once), kept: VecDeque::new() }

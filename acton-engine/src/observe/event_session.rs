@@ -13,7 +13,10 @@ impl EventKind {
             | Self::SessionMoved { session, .. }
             | Self::Rekeyed { session }
             | Self::Replaced { session, .. }
-            | Self::Duplicate { session, .. } => Some(*session),
+            | Self::Duplicate { session, .. }
+            | Self::AccountingStart { session, .. }
+            | Self::AccountingInterim { session, .. }
+            | Self::AccountingStop { session, .. } => Some(*session),
             Self::MacLearnt { at, .. }
             | Self::MacFrozen { at, .. }
             | Self::LoopFound { at, .. }

@@ -248,7 +248,8 @@ fn settings_are_written_and_read_again() {
         "macs_per_client": 256,
         "protected_macs": [], "shared_macs": ["00:00:5e:00:01:00/40"], "mac_hold": null,
         "budgets": { "client": arp, "root": none },
-        "guards": true, "multicast_snooping": false,
+        "guards": true, "multicast_snooping": false, "tracked_links": [],
+        "authorize_timeout": 3.0, "accounting_interval": null,
         "mode": { "secure": { "suite": "auto", "rekey_after": null } },
     }});
     assert_eq!(to_value(Settings::Server(server)).unwrap(), expected);

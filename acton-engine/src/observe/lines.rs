@@ -328,6 +328,34 @@ fn line(event: &EventKind, protocol: Protocol) -> Option<(Level, String)> {
         EventKind::ListFailed { error } => {
             (Error, format!("the list of clients stays as it was: {error}"))
         }
+        EventKind::ClientDecided { client, allow: true, valid_for, .. } => {
+            (Debug, format!("{client} is allowed for {} s", valid_for.as_secs()))
+        }
+        EventKind::ClientDecided { client, allow: false, reason, valid_for, .. } => {
+            let why = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+            (Info, format!("{client} is denied for {} s{why}", valid_for.as_secs()))
+        }
+        EventKind::AuthorizeLost { error } => (
+            Error,
+            format!(
+                "who decides on clients (--authorize) does not answer: {error}; clients that are not \
+                 decided on get no session until it does"
+            ),
+        ),
+        EventKind::AuthorizeBack {} => {
+            (Info, "who decides on clients (--authorize) answers again".to_owned())
+        }
+        EventKind::AccountingStart { session, id, .. } => {
+            (Debug, format!("session {session}: account {id} begins"))
+        }
+        EventKind::AccountingInterim { session, id, bytes_in, bytes_out, .. } => (
+            Debug,
+            format!("session {session}: account {id}: {bytes_in} bytes in, {bytes_out} out"),
+        ),
+        EventKind::AccountingStop { session, id, bytes_in, bytes_out, .. } => {
+            let moved = format!("{bytes_in} bytes in, {bytes_out} out");
+            (Debug, format!("session {session}: account {id} ends with {moved}"))
+        }
         EventKind::NetworkKeyRead { before: true } => (
             Info,
             "the network key is another; the one before still does for a while, and clients are \
@@ -565,6 +593,11 @@ fn refused(reason: RefusalReason) -> &'static str {
         }
         RefusalReason::NotListed => {
             "its key is not on the list; acton invite --name makes it an invite"
+        }
+        RefusalReason::Denied => "who decides on clients (--authorize) denies it",
+        RefusalReason::Undecided => {
+            "nobody has decided on it: who does (--authorize) has not answered, or is asked about too \
+             many"
         }
         RefusalReason::Full => "all sessions are taken (--max-sessions)",
         RefusalReason::SourceFull => {

@@ -50,6 +50,8 @@ impl ServerSettings {
             guards,
             tracked_links,
             multicast_snooping,
+            authorize_timeout,
+            accounting_interval,
             mode,
         } = new;
         let mut applied = Applied::default();
@@ -76,6 +78,10 @@ impl ServerSettings {
         applied.take(&mut self.guards, guards, "guards");
         applied.take(&mut self.tracked_links, tracked_links, "tracked_links");
         applied.take(&mut self.multicast_snooping, multicast_snooping, "multicast_snooping");
+        let timeout = &mut self.authorize_timeout;
+        applied.take(timeout, authorize_timeout, "authorize_timeout");
+        let interval = &mut self.accounting_interval;
+        applied.take(interval, accounting_interval, "accounting_interval");
         applied.note(&self.listen, listen, "listen");
         applied.note(&self.workers, workers, "workers");
         Ok(applied)

@@ -1,6 +1,7 @@
 //! acton/1, the secure mode: what a worker and the control thread do at each end.
 
 mod arrival;
+mod authorization;
 mod budget;
 mod client;
 mod client_control;

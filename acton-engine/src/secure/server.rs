@@ -11,6 +11,7 @@ use acton_proto::wire::Key;
 use acton_udp::UdpSocket;
 use hashbrown::HashMap;
 
+use super::authorization::Authorization;
 use super::budget::Budget;
 use super::expected::Expected;
 use super::hellos::Hellos;
@@ -20,6 +21,8 @@ use super::server_control::ServerControl;
 use super::server_worker::{News, ServerSide};
 use super::uplinks::Uplinks;
 use super::{CAPS_OF_SEVERAL, ServerKeys, keepalive_seconds, links};
+use crate::authorize::accounts::Accounts;
+use crate::authorize::{Authority, Decisions};
 use crate::floods::news::FloodReporter;
 use crate::floods::server_watch::ServerWatch;
 use crate::floods::shared::Floods;
@@ -92,6 +95,7 @@ pub(super) type SecureDirectory = Directory<u32, SecureSession>;
 pub(crate) struct SecureAccess {
     pub(crate) keys: ServerKeys,
     pub(crate) admission: Box<dyn Admission>,
+    pub(crate) authority: Option<Box<dyn Authority>>,
     pub(crate) key_log: Option<KeyLog>,
 }
 
@@ -167,6 +171,18 @@ pub(crate) fn start(
     let sender = launch.sender();
     let tell = move |rules| sender.send(Message::News(News::Rules(rules))).is_ok();
     let gate = Gate::new(access.admission, tell).map_err(Error::system("start a thread"))?;
+    let authorization = match access.authority {
+        Some(mut authority) => {
+            let sender = launch.sender();
+            let tell = move |it| sender.send(Message::News(News::Decision(it))).is_ok();
+            let begun = authority.begin(Decisions::new(tell));
+            begun.map_err(Error::system("ask about clients"))?;
+            Some(Authorization::new(authority, settings.authorize_timeout))
+        }
+        None => None,
+    };
+    let gate = gate.with_verdicts(authorization.as_ref().map(|it| it.verdicts().clone()));
+    let accounts = Accounts::new(settings.accounting_interval, authorization.is_some());
     let (workers, events) = (launch.worker_counters(), launch.events());
     let router = Router::new(
         Arc::clone(&bridge),
@@ -184,6 +200,8 @@ pub(crate) fn start(
     let mut control = ServerControl {
         machine: Server::new(config, gate.for_protocol(), Box::new(SystemRandom), now),
         gate,
+        authorization,
+        accounts,
         settings,
         roster,
         router,

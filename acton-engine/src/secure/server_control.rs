@@ -17,6 +17,7 @@ use hashbrown::HashMap;
 use pnet_base::MacAddr;
 
 use super::arrival::{count_bundle, datagram_size, is_too_large, trust};
+use super::authorization::{Authorization, follow_terms};
 use super::budget::Budget;
 use super::drain::Drain;
 use super::expected::Expected;
@@ -28,6 +29,7 @@ use super::server_worker::News;
 use super::uplinks::Uplinks;
 use super::{keepalive_seconds, report};
 use crate::Error;
+use crate::authorize::accounts::Accounts;
 use crate::floods::news::FloodNews;
 use crate::floods::server_watch::OutgoingProbe;
 use crate::frames::tags::tagged;
@@ -66,6 +68,8 @@ const MACS_A_TURN: usize = 2_048;
 pub(super) struct ServerControl {
     pub(super) machine: Server,
     pub(super) gate: Gate,
+    pub(super) authorization: Option<Authorization>,
+    pub(super) accounts: Accounts,
     pub(super) settings: ServerSettings,
     pub(super) roster: Roster<u32, Secured>,
     pub(super) router: Router,
@@ -115,35 +119,15 @@ impl ServerControl {
 
     fn follow_rules(&mut self, now: Duration, NewRules { rules, macs }: NewRules) {
         self.gate.set_rules(rules);
+        self.forget_listed();
         if let Some(clients) = self.gate.rules().clients() {
             self.roster.tell(now, EventKind::ListRead { clients });
         }
         self.machine.set_clients(now, self.gate.for_protocol());
         self.settle(now);
         for session in self.machine.sessions() {
-            let (policy, name) = (self.gate.policy(session.client), self.gate.name(session.client));
             let port = self.roster.port(session.id.0 as usize);
-            let is_so =
-                |session: &SecureSession| *session.name == *name && session.mode.policy == policy;
-            if self.roster.directory().read(port, is_so) == Some(true) {
-                continue;
-            }
-            let Some(session) = self.roster.directory().get(port) else { continue };
-            let frames = self.roster.noted(Arc::clone(&policy.frames));
-            let policing = session.policing.under(session.policy.policy(), frames.policy());
-            let mode = Secured { policy: Arc::clone(&policy), ..session.mode.clone() };
-            let (name, session) = (name.into(), (*session).clone());
-            let moves = self.roster.change(SecureSession {
-                name,
-                policy: frames,
-                policing,
-                mode,
-                ..session
-            });
-            self.roster.set_mac_rules(port, &policy);
-            if moves {
-                policy.macs.iter().for_each(|&mac| self.roster.announce(mac, port));
-            }
+            follow_terms(&self.gate, &mut self.roster, port, session.client);
         }
         self.macs_told = 0;
         self.macs.unsettle(macs);
@@ -154,13 +138,23 @@ impl ServerControl {
         for _ in 0..budget {
             let Some(mac) = self.macs.next_unsettled() else { return };
             match self.gate.owner(mac) {
-                Some(client) => self.keep_mac(now, mac, &client, self.ports.get(&client).copied()),
+                Some(client) => {
+                    self.forget_lent(mac);
+                    self.keep_mac(now, mac, &client, self.ports.get(&client).copied());
+                }
+                None if self.is_lent(mac) => {}
                 None => self.macs.release(mac),
             }
         }
     }
 
-    fn keep_mac(&mut self, now: Duration, mac: MacAddr, client: &Key, port: Option<LeafId>) {
+    pub(super) fn keep_mac(
+        &mut self,
+        now: Duration,
+        mac: MacAddr,
+        client: &Key,
+        port: Option<LeafId>,
+    ) {
         let Err(error) = self.macs.keep(mac, port) else {
             if let Some(port) = port {
                 self.roster.announce(mac, port);
@@ -177,6 +171,9 @@ impl ServerControl {
 
     /// Keeps a client's MACs for it at `port`, or for nobody while it is away.
     fn keep_macs_of(&mut self, now: Duration, client: &Key, port: Option<LeafId>) {
+        if self.authorization.is_some() && !self.gate.lists(client) {
+            return; // those are lent
+        }
         for &mac in &self.gate.policy(client).macs {
             self.keep_mac(now, mac, client, port);
         }
@@ -203,7 +200,7 @@ impl ServerControl {
     }
 
     /// Makes workers and bridge follow the sessions, then sends what the machine has to say.
-    fn settle(&mut self, now: Duration) {
+    pub(super) fn settle(&mut self, now: Duration) {
         while let Some(event) = self.machine.poll_event() {
             self.follow(now, event);
         }
@@ -288,19 +285,27 @@ impl ServerControl {
                 self.roster.tell(now, EventKind::SessionMoved { session, client, address });
             }
             ServerEvent::SessionDown { id, client, reason } => {
-                self.roster.close(now, id.0 as usize, ended(reason));
+                let session = id.0 as usize;
+                let open = self.roster.session(session);
+                self.roster.close(now, session, ended(reason));
                 self.leave_isolation(id);
                 self.ports.remove(&client);
                 self.keep_macs_of(now, &client, None);
+                self.account_down(now, session, &client, open.as_deref(), ended(reason));
             }
             ServerEvent::Duplicate { id, client } => {
                 let (session, client) = (id.0 as usize, self.gate.name(&client));
                 self.roster.tell(now, EventKind::Duplicate { session, client });
             }
             ServerEvent::IsolationAnswer { id, answer } => self.hear_isolation(now, id, &answer),
-            ServerEvent::Refused { path, client, reason } => {
-                let client = client.map(|key| self.name_of(&key));
-                let (address, reason) = (path.remote, refused(reason));
+            ServerEvent::Undecided { client, path } => self.consult(now, &client, path),
+            ServerEvent::Refused { path, client: key, reason } => {
+                let client = key.map(|key| self.name_of(&key));
+                let denied = key.is_some_and(|key| self.is_denied(&key));
+                let (address, reason) = match refused(reason) {
+                    RefusalReason::NotListed if denied => (path.remote, RefusalReason::Denied),
+                    reason => (path.remote, reason),
+                };
                 self.roster.tell(now, EventKind::SessionRefused { address, client, reason });
             }
             _ => {}
@@ -341,6 +346,7 @@ impl ServerControl {
         self.roster.directory().bind(local_id, port);
         self.ports.insert(client, port);
         self.keep_macs_of(now, &client, Some(port));
+        self.account_up(now, id.0 as usize, &client, port);
         self.client_up(now, id, path);
     }
 
@@ -488,7 +494,7 @@ impl ServerControl {
 
     /// What operators call a client without a session; where the rules do not name it any more, what it
     /// was called when it had one.
-    fn name_of(&self, client: &Key) -> String {
+    pub(super) fn name_of(&self, client: &Key) -> String {
         let past = || self.roster.past_name(client).map(str::to_owned);
         self.gate.listed_name(client).or_else(past).unwrap_or_else(|| self.gate.name(client))
     }
@@ -510,6 +516,8 @@ impl Controller for ServerControl {
         let own = earliest(own, self.drain.as_ref().map(Drain::due));
         let own = earliest(own, self.uplinks.due());
         let own = earliest(own, self.isolation_due());
+        let own = earliest(own, self.authorization.as_ref().and_then(Authorization::due));
+        let own = earliest(own, self.accounts.due());
         Some(earliest(own, self.machine.poll_timeout()))
     }
 
@@ -563,6 +571,7 @@ impl Controller for ServerControl {
             News::Rules(RulesNews::NetworkKeyFailed(error)) => {
                 self.roster.tell(now, EventKind::NetworkKeyFailed { error });
             }
+            News::Decision(decision) => self.take_decision(now, decision),
             News::TooLarge { leaf, size } => {
                 if self.roster.port(slot(leaf)) == leaf {
                     let id = SessionId(slot(leaf) as u32);
@@ -589,6 +598,7 @@ impl Controller for ServerControl {
             self.follow_orders(now);
         }
         self.drain_some(now);
+        self.authorize_some(now);
         let wall = wall();
         for _ in 0..HANDSHAKES_A_TURN {
             if !self.machine.serve(now, wall) {
@@ -629,6 +639,7 @@ impl Controller for ServerControl {
             self.machine.set_suites(secure.suite.into());
         }
         self.limit_sessions();
+        self.follow_authorize_settings(now);
         let settings = &self.settings;
         self.machine.set_keepalive(keepalive_seconds(settings.keepalive()));
         let max_frame = max_frame(settings.common.tap.mtu);

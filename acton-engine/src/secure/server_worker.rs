@@ -21,6 +21,7 @@ use super::expected::{Expected, Stray};
 use super::hellos::{self, Hellos, Judged};
 use super::sealed::{Sealed, Syns};
 use super::server::{SecureDirectory, SecureSession, Secured, specified};
+use crate::authorize::Decision;
 use crate::capture::packet::Who;
 use crate::floods::shared::Floods;
 use crate::frames::batch::FrameBatch;
@@ -66,6 +67,8 @@ pub(super) enum News {
     PathHint { to: SocketAddr, size: usize },
     /// Not from a worker: other rules of who gets in, or other keys of the network.
     Rules(RulesNews),
+    /// Not from a worker either: what was decided on a client.
+    Decision(Decision),
 }
 
 /// The server's part of a worker.

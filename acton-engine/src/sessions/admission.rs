@@ -13,6 +13,7 @@ use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
 use pnet_base::MacAddr;
 
+use crate::authorize::verdicts::Verdicts;
 use crate::sessions::rules::{ListAnswer, Rules, RulesNews, RulesWatch};
 
 /// On what terms a client gets in.
@@ -118,6 +119,8 @@ pub(crate) struct Gate {
     watch: Option<RulesWatch>,
     /// Clients that do not get in for now, whatever the rules say: until when.
     barred: HashMap<Key, Duration, RandomState>,
+    /// What somebody else decides on clients that no list names, where somebody does.
+    verdicts: Option<Verdicts>,
 }
 
 impl Gate {
@@ -142,7 +145,13 @@ impl Gate {
             true => Some(RulesWatch::start(admission, rules.clone(), tell)?),
             false => None,
         };
-        Ok(Self { rules, network_keys, watch, barred: HashMap::default() })
+        Ok(Self { rules, network_keys, watch, barred: HashMap::default(), verdicts: None })
+    }
+
+    /// The same, where somebody else decides on clients that no list names. Without a list that is each.
+    pub(crate) fn with_verdicts(mut self, verdicts: Option<Verdicts>) -> Self {
+        self.verdicts = verdicts;
+        self
     }
 
     /// The network's keys at the start, where the rules know them.
@@ -153,7 +162,8 @@ impl Gate {
     /// The rules, for the protocol.
     pub(crate) fn for_protocol(&self) -> Box<dyn server::Clients> {
         let barred = self.barred.keys().copied().collect();
-        Box::new(ForProtocol { rules: Arc::clone(&self.rules.admit), barred })
+        let verdicts = self.verdicts.clone();
+        Box::new(ForProtocol { rules: Arc::clone(&self.rules.admit), barred, verdicts })
     }
 
     /// When [`lift_bars`](Self::lift_bars) has something to do.
@@ -201,7 +211,12 @@ impl Gate {
 
     /// The terms of a client that got in.
     pub(crate) fn policy(&self, key: &Key) -> Arc<ClientPolicy> {
-        self.rules.admit.admit(key).unwrap_or_default()
+        terms(&*self.rules.admit, self.verdicts.as_ref(), key).unwrap_or_default()
+    }
+
+    /// Whether a list names the client.
+    pub(crate) fn lists(&self, key: &Key) -> bool {
+        listed(&*self.rules.admit, key).is_some()
     }
 
     /// What operators call a client.
@@ -221,9 +236,28 @@ fn short(key: &Key) -> String {
     format!("{}..", &data_encoding::BASE64.encode(&key[..9])[..10])
 }
 
+/// The terms of a client that a list names.
+fn listed(rules: &dyn Admit, client: &Key) -> Option<Arc<ClientPolicy>> {
+    rules.clients().and_then(|_| rules.admit(client))
+}
+
+/// The terms of a client: a list comes before what was decided on it, and only where nobody decides does
+/// whoever holds the network key get in.
+fn terms(
+    rules: &dyn Admit,
+    verdicts: Option<&Verdicts>,
+    client: &Key,
+) -> Option<Arc<ClientPolicy>> {
+    match verdicts {
+        None => rules.admit(client),
+        Some(verdicts) => listed(rules, client).or_else(|| verdicts.terms(client)),
+    }
+}
+
 struct ForProtocol {
     rules: Arc<dyn Admit>,
     barred: HashSet<Key, RandomState>,
+    verdicts: Option<Verdicts>,
 }
 
 impl server::Clients for ForProtocol {
@@ -231,10 +265,16 @@ impl server::Clients for ForProtocol {
         if self.barred.contains(client) {
             return None;
         }
-        let policy = self.rules.admit(client)?;
-        // Rules that name their clients know each of them, and so does who gave it a psk.
-        let listed = self.rules.clients().is_some() || policy.psk.is_some();
+        let policy = terms(&*self.rules, self.verdicts.as_ref(), client)?;
+        // Rules that name their clients know each of them, and so does who gave it a psk or was asked.
+        let is_named = self.rules.clients().is_some() || self.verdicts.is_some();
+        let listed = is_named || policy.psk.is_some();
         Some(server::Admission { psk: policy.psk.clone(), listed })
+    }
+
+    fn is_undecided(&self, client: &Key) -> bool {
+        let undecided = |verdicts: &Verdicts| !verdicts.is_there(client);
+        !self.barred.contains(client) && self.verdicts.as_ref().is_some_and(undecided)
     }
 }
 

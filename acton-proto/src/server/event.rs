@@ -71,6 +71,14 @@ pub enum ServerEvent {
         /// The client's wall clock when it asked, nanoseconds since 1970.
         client_time: u64,
     },
+    /// A client without a session asks for one, has proved its key and its address, and is
+    /// [undecided](super::Clients::is_undecided). Told once, until [`Server::decided`](super::Server::decided).
+    Undecided {
+        /// The client's public key.
+        client: Key,
+        /// Where the client is.
+        path: Path,
+    },
     /// Keys that may open datagrams of a session but not seal yet. The first datagram they open is
     /// for [`Server::handle_notice`](super::Server::handle_notice).
     KeysReady {

@@ -42,6 +42,12 @@ impl Server {
         if self.repeat(now, from, hello, era) {
             return;
         }
+        if self.undecided.repeats(now, from, hello, has_cookie) {
+            if !has_cookie {
+                self.retry(now, from, hello, era);
+            }
+            return;
+        }
         // A source that has not shown a cookie may be forged.
         if !has_cookie && self.under_load(now) {
             return self.retry(now, from, hello, era);
@@ -153,6 +159,15 @@ impl Server {
         let proven = hello.mac2 != [0; 16];
         let client = *responder.client();
         let grant = self.clients.admit(&client);
+        if grant.is_none() && self.clients.is_undecided(&client) {
+            // Nobody is asked about a client for a source that may be forged.
+            if !proven {
+                // Others who come now are likely to be unknown too: no more handshakes are spent on that.
+                self.loaded_until = now + LOADED_TIME;
+                return self.retry(now, from, hello, era);
+            }
+            return self.hold(now, client, Asking { from, hello: *hello, era });
+        }
         let slot = self.by_client.get(&client).copied();
         let known = slot.and_then(|slot| self.peer_mut(slot));
         if known.is_some_and(|peer| !peer.admits(now, payload.timestamp, proven)) {

@@ -20,7 +20,7 @@ use crate::wire::Hello;
 /// HELLO that wait at most, each some 250 bytes: what a processor takes two seconds for.
 const MOST: usize = 16_384;
 /// How long a HELLO is of use: its client makes a fresh one after 4 s.
-const FRESH: Duration = Duration::from_secs(4);
+pub(super) const FRESH: Duration = Duration::from_secs(4);
 /// For how long a handshake counts against its source, and all of its handshakes together. Of as many
 /// sources as handshakes can be done in that time, none passes for one that comes once.
 const DEBT: Duration = Duration::from_secs(1);

@@ -15,7 +15,7 @@ use super::status::Rates;
 use super::table::{Table, wrap};
 use super::units::{amount, amount_of, clock, count, round_trip, share, time};
 use crate::config::ConfigReport;
-use crate::control::{EventRecord, HookReport, Instance};
+use crate::control::{AuthorizeReport, EventRecord, HookReport, Instance};
 
 /// Columns that a terminal has at least.
 const WIDTH: usize = 80;
@@ -193,6 +193,21 @@ fn came_of(hook: &HookReport) -> String {
     counts.map(|(events, what)| format!("{} {what}", count(events))).collect::<Vec<_>>().join(", ")
 }
 
+/// What came of the program that decides on clients.
+fn decided(program: &AuthorizeReport) -> String {
+    let others = [
+        (program.bad_lines, "bad lines"),
+        (program.accounts_waiting, "accounts waiting"),
+        (program.accounts_lost, "accounts lost"),
+    ];
+    let others = others.into_iter().filter(|&(number, _)| number > 0);
+    let counts =
+        [(program.asked, "asked"), (program.answered, "answered")].into_iter().chain(others);
+    let counts = counts.map(|(number, what)| format!("{} {what}", count(number)));
+    let away = (!program.connected).then(|| "not connected".to_owned());
+    away.into_iter().chain(counts).collect::<Vec<_>>().join(", ")
+}
+
 /// A row a session.
 fn table(
     look: &Look,
@@ -242,6 +257,9 @@ fn instance(look: &Look) -> Vec<String> {
     }
     if let Some(hook) = &look.instance.hook {
         lines.push(format!("  hook {}: {}", hook.program, came_of(hook)));
+    }
+    if let Some(program) = &look.instance.authorize {
+        lines.push(format!("  authorize {}: {}", program.socket, decided(program)));
     }
     if let Some(bridge) = bridge {
         let (behind, root) = (bridge.client_macs as u64, bridge.root_macs as u64);

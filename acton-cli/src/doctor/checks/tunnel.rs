@@ -37,6 +37,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
             Code::VersionSkew,
             Code::Reload,
             Code::Hook,
+            Code::Authorize,
             Code::Session,
             Code::Ended,
         ];
@@ -54,6 +55,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
         reload(running),
         budget(running),
         hook(instance),
+        authorize(instance),
         version_of_this(instance),
     ];
     findings.extend(session(running));
@@ -237,6 +239,25 @@ fn hook(instance: &Instance) -> Finding {
             .wanted("it does what it is given")
             .advice("docs/HOOKS.md has how it is called and what may go wrong"),
         (None, Some(_)) => Finding::ok(CODE, "does what it is given"),
+        (None, None) => Finding::skipped(CODE, "there is none"),
+    }
+}
+
+/// As the tunnel says it itself.
+fn authorize(instance: &Instance) -> Finding {
+    const CODE: Code = Code::Authorize;
+    let told = instance.health.iter().find(|health| health.code == CODE.name());
+    match (told, &instance.authorize) {
+        (Some(health), _) => Finding::failed(CODE, health.text.clone())
+            .wanted("it answers")
+            .advice("start it; docs/AUTHORIZE.md has what it hears and what it is to say"),
+        (None, Some(program)) if program.bad_lines > 0 => {
+            let what = format!("{} lines of the program are wrong", program.bad_lines);
+            Finding::warning(CODE, what)
+                .wanted("none")
+                .advice("the log has what is wrong with them")
+        }
+        (None, Some(_)) => Finding::ok(CODE, "answers"),
         (None, None) => Finding::skipped(CODE, "there is none"),
     }
 }

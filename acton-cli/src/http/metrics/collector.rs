@@ -203,6 +203,10 @@ fn write_instance(text: &mut Text, instance: &Instance) {
         text.sample(&f::HOOKED, &["timed_out"], hook.timed_out);
         text.sample(&f::HOOKED, &["left_out"], hook.left_out);
     }
+    if let Some(program) = &instance.authorize {
+        let answers = program.connected && program.lost.is_none();
+        text.single(&f::AUTHORIZE_UP, u8::from(answers));
+    }
     if let Some(running) = instance.tap.running {
         text.single(&f::TAP_UP, u8::from(running));
     }

@@ -26,6 +26,16 @@ const fn handshakes(counter: &'static str, result: &'static [&'static str]) -> S
     }
 }
 
+const fn decisions(counter: &'static str, result: &'static [&'static str]) -> Shown {
+    let help = "At a server, what came of questions about clients: allowed, denied, unanswered in time, or not asked for too many were (limited).";
+    let name = "acton_authorize_results_total";
+    Shown {
+        counter,
+        family: Family { name, kind: Kind::Counter, labels: &["result"], help },
+        labels: result,
+    }
+}
+
 /// All of them but reasons to drop; those of one family follow one another. `session.rtt_microseconds`
 /// is no count, and acton_session_rtt_seconds has it.
 pub(super) const SHOWN: &[Shown] = &[
@@ -98,6 +108,20 @@ pub(super) const SHOWN: &[Shown] = &[
     handshakes("handshake.refused", &["refused"]),
     handshakes("handshake.retries", &["cookie"]),
     shown("handshake.resets", "acton_resets_sent_total", "At a server, RESET sent."),
+    shown(
+        "authorize.asked",
+        "acton_authorize_questions_total",
+        "At a server, questions about clients to who decides on them.",
+    ),
+    decisions("authorize.allowed", &["allowed"]),
+    decisions("authorize.denied", &["denied"]),
+    decisions("authorize.unanswered", &["unanswered"]),
+    decisions("authorize.limited", &["limited"]),
+    shown(
+        "authorize.accounting_lost",
+        "acton_authorize_accounts_lost_total",
+        "At a server, accounts of sessions that who decides on clients was not told.",
+    ),
     shown(
         "query.sent",
         "acton_queries_sent_total",

@@ -58,6 +58,11 @@ families! {
         &["result"],
         "Events for the hook: done, failed, timed out, or left out since it did not keep up.",
     );
+    AUTHORIZE_UP = gauge(
+        "acton_authorize_up",
+        NONE,
+        "1 while the program that decides on clients answers, else 0.",
+    );
     TAP_UP = gauge("acton_tap_up", NONE, "1 while the TAP is up and has a carrier, else 0.");
     TAP_MTU = gauge("acton_tap_mtu_bytes", NONE, "MTU of the TAP.");
     SESSIONS = gauge("acton_sessions", &["state"], "Sessions by state; at a client its one.");

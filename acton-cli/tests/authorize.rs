@@ -1,0 +1,329 @@
+//! Clients that no list names, and a program that decides on them, between real kernels.
+#![allow(clippy::unwrap_used)] // a test: the panic is the report
+
+#[path = "authorize/program.rs"]
+mod program;
+mod support;
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use acton_engine::State;
+use acton_engine::keys::encode_key;
+use acton_proto::handshake::public_key;
+use program::Program;
+use serde_json::{Value, json};
+use support::ask::{json as told_json, said_by, sessions, told, until};
+use support::{
+    Acton, Crowd, Member, Mode, ROOT_V4, World, control, member_socket, ping_until_answered,
+    wait_until,
+};
+
+testbed::main! {
+    a_client_gets_in_on_the_programs_terms_and_is_accounted_for,
+    who_is_denied_is_not_asked_about_again_until_the_program_says,
+    a_program_that_does_not_answer_holds_up_nobody_else,
+    a_program_that_comes_late_or_again_finds_its_clients,
+    a_verdict_is_asked_for_again_and_may_be_taken_back,
+    who_is_listed_is_not_asked_about,
+    a_flood_of_keys_asks_so_much_and_no_more,
+    a_thousand_clients_at_once_get_in,
+    what_is_wrong_with_the_options_is_told,
+}
+
+fn world(clients: u8) -> World {
+    World::new(clients).speaking(Mode::Secure)
+}
+
+fn socket(world: &World) -> PathBuf {
+    world.keys.path("authorize.sock")
+}
+
+/// The server of a world, with its program's socket and these options.
+fn serve(world: &World, arguments: &[&str]) -> Acton {
+    let socket = socket(world);
+    world.serve(&[&["--authorize", socket.to_str().unwrap()], arguments].concat())
+}
+
+fn allow() -> Value {
+    json!({ "allow": true })
+}
+
+/// The client's key as it is in a list.
+fn key(world: &World, i: u8) -> String {
+    encode_key(&public_key(&world.keys.client_key(i)))
+}
+
+/// A counter of an end.
+fn total(end: &Acton, name: &str) -> u64 {
+    told_json(end, &["status"])["totals"][name].as_u64().unwrap_or_default()
+}
+
+fn health(end: &Acton) -> Vec<String> {
+    let health = told_json(end, &["status"])["health"].clone();
+    health.as_array().unwrap().iter().map(|it| it["code"].as_str().unwrap().to_owned()).collect()
+}
+
+fn events(end: &Acton, kind: &str) -> Vec<Value> {
+    let lines = told(end, &["events", "--json"]);
+    let lines = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    lines.filter(|event| event["event"] == kind).collect()
+}
+
+fn a_client_gets_in_on_the_programs_terms_and_is_accounted_for() {
+    let world = world(1);
+    let program = Program::start(&socket(&world), |_| {
+        Some(json!({
+            "allow": true, "name": "berlin", "valid-for": 600,
+            "policy": { "max-macs": 3, "rate-in": "20M", "mac": "02:00:00:00:00:99" },
+        }))
+    });
+    let server = serve(&world, &["--accounting-interval", "1"]);
+    let client = world.join(0, &[]);
+    ping_until_answered(&world.clients[0], ROOT_V4);
+    let question = &program.questions()[0];
+    assert_eq!(question["key"], key(&world, 0));
+    assert_eq!((&question["address"], &question["session"]), (&json!("192.0.2.10"), &json!(false)));
+    assert_eq!(question["server"], "server");
+    let session = until(&server, "its name", |session| session.name == "berlin");
+    assert_eq!(session.mac_limit, Some(3));
+    assert!(session.policy.unwrap().rate_in.is_some());
+    let fdb = told(&server, &["fdb", "--json"]);
+    assert!(fdb.contains("02:00:00:00:00:99"), "kept for it: {fdb}");
+    let start = program.accounts("accounting_start").remove(0);
+    assert_eq!((&start["client"], &start["key"]), (&json!("berlin"), &question["key"]));
+    wait_until("its account goes on", || {
+        let told = program.accounts("accounting_interim");
+        told.last().is_some_and(|told| told["bytes_in"].as_u64().unwrap() > 0)
+    });
+    assert!(!events(&server, "accounting_interim").is_empty());
+    client.stop();
+    wait_until("its account ends", || !program.accounts("accounting_stop").is_empty());
+    let stop = program.accounts("accounting_stop").remove(0);
+    assert_eq!((&stop["id"], &stop["reason"]), (&start["id"], &json!("bye")));
+    assert!(stop["frames_out"].as_u64().unwrap() > 0 && stop["duration"].as_f64().unwrap() > 0.0);
+    let fdb = told(&server, &["fdb", "--json"]);
+    assert!(!fdb.contains("02:00:00:00:00:99"), "let go of: {fdb}");
+    // Its verdict holds while it is away.
+    let _client = world.join(0, &[]);
+    ping_until_answered(&world.clients[0], ROOT_V4);
+    assert_eq!((program.questions().len(), total(&server, "authorize.allowed")), (1, 1));
+    let id = program.accounts("accounting_start")[1]["id"].clone();
+    assert_ne!(id, start["id"]);
+    // What ends with the server is read, too.
+    server.stop();
+    wait_until("the last account", || {
+        program.accounts("accounting_stop").iter().any(|stop| stop["id"] == id)
+    });
+}
+
+fn who_is_denied_is_not_asked_about_again_until_the_program_says() {
+    let world = world(1);
+    let allowed = Arc::new(AtomicBool::new(false));
+    let its = Arc::clone(&allowed);
+    let program = Program::start(&socket(&world), move |_| {
+        let allow = its.load(Ordering::Relaxed);
+        Some(json!({ "allow": allow, "reason": "has not paid", "valid-for": 600 }))
+    });
+    let server = serve(&world, &[]);
+    for _ in 0..2 {
+        let client = world.start_client(0, "192.0.2.1", &[]);
+        client.wait_for("key is not on its list");
+        client.stop();
+    }
+    assert_eq!((program.questions().len(), total(&server, "authorize.denied")), (1, 1));
+    server.wait_for("has not paid");
+    assert_eq!(events(&server, "client_decided")[0]["reason"], "has not paid");
+    assert!(events(&server, "session_refused").iter().all(|event| event["reason"] == "denied"));
+    allowed.store(true, Ordering::Relaxed);
+    program.say(&json!({ "recheck": key(&world, 0) }));
+    let _client = world.join(0, &[]);
+    ping_until_answered(&world.clients[0], ROOT_V4);
+    assert_eq!(program.questions().len(), 2);
+}
+
+fn a_program_that_does_not_answer_holds_up_nobody_else() {
+    let world = world(2);
+    let answers = Arc::new(AtomicBool::new(false));
+    let its = Arc::clone(&answers);
+    let program = Program::start(&socket(&world), move |question| {
+        let is_first = question["address"] == "192.0.2.10";
+        (!is_first || its.load(Ordering::Relaxed)).then(allow)
+    });
+    let server = serve(&world, &["--authorize-timeout", "0.5"]);
+    let _waits = world.start_client(0, "192.0.2.1", &[]);
+    wait_until("nobody answers", || total(&server, "authorize.unanswered") > 0);
+    let _other = world.join(1, &[]);
+    ping_until_answered(&world.clients[1], ROOT_V4);
+    wait_until("it is told", || !events(&server, "authorize_lost").is_empty());
+    assert!(!events(&server, "session_refused").is_empty());
+    // It is asked about again and again, ever less often.
+    wait_until("it is asked about again", || {
+        let of_first = |question: &Value| question["address"] == "192.0.2.10";
+        program.questions().iter().filter(|&question| of_first(question)).count() > 2
+    });
+    answers.store(true, Ordering::Relaxed);
+    ping_until_answered(&world.clients[0], ROOT_V4);
+    wait_until("it is over", || health(&server).is_empty());
+}
+
+fn a_program_that_comes_late_or_again_finds_its_clients() {
+    let world = world(2);
+    let server = serve(&world, &[]);
+    wait_until("it is missed", || health(&server) == ["authorize"]);
+    let doctor = said_by(control(&server), &["doctor", "--json"]).out;
+    let findings: Value = serde_json::from_str(&doctor).unwrap();
+    let is_it = |it: &&Value| it["code"] == "authorize";
+    let finding = findings["findings"].as_array().unwrap().iter().find(is_it).unwrap().clone();
+    assert_eq!(finding["verdict"], "failed", "{finding}");
+    let _first = world.start_client(0, "192.0.2.1", &[]);
+    wait_until("it asks", || total(&server, "authorize.asked") > 0);
+    let program = Program::start(&socket(&world), |_| Some(allow()));
+    ping_until_answered(&world.clients[0], ROOT_V4);
+    wait_until("it is not missed any more", || health(&server).is_empty());
+    drop(program);
+    wait_until("it is missed again", || health(&server) == ["authorize"]);
+    // Who has a session keeps it, and what it moved is told to the next one.
+    ping_until_answered(&world.clients[0], ROOT_V4);
+    let _second = world.start_client(1, "192.0.2.1", &[]);
+    wait_until("it asks", || total(&server, "authorize.asked") > 1);
+    let program = Program::start(&socket(&world), |_| Some(allow()));
+    ping_until_answered(&world.clients[1], ROOT_V4);
+    assert!(program.questions().iter().all(|question| question["address"] == "192.0.2.11"));
+    let lost = events(&server, "authorize_lost").len();
+    assert_eq!((lost, events(&server, "authorize_back").len()), (2, 2), "told once each");
+}
+
+fn a_verdict_is_asked_for_again_and_may_be_taken_back() {
+    let world = world(2);
+    let allowed = Arc::new(AtomicBool::new(true));
+    let its = Arc::clone(&allowed);
+    let program = Program::start(&socket(&world), move |question| {
+        let is_first = question["address"] == "192.0.2.10";
+        let (allow, valid_for) =
+            (!is_first || its.load(Ordering::Relaxed), if is_first { 1 } else { 600 });
+        Some(json!({ "allow": allow, "valid-for": valid_for }))
+    });
+    let server = serve(&world, &[]);
+    let _clients = [world.join(0, &[]), world.join(1, &[])];
+    world.clients.iter().for_each(|client| ping_until_answered(client, ROOT_V4));
+    wait_until("it is asked for again", || {
+        let again = |question: &Value| question["session"] == true;
+        program.questions().iter().filter(|question| again(question)).count() > 2
+    });
+    assert!(events(&server, "session_down").is_empty(), "meanwhile it goes on");
+    allowed.store(false, Ordering::Relaxed);
+    wait_until("its session ends", || !events(&server, "session_down").is_empty());
+    assert_eq!(events(&server, "session_down")[0]["reason"], "removed");
+    assert_eq!(program.accounts("accounting_stop")[0]["reason"], "removed");
+    ping_until_answered(&world.clients[1], ROOT_V4);
+    program.say(&json!({ "revoke": key(&world, 1) }));
+    wait_until("so does the other's", || events(&server, "session_down").len() == 2);
+    // A line that says nothing is counted, and nothing else.
+    program.say(&json!({ "revoke": "nobody" }));
+    wait_until("it is counted", || told_json(&server, &["status"])["authorize"]["bad_lines"] == 1);
+}
+
+fn who_is_listed_is_not_asked_about() {
+    let world = world(1);
+    let program = Program::start(&socket(&world), |_| Some(json!({ "allow": false })));
+    let first = {
+        // It makes its key.
+        let _server = world.serve(&[]);
+        let client = world.join(0, &[]);
+        ping_until_answered(&world.clients[0], ROOT_V4);
+        client.stop();
+        key(&world, 0)
+    };
+    let list = world.keys.path("clients.toml");
+    fs::write(&list, format!("[client.berlin]\nkey = \"{first}\"\nmax-macs = 5\n")).unwrap();
+    let server = serve(&world, &["--clients", list.to_str().unwrap()]);
+    let client = world.join(0, &[]);
+    ping_until_answered(&world.clients[0], ROOT_V4);
+    assert_eq!(sessions(&server)[0].mac_limit, Some(5));
+    assert!(program.questions().is_empty());
+    // Off the list it is asked about.
+    fs::write(&list, "[default]\n").unwrap();
+    wait_until("it is asked about", || !program.questions().is_empty());
+    client.stop();
+}
+
+fn a_flood_of_keys_asks_so_much_and_no_more() {
+    const FLOOD: usize = 1_500;
+    let world = world(1);
+    let program = Program::start(&socket(&world), |question| {
+        (question["address"] == "192.0.2.10").then(allow)
+    });
+    let server = serve(&world, &["--workers", "1", "--authorize-timeout", "60"]);
+    let mut crowd = Crowd::new(&world, 0);
+    let at = Ipv4Addr::new(198, 18, 7, 7);
+    for _ in 0..FLOOD {
+        crowd.members.push(Member::new(&world, member_socket(&world, at)));
+    }
+    wait_until("some are not asked about", || {
+        crowd.turn();
+        total(&server, "authorize.limited") > 0
+    });
+    let of_flood = |question: &Value| question["address"] == "198.18.7.7";
+    let asked = program.questions().iter().filter(|question| of_flood(question)).count();
+    println!("{FLOOD} keys: {asked} questions");
+    let begun = Instant::now();
+    let _client = world.start_client(0, "192.0.2.1", &[]);
+    wait_until("another one gets in", || {
+        crowd.turn();
+        sessions(&server).iter().any(|session| session.state == State::Up)
+    });
+    println!("another client got in after {:?}", begun.elapsed());
+    let most = 1_024 + 10 * (1 + begun.elapsed().as_secs() as usize + 60);
+    let asked = program.questions().iter().filter(|question| of_flood(question)).count();
+    assert!((1_024..most).contains(&asked), "{asked}");
+    assert!(!server.stop().contains("panicked"));
+}
+
+fn a_thousand_clients_at_once_get_in() {
+    const CLIENTS: u16 = 1_000;
+    let world = world(1);
+    let joined = |server: &Acton| {
+        let mut crowd = Crowd::new(&world, CLIENTS);
+        let start = Instant::now();
+        crowd.run_until("all have a session", |member| member.machine.keys().is_some());
+        (start.elapsed(), server.log())
+    };
+    let server = world.serve(&["--workers", "2"]);
+    let (open, _) = joined(&server);
+    server.stop();
+    // The routes are there already.
+    support::shell(&world.clients[0], "ip route del local 198.18.0.0/15 dev lo");
+    support::shell(&world.server, "ip route del 198.18.0.0/15 via 192.0.2.10");
+    let program = Program::start(&socket(&world), |_| Some(allow()));
+    let server = serve(&world, &["--workers", "2"]);
+    let (asked, _) = joined(&server);
+    println!("{CLIENTS} clients: {open:?} without being asked about, {asked:?} with");
+    wait_until("all are accounted for", || {
+        program.accounts("accounting_start").len() == usize::from(CLIENTS)
+    });
+    assert_eq!(total(&server, "authorize.allowed"), u64::from(CLIENTS));
+    assert_eq!(
+        (program.questions().len(), total(&server, "authorize.limited")),
+        (usize::from(CLIENTS), 0)
+    );
+}
+
+fn what_is_wrong_with_the_options_is_told() {
+    let world = world(0);
+    for (options, told) in [
+        (&["--plain", "--authorize", "/run/x"][..], "--plain"),
+        (&["--plain", "--accounting-interval", "60"], "--plain"),
+        (&["--authorize-timeout", "5"], "--authorize"),
+        (&["--authorize", "/run/x", "--authorize-timeout", "600"], "60 seconds"),
+        (&["--accounting-interval", "0.5"], "once a second"),
+    ] {
+        let server = world.start_server(options);
+        let (_, log) = server.end();
+        assert!(log.contains(told), "{options:?}: {log}");
+    }
+}
