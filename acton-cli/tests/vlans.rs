@@ -21,6 +21,7 @@ fn main() {
         test("an_untagged_client_is_in_its_vlan_alone", an_untagged_client_is_in_its_vlan_alone),
         test("a_client_with_a_list_has_these_alone", a_client_with_a_list_has_these_alone),
         test("a_flood_goes_to_those_of_its_vlan", a_flood_goes_to_those_of_its_vlan),
+        test("a_question_goes_to_who_has_the_address", a_question_goes_to_who_has_the_address),
         test("two_tags_lead_to_their_client", two_tags_lead_to_their_client),
         test("ip_and_tcp_pass_with_tags", ip_and_tcp_pass_with_tags),
         test("two_clients_have_one_mac_and_one_ip", two_clients_have_one_mac_and_one_ip),
@@ -293,6 +294,31 @@ fn a_flood_goes_to_those_of_its_vlan() {
             expected.len()
         );
     }
+}
+
+/// Who has an address? In its VLAN the one who has it is asked, and in others it is nobody's.
+fn a_question_goes_to_who_has_the_address() {
+    let site = Site::new("", &["vlan = 100", ""]);
+    let _server = site.world.serve(&["--no-loop-guard"]);
+    let _clients = site.join_all();
+    let (root, wires) = (site.world.server_wire(), site.client_wires());
+    let arp = |to: MacAddr, from: MacAddr, operation: u8, sender: [u8; 4], target: [u8; 4]| {
+        let mut message = vec![0, 1, 8, 0, 6, 4, 0, operation];
+        message.extend([&from.octets()[..], &sender, &[0; 6], &target, &[0; 18]].concat());
+        frame(to, from, 0x0806, &message)
+    };
+    let all = MacAddr::broadcast();
+    let tells = arp(all, client_mac(0), 1, [10, 9, 0, 40], [10, 9, 0, 40]);
+    wires[0].send(&tells);
+    root.receive_until(&tagged(&[(C_TAG, 100)], &tells));
+    let asks = |number: u8| arp(all, mac(number), 1, [10, 9, 0, number], [10, 9, 0, 40]);
+    let in_vlan = tagged(&[(C_TAG, 100)], &asks(0x71));
+    root.send(&in_vlan);
+    wires[0].receive_until(&asks(0x71));
+    let elsewhere = tagged(&[(C_TAG, 200)], &asks(0x72));
+    root.send(&elsewhere);
+    let before = wires[1].receive_until(&elsewhere);
+    assert!(!before.contains(&in_vlan), "the client of that VLAN was asked alone");
 }
 
 fn two_tags_lead_to_their_client() {
