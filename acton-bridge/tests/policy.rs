@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use acton_bridge::{
-    CompiledPolicy, EtherType, LeafFacts, Lease, Leases, Objection, Policy, Sources,
+    CompiledPolicy, EtherType, LeafFacts, Lease, Leases, Objection, Policy, Sources, VlanId, Vlans,
 };
 use acton_frame::Headers;
 use proptest::prelude::*;
@@ -661,4 +661,27 @@ fn what_is_behind_a_packet_makes_it_no_later_fragment() {
     let leaf = LeafFacts { is_guarded: true, leases: &leases, is_elsewhere: &is_elsewhere };
     let objection = CompiledPolicy::default().check(&leaf, &headers, &frame, NOW);
     assert_eq!(objection, Some(Objection::Hidden));
+}
+
+/// A DHCP server is at the root, where the leaf's frames are in its VLAN.
+#[test]
+fn what_an_untagged_leaf_was_given_in_its_vlan_is_its_own() {
+    let mut policy = Policy::default();
+    policy.sources = Some(Sources { listed: Vec::new(), learn: true });
+    policy.vlans = Some(Vlans::Access(VlanId::new(100).unwrap()));
+    let policy = CompiledPolicy::new(policy);
+    let check = |leases: &Leases, address: [u8; 4]| {
+        let leaf = LeafFacts { is_guarded: true, leases, is_elsewhere: &is_elsewhere };
+        let frame = packet(address, [10, 0, 0, 1], [1, 2], &[0; 8]);
+        policy.check(&leaf, &Headers::parse(&frame), &frame, NOW)
+    };
+    let leases = asking();
+    assert!(leases.add(&lease(0, [10, 0, 1, 8], 60), NOW));
+    assert!(leases.add(&lease(100, [10, 0, 1, 9], 60), NOW));
+    assert_eq!(check(&leases, [10, 0, 1, 8]), Some(Objection::SourceIp), "that is elsewhere");
+    assert_eq!(check(&leases, [10, 0, 1, 9]), None);
+    // What it gives back is gone there, too: whoever hears it sees it where the root does.
+    let frame = from_client(7, 1, [10, 0, 1, 9]);
+    leases.hear(&Headers::parse(&frame).in_vlan(100), &frame);
+    assert_eq!(check(&leases, [10, 0, 1, 9]), Some(Objection::SourceIp));
 }

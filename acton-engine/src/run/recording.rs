@@ -24,12 +24,8 @@ impl<'a, T> Recording<'a, T> {
         Self { tap, recorder, client: None }
     }
 
-    /// Shows a frame as it is written.
-    fn record(&mut self, frame: &[u8], headers: &Headers, tags: Tags) {
-        if !tags.is_empty() {
-            let tagged = tags.in_front_of(frame);
-            return self.record(&tagged, &Headers::parse(&tagged), Tags::NONE);
-        }
+    /// Shows a frame as it came, without the tags that it is written with.
+    fn record(&mut self, frame: &[u8], headers: &Headers) {
         if self.recorder.wants_frames() {
             let who = self.client.as_deref().map_or(Who::Server, Who::Client);
             let (outcome, frames) = (Outcome::ToTap, WireFrames::ONE);
@@ -54,12 +50,12 @@ impl<'f, T: TapSink<'f>> TapSink<'f> for Recording<'_, T> {
     }
 
     fn write(&mut self, frame: &'f [u8], headers: &Headers, tags: Tags, trust: Trust) {
-        self.record(frame, headers, tags);
+        self.record(frame, headers);
         self.tap.write(frame, headers, tags, trust);
     }
 
     fn write_now(&mut self, frame: &[u8], headers: &Headers, tags: Tags, trust: Trust) {
-        self.record(frame, headers, tags);
+        self.record(frame, headers);
         self.tap.write_now(frame, headers, tags, trust);
     }
 }

@@ -198,8 +198,6 @@ impl<'f, S: FnMut(&SuperFrame<'_>)> Batch<'_, 'f, S> {
     ///
     /// # Errors
     /// As of [`push`](Self::push).
-    // In its caller's code, where most have no tags and say so.
-    #[inline]
     pub fn push_tagged(
         &mut self,
         frame: &'f [u8],
