@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use acton_engine::{IsolationPart, IsolationReport, IsolationVerdict};
+use acton_engine::{IsolationPart, IsolationReport, IsolationVerdict, event_kinds};
 use serde_json::Value;
 use support::ask::{Said, json, said_by, sessions, told};
 use support::{
@@ -113,6 +113,7 @@ fn isolated_clients_are_shown_to_be_and_the_test_counts_apart() {
         assert_eq!(counter(&log, "isolation.heard"), 2, "what the server sent before and after");
     }
     let alarms = ["loop_found", "lan_reflects", "budget_acts", "policy_acts", "mac_held"];
+    assert!(alarms.iter().all(|alarm| event_kinds().any(|event| event.name == *alarm)));
     let events = events(&server);
     assert!(!events.iter().any(|event| alarms.contains(&&**event)), "{events:?}");
 

@@ -1,4 +1,5 @@
 //! Orders of a test of isolation, and what a client says to them.
+#![allow(clippy::unwrap_used)] // a test: the panic is the report
 
 mod secure_rig;
 

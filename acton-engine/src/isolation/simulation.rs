@@ -92,7 +92,7 @@ impl Network {
         (self.random >> 33) % 100 < self.loss
     }
 
-    fn to_client(&mut self, at: usize, frame: &[u8]) {
+    fn give_client(&mut self, at: usize, frame: &[u8]) {
         let client = &self.clients[at];
         if let Some(listener) = client.subject.listener().filter(|_| !client.is_deaf) {
             listener.takes(&Headers::parse(frame), frame);
@@ -100,7 +100,7 @@ impl Network {
     }
 
     /// A frame of a client's that came to the server.
-    fn to_server(&mut self, trial: &Trial, from: usize, frame: &[u8]) {
+    fn give_server(&mut self, trial: &Trial, from: usize, frame: &[u8]) {
         let (port, headers) = (self.clients[from].port, Headers::parse(frame));
         let number = trial.fates().number(port, &headers, frame).unwrap();
         let (verdict, _) = self.bridge.from_leaf_parsed(port, headers.ethernet(), self.now);
@@ -124,9 +124,9 @@ impl Network {
         let headers = Headers::parse(&frame);
         let (verdict, _) = self.bridge.from_root_parsed(headers.ethernet(), self.now);
         match verdict {
-            FromRoot::Leaf(port) => self.to_client(port as usize, &frame),
+            FromRoot::Leaf(port) => self.give_client(port as usize, &frame),
             FromRoot::Flood(_) => {
-                (0..self.clients.len()).for_each(|at| self.to_client(at, &frame));
+                (0..self.clients.len()).for_each(|at| self.give_client(at, &frame));
             }
             FromRoot::Drop(_) => {}
         }
@@ -159,7 +159,7 @@ impl Network {
                 let order = match action {
                     Action::Order(_, order) => order,
                     Action::Frame(_, frame) => {
-                        self.to_client(at, &frame);
+                        self.give_client(at, &frame);
                         continue;
                     }
                 };
@@ -175,7 +175,7 @@ impl Network {
                 frames += doing.frames.len();
                 for frame in &doing.frames {
                     if !self.is_lost() {
-                        self.to_server(&trial, at, frame);
+                        self.give_server(&trial, at, frame);
                     }
                 }
                 if let Some(answer) = doing.answer
