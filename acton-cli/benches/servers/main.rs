@@ -21,13 +21,12 @@ mod parts;
 mod support;
 mod table;
 mod traffic;
+mod usage;
 mod watch;
 mod world;
 
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
-use std::thread;
-use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -38,9 +37,6 @@ use parts::Trial;
 use table::Table;
 use traffic::Traffic;
 use world::{MOST, World};
-
-/// How long a client has, once it is connected, to hear of the other server.
-const SETTLE: Duration = Duration::from_secs(8);
 
 /// What clients of two servers notice of what happens to these
 #[derive(Debug, Parser)]
@@ -59,12 +55,16 @@ struct Arguments {
     pings: u32,
 
     /// Datagrams of 1,000 bytes that each client sends a second
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 2)]
     datagrams: u32,
 
     /// Over how many seconds a server drains [default: as `acton drain` likes]
     #[arg(long)]
     over: Option<u64>,
+
+    /// The LAN's switch passes nothing between the servers, as bridges of EVPN do not
+    #[arg(long)]
+    isolated: bool,
 
     /// All clients are behind one address
     #[arg(long)]
@@ -78,6 +78,8 @@ struct Arguments {
 /// What happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum What {
+    /// Nothing, which is measured first anyway
+    Rest,
     /// Server A is drained
     Drain,
     /// Server A is killed
@@ -110,6 +112,7 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> usize {
     let wanted = |what| arguments.parts.is_empty() || arguments.parts.contains(&what);
     let mut trial = begin(arguments);
+    trial.settle();
     trial.rest(10);
     let mut is_away = false;
     for what in [What::Drain, What::Kill, What::Link] {
@@ -136,7 +139,7 @@ fn run(arguments: &Arguments) -> usize {
 /// Makes everything, and waits until all clients are at server A and know of the other.
 fn begin(arguments: &Arguments) -> Trial {
     let clock = Clock::start();
-    let world = World::new(arguments.clients.into(), arguments.nat);
+    let world = World::new(arguments.clients.into(), arguments.isolated, arguments.nat);
     println!("{} namespaces after {:.0?}", arguments.clients, clock.now());
     let servers = [world.serve(0), world.serve(1)];
     let (sessions, macs) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
@@ -145,10 +148,8 @@ fn begin(arguments: &Arguments) -> Trial {
     }
     watch::macs(clock, &world, &macs);
     let clients = Clients::start(&world);
-    clients.wait_connected(&world);
     println!("all have a session after {:.0?}", clock.now());
     let traffic = Traffic::start(clock, &world, arguments.pings, arguments.datagrams);
-    thread::sleep(SETTLE);
     let servers = servers.map(Some);
     let (table, over) = (Table::begin(), arguments.over);
     Trial { clock, world, servers, clients, traffic, sessions, macs, table, over }

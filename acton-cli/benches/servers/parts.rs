@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use crate::clients::Clients;
 use crate::clock::Clock;
-use crate::support::Acton;
 use crate::support::ask::told;
+use crate::support::{Acton, counter, counters};
 use crate::table::Table;
 use crate::traffic::{Log, Packet, Records, Traffic};
+use crate::usage::Machine;
 use crate::watch::{self, Arrivals, first};
 use crate::world::World;
 
@@ -19,9 +20,10 @@ const KNOWN: Duration = Duration::from_secs(1);
 const AFTER: Duration = Duration::from_secs(6);
 /// How long the answer to a ping may take.
 const ANSWER: Duration = Duration::from_secs(2);
-/// How long a part may take until it is called hung. A client that lost a server three times comes back to
-/// it after eight minutes.
-const PATIENCE: Duration = Duration::from_secs(600);
+/// How long is waited for clients that are to go, and for those that are to come back: of a server that
+/// was lost twice they do so after four minutes.
+const PATIENCE: Duration = Duration::from_secs(90);
+const LONG_PATIENCE: Duration = Duration::from_secs(400);
 
 /// Everything, in the course of which the clients are now at one server, now at the other.
 pub(crate) struct Trial {
@@ -43,6 +45,7 @@ struct Usage {
     servers: [Duration; 2],
     clients: Duration,
     own: Duration,
+    machine: Machine,
 }
 
 /// A part of the run that begins.
@@ -55,13 +58,13 @@ struct Part {
 
 impl Trial {
     fn usage(&self) -> Usage {
-        let time = |server: &Option<Acton>| {
-            server.as_ref().map_or(Duration::ZERO, Acton::processor_time)
-        };
+        let time =
+            |server: &Option<Acton>| server.as_ref().map_or(Duration::ZERO, Acton::processor_time);
         let own = testbed::proc::group_and_time("/proc/self/stat".as_ref()).unwrap().1;
         let [a, b] = &self.servers;
         let servers = [time(a), time(b)];
-        Usage { at: self.clock.now(), servers, clients: self.clients.processor_time(), own }
+        let (clients, machine) = (self.clients.processor_time(), Machine::now());
+        Usage { at: self.clock.now(), servers, clients, own, machine }
     }
 
     fn begin(&self, name: &'static str, to: usize) -> Part {
@@ -78,10 +81,8 @@ impl Trial {
             let there = first(&self.macs, self.count(), part.to, part.begun.at);
             there.iter().all(Option::is_some)
         };
-        while !is_there(part) {
-            if self.clock.now() - part.begun.at > PATIENCE {
-                break;
-            }
+        let patience = if part.to == 0 { LONG_PATIENCE } else { PATIENCE };
+        while !is_there(part) && self.clock.now() - part.begun.at < patience {
             thread::sleep(Duration::from_millis(200));
         }
         thread::sleep(AFTER);
@@ -163,6 +164,12 @@ impl Trial {
         table.times(name, "s until a session with the other server", &sessions, Some(BACK));
         table.times(name, "s from then until the LAN has its MAC there", &known, Some(KNOWN));
         table.times(name, "s until a ping of the root is answered", &answered, None);
+        let log = counters(self.servers[part.to].as_ref().expect("the other server runs"));
+        let names = ["handshake.welcomed", "handshake.repeated", "handshake.retries"];
+        let dropped = ["drop.hello_limited", "drop.control_busy", "drop.query_limited"];
+        let counts: Vec<_> = names.iter().chain(&dropped).map(|name| counter(&log, name)).collect();
+        let what = "handshakes of server B so far: done, repeated, with a cookie";
+        self.table.say(part.name, what, format!("{:?}; dropped {:?}", &counts[..3], &counts[3..]));
     }
 
     /// When clients went.
@@ -179,7 +186,8 @@ impl Trial {
 
     /// That no client noticed.
     fn unbroken(&mut self, part: &Part) {
-        let (since, until) = (micros(part.begun.at), micros(self.clock.now().saturating_sub(ANSWER)));
+        let (since, until) =
+            (micros(part.begun.at), micros(self.clock.now().saturating_sub(ANSWER)));
         let span = |packet: &&Packet| (since..until).contains(&packet.sent);
         let (pings, streams, waits) = self.records(|records| {
             let slowest = |log: &Vec<Packet>| {
@@ -213,6 +221,8 @@ impl Trial {
         let (name, table) = (part.name, &self.table);
         let cost = format!("{took:.0} s: {a}, {b}, {clients}, {own}");
         table.say(name, "of a processor: servers A, B, all clients, this program", cost);
+        let what = "of the machine: busy, and that with programs that are nice";
+        table.say(name, what, after.machine.since(&before.machine));
         let late = self.records(|records| {
             let mut late = std::mem::take(&mut records.late);
             late.sort_unstable();
@@ -225,6 +235,12 @@ impl Trial {
         if ended > 0 {
             self.table.holds(part.name, "clients that ended", ended, "0", false);
         }
+    }
+
+    /// Waits until the LAN knows all clients at server A, where they begin.
+    pub(crate) fn settle(&self) {
+        let all = Part { name: "", to: 0, begun: Usage { at: Duration::ZERO, ..self.usage() } };
+        self.wait(&all);
     }
 
     /// What everything takes in so many seconds in which nothing happens.

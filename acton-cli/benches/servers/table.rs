@@ -21,7 +21,14 @@ impl Table {
     }
 
     /// Something that has to be so.
-    pub(crate) fn holds(&mut self, part: &str, what: &str, seen: impl Display, bar: &str, ok: bool) {
+    pub(crate) fn holds(
+        &mut self,
+        part: &str,
+        what: &str,
+        seen: impl Display,
+        bar: &str,
+        ok: bool,
+    ) {
         let seen = seen.to_string();
         row(part, what, "", "", &seen, bar, self.verdict(ok));
     }

@@ -70,8 +70,9 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// With so many clients, which are listed with their MACs; behind one address where there is a NAT.
-    pub(crate) fn new(clients: usize, nat: bool) -> Self {
+    /// With so many clients, which are listed with their MACs. The LAN may keep the servers from hearing
+    /// each other, and the clients may be behind one address.
+    pub(crate) fn new(clients: usize, isolated: bool, nat: bool) -> Self {
         let [core, lan, a, b] = [(); 4].map(|()| Namespace::new().unwrap());
         shell(
             &core,
@@ -104,6 +105,9 @@ impl World {
                      ip link set lan0 master br0"
                 ),
             );
+        }
+        if isolated {
+            shell(&lan, "for port in a b; do bridge link set dev port-$port isolated on; done");
         }
         if nat {
             shell(
@@ -141,7 +145,8 @@ impl World {
     pub(crate) fn arguments(&self, number: usize) -> Vec<String> {
         let state = self.state(number).to_str().unwrap().to_owned();
         let (address, mac) = (format!("{}/10", client_ip(number)), client_mac(number).to_string());
-        let fixed = ["client", &self.invites[number], "--state", &state, "-a", &address, "-m", &mac];
+        let fixed =
+            ["client", &self.invites[number], "--state", &state, "-a", &address, "-m", &mac];
         fixed.map(str::to_owned).into()
     }
 
