@@ -610,8 +610,13 @@ impl Client {
     }
 
     /// The system reported that the server cannot be reached. Anybody can forge that: it only
-    /// hurries a HELLO.
+    /// hurries a HELLO, and where [`Patience::heeds_errors`] a KEEPALIVE, once in 5 s.
     pub fn handle_network_error(&mut self, now: Duration) {
+        if now >= self.hurry_at
+            && let Some(live) = &self.live
+        {
+            self.liveness.doubt(live.link());
+        }
         self.hurry(now);
     }
 

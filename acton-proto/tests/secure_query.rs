@@ -125,3 +125,49 @@ fn one_that_has_somewhere_to_go_gives_a_dead_server_up_sooner() {
         assert!(taken >= patience.silence, "{taken:?}");
     }
 }
+
+#[test]
+fn what_does_not_reach_the_server_has_one_that_has_somewhere_to_go_ask_at_once() {
+    for (patience, expected) in [(Patience::SHORT, 1_200), (Patience::LONG, 13_000)] {
+        let mut rig = Rig::new(server_config(), Box::new(AnyClient));
+        let mut config = client_config(10);
+        config.patience = patience;
+        rig.add(config, path(1));
+        rig.run(SECOND);
+        let client = &mut rig.stations[0].client;
+        let (started, mut sealed) = (rig.now, Vec::new());
+        client.keys().unwrap().seal_frame(started, &frame(1, 60), false, &mut sealed).unwrap();
+        let (mut now, mut sent) = (started, 0);
+        while client.keys().is_some() {
+            client.handle_network_error(now);
+            now = client.poll_timeout().unwrap().max(now);
+            client.handle_timeout(now, WALL);
+            let mut out = Vec::new();
+            while client.poll_transmit(1, &mut out).is_some() {
+                sent += 1;
+            }
+        }
+        assert_eq!((now - started).as_millis(), expected);
+        assert!(sent < 20, "{sent} datagrams, some of them HELLO");
+    }
+}
+
+#[test]
+fn errors_that_are_forged_cost_a_question_in_five_seconds() {
+    let mut rig = Rig::new(server_config(), Box::new(AnyClient));
+    let mut config = client_config(10);
+    config.patience = Patience::SHORT;
+    rig.add(config, path(1));
+    rig.run(SECOND);
+    let before = rig.stations[0].client.stats().hellos;
+    for _ in 0..100 {
+        let (now, client) = (rig.now, &mut rig.stations[0].client);
+        let mut sealed = Vec::new();
+        client.keys().unwrap().seal_frame(now, &frame(1, 60), false, &mut sealed).unwrap();
+        client.handle_network_error(now);
+        rig.run(SECOND / 10);
+    }
+    let client = &rig.stations[0].client;
+    assert!(client.keys().is_some(), "the server answers");
+    assert!(client.stats().hellos - before <= 3, "{}", client.stats().hellos - before);
+}

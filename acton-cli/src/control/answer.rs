@@ -57,7 +57,14 @@ pub(super) fn answer(
         Request::Drain { stop: true, .. } => done(handle.stop_draining().map(|()| 0)),
         Request::Drain { to, over_seconds, everyone, .. } => {
             match drain_to(to.as_deref(), over_seconds) {
-                Ok((to, over)) => done(drain(handle, to.as_ref(), over, everyone)),
+                Ok((to, over)) => match drain(handle, to.as_ref(), over, everyone) {
+                    Ok((asked, staying)) => Answer::End(End {
+                        done: Some(asked as u64),
+                        staying: Some(staying as u64),
+                        ..End::default()
+                    }),
+                    Err(error) => done(Err(error)),
+                },
                 Err(message) => failed(RefusalCode::BadRequest, message),
             }
         }
@@ -125,18 +132,22 @@ fn bar(seconds: f64) -> Result<Duration, String> {
     }
 }
 
-/// Has clients asked to go; how many there are.
+/// Has clients asked to go; how many can, and how many have nowhere else to go.
 fn drain(
     handle: &Handle,
     to: Option<&ServerName>,
     over: Option<Duration>,
     everyone: bool,
-) -> Result<usize, Error> {
-    let is_there = |session: &SessionStatus| matches!(session.state, State::Up | State::Quiet);
-    let pages = handle.status_pages();
-    let clients: usize = pages.map(|page| page.iter().filter(|it| is_there(it)).count()).sum();
-    let over = over.unwrap_or_else(|| CLIENT_TIME * u32::try_from(clients).unwrap_or(u32::MAX));
-    handle.drain(to, over, everyone).map(|()| clients)
+) -> Result<(usize, usize), Error> {
+    let is_there = |session: &&SessionStatus| matches!(session.state, State::Up | State::Quiet);
+    let (mut asked, mut staying) = (0, 0);
+    for page in handle.status_pages() {
+        for session in page.iter().filter(is_there) {
+            *(if session.can_move == Some(true) { &mut asked } else { &mut staying }) += 1;
+        }
+    }
+    let over = over.unwrap_or_else(|| CLIENT_TIME * u32::try_from(asked).unwrap_or(u32::MAX));
+    handle.drain(to, over, everyone).map(|()| (asked, staying))
 }
 
 fn drain_to(

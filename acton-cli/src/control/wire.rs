@@ -578,6 +578,9 @@ pub struct End {
     /// To how many MACs, sessions and the like something was done; absent where nothing was to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub done: Option<u64>,
+    /// With a drain: clients that have no other server to go to, and are not asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub staying: Option<u64>,
     /// With a status: what went through the sessions that were looked at, and through all that are
     /// over.
     #[serde(default, skip_serializing_if = "Option::is_none")]

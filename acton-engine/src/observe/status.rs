@@ -328,6 +328,9 @@ pub struct SessionStatus {
     pub policy: Option<PolicyReport>,
     /// How the session before this one ended.
     pub before: Option<PastSession>,
+    /// At a server in secure mode, whether the client says that it has other servers to go to.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+    pub can_move: Option<bool>,
     /// At a client of several servers, what is known of this one.
     #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
     pub server: Option<ServerReport>,
@@ -470,6 +473,7 @@ impl SessionStatus {
             loop_found: None,
             policy: None,
             before: None,
+            can_move: None,
             server: None,
             port: None,
         }

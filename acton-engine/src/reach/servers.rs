@@ -17,6 +17,9 @@ const ASK_FAST: Duration = Duration::from_secs(1);
 const ASK_SLOWER: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(5));
 /// How long an answer is waited for.
 const ANSWER_TIME: Duration = Duration::from_secs(2);
+/// The same while servers are asked fast, of one that answered before: no less than that, nor than so many
+/// round trips.
+const FAST_ANSWER_TIME: (Duration, u32) = (Duration::from_millis(500), 4);
 /// Questions in a row without an answer after which a server counts as not there.
 const MISSES: u32 = 3;
 /// For how long a server must have answered before a client comes back to it: at first, and at most.
@@ -374,7 +377,8 @@ impl Servers {
     /// A server answered how it is; whether it had not answered for a while before.
     pub(crate) fn answered(&mut self, now: Duration, server: usize, state: ServerState) -> bool {
         let candidate = &mut self.list[server];
-        candidate.rtt = candidate.asked.take().map(|asked| now.saturating_sub(asked));
+        candidate.rtt =
+            candidate.asked.take().map(|asked| now.saturating_sub(asked)).or(candidate.rtt);
         let before = candidate.answer.replace((now, state));
         let is_same = before.is_some_and(|(_, before)| before.instance == state.instance);
         if !is_same || candidate.misses >= MISSES || state.draining {
@@ -405,13 +409,22 @@ impl Servers {
         server != self.current || self.leaving.is_some()
     }
 
+    /// Until when the answer to a question is waited for that was asked then.
+    fn answer_until(&self, server: usize, asked: Duration) -> Duration {
+        let is_fast = self.restless_since.is_some_and(|since| asked < since + ASK_SLOWER.0);
+        let usual = self.list[server].rtt.filter(|_| is_fast);
+        let fast = usual.map(|rtt| FAST_ANSWER_TIME.0.max(FAST_ANSWER_TIME.1 * rtt));
+        asked + fast.map_or(ANSWER_TIME, |fast| fast.min(ANSWER_TIME))
+    }
+
     /// When [`poll`](Self::poll) has something.
     pub(crate) fn due(&self) -> Duration {
-        let asking = |candidate: &Candidate| {
-            candidate.asked.map_or(candidate.ask_at, |asked| asked + ANSWER_TIME)
+        let asking = |server: usize| {
+            let it = &self.list[server];
+            it.asked.map_or(it.ask_at, |asked| self.answer_until(server, asked))
         };
         let asked = (0..self.list.len()).filter(|&server| self.is_asked(server));
-        let asks = asked.map(|server| asking(&self.list[server]));
+        let asks = asked.map(asking);
         let own = match self.stage {
             _ if self.connect => Some(Duration::ZERO),
             Stage::Connecting(attempt) => Some(attempt.ends(self.list.len())),
@@ -451,9 +464,10 @@ impl Servers {
             if !self.is_asked(server) {
                 continue;
             }
+            let until = self.list[server].asked.map(|asked| self.answer_until(server, asked));
             let candidate = &mut self.list[server];
-            if let Some(asked) = candidate.asked {
-                if now < asked + ANSWER_TIME {
+            if let Some(until) = until {
+                if now < until {
                     continue;
                 }
                 candidate.asked = None;

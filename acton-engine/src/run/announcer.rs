@@ -54,6 +54,11 @@ impl<T> Announcer<T> {
         }
     }
 
+    /// Notes that a session is to be told in this turn once more.
+    pub(crate) fn note_again(&mut self, now: Duration, session: T) {
+        self.waiting[0].push_back((now, session));
+    }
+
     /// When [`take_due`](Self::take_due) has something.
     pub(crate) fn due(&self) -> Option<Duration> {
         self.waiting.iter().filter_map(|queue| Some(queue.front()?.0)).min()

@@ -23,6 +23,7 @@ use crate::run::clock;
 use crate::run::handle::Handle;
 use crate::run::tap::max_frame;
 use crate::sessions::circuits;
+use crate::sessions::elsewhere::is_from_client;
 use crate::sessions::names::Flooded;
 use crate::sessions::policing::PolicyReason;
 use crate::sessions::port::{LeafId, slot};
@@ -212,6 +213,11 @@ impl Tracing<'_> {
             },
             Verdict::FromRoot(FromRoot::Flood(kind)) => {
                 let Some(floods) = self.handle.floods() else { return Err(Error::NotServer) };
+                if is_from_client(bridge, Headers::parse(self.frame).ethernet(), clock::now()) {
+                    let text = "its source is a client's, which is at another server then";
+                    self.note("bridge", text);
+                    return Ok(counted(Counter::ClientElsewhere));
+                }
                 let class = self.class(kind);
                 let asked = self.asked(class, floods);
                 if let Asked::Owner(Owner::Leaf(port)) = asked

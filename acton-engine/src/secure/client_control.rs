@@ -321,12 +321,13 @@ impl ClientControl {
                     let server = joining.server;
                     self.take_network_key(now, server, &key);
                 }
-                ClientEvent::Refused { .. } | ClientEvent::Disconnected { .. } => {
-                    self.abandon(now);
-                    if let Some(servers) = &mut self.servers {
-                        servers.join_failed(now);
-                    }
+                ClientEvent::Refused { reason } => {
+                    let (server, reason) = (joining.server, refusal_reason(reason));
+                    let server = self.text_of(server);
+                    self.events.tell(now, EventKind::Refused { server, reason });
+                    self.join_failed(now);
                 }
+                ClientEvent::Disconnected { .. } => self.join_failed(now),
                 _ => {}
             }
         }
@@ -334,6 +335,14 @@ impl ClientControl {
         // Where the first session is over, the choice of servers takes the second in its place.
         if keys.is_some_and(|keys| keys.is_confirmed()) && self.active.seal.is_some() {
             self.go_over(now);
+        }
+    }
+
+    /// The second session does not come about.
+    fn join_failed(&mut self, now: Duration) {
+        self.abandon(now);
+        if let Some(servers) = &mut self.servers {
+            servers.join_failed(now);
         }
     }
 
@@ -365,8 +374,10 @@ impl ClientControl {
         let Some((old, _)) = self.leaving.take() else { return };
         self.close(now, old);
         self.publish();
-        // Frames that overtook one another on the two ways may have told the LAN otherwise.
-        self.announce_again(now);
+        // Frames that overtook one another on the two ways may have told the LAN otherwise. Once more
+        // it is told anyway after 5 s.
+        self.bridged = announcer::bridged(&self.interface);
+        self.announcer.note_again(now, ());
     }
 
     /// There is a session where there was none.
@@ -493,12 +504,6 @@ impl ClientControl {
             let (client, address) = (None, self.dial().peer_address());
             self.events.tell(now, EventKind::MtuUnfit { client, address, mtu, peer_mtu });
         }
-    }
-
-    /// Has the LAN told once more where everything is.
-    fn announce_again(&mut self, now: Duration) {
-        self.bridged = announcer::bridged(&self.interface);
-        self.announcer.note_up(now, ());
     }
 
     /// Tells the LAN where this host's addresses are.

@@ -694,6 +694,7 @@ impl Controller for ServerControl {
             if let Some(known) = self.machine.session_statistics(now, id) {
                 report::add_statistics(status, &known, now);
             }
+            status.can_move = Some(self.machine.can_move(id));
             status.before = self.before(&secured.client, now);
         };
         // Clients without a session that are being given one.

@@ -4,6 +4,7 @@ pub(crate) mod admission;
 pub(crate) mod bell;
 pub(crate) mod circuits;
 pub(crate) mod directory;
+pub(crate) mod elsewhere;
 pub(crate) mod housekeeping;
 pub(crate) mod lease_holders;
 pub(crate) mod names;

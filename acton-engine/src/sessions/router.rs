@@ -28,6 +28,7 @@ use crate::observe::counters::{Counter, Counters};
 use crate::observe::tally::Tally;
 use crate::sessions::circuits::{self, Circuits};
 use crate::sessions::directory::Directory;
+use crate::sessions::elsewhere::is_from_client;
 use crate::sessions::policing::PolicyReason;
 use crate::sessions::port::LeafId;
 use crate::sessions::session::Session;
@@ -580,6 +581,14 @@ impl Router {
             }
         }
         let class = FloodClass::of(kind, headers, frame);
+        if is_from_client(&self.bridge, headers.ethernet(), now) {
+            if class.may_ask() {
+                floods.neighbours.hear(at, headers, frame, now);
+            }
+            self.counters.add(Counter::ClientElsewhere, count.into());
+            self.keep_from_root(frames, index, Counter::ClientElsewhere, now);
+            return Route::Nowhere;
+        }
         if self.is_over(class, frames, index, now) {
             return Route::Nowhere;
         }

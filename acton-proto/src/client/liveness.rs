@@ -17,15 +17,26 @@ pub struct Patience {
     pub answer: Duration,
     /// How often the server is asked.
     pub asks: u32,
+    /// Whether it is asked without waiting for a silence once the system says that something did not
+    /// reach it. Anybody can have the system say so, and no more than the question comes of it.
+    pub heeds_errors: bool,
 }
 
 impl Patience {
     /// Thirteen seconds: of a client that has nowhere else to go.
-    pub const LONG: Self =
-        Self { silence: Duration::from_secs(10), answer: Duration::from_secs(1), asks: 3 };
+    pub const LONG: Self = Self {
+        silence: Duration::from_secs(10),
+        answer: Duration::from_secs(1),
+        asks: 3,
+        heeds_errors: false,
+    };
     /// Some two seconds: of one that has.
-    pub const SHORT: Self =
-        Self { silence: Duration::from_millis(800), answer: Duration::from_millis(300), asks: 4 };
+    pub const SHORT: Self = Self {
+        silence: Duration::from_millis(800),
+        answer: Duration::from_millis(300),
+        asks: 4,
+        heeds_errors: true,
+    };
 }
 
 /// The longest round trip of a host that did not sleep meanwhile.
@@ -57,6 +68,8 @@ pub(super) struct Liveness {
     waiting_since: Option<Duration>,
     probes: u32,
     probed_at: Duration,
+    /// The wait, by its beginning, in which the system said that something did not reach the server.
+    doubted: Option<Duration>,
     /// KEEPALIVE sent under keys not yet confirmed.
     confirms: u32,
     confirm_at: Duration,
@@ -77,6 +90,7 @@ impl Liveness {
             waiting_since: None,
             probes: 0,
             probed_at: Duration::ZERO,
+            doubted: None,
             confirms: 0,
             confirm_at: Duration::ZERO,
         }
@@ -117,9 +131,7 @@ impl Liveness {
         // Some are said for other reasons, also after the last that was to confirm.
         self.confirms = CONFIRMS.min(self.confirms + 1);
         self.confirm_at = now + CONFIRM_TIME;
-        if let Some(since) =
-            link.waiting_since().filter(|since| now >= *since + self.patience.silence)
-        {
+        if let Some(since) = link.waiting_since().filter(|since| now >= self.ask_at(*since)) {
             self.probes = self.probes_since(since) + 1;
             (self.waiting_since, self.probed_at) = (Some(since), now);
         }
@@ -133,6 +145,18 @@ impl Liveness {
                 self.rtt = Some(Rtt::after(self.rtt, sample));
             }
         }
+    }
+
+    /// The system says that something did not reach the server: it is asked at once, where that counts.
+    pub(super) fn doubt(&mut self, link: &Link) {
+        if self.patience.heeds_errors {
+            self.doubted = link.waiting_since();
+        }
+    }
+
+    /// When the server is first asked in a wait that began then.
+    fn ask_at(&self, since: Duration) -> Duration {
+        if self.doubted == Some(since) { since } else { since + self.patience.silence }
     }
 
     fn probes_since(&self, since: Duration) -> u32 {
@@ -150,11 +174,7 @@ impl Liveness {
     fn probe_at(&self, link: &Link) -> Option<Duration> {
         let since = link.waiting_since()?;
         let first = self.probes_since(since) == 0;
-        Some(if first {
-            since + self.patience.silence
-        } else {
-            self.probed_at + self.answer_time()
-        })
+        Some(if first { self.ask_at(since) } else { self.probed_at + self.answer_time() })
     }
 
     /// When the server is given up, once all probes are out.
@@ -177,8 +197,7 @@ impl Liveness {
     /// too.
     pub(super) fn quiet_at(&self, link: &Link) -> Duration {
         let answer = link.last_received() + overdue_after(self.keepalive);
-        let probe =
-            link.waiting_since().map(|since| since + self.patience.silence + self.answer_time());
+        let probe = link.waiting_since().map(|since| self.ask_at(since) + self.answer_time());
         probe.map_or(answer, |at| at.min(answer))
     }
 

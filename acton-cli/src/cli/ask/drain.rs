@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::have_done;
+use super::have_ended;
 use crate::cli::Failure;
 use crate::cli::control::InstanceOptions;
 use crate::cli::values::seconds;
@@ -13,8 +13,8 @@ use crate::control::Request;
 /// Asks a server's clients to go to their other servers, without a break
 ///
 /// Clients go some at a time, and are asked again for as long as they are there; `acton status` shows
-/// how many are left. One that has no other server stays, and comes back if it goes; so new clients are
-/// let in meanwhile. Nothing of it outlives the server.
+/// how many are left. One that has no other server is not asked, and stays; so new clients are let in
+/// meanwhile. Nothing of it outlives the server.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Arguments {
     /// The server to go to, as clients name it, for those that have it; else each goes to the best of
@@ -48,10 +48,43 @@ impl Arguments {
         let Self { to, over, now, stop, json, instance } = self;
         let over_seconds = over.map(|over| over.as_secs_f64());
         let request = Request::Drain { to, over_seconds, everyone: now, stop };
-        have_done(&instance, json, request, |clients| match (stop, clients) {
+        have_ended(&instance, json, request, |end| match (stop, end.done.unwrap_or_default()) {
             (true, _) => "it drains no more".to_owned(),
-            (false, 1) => "1 client is asked to go".to_owned(),
-            (false, clients) => format!("{clients} clients are asked to go"),
+            (false, asked) => words(asked, end.staying.unwrap_or_default(), now),
         })
+    }
+}
+
+/// How many clients are asked to go, and what becomes of those that cannot.
+fn words(asked: u64, staying: u64, now: bool) -> String {
+    let clients =
+        |count| if count == 1 { "1 client".to_owned() } else { format!("{count} clients") };
+    let is_asked = if asked == 1 { "is" } else { "are" };
+    let asked = format!("{} {is_asked} asked to go", clients(asked));
+    let (has, stays, is_sent) =
+        if staying == 1 { ("has", "stays", "is sent") } else { ("have", "stay", "are sent") };
+    match (staying, now) {
+        (0, _) => asked,
+        (_, false) => format!("{asked}; {} {has} no other server and {stays}", clients(staying)),
+        (_, true) => format!(
+            "{asked}; {} {has} no other server and {is_sent} away after that",
+            clients(staying)
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_says_who_goes_and_who_stays() {
+        assert_eq!(words(3, 0, false), "3 clients are asked to go");
+        assert_eq!(
+            words(1, 1, false),
+            "1 client is asked to go; 1 client has no other server and stays"
+        );
+        let all = "0 clients are asked to go; 2 clients have no other server and are sent away after that";
+        assert_eq!(words(0, 2, true), all);
     }
 }

@@ -34,6 +34,16 @@ fn have_done(
     request: Request,
     words: impl FnOnce(u64) -> String,
 ) -> Result<(), Failure> {
+    have_ended(instance, json, request, |end| words(end.done.unwrap_or_default()))
+}
+
+/// The same where more is said of it than to how many.
+fn have_ended(
+    instance: &InstanceOptions,
+    json: bool,
+    request: Request,
+    words: impl FnOnce(&End) -> String,
+) -> Result<(), Failure> {
     let mut connection = instance.open()?;
     let mut answers = connection.ask(request)?;
     let mut out = Output::new();
@@ -41,8 +51,8 @@ fn have_done(
         let RawAnswer::End(end) = next_raw(&mut answers)? else { return Err(unexpected()) };
         out.object(&[end.get()], &[])?;
     } else {
-        let Answer::End(End { done, .. }) = next(&mut answers)? else { return Err(unexpected()) };
-        out.line(&words(done.unwrap_or_default()))?;
+        let Answer::End(end) = next(&mut answers)? else { return Err(unexpected()) };
+        out.line(&words(&end))?;
     }
     out.end()
 }

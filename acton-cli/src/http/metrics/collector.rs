@@ -13,13 +13,17 @@ use super::families as f;
 use super::format::{Family, Format, Text};
 
 /// All states, and what they are called.
-const STATES: [(State, &str); 5] = [
+const STATES: [(State, &str); 7] = [
     (State::Handshaking, "handshaking"),
     (State::Up, "up"),
     (State::Quiet, "quiet"),
     (State::Lost, "lost"),
     (State::Closed, "closed"),
+    (State::Standby, "standby"),
+    (State::Unreachable, "unreachable"),
 ];
+/// As many of these as a server's sessions can be in: the others are of a client's other servers.
+const STATES_OF_SESSIONS: usize = 5;
 /// Bounds of round trips in seconds: a LAN's to a satellite's.
 const RTT_BOUNDS: [f64; 12] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];
@@ -93,7 +97,11 @@ impl Collector {
 
     fn write_sessions(&self, text: &mut Text, instance: &Instance) {
         text.family(&f::SESSIONS);
-        for ((_, name), count) in STATES.iter().zip(self.states) {
+        let states = match instance.role {
+            Role::Server => &STATES[..STATES_OF_SESSIONS],
+            Role::Client => &STATES,
+        };
+        for ((_, name), count) in states.iter().zip(self.states) {
             text.sample(&f::SESSIONS, &[name], count);
         }
         text.single(&f::LOOPED, self.looped);

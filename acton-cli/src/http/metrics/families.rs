@@ -65,7 +65,7 @@ families! {
     );
     TAP_UP = gauge("acton_tap_up", NONE, "1 while the TAP is up and has a carrier, else 0.");
     TAP_MTU = gauge("acton_tap_mtu_bytes", NONE, "MTU of the TAP.");
-    SESSIONS = gauge("acton_sessions", &["state"], "Sessions by state; at a client its one.");
+    SESSIONS = gauge("acton_sessions", &["state"], "Sessions by state; at a client its one, and its other servers.");
     OVER_BUDGET = gauge(
         "acton_sessions_over_budget",
         NONE,
