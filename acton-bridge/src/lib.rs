@@ -165,7 +165,7 @@ pub use limit::{Room, Share};
 pub use neighbours::{Asked, Neighbour, Neighbours};
 pub use policy::{
     CompiledPolicy, EtherType, EtherTypeError, Finding, Grant, LeafFacts, Lease, Leases, Objection,
-    Policer, Policy, Rate, Sources,
+    Policer, Policy, Rate, RootAddress, RootAddresses, Sources,
 };
 pub use port::{Owner, Port};
 pub use range::{MacRange, MacRangeError};

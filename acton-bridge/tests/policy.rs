@@ -2,10 +2,11 @@
 #![allow(clippy::unwrap_used)] // a test: the panic is the report
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use acton_bridge::{
-    CompiledPolicy, EtherType, LeafFacts, Lease, Leases, Objection, Policy, Sources,
+    CompiledPolicy, EtherType, LeafFacts, Lease, Leases, Objection, Policy, RootAddresses, Sources,
 };
 use acton_frame::Headers;
 use proptest::prelude::*;
@@ -432,6 +433,13 @@ fn is_elsewhere(_: u16, address: IpAddr) -> bool {
     address == "fe80::2".parse::<IpAddr>().unwrap()
 }
 
+/// No address is the root's.
+static NOBODY: LazyLock<RootAddresses> = LazyLock::new(RootAddresses::default);
+
+fn leaf_facts(is_guarded: bool, leases: &Leases) -> LeafFacts<'_> {
+    LeafFacts { is_guarded, leases, is_elsewhere: &is_elsewhere, root_addresses: &NOBODY }
+}
+
 /// What is wrong with a frame, from what it was made of.
 fn model(description: &Description, policy: &Policy, is_guarded: bool) -> Option<Objection> {
     if is_guarded && let Some(objection) = description.guard_model() {
@@ -492,14 +500,14 @@ proptest! {
         let frame = description.frame();
         let headers = Headers::parse(&frame);
         let (world, compiled) = (World::new(), CompiledPolicy::new(policy.clone()));
-        let leaf = LeafFacts { is_guarded, leases: &world.leases, is_elsewhere: &is_elsewhere };
+        let leaf = leaf_facts(is_guarded, &world.leases);
         let objection = compiled.check(&leaf, &headers, &frame, NOW);
         prop_assert_eq!(objection, model(&description, &policy, is_guarded), "{:02x?}", frame);
         let (findings, explained) = compiled.explain(&leaf, &headers, &frame, NOW);
         prop_assert_eq!(explained, objection);
         prop_assert!(!findings.is_empty());
         if objection.is_some() {
-            prop_assert!(compiled.may_object(is_guarded, &headers, &frame));
+            prop_assert!(compiled.may_object(is_guarded, &NOBODY, &headers, &frame));
         }
     }
 
@@ -513,10 +521,10 @@ proptest! {
         let mut frame = [&[2; 12][..], &kind, &tail].concat();
         frame.truncate(cut);
         let (headers, world) = (Headers::parse(&frame), World::new());
-        let leaf = LeafFacts { is_guarded: true, leases: &world.leases, is_elsewhere: &is_elsewhere };
+        let leaf = leaf_facts(true, &world.leases);
         let compiled = CompiledPolicy::new(policy);
         if compiled.check(&leaf, &headers, &frame, NOW).is_some() {
-            prop_assert!(compiled.may_object(true, &headers, &frame));
+            prop_assert!(compiled.may_object(true, &NOBODY, &headers, &frame));
         }
         let _ = Lease::read(&headers, &frame);
     }
@@ -603,7 +611,7 @@ fn an_address_is_given_back_by_who_has_it_alone() {
     let mut policy = Policy::default();
     policy.sources = Some(Sources { listed: vec!["10.0.0.7/32".parse().unwrap()], learn: true });
     let compiled = CompiledPolicy::new(policy);
-    let leaf = LeafFacts { is_guarded: true, leases: &leases, is_elsewhere: &is_elsewhere };
+    let leaf = leaf_facts(true, &leases);
     let check = |frame: &[u8]| compiled.check(&leaf, &Headers::parse(frame), frame, NOW);
     for kind in [RELEASE, DECLINE] {
         for last in [5, 7] {
@@ -638,9 +646,9 @@ fn the_guard_and_its_glance_say_the_same_of_a_packet_that_ends_before_its_ports(
         let headers = Headers::parse(&frame);
         let compiled = CompiledPolicy::default();
         let leases = Leases::default();
-        let leaf = LeafFacts { is_guarded: true, leases: &leases, is_elsewhere: &is_elsewhere };
+        let leaf = leaf_facts(true, &leases);
         let objection = compiled.check(&leaf, &headers, &frame, NOW);
-        assert_eq!(compiled.may_object(true, &headers, &frame), is_minded);
+        assert_eq!(compiled.may_object(true, &NOBODY, &headers, &frame), is_minded);
         assert_eq!(objection, is_minded.then_some(Objection::Hidden));
     }
 }
@@ -658,7 +666,7 @@ fn what_is_behind_a_packet_makes_it_no_later_fragment() {
     frame.extend([17, 0, 0, 8, 0, 0, 0, 9]);
     frame.extend([0; 16]);
     let (headers, leases) = (Headers::parse(&frame), Leases::default());
-    let leaf = LeafFacts { is_guarded: true, leases: &leases, is_elsewhere: &is_elsewhere };
+    let leaf = leaf_facts(true, &leases);
     let objection = CompiledPolicy::default().check(&leaf, &headers, &frame, NOW);
     assert_eq!(objection, Some(Objection::Hidden));
 }

@@ -10,6 +10,7 @@ mod guard;
 mod leases;
 mod objection;
 mod rate;
+mod root_addresses;
 mod sources;
 
 use std::fmt;
@@ -21,6 +22,7 @@ pub use ethertype::{EtherType, EtherTypeError};
 pub use leases::{Lease, Leases};
 pub use objection::Objection;
 pub use rate::{Policer, Rate};
+pub use root_addresses::{RootAddress, RootAddresses};
 
 /// What a leaf may send and get. The default lets everything pass but what only the LAN's own servers
 /// and routers say.

@@ -1,10 +1,11 @@
 //! What all workers of a server know of floods.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use acton_bridge::{Bridge, Budget, CompiledPolicy, FloodClass, Neighbours, Owner};
+use acton_bridge::{Bridge, Budget, CompiledPolicy, FloodClass, Neighbours, Owner, RootAddresses};
 
 use crate::floods::budgets::{Budgets, FloodBudgets};
 use crate::floods::gate::FloodGate;
@@ -20,6 +21,8 @@ pub(crate) struct Floods {
     pub(crate) root: SharedBudgets,
     pub(crate) root_gate: FloodGate,
     pub(crate) neighbours: Neighbours<LeafId>,
+    /// What no client may use that is guarded.
+    pub(crate) root_addresses: Arc<RootAddresses>,
     /// Who was given which address.
     pub(crate) lease_holders: LeaseHolders,
     /// `None` where nobody looks for loops.
@@ -39,6 +42,7 @@ impl Floods {
             root: SharedBudgets::none(),
             root_gate: FloodGate::new(),
             neighbours: Neighbours::new(),
+            root_addresses: Arc::default(),
             lease_holders: LeaseHolders::default(),
             prober: looks_for_loops.then(Prober::new),
             blocked: AtomicUsize::new(0),

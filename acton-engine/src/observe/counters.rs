@@ -196,6 +196,9 @@ counters! {
     /// A frame of such a client that could be one of these and hides what it carries (RFC 7113): in a
     /// fragment, behind too many headers or tags, or in a frame of 802.2.
     GuardHidden => "drop.guard_hidden",
+    /// A frame that claims an IP address of the server's own, of its gateway's or one that is protected, from
+    /// a client that is not trusted.
+    GuardGateway => "drop.guard_gateway",
     /// A frame of a kind that the client's policy does not allow.
     EtherType => "drop.ethertype",
     /// A frame that claims an IP address which the client's policy does not give it.

@@ -1,6 +1,6 @@
 //! What happens in a tunnel, as plain data.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
 use pnet_base::MacAddr;
@@ -372,6 +372,12 @@ pub enum EventKind {
         /// All of them.
         macs: Vec<MacAddr>,
     },
+    /// At a server: these IP addresses no client may use whom the guards look at: the server's own on the
+    /// LAN behind its TAP, those of the gateways on its Linux bridge, and those that the settings name.
+    RootAddresses {
+        /// All of them.
+        addresses: Vec<IpAddr>,
+    },
     /// At a server: what lives at the root is not known in full, so that a client may use a MAC of a
     /// silent host there.
     RootUnknown {
@@ -434,7 +440,7 @@ pub enum EventKind {
         /// Which client.
         at: Place,
         /// Why they are dropped, as counters have it: `guard_dhcp`, `guard_ra`, `guard_redirect`,
-        /// `guard_hidden`, `ethertype`, `source_ip`, `rate_in` or `rate_out`.
+        /// `guard_hidden`, `guard_gateway`, `ethertype`, `source_ip`, `rate_in` or `rate_out`.
         reason: &'static str,
     },
     /// At a server: all sessions are taken.
@@ -660,6 +666,7 @@ impl EventKind {
             Self::MacFrozen { .. } => "mac_frozen",
             Self::MacNoRoom { .. } => "mac_no_room",
             Self::RootMacs { .. } => "root_macs",
+            Self::RootAddresses { .. } => "root_addresses",
             Self::RootUnknown { .. } => "root_unknown",
             Self::LimitReached { .. } => "limit_reached",
             Self::LoopFound { .. } => "loop_found",

@@ -199,6 +199,10 @@ fn line(event: &EventKind, protocol: Protocol) -> Option<(Level, String)> {
             let macs: Vec<_> = macs.iter().map(ToString::to_string).collect();
             (Info, format!("no client may use {}", macs.join(", ")))
         }
+        EventKind::RootAddresses { addresses } => {
+            let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+            (Info, format!("no client that is not trusted may use {}", addresses.join(", ")))
+        }
         EventKind::RootUnknown { error } => {
             (Warn, format!("what lives on the server's side is not known in full: {error}"))
         }
@@ -250,6 +254,9 @@ fn line(event: &EventKind, protocol: Protocol) -> Option<(Level, String)> {
                 "guard_ra" => ("router advertisements", TRUSTED),
                 "guard_redirect" => ("redirects", TRUSTED),
                 "guard_hidden" => ("packets that hide what they carry (RFC 7113)", TRUSTED),
+                "guard_gateway" => {
+                    ("what claims an IP address of the server's or its gateway's", TRUSTED)
+                }
                 "ethertype" => (
                     "frames of a kind that its policy does not allow",
                     " (allow in the list of clients)",

@@ -10,7 +10,7 @@ use acton_bridge::DropReason;
 use crate::observe::counters::Counter;
 
 /// Reasons to drop that are counted for each session, beside the bridge's.
-const OWN_DROPS: [Counter; 23] = [
+const OWN_DROPS: [Counter; 24] = [
     Counter::Forged,
     Counter::Replayed,
     Counter::KeysExpired,
@@ -30,6 +30,7 @@ const OWN_DROPS: [Counter; 23] = [
     Counter::GuardRa,
     Counter::GuardRedirect,
     Counter::GuardHidden,
+    Counter::GuardGateway,
     Counter::EtherType,
     Counter::SourceIp,
     Counter::OverRateIn,

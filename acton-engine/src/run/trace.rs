@@ -234,6 +234,7 @@ impl Tracing<'_> {
             is_guarded: floods.are_guarding(&policy),
             leases: &policing.leases,
             is_elsewhere: &is_elsewhere,
+            root_addresses: &floods.root_addresses,
         };
         let (findings, objection) = policy.explain(&leaf, &headers, self.frame, now);
         for finding in findings {

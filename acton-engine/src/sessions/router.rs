@@ -204,7 +204,8 @@ impl Router {
         tally: &Tally,
     ) -> bool {
         let is_guarded = self.floods.are_guarding(&session.policy);
-        if session.policy.may_object(is_guarded, headers, frame)
+        let root_addresses = &self.floods.root_addresses;
+        if session.policy.may_object(is_guarded, root_addresses, headers, frame)
             && !self.obeys(session, frame, headers, now, tally)
         {
             return false;
@@ -240,6 +241,7 @@ impl Router {
             is_guarded: floods.are_guarding(&session.policy),
             leases: &session.policing.leases,
             is_elsewhere: &is_elsewhere,
+            root_addresses: &floods.root_addresses,
         };
         let Some(objection) = session.policy.check(&leaf, headers, frame, now) else { return true };
         // Loops are found whatever kinds of frames are allowed.
@@ -250,8 +252,19 @@ impl Router {
         if objection == Objection::EtherType && is_probe() {
             return true;
         }
+        // What comes back through a loop: the bridge drops it for its MAC, and has loops looked for.
+        if objection == Objection::Gateway && self.is_from_root(headers, now) {
+            return true;
+        }
         self.drop_by_policy(session, frame, PolicyReason::Objection(objection), now, tally);
         false
+    }
+
+    /// Whether a frame's MAC is the root's.
+    fn is_from_root(&self, headers: &Headers, now: Duration) -> bool {
+        let Some(ethernet) = headers.ethernet() else { return false };
+        let owner = self.bridge.lookup(ethernet.vlan(), ethernet.source(), now);
+        owner == Some(Owner::Root)
     }
 
     /// Whether a client may send one more frame now.
