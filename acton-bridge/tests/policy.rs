@@ -593,6 +593,31 @@ fn only_an_answer_to_its_own_question_gives_a_leaf_an_address() {
 }
 
 #[test]
+fn the_newest_256_questions_may_be_answered() {
+    let leases = Leases::default();
+    let ask = |transaction: u32| {
+        let frame = from_client(REQUEST, transaction, [10, 0, 0, 5]);
+        leases.hear(&Headers::parse(&frame), &frame);
+    };
+    let is_answered = |transaction| {
+        let mut given = lease(0, [10, 0, 0, 5], 60);
+        given.transaction = transaction;
+        leases.add(&given, NOW)
+    };
+    (0..256).for_each(ask);
+    assert!((0..256).all(is_answered));
+    // Who asks the same again takes no other's place.
+    (0..1_000).for_each(|_| ask(7));
+    assert!((0..256).all(is_answered));
+    (256..261).for_each(ask);
+    assert!(!(0..5).any(is_answered) && (5..261).all(is_answered));
+    // Any number can be one: also what 32 bits of zeros and of ones are.
+    assert!(!is_answered(u32::MAX));
+    ask(u32::MAX);
+    assert!(is_answered(u32::MAX));
+}
+
+#[test]
 fn an_acknowledgement_from_beyond_a_router_gives_nothing() {
     let with_destination = |destination: [u8; 4]| {
         let mut frame = ack(0, [10, 0, 0, 1], 60);

@@ -279,8 +279,7 @@ impl Tracing<'_> {
             let burst = rate.burst_frames;
             self.note("rate", format!("{left} of {burst} frames left, {rate}"));
         }
-        let least = (self.frame.len() as u64).min(rate.burst_bytes.get());
-        bytes.is_some_and(|left| left < least) || frames == Some(0)
+        bytes == Some(0) || frames == Some(0)
     }
 
     fn at_client(&mut self, from: Option<&str>) -> Result<TraceVerdict, Error> {
