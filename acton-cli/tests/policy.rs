@@ -402,6 +402,14 @@ fn what_a_client_sends_and_gets_has_a_rate() {
     }
     until(&server, "the rate acts", |session| drops(session, "rate_out") >= 200);
     assert!((1..100).contains(&received(&wire)));
+    // What is for everybody counts too.
+    let to_all = frame(MacAddr::broadcast(), mac(0x77), TEST_ETHERTYPE, &[3; 986]);
+    let before = drops(&sessions(&server)[0], "rate_out");
+    for _ in 0..300 {
+        root.send(&to_all);
+    }
+    until(&server, "the rate acts", |session| drops(session, "rate_out") >= before + 200);
+    assert!(received(&wire) < 100);
     server.wait_for("counted as rate_in");
     server.wait_for("counted as rate_out");
     let text = told(&server, &["status", "site-0"]);

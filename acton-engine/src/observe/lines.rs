@@ -14,8 +14,8 @@ use crate::observe::event_fields::EventFields;
 use crate::observe::status::Protocol;
 use crate::throttle::KeyedThrottle;
 
-/// Least time between two lines on why one source got no session, on what became of one MAC or on
-/// one client with too many, and how many of each have a line in that time: one client's mistake does
+/// Least time between two lines on why one source got no session, on what became of one MAC, on
+/// one client with too many or on one reason for which a client's policy drops frames, and how many of each have a line in that time: one client's mistake does
 /// not fill the log.
 const TELL_INTERVAL: Duration = Duration::from_secs(60);
 const MAX_TOLD: usize = 64;
@@ -31,6 +31,8 @@ pub(crate) struct LogReader {
     macs: KeyedThrottle<(&'static str, MacAddr, u16)>,
     /// Sessions that have more MACs than they may.
     crowded: KeyedThrottle<Place>,
+    /// Sessions whose policy drops frames, and why.
+    limited: KeyedThrottle<(Place, &'static str)>,
 }
 
 impl LogReader {
@@ -40,6 +42,7 @@ impl LogReader {
             refused: KeyedThrottle::new(TELL_INTERVAL, MAX_TOLD),
             macs: KeyedThrottle::new(TELL_INTERVAL, MAX_TOLD),
             crowded: KeyedThrottle::new(TELL_INTERVAL, MAX_TOLD),
+            limited: KeyedThrottle::new(TELL_INTERVAL, MAX_TOLD),
         }
     }
 
@@ -57,6 +60,7 @@ impl LogReader {
                 self.macs.admits((event.name(), *mac, *vlan), now)
             }
             EventKind::MacNoRoom { by, .. } => self.crowded.admits(by.clone(), now),
+            EventKind::PolicyActs { at, reason } => self.limited.admits((at.clone(), *reason), now),
             _ => true,
         };
         if !is_told {

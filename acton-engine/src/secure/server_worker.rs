@@ -33,6 +33,7 @@ use crate::run::worker::NEWS_INTERVAL;
 use crate::sessions::bell::Bell;
 use crate::sessions::directory::Index;
 use crate::sessions::port::LeafId;
+use crate::sessions::rate_out::RateOut;
 use crate::sessions::rounds::{Rounds, SharedRounds, Slice};
 use crate::sessions::router::{Router, Target};
 use crate::sessions::rules::RulesNews;
@@ -77,6 +78,7 @@ pub(super) struct ServerSide {
     rounds: Rounds<SecureSession>,
     /// Of the round under way.
     round_syns: Syns,
+    rate_out: RateOut,
     expected: Arc<Expected>,
     hellos: Arc<Hellos>,
     /// Which HELLO with a wrong key the control thread hears of.
@@ -114,6 +116,7 @@ impl ServerSide {
         Self {
             index: directory.index(),
             directory,
+            rate_out: RateOut::new(Arc::clone(&counters), reporter.clone(), thread),
             router: Router::new(bridge, Arc::clone(&counters), sightings, floods, reporter, thread),
             sealed: Sealed::default(),
             syns: Syns::default(),
@@ -245,11 +248,12 @@ impl ServerSide {
 
 impl Side for ServerSide {
     fn send(&mut self, frames: &mut FrameBatch, now: Duration, out: &mut Output<'_>) {
-        let Self { directory, router, sealed, syns, runs, rounds, counters, thread, .. } = self;
+        let Self {
+            directory, router, sealed, syns, runs, rounds, rate_out, counters, thread, ..
+        } = self;
         router
             .route(frames, now, directory, out.recorder(), |target, run| runs.push((target, run)));
         let sealer = Sealer { counters, thread: *thread, now };
-        let thread_counters = (&**counters, *thread);
         for (target, run) in runs.drain(..) {
             match target {
                 Target::One(session) => {
@@ -263,8 +267,9 @@ impl Side for ServerSide {
                     }
                     syns.find(frames, run.clone());
                     directory.for_each(|session| {
-                        if everybody.includes(session, frames, run.clone(), thread_counters, now) {
-                            sealer.seal(session, syns, frames, run.clone(), sealed, out);
+                        let parts = everybody.parts(session, &*frames, run.clone(), rate_out, now);
+                        for part in parts {
+                            sealer.seal(session, syns, frames, part.clone(), sealed, out);
                         }
                     });
                 }
@@ -287,9 +292,10 @@ impl Side for ServerSide {
     }
 
     fn send_slice(&mut self, now: Duration, out: &mut Output<'_>) {
-        let Self { directory, router, sealed, rounds, round_syns, counters, thread, .. } = self;
+        let Self {
+            directory, router, sealed, rounds, round_syns, rate_out, counters, thread, ..
+        } = self;
         let sealer = Sealer { counters, thread: *thread, now };
-        let thread_counters = (&**counters, *thread);
         rounds.send_slice(directory, now, counters, |slice| {
             let Slice { begins, frames, run, receivers, .. } = slice;
             if begins {
@@ -297,8 +303,9 @@ impl Side for ServerSide {
             }
             let everybody = router.everybody();
             for session in receivers {
-                if everybody.includes(session, frames, run.clone(), thread_counters, now) {
-                    sealer.seal(session, round_syns, frames, run.clone(), sealed, out);
+                let parts = everybody.parts(session, &*frames, run.clone(), rate_out, now);
+                for part in parts {
+                    sealer.seal(session, round_syns, frames, part.clone(), sealed, out);
                 }
             }
         });

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use acton_bridge::{
     Asked, Bridge, BumKind, DropReason, FloodClass, FromLeaf, FromRoot, LeafFacts, Learned, Lease,
-    Objection, Owner, Rate,
+    Objection, Owner,
 };
 use acton_frame::{Ethernet, Headers};
 
@@ -25,6 +25,7 @@ use crate::observe::tally::Tally;
 use crate::sessions::directory::Directory;
 use crate::sessions::policing::PolicyReason;
 use crate::sessions::port::LeafId;
+use crate::sessions::rate_out::RateOut;
 use crate::sessions::session::Session;
 use crate::sessions::sighting::{Sighted, Sightings};
 
@@ -41,8 +42,7 @@ pub(crate) struct Router {
     surge: Surge,
     routes: Vec<Route>,
     admitted: Admitted,
-    /// The number of the thread, for tallies.
-    thread: usize,
+    rate_out: RateOut,
 }
 
 /// The frame that last went to a known address at the root. Those that follow it in a batch, from
@@ -75,33 +75,28 @@ pub(crate) struct Everybody {
 }
 
 impl Everybody {
-    /// Whether a client gets the frames, which are counted where it does not.
+    /// Those of now.
+    pub(crate) fn of(floods: &Floods) -> Self {
+        Self { some_blocked: floods.are_any_blocked() }
+    }
+
+    /// The parts of a run of frames that a client gets; the others are counted.
     #[inline]
-    pub(crate) fn includes<M>(
+    pub(crate) fn parts<'r, M>(
         self,
         session: &Session<M>,
         frames: &impl FrameStore,
         run: Range<usize>,
-        (counters, thread): (&Counters, usize),
+        rate_out: &'r mut RateOut,
         now: Duration,
-    ) -> bool {
-        let cause = if self.some_blocked && session.gate.is_blocked() {
-            Counter::LoopBlocked
-        } else if session.policy.policy().rate_out.is_some_and(|rate| {
-            let bytes = run.clone().map(|index| frames.get(index).len()).sum();
-            !session.policing.outbound.admits(&rate, run.len() as u32, bytes, now)
-        }) {
-            Counter::OverRateOut
-        } else {
-            return true;
-        };
-        counters.add(cause, run.len() as u64);
-        session.tallies.of(thread).add_drops(cause, run.len() as u64);
-        let (dropped, who) = (counters.dropped(), Who::Client(&session.name));
-        for frame in run.map(|index| frames.get(index)) {
-            dropped.add_frame(now, Direction::Out, who, cause, frame);
+    ) -> &'r [Range<usize>] {
+        if self.some_blocked && session.gate.is_blocked() {
+            return rate_out.none(session, Counter::LoopBlocked, frames, run, now);
         }
-        false
+        match &session.policy.policy().rate_out {
+            Some(rate) => rate_out.within(session, rate, frames, run, now),
+            None => rate_out.all(run),
+        }
     }
 }
 
@@ -116,7 +111,8 @@ impl Router {
     ) -> Self {
         let (routes, admitted) = (Vec::new(), Admitted::default());
         let surge = Surge::default();
-        Self { bridge, counters, sightings, floods, reporter, surge, routes, admitted, thread }
+        let rate_out = RateOut::new(Arc::clone(&counters), reporter.clone(), thread);
+        Self { bridge, counters, sightings, floods, reporter, surge, routes, admitted, rate_out }
     }
 
     /// Calls `each` with every run of frames that go the same way, in the frames' order.
@@ -165,10 +161,10 @@ impl Router {
                         each(Target::One(session), run);
                     }
                     Some(rate) => {
-                        self.split_by_rate(frames, run, &session, &rate, now, |part| {
+                        for part in self.rate_out.within(&session, &rate, frames, run, now) {
                             show_to(&session, frames, part.clone(), recorder);
-                            each(Target::One(Arc::clone(&session)), part);
-                        });
+                            each(Target::One(Arc::clone(&session)), part.clone());
+                        }
                     }
                 }
                 continue;
@@ -189,7 +185,7 @@ impl Router {
 
     /// Who gets what is for everybody now.
     pub(crate) fn everybody(&self) -> Everybody {
-        Everybody { some_blocked: self.floods.are_any_blocked() }
+        Everybody::of(&self.floods)
     }
 
     /// Whether a frame from a client may go to the TAP. Always in its caller's code, as
@@ -305,45 +301,6 @@ impl Router {
         let news = FloodNews::PolicyActs { port: session.port, reason };
         if session.policing.note(reason, now) && !self.reporter.tell(news) {
             session.policing.forget(reason);
-        }
-    }
-
-    /// Calls `each` with the parts of a run of frames for a client that may go to it now.
-    #[inline(never)]
-    fn split_by_rate<M>(
-        &self,
-        frames: &FrameBatch,
-        run: Range<usize>,
-        session: &Session<M>,
-        rate: &Rate,
-        now: Duration,
-        mut each: impl FnMut(Range<usize>),
-    ) {
-        let mut part = run.start..run.start;
-        for index in run {
-            let (count, bytes) = (frames.count(index), frames.get(index).len());
-            if session.policing.outbound.admits(rate, count, bytes, now) {
-                part.end = index + 1;
-                continue;
-            }
-            if !part.is_empty() {
-                each(part);
-            }
-            part = index + 1..index + 1;
-            let reason = PolicyReason::RateOut;
-            self.counters.add(reason.counter(), count.into());
-            session.tallies.of(self.thread).add_drops(reason.counter(), count.into());
-            self.counters.dropped().add_frame(
-                now,
-                Direction::Out,
-                Who::Client(&session.name),
-                reason.counter(),
-                frames.get(index),
-            );
-            self.note_policy(session, reason, now);
-        }
-        if !part.is_empty() {
-            each(part);
         }
     }
 
