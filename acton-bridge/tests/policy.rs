@@ -678,6 +678,27 @@ fn the_guard_and_its_glance_say_the_same_of_a_packet_that_ends_before_its_ports(
     }
 }
 
+#[test]
+fn what_switches_say_among_themselves_comes_from_no_guarded_leaf() {
+    let leases = Leases::default();
+    let check = |destination: [u8; 6], kind: [u8; 2], is_guarded| {
+        let frame = [&destination[..], &[2, 0, 0, 0, 0, 9], &kind, &[0x42; 60]].concat();
+        let headers = Headers::parse(&frame);
+        CompiledPolicy::default().check(&leaf_facts(is_guarded, &leases), &headers, &frame, NOW)
+    };
+    let cisco = |last| [1, 0, 0x0c, 0xcc, 0xcc, last];
+    let of_802_1 = |last| [1, 0x80, 0xc2, 0, 0, last];
+    for kind in [[0, 60], [0x88, 0xf5]] {
+        for group in [cisco(0xcc), cisco(0xcd), of_802_1(0x20), of_802_1(0x21), of_802_1(0x2f)] {
+            assert_eq!(check(group, kind, true), Some(Objection::Control));
+            assert_eq!(check(group, kind, false), None);
+        }
+        for group in [cisco(0xce), of_802_1(0), of_802_1(0x1f), of_802_1(0x30)] {
+            assert_eq!(check(group, kind, true), None, "the bridge's to drop, or nobody's");
+        }
+    }
+}
+
 /// The first fragment of a packet that goes on in bytes behind it, which make it look like a later one.
 #[test]
 fn what_is_behind_a_packet_makes_it_no_later_fragment() {

@@ -257,6 +257,7 @@ impl fmt::Display for Finding {
                 Some(Objection::DhcpServer) => "guard: what only a DHCP server says",
                 Some(Objection::RouterAdvertisement) => "guard: a router advertisement",
                 Some(Objection::Redirect) => "guard: a redirect",
+                Some(Objection::Control) => "guard: what switches say among themselves",
                 Some(Objection::Gateway) => "guard: an address of the server's or its gateway's",
                 Some(_) => "guard: what it carries is hidden",
             }),

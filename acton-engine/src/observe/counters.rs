@@ -196,6 +196,9 @@ counters! {
     /// A frame of such a client that could be one of these and hides what it carries (RFC 7113): in a
     /// fragment, behind too many headers or tags, or in a frame of 802.2.
     GuardHidden => "drop.guard_hidden",
+    /// What switches say among themselves (Cisco's groups, MVRP and the like), from a client that is not
+    /// trusted. Spanning tree's own and others of 01-80-C2-00-00-00 to -0F pass for nobody: `reserved`.
+    GuardControl => "drop.guard_control",
     /// A frame that claims an IP address of the server's own, of its gateway's or one that is protected, from
     /// a client that is not trusted.
     GuardGateway => "drop.guard_gateway",

@@ -440,7 +440,7 @@ pub enum EventKind {
         /// Which client.
         at: Place,
         /// Why they are dropped, as counters have it: `guard_dhcp`, `guard_ra`, `guard_redirect`,
-        /// `guard_hidden`, `guard_gateway`, `ethertype`, `source_ip`, `rate_in` or `rate_out`.
+        /// `guard_hidden`, `guard_control`, `guard_gateway`, `ethertype`, `source_ip`, `rate_in` or `rate_out`.
         reason: &'static str,
     },
     /// At a server: all sessions are taken.

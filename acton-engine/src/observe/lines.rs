@@ -258,6 +258,7 @@ fn line(event: &EventKind, protocol: Protocol) -> Option<(Level, String)> {
                 "guard_ra" => ("router advertisements", TRUSTED),
                 "guard_redirect" => ("redirects", TRUSTED),
                 "guard_hidden" => ("packets that hide what they carry (RFC 7113)", TRUSTED),
+                "guard_control" => ("what switches say among themselves", TRUSTED),
                 "guard_gateway" => {
                     ("what claims an IP address of the server's or its gateway's", TRUSTED)
                 }

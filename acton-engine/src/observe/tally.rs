@@ -10,7 +10,7 @@ use acton_bridge::DropReason;
 use crate::observe::counters::Counter;
 
 /// Reasons to drop that are counted for each session, beside the bridge's.
-const OWN_DROPS: [Counter; 24] = [
+const OWN_DROPS: [Counter; 25] = [
     Counter::Forged,
     Counter::Replayed,
     Counter::KeysExpired,
@@ -30,6 +30,7 @@ const OWN_DROPS: [Counter; 24] = [
     Counter::GuardRa,
     Counter::GuardRedirect,
     Counter::GuardHidden,
+    Counter::GuardControl,
     Counter::GuardGateway,
     Counter::EtherType,
     Counter::SourceIp,
