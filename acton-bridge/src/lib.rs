@@ -179,7 +179,8 @@ pub use policy::{
     AtRoot, Circuit, CircuitEcho, CircuitFacts, CircuitMark, CircuitProtocol, CircuitRefusal,
     CircuitTemplate, CircuitTemplateError, CompiledPolicy, EtherType, EtherTypeError, Finding,
     ForLeaf, FrameVlan, Grant, LeafFacts, Lease, Leases, Objection, OuterTag, Policer, Policy,
-    Rate, Sources, TagPair, VlanError, VlanId, VlanRange, VlanSet, Vlans,
+    Rate, RootAddress, RootAddresses, Sources, TagPair, VlanError, VlanId, VlanRange, VlanSet,
+    Vlans,
 };
 pub use port::{Owner, Port};
 pub use range::{MacRange, MacRangeError};

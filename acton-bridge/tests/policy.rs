@@ -2,10 +2,12 @@
 #![allow(clippy::unwrap_used)] // a test: the panic is the report
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use acton_bridge::{
-    CompiledPolicy, EtherType, LeafFacts, Lease, Leases, Objection, Policy, Sources, VlanId, Vlans,
+    CompiledPolicy, EtherType, LeafFacts, Lease, Leases, Objection, Policy, RootAddresses, Sources,
+    VlanId, Vlans,
 };
 use acton_frame::Headers;
 use proptest::prelude::*;
@@ -432,6 +434,13 @@ fn is_elsewhere(_: u16, address: IpAddr) -> bool {
     address == "fe80::2".parse::<IpAddr>().unwrap()
 }
 
+/// No address is the root's.
+static NOBODY: LazyLock<RootAddresses> = LazyLock::new(RootAddresses::default);
+
+fn leaf_facts(is_guarded: bool, leases: &Leases) -> LeafFacts<'_> {
+    LeafFacts { is_guarded, leases, is_elsewhere: &is_elsewhere, root_addresses: &NOBODY }
+}
+
 /// What is wrong with a frame, from what it was made of.
 fn model(description: &Description, policy: &Policy, is_guarded: bool) -> Option<Objection> {
     if is_guarded && let Some(objection) = description.guard_model() {
@@ -492,14 +501,14 @@ proptest! {
         let frame = description.frame();
         let headers = Headers::parse(&frame);
         let (world, compiled) = (World::new(), CompiledPolicy::new(policy.clone()));
-        let leaf = LeafFacts { is_guarded, leases: &world.leases, is_elsewhere: &is_elsewhere };
+        let leaf = leaf_facts(is_guarded, &world.leases);
         let objection = compiled.check(&leaf, &headers, &frame, NOW);
         prop_assert_eq!(objection, model(&description, &policy, is_guarded), "{:02x?}", frame);
         let (findings, explained) = compiled.explain(&leaf, &headers, &frame, NOW);
         prop_assert_eq!(explained, objection);
         prop_assert!(!findings.is_empty());
         if objection.is_some() {
-            prop_assert!(compiled.may_object(is_guarded, &headers, &frame));
+            prop_assert!(compiled.may_object(is_guarded, &NOBODY, &headers, &frame));
         }
     }
 
@@ -513,10 +522,10 @@ proptest! {
         let mut frame = [&[2; 12][..], &kind, &tail].concat();
         frame.truncate(cut);
         let (headers, world) = (Headers::parse(&frame), World::new());
-        let leaf = LeafFacts { is_guarded: true, leases: &world.leases, is_elsewhere: &is_elsewhere };
+        let leaf = leaf_facts(true, &world.leases);
         let compiled = CompiledPolicy::new(policy);
         if compiled.check(&leaf, &headers, &frame, NOW).is_some() {
-            prop_assert!(compiled.may_object(true, &headers, &frame));
+            prop_assert!(compiled.may_object(true, &NOBODY, &headers, &frame));
         }
         let _ = Lease::read(&headers, &frame);
     }
@@ -585,6 +594,31 @@ fn only_an_answer_to_its_own_question_gives_a_leaf_an_address() {
 }
 
 #[test]
+fn the_newest_256_questions_may_be_answered() {
+    let leases = Leases::default();
+    let ask = |transaction: u32| {
+        let frame = from_client(REQUEST, transaction, [10, 0, 0, 5]);
+        leases.hear(&Headers::parse(&frame), &frame);
+    };
+    let is_answered = |transaction| {
+        let mut given = lease(0, [10, 0, 0, 5], 60);
+        given.transaction = transaction;
+        leases.add(&given, NOW)
+    };
+    (0..256).for_each(ask);
+    assert!((0..256).all(is_answered));
+    // Who asks the same again takes no other's place.
+    (0..1_000).for_each(|_| ask(7));
+    assert!((0..256).all(is_answered));
+    (256..261).for_each(ask);
+    assert!(!(0..5).any(is_answered) && (5..261).all(is_answered));
+    // Any number can be one: also what 32 bits of zeros and of ones are.
+    assert!(!is_answered(u32::MAX));
+    ask(u32::MAX);
+    assert!(is_answered(u32::MAX));
+}
+
+#[test]
 fn an_acknowledgement_from_beyond_a_router_gives_nothing() {
     let with_destination = |destination: [u8; 4]| {
         let mut frame = ack(0, [10, 0, 0, 1], 60);
@@ -603,7 +637,7 @@ fn an_address_is_given_back_by_who_has_it_alone() {
     let mut policy = Policy::default();
     policy.sources = Some(Sources { listed: vec!["10.0.0.7/32".parse().unwrap()], learn: true });
     let compiled = CompiledPolicy::new(policy);
-    let leaf = LeafFacts { is_guarded: true, leases: &leases, is_elsewhere: &is_elsewhere };
+    let leaf = leaf_facts(true, &leases);
     let check = |frame: &[u8]| compiled.check(&leaf, &Headers::parse(frame), frame, NOW);
     for kind in [RELEASE, DECLINE] {
         for last in [5, 7] {
@@ -638,10 +672,31 @@ fn the_guard_and_its_glance_say_the_same_of_a_packet_that_ends_before_its_ports(
         let headers = Headers::parse(&frame);
         let compiled = CompiledPolicy::default();
         let leases = Leases::default();
-        let leaf = LeafFacts { is_guarded: true, leases: &leases, is_elsewhere: &is_elsewhere };
+        let leaf = leaf_facts(true, &leases);
         let objection = compiled.check(&leaf, &headers, &frame, NOW);
-        assert_eq!(compiled.may_object(true, &headers, &frame), is_minded);
+        assert_eq!(compiled.may_object(true, &NOBODY, &headers, &frame), is_minded);
         assert_eq!(objection, is_minded.then_some(Objection::Hidden));
+    }
+}
+
+#[test]
+fn what_switches_say_among_themselves_comes_from_no_guarded_leaf() {
+    let leases = Leases::default();
+    let check = |destination: [u8; 6], kind: [u8; 2], is_guarded| {
+        let frame = [&destination[..], &[2, 0, 0, 0, 0, 9], &kind, &[0x42; 60]].concat();
+        let headers = Headers::parse(&frame);
+        CompiledPolicy::default().check(&leaf_facts(is_guarded, &leases), &headers, &frame, NOW)
+    };
+    let cisco = |last| [1, 0, 0x0c, 0xcc, 0xcc, last];
+    let of_802_1 = |last| [1, 0x80, 0xc2, 0, 0, last];
+    for kind in [[0, 60], [0x88, 0xf5]] {
+        for group in [cisco(0xcc), cisco(0xcd), of_802_1(0x20), of_802_1(0x21), of_802_1(0x2f)] {
+            assert_eq!(check(group, kind, true), Some(Objection::Control));
+            assert_eq!(check(group, kind, false), None);
+        }
+        for group in [cisco(0xce), of_802_1(0), of_802_1(0x1f), of_802_1(0x30)] {
+            assert_eq!(check(group, kind, true), None, "the bridge's to drop, or nobody's");
+        }
     }
 }
 
@@ -658,7 +713,7 @@ fn what_is_behind_a_packet_makes_it_no_later_fragment() {
     frame.extend([17, 0, 0, 8, 0, 0, 0, 9]);
     frame.extend([0; 16]);
     let (headers, leases) = (Headers::parse(&frame), Leases::default());
-    let leaf = LeafFacts { is_guarded: true, leases: &leases, is_elsewhere: &is_elsewhere };
+    let leaf = leaf_facts(true, &leases);
     let objection = CompiledPolicy::default().check(&leaf, &headers, &frame, NOW);
     assert_eq!(objection, Some(Objection::Hidden));
 }
@@ -671,7 +726,12 @@ fn what_an_untagged_leaf_was_given_in_its_vlan_is_its_own() {
     policy.vlans = Some(Vlans::Access(VlanId::new(100).unwrap()));
     let policy = CompiledPolicy::new(policy);
     let check = |leases: &Leases, address: [u8; 4]| {
-        let leaf = LeafFacts { is_guarded: true, leases, is_elsewhere: &is_elsewhere };
+        let leaf = LeafFacts {
+            is_guarded: true,
+            leases,
+            is_elsewhere: &is_elsewhere,
+            root_addresses: &NOBODY,
+        };
         let frame = packet(address, [10, 0, 0, 1], [1, 2], &[0; 8]);
         policy.check(&leaf, &Headers::parse(&frame), &frame, NOW)
     };

@@ -19,7 +19,8 @@ use support::{
 
 support::in_both_modes! {
     a_client_is_no_dhcp_server_to_the_lan: ["dnsmasq", "udhcpc"],
-    a_client_is_no_router_to_the_lan;
+    a_client_is_no_router_to_the_lan,
+    a_client_is_no_switch_to_the_lan;
     secure:
     who_is_trusted_serves_the_lan,
     only_kinds_that_are_allowed_pass,
@@ -165,6 +166,58 @@ fn a_client_is_no_router_to_the_lan(mode: Mode) {
         server.wait_for(&line);
         assert_eq!(server.log().matches(&line).count(), 1, "told once: {}", server.log());
     }
+}
+
+fn a_client_is_no_switch_to_the_lan(mode: Mode) {
+    let world = World::new(1).speaking(mode);
+    let server = world.serve(&["--no-loop-guard"]);
+    let _client = world.join(0, &[]);
+    let (root, wire) = (world.server_wire(), world.client_wire(0));
+    let to = |group: [u8; 6], from, kind: u16| frame(group.into(), from, kind, &[0x42; 60]);
+    let cisco = |last| [1, 0, 0x0c, 0xcc, 0xcc, last];
+    let of_802_1 = |last| [1, 0x80, 0xc2, 0, 0, last];
+    // Per-VLAN spanning tree in a frame of 802.2, untagged and tagged; CDP; MVRP.
+    let mut tagged = to(cisco(0xcd), client_mac(0), 60);
+    tagged.splice(12..12, [0x81, 0, 0, 7]);
+    let control = [
+        to(cisco(0xcd), client_mac(0), 60),
+        tagged,
+        to(cisco(0xcc), client_mac(0), 60),
+        to(of_802_1(0x21), client_mac(0), 0x88f5),
+    ];
+    // Spanning tree, LACP, 802.1X and LLDP.
+    let reserved = [(0, 60), (2, 0x8809), (3, 0x888e), (14, 0x88cc)];
+    let reserved = reserved.map(|(last, kind)| to(of_802_1(last), client_mac(0), kind));
+    for frame in control.iter().chain(&reserved) {
+        wire.send(frame);
+    }
+    let last = marker(client_mac(0), 9);
+    wire.send(&last);
+    let out = root.receive_until(&last);
+    assert!(!out.iter().any(|it| control.contains(it) || reserved.contains(it)), "{out:02x?}");
+    let session = until(&server, "all are counted", |session| drops(session, "guard_control") == 4);
+    assert_eq!(drops(&session, "reserved"), 4, "{session:#?}");
+    // What the LAN's switches say reaches clients, so that theirs see a loop beside the tunnel; spanning
+    // tree itself does not.
+    let (cdp, bpdu) = (to(cisco(0xcc), mac(0x77), 60), to(of_802_1(0), mac(0x77), 60));
+    root.send(&bpdu);
+    root.send(&cdp);
+    assert!(!wire.receive_until(&cdp).contains(&bpdu));
+    if mode == Mode::Plain {
+        // Nobody is trusted by name there.
+        drop((_client, server));
+        let _server = world.serve(&["--no-loop-guard", "--no-guards"]);
+        let _client = world.join(0, &[]);
+        wait_until("it is a switch now", || {
+            wire_of(&world).send(&control[0]);
+            std::iter::from_fn(|| root.receive(Duration::from_millis(50)))
+                .any(|it| it == control[0])
+        });
+    }
+}
+
+fn wire_of(world: &World) -> Wire {
+    world.client_wire(0)
 }
 
 /// A server whose list says this of clients called `a` and `b`, each with an invite.
@@ -402,6 +455,14 @@ fn what_a_client_sends_and_gets_has_a_rate() {
     }
     until(&server, "the rate acts", |session| drops(session, "rate_out") >= 200);
     assert!((1..100).contains(&received(&wire)));
+    // What is for everybody counts too.
+    let to_all = frame(MacAddr::broadcast(), mac(0x77), TEST_ETHERTYPE, &[3; 986]);
+    let before = drops(&sessions(&server)[0], "rate_out");
+    for _ in 0..300 {
+        root.send(&to_all);
+    }
+    until(&server, "the rate acts", |session| drops(session, "rate_out") >= before + 200);
+    assert!(received(&wire) < 100);
     server.wait_for("counted as rate_in");
     server.wait_for("counted as rate_out");
     let text = told(&server, &["status", "site-0"]);

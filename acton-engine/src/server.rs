@@ -1,7 +1,7 @@
 //! The server: one TAP, any number of clients.
 
 use std::mem::discriminant;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -171,6 +171,14 @@ impl<M> ServerBuilder<M> {
     #[must_use]
     pub fn protected_macs(mut self, macs: impl IntoIterator<Item = MacAddr>) -> Self {
         self.settings.protected_macs.extend(macs);
+        self
+    }
+
+    /// IP addresses that no client may use whom the guards look at, on any VLAN, beside those that the server
+    /// finds by itself: its own on the LAN behind the TAP, and those of the gateways on its Linux bridge.
+    #[must_use]
+    pub fn protected_addresses(mut self, addresses: impl IntoIterator<Item = IpAddr>) -> Self {
+        self.settings.protected_addresses.extend(addresses);
         self
     }
 

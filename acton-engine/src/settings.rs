@@ -1,6 +1,6 @@
 //! What the owner of a tunnel chooses: plain data, without secrets.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -161,6 +161,11 @@ pub struct ServerSettings {
     /// TAP's, its Linux bridge's, and those of the gateways on that bridge.
     #[cfg_attr(feature = "serde", serde(default))]
     pub protected_macs: Vec<MacAddr>,
+    /// IP addresses that no client may use whom the guards look at, on any VLAN, beside those that the
+    /// server finds by itself: its own on the LAN behind the TAP, and those of the gateways on its Linux
+    /// bridge.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub protected_addresses: Vec<IpAddr>,
     /// In secure mode, MACs that clients share, as routers with VRRP do (`00:00:5e:00:01:00/40`):
     /// they move from client to client with their first frame.
     #[cfg_attr(feature = "serde", serde(default))]
@@ -283,6 +288,7 @@ impl ServerSettings {
             mac_ageing: Duration::from_secs(300),
             macs_per_client: 256,
             protected_macs: Vec::new(),
+            protected_addresses: Vec::new(),
             shared_macs: Vec::new(),
             mac_hold: None,
             budgets: FloodBudgets::default(),

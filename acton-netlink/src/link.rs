@@ -58,6 +58,9 @@ const VXLAN_LEARNING: u16 = 7;
 const VXLAN_PORT: u16 = 15;
 const VXLAN_LOCAL6: u16 = 17;
 
+/// `IFLA_VLAN_ID` of linux/if_link.h.
+const VLAN_ID: u16 = 1;
+
 /// `VETH_INFO_PEER` of linux/veth.h.
 const VETH_INFO_PEER: u16 = 1;
 
@@ -82,6 +85,8 @@ pub struct Link {
     /// The index of the interface that it is made on, as a VLAN is. It may be in another network
     /// namespace, as the other end of a veth is.
     pub lower: Option<u32>,
+    /// Its VLAN, where it is an interface of one.
+    pub vlan: Option<u16>,
     /// The index of the bridge, bond or other interface that it is a port of.
     pub master: Option<u32>,
     /// The kind of that interface; empty without one.
@@ -228,6 +233,15 @@ impl Socket {
         self.ask(Request::new(libc::RTM_GETLINK, 0, &fixed(index, 0)), parse)
     }
 
+    /// All interfaces.
+    ///
+    /// # Errors
+    /// The kernel does not answer.
+    pub fn links(&mut self) -> io::Result<Vec<Link>> {
+        let request = || Request::new(libc::RTM_GETLINK, libc::NLM_F_DUMP, &fixed(0, 0));
+        self.dump(request, parse)
+    }
+
     /// The VLAN that untagged frames have which come to the bridge by its port `index` (PVID); `None`
     /// where it takes no such frames.
     ///
@@ -354,6 +368,11 @@ fn parse(body: &[u8]) -> Option<Link> {
                         libc::IFLA_INFO_DATA if link.kind == "bridge" => {
                             link.bridge = Some(parse_bridge(value));
                         }
+                        libc::IFLA_INFO_DATA if link.kind == "vlan" => {
+                            let mut values = Attributes::after(0, value);
+                            let id = values.find(|&(kind, _)| kind == VLAN_ID);
+                            link.vlan = id.and_then(|(_, value)| short(value));
+                        }
                         libc::IFLA_INFO_DATA if link.kind == "vxlan" => {
                             link.vxlan = Some(parse_vxlan(value));
                         }
@@ -457,6 +476,18 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn an_interface_of_a_vlan_has_its_number() {
+        let mut request = Request::new(libc::RTM_NEWLINK, 0, &fixed(9, 0));
+        request.nest(libc::IFLA_LINKINFO, |request| {
+            request.push_text(libc::IFLA_INFO_KIND, "vlan");
+            request.nest(libc::IFLA_INFO_DATA, |request| {
+                request.push(VLAN_ID, &7_u16.to_ne_bytes());
+            });
+        });
+        assert_eq!(parse(&request.bytes(1)[16..]).unwrap().vlan, Some(7));
+    }
 
     /// A port that is in VLANs 2 to 6, and in 7 with untagged frames.
     #[test]

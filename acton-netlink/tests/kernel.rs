@@ -19,6 +19,7 @@ testbed::main! {
     a_tap_has_a_status_and_a_tun_has_none,
     a_port_knows_its_master,
     a_bridge_tells_its_settings,
+    all_links_are_told,
     links_that_are_not_there,
     set_up_twice,
     addresses_come_and_go,
@@ -120,6 +121,15 @@ fn a_bridge_tells_its_settings() {
     let status = socket().link("br0").unwrap().bridge.unwrap();
     assert!(!status.stp && !status.snooping, "{status:?}");
     assert_eq!(socket().link("d0").unwrap().forwards, Some(true));
+}
+
+fn all_links_are_told() {
+    let index = ethernet();
+    let links = socket().links().unwrap();
+    let found = links.iter().find(|link| link.name == "d0").unwrap();
+    assert_eq!((found.index, found.vlan), (index, None));
+    let names: Vec<_> = links.iter().map(|link| link.name.as_str()).collect();
+    assert!(names.contains(&"lo") && names.contains(&"d1"), "{names:?}");
 }
 
 fn links_that_are_not_there() {

@@ -11,6 +11,7 @@ use super::ethertype::EtherType;
 use super::guard;
 use super::leases::Leases;
 use super::objection::Objection;
+use super::root_addresses::RootAddresses;
 use super::sources::{Claims, Ranges, asks_dhcp, claims};
 use super::vlans::{ForLeaf, Vlans};
 
@@ -18,7 +19,7 @@ use super::vlans::{ForLeaf, Vlans};
 ///
 /// ```
 /// use std::time::Duration;
-/// use acton_bridge::{CompiledPolicy, LeafFacts, Leases, Objection, Policy};
+/// use acton_bridge::{CompiledPolicy, LeafFacts, Leases, Objection, Policy, RootAddresses};
 /// use acton_frame::Headers;
 ///
 /// let policy = CompiledPolicy::new(Policy::default());
@@ -30,7 +31,13 @@ use super::vlans::{ForLeaf, Vlans};
 ///
 /// let (headers, now) = (Headers::parse(&frame), Duration::from_secs(1));
 /// let leases = Leases::default();
-/// let mut leaf = LeafFacts { is_guarded: true, leases: &leases, is_elsewhere: &|_, _| false };
+/// let root = RootAddresses::default();
+/// let mut leaf = LeafFacts {
+///     is_guarded: true,
+///     leases: &leases,
+///     is_elsewhere: &|_, _| false,
+///     root_addresses: &root,
+/// };
 /// assert_eq!(policy.check(&leaf, &headers, &frame, now), Some(Objection::RouterAdvertisement));
 /// leaf.is_guarded = false;
 /// assert_eq!(policy.check(&leaf, &headers, &frame, now), None);
@@ -61,6 +68,8 @@ pub struct LeafFacts<'a> {
     /// Whether an address on a VLAN is known to be another's. Asked about link-local ones alone, where
     /// a frame may say who has one: what is not told is not found.
     pub is_elsewhere: &'a dyn Fn(u16, IpAddr) -> bool,
+    /// What it may not use while it is guarded.
+    pub root_addresses: &'a RootAddresses,
 }
 
 /// Something that was looked at.
@@ -149,9 +158,16 @@ impl CompiledPolicy {
     /// a glance.
     #[inline]
     #[must_use]
-    pub fn may_object(&self, is_guarded: bool, headers: &Headers, frame: &[u8]) -> bool {
+    pub fn may_object(
+        &self,
+        is_guarded: bool,
+        root: &RootAddresses,
+        headers: &Headers,
+        frame: &[u8],
+    ) -> bool {
         self.is_particular
             || ((is_guarded || self.has_circuit) && !guard::is_harmless(headers, frame))
+            || (is_guarded && root.may_be_source(headers, frame))
     }
 
     /// Whether [the circuit](Policy::circuit) may have to be named in a frame.
@@ -210,7 +226,8 @@ impl CompiledPolicy {
             }
         }
         if leaf.is_guarded {
-            let objection = guard::objection(headers, frame);
+            let objection = guard::objection(headers, frame)
+                .or_else(|| leaf.root_addresses.objection(headers, frame));
             note(Finding::Guarded(objection));
             if objection.is_some() {
                 return objection;
@@ -298,6 +315,8 @@ impl fmt::Display for Finding {
                 Some(Objection::DhcpServer) => "guard: what only a DHCP server says",
                 Some(Objection::RouterAdvertisement) => "guard: a router advertisement",
                 Some(Objection::Redirect) => "guard: a redirect",
+                Some(Objection::Control) => "guard: what switches say among themselves",
+                Some(Objection::Gateway) => "guard: an address of the server's or its gateway's",
                 Some(_) => "guard: what it carries is hidden",
             }),
             Self::EtherType(kind, is_allowed) => {

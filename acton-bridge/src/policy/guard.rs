@@ -24,6 +24,14 @@ const REDIRECT: u8 = 137;
 const AUTHENTICATION: u8 = 51;
 /// Headers behind one of these that are passed over, at most.
 const MAX_BEHIND: usize = 8;
+/// Groups of protocols between switches that bridges pass on, unlike those of 802.1D: Cisco's (CDP, VTP, DTP,
+/// UDLD, PAgP; per-VLAN spanning tree; UplinkFast), and the first of the 16 of IEEE 802.1Q, table 10-1 (MRP).
+const CISCO: [[u8; 6]; 3] = [
+    [0x01, 0x00, 0x0c, 0xcc, 0xcc, 0xcc],
+    [0x01, 0x00, 0x0c, 0xcc, 0xcc, 0xcd],
+    [0x01, 0x00, 0x0c, 0xcd, 0xcd, 0xcd],
+];
+const MRP: [u8; 6] = [0x01, 0x80, 0xc2, 0x00, 0x00, 0x20];
 /// How a frame of 802.2 begins that names an EtherType (IEEE 802, clause 9.5: SNAP).
 const SNAP: [u8; 3] = [0xaa, 0xaa, 3];
 /// Bytes of that and of an organisation's number.
@@ -62,6 +70,9 @@ pub(super) fn objection(headers: &Headers, frame: &[u8]) -> Option<Objection> {
     if is_harmless(headers, frame) {
         return None;
     }
+    if is_between_switches(frame) {
+        return Some(Objection::Control);
+    }
     let ip = headers.ip()?;
     match carried(&ip, frame) {
         Carried::Elsewhere => None,
@@ -85,6 +96,13 @@ pub(super) fn objection(headers: &Headers, frame: &[u8]) -> Option<Objection> {
             _ => None,
         },
     }
+}
+
+/// Whether a frame is for switches that agree among themselves.
+fn is_between_switches(frame: &[u8]) -> bool {
+    let Some(destination) = frame.first_chunk::<6>() else { return false };
+    CISCO.contains(destination)
+        || destination.starts_with(&MRP[..5]) && destination[5] & 0xf0 == MRP[5]
 }
 
 /// What is wrong with a UDP datagram whose payload begins with that byte.

@@ -11,6 +11,7 @@ mod guard;
 mod leases;
 mod objection;
 mod rate;
+mod root_addresses;
 mod sources;
 mod vlans;
 
@@ -27,6 +28,7 @@ pub use ethertype::{EtherType, EtherTypeError};
 pub use leases::{Lease, Leases};
 pub use objection::Objection;
 pub use rate::{Policer, Rate};
+pub use root_addresses::{RootAddress, RootAddresses};
 pub use vlans::{
     AtRoot, ForLeaf, FrameVlan, OuterTag, TagPair, VlanError, VlanId, VlanRange, VlanSet, Vlans,
 };

@@ -36,6 +36,11 @@ objections! {
     /// It could be one of these, but hides what it carries: in a fragment, behind too many headers or
     /// tags, or in a frame of 802.2 (RFC 7113).
     Hidden = "guard_hidden",
+    /// It is of a protocol by which switches agree among themselves: Cisco's (per-VLAN spanning tree, VTP,
+    /// CDP and the like) and registrations of VLANs and groups (MVRP, MMRP, GVRP, GMRP).
+    Control = "guard_control",
+    /// It claims an IP address of the root's own: a server's or its gateway's.
+    Gateway = "guard_gateway",
     /// It is of a kind that is not allowed.
     EtherType = "ethertype",
     /// It says that it comes from an IP address that the leaf may not use, or that the leaf has it.

@@ -85,8 +85,9 @@ impl Policer {
     }
 
     /// Whether so many frames of so many bytes in all may pass, all or none of them; if so, they have
-    /// passed. What is more than a burst passes where a whole burst would, and is paid for afterwards:
-    /// a super-frame is one piece.
+    /// passed. They do where anything is left, and what is more than that is paid for afterwards: a
+    /// super-frame is one piece, and small frames do not pass where large ones would not, so that a flood
+    /// of them leaves others their share.
     #[must_use]
     pub fn admits(&self, rate: &Rate, frames: u32, bytes: usize, now: Duration) -> bool {
         let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
@@ -123,12 +124,11 @@ impl Policer {
 }
 
 impl Word {
-    /// Takes `cost` where not more than `burst` is owed, or where nothing is.
+    /// Takes `cost` where less than `burst` is owed.
     fn take(&self, cost: u64, burst: u64, now: u64) -> bool {
         let next = |arrival: u64| {
             let start = arrival.max(now);
-            let admits = (start - now).saturating_add(cost.min(burst)) <= burst;
-            admits.then(|| start.saturating_add(cost))
+            (start - now < burst).then(|| start.saturating_add(cost))
         };
         self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
     }
@@ -200,6 +200,85 @@ mod tests {
         assert_eq!(Rate::new(NonZeroU64::new(1), None).burst_bytes.get(), 128 << 10);
     }
 
+    /// 20 Mbit/s, and bits a second that passed in 20 s of what is offered: so many frames, of so many
+    /// bytes in all, each time.
+    fn measured(offered: &mut dyn FnMut(u64, bool) -> (u64, u32, usize)) -> f64 {
+        let (policer, rate) = (Policer::new(), Rate::new(NonZeroU64::new(2_500_000), None));
+        let (mut now, mut passed, mut admits) = (SECOND, 0, true);
+        while now < 22 * SECOND {
+            let (wait, frames, bytes) = offered(now, admits);
+            now += wait;
+            admits = policer.admits(&rate, frames, bytes, Duration::from_nanos(now));
+            // The burst at the beginning has passed by then.
+            if admits && now >= 2 * SECOND {
+                passed += bytes;
+            }
+        }
+        passed as f64 * 8.0 / 20.0 / 1e6
+    }
+
+    #[test]
+    fn what_passes_of_20_mbit_is_19_to_21() {
+        let is_right = |name: &str, measured: f64| {
+            eprintln!("{name}: {measured:.2} Mbit/s");
+            assert!((19.0..=21.0).contains(&measured), "{name}: {measured}");
+        };
+        // Datagrams of 1,200 bytes at an even pace of 100 Mbit/s, and of 21; small ones at once.
+        is_right("100 Mbit/s of UDP", measured(&mut |_, _| (96_000, 1, 1_200)));
+        is_right("21 Mbit/s of UDP", measured(&mut |_, _| (457_143, 1, 1_200)));
+        is_right("small datagrams", measured(&mut |_, _| (10_000, 1, 60)));
+        // Bursts of 64 datagrams, ten milliseconds apart.
+        let mut sent = 0;
+        let mut burst = |_, _| {
+            sent += 1;
+            (if sent % 64 == 0 { 10_000_000 } else { 0 }, 1, 1_200)
+        };
+        is_right("bursts of UDP", measured(&mut burst));
+        // Super-frames of 64 KiB, as fast as they come.
+        is_right("super-frames", measured(&mut |_, _| (300_000, 44, 65_226)));
+        // As TCP does: a window of frames each 20 ms, one larger each time and half as large after a
+        // loss. It does not fill the link all the time: its own rate is more or less.
+        let (mut window, mut left, mut lost) = (10_u32, 10_u32, false);
+        let mut tcp = |_, admits: bool| {
+            lost |= !admits;
+            if left > 0 {
+                left -= 1;
+                return (10_000, 1, 1_514);
+            }
+            window = if lost { (window / 2).max(2) } else { window + 1 };
+            (left, lost) = (window - 1, false);
+            (20_000_000 - u64::from(window.min(1_900)) * 10_000, 1, 1_514)
+        };
+        is_right("a window", measured(&mut tcp));
+    }
+
+    #[test]
+    fn of_two_who_share_a_rate_each_gets_what_it_offers_of_it() {
+        let (policer, rate) = (Policer::new(), Rate::new(NonZeroU64::new(2_500_000), None));
+        let mut passed = [0_u64; 3];
+        // In any order: two offer 40 Mbit/s each in frames of 1,000 bytes, the third 40 in ones of 500.
+        let mut random = 1_u64;
+        for step in 0..400_000_u64 {
+            let now = Duration::from_nanos(SECOND + step * 50_000);
+            // Marsaglia's xorshift.
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            let offered = match random % 4 {
+                0 => (0, 1_000),
+                1 => (1, 1_000),
+                _ => (2, 500),
+            };
+            if policer.admits(&rate, 1, offered.1, now) {
+                passed[offered.0] += offered.1 as u64;
+            }
+        }
+        let [one, two, small] = passed.map(|bytes| bytes as f64);
+        eprintln!("{one} {two} {small} bytes");
+        let mean = (one + two + small) / 3.0;
+        assert!([one, two, small].iter().all(|it| (0.9..1.1).contains(&(it / mean))), "{passed:?}");
+    }
+
     proptest! {
         /// Against buckets of tokens that come with time.
         #[test]
@@ -229,7 +308,7 @@ mod tests {
                     }
                 }
                 let fits = |index: usize| match (most[index], tokens[index]) {
-                    (Some(most), Some(tokens)) => tokens >= costs[index].min(most),
+                    (Some(_), Some(tokens)) => tokens > 0,
                     _ => true,
                 };
                 let admits = fits(0) && fits(1);

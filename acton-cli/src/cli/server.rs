@@ -22,7 +22,7 @@ use super::key_log::KeyLogOption;
 use super::run::Watchers;
 use super::state::{StateOptions, print};
 use super::values::{
-    LoopOptions, SchedulingOptions, SuiteOption, TapOptions, mac, network, seconds,
+    LoopOptions, Protected, SchedulingOptions, SuiteOption, TapOptions, mac, network, seconds,
 };
 use super::{Failure, run};
 use crate::config::RunningConfig;
@@ -112,10 +112,11 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 256)]
     macs_per_client: usize,
 
-    /// MAC that no client may use, on any VLAN; may be given more than once. The TAP's own, the
-    /// bridge's, those of gateways on the bridge and those that it knows on other ports need no naming
-    #[arg(long, value_name = "MAC", value_parser = mac)]
-    protect: Vec<MacAddr>,
+    /// MAC that no client may use, or IP address that none may use unless it is trusted, on any VLAN;
+    /// may be given more than once. The TAP's own, the bridge's, those of gateways on the bridge and MACs
+    /// that it knows on other ports need no naming
+    #[arg(long, value_name = "MAC|IP")]
+    protect: Vec<Protected>,
 
     /// MACs that move between clients with their first frame, such as 00:00:5e:00:01:00/40 for
     /// VRRP; may be given more than once. Others stay with their client. shared-mac= in the list of
@@ -267,7 +268,14 @@ impl Arguments {
         settings.max_unlisted = self.max_unlisted;
         settings.mac_ageing = self.mac_ageing;
         settings.macs_per_client = self.macs_per_client;
-        settings.protected_macs.clone_from(&self.protect);
+        settings.protected_macs.clear();
+        settings.protected_addresses.clear();
+        for protected in &self.protect {
+            match *protected {
+                Protected::Mac(mac) => settings.protected_macs.push(mac),
+                Protected::Address(address) => settings.protected_addresses.push(address),
+            }
+        }
         settings.shared_macs.clone_from(&self.shared_mac);
         settings.mac_hold = self.mac_hold;
         settings.budgets = self.budgets.settings();

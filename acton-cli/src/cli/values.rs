@@ -1,6 +1,8 @@
 //! Values of options: text to checked types.
 
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -18,6 +20,27 @@ const MAX_MTU: u32 = MAX_PAYLOAD as u32 - 14;
 const MAX_BUSY_POLL: u32 = 1_000_000;
 /// Seconds that an interval may have.
 const INTERVAL: RangeInclusive<f64> = 0.1..=86_400.0;
+
+/// What `--protect` names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Protected {
+    /// A MAC that is no group's.
+    Mac(MacAddr),
+    /// An IP address.
+    Address(IpAddr),
+}
+
+impl FromStr for Protected {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Ok(address) = text.parse() {
+            return Ok(Self::Address(address));
+        }
+        let problem = "neither a unicast MAC (02:00:00:00:00:01) nor an IP address (10.0.0.1)";
+        mac(text).map(Self::Mac).map_err(|_| problem)
+    }
+}
 
 /// Options of the TAP that server and client share.
 #[derive(Debug, Args)]

@@ -1,5 +1,6 @@
 //! What a worker saw of floods, on its way to the control thread.
 
+use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
 use acton_bridge::{FloodClass, Owner};
@@ -25,14 +26,15 @@ pub(crate) enum FloodNews {
 }
 
 /// A worker's way to tell of floods. It never waits: what finds no room is not told.
+#[derive(Clone)]
 pub(crate) struct FloodReporter {
-    send: Box<dyn Fn(FloodNews) -> bool + Send>,
+    send: Arc<dyn Fn(FloodNews) -> bool + Send + Sync>,
 }
 
 impl FloodReporter {
     /// Tells the control thread that `control` leads to.
     pub(crate) fn new<N: Send + 'static>(control: SyncSender<Message<N>>) -> Self {
-        Self { send: Box::new(move |news| control.try_send(Message::Flood(news)).is_ok()) }
+        Self { send: Arc::new(move |news| control.try_send(Message::Flood(news)).is_ok()) }
     }
 
     /// Tells the control thread; whether there was room. What is worth telling comes again.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use acton_bridge::{Bridge, Budget, CompiledPolicy, FloodClass, Neighbours, Owner};
+use acton_bridge::{Bridge, Budget, CompiledPolicy, FloodClass, Neighbours, Owner, RootAddresses};
 use arc_swap::ArcSwapOption;
 
 use crate::floods::budgets::{Budgets, FloodBudgets};
@@ -26,6 +26,8 @@ pub(crate) struct Floods {
     pub(crate) root: SharedBudgets,
     pub(crate) root_gate: FloodGate,
     pub(crate) neighbours: Neighbours<LeafId>,
+    /// What no client may use that is guarded.
+    pub(crate) root_addresses: Arc<RootAddresses>,
     /// Who was given which address.
     pub(crate) lease_holders: LeaseHolders,
     /// Who asked for which multicast group.
@@ -62,6 +64,7 @@ impl Floods {
             root: SharedBudgets::none(),
             root_gate: FloodGate::new(),
             neighbours: Neighbours::new(),
+            root_addresses: Arc::default(),
             lease_holders: LeaseHolders::default(),
             snooper: Snooper::new(false),
             prober: looks_for_loops.then(Prober::new),

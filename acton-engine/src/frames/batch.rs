@@ -110,15 +110,6 @@ impl FrameBatch {
         &self.slots[usize::from(self.turn[index].slot)]
     }
 
-    /// How many frames of the wire frame `index` stands for: more than one for a super-frame.
-    pub(crate) fn count(&self, index: usize) -> u32 {
-        let slot = self.slot(index);
-        slot.vnet.gso.map_or(1, |gso| {
-            // The headers, which each of them has, count as payload here: at most one too many.
-            slot.headers.frame_len().div_ceil(usize::from(gso.size.get())) as u32
-        })
-    }
-
     /// The frames of the wire that frame `index` stands for.
     fn wire_frames(&self, index: usize) -> WireFrames {
         let Slot { vnet, headers, .. } = self.slot(index);

@@ -14,6 +14,14 @@ pub(crate) trait FrameStore {
     /// What was found in frame `index` when it came.
     fn headers(&self, index: usize) -> &Headers;
 
+    /// How many frames of the wire frame `index` stands for: more than one for a super-frame.
+    fn count(&self, index: usize) -> u32 {
+        self.vnet(index).gso.map_or(1, |gso| {
+            // The headers, which each of them has, count as payload here: at most one too many.
+            self.headers(index).frame_len().div_ceil(usize::from(gso.size.get())) as u32
+        })
+    }
+
     /// The bytes of frame `index`.
     fn get(&self, index: usize) -> &[u8];
 

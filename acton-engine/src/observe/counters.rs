@@ -236,6 +236,12 @@ counters! {
     GuardHidden => "drop.guard_hidden",
     /// A query by IGMP or MLD of such a client, where that is listened to (`multicast-snooping`).
     GuardQuery => "drop.guard_query",
+    /// What switches say among themselves (Cisco's groups, MVRP and the like), from a client that is not
+    /// trusted. Spanning tree's own and others of 01-80-C2-00-00-00 to -0F pass for nobody: `reserved`.
+    GuardControl => "drop.guard_control",
+    /// A frame that claims an IP address of the server's own, of its gateway's or one that is protected, from
+    /// a client that is not trusted.
+    GuardGateway => "drop.guard_gateway",
     /// A frame of a kind that the client's policy does not allow.
     EtherType => "drop.ethertype",
     /// A frame that claims an IP address which the client's policy does not give it.

@@ -376,6 +376,12 @@ pub enum EventKind {
         /// All of them.
         macs: Vec<MacAddr>,
     },
+    /// At a server: these IP addresses no client may use whom the guards look at: the server's own on the
+    /// LAN behind its TAP, those of the gateways on its Linux bridge, and those that the settings name.
+    RootAddresses {
+        /// All of them.
+        addresses: Vec<IpAddr>,
+    },
     /// At a server: what lives at the root is not known in full, so that a client may use a MAC of a
     /// silent host there.
     RootUnknown {
@@ -438,7 +444,8 @@ pub enum EventKind {
         /// Which client.
         at: Place,
         /// Why they are dropped, as counters have it: `guard_dhcp`, `guard_ra`, `guard_redirect`,
-        /// `guard_hidden`, `guard_query`, `ethertype`, `source_ip`, `vlan`, `circuit`, `rate_in` or `rate_out`.
+        /// `guard_hidden`, `guard_query`, `guard_control`, `guard_gateway`, `ethertype`, `source_ip`, `vlan`,
+        /// `circuit`, `rate_in` or `rate_out`.
         reason: &'static str,
     },
     /// At a server that listens to IGMP and MLD: the LAN asks for multicast groups, so they go to those
@@ -781,6 +788,7 @@ impl EventKind {
             Self::MacFrozen { .. } => "mac_frozen",
             Self::MacNoRoom { .. } => "mac_no_room",
             Self::RootMacs { .. } => "root_macs",
+            Self::RootAddresses { .. } => "root_addresses",
             Self::RootUnknown { .. } => "root_unknown",
             Self::LimitReached { .. } => "limit_reached",
             Self::LoopFound { .. } => "loop_found",

@@ -222,7 +222,7 @@ mod tests {
     use std::thread;
 
     use super::*;
-    use crate::observe::event::Beginning;
+    use crate::observe::event::{Beginning, Place};
 
     const NOW: Duration = Duration::from_secs(7);
 
@@ -276,6 +276,23 @@ mod tests {
         let left_out = 1_000 - u64::from(AT_ONCE);
         let last = &seen.last().unwrap().kind;
         assert_eq!(*last, EventKind::Suppressed { kind: "rekeyed", events: left_out });
+    }
+
+    /// What 10,000 clients say that begin to be limited at once, and keep on for a minute.
+    #[test]
+    fn policies_that_begin_to_act_all_at_once_fill_no_log() {
+        let log = EventLog::new(Protocol::Acton1);
+        for second in 0..60 {
+            let now = NOW + Duration::from_secs(second);
+            for session in 0..10_000 {
+                let at = Place::Session { session, client: None };
+                log.tell(now, EventKind::PolicyActs { at, reason: "rate_in" });
+            }
+            log.tell_suppressed(now);
+        }
+        let told = log.state.lock().next - 1;
+        let most = u64::from(AT_ONCE) + 60 * 51 + 60;
+        assert!(told <= most, "{told} of 600,000");
     }
 
     #[test]

@@ -167,6 +167,9 @@ fn events_have_a_number_a_time_and_a_kind() {
     event(EventKind::LanReflects { at: Place::Session { session: 3, client: None } });
     let over = event(EventKind::LoopOver { at: Place::Client, after: ms(1_500) });
     assert_eq!(over["after"], json!(1.5));
+    let addresses = vec![[10, 0, 0, 1].into()];
+    let root = event(EventKind::RootAddresses { addresses });
+    assert_eq!(root["addresses"], json!(["10.0.0.1"]));
     event(EventKind::BudgetActs { at: Place::Root, class: "arp" });
     let acts = event(EventKind::PolicyActs { at: Place::Root, reason: "guard_ra" });
     assert_eq!(acts["reason"], json!("guard_ra"));
@@ -246,7 +249,7 @@ fn settings_are_written_and_read_again() {
         "listen": "0.0.0.0:8080", "workers": 3, "max_sessions": 4_096, "mac_ageing": 300.0,
         "max_sessions_per_source": null, "max_unlisted": null,
         "macs_per_client": 256,
-        "protected_macs": [], "shared_macs": ["00:00:5e:00:01:00/40"], "mac_hold": null,
+        "protected_macs": [], "protected_addresses": [], "shared_macs": ["00:00:5e:00:01:00/40"], "mac_hold": null,
         "budgets": { "client": arp, "root": none },
         "guards": true, "multicast_snooping": false, "tracked_links": [],
         "authorize_timeout": 3.0, "accounting_interval": null,

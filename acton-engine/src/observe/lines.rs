@@ -14,8 +14,8 @@ use crate::observe::event_fields::EventFields;
 use crate::observe::status::Protocol;
 use crate::throttle::KeyedThrottle;
 
-/// Least time between two lines on why one source got no session, on what became of one MAC or on
-/// one client with too many, and how many of each have a line in that time: one client's mistake does
+/// Least time between two lines on why one source got no session, on what became of one MAC, on
+/// one client with too many or on one reason for which a client's policy drops frames, and how many of each have a line in that time: one client's mistake does
 /// not fill the log.
 const TELL_INTERVAL: Duration = Duration::from_secs(60);
 const MAX_TOLD: usize = 64;
@@ -31,6 +31,8 @@ pub(crate) struct LogReader {
     macs: KeyedThrottle<(&'static str, MacAddr, u16)>,
     /// Sessions that have more MACs than they may.
     crowded: KeyedThrottle<Place>,
+    /// Sessions whose policy drops frames, and why.
+    limited: KeyedThrottle<(Place, &'static str)>,
 }
 
 impl LogReader {
@@ -40,6 +42,7 @@ impl LogReader {
             refused: KeyedThrottle::new(TELL_INTERVAL, MAX_TOLD),
             macs: KeyedThrottle::new(TELL_INTERVAL, MAX_TOLD),
             crowded: KeyedThrottle::new(TELL_INTERVAL, MAX_TOLD),
+            limited: KeyedThrottle::new(TELL_INTERVAL, MAX_TOLD),
         }
     }
 
@@ -57,6 +60,7 @@ impl LogReader {
                 self.macs.admits((event.name(), *mac, *vlan), now)
             }
             EventKind::MacNoRoom { by, .. } => self.crowded.admits(by.clone(), now),
+            EventKind::PolicyActs { at, reason } => self.limited.admits((at.clone(), *reason), now),
             _ => true,
         };
         if !is_told {
@@ -199,6 +203,10 @@ fn line(event: &EventKind, protocol: Protocol) -> Option<(Level, String)> {
             let macs: Vec<_> = macs.iter().map(ToString::to_string).collect();
             (Info, format!("no client may use {}", macs.join(", ")))
         }
+        EventKind::RootAddresses { addresses } => {
+            let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+            (Info, format!("no client that is not trusted may use {}", addresses.join(", ")))
+        }
         EventKind::RootUnknown { error } => {
             (Warn, format!("what lives on the server's side is not known in full: {error}"))
         }
@@ -251,6 +259,10 @@ fn line(event: &EventKind, protocol: Protocol) -> Option<(Level, String)> {
                 "guard_redirect" => ("redirects", TRUSTED),
                 "guard_hidden" => ("packets that hide what they carry (RFC 7113)", TRUSTED),
                 "guard_query" => ("queries for multicast groups", TRUSTED),
+                "guard_control" => ("what switches say among themselves", TRUSTED),
+                "guard_gateway" => {
+                    ("what claims an IP address of the server's or its gateway's", TRUSTED)
+                }
                 "ethertype" => (
                     "frames of a kind that its policy does not allow",
                     " (allow in the list of clients)",

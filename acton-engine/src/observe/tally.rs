@@ -10,7 +10,7 @@ use acton_bridge::DropReason;
 use crate::observe::counters::Counter;
 
 /// Reasons to drop that are counted for each session, beside the bridge's.
-const OWN_DROPS: [Counter; 26] = [
+const OWN_DROPS: [Counter; 28] = [
     Counter::Forged,
     Counter::Replayed,
     Counter::KeysExpired,
@@ -31,6 +31,8 @@ const OWN_DROPS: [Counter; 26] = [
     Counter::GuardRedirect,
     Counter::GuardHidden,
     Counter::GuardQuery,
+    Counter::GuardControl,
+    Counter::GuardGateway,
     Counter::EtherType,
     Counter::SourceIp,
     Counter::Vlan,

@@ -19,7 +19,7 @@ use super::server_worker::{DATAGRAM, ServerSide};
 use crate::floods::server_watch::ServerWatch;
 use crate::floods::shared::Floods;
 use crate::observe::status::{Protocol, Role, SessionStatus};
-use crate::root::RootWatch;
+use crate::root::{Named, RootWatch};
 use crate::run::announcer::Announcer;
 use crate::run::clock;
 use crate::run::control::INBOX_LEN;
@@ -125,11 +125,11 @@ pub(crate) fn start(
     let directory = Arc::new(PlainDirectory::new());
     let mut launch =
         Launch::new(Role::Server, Protocol::Plain, sockets, settings.common.scheduling)?;
-    let named = settings.protected_macs.clone();
-    let root = RootWatch::start(&bridge, &tap.interface, named, launch.events())?;
     let floods = Arc::new(Floods::new(&settings.budgets, settings.common.loop_guard));
     floods.set_guards(settings.guards);
     floods.snooper.set_on(settings.multicast_snooping);
+    let (named, addresses) = (Named::of(&settings), Arc::clone(&floods.root_addresses));
+    let root = RootWatch::start(&bridge, addresses, &tap.interface, named, launch.events())?;
     let handle = TapHandle::of(&tap.queues[0])?;
     let allow = Arc::new(Allowed::from_pointee(allowed(&settings.mode)));
     let strangers = Lane::new(INBOX_LEN / 2);

@@ -30,6 +30,7 @@ use crate::run::worker::NEWS_INTERVAL;
 use crate::sessions::bell::Bell;
 use crate::sessions::directory::Index;
 use crate::sessions::port::LeafId;
+use crate::sessions::rate_out::RateOut;
 use crate::sessions::rounds::{Rounds, SharedRounds, Slice};
 use crate::sessions::router::{Router, Target};
 use crate::throttle::Throttle;
@@ -59,6 +60,7 @@ pub(super) struct ServerSide {
     rounds: Rounds<PlainSession>,
     /// Of the round under way.
     round_cut: Cut,
+    rate_out: RateOut,
     /// Of those who speak the other mode.
     others: Throttle,
     allow: Arc<Allowed>,
@@ -83,6 +85,7 @@ impl ServerSide {
             index: directory.index(),
             directory,
             cut: Cut::default(),
+            rate_out: RateOut::new(Arc::clone(&counters), reporter.clone(), thread),
             router: Router::new(bridge, Arc::clone(&counters), sightings, floods, reporter, thread),
             runs: Vec::new(),
             rounds: Rounds::new(rounds, thread - 1),
@@ -165,8 +168,7 @@ impl ServerSide {
 
 impl Side for ServerSide {
     fn send(&mut self, frames: &mut FrameBatch, now: Duration, out: &mut Output<'_>) {
-        let Self { directory, cut, router, runs, rounds, counters, thread, .. } = self;
-        let thread_counters = (&**counters, *thread);
+        let Self { directory, cut, router, runs, rounds, rate_out, counters, thread, .. } = self;
         let frames = &*frames;
         // What goes to everybody goes out client by client, so that each gets the run in one
         // send; the order of what one client gets stays.
@@ -175,18 +177,17 @@ impl Side for ServerSide {
             Target::Group(receivers, everybody) => {
                 if !rounds.takes_group(frames, run.clone(), &receivers, now, counters) {
                     let sessions = receivers.iter().filter_map(|port| directory.get(port));
-                    let included = sessions.filter(|session| {
-                        everybody.includes(session, frames, run.clone(), thread_counters, now)
-                    });
-                    runs.extend(included.map(|session| (session, run.clone())));
+                    for session in sessions {
+                        let parts = everybody.parts(&session, frames, run.clone(), rate_out, now);
+                        runs.extend(parts.iter().map(|part| (Arc::clone(&session), part.clone())));
+                    }
                 }
             }
             Target::All(everybody) => {
                 if !rounds.takes(frames, run.clone(), directory.len(), now, counters) {
                     directory.for_each(|session| {
-                        if everybody.includes(session, frames, run.clone(), thread_counters, now) {
-                            runs.push((Arc::clone(session), run.clone()));
-                        }
+                        let parts = everybody.parts(session, frames, run.clone(), rate_out, now);
+                        runs.extend(parts.iter().map(|part| (Arc::clone(session), part.clone())));
                     });
                 }
             }
@@ -212,8 +213,8 @@ impl Side for ServerSide {
     }
 
     fn send_slice(&mut self, now: Duration, out: &mut Output<'_>) {
-        let Self { directory, router, runs, rounds, round_cut, counters, thread, .. } = self;
-        let thread_counters = (&**counters, *thread);
+        let Self { directory, router, runs, rounds, round_cut, rate_out, counters, thread, .. } =
+            self;
         rounds.send_slice(directory, now, counters, |slice| {
             let Slice { is_first, begins, frames, run, receivers } = slice;
             let frames = &*frames;
@@ -227,9 +228,8 @@ impl Side for ServerSide {
             for session in receivers {
                 let mut rest = run.clone();
                 while let Some(run) = frames.next_run(&mut rest, session.port) {
-                    if everybody.includes(session, frames, run.clone(), thread_counters, now) {
-                        runs.push((Arc::clone(session), run));
-                    }
+                    let parts = everybody.parts(session, frames, run, rate_out, now);
+                    runs.extend(parts.iter().map(|part| (Arc::clone(session), part.clone())));
                 }
             }
             send_runs(runs, frames, round_cut, *thread, out);

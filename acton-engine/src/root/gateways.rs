@@ -148,6 +148,13 @@ impl Gateways {
         self.known.iter().flat_map(|gateway| gateway.certain.iter().copied()).collect()
     }
 
+    /// The addresses of those that have a MAC which is certain, with their interfaces: a gateway behind a
+    /// client has none.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = (u32, IpAddr)> {
+        let certain = self.known.iter().filter(|gateway| !gateway.certain.is_empty());
+        certain.map(|gateway| (gateway.interface, gateway.ip))
+    }
+
     /// What there was no room for since this was last asked; of each gateway, and of all gateways,
     /// the first only.
     pub(super) fn take_refusals(&mut self) -> Vec<Refusal> {
@@ -187,7 +194,9 @@ mod tests {
         assert!(!gateways.claim(INTERFACE + 1, ROUTER.1, Some(mac(2))), "another link's");
         assert!(gateways.macs(|_| false).is_empty());
         assert!(gateways.asks_about(mac(1)) && !gateways.asks_about(mac(2)));
+        assert_eq!(gateways.addresses().count(), 0);
         assert_eq!(gateways.macs(|_| true), [mac(1)]);
+        assert_eq!(gateways.addresses().collect::<Vec<_>>(), [ROUTER]);
         assert!(!gateways.asks_about(mac(1)));
     }
 

@@ -6,12 +6,14 @@ use std::mem;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use acton_bridge::Bridge;
-use acton_netlink::{FdbEntry, Socket};
+use acton_bridge::{Bridge, RootAddress, RootAddresses};
+use acton_netlink::{FdbEntry, Link, Socket};
 use pnet_base::MacAddr;
 
+use super::addresses::Interfaces;
 use super::fdb::KernelFdb;
 use super::gateways::{Gateways, Refusal};
+use super::named::Named;
 use crate::run::clock;
 use crate::sessions::port::LeafId;
 
@@ -32,14 +34,15 @@ pub(super) struct Survey {
     bridge: Arc<Bridge<LeafId>>,
     /// The index of the TAP.
     tap: u32,
-    /// MACs that the settings name.
-    pub(super) named: Vec<MacAddr>,
+    /// What the settings name.
+    pub(super) named: Named,
     /// The index of the Linux bridge that the TAP is a port of.
     pub(super) master: Option<u32>,
     pub(super) fdb: KernelFdb,
     pub(super) gateways: Gateways,
     /// What is the root's alone by now.
     macs: BTreeSet<MacAddr>,
+    addresses: Arc<RootAddresses>,
     /// The tunnel's bridge had room for all of them.
     had_room: bool,
 }
@@ -48,6 +51,8 @@ pub(super) struct Survey {
 pub(super) struct Changes {
     /// What is the root's alone, if that is other than before.
     pub(super) macs: Option<Vec<MacAddr>>,
+    /// Which IP addresses are, if these are others than before.
+    pub(super) addresses: Option<Vec<RootAddress>>,
     /// How many MACs there is no room for, if that is worth telling.
     pub(super) without_room: Option<usize>,
     /// What there was no room for among the gateways.
@@ -57,8 +62,9 @@ pub(super) struct Changes {
 impl Survey {
     pub(super) fn new(
         bridge: Arc<Bridge<LeafId>>,
+        addresses: Arc<RootAddresses>,
         tap: u32,
-        named: Vec<MacAddr>,
+        named: Named,
     ) -> io::Result<Self> {
         Ok(Self {
             netlink: Socket::open()?,
@@ -69,6 +75,7 @@ impl Survey {
             master: None,
             gateways: Gateways::default(),
             macs: BTreeSet::new(),
+            addresses,
             had_room: true,
         })
     }
@@ -87,7 +94,7 @@ impl Survey {
             // Only now: a table that could not be had is asked for again.
             self.master = tap.master;
         }
-        let mut macs: BTreeSet<_> = self.named.iter().copied().chain(tap.mac).collect();
+        let mut macs: BTreeSet<_> = self.named.macs.iter().copied().chain(tap.mac).collect();
         if let Some(master) = self.master {
             macs.extend(self.netlink.link_by_index(master)?.mac);
             self.look_for_gateways(master)?;
@@ -96,7 +103,22 @@ impl Survey {
             // Whoever is a gateway by the TAP itself is behind a client.
             self.gateways.follow(&[], clock::now());
         }
-        Ok(self.follow(macs))
+        let addresses = self.look_for_addresses(&tap)?;
+        Ok(self.follow(macs, addresses))
+    }
+
+    /// The IP addresses that no client may use.
+    fn look_for_addresses(&mut self, tap: &Link) -> io::Result<Vec<RootAddress>> {
+        let interfaces = Interfaces::find(&mut self.netlink, tap)?;
+        let mut addresses = interfaces.own(&mut self.netlink)?;
+        let named = self.named.addresses.iter();
+        addresses.extend(named.map(|&address| RootAddress { address, vlan: None }));
+        // Whoever is a gateway by the TAP itself is behind a client.
+        if tap.master.is_some() {
+            let gateways = self.gateways.addresses();
+            addresses.extend(gateways.flat_map(|(index, ip)| interfaces.place(index, ip)));
+        }
+        Ok(addresses)
     }
 
     /// Gateways on the Linux bridge or on a VLAN of it.
@@ -120,14 +142,14 @@ impl Survey {
         Ok(())
     }
 
-    fn follow(&mut self, macs: BTreeSet<MacAddr>) -> Changes {
+    fn follow(&mut self, macs: BTreeSet<MacAddr>, addresses: Vec<RootAddress>) -> Changes {
         let mut without_room = self.fdb.take_without_room();
         let refusals = self.gateways.take_refusals();
         let is_other = self.macs != macs;
         if is_other || !self.had_room {
             // What the operator named comes last: of that there may be any number.
             let (named, found): (Vec<MacAddr>, Vec<_>) =
-                macs.iter().partition(|mac| self.named.contains(mac));
+                macs.iter().partition(|mac| self.named.macs.contains(mac));
             let has_room = self.bridge.set_root_macs(found.into_iter().chain(named)).is_ok();
             if mem::replace(&mut self.had_room, has_room) && !has_room {
                 without_room = Some(without_room.unwrap_or(0) + 1);
@@ -135,7 +157,11 @@ impl Survey {
             self.macs = macs;
         }
         let macs = is_other.then(|| self.macs.iter().copied().collect());
-        Changes { macs, without_room, refusals }
+        let before = self.addresses.list();
+        self.addresses.set(addresses);
+        let after = self.addresses.list();
+        let addresses = (before != after).then_some(after);
+        Changes { macs, addresses, without_room, refusals }
     }
 
     /// An entry of a Linux bridge, this one or another; `true` where a gateway may have become

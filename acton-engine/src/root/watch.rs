@@ -5,15 +5,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use acton_bridge::Bridge;
-use acton_netlink::{Group, News, Subscription};
-use acton_tap::{Interface, Stop};
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::eventfd::{EfdFlags, EventFd};
-use parking_lot::Mutex;
-use pnet_base::MacAddr;
-
+use super::named::Named;
 use super::port_table::PortTable;
 use super::survey::{Changes, Survey};
 use crate::Error;
@@ -22,9 +14,23 @@ use crate::observe::event_log::EventLog;
 use crate::run::clock;
 use crate::run::threads::{self, ThreadKind};
 use crate::sessions::port::LeafId;
+use acton_bridge::{Bridge, RootAddresses};
+use acton_netlink::{Group, News, Subscription};
+use acton_tap::{Interface, Stop};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use parking_lot::Mutex;
 
 /// What can change what lives at the root.
-const GROUPS: [Group; 4] = [Group::Link, Group::Neighbour, Group::Ipv4Route, Group::Ipv6Route];
+const GROUPS: [Group; 6] = [
+    Group::Link,
+    Group::Neighbour,
+    Group::Ipv4Address,
+    Group::Ipv4Route,
+    Group::Ipv6Address,
+    Group::Ipv6Route,
+];
 /// Bytes of news that the kernel keeps for this thread: a table of some 6,000 entries at once.
 const ROOM: usize = 4 << 20;
 /// Least time between two looks at links, routes and neighbours, and how many times as long as one
@@ -35,48 +41,50 @@ const REST_FACTOR: u32 = 4;
 /// A watch over what lives at the root; dropping it ends it.
 pub(crate) struct RootWatch {
     stop: Stop,
-    named: Arc<Named>,
+    named: Arc<NewNames>,
     /// What the Linux bridge has at the TAP.
     pub(crate) port: PortTable,
 }
 
-/// MACs that the settings name, where they are others than those that the thread knows.
-struct Named {
-    macs: Mutex<Option<Vec<MacAddr>>>,
+/// What the settings name, where it is other than what the thread knows.
+struct NewNames {
+    named: Mutex<Option<Named>>,
     /// Written to where there are others.
     news: EventFd,
 }
 
 impl RootWatch {
-    /// Has `bridge` know what lives at the root, before it returns and from then on.
+    /// Has `bridge` and `addresses` know what lives at the root, before it returns and from then on.
     ///
     /// # Errors
     /// Where rtnetlink does not answer, or no thread can be made.
     pub(crate) fn start(
         bridge: &Arc<Bridge<LeafId>>,
+        addresses: Arc<RootAddresses>,
         tap: &Interface,
-        named: Vec<MacAddr>,
+        named: Named,
         events: Arc<EventLog>,
     ) -> Result<Self, Error> {
-        Self::try_start(bridge, tap, named, events)
+        Self::try_start(bridge, addresses, tap, named, events)
             .map_err(Error::system("see what lives at the root"))
     }
 
     fn try_start(
         bridge: &Arc<Bridge<LeafId>>,
+        addresses: Arc<RootAddresses>,
         tap: &Interface,
-        named: Vec<MacAddr>,
+        named: Named,
         events: Arc<EventLog>,
     ) -> io::Result<Self> {
         // What changes from here on is told.
         let news = Subscription::new(&GROUPS)?;
         news.set_room(ROOM)?;
-        let mut survey = Survey::new(Arc::clone(bridge), tap.index(), named)?;
+        let mut survey = Survey::new(Arc::clone(bridge), addresses, tap.index(), named)?;
         let changes = survey.look(true)?;
         let stop = Stop::new()?;
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let wakes = EventFd::from_value_and_flags(0, flags)?;
-        let named = Arc::new(Named { macs: Mutex::new(None), news: wakes });
+        let named = Arc::new(NewNames { named: Mutex::new(None), news: wakes });
         let port = PortTable::start(Arc::clone(bridge), tap.index())?;
         let watch = Self { stop: stop.clone(), named: Arc::clone(&named), port };
         let follower = Follower { survey, news, named, events };
@@ -87,9 +95,9 @@ impl RootWatch {
 }
 
 impl RootWatch {
-    /// Has other MACs named by the settings be the root's alone, soon.
-    pub(crate) fn set_named(&self, macs: &[MacAddr]) {
-        *self.named.macs.lock() = Some(macs.to_owned());
+    /// Has what the settings name now be the root's alone, soon.
+    pub(crate) fn set_named(&self, named: Named) {
+        *self.named.named.lock() = Some(named);
         // It fails only where it is full of what nobody has read yet, who then reads this too.
         let _ = self.named.news.write(1);
     }
@@ -105,7 +113,7 @@ impl Drop for RootWatch {
 struct Follower {
     survey: Survey,
     news: Subscription,
-    named: Arc<Named>,
+    named: Arc<NewNames>,
     events: Arc<EventLog>,
 }
 
@@ -153,13 +161,13 @@ impl Follower {
         *failed = result.is_err();
     }
 
-    /// Takes the MACs that the settings name now; true where they are others.
+    /// Takes what the settings name now; true where that is other than before.
     fn take_named(&mut self) -> bool {
         // Nothing to read is no fault.
         let _ = self.named.news.read();
-        let Some(macs) = self.named.macs.lock().take() else { return false };
-        let differs = self.survey.named != macs;
-        self.survey.named = macs;
+        let Some(named) = self.named.named.lock().take() else { return false };
+        let differs = self.survey.named != named;
+        self.survey.named = named;
         differs
     }
 
@@ -176,7 +184,8 @@ impl Follower {
             *due = Due { look: true, table: true };
         }
         let without_room = survey.fdb.take_without_room();
-        self.tell(Changes { macs: None, without_room, refusals: Vec::new() });
+        let refusals = Vec::new();
+        self.tell(Changes { macs: None, addresses: None, without_room, refusals });
         Ok(())
     }
 
@@ -184,6 +193,11 @@ impl Follower {
         let now = clock::now();
         if let Some(macs) = changes.macs {
             self.events.tell(now, EventKind::RootMacs { macs });
+        }
+        if let Some(addresses) = changes.addresses {
+            let mut addresses: Vec<_> = addresses.iter().map(|it| it.address).collect();
+            addresses.dedup();
+            self.events.tell(now, EventKind::RootAddresses { addresses });
         }
         if let Some(count) = changes.without_room {
             let error = format!(

@@ -44,6 +44,7 @@ impl ServerSettings {
             mac_ageing,
             macs_per_client,
             protected_macs,
+            protected_addresses,
             shared_macs,
             mac_hold,
             budgets,
@@ -72,6 +73,8 @@ impl ServerSettings {
         applied.take(&mut self.mac_ageing, mac_ageing, "mac_ageing");
         applied.take(&mut self.macs_per_client, macs_per_client, "macs_per_client");
         applied.take(&mut self.protected_macs, protected_macs, "protected_macs");
+        let addresses = &mut self.protected_addresses;
+        applied.take(addresses, protected_addresses, "protected_addresses");
         applied.take(&mut self.shared_macs, shared_macs, "shared_macs");
         applied.take(&mut self.mac_hold, mac_hold, "mac_hold");
         applied.take(&mut self.budgets, budgets, "budgets");

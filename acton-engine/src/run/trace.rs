@@ -309,6 +309,7 @@ impl Tracing<'_> {
             is_guarded: floods.are_guarding(&policy),
             leases: &policing.leases,
             is_elsewhere: &is_elsewhere,
+            root_addresses: &floods.root_addresses,
         };
         let (findings, objection) = policy.explain(&leaf, &headers, &self.frame, now);
         for finding in findings {
@@ -397,8 +398,7 @@ impl Tracing<'_> {
             let burst = rate.burst_frames;
             self.note("rate", format!("{left} of {burst} frames left, {rate}"));
         }
-        let least = (self.frame.len() as u64).min(rate.burst_bytes.get());
-        bytes.is_some_and(|left| left < least) || frames == Some(0)
+        bytes == Some(0) || frames == Some(0)
     }
 
     fn at_client(&mut self, from: Option<&str>) -> Result<TraceVerdict, Error> {

@@ -27,7 +27,7 @@ use crate::floods::news::FloodReporter;
 use crate::floods::server_watch::ServerWatch;
 use crate::floods::shared::Floods;
 use crate::observe::status::{Protocol, Role, SessionStatus};
-use crate::root::RootWatch;
+use crate::root::{Named, RootWatch};
 use crate::run::announcer::Announcer;
 use crate::run::clock;
 use crate::run::control::Message;
@@ -154,8 +154,8 @@ pub(crate) fn start(
     let links =
         Links::watch(listen.ip(), max_pmtu, settings.tracked_links.clone(), launch.sender());
     let handle = TapHandle::of(&tap.queues[0])?;
-    let named = settings.protected_macs.clone();
-    let root = RootWatch::start(&bridge, &tap.interface, named, launch.events())?;
+    let (named, addresses) = (Named::of(&settings), Arc::clone(&floods.root_addresses));
+    let root = RootWatch::start(&bridge, addresses, &tap.interface, named, launch.events())?;
     let interface = launch.workers(tap, |post| {
         ServerSide::new(
             Arc::clone(&directory),

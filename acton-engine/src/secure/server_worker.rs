@@ -36,6 +36,7 @@ use crate::run::worker::NEWS_INTERVAL;
 use crate::sessions::bell::Bell;
 use crate::sessions::directory::Index;
 use crate::sessions::port::LeafId;
+use crate::sessions::rate_out::RateOut;
 use crate::sessions::rounds::{Rounds, SharedRounds, Slice};
 use crate::sessions::router::{Router, Target, VlanParts, take_off_tags};
 use crate::sessions::rules::RulesNews;
@@ -85,6 +86,7 @@ pub(super) struct ServerSide {
     /// Of the round under way.
     round_syns: Syns,
     round_parts: VlanParts,
+    rate_out: RateOut,
     expected: Arc<Expected>,
     hellos: Arc<Hellos>,
     /// Which HELLO with a wrong key the control thread hears of.
@@ -122,6 +124,7 @@ impl ServerSide {
         Self {
             index: directory.index(),
             directory,
+            rate_out: RateOut::new(Arc::clone(&counters), reporter.clone(), thread),
             router: Router::new(bridge, Arc::clone(&counters), sightings, floods, reporter, thread),
             sealed: Sealed::default(),
             syns: Syns::default(),
@@ -255,13 +258,23 @@ impl ServerSide {
 
 impl Side for ServerSide {
     fn send(&mut self, frames: &mut FrameBatch, now: Duration, out: &mut Output<'_>) {
-        let Self { directory, router, sealed, syns, parts, runs, rounds, counters, thread, .. } =
-            self;
+        let Self {
+            directory,
+            router,
+            sealed,
+            syns,
+            parts,
+            runs,
+            rounds,
+            rate_out,
+            counters,
+            thread,
+            ..
+        } = self;
         router.take_out_circuits(frames, now, directory);
         router
             .route(frames, now, directory, out.recorder(), |target, run| runs.push((target, run)));
         let sealer = Sealer { counters, thread: *thread, now };
-        let thread_counters = (&**counters, *thread);
         for (target, run) in runs.drain(..) {
             match target {
                 Target::One(session) => {
@@ -281,9 +294,8 @@ impl Side for ServerSide {
                         // One that has just gone is read as nobody.
                         directory.read(port, |session| {
                             parts.for_each(session, frames, run.clone(), |frames, run| {
-                                let thread = thread_counters;
-                                if everybody.includes(session, frames, run.clone(), thread, now) {
-                                    sealer.seal(session, syns, frames, run, sealed, out);
+                                for part in everybody.parts(session, &*frames, run, rate_out, now) {
+                                    sealer.seal(session, syns, frames, part.clone(), sealed, out);
                                 }
                             });
                         });
@@ -298,9 +310,8 @@ impl Side for ServerSide {
                     parts.find(router.is_by_vlan(), frames, run.clone());
                     directory.for_each(|session| {
                         parts.for_each(session, frames, run.clone(), |frames, run| {
-                            let thread = thread_counters;
-                            if everybody.includes(session, frames, run.clone(), thread, now) {
-                                sealer.seal(session, syns, frames, run, sealed, out);
+                            for part in everybody.parts(session, &*frames, run, rate_out, now) {
+                                sealer.seal(session, syns, frames, part.clone(), sealed, out);
                             }
                         });
                     });
@@ -331,12 +342,12 @@ impl Side for ServerSide {
             rounds,
             round_syns,
             round_parts,
+            rate_out,
             counters,
             thread,
             ..
         } = self;
         let sealer = Sealer { counters, thread: *thread, now };
-        let thread_counters = (&**counters, *thread);
         rounds.send_slice(directory, now, counters, |slice| {
             let Slice { begins, frames, run, receivers, .. } = slice;
             if begins {
@@ -348,8 +359,8 @@ impl Side for ServerSide {
                 let mut rest = run.clone();
                 while let Some(run) = frames.next_run(&mut rest, session.port) {
                     round_parts.for_each(session, frames, run, |frames, run| {
-                        if everybody.includes(session, frames, run.clone(), thread_counters, now) {
-                            sealer.seal(session, round_syns, frames, run, sealed, out);
+                        for part in everybody.parts(session, &*frames, run, rate_out, now) {
+                            sealer.seal(session, round_syns, frames, part.clone(), sealed, out);
                         }
                     });
                 }

@@ -44,3 +44,96 @@ impl LeaseHolders {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use acton_frame::Headers;
+
+    use super::*;
+
+    const AT: Duration = Duration::from_secs(100);
+
+    /// A frame of DHCP: what a client asks (1) or a server acknowledges (2), with a lease of an hour.
+    fn dhcp(operation: u8, transaction: u32, address: u32) -> Vec<u8> {
+        let mut message = vec![0; 236];
+        message[0] = operation;
+        message[4..8].copy_from_slice(&transaction.to_be_bytes());
+        message[16..20].copy_from_slice(&address.to_be_bytes());
+        let kind = if operation == 1 { 3 } else { 5 };
+        message.extend([99, 130, 83, 99, 53, 1, kind, 51, 4, 0, 0, 14, 16, 255]);
+        let mut frame = vec![2; 12];
+        frame.extend([8, 0, 0x45, 0]);
+        frame.extend((28 + message.len() as u16).to_be_bytes());
+        frame.extend([0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1]);
+        frame.extend(address.to_be_bytes());
+        let ports = if operation == 1 { [0, 68, 0, 67] } else { [0, 67, 0, 68] };
+        frame.extend(ports);
+        frame.extend((8 + message.len() as u16).to_be_bytes());
+        frame.extend([0, 0]);
+        frame.extend(message);
+        frame
+    }
+
+    /// A server gives an address to a client that asked for it.
+    fn give(holders: &LeaseHolders, leases: &Arc<Leases>, address: u32, now: Duration) -> bool {
+        let question = dhcp(1, address, address);
+        leases.hear(&Headers::parse(&question), &question);
+        let answer = dhcp(2, address, address);
+        let lease = Lease::read(&Headers::parse(&answer), &answer).unwrap();
+        let is_held = leases.add(&lease, now);
+        if is_held {
+            holders.took(&lease, leases, now);
+        }
+        is_held
+    }
+
+    fn has(leases: &Leases, address: u32) -> bool {
+        leases.left(0, IpAddr::from(address.to_be_bytes()), AT).is_some()
+    }
+
+    const FIRST: u32 = 0x0a00_0005;
+
+    #[test]
+    fn an_address_that_is_given_to_another_is_taken_from_the_one_before() {
+        let (holders, one, other) = (LeaseHolders::default(), Arc::default(), Arc::default());
+        assert!(give(&holders, &one, FIRST, AT) && give(&holders, &one, FIRST + 1, AT));
+        assert!(give(&holders, &other, FIRST, AT));
+        assert!(!has(&one, FIRST) && has(&one, FIRST + 1) && has(&other, FIRST));
+        assert!(give(&holders, &one, FIRST, AT), "it moves back");
+        assert!(has(&one, FIRST) && !has(&other, FIRST));
+        assert!(give(&holders, &one, FIRST, AT), "a renewal takes nothing");
+        assert!(has(&one, FIRST));
+        // Who gives it back, and asks for nothing any more, is not in the way of others.
+        one.remove(0, IpAddr::from(FIRST.to_be_bytes()));
+        assert!(give(&holders, &other, FIRST, AT) && has(&other, FIRST));
+    }
+
+    #[test]
+    fn a_client_that_is_forgotten_holds_nothing() {
+        let (holders, one) = (LeaseHolders::default(), Arc::<Leases>::default());
+        let other = Arc::default();
+        assert!(give(&holders, &one, FIRST, AT));
+        drop(one);
+        assert!(give(&holders, &other, FIRST, AT) && has(&other, FIRST));
+    }
+
+    #[test]
+    fn what_nobody_holds_any_more_takes_no_room() {
+        let holders = LeaseHolders::default();
+        let hour = Duration::from_secs(3_600);
+        // Each client has 256 addresses; all leases end within the hour.
+        let mut clients = Vec::<Arc<Leases>>::new();
+        for round in 0..4 {
+            for number in 0..FIRST_LOOK as u32 {
+                if number % 256 == 0 {
+                    clients.push(Arc::default());
+                }
+                let address = FIRST + (round << 16) + number;
+                let now = AT + hour * 2 * round;
+                assert!(give(&holders, clients.last().unwrap(), address, now));
+            }
+        }
+        let known = holders.0.lock().of.len();
+        assert!(known <= 2 * FIRST_LOOK, "{known}");
+    }
+}

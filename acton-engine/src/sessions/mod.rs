@@ -13,6 +13,7 @@ pub(crate) mod pairs;
 pub(crate) mod past;
 pub(crate) mod policing;
 pub(crate) mod port;
+pub(crate) mod rate_out;
 pub(crate) mod roster;
 pub(crate) mod rounds;
 pub(crate) mod router;

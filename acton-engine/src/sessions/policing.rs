@@ -62,6 +62,8 @@ impl PolicyReason {
             Self::Objection(Objection::RouterAdvertisement) => Counter::GuardRa,
             Self::Objection(Objection::Redirect) => Counter::GuardRedirect,
             Self::Objection(Objection::Hidden) => Counter::GuardHidden,
+            Self::Objection(Objection::Control) => Counter::GuardControl,
+            Self::Objection(Objection::Gateway) => Counter::GuardGateway,
             Self::Objection(Objection::EtherType) => Counter::EtherType,
             Self::Objection(Objection::SourceIp) => Counter::SourceIp,
             Self::Objection(Objection::Vlan) => Counter::Vlan,

@@ -27,7 +27,7 @@ use crate::observe::event::{Beginning, EndReason, EventKind, LoopWitness, Place}
 use crate::observe::event_log::EventLog;
 use crate::observe::status::{LeaseReport, LoopReport, PolicyReport, Report, SessionStatus};
 use crate::observe::tally::{Tallies, Traffic};
-use crate::root::RootWatch;
+use crate::root::{Named, RootWatch};
 use crate::sessions::admission::ClientPolicy;
 use crate::sessions::circuits::circuit_report;
 use crate::sessions::directory::Directory;
@@ -548,7 +548,7 @@ where
         self.bridge.set_max_macs_per_leaf(settings.macs_per_client);
         self.bridge.set_move_hold(settings.mac_hold.unwrap_or(Duration::MAX));
         self.bridge.set_shared(settings.shared_macs.clone());
-        self.root.set_named(&settings.protected_macs);
+        self.root.set_named(Named::of(settings));
     }
 
     /// The port of a session by what operators may call it.

@@ -31,6 +31,7 @@ use crate::sessions::directory::Directory;
 use crate::sessions::elsewhere::is_from_client;
 use crate::sessions::policing::PolicyReason;
 use crate::sessions::port::LeafId;
+use crate::sessions::rate_out::RateOut;
 use crate::sessions::session::Session;
 use crate::sessions::sighting::{Sighted, Sightings};
 
@@ -90,33 +91,28 @@ pub(crate) struct Everybody {
 }
 
 impl Everybody {
-    /// Whether a client gets the frames, which are counted where it does not.
+    /// Those of now.
+    pub(crate) fn of(floods: &Floods) -> Self {
+        Self { some_blocked: floods.are_any_blocked() }
+    }
+
+    /// The parts of a run of frames that a client gets; the others are counted.
     #[inline]
-    pub(crate) fn includes<M>(
+    pub(crate) fn parts<'r, M>(
         self,
         session: &Session<M>,
         frames: &impl FrameStore,
         run: Range<usize>,
-        (counters, thread): (&Counters, usize),
+        rate_out: &'r mut RateOut,
         now: Duration,
-    ) -> bool {
-        let cause = if self.some_blocked && session.gate.is_blocked() {
-            Counter::LoopBlocked
-        } else if session.policy.policy().rate_out.is_some_and(|rate| {
-            let bytes = run.clone().map(|index| frames.get(index).len()).sum();
-            !session.policing.outbound.admits(&rate, run.len() as u32, bytes, now)
-        }) {
-            Counter::OverRateOut
-        } else {
-            return true;
-        };
-        counters.add(cause, run.len() as u64);
-        session.tallies.of(thread).add_drops(cause, run.len() as u64);
-        let (dropped, who) = (counters.dropped(), Who::Client(&session.name));
-        for frame in run.map(|index| frames.get(index)) {
-            dropped.add_frame(now, Direction::Out, who, cause, frame);
+    ) -> &'r [Range<usize>] {
+        if self.some_blocked && session.gate.is_blocked() {
+            return rate_out.none(session, Counter::LoopBlocked, frames, run, now);
         }
-        false
+        match &session.policy.policy().rate_out {
+            Some(rate) => rate_out.within(session, rate, frames, run, now),
+            None => rate_out.all(run),
+        }
     }
 }
 
@@ -292,7 +288,7 @@ impl Router {
 
     /// Who gets what is for everybody now.
     pub(crate) fn everybody(&self) -> Everybody {
-        Everybody { some_blocked: self.floods.are_any_blocked() }
+        Everybody::of(&self.floods)
     }
 
     /// Whether a frame from a client may go to the TAP, and with which tags in place of one that names no
@@ -307,7 +303,8 @@ impl Router {
         tally: &Tally,
     ) -> Option<Tags> {
         let is_guarded = self.floods.are_guarding(&session.policy);
-        if session.policy.may_object(is_guarded, headers, frame) {
+        let root_addresses = &self.floods.root_addresses;
+        if session.policy.may_object(is_guarded, root_addresses, headers, frame) {
             if !self.obeys(session, frame, headers, now, tally) {
                 return None;
             }
@@ -388,6 +385,7 @@ impl Router {
             is_guarded: floods.are_guarding(&session.policy),
             leases: &session.policing.leases,
             is_elsewhere: &is_elsewhere,
+            root_addresses: &floods.root_addresses,
         };
         let objection = session.policy.check(&leaf, headers, frame, now);
         let objection = objection.or_else(|| circuits::objection(session, headers, frame));
@@ -400,8 +398,19 @@ impl Router {
         if objection == Objection::EtherType && is_probe() {
             return true;
         }
+        // What comes back through a loop: the bridge drops it for its MAC, and has loops looked for.
+        if objection == Objection::Gateway && self.is_from_root(headers, now) {
+            return true;
+        }
         self.drop_by_policy(session, frame, PolicyReason::Objection(objection), now, tally);
         false
+    }
+
+    /// Whether a frame's MAC is the root's.
+    fn is_from_root(&self, headers: &Headers, now: Duration) -> bool {
+        let Some(ethernet) = headers.ethernet() else { return false };
+        let owner = self.bridge.lookup(ethernet.vlan(), ethernet.source(), now);
+        owner == Some(Owner::Root)
     }
 
     /// Whether a client may send one more frame now.
