@@ -19,7 +19,7 @@ const VLAN_LEN: usize = 4;
 /// use acton_bridge::CircuitTemplate;
 ///
 /// let template: CircuitTemplate = "{server} eth 0/{client}:{vlan}".parse().unwrap();
-/// assert_eq!(template.longest("berlin", "olt-7"), 26);
+/// assert_eq!(template.longest("berlin", "olt-7"), 23);
 /// assert_eq!(template.shown("berlin", "olt-7"), "olt-7 eth 0/berlin:{vlan}");
 /// assert!("{clien}".parse::<CircuitTemplate>().is_err());
 /// ```

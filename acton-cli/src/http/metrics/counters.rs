@@ -170,6 +170,16 @@ pub(super) const SHOWN: &[Shown] = &[
         "At a server, frames of tests of isolation that went nowhere, as they should.",
     ),
     shown(
+        "circuit.named",
+        "acton_circuit_named_frames_total",
+        "Frames of clients that were given the name of their circuit.",
+    ),
+    shown(
+        "circuit.removed",
+        "acton_circuit_removed_frames_total",
+        "Answers to clients from which the name of a circuit was taken out.",
+    ),
+    shown(
         "ecn.marked",
         "acton_ecn_marked_packets_total",
         "Packets that were given the mark of congestion that their datagram met.",
