@@ -15,6 +15,7 @@ use ipnet::IpNet;
 use pnet_base::MacAddr;
 
 use crate::floods::budgets::FloodBudgets;
+use crate::keys::LeaseFile;
 use crate::run::tap::OpenTap;
 use crate::run::threads::{OnThreadStart, ThreadKind};
 use crate::secure::{self, SecureAccess, ServerKeys};
@@ -41,7 +42,7 @@ impl Server {
             settings: ServerSettings::new(ServerMode::Secure(SecureSettings::default())),
             sockets: Arc::default(),
             on_thread_start: OnThreadStart::default(),
-            mode: SecureServer { keys, admission: Box::new(Anybody), key_log: None },
+            mode: SecureServer { keys, admission: Box::new(Anybody), key_log: None, leases: None },
         }
     }
 
@@ -65,6 +66,7 @@ pub struct SecureServer {
     keys: ServerKeys,
     admission: Box<dyn Admission>,
     key_log: Option<KeyLog>,
+    leases: Option<LeaseFile>,
 }
 
 /// What a server has in plain mode beside its settings: nothing.
@@ -265,6 +267,14 @@ impl ServerBuilder<SecureServer> {
         self
     }
 
+    /// Keeps in a file what IP addresses clients were given by DHCP, so that a server that starts again
+    /// lets them use these.
+    #[must_use]
+    pub fn leases(mut self, file: LeaseFile) -> Self {
+        self.mode.leases = Some(file);
+        self
+    }
+
     /// Makes the TAP and the socket and starts the server.
     ///
     /// # Errors
@@ -285,8 +295,8 @@ impl ServerBuilder<SecureServer> {
         let key = public_key(&self.mode.keys.private_key);
         let (tap, sockets, bridge) = open(&settings, &self.sockets, Some(&key), owned, moves)?;
         announce(&settings, &tap, &sockets, "secure mode")?;
-        let SecureServer { keys, admission, key_log } = self.mode;
-        let access = SecureAccess { keys, admission, key_log };
+        let SecureServer { keys, admission, key_log, leases } = self.mode;
+        let access = SecureAccess { keys, admission, key_log, leases };
         secure::start_server(settings, &secure, access, tap, sockets, bridge)
     }
 }

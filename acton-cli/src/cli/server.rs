@@ -203,6 +203,7 @@ impl Arguments {
         let invited = identity.created.then(|| (identity.clone(), clients.list().is_some()));
         let server = Server::secure(identity.into()).with_settings(settings)?;
         let mut server = server.admission(clients).sockets(passed).on_thread_start(begin);
+        server = server.leases(state.lease_file());
         if let Some(log) = self.key_log.open()? {
             server = server.key_log(log);
         }

@@ -10,6 +10,7 @@ mod drain;
 mod expected;
 mod hellos;
 mod key_keeping;
+mod leases;
 mod links;
 mod report;
 mod sealed;

@@ -214,8 +214,12 @@ impl Router {
         let goes = passes
             && (session.policy.policy().rate_in.is_none()
                 || self.is_within_rate(session, frame, now, tally));
-        if goes && self.floods.are_learning() && headers.ports(frame) == Some(&DHCP_PORTS) {
-            session.policing.leases.hear(headers, frame);
+        if goes
+            && self.floods.are_learning()
+            && headers.ports(frame) == Some(&DHCP_PORTS)
+            && session.policing.leases.hear(headers, frame)
+        {
+            self.floods.lease_holders.gave_back();
         }
         goes
     }
@@ -320,7 +324,8 @@ impl Router {
             directory.read(port, |session| {
                 let leases = &session.policing.leases;
                 if leases.add(&lease, now) {
-                    self.floods.lease_holders.took(&lease, leases, now);
+                    let address = (lease.vlan, lease.address);
+                    self.floods.lease_holders.took(address, leases, now);
                 }
             });
         }
