@@ -5,6 +5,7 @@ mod support;
 
 use std::fs;
 use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::time::Duration;
 
@@ -171,7 +172,7 @@ fn a_client_is_no_router_to_the_lan(mode: Mode) {
 fn a_client_is_no_switch_to_the_lan(mode: Mode) {
     let world = World::new(1).speaking(mode);
     let server = world.serve(&["--no-loop-guard"]);
-    let _client = world.join(0, &[]);
+    let client = world.join(0, &[]);
     let (root, wire) = (world.server_wire(), world.client_wire(0));
     let to = |group: [u8; 6], from, kind: u16| frame(group.into(), from, kind, &[0x42; 60]);
     let cisco = |last| [1, 0, 0x0c, 0xcc, 0xcc, last];
@@ -205,19 +206,13 @@ fn a_client_is_no_switch_to_the_lan(mode: Mode) {
     assert!(!wire.receive_until(&cdp).contains(&bpdu));
     if mode == Mode::Plain {
         // Nobody is trusted by name there.
-        drop((_client, server));
+        drop((client, server, root, wire));
         let _server = world.serve(&["--no-loop-guard", "--no-guards"]);
         let _client = world.join(0, &[]);
-        wait_until("it is a switch now", || {
-            wire_of(&world).send(&control[0]);
-            std::iter::from_fn(|| root.receive(Duration::from_millis(50)))
-                .any(|it| it == control[0])
-        });
+        let (root, wire) = (world.server_wire(), world.client_wire(0));
+        wire.send(&control[0]);
+        root.receive_until(&control[0]);
     }
-}
-
-fn wire_of(world: &World) -> Wire {
-    world.client_wire(0)
 }
 
 /// A server whose list says this of clients called `a` and `b`, each with an invite.
@@ -400,7 +395,7 @@ fn a_client_uses_what_dhcp_gave_it() {
         client
     };
     let client = start();
-    let _dhcp = dhcp_server(&world, &world.server, "server");
+    let dhcp = dhcp_server(&world, &world.server, "server");
     let script = world.keys.path("bound");
     fs::write(
         &script,
@@ -426,9 +421,39 @@ fn a_client_uses_what_dhcp_gave_it() {
     until(&server, "it is counted", |session| drops(session, "source_ip") >= 1);
     // A client that comes back has what it had.
     client.stop();
-    let _client = start();
+    let client = start();
     shell(&world.clients[0], &format!("ip address replace {address}/24 dev client"));
     ping_until_answered(&world.clients[0], ROOT_V4);
+    // And so it has where the server is killed and starts again, with no DHCP server any more.
+    drop((dhcp, root, wire));
+    let kept = world.keys.path("server").join("leases");
+    wait_until("the lease is on the disk", || {
+        fs::read_to_string(&kept).is_ok_and(|text| text.contains(&format!(" 0 {address} ")))
+    });
+    let mode = fs::metadata(&kept).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode, 0o600, "{mode:o}");
+    server.kill();
+    let server = world.serve(&[]);
+    until(&server, "the client is back and its lease known", |session| {
+        session
+            .policy
+            .as_ref()
+            .is_some_and(|policy| policy.leases.iter().any(|lease| lease.address == address))
+    });
+    ping_until_answered(&world.clients[0], ROOT_V4);
+    // A file that is damaged is worth a warning, and no address is known then.
+    server.kill();
+    fs::write(&kept, "acton leases 1\nhalf a line").unwrap();
+    let server = world.serve(&[]);
+    server.wait_for("holds no list of leases");
+    until(&server, "the client is back without a lease", |session| {
+        session.policy.as_ref().is_some_and(|policy| policy.leases.is_empty())
+    });
+    wait_until("its address is dropped", || {
+        !answers(&world.clients[0], ROOT_V4)
+            && sessions(&server).iter().any(|session| drops(session, "source_ip") > 0)
+    });
+    drop(client);
 }
 
 fn what_a_client_sends_and_gets_has_a_rate() {

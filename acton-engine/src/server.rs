@@ -15,6 +15,7 @@ use ipnet::IpNet;
 use pnet_base::MacAddr;
 
 use crate::floods::budgets::FloodBudgets;
+use crate::keys::LeaseFile;
 use crate::run::tap::OpenTap;
 use crate::run::threads::{OnThreadStart, ThreadKind};
 use crate::secure::{self, SecureAccess, ServerKeys};
@@ -46,6 +47,7 @@ impl Server {
                 admission: Box::new(Anybody),
                 authority: None,
                 key_log: None,
+                leases: None,
             },
         }
     }
@@ -71,6 +73,7 @@ pub struct SecureServer {
     admission: Box<dyn Admission>,
     authority: Option<Box<dyn Authority>>,
     key_log: Option<KeyLog>,
+    leases: Option<LeaseFile>,
 }
 
 /// What a server has in plain mode beside its settings: nothing.
@@ -308,6 +311,14 @@ impl ServerBuilder<SecureServer> {
         self
     }
 
+    /// Keeps in a file what IP addresses clients were given by DHCP, so that a server that starts again
+    /// lets them use these.
+    #[must_use]
+    pub fn leases(mut self, file: LeaseFile) -> Self {
+        self.mode.leases = Some(file);
+        self
+    }
+
     /// Makes the TAP and the socket and starts the server.
     ///
     /// # Errors
@@ -331,8 +342,8 @@ impl ServerBuilder<SecureServer> {
         let (tap, sockets, bridge) =
             open(&settings, &self.sockets, Some(&key), owned + decided, moves)?;
         announce(&settings, &tap, &sockets, "secure mode")?;
-        let SecureServer { keys, admission, authority, key_log } = self.mode;
-        let access = SecureAccess { keys, admission, authority, key_log };
+        let SecureServer { keys, admission, authority, key_log, leases } = self.mode;
+        let access = SecureAccess { keys, admission, authority, key_log, leases };
         secure::start_server(settings, &secure, access, tap, sockets, bridge)
     }
 }

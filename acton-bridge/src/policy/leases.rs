@@ -86,13 +86,14 @@ struct Asked {
 
 impl Leases {
     /// Notes what a frame of the leaf's asks a DHCP server, whose acknowledgement [`add`](Self::add) takes
-    /// then; an address that the frame gives back is the leaf's no more.
-    pub fn hear(&self, headers: &Headers, frame: &[u8]) {
+    /// then; an address that the frame gives back is the leaf's no more, which is told by `true`.
+    pub fn hear(&self, headers: &Headers, frame: &[u8]) -> bool {
         let message = dhcp::from_client(headers, frame).and_then(DhcpMessage::read);
-        let Some(message) = message else { return };
+        let Some(message) = message else { return false };
         if let Some(address) = message.gives_back() {
             let vlan = headers.ethernet().map_or(0, acton_frame::Ethernet::vlan);
-            return self.remove(vlan, address.into());
+            self.remove(vlan, address.into());
+            return true;
         }
         let asked = self.asked.get_or_init(Box::default);
         let number = marked(message.transaction);
@@ -100,6 +101,12 @@ impl Leases {
             let at = asked.next.fetch_add(1, Ordering::Relaxed) % ASKED;
             asked.numbers[at].store(number, Ordering::Relaxed);
         }
+        false
+    }
+
+    /// Notes that the leaf had an address already, for so long yet; whether it has room: 256 at a time.
+    pub fn restore(&self, vlan: u16, address: IpAddr, left: Duration, now: Duration) -> bool {
+        self.hold(vlan, address, left, now)
     }
 
     /// Notes that the leaf was given an address now; whether it asked for it, and has room: 256 at a time.
@@ -108,6 +115,10 @@ impl Leases {
         if !self.asked.get().is_some_and(|asked| asked.has(marked(lease.transaction))) {
             return false;
         }
+        self.hold(vlan, address, time, now)
+    }
+
+    fn hold(&self, vlan: u16, address: IpAddr, time: Duration, now: Duration) -> bool {
         let mut is_held = false;
         self.held.rcu(|held| {
             let others = held.iter().filter(|other| other.until > now);

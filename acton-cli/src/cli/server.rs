@@ -223,6 +223,7 @@ impl Arguments {
         if let Some(socket) = &authorize {
             server = server.authorize(socket.clone());
         }
+        server = server.leases(state.lease_file());
         if let Some(log) = self.key_log.open()? {
             server = server.key_log(log);
         }

@@ -75,6 +75,12 @@ pub enum KeyError {
         /// Its path.
         path: PathBuf,
     },
+    /// The file of leases is not as it was written.
+    #[error("{} holds no list of leases as a server writes it; it is written anew", .path.display())]
+    BadLeases {
+        /// Its path.
+        path: PathBuf,
+    },
     /// The MAC that is kept for a TAP is in use, by another TAP of that name.
     #[error(
         "{} is in use by another acton, for a TAP of the same name; give each a directory of its \

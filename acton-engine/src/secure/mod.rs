@@ -12,6 +12,7 @@ mod expected;
 mod hellos;
 mod isolation;
 mod key_keeping;
+mod leases;
 mod links;
 mod report;
 mod sealed;

@@ -15,6 +15,7 @@ use super::authorization::Authorization;
 use super::budget::Budget;
 use super::expected::Expected;
 use super::hellos::Hellos;
+use super::leases;
 use super::links::Links;
 use super::report::key_text;
 use super::server_control::ServerControl;
@@ -26,6 +27,7 @@ use crate::authorize::{Authority, Decisions};
 use crate::floods::news::FloodReporter;
 use crate::floods::server_watch::ServerWatch;
 use crate::floods::shared::Floods;
+use crate::keys::LeaseFile;
 use crate::observe::status::{Protocol, Role, SessionStatus};
 use crate::root::{Named, RootWatch};
 use crate::run::announcer::Announcer;
@@ -89,6 +91,7 @@ impl SessionMode for Secured {
 /// A session.
 pub(super) type SecureSession = Session<Secured>;
 /// The sessions, by port and by the id in a datagram's header.
+pub(super) type SecureRoster = Roster<u32, Secured>;
 pub(super) type SecureDirectory = Directory<u32, SecureSession>;
 
 /// What a server in secure mode has beside its settings.
@@ -97,6 +100,7 @@ pub(crate) struct SecureAccess {
     pub(crate) admission: Box<dyn Admission>,
     pub(crate) authority: Option<Box<dyn Authority>>,
     pub(crate) key_log: Option<KeyLog>,
+    pub(crate) leases: Option<LeaseFile>,
 }
 
 /// Where a datagram names its receiver, whose low bits are the worker: bytes from its first
@@ -170,6 +174,7 @@ pub(crate) fn start(
     })?;
     let sender = launch.sender();
     let tell = move |rules| sender.send(Message::News(News::Rules(rules))).is_ok();
+    let lease_file = access.leases;
     let gate = Gate::new(access.admission, tell).map_err(Error::system("start a thread"))?;
     let authorization = match access.authority {
         Some(mut authority) => {
@@ -195,8 +200,11 @@ pub(crate) fn start(
     let watch = ServerWatch::new(Arc::clone(&floods), Arc::clone(&interface), now);
     let names = Arc::clone(&directory) as Arc<dyn SessionNames>;
     let access = BridgeAccess { bridge: Arc::clone(&bridge), names, floods: Arc::clone(&floods) };
-    let roster = Roster::new(directory, Arc::clone(&bridge), floods, events, workers, root, now)
-        .with_watch(watch);
+    let mut roster =
+        Roster::new(directory, Arc::clone(&bridge), floods, events, workers, root, now)
+            .with_watch(watch);
+    let keeper = lease_file.map(|file| leases::start(file, &mut roster, now)).transpose();
+    let keeper = keeper.map_err(Error::system("start a thread"))?;
     let mut control = ServerControl {
         machine: Server::new(config, gate.for_protocol(), Box::new(SystemRandom), now),
         gate,
@@ -222,6 +230,7 @@ pub(crate) fn start(
         ordered: None,
         uplinks: Uplinks::default(),
         isolation: None,
+        leases: keeper,
         buffer: Vec::new(),
     };
     control.begin(now);

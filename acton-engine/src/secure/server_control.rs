@@ -23,6 +23,7 @@ use super::drain::Drain;
 use super::expected::Expected;
 use super::hellos::Hellos;
 use super::isolation::IsolationTest;
+use super::leases;
 use super::links::{self, Links};
 use super::server::{SecureSession, Secured};
 use super::server_worker::News;
@@ -43,6 +44,7 @@ use crate::run::launch::earliest;
 use crate::run::tap::{TapHandle, max_frame, unfit_peer_mtu};
 use crate::run::tap_interface::TapInterface;
 use crate::sessions::admission::{Gate, NetworkKeys};
+use crate::sessions::lease_keeper::LeaseKeeper;
 use crate::sessions::owned_macs::{OwnedMacs, not_kept};
 use crate::sessions::port::{LeafId, slot};
 use crate::sessions::roster::{Opening, Roster};
@@ -96,6 +98,8 @@ pub(super) struct ServerControl {
     pub(super) uplinks: Uplinks,
     /// A test of isolation that is on.
     pub(super) isolation: Option<IsolationTest>,
+    /// Keeps what addresses clients were given.
+    pub(super) leases: Option<LeaseKeeper>,
     pub(super) buffer: Vec<u8>,
 }
 
@@ -619,6 +623,10 @@ impl Controller for ServerControl {
         }
         self.ask_for_groups(now);
         self.roster.keep_house(now);
+        if let Some(keeper) = &mut self.leases {
+            let roster = &self.roster;
+            keeper.keep(roster.lease_changes(), || leases::snapshot(roster, now));
+        }
     }
 
     fn reload(&mut self, answer: Option<ListAnswer>) {
@@ -711,6 +719,10 @@ impl Controller for ServerControl {
     }
 
     fn end(&mut self, now: Duration) {
+        if let Some(keeper) = self.leases.take() {
+            let roster = &self.roster;
+            keeper.finish(roster.lease_changes(), || leases::snapshot(roster, now));
+        }
         let sessions = u32::try_from(self.machine.session_count()).unwrap_or(u32::MAX);
         let spread = RETURN_SPREAD * sessions + Duration::from_millis(500);
         self.machine.close(now, Bye::Restart, spread);

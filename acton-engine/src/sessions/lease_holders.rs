@@ -1,10 +1,11 @@
 //! Which client each address was given to last, so that no two have one.
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use acton_bridge::{Lease, Leases};
+use acton_bridge::Leases;
 use foldhash::quality::RandomState;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
@@ -16,7 +17,11 @@ const FIRST_LOOK: usize = 4_096;
 /// Who holds an address by DHCP, of all clients, also of those that have gone. Asked where a DHCP server
 /// gives one, and never else.
 #[derive(Debug, Default)]
-pub(crate) struct LeaseHolders(Mutex<Holders>);
+pub(crate) struct LeaseHolders {
+    holders: Mutex<Holders>,
+    /// How often an address was given or given back.
+    changes: AtomicU64,
+}
 
 #[derive(Debug, Default)]
 struct Holders {
@@ -26,10 +31,20 @@ struct Holders {
 }
 
 impl LeaseHolders {
-    /// Notes that an address was given to the client with these leases: it is nobody else's any more.
-    pub(crate) fn took(&self, lease: &Lease, leases: &Arc<Leases>, now: Duration) {
-        let address = (lease.vlan, lease.address);
-        let mut holders = self.0.lock();
+    /// How often an address was given or given back.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Relaxed)
+    }
+
+    /// Notes that a client gave an address back.
+    pub(crate) fn gave_back(&self) {
+        self.changes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Notes that an address on a VLAN was given to the client with these leases: it is nobody else's any
+    /// more.
+    pub(crate) fn took(&self, address: (u16, IpAddr), leases: &Arc<Leases>, now: Duration) {
+        let mut holders = self.holders.lock();
         if holders.of.len() >= holders.look_at.max(FIRST_LOOK) {
             holders.of.retain(|&(vlan, address), holder| {
                 holder.upgrade().is_some_and(|leases| leases.left(vlan, address, now).is_some())
@@ -40,13 +55,15 @@ impl LeaseHolders {
         if let Some(other) = before.and_then(|before| before.upgrade())
             && !Arc::ptr_eq(&other, leases)
         {
-            other.remove(lease.vlan, lease.address);
+            other.remove(address.0, address.1);
         }
+        self.changes.fetch_add(1, Ordering::Relaxed);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use acton_bridge::Lease;
     use acton_frame::Headers;
 
     use super::*;
@@ -82,7 +99,7 @@ mod tests {
         let lease = Lease::read(&Headers::parse(&answer), &answer).unwrap();
         let is_held = leases.add(&lease, now);
         if is_held {
-            holders.took(&lease, leases, now);
+            holders.took((lease.vlan, lease.address), leases, now);
         }
         is_held
     }
@@ -133,7 +150,7 @@ mod tests {
                 assert!(give(&holders, clients.last().unwrap(), address, now));
             }
         }
-        let known = holders.0.lock().of.len();
+        let known = holders.holders.lock().of.len();
         assert!(known <= 2 * FIRST_LOOK, "{known}");
     }
 }

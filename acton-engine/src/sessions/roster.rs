@@ -2,7 +2,7 @@
 //! and everybody who asks follow.
 
 use std::hash::Hash;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 use std::time::Duration;
@@ -193,6 +193,42 @@ where
         if self.kept_leases.len() < MAX_KEPT_LEASES {
             self.kept_leases.insert(client, Arc::clone(leases));
         }
+    }
+
+    /// Has clients have what they were given before this server started, for so long yet each.
+    pub(crate) fn restore_leases(
+        &mut self,
+        now: Duration,
+        leases: impl IntoIterator<Item = (M::Client, u16, IpAddr, Duration)>,
+    ) {
+        for (client, vlan, address, left) in leases {
+            if self.kept_leases.len() == MAX_KEPT_LEASES && !self.kept_leases.contains_key(&client)
+            {
+                continue;
+            }
+            let own = self.kept_leases.entry(client).or_default();
+            if own.restore(vlan, address, left, now) {
+                self.floods.lease_holders.took((vlan, address), own, now);
+            }
+        }
+    }
+
+    /// What clients were given and have yet, of those that are here and those that have gone: whose,
+    /// on which VLAN, and for how long.
+    pub(crate) fn leases(&self, now: Duration) -> Vec<(M::Client, u16, IpAddr, Duration)> {
+        let mut all = Vec::new();
+        let mut add = |client: M::Client, leases: &Leases| {
+            let held = leases.list(now).into_iter();
+            all.extend(held.map(|(vlan, address, left)| (client, vlan, address, left)));
+        };
+        self.directory.for_each(|session| add(session.mode.client(), &session.policing.leases));
+        self.kept_leases.iter().for_each(|(client, leases)| add(*client, leases));
+        all
+    }
+
+    /// How often an address was given to a client, or given back.
+    pub(crate) fn lease_changes(&self) -> u64 {
+        self.floods.lease_holders.changes()
     }
 
     /// A policy that is in force from now on.

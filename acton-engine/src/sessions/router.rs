@@ -343,8 +343,11 @@ impl Router {
     /// Looks at a frame of a client's that goes to the TAP.
     #[inline(never)]
     fn attend<M>(&self, session: &Session<M>, frame: &[u8], headers: &Headers) {
-        if self.floods.are_learning() && headers.ports(frame) == Some(&DHCP_PORTS) {
-            session.policing.leases.hear(headers, frame);
+        if self.floods.are_learning()
+            && headers.ports(frame) == Some(&DHCP_PORTS)
+            && session.policing.leases.hear(headers, frame)
+        {
+            self.floods.lease_holders.gave_back();
         }
         if let Some(test) = self.floods.test()
             && let Some(number) = test.number(session.port, headers, frame)
@@ -506,7 +509,8 @@ impl Router {
             directory.read(port, |session| {
                 let leases = &session.policing.leases;
                 if leases.add(&lease, now) {
-                    self.floods.lease_holders.took(&lease, leases, now);
+                    let address = (lease.vlan, lease.address);
+                    self.floods.lease_holders.took(address, leases, now);
                 }
             });
         }

@@ -1,0 +1,156 @@
+//! The file that keeps which IP addresses clients were given, from one start of a server to the next.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use acton_proto::wire::Key;
+
+use super::file::{self, WRITE_ACCESS};
+use super::state::State;
+use super::{KeyError, encode_key, parse_key};
+
+const NAME: &str = "leases";
+/// The first line, with a number that another layout would have another of.
+const HEADER: &str = "acton leases 1";
+/// Leases that are kept, at most: 65,536 hosts at one server.
+pub(crate) const MAX_LEASES: usize = 65_536;
+/// Bytes of one line at most: a key, a VLAN, an IPv6 address and a time.
+const LONGEST_LINE: usize = 44 + 1 + 4 + 1 + 45 + 1 + 20 + 1;
+const MAX_LEN: u64 = (64 + MAX_LEASES * LONGEST_LINE) as u64;
+
+/// A file of leases in a state directory; see [`State::lease_file`].
+#[derive(Debug, Clone)]
+pub struct LeaseFile {
+    path: PathBuf,
+}
+
+/// A lease of a client's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct KeptLease {
+    pub(crate) client: Key,
+    /// 0 for untagged.
+    pub(crate) vlan: u16,
+    pub(crate) address: IpAddr,
+    /// Its end by the host's wall clock, in seconds since 1970.
+    pub(crate) until: u64,
+}
+
+impl State {
+    /// The file in which a server keeps what addresses its clients were given. Nothing is read or made
+    /// before the server starts, and nothing before a client was given one.
+    #[must_use]
+    pub fn lease_file(&self) -> LeaseFile {
+        LeaseFile { path: self.directory().join(NAME) }
+    }
+}
+
+impl LeaseFile {
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What is kept; nothing where there is no file.
+    ///
+    /// # Errors
+    /// Where the file cannot be read, can be changed by others, or is not as it was written.
+    pub(crate) fn read(&self) -> Result<Vec<KeptLease>, KeyError> {
+        let Some(contents) = file::read(&self.path, MAX_LEN, WRITE_ACCESS)? else {
+            return Ok(Vec::new());
+        };
+        parse(&contents.text).ok_or_else(|| KeyError::BadLeases { path: self.path.clone() })
+    }
+
+    /// Keeps these in place of what was kept: whoever reads the file sees the one or the other.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub(crate) fn write(&self, leases: &[KeptLease]) -> Result<(), KeyError> {
+        file::replace(&self.path, &print(leases), None)
+    }
+}
+
+fn print(leases: &[KeptLease]) -> String {
+    let mut text = format!("{HEADER}\n");
+    for KeptLease { client, vlan, address, until } in leases {
+        let (client, vlan) = (encode_key(client), vlan.to_string());
+        let (address, until) = (address.to_string(), until.to_string());
+        for part in [&client, " ", &vlan, " ", &address, " ", &until, "\n"] {
+            text.push_str(part);
+        }
+    }
+    text
+}
+
+/// `None` where the text is not as it was written.
+fn parse(text: &str) -> Option<Vec<KeptLease>> {
+    let lines = text.strip_prefix(HEADER)?.strip_prefix('\n')?;
+    if !lines.is_empty() && !lines.ends_with('\n') {
+        return None;
+    }
+    let lease = |line: &str| {
+        let mut words = line.split(' ');
+        let mut word = || words.next();
+        let lease = KeptLease {
+            client: parse_key(word()?).ok()?,
+            vlan: word()?.parse().ok().filter(|vlan| *vlan < 4_096)?,
+            address: word()?.parse().ok()?,
+            until: word()?.parse().ok()?,
+        };
+        words.next().is_none().then_some(lease)
+    };
+    lines.lines().map(lease).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::keys::file::tests::Directory;
+
+    fn any_lease() -> impl Strategy<Value = KeptLease> {
+        let address = prop_oneof![
+            any::<[u8; 4]>().prop_map(IpAddr::from),
+            any::<[u8; 16]>().prop_map(IpAddr::from)
+        ];
+        (any::<Key>(), 0..4_096_u16, address, any::<u64>())
+            .prop_map(|(client, vlan, address, until)| KeptLease { client, vlan, address, until })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_and_what_is_cut_is_not(
+            leases in prop::collection::vec(any_lease(), 1..9),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let text = print(&leases);
+            prop_assert_eq!(parse(&text), Some(leases.clone()));
+            let cut = parse(&text[..cut.index(text.len())]);
+            prop_assert!(cut.is_none_or(|kept| kept[..] == leases[..kept.len()]));
+        }
+
+        #[test]
+        fn any_text_is_a_list_or_none(text in "(acton leases 1\n)?[A-Za-z0-9/+=:. \n-]{0,80}") {
+            let _ = parse(&text);
+        }
+    }
+
+    #[test]
+    fn the_largest_there_can_be_is_read_again() {
+        let directory = Directory::new();
+        let file = State::new(directory.path()).lease_file();
+        assert_eq!(file.read().unwrap(), []);
+        let address = IpAddr::from([0xff; 16]);
+        let lease = KeptLease { client: [0xff; 32], vlan: 4_095, address, until: u64::MAX };
+        let all = vec![lease; MAX_LEASES];
+        file.write(&all).unwrap();
+        assert_eq!(file.read().unwrap().len(), MAX_LEASES);
+        fs::write(file.path(), "acton leases 2\n").unwrap();
+        let error = file.read().unwrap_err();
+        assert!(error.to_string().contains("leases"), "{error}");
+    }
+}

@@ -1,0 +1,69 @@
+//! What addresses clients were given, kept from one start of a server to the next.
+
+use std::io;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use acton_proto::wire::Key;
+
+use super::server::SecureRoster;
+use crate::keys::lease_file::{KeptLease, LeaseFile, MAX_LEASES};
+use crate::run::clock;
+use crate::sessions::lease_keeper::LeaseKeeper;
+
+/// Has clients have what a file says, and keeps there what changes from now on. A file that cannot be read
+/// is worth a warning, and nothing is known then.
+///
+/// # Errors
+/// Where no thread can be made.
+pub(super) fn start(
+    file: LeaseFile,
+    roster: &mut SecureRoster,
+    now: Duration,
+) -> io::Result<LeaseKeeper> {
+    let kept = file.read().unwrap_or_else(|error| {
+        log::warn!(
+            "what addresses clients were given before is not known: {error}; they are heard again \
+             once their hosts renew them"
+        );
+        Vec::new()
+    });
+    let wall = wall_seconds();
+    roster.restore_leases(now, kept.iter().filter_map(|lease| restored(lease, wall)));
+    LeaseKeeper::start(file, roster.lease_changes())
+}
+
+fn wall_seconds() -> u64 {
+    clock::wall() / 1_000_000_000
+}
+
+/// For how long a lease holds yet; `None` if it has ended.
+fn restored(lease: &KeptLease, wall: u64) -> Option<(Key, u16, IpAddr, Duration)> {
+    let left = lease.until.checked_sub(wall).filter(|&left| left > 0)?;
+    Some((lease.client, lease.vlan, lease.address, Duration::from_secs(left)))
+}
+
+/// What is to be kept now.
+pub(super) fn snapshot(roster: &SecureRoster, now: Duration) -> Vec<KeptLease> {
+    let wall = wall_seconds();
+    let mut all = roster.leases(now);
+    all.truncate(MAX_LEASES);
+    let kept = |(client, vlan, address, left): (Key, u16, IpAddr, Duration)| {
+        let until = wall.saturating_add(left.as_secs());
+        KeptLease { client, vlan, address, until }
+    };
+    all.into_iter().map(kept).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_ended_meanwhile_is_nobody_s() {
+        let address = [10, 0, 0, 5].into();
+        let lease = KeptLease { client: [7; 32], vlan: 3, address, until: 1_000 };
+        let left = |wall| restored(&lease, wall).map(|(.., left)| left.as_secs());
+        assert_eq!([400, 999, 1_000, 2_000].map(left), [Some(600), Some(1), None, None]);
+    }
+}
