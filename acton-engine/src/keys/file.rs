@@ -181,7 +181,7 @@ impl Drop for Temporary {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use std::os::unix::fs::symlink;
     use std::thread;
 

@@ -37,7 +37,7 @@ mod circuit;
 mod clients;
 mod edit;
 mod error;
-mod file;
+pub(crate) mod file;
 mod host;
 mod invite;
 mod kept_mac;

@@ -98,6 +98,7 @@ impl RateOut {
 }
 
 #[cfg(test)]
+#[allow(clippy::single_range_in_vec_init, reason = "lists of runs, of which there is one")]
 mod tests {
     use std::net::{Ipv4Addr, SocketAddr};
     use std::num::{NonZeroU16, NonZeroU64};
