@@ -147,7 +147,7 @@ fn field(wanted: u16, rest: u16) -> u16 {
 
 /// The ones' complement sum of 16-bit words (RFC 1071), of which an odd last byte is the upper half.
 fn sum(before: u16, bytes: &[u8]) -> u16 {
-    // At most 32,768 words more than fit: no overflow.
+    // A packet has at most 32,768 words, whose sum fits.
     let mut sum = u32::from(before);
     for word in bytes.chunks(2) {
         sum += u32::from(word[0]) << 8 | word.get(1).map_or(0, |&low| u32::from(low));
