@@ -14,8 +14,9 @@
 //! cheap, and [`Server::serve`] one handshake, of whoever is next. So it is the owner's time that
 //! limits handshakes, and nothing while there is enough of it.
 //!
-//! All that an outsider can make grow is bounded: HELLO that wait have a largest number, keys to be confirmed have a largest number and live for 5 s, replies are never larger than
-//! what they answer, and nothing is sent to an address that it did not pay for in bytes.
+//! All that an outsider can make grow is bounded: HELLO that wait, for a handshake or for a decision
+//! ([`Clients::is_undecided`]), have a largest number, keys to be confirmed have a largest number and live
+//! for 5 s, replies are never larger than what they answer, and nothing is sent to an address that it did not pay for in bytes.
 
 mod drain;
 mod ended;

@@ -1,5 +1,6 @@
 //! Where the sockets of this host's instances are.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -86,6 +87,10 @@ fn connect(path: PathBuf) -> Result<(PathBuf, UnixStream), FindError> {
     }
 }
 
+/// What the name of a socket begins with that is a program's which decides on clients (`--authorize`), and
+/// no instance's.
+const PROGRAM: &str = "authorize";
+
 /// The sockets in a directory, of instances that run or that have ended.
 #[must_use]
 pub fn sockets_in(directory: &Path) -> Vec<PathBuf> {
@@ -93,9 +98,16 @@ pub fn sockets_in(directory: &Path) -> Vec<PathBuf> {
     let mut paths: Vec<_> = entries
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.extension().is_some_and(|suffix| suffix == SUFFIX))
+        .filter(|path| !is_programs(path))
         .collect();
     paths.sort_unstable();
     paths
+}
+
+/// Whether a socket is called `authorize` or `authorize-...`.
+fn is_programs(path: &Path) -> bool {
+    let name = path.file_stem().and_then(OsStr::to_str).and_then(|stem| stem.strip_prefix(PROGRAM));
+    name.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
 }
 
 fn find_only(directory: &Path) -> Result<(PathBuf, UnixStream), FindError> {
@@ -134,6 +146,7 @@ mod tests {
         let _other = listen("lan0.lock");
         assert!(matches!(find_only(&directory), Err(FindError::Nobody)));
         let _first = listen("lan0.sock");
+        let _programs = ["authorize.sock", "authorize-lan0.sock"].map(listen);
         assert_eq!(find_only(&directory).unwrap().0, directory.join("lan0.sock"));
         let _second = listen("lan1.sock");
         let Err(FindError::Several(names)) = find_only(&directory) else { panic!("found one") };
