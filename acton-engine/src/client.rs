@@ -161,6 +161,14 @@ impl ClientBuilder<SecureClient> {
         self
     }
 
+    /// Whether the server may have this client take part in tests of isolation
+    /// ([`Handle::verify_isolation`](crate::Handle::verify_isolation)). It may not unless told otherwise.
+    #[must_use]
+    pub fn allow_isolation_test(mut self, allowed: bool) -> Self {
+        self.settings.allow_isolation_test = allowed;
+        self
+    }
+
     /// How much the client likes its first server, where it has others.
     #[must_use]
     pub fn rank(mut self, rank: Rank) -> Self {

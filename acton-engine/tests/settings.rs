@@ -9,8 +9,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use acton_engine::{
-    Admission, Admit, Client, ClientPolicy, EndReason, EventKind, Handle, IpNet, Key, MacAddr,
-    Server, ServerMode, SessionStatus, Settings, State, TraceVerdict,
+    Admission, Admit, Client, ClientPolicy, EndReason, EventKind, Handle, IpNet, IsolationOptions,
+    IsolationPart, IsolationVerdict, Key, MacAddr, Server, ServerMode, SessionStatus, Settings,
+    State, TraceVerdict,
 };
 use support::{HANG, World, next, until};
 
@@ -201,6 +202,28 @@ fn both_ends_of_a_session_hear_of_another_mtu() {
     until(&client, |session| session.state == State::Up);
 }
 
+fn a_client_takes_part_in_tests_of_isolation_while_its_owner_lets_it() {
+    let world = World::new();
+    let server = world.server.run(|| world.secure_server().start().unwrap());
+    let client = world.client.run(|| world.secure_client().start().unwrap());
+    until(&server, |session| session.state == State::Up);
+    let part = || {
+        let report = server.verify_isolation(&IsolationOptions::default()).unwrap();
+        // It takes two to reach one another.
+        assert_eq!((report.verdict, report.pairs), (IsolationVerdict::Unproved, 0));
+        report.clients[0].part
+    };
+    assert_eq!(part(), IsolationPart::NotAllowed);
+    for (allowed, answer) in [(true, IsolationPart::Agreed), (false, IsolationPart::NotAllowed)] {
+        let Settings::Client(mut settings) = client.settings() else { panic!("a client's") };
+        settings.allow_isolation_test = allowed;
+        let applied = client.apply(Settings::Client(settings)).unwrap();
+        assert_eq!(applied.taken, ["allow_isolation_test"]);
+        assert_eq!(part(), answer);
+    }
+    assert!(client.verify_isolation(&IsolationOptions::default()).is_err());
+}
+
 fn settings_go_in_whole_and_come_out_again() {
     let world = World::new();
     let mut settings = world.secure_server().settings();
@@ -312,6 +335,7 @@ testbed::main! {
     who_may_use_a_mac_changes_while_sessions_go_on,
     what_the_system_refuses_changes_nothing,
     both_ends_of_a_session_hear_of_another_mtu,
+    a_client_takes_part_in_tests_of_isolation_while_its_owner_lets_it,
     a_client_that_is_called_otherwise_has_its_session_called_so,
     a_source_that_is_not_allowed_any_more_is_out,
     what_runs_on_the_control_thread_cannot_wait_for_itself,

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use acton_bridge::{Bridge, Budget, CompiledPolicy, FloodClass, Neighbours, Owner, RootAddresses};
+use acton_frame::Headers;
 use arc_swap::ArcSwapOption;
 
 use crate::floods::budgets::{Budgets, FloodBudgets};
@@ -123,11 +124,28 @@ impl Floods {
         }
     }
 
-    /// The test of isolation that is on.
+    /// Whether a test of isolation is on.
     #[inline]
-    pub(crate) fn test(&self) -> Option<Arc<Fates>> {
-        let is_on = self.attends.load(Ordering::Relaxed) & TEST != 0;
-        if is_on { self.test.load_full() } else { None }
+    pub(crate) fn are_testing(&self) -> bool {
+        self.attends.load(Ordering::Relaxed) & TEST != 0
+    }
+
+    /// Looks at a frame of a client's while a test of isolation is on: what `look` makes of the test and the
+    /// frame's number in it, where it has one.
+    #[inline]
+    pub(crate) fn test_frame<T>(
+        &self,
+        from: LeafId,
+        headers: &Headers,
+        frame: &[u8],
+        look: impl FnOnce(&Fates, u16) -> T,
+    ) -> Option<T> {
+        if !self.are_testing() {
+            return None;
+        }
+        let test = self.test.load();
+        let test = test.as_ref()?;
+        test.number(from, headers, frame).map(|number| look(test, number))
     }
 
     /// Whether frames that pass are looked at for anything.
@@ -213,7 +231,6 @@ impl SharedBudgets {
 #[cfg(test)]
 mod tests {
     use acton_bridge::Config;
-    use acton_frame::Headers;
 
     use super::*;
 

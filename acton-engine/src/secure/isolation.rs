@@ -8,7 +8,7 @@ use std::time::Duration;
 use acton_bridge::{Bridge, Owner};
 use acton_proto::handshake::{Random, SystemRandom};
 use acton_proto::server::SessionId;
-use acton_proto::wire::{IsolationAnswer, IsolationOrder, TestToken};
+use acton_proto::wire::{IsolationAnswer, IsolationOrder, IsolationStep, TestToken};
 use acton_tap::Interface;
 use pnet_base::MacAddr;
 
@@ -158,6 +158,9 @@ impl ClientControl {
                 .ok()
         });
         if doing.listens_otherwise {
+            if matches!(order.step, IsolationStep::Begin) {
+                log::info!("takes part in a test of isolation, which the server begins");
+            }
             self.publish();
         }
         let Self { active, places, counters, buffer, history, .. } = self;

@@ -349,26 +349,26 @@ impl Router {
         {
             self.floods.lease_holders.gave_back();
         }
-        if let Some(test) = self.floods.test()
-            && let Some(number) = test.number(session.port, headers, frame)
-        {
+        self.floods.test_frame(session.port, headers, frame, |test, number| {
             self.counters.add(Counter::IsolationPassed, 1);
             test.note(number, session.port, Fate::Root);
-        }
+        });
     }
 
     /// Whether a frame of a client's that goes nowhere is one of a test of isolation, and so counts as
     /// none that was dropped.
     #[cold]
     fn notes_test<M>(&self, session: &Session<M>, frame: &[u8], cause: impl Into<Cause>) -> bool {
-        let Some(test) = self.floods.test() else { return false };
-        let Some(number) = test.number(session.port, &Headers::parse(frame), frame) else {
+        if !self.floods.are_testing() {
             return false;
-        };
-        self.counters.add(Counter::IsolationDropped, 1);
-        let reason = cause.into().name().unwrap_or("unknown");
-        test.note(number, session.port, Fate::Dropped(reason));
-        true
+        }
+        let headers = Headers::parse(frame);
+        let noted = self.floods.test_frame(session.port, &headers, frame, |test, number| {
+            self.counters.add(Counter::IsolationDropped, 1);
+            let reason = cause.into().name().unwrap_or("unknown");
+            test.note(number, session.port, Fate::Dropped(reason));
+        });
+        noted.is_some()
     }
 
     /// Whether a frame of a client's obeys its policy.
@@ -692,8 +692,7 @@ impl Router {
             return false;
         }
         // They use up nobody's budget, and are too few to need one.
-        let test = self.floods.test();
-        if test.is_some_and(|test| test.number(session.port, headers, frame).is_some()) {
+        if self.floods.test_frame(session.port, headers, frame, |_, _| ()).is_some() {
             return true;
         }
         let class = FloodClass::of(kind, headers, frame);
