@@ -40,7 +40,7 @@ mod file;
 mod host;
 mod invite;
 mod kept_mac;
-pub(crate) mod lease_file;
+mod lease_file;
 mod line;
 mod network;
 mod rotation;
