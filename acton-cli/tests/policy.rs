@@ -306,6 +306,25 @@ fn only_kinds_that_are_allowed_pass() {
         ],
     );
     assert!(traced.out.contains("not allowed") && traced.out.contains("ethertype"), "{traced:?}");
+    // Each rule can be asked about.
+    for (more, reason) in [
+        (&["--udp", "67:68"][..], "guard_dhcp"),
+        (&["--udp", "547:546", "--ethertype", "0x86dd"], "guard_dhcp"),
+        (&["--icmp", "134", "--src-ip", "fe80::1"], "guard_ra"),
+        (&["--icmp", "137", "--src-ip", "fe80::1"], "guard_redirect"),
+        (&["--icmp", "5"], "guard_redirect"),
+        (&["--src-ip", "10.9.0.1"], "guard_gateway"),
+        (&["--src-ip", "10.9.0.1", "--arp"], "guard_gateway"),
+        (&["--src-ip", "fd09::1", "--icmp", "136"], "guard_gateway"),
+        (&["--src-ip", "10.9.0.1", "--udp", "53:53"], "guard_gateway"),
+        (&["--src-ip", "10.9.0.10", "--udp", "53:53"], "forward to the TAP"),
+        (&["--src-ip", "fd09::a", "--icmp", "136"], "forward to the TAP"),
+    ] {
+        let mac = client_mac(0).to_string();
+        let fixed = ["trace", &mac, "ff:ff:ff:ff:ff:ff", "--from", "site-0"];
+        let traced = said_by(control(&server), &[&fixed[..], more].concat());
+        assert!(traced.out.contains(reason) && traced.err.is_empty(), "{more:?}: {traced:?}");
+    }
 }
 
 /// ARP that says `address` is at `from`, to everybody.

@@ -109,6 +109,7 @@ pub use run::trace::{Trace, TraceStep, TraceVerdict};
 pub use secure::{ClientKeys, ServerKeys};
 pub use server::{PlainServer, SecureServer, Server, ServerBuilder};
 pub use sessions::admission::{Admission, Admit, Anybody, ClientPolicy, NetworkKeys};
+pub use sessions::lease_store::{KeptLease, LeaseStore};
 pub use settings::{
     Applied, ClientMode, ClientSettings, Common, PlainServerSettings, SecureSettings, ServerMode,
     ServerSettings, Settings, SuiteChoice, TapSettings,

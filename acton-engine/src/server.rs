@@ -15,11 +15,11 @@ use ipnet::IpNet;
 use pnet_base::MacAddr;
 
 use crate::floods::budgets::FloodBudgets;
-use crate::keys::LeaseFile;
 use crate::run::tap::OpenTap;
 use crate::run::threads::{OnThreadStart, ThreadKind};
 use crate::secure::{self, SecureAccess, ServerKeys};
 use crate::sessions::admission::{Admission, Anybody};
+use crate::sessions::lease_store::LeaseStore;
 use crate::sessions::port::LeafId;
 use crate::settings::{
     MAX_WORKERS, PlainServerSettings, SecureSettings, ServerMode, ServerSettings, SuiteChoice,
@@ -73,7 +73,7 @@ pub struct SecureServer {
     admission: Box<dyn Admission>,
     authority: Option<Box<dyn Authority>>,
     key_log: Option<KeyLog>,
-    leases: Option<LeaseFile>,
+    leases: Option<Box<dyn LeaseStore>>,
 }
 
 /// What a server has in plain mode beside its settings: nothing.
@@ -311,11 +311,11 @@ impl ServerBuilder<SecureServer> {
         self
     }
 
-    /// Keeps in a file what IP addresses clients were given by DHCP, so that a server that starts again
-    /// lets them use these.
+    /// Keeps what IP addresses clients were given by DHCP, so that a server that starts again lets them use
+    /// these; by default it does not.
     #[must_use]
-    pub fn leases(mut self, file: LeaseFile) -> Self {
-        self.mode.leases = Some(file);
+    pub fn leases(mut self, store: impl LeaseStore) -> Self {
+        self.mode.leases = Some(Box::new(store));
         self
     }
 

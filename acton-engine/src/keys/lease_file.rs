@@ -1,19 +1,16 @@
 //! The file that keeps which IP addresses clients were given, from one start of a server to the next.
 
-use std::net::IpAddr;
+use std::error::Error;
 use std::path::{Path, PathBuf};
-
-use acton_proto::wire::Key;
 
 use super::file::{self, WRITE_ACCESS};
 use super::state::State;
 use super::{KeyError, encode_key, parse_key};
+use crate::sessions::lease_store::{KeptLease, LeaseStore, MAX_LEASES};
 
 const NAME: &str = "leases";
 /// The first line, with a number that another layout would have another of.
 const HEADER: &str = "acton leases 1";
-/// Leases that are kept, at most: 65,536 hosts at one server.
-pub(crate) const MAX_LEASES: usize = 65_536;
 /// Bytes of one line at most: a key, a VLAN, an IPv6 address and a time.
 const LONGEST_LINE: usize = 44 + 1 + 4 + 1 + 45 + 1 + 20 + 1;
 const MAX_LEN: u64 = (64 + MAX_LEASES * LONGEST_LINE) as u64;
@@ -22,17 +19,6 @@ const MAX_LEN: u64 = (64 + MAX_LEASES * LONGEST_LINE) as u64;
 #[derive(Debug, Clone)]
 pub struct LeaseFile {
     path: PathBuf,
-}
-
-/// A lease of a client's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct KeptLease {
-    pub(crate) client: Key,
-    /// 0 for untagged.
-    pub(crate) vlan: u16,
-    pub(crate) address: IpAddr,
-    /// Its end by the host's wall clock, in seconds since 1970.
-    pub(crate) until: u64,
 }
 
 impl State {
@@ -50,24 +36,20 @@ impl LeaseFile {
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
 
-    /// What is kept; nothing where there is no file.
-    ///
-    /// # Errors
-    /// Where the file cannot be read, can be changed by others, or is not as it was written.
-    pub(crate) fn read(&self) -> Result<Vec<KeptLease>, KeyError> {
+impl LeaseStore for LeaseFile {
+    fn read(&self) -> Result<Vec<KeptLease>, Box<dyn Error + Send + Sync>> {
         let Some(contents) = file::read(&self.path, MAX_LEN, WRITE_ACCESS)? else {
             return Ok(Vec::new());
         };
-        parse(&contents.text).ok_or_else(|| KeyError::BadLeases { path: self.path.clone() })
+        let bad = || KeyError::BadLeases { path: self.path.clone() };
+        Ok(parse(&contents.text).ok_or_else(bad)?)
     }
 
-    /// Keeps these in place of what was kept: whoever reads the file sees the one or the other.
-    ///
-    /// # Errors
-    /// Where the file cannot be written.
-    pub(crate) fn write(&self, leases: &[KeptLease]) -> Result<(), KeyError> {
-        file::replace(&self.path, &print(leases), None)
+    /// Whoever reads the file sees what was kept before or after.
+    fn write(&self, leases: &[KeptLease]) -> Result<(), Box<dyn Error + Send + Sync>> {
+        Ok(file::replace(&self.path, &print(leases), None)?)
     }
 }
 
@@ -106,7 +88,9 @@ fn parse(text: &str) -> Option<Vec<KeptLease>> {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::net::IpAddr;
 
+    use acton_proto::wire::Key;
     use proptest::prelude::*;
 
     use super::*;

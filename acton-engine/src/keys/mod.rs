@@ -41,7 +41,7 @@ pub(crate) mod file;
 mod host;
 mod invite;
 mod kept_mac;
-pub(crate) mod lease_file;
+mod lease_file;
 mod line;
 mod network;
 mod rotation;

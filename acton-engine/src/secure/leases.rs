@@ -7,21 +7,20 @@ use std::time::Duration;
 use acton_proto::wire::Key;
 
 use super::server::SecureRoster;
-use crate::keys::lease_file::{KeptLease, LeaseFile, MAX_LEASES};
 use crate::run::clock;
 use crate::sessions::lease_keeper::LeaseKeeper;
+use crate::sessions::lease_store::{KeptLease, LeaseStore, MAX_LEASES};
 
-/// Has clients have what a file says, and keeps there what changes from now on. A file that cannot be read
-/// is worth a warning, and nothing is known then.
+/// Has clients have what is kept, and keeps what changes from now on. What cannot be read is worth a warning, and nothing is known then.
 ///
 /// # Errors
 /// Where no thread can be made.
 pub(super) fn start(
-    file: LeaseFile,
+    store: Box<dyn LeaseStore>,
     roster: &mut SecureRoster,
     now: Duration,
 ) -> io::Result<LeaseKeeper> {
-    let kept = file.read().unwrap_or_else(|error| {
+    let kept = store.read().unwrap_or_else(|error| {
         log::warn!(
             "what addresses clients were given before is not known: {error}; they are heard again \
              once their hosts renew them"
@@ -30,7 +29,7 @@ pub(super) fn start(
     });
     let wall = wall_seconds();
     roster.restore_leases(now, kept.iter().filter_map(|lease| restored(lease, wall)));
-    LeaseKeeper::start(file, roster.lease_changes())
+    LeaseKeeper::start(store, roster.lease_changes())
 }
 
 fn wall_seconds() -> u64 {

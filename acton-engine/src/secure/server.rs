@@ -27,7 +27,6 @@ use crate::authorize::{Authority, Decisions};
 use crate::floods::news::FloodReporter;
 use crate::floods::server_watch::ServerWatch;
 use crate::floods::shared::Floods;
-use crate::keys::LeaseFile;
 use crate::observe::status::{Protocol, Role, SessionStatus};
 use crate::root::{Named, RootWatch};
 use crate::run::announcer::Announcer;
@@ -39,6 +38,7 @@ use crate::run::tap::{OpenTap, TapHandle, max_frame};
 use crate::run::worker::NEWS_INTERVAL;
 use crate::sessions::admission::{Admission, ClientPolicy, Gate};
 use crate::sessions::directory::Directory;
+use crate::sessions::lease_store::LeaseStore;
 use crate::sessions::names::SessionNames;
 use crate::sessions::owned_macs::OwnedMacs;
 use crate::sessions::port::LeafId;
@@ -100,7 +100,7 @@ pub(crate) struct SecureAccess {
     pub(crate) admission: Box<dyn Admission>,
     pub(crate) authority: Option<Box<dyn Authority>>,
     pub(crate) key_log: Option<KeyLog>,
-    pub(crate) leases: Option<LeaseFile>,
+    pub(crate) leases: Option<Box<dyn LeaseStore>>,
 }
 
 /// Where a datagram names its receiver, whose low bits are the worker: bytes from its first
@@ -174,7 +174,7 @@ pub(crate) fn start(
     })?;
     let sender = launch.sender();
     let tell = move |rules| sender.send(Message::News(News::Rules(rules))).is_ok();
-    let lease_file = access.leases;
+    let lease_store = access.leases;
     let gate = Gate::new(access.admission, tell).map_err(Error::system("start a thread"))?;
     let authorization = match access.authority {
         Some(mut authority) => {
@@ -203,7 +203,7 @@ pub(crate) fn start(
     let mut roster =
         Roster::new(directory, Arc::clone(&bridge), floods, events, workers, root, now)
             .with_watch(watch);
-    let keeper = lease_file.map(|file| leases::start(file, &mut roster, now)).transpose();
+    let keeper = lease_store.map(|store| leases::start(store, &mut roster, now)).transpose();
     let keeper = keeper.map_err(Error::system("start a thread"))?;
     let mut control = ServerControl {
         machine: Server::new(config, gate.for_protocol(), Box::new(SystemRandom), now),

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::keys::lease_file::{KeptLease, LeaseFile};
+use super::lease_store::{KeptLease, LeaseStore};
 use crate::run::threads::{self, ThreadKind};
 
 /// Least time between two times that the file is written, and how many times as long as one took: the disk
@@ -39,11 +39,11 @@ impl LeaseKeeper {
     ///
     /// # Errors
     /// Where no thread can be made.
-    pub(crate) fn start(file: LeaseFile, changes: u64) -> io::Result<Self> {
+    pub(crate) fn start(store: Box<dyn LeaseStore>, changes: u64) -> io::Result<Self> {
         let (writer, leases) = sync_channel(1);
         let shared = Arc::<Shared>::default();
         let of_thread = Arc::clone(&shared);
-        let body = move || write_all(&file, &leases, &of_thread);
+        let body = move || write_all(&*store, &leases, &of_thread);
         let thread = threads::spawn("acton-leases", ThreadKind::Other, body)?;
         Ok(Self { writer, thread, shared, changes })
     }
@@ -68,7 +68,7 @@ impl LeaseKeeper {
     }
 }
 
-fn write_all(file: &LeaseFile, leases: &Receiver<Vec<KeptLease>>, shared: &Shared) {
+fn write_all(store: &dyn LeaseStore, leases: &Receiver<Vec<KeptLease>>, shared: &Shared) {
     let (mut next, mut is_told) = (None, false);
     loop {
         let all = next.take().or_else(|| {
@@ -77,7 +77,7 @@ fn write_all(file: &LeaseFile, leases: &Receiver<Vec<KeptLease>>, shared: &Share
         });
         let Some(all) = all else { return };
         let start = Instant::now();
-        let written = file.write(&all);
+        let written = store.write(&all);
         shared.has_failed.store(written.is_err(), Ordering::Relaxed);
         if let Err(error) = &written
             && !is_told
@@ -99,35 +99,46 @@ fn write_all(file: &LeaseFile, leases: &Receiver<Vec<KeptLease>>, shared: &Share
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::error::Error;
     use std::thread;
 
+    use parking_lot::Mutex;
+
     use super::*;
-    use crate::keys::State;
-    use crate::keys::file::tests::Directory;
+
+    /// What was written, in order. The first time it fails.
+    #[derive(Debug, Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl LeaseStore for Written {
+        fn read(&self) -> Result<Vec<KeptLease>, Box<dyn Error + Send + Sync>> {
+            unreachable!("by who starts a server alone")
+        }
+
+        fn write(&self, leases: &[KeptLease]) -> Result<(), Box<dyn Error + Send + Sync>> {
+            let mut written = self.0.lock();
+            written.push(leases[0].client[0]);
+            if written.len() == 1 { Err("the disk is full".into()) } else { Ok(()) }
+        }
+    }
+
+    fn leases(number: u8) -> Vec<KeptLease> {
+        let address = [10, 0, 0, number].into();
+        vec![KeptLease { client: [number; 32], vlan: 0, address, until: 7 }]
+    }
 
     #[test]
-    fn what_changed_last_is_on_the_disk_in_the_end() {
-        let directory = Directory::new();
-        let file = State::new(directory.path()).lease_file();
-        let mut keeper = LeaseKeeper::start(file.clone(), 0).unwrap();
-        let leases = |number: u8| {
-            let lease = KeptLease {
-                client: [number; 32],
-                vlan: 0,
-                address: [10, 0, 0, number].into(),
-                until: 7,
-            };
-            vec![lease]
-        };
+    fn what_failed_is_tried_again_and_what_changed_last_is_kept_in_the_end() {
+        let store = Written::default();
+        let mut keeper = LeaseKeeper::start(Box::new(store.clone()), 0).unwrap();
         keeper.keep(0, || panic!("nothing changed"));
-        while !file.path().exists() {
+        // Each time that it is asked: the thread may be busy.
+        while store.0.lock().len() < 2 {
             keeper.keep(1, || leases(1));
             thread::yield_now();
         }
-        keeper.keep(2, || leases(2));
-        keeper.finish(3, || leases(3));
-        assert_eq!(file.read().unwrap(), leases(3));
-        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "nothing else is left");
+        keeper.finish(2, || leases(2));
+        let written = store.0.lock();
+        assert!(written.starts_with(&[1, 1]) && written.last() == Some(&2), "{written:?}");
     }
 }

@@ -8,6 +8,7 @@ pub(crate) mod elsewhere;
 pub(crate) mod housekeeping;
 pub(crate) mod lease_holders;
 pub(crate) mod lease_keeper;
+pub(crate) mod lease_store;
 pub(crate) mod names;
 pub(crate) mod owned_macs;
 pub(crate) mod pairs;

@@ -1,6 +1,6 @@
 //! `acton trace`.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use acton_engine::{MacAddr, Trace, TraceVerdict, drop_reasons, group_mac};
 use clap::Args;
@@ -20,6 +20,9 @@ const DROPPED: u8 = 2;
 /// Columns of the stages, and of what was found, in a terminal of 80.
 const STAGE: usize = 13;
 const FOUND: usize = 80 - 4 - STAGE;
+/// EtherTypes of IP.
+const IPV4: u16 = 0x0800;
+const IPV6: u16 = 0x86dd;
 /// Bytes of the shortest and the longest frame that can be asked about, without check sequence.
 const LENGTHS: std::ops::RangeInclusive<i64> = 60..=9_216;
 
@@ -38,7 +41,7 @@ pub(in crate::cli) struct Arguments {
 
     /// Looks at the next N frames that pass, 1,000 at most, and says too what became of them
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000),
-          conflicts_with_all = ["vlan", "ethertype", "arp", "dhcp", "length"])]
+          conflicts_with_all = ["vlan", "ethertype", "arp", "dhcp", "src_ip", "udp", "icmp", "length"])]
     live: Option<u32>,
 
     /// Where it comes from: a session, that is a client's name, its UDP address or the session's
@@ -61,6 +64,19 @@ pub(in crate::cli) struct Arguments {
     /// A client's DHCP discover
     #[arg(long, conflicts_with = "ethertype")]
     dhcp: bool,
+
+    /// The IP address that it says it is from: a packet's source, with --arp its sender
+    #[arg(long, value_name = "IP", conflicts_with_all = ["dhcp", "ethertype"])]
+    src_ip: Option<IpAddr>,
+
+    /// A UDP datagram between these ports, the source first: 67:68 is a DHCP server's
+    #[arg(long, value_name = "PORT:PORT", value_parser = ports, conflicts_with_all = ["arp", "dhcp"])]
+    udp: Option<[u16; 2]>,
+
+    /// A message of ICMP, or of ICMPv6 with an IPv6 --src-ip, of that type: 134 is a router advertisement,
+    /// 136 says that --src-ip is at the sender
+    #[arg(long, value_name = "TYPE", conflicts_with_all = ["arp", "dhcp", "udp"])]
+    icmp: Option<u8>,
 
     /// Bytes of the frame, without check sequence
     #[arg(long, value_name = "BYTES", default_value_t = 60,
@@ -131,17 +147,41 @@ impl Arguments {
             // RFC 826: Ethernet, IPv4, lengths of addresses, request; who has 0.0.0.0?
             frame.extend([0x08, 0x06, 0, 1, 0x08, 0x00, 6, 4, 0, 1]);
             frame.extend(source.octets());
+            match self.src_ip {
+                None => {}
+                Some(IpAddr::V4(address)) => frame.extend(address.octets()),
+                Some(IpAddr::V6(_)) => {
+                    let message = "ARP is of IPv4; for IPv6 say --icmp 136".to_owned();
+                    return Err(usage(message));
+                }
+            }
         } else if self.dhcp {
             frame.extend(dhcp_discover(source));
         } else {
-            let ethertype = match group {
+            let ethertype = match self.src_ip.or(group) {
                 None => self.ethertype,
-                Some(IpAddr::V4(_)) => 0x0800,
-                Some(IpAddr::V6(_)) => 0x86dd,
+                Some(IpAddr::V4(_)) => IPV4,
+                Some(IpAddr::V6(_)) => IPV6,
+            };
+            if self.src_ip.zip(group).is_some_and(|(from, to)| from.is_ipv4() != to.is_ipv4()) {
+                let message = "--src-ip and the group are of different versions of IP".to_owned();
+                return Err(usage(message));
+            }
+            let source = match ethertype {
+                IPV4 => Some(self.src_ip.unwrap_or(Ipv4Addr::UNSPECIFIED.into())),
+                IPV6 => Some(self.src_ip.unwrap_or(Ipv6Addr::UNSPECIFIED.into())),
+                _ if self.udp.is_some() || self.icmp.is_some() => {
+                    let message = "--udp and --icmp are of EtherType 0x0800 and 0x86dd".to_owned();
+                    return Err(usage(message));
+                }
+                _ => None,
             };
             frame.extend(ethertype.to_be_bytes());
-            let room = usize::from(self.length).saturating_sub(frame.len());
-            frame.extend(ip_header(ethertype, group, room));
+            if let Some(source) = source {
+                let room = usize::from(self.length).saturating_sub(frame.len());
+                let carried = Carried::of(self.udp, self.icmp, source);
+                frame.extend(ip_packet(source, group, &carried, room));
+            }
         }
         frame.resize(frame.len().max(self.length.into()), 0);
         Ok(frame)
@@ -208,26 +248,68 @@ fn dhcp_discover(source: MacAddr) -> Vec<u8> {
     packet
 }
 
-/// The header of an IP packet that fills so many bytes, from the unspecified address, which claims none,
-/// to a group or nobody, and of a protocol for experiments (RFC 3692, 253); nothing for other EtherTypes.
-fn ip_header(ethertype: u16, to: Option<IpAddr>, room: usize) -> Vec<u8> {
-    const EXPERIMENT: u8 = 253;
-    const HOPS: u8 = 64;
-    let (len, mut header) = match ethertype {
-        0x0800 => (20, vec![0x45, 0, 0, 0, 0, 0, 0, 0, HOPS, EXPERIMENT]),
-        0x86dd => (40, vec![0x60, 0, 0, 0, 0, 0, EXPERIMENT, HOPS]),
-        _ => return Vec::new(),
-    };
-    header.resize(len, 0);
-    match to {
-        Some(IpAddr::V4(to)) => header[len - 4..].copy_from_slice(&to.octets()),
-        Some(IpAddr::V6(to)) => header[len - 16..].copy_from_slice(&to.octets()),
-        None => {}
+/// What an IP packet carries.
+struct Carried {
+    protocol: u8,
+    bytes: Vec<u8>,
+}
+
+impl Carried {
+    /// A datagram, a message of ICMP, or nothing of a protocol for experiments (RFC 3692, 253).
+    fn of(udp: Option<[u16; 2]>, icmp: Option<u8>, source: IpAddr) -> Self {
+        const EXPERIMENT: u8 = 253;
+        const UDP: u8 = 17;
+        if let Some([from, to]) = udp {
+            // Without a checksum, and a payload of one byte: what a server says (RFC 2131, RFC 8415).
+            let mut bytes = [from.to_be_bytes(), to.to_be_bytes(), [0, 9], [0, 0]].concat();
+            bytes.push(2);
+            return Self { protocol: UDP, bytes };
+        }
+        let Some(kind) = icmp else { return Self { protocol: EXPERIMENT, bytes: Vec::new() } };
+        let mut bytes = vec![kind, 0, 0, 0, 0, 0, 0, 0];
+        match source {
+            IpAddr::V4(_) => Self { protocol: 1, bytes },
+            // Neighbour discovery names an address there.
+            IpAddr::V6(address) => {
+                bytes.extend(address.octets());
+                Self { protocol: 58, bytes }
+            }
+        }
     }
-    // IPv4's length counts its header, IPv6's does not.
-    let (at, length) = if len == 20 { (2, room.max(len)) } else { (4, room.saturating_sub(len)) };
-    header[at..at + 2].copy_from_slice(&(length as u16).to_be_bytes());
-    header
+}
+
+/// An IP packet that fills so many bytes, or more where it carries more; to a group or to nobody.
+fn ip_packet(source: IpAddr, to: Option<IpAddr>, carried: &Carried, room: usize) -> Vec<u8> {
+    const HOPS: u8 = 255;
+    let Carried { protocol, bytes } = carried;
+    let mut packet = match source {
+        IpAddr::V4(address) => {
+            let len = room.max(20 + bytes.len()) as u16;
+            let mut header = vec![0x45, 0];
+            header.extend(len.to_be_bytes());
+            header.extend([0, 0, 0, 0, HOPS, *protocol, 0, 0]);
+            header.extend(address.octets());
+            header.extend(match to {
+                Some(IpAddr::V4(to)) => to.octets(),
+                _ => [0; 4],
+            });
+            header
+        }
+        IpAddr::V6(address) => {
+            let len = room.saturating_sub(40).max(bytes.len()) as u16;
+            let mut header = vec![0x60, 0, 0, 0];
+            header.extend(len.to_be_bytes());
+            header.extend([*protocol, HOPS]);
+            header.extend(address.octets());
+            header.extend(match to {
+                Some(IpAddr::V6(to)) => to.octets(),
+                _ => [0; 16],
+            });
+            header
+        }
+    };
+    packet.extend(bytes);
+    packet
 }
 
 /// A line a step, and the verdict.
@@ -251,6 +333,15 @@ fn text(trace: &Trace) -> Vec<String> {
 
 fn any_mac(text: &str) -> Result<MacAddr, String> {
     text.parse().map_err(|_| "no MAC address; write it as 02:00:00:00:00:01".to_owned())
+}
+
+/// Two ports, as `67:68`.
+fn ports(text: &str) -> Result<[u16; 2], String> {
+    let read = || {
+        let (from, to) = text.split_once(':')?;
+        Some([from.parse().ok()?, to.parse().ok()?])
+    };
+    read().ok_or_else(|| "no ports; write the source's and the destination's as 67:68".to_owned())
 }
 
 /// An EtherType in hexadecimal.
@@ -315,6 +406,36 @@ mod tests {
                 Headers::parse(&frame(&["--ethertype", kind, "--length", "100"])).ip().unwrap();
             assert!(ip.fills && ip.protocol == 253);
         }
+        for (more, protocol, address) in [
+            (&["--src-ip", "10.0.0.5"][..], 253, "10.0.0.5"),
+            (&["--src-ip", "10.0.0.5", "--udp", "67:68"], 17, "10.0.0.5"),
+            (&["--icmp", "5"], 1, "0.0.0.0"),
+            (&["--icmp", "134", "--ethertype", "0x86dd"], 58, "::"),
+            (&["--src-ip", "fe80::1", "--icmp", "136", "--vlan", "7"], 58, "fe80::1"),
+            (&["--src-ip", "fe80::1", "--udp", "547:546", "--length", "300"], 17, "fe80::1"),
+        ] {
+            let frame = frame(more);
+            let headers = Headers::parse(&frame);
+            let ip = headers.ip().unwrap();
+            assert!(ip.protocol == protocol && ip.payload.is_some(), "{more:?}: {ip:?}");
+            let hosts = headers.hosts(&frame).unwrap();
+            let source = match *hosts {
+                [a, b, c, d, _, _, _, _] => IpAddr::from([a, b, c, d]),
+                _ => IpAddr::from(*hosts.first_chunk::<16>().unwrap()),
+            };
+            assert_eq!(source.to_string(), address);
+        }
+        let arp = frame(&["--arp", "--src-ip", "10.0.0.5"]);
+        assert_eq!(arp[28..32], [10, 0, 0, 5]);
+        for more in
+            [&["--arp", "--src-ip", "fe80::1"][..], &["--udp", "1:2", "--ethertype", "88b5"]]
+        {
+            let fixed = ["trace", "02:00:00:00:00:09", "ff:ff:ff:ff:ff:ff"];
+            let failure = Line::parse_from(fixed.iter().chain(more)).arguments.frame().unwrap_err();
+            assert_eq!(failure.code, USAGE);
+        }
+        assert_eq!(ports("67:68"), Ok([67, 68]));
+        assert!(["", "67", "67:", "67:68:69", "65536:1"].iter().all(|text| ports(text).is_err()));
         let tagged = frame(&["--vlan", "7", "--ethertype", "88b5", "--length", "1518"]);
         let headers = Headers::parse(&tagged);
         assert_eq!((tagged.len(), headers.ethertype()), (1_518, Some(0x88b5)));
