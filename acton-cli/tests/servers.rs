@@ -16,10 +16,11 @@ use std::time::{Duration, Instant};
 
 use acton_engine::State;
 use acton_netns::{Namespace, Veth, veth};
+use pnet_base::MacAddr;
 use support::ask::{said_by, sessions, told, until};
 use support::{
-    Acton, HANG, Mode, ROOT_V4, World, client_mac, control, leaf, ping, ping_until_answered, said,
-    shell, tcp_transfer, wait_until,
+    Acton, HANG, Mode, ROOT_V4, TEST_ETHERTYPE, Wire, World, client_mac, control, counter,
+    counters, frame, leaf, mac, ping, ping_until_answered, said, shell, tcp_transfer, wait_until,
 };
 
 testbed::main! {
@@ -29,6 +30,11 @@ testbed::main! {
     who_is_at_a_server_without_a_way_to_the_lan_goes_to_another_one,
     who_has_no_other_server_stays_until_all_are_sent_away,
     servers_of_different_keys_in_one_invite,
+    what_the_lan_sends_to_all_comes_once_while_a_client_changes_servers,
+    a_server_that_dies_while_its_client_leaves_it_is_left,
+    a_standby_that_is_not_there_disturbs_nothing,
+    a_refusal_of_the_other_server_is_told,
+    who_stays_hears_nothing_of_who_goes,
 }
 
 /// Server A is on the world's server, server B on client 1.
@@ -222,6 +228,8 @@ fn a_server_drains_without_a_lost_ping_and_is_come_back_to() {
         wait_until("the first server has nobody left", || {
             sessions(&first).iter().all(|session| session.state != State::Up)
         });
+        // Each said goodbye to the server that it left.
+        first.wait_for_nth(said::BYE, CLIENTS.len());
         let status = told(&first, &["status"]);
         assert!(status.contains("draining: clients are asked"), "{status}");
         until(&clients[0], "the first server is known to drain", |it| {
@@ -337,7 +345,8 @@ fn who_has_no_other_server_stays_until_all_are_sent_away() {
     for client in &clients {
         client.wait_for(said::CONNECTED);
     }
-    assert_eq!(told(&first, &["drain", "--to", B]), "2 clients are asked to go\n");
+    let asked = "1 client is asked to go; 1 client has no other server and stays\n";
+    assert_eq!(told(&first, &["drain", "--to", B]), asked);
     wait_at(&clients[0], B);
     ping_until_answered(site.client(2), ROOT_V4);
     wait_at(&clients[1], A);
@@ -394,4 +403,118 @@ fn servers_of_different_keys_in_one_invite() {
     server_a.stop();
     wait_at(&client, B);
     ping_until_answered(site.client(0), ROOT_V4);
+}
+
+/// A frame of the LAN's host to all, with a number.
+fn to_all(number: u32) -> Vec<u8> {
+    let payload = [&number.to_be_bytes()[..], &[7; 60]].concat();
+    frame(MacAddr::broadcast(), mac(77), TEST_ETHERTYPE, &payload)
+}
+
+fn what_the_lan_sends_to_all_comes_once_while_a_client_changes_servers() {
+    let site = Site::new();
+    let (first, _second) = (site.serve_a(), site.serve_b());
+    let client = site.join(0, &site.invite(0, &[A, B]));
+    wait_at(&client, A);
+    until(&client, "the other server answers", |it| it.state == State::Standby);
+    let (lan, tap) = (Wire::open(&site.lan, "sw"), site.world.client_wire(0));
+    lan.send(&to_all(0));
+    tap.receive_until(&to_all(0));
+    told(&first, &["drain"]);
+    // While it joins, and for as long as it hears both.
+    let mut sent = 0;
+    wait_until("the client has left the first server", || {
+        sent += 1;
+        lan.send(&to_all(sent));
+        first.log().contains(said::BYE)
+    });
+    wait_at(&client, B);
+    let last = sent + 1;
+    lan.send(&to_all(last));
+    let came = tap.receive_until(&to_all(last));
+    for number in 1..=sent {
+        let copies = came.iter().filter(|&it| *it == to_all(number)).count();
+        assert!(copies <= 1, "frame {number} came {copies} times");
+    }
+    let beside = counter(&counters(&client), "drop.beside");
+    assert!(beside > 0, "both servers sent the same");
+}
+
+fn a_server_that_dies_while_its_client_leaves_it_is_left() {
+    let site = Site::new();
+    let (first, _second) = (site.serve_a(), site.serve_b());
+    let client = site.join(0, &site.invite(0, &[A, B]));
+    wait_at(&client, A);
+    until(&client, "the other server answers", |it| it.state == State::Standby);
+    // Whether the second session has begun by then or not.
+    told(&first, &["drain"]);
+    first.kill();
+    wait_until("the LAN answers by the other server", || {
+        ping(site.client(0), ROOT_V4, 56, Duration::from_millis(500)).is_ok()
+    });
+    wait_at(&client, B);
+    let events = told(&client, &["events", "--json"]);
+    assert!(!events.contains("\"up\":false"), "its TAP kept the carrier: {events}");
+}
+
+fn a_standby_that_is_not_there_disturbs_nothing() {
+    let site = Site::new();
+    // On the host of B nobody has the port, which its kernel says.
+    let _first = site.serve_a();
+    let client = site.join(0, &site.invite(0, &[A, B]));
+    wait_at(&client, A);
+    until(&client, "the other server is known to be away", |it| it.state == State::Unreachable);
+    ping_until_answered(site.client(0), ROOT_V4);
+    let log = counters(&client);
+    assert_eq!(counter(&log, "handshake.hellos"), 1, "no handshake was hurried: {log}");
+    assert!(counter(&log, "query.sent") >= 3, "{log}");
+    assert_eq!(log.matches(said::CONNECTED).count(), 1, "{log}");
+}
+
+fn a_refusal_of_the_other_server_is_told() {
+    let site = Site::new();
+    let other = site.world.keys.path("other");
+    // B has the same keys, and a list from before the client was on it.
+    site.invite(2, &[A, B]);
+    fs::create_dir(&other).unwrap();
+    for entry in fs::read_dir(site.world.keys.path("server")).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), other.join(entry.file_name())).unwrap();
+    }
+    let invite = site.invite(0, &[A, B]);
+    let first = site.serve_a();
+    let _second = site.serve(&site.world.clients[1], "B", "other");
+    let client = site.join(0, &invite);
+    wait_at(&client, A);
+    until(&client, "the other server answers", |it| it.state == State::Standby);
+    told(&first, &["drain"]);
+    let mut events = String::new();
+    wait_until("the refusal is told", || {
+        events = told(&client, &["events", "--json"]);
+        events.contains("\"refused\"")
+    });
+    assert!(events.lines().any(|it| it.contains("\"refused\"") && it.contains(B)), "{events}");
+    wait_at(&client, A);
+    ping_until_answered(site.client(0), ROOT_V4);
+}
+
+fn who_stays_hears_nothing_of_who_goes() {
+    let site = Site::new();
+    let invites = [(0, site.invite(0, &[A, B])), (2, site.invite(2, &[A]))];
+    // Servers that know the whole list from the beginning.
+    let (first, _second) = (site.serve_a(), site.serve_b());
+    let [goes, stays] = invites.map(|(i, invite)| site.join(i, &invite));
+    [&goes, &stays].into_iter().for_each(|client| wait_at(client, A));
+    until(&goes, "the other server answers", |it| it.state == State::Standby);
+    let (tap, lan) = (site.world.client_wire(2), Wire::open(&site.lan, "sw"));
+    told(&first, &["drain"]);
+    first.wait_for(said::BYE);
+    lan.send(&to_all(1));
+    let came = tap.receive_until(&to_all(1));
+    // It told the LAN by ARP where it is, and server A heard that.
+    let of_arp = |frame: &Vec<u8>| {
+        frame[6..12] == client_mac(0).octets() && frame[12..14] == 0x0806_u16.to_be_bytes()
+    };
+    assert!(!came.iter().any(of_arp), "{came:02x?}");
+    assert!(counter(&counters(&first), "drop.client_elsewhere") > 0);
 }

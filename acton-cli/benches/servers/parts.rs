@@ -247,7 +247,12 @@ impl Trial {
     pub(crate) fn rest(&mut self, seconds: u64) {
         let part = self.begin("rest", 0);
         thread::sleep(Duration::from_secs(seconds));
+        let failed = self.table.failed();
         self.unbroken(&part);
+        if self.table.failed() > failed {
+            let what = "this machine has no room for so many: what follows says nothing";
+            self.table.say(part.name, what, "");
+        }
         self.cost(&part);
         let memory = |server: &Option<Acton>| {
             server.as_ref().map_or(0, |server| server.proc_status("VmRSS"))

@@ -166,8 +166,8 @@ counters! {
     NotConnected => "drop.not_connected",
     /// A frame for every client while there was none.
     NoClient => "drop.no_client",
-    /// At a server: a frame of the LAN's for every client, from a MAC that the list gives to a client: that
-    /// is at another server, and clients do not reach one another.
+    /// At a server: a frame of the LAN's for every client, from a MAC that the list gives to one that is
+    /// here: it is about to be at another server, and clients do not reach one another.
     ClientElsewhere => "drop.client_elsewhere",
     /// A frame for every client that could not go out in time, once for each client that missed it.
     FloodLate => "drop.flood_late",

@@ -54,9 +54,9 @@ impl<T> Announcer<T> {
         }
     }
 
-    /// Notes that a session is to be told in this turn once more.
-    pub(crate) fn note_again(&mut self, now: Duration, session: T) {
-        self.waiting[0].push_back((now, session));
+    /// Nobody is to be told any more of what was noted.
+    pub(crate) fn forget(&mut self) {
+        self.waiting.iter_mut().for_each(VecDeque::clear);
     }
 
     /// When [`take_due`](Self::take_due) has something.

@@ -214,7 +214,7 @@ impl Tracing<'_> {
             Verdict::FromRoot(FromRoot::Flood(kind)) => {
                 let Some(floods) = self.handle.floods() else { return Err(Error::NotServer) };
                 if is_from_client(bridge, Headers::parse(&self.frame).ethernet(), clock::now()) {
-                    let text = "its source is a client's, which is at another server then";
+                    let text = "its source is a client's, which is about to be at another server";
                     self.note("bridge", text);
                     return Ok(counted(Counter::ClientElsewhere));
                 }

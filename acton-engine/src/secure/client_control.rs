@@ -372,12 +372,13 @@ impl ClientControl {
     /// Says BYE to the server that the client has left.
     fn leave(&mut self, now: Duration) {
         let Some((old, _)) = self.leaving.take() else { return };
+        // Frames that overtook one another on the two ways may have told the LAN otherwise. The old
+        // server knows whose they are until it hears BYE, and sends none of them to its other clients.
+        self.announcer.forget();
+        self.bridged = announcer::bridged(&self.interface);
+        self.announce(now);
         self.close(now, old);
         self.publish();
-        // Frames that overtook one another on the two ways may have told the LAN otherwise. Once more
-        // it is told anyway after 5 s.
-        self.bridged = announcer::bridged(&self.interface);
-        self.announcer.note_again(now, ());
     }
 
     /// There is a session where there was none.

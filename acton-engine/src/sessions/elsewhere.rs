@@ -1,4 +1,4 @@
-//! Frames of clients that are at another server of the same LAN.
+//! Frames of clients that go to another server of the same LAN.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use acton_frame::Ethernet;
 
 use crate::sessions::port::LeafId;
 
-/// Whether a frame that the LAN brings is from an address that somebody gave to a client, by `mac=` in
-/// the list of clients for one. That client is at another server then, or was just now: what it sends
-/// to all is for no client here, as none reaches another, and of a thousand that change servers each
-/// tells the LAN where it is.
+/// Whether a frame that the LAN brings is from an address that somebody gave to a client that is here, by
+/// `mac=` in the list of clients for one. It is about to be at another server, or there is a loop: what it
+/// sends to all is for no client here, as none reaches another, and of a thousand clients that change
+/// servers each tells the LAN where it is.
 pub(crate) fn is_from_client(
     bridge: &Bridge<LeafId>,
     ethernet: Option<&Ethernet>,
