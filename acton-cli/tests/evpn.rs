@@ -10,6 +10,7 @@
 mod support;
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -56,10 +57,17 @@ fn evpn(namespace: &Namespace, command: &str, options: &[&str]) -> (bool, String
     (output.status.success(), String::from_utf8(text).unwrap())
 }
 
+/// What the host's firewall does to bridges is none of these tests'.
+fn no_bridge_filters(namespace: &Namespace) {
+    shell(
+        namespace,
+        "for it in /proc/sys/net/bridge/bridge-nf-call-*; do [ ! -e $it ] || echo 0 > $it; done",
+    );
+}
+
 /// Does what `render` prints.
 fn make(namespace: &Namespace, options: &[&str]) {
-    // What the host's firewall does to bridges is none of this test's.
-    shell(namespace, "sysctl -qw net.bridge.bridge-nf-call-iptables=0 2>/dev/null || true");
+    no_bridge_filters(namespace);
     let (done, text) = evpn(namespace, "render", options);
     assert!(done, "{text}");
     // It may be run again.
@@ -145,10 +153,15 @@ fn a_host_that_is_not_as_rendered_is_told() {
     assert_eq!(check(), (true, "as rendered\n".to_owned()));
     shell(
         &world.server,
-        "bridge fdb append 00:00:00:00:00:00 dev vx100 dst 192.0.2.13; ip link set br0 down",
+        "bridge fdb append 00:00:00:00:00:00 dev vx100 dst 192.0.2.13; ip link set br0 down
+         ip link set eth0 mtu 1549
+         on=/proc/sys/net/bridge/bridge-nf-call-iptables; [ ! -e $on ] || echo 1 > $on",
     );
     let (fine, said) = check();
+    let filters = Path::new("/proc/sys/net/bridge").exists();
     assert!(!fine && said.contains("192.0.2.13") && said.contains("br0 is down"), "{said}");
+    assert!(said.contains("an MTU of 1549 where VXLAN needs 1550"), "{said}");
+    assert!(said.contains("bridge-nf-call-iptables=0") == filters, "{said}");
     // What it says mends it.
     for line in said.lines() {
         shell(&world.server, line.rsplit_once(": ").unwrap().1);

@@ -55,7 +55,7 @@ mod socket;
 mod subscription;
 
 pub use address::{Address, NewAddress};
-pub use link::{BridgeStatus, Link, NewLink, PortStatus, TapStatus, VxlanStatus};
+pub use link::{BridgeStatus, Link, NewLink, PortStatus, PortVlans, TapStatus, VxlanStatus};
 pub use neighbour::{FdbEntry, Neighbour};
 pub use pnet_base::MacAddr;
 pub use route::Route;

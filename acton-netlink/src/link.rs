@@ -43,6 +43,10 @@ const TELL_VLANS: u32 = 1 << 2;
 /// `IFLA_BRIDGE_VLAN_INFO` of linux/if_bridge.h, and its flag `BRIDGE_VLAN_INFO_PVID`.
 const VLAN_INFO: u16 = 2;
 const VLAN_IS_PVID: u16 = 1 << 1;
+/// Its flags `BRIDGE_VLAN_INFO_UNTAGGED`, and `_RANGE_BEGIN` and `_RANGE_END`.
+const VLAN_IS_UNTAGGED: u16 = 1 << 2;
+const VLAN_RANGE_BEGINS: u16 = 1 << 3;
+const VLAN_RANGE_ENDS: u16 = 1 << 4;
 
 /// Where `tx_dropped` is in `struct rtnl_link_stats64` (linux/if_link.h), in bytes.
 const TX_DROPPED: usize = 7 * 8;
@@ -134,6 +138,28 @@ pub struct PortStatus {
     pub learns: bool,
     /// Whether nothing passes between it and other isolated ports.
     pub isolated: bool,
+}
+
+/// VLANs that a port of a bridge is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PortVlans {
+    /// The first one's number.
+    pub first: u16,
+    /// The last one's number.
+    pub last: u16,
+    /// Untagged frames that come by the port are in it (PVID).
+    pub pvid: bool,
+    /// Its frames leave by the port without a tag.
+    pub untagged: bool,
+}
+
+impl PortVlans {
+    /// These VLANs.
+    #[must_use]
+    pub const fn new(vlans: std::ops::RangeInclusive<u16>, pvid: bool, untagged: bool) -> Self {
+        Self { first: *vlans.start(), last: *vlans.end(), pvid, untagged }
+    }
 }
 
 /// What the kernel tells about a VXLAN interface.
@@ -248,6 +274,15 @@ impl Socket {
     /// # Errors
     /// The kernel does not answer.
     pub fn port_pvid(&mut self, index: u32) -> io::Result<Option<u16>> {
+        let vlans = self.port_vlans(index)?;
+        Ok(vlans.iter().find(|vlans| vlans.pvid).map(|vlans| vlans.first))
+    }
+
+    /// The VLANs that port `index` of a bridge is in.
+    ///
+    /// # Errors
+    /// The kernel does not answer.
+    pub fn port_vlans(&mut self, index: u32) -> io::Result<Vec<PortVlans>> {
         let request = || {
             let mut fixed = fixed(0, 0);
             fixed[0] = libc::AF_BRIDGE as u8;
@@ -255,11 +290,10 @@ impl Socket {
             request.push(libc::IFLA_EXT_MASK, &TELL_VLANS.to_ne_bytes());
             request
         };
-        let found = self.dump(request, |body| {
+        self.dump(request, |body| {
             let is_it = body.get(4..).and_then(number) == Some(index);
-            is_it.then(|| parse_pvid(body)).flatten()
-        })?;
-        Ok(found.into_iter().next())
+            if is_it { parse_vlans(body) } else { Vec::new() }
+        })
     }
 
     /// Has interface `index`, a port of a bridge, exchange nothing with other isolated ports of it, or
@@ -442,14 +476,26 @@ fn parse_vxlan(data: &[u8]) -> VxlanStatus {
     status
 }
 
-fn parse_pvid(body: &[u8]) -> Option<u16> {
+fn parse_vlans(body: &[u8]) -> Vec<PortVlans> {
     let specific = Attributes::after(FIXED, body).filter(|&(kind, _)| kind == libc::IFLA_AF_SPEC);
-    let vlans = specific.flat_map(|(_, value)| Attributes::after(0, value));
+    let told = specific.flat_map(|(_, value)| Attributes::after(0, value));
+    let told = told.filter(|&(kind, _)| kind == VLAN_INFO);
+    let (mut vlans, mut first) = (Vec::new(), None);
     // struct bridge_vlan_info: flags, then the id.
-    let mut vlans = vlans
-        .filter(|&(kind, _)| kind == VLAN_INFO)
-        .filter_map(|(_, value)| Some((short(value)?, short(value.get(2..)?)?)));
-    vlans.find(|&(flags, _)| flags & VLAN_IS_PVID != 0).map(|(_, id)| id)
+    for (flags, id) in told.filter_map(|(_, it)| Some((short(it)?, short(it.get(2..)?)?))) {
+        if flags & VLAN_RANGE_BEGINS != 0 {
+            first = Some(id);
+            continue;
+        }
+        let begun = first.take().filter(|_| flags & VLAN_RANGE_ENDS != 0);
+        vlans.push(PortVlans {
+            first: begun.unwrap_or(id),
+            last: id,
+            pvid: flags & VLAN_IS_PVID != 0,
+            untagged: flags & VLAN_IS_UNTAGGED != 0,
+        });
+    }
+    vlans
 }
 
 fn parse_bridge(data: &[u8]) -> BridgeStatus {
@@ -491,10 +537,7 @@ mod tests {
 
     /// A port that is in VLANs 2 to 6, and in 7 with untagged frames.
     #[test]
-    fn the_pvid_is_the_vlan_with_that_flag() {
-        const BEGINS: u16 = 1 << 3;
-        const ENDS: u16 = 1 << 4;
-        const UNTAGGED: u16 = 1 << 2;
+    fn vlans_of_a_port_are_ranges_with_flags() {
         let told = |vlans: &[(u16, u16)]| {
             let mut fixed = [0; FIXED];
             fixed[0] = libc::AF_BRIDGE as u8;
@@ -505,11 +548,16 @@ mod tests {
                     request.push(VLAN_INFO, &info);
                 }
             });
-            parse_pvid(&request.bytes(1)[16..])
+            parse_vlans(&request.bytes(1)[16..])
         };
-        let ranges = [(BEGINS, 2), (ENDS, 6)];
-        assert_eq!(told(&ranges), None);
-        assert_eq!(told(&[&ranges[..], &[(VLAN_IS_PVID | UNTAGGED, 7)]].concat()), Some(7));
+        let (range, one) = (
+            PortVlans { first: 2, last: 6, pvid: false, untagged: false },
+            PortVlans { first: 7, last: 7, pvid: true, untagged: true },
+        );
+        let ranges = [(VLAN_RANGE_BEGINS, 2), (VLAN_RANGE_ENDS, 6)];
+        assert_eq!(told(&ranges), [range]);
+        let untagged = (VLAN_IS_PVID | VLAN_IS_UNTAGGED, 7);
+        assert_eq!(told(&[&ranges[..], &[untagged]].concat()), [range, one]);
     }
 
     proptest! {
@@ -522,7 +570,7 @@ mod tests {
             parse_bridge(&bytes);
             parse_port(&bytes);
             parse_vxlan(&bytes);
-            parse_pvid(&bytes);
+            parse_vlans(&bytes);
         }
     }
 }

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use super::state::print;
 use super::{FAILURE, Failure, USAGE};
 use crate::evpn::check::check;
-use crate::evpn::{Fabric, Knowledge, Peer, Role, Vni, look};
+use crate::evpn::{Fabric, Knowledge, Peer, Port, Role, Vni, look};
 
 /// Joins several servers: prints what makes their bridges one network, and checks what runs
 ///
@@ -52,9 +52,10 @@ struct FabricOptions {
     #[arg(long, value_name = "NAME")]
     bridge: String,
 
-    /// Other port of the bridge: acton's TAP at a leaf server, the LAN's interface at a root
-    #[arg(long, value_name = "NAME")]
-    port: Option<String>,
+    /// Other ports of the bridge: acton's TAPs at a leaf server, the LAN's interfaces at a root; with a VLAN,
+    /// the port is that one's alone, without tags, else all are there with tags
+    #[arg(long, value_name = "NAME[:VLAN]", value_delimiter = ',')]
+    port: Vec<Port>,
 
     /// MTU of the networks in bytes, as of the TAPs; the underlay needs 50 more
     #[arg(long, value_name = "BYTES", default_value_t = 1_500,
@@ -84,7 +85,7 @@ impl FabricOptions {
             roots: self.roots,
             vnis: self.vni,
             bridge: self.bridge,
-            port: self.port,
+            ports: self.port,
             mtu: self.mtu,
             knowledge,
         };

@@ -8,7 +8,7 @@ mod checks;
 mod code;
 mod facts;
 mod finding;
-mod gather;
+pub(crate) mod gather;
 mod report;
 
 pub(crate) use bundle::write as write_bundle;

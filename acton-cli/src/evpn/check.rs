@@ -3,7 +3,13 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::{BridgeSeen, Fabric, Knowledge, Role, Seen, VXLAN_PORT, Vni, VxlanSeen};
+use acton_netlink::PortVlans;
+
+use super::links::join_vlan;
+use super::{
+    BridgeSeen, Fabric, Knowledge, Role, Seen, UnderlaySeen, VXLAN_OVERHEAD, VXLAN_PORT, Vni,
+    VxlanSeen,
+};
 
 /// A line of FRR's configuration, after those that it stands under.
 type Line = Vec<String>;
@@ -42,17 +48,36 @@ pub fn check(fabric: &Fabric, seen: &Seen) -> Vec<String> {
             )),
         }
     }
-    if let (Some(port), Some(false)) = (&fabric.port, seen.port_joined) {
-        found.push(match fabric.role {
-            Role::Root => {
-                format!("{port} is no port of {bridge}: ip link set {port} master {bridge}")
-            }
-            Role::LeafServer => {
-                format!(
-                    "{port} is no port of {bridge}: acton server --tap {port} --bridge {bridge}"
-                )
-            }
-        });
+    for (port, is) in fabric.ports.iter().zip(&seen.ports) {
+        let name = &port.name;
+        if is.joined {
+            check_vlans(name, &fabric.vlans_of(port), &is.vlans, &mut found);
+            continue;
+        }
+        let mend = match fabric.role {
+            Role::Root => format!("ip link set {name} master {bridge}"),
+            Role::LeafServer => format!("acton server --tap {name} --bridge {bridge}"),
+        };
+        found.push(format!("{name} is no port of {bridge}: {mend}"));
+    }
+    let needed = fabric.mtu + VXLAN_OVERHEAD;
+    for UnderlaySeen { name, mtu } in seen.underlay.iter().filter(|it| it.mtu < needed) {
+        found.push(format!(
+            "{name}, by which other servers are reached, has an MTU of {mtu} where VXLAN needs {needed}, or \
+             --mtu {} at all servers: ip link set {name} mtu {needed}",
+            mtu.saturating_sub(VXLAN_OVERHEAD)
+        ));
+    }
+    if !seen.bridge_filters.is_empty() {
+        let all = |value: u8| {
+            let set = seen.bridge_filters.iter().map(|name| format!("net.bridge.{name}={value}"));
+            set.collect::<Vec<_>>().join(" ")
+        };
+        found.push(format!(
+            "rules of iptables see what {bridge} forwards and may drop it ({}): sysctl -w {}",
+            all(1),
+            all(0)
+        ));
     }
     if let Some(wanted) = fabric.frr() {
         match &seen.frr {
@@ -96,6 +121,9 @@ fn check_vxlan(fabric: &Fabric, vni: Vni, seen: &VxlanSeen, found: &mut Vec<Stri
              set dev {name} isolated off"
         ));
     }
+    if let (true, Some(vlan)) = (seen.joined, vni.vlan) {
+        check_vlans(&name, &[(vlan, true)], &seen.vlans, found);
+    }
     let by_frames = fabric.knowledge == Knowledge::Frames;
     if seen.learns != by_frames {
         let wanted = if by_frames { "learning" } else { "nolearning" };
@@ -118,6 +146,30 @@ fn check_vxlan(fabric: &Fabric, vni: Vni, seen: &VxlanSeen, found: &mut Vec<Stri
             };
             found.push(format!("{name} floods to {host}{why}: bridge fdb del 00:00:00:00:00:00 dev {name} dst {host}"));
         }
+    }
+}
+
+/// A port of a bridge with VLANs is in those that are wanted, each with a tag or without one, and in no
+/// further one.
+fn check_vlans(port: &str, wanted: &[(u16, bool)], is: &[PortVlans], found: &mut Vec<String>) {
+    if wanted.is_empty() {
+        return;
+    }
+    for &(vlan, untagged) in wanted {
+        let is_so = |it: &&PortVlans| {
+            (it.first..=it.last).contains(&vlan) && (it.pvid, it.untagged) == (untagged, untagged)
+        };
+        if is.iter().find(is_so).is_none() {
+            let how = if untagged { "without" } else { "with" };
+            let mend = join_vlan(port, vlan, untagged);
+            found.push(format!("{port} is not in VLAN {vlan} {how} a tag: {mend}"));
+        }
+    }
+    let is_wanted = |vlan: u16| wanted.iter().any(|&(it, _)| it == vlan);
+    for it in is.iter().flat_map(|it| it.first..=it.last).filter(|&vlan| !is_wanted(vlan)) {
+        found.push(format!(
+            "{port} is in VLAN {it}, which is not its network's: bridge vlan del dev {port} vid {it}"
+        ));
     }
 }
 

@@ -29,6 +29,7 @@ pub(super) fn render(fabric: &Fabric, asn: u16) -> String {
         line(1, &format!("neighbor {name} peer-group"));
         line(1, &format!("neighbor {name} remote-as {asn}"));
         line(1, &format!("neighbor {name} timers connect 1"));
+        line(1, &format!("neighbor {name} update-source {}", fabric.local));
         for peer in hosts {
             match peer {
                 Peer::Host(host) => line(1, &format!("neighbor {host} peer-group {name}")),

@@ -25,17 +25,29 @@ pub(super) fn render(fabric: &Fabric) -> String {
     for &vni in &fabric.vnis {
         line(&vxlan(fabric, vni));
     }
-    if let Some(port) = &fabric.port {
+    for port in &fabric.ports {
+        let name = &port.name;
         if fabric.role == Role::Root {
-            line(&format!("ip link set {port} master {bridge} up"));
+            line(&format!("ip link set {name} master {bridge} up"));
         } else if fabric.has_vlans() {
-            line(&format!("# Once `acton server --tap {port} --bridge {bridge}` runs:"));
+            line(&format!("# At each start of `acton server --tap {name} --bridge {bridge}`:"));
         }
-        for vlan in fabric.vnis.iter().filter_map(|vni| vni.vlan) {
-            line(&format!("bridge vlan add dev {port} vid {vlan}"));
+        for (vlan, untagged) in fabric.vlans_of(port) {
+            let join = join_vlan(name, vlan, untagged);
+            line(&match fabric.role {
+                Role::Root => join,
+                // It may not be there yet.
+                Role::LeafServer => format!("[ ! -e /sys/class/net/{name}/brport ] || {join}"),
+            });
         }
     }
     text
+}
+
+/// The command that takes a port into a VLAN.
+pub(super) fn join_vlan(port: &str, vlan: u16, untagged: bool) -> String {
+    let how = if untagged { " pvid untagged" } else { "" };
+    format!("bridge vlan add dev {port} vid {vlan}{how}")
 }
 
 fn vxlan(fabric: &Fabric, vni: Vni) -> String {
@@ -53,7 +65,7 @@ fn vxlan(fabric: &Fabric, vni: Vni) -> String {
         learning.0, learning.1,
     );
     if let Some(vlan) = vni.vlan {
-        let _ = writeln!(text, "bridge vlan add dev {name} vid {vlan} pvid untagged");
+        let _ = writeln!(text, "{}", join_vlan(&name, vlan, true));
     }
     if *knowledge == Knowledge::Frames {
         for host in fabric.hosts() {

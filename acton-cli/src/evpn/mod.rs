@@ -21,7 +21,7 @@ use std::str::FromStr;
 
 use ipnet::Ipv4Net;
 
-pub use seen::{BridgeSeen, Seen, VxlanSeen, look};
+pub use seen::{BridgeSeen, PortSeen, Seen, UnderlaySeen, VxlanSeen, look};
 
 /// UDP port of VXLAN (RFC 7348, section 5).
 pub const VXLAN_PORT: u16 = 4_789;
@@ -68,13 +68,7 @@ impl FromStr for Vni {
         let (id, vlan) = text.split_once(':').map_or((text, None), |(id, vlan)| (id, Some(vlan)));
         let in_range = |id: &u32| (1..=MAX_VNI).contains(id);
         let id = id.parse().ok().filter(in_range).ok_or("a VNI is a number from 1 to 16777215")?;
-        let is_vlan = |vlan: &u16| (1..4_095).contains(vlan);
-        let number = |vlan: &str| vlan.parse().ok().filter(is_vlan);
-        let vlan = match vlan {
-            Some(vlan) => Some(number(vlan).ok_or("a VLAN is a number from 1 to 4094")?),
-            None => None,
-        };
-        Ok(Self { id, vlan })
+        Ok(Self { id, vlan: vlan.map(vlan_number).transpose()? })
     }
 }
 
@@ -98,6 +92,36 @@ impl FromStr for Peer {
             text.parse::<Ipv4Net>().map_err(|_| "an IPv4 address or network is needed")?;
         Ok(Self::Network(network.trunc()))
     }
+}
+
+/// Another port of the bridge: the TAP of a server, or the LAN's interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Port {
+    /// Its interface.
+    pub name: String,
+    /// The VLAN that is all of it, without tags; `None`: all VLANs of the networks, tagged.
+    pub vlan: Option<u16>,
+}
+
+impl FromStr for Port {
+    type Err = String;
+
+    /// An interface's name has no colon: the kernel refuses it.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, vlan) = match text.split_once(':') {
+            Some((name, vlan)) => (name, Some(vlan_number(vlan)?)),
+            None => (text, None),
+        };
+        if name.is_empty() {
+            return Err("the name of an interface is needed".to_owned());
+        }
+        Ok(Self { name: name.to_owned(), vlan })
+    }
+}
+
+fn vlan_number(text: &str) -> Result<u16, String> {
+    let number = text.parse().ok().filter(|vlan| (1..4_095).contains(vlan));
+    number.ok_or_else(|| "a VLAN is a number from 1 to 4094".to_owned())
 }
 
 /// How hosts of the fabric learn of one another's MACs.
@@ -127,8 +151,8 @@ pub struct Fabric {
     pub vnis: Vec<Vni>,
     /// The Linux bridge.
     pub bridge: String,
-    /// Its other port: the TAP at a leaf server, the LAN's interface at a root.
-    pub port: Option<String>,
+    /// Its other ports: TAPs at a leaf server, the LAN's interfaces at a root.
+    pub ports: Vec<Port>,
     /// Bytes of an IP packet in the networks.
     pub mtu: u32,
     /// How it learns of MACs.
@@ -198,7 +222,27 @@ impl Fabric {
                 "of several --vni each needs a VLAN of its own, as --vni 100:10 --vni 200:20",
             );
         }
+        let names: BTreeSet<_> = self.ports.iter().map(|port| &port.name).collect();
+        if names.len() < self.ports.len() {
+            return invalid("a name stands twice in --port");
+        }
+        if let Some(port) =
+            self.ports.iter().find(|it| it.vlan.is_some() && !vlans.contains(&it.vlan))
+        {
+            return Err(Invalid(format!(
+                "the VLAN of --port {} is of no network: name it in --vni, as --vni 100:10",
+                port.name
+            )));
+        }
         Ok(())
+    }
+
+    /// The VLANs that a port is in, and whether without tags.
+    fn vlans_of(&self, port: &Port) -> Vec<(u16, bool)> {
+        match port.vlan {
+            Some(vlan) => vec![(vlan, true)],
+            None => self.vnis.iter().filter_map(|vni| Some((vni.vlan?, false))).collect(),
+        }
     }
 
     /// Whether the bridge tells VLANs apart.

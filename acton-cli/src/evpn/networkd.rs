@@ -42,21 +42,29 @@ pub(super) fn render(fabric: &Fabric) -> String {
         file(&format!("20-{name}.netdev"), &netdev(fabric, vni));
         file(&format!("20-{name}.network"), &network(fabric, vni));
     }
-    let vlans: Vec<_> = fabric.vnis.iter().filter_map(|vni| vni.vlan).collect();
-    if let Some(port) = &fabric.port
-        && (fabric.role == Role::Root || !vlans.is_empty())
-    {
+    for port in &fabric.ports {
+        let vlans = fabric.vlans_of(port);
         // A TAP's owner is acton, which also makes it a port.
-        let mut content = format!("[Match]\nName={port}\n\n[Network]\nBridge={bridge}\n");
+        if fabric.role == Role::LeafServer && vlans.is_empty() {
+            continue;
+        }
+        let name = &port.name;
+        let mut content = format!("[Match]\nName={name}\n\n[Network]\nBridge={bridge}\n");
         if fabric.role == Role::LeafServer {
             content.push_str("LinkLocalAddressing=no\nIPv6AcceptRA=no\n");
         }
-        for vlan in vlans {
-            let _ = write!(content, "\n[BridgeVLAN]\nVLAN={vlan}\n");
+        for (vlan, untagged) in vlans {
+            content.push_str(&in_vlan(vlan, untagged));
         }
-        file(&format!("30-{port}.network"), &content);
+        file(&format!("30-{name}.network"), &content);
     }
     text
+}
+
+fn in_vlan(vlan: u16, untagged: bool) -> String {
+    let how =
+        if untagged { format!("PVID={vlan}\nEgressUntagged={vlan}\n") } else { String::new() };
+    format!("\n[BridgeVLAN]\nVLAN={vlan}\n{how}")
 }
 
 fn netdev(fabric: &Fabric, vni: Vni) -> String {
@@ -81,7 +89,7 @@ fn network(fabric: &Fabric, vni: Vni) -> String {
         fabric.bridge,
     );
     if let Some(vlan) = vni.vlan {
-        let _ = write!(text, "\n[BridgeVLAN]\nVLAN={vlan}\nPVID={vlan}\nEgressUntagged={vlan}\n");
+        text.push_str(&in_vlan(vlan, true));
     }
     if fabric.knowledge == Knowledge::Frames {
         for host in fabric.hosts() {

@@ -1,6 +1,8 @@
 use super::check::check;
 use super::*;
 
+use acton_netlink::PortVlans;
+
 fn fabric(role: Role) -> Fabric {
     let (local, peers) = match role {
         Role::Root => ("192.0.2.1", "192.0.2.11,192.0.2.12"),
@@ -13,7 +15,7 @@ fn fabric(role: Role) -> Fabric {
         roots: if role == Role::Root { vec!["192.0.2.2".parse().unwrap()] } else { Vec::new() },
         vnis: vec!["100".parse().unwrap()],
         bridge: "br0".to_owned(),
-        port: Some(if role == Role::Root { "eth1" } else { "lan0" }.to_owned()),
+        ports: vec![if role == Role::Root { "eth1" } else { "lan0" }.parse().unwrap()],
         mtu: 1_500,
         knowledge: Knowledge::Bgp { asn: 65_000 },
     }
@@ -25,7 +27,10 @@ fn by_frames(role: Role) -> Fabric {
 
 fn with_vlans(role: Role) -> Fabric {
     let vnis = ["100:10", "200:20"].map(|vni| vni.parse().unwrap()).to_vec();
-    Fabric { vnis, peers: vec!["192.0.2.1".parse().unwrap()], ..fabric(role) }
+    // A port of all VLANs, and one of one.
+    let mut ports = fabric(role).ports;
+    ports.push("lan2:20".parse().unwrap());
+    Fabric { vnis, ports, peers: vec!["192.0.2.3".parse().unwrap()], ..fabric(role) }
 }
 
 /// What is printed stands in files, which SNAPSHOTS=write writes anew.
@@ -81,13 +86,15 @@ fn what_is_no_fabric_is_said_so() {
     let peers = |peers: &[&str]| peers.iter().map(|peer| peer.parse().unwrap()).collect::<Vec<_>>();
     let vnis = |vnis: &[&str]| vnis.iter().map(|vni| vni.parse().unwrap()).collect::<Vec<_>>();
     type Change<'a> = (&'a str, &'a dyn Fn(&mut Fabric), Role);
-    let changes: [Change<'_>; 9] = [
+    let changes: [Change<'_>; 11] = [
         ("is this host", &|it| it.peers = peers(&["192.0.2.1"]), Role::Root),
         ("no network", &|it| it.peers = peers(&["192.0.2.0/24"]), Role::LeafServer),
         ("stands twice", &|it| it.peers = peers(&["192.0.2.2"]), Role::Root),
         ("VLAN of its own", &|it| it.vnis = vnis(&["1", "2"]), Role::Root),
         ("VLAN of its own", &|it| it.vnis = vnis(&["1:5", "2:5"]), Role::Root),
         ("stands twice", &|it| it.vnis = vnis(&["1:5", "1:6"]), Role::Root),
+        ("stands twice", &|it| it.ports.push(it.ports[0].clone()), Role::Root),
+        ("is of no network", &|it| it.ports[0].vlan = Some(7), Role::Root),
         ("is for a root", &|it| it.roots = vec![Ipv4Addr::LOCALHOST], Role::LeafServer),
         ("is needed", &|it| it.peers.clear(), Role::LeafServer),
         (
@@ -111,6 +118,10 @@ fn what_is_no_fabric_is_said_so() {
     }
 }
 
+fn in_vlan(vlan: u16, untagged: bool) -> PortVlans {
+    PortVlans::new(vlan..=vlan, untagged, untagged)
+}
+
 /// A host that is as its fabric wants it.
 fn good(host: &Fabric) -> Seen {
     let by_frames = host.knowledge == Knowledge::Frames;
@@ -124,7 +135,12 @@ fn good(host: &Fabric) -> Seen {
         learns: by_frames,
         port_learns: by_frames,
         isolated: false,
+        vlans: vni.vlan.iter().map(|&vlan| in_vlan(vlan, true)).collect(),
         floods_to: host.hosts().into_iter().map(Into::into).collect(),
+    };
+    let port = |port: &Port| PortSeen {
+        joined: true,
+        vlans: host.vlans_of(port).into_iter().map(|(vlan, bare)| in_vlan(vlan, bare)).collect(),
     };
     // As FRR prints it: in an order of its own, with more around.
     let frr = host.frr().unwrap_or_default();
@@ -133,7 +149,9 @@ fn good(host: &Fabric) -> Seen {
     Seen {
         bridge: Some(BridgeSeen { is_bridge: true, up: true, vlan_filtering: host.has_vlans() }),
         vxlans: host.vnis.iter().map(|vni| Some(vxlan(vni))).collect(),
-        port_joined: Some(true),
+        ports: host.ports.iter().map(port).collect(),
+        underlay: vec![UnderlaySeen { name: "eth0".to_owned(), mtu: host.mtu + 50 }],
+        bridge_filters: Vec::new(),
         frr: Ok(frr),
     }
 }
@@ -153,7 +171,7 @@ fn each_difference_is_told_once() {
     fn vxlan(seen: &mut Seen) -> &mut VxlanSeen {
         seen.vxlans[0].as_mut().unwrap()
     }
-    let changes: [(&str, Change); 13] = [
+    let changes: [(&str, Change); 16] = [
         ("no bridge br0", |it| it.bridge = None),
         ("is no bridge", |it| it.bridge.as_mut().unwrap().is_bridge = false),
         ("br0 is down", |it| it.bridge.as_mut().unwrap().up = false),
@@ -166,7 +184,12 @@ fn each_difference_is_told_once() {
         ("is isolated", |it| vxlan(it).isolated = true),
         ("nolearning", |it| vxlan(it).learns = true),
         ("learning off", |it| vxlan(it).port_learns = true),
-        ("--tap lan0 --bridge br0", |it| it.port_joined = Some(false)),
+        ("--tap lan0 --bridge br0", |it| it.ports[0].joined = false),
+        ("ip link set eth0 mtu 1550", |it| it.underlay[0].mtu = 1_549),
+        ("--mtu 1450 at all servers", |it| it.underlay[0].mtu = 1_500),
+        (": sysctl -w net.bridge.bridge-nf-call-iptables=0", |it| {
+            it.bridge_filters.push("bridge-nf-call-iptables");
+        }),
     ];
     let host = fabric(Role::LeafServer);
     for (says, change) in changes {
@@ -185,6 +208,41 @@ fn each_difference_is_told_once() {
     let found = check(&host, &seen);
     assert!(found.len() == 2, "{found:?}");
     assert!(found[0].contains("append") && found[1].contains("clients could so be reached"));
+}
+
+#[test]
+fn vlans_of_ports_are_told() {
+    type Change = fn(&mut Seen);
+    let changes: [(&[&str], Change); 5] = [
+        // The TAP was made anew: the kernel has forgotten.
+        (
+            &[
+                "in VLAN 10 with a tag: bridge vlan add dev lan0 vid 10",
+                "in VLAN 20 with a tag: bridge vlan add dev lan0 vid 20",
+            ],
+            |it| it.ports[0].vlans.clear(),
+        ),
+        (&["vid 20 pvid untagged"], |it| it.ports[1].vlans[0] = in_vlan(20, false)),
+        (&["VLAN 7, which is not its network's: bridge vlan del dev lan2 vid 7"], |it| {
+            it.ports[1].vlans.push(in_vlan(7, false));
+        }),
+        (&["bridge vlan add dev vx100 vid 10 pvid untagged"], |it| {
+            it.vxlans[0].as_mut().unwrap().vlans.clear();
+        }),
+        // A range is as good as its VLANs one by one; 11 to 19 are too many.
+        (&["lan0 vid 11"; 9], |it| it.ports[0].vlans = vec![PortVlans::new(10..=20, false, false)]),
+    ];
+    let host = with_vlans(Role::LeafServer);
+    for (says, change) in changes {
+        let mut seen = good(&host);
+        change(&mut seen);
+        let found = check(&host, &seen);
+        assert_eq!(found.len(), says.len(), "{found:?}");
+        assert!(
+            says.len() > 2 || found.iter().zip(says).all(|(it, says)| it.contains(says)),
+            "{found:?}"
+        );
+    }
 }
 
 #[test]

@@ -31,11 +31,15 @@ pub(super) fn look() -> HostFacts {
             true => printed("nft", &["-j", "list", "ruleset"]),
             false => Err("who may not change the rules may not see them: try sudo".into()),
         },
-        bridge_filters: BRIDGE_FILTERS
-            .into_iter()
-            .filter(|name| number(&format!("/proc/sys/net/bridge/{name}")).is_ok_and(|on| on != 0))
-            .collect(),
+        bridge_filters: bridge_filters(),
     }
+}
+
+/// Names below net.bridge of the settings that are on and have a firewall see bridged frames.
+pub(crate) fn bridge_filters() -> Vec<&'static str> {
+    let is_on =
+        |name: &&str| number(&format!("/proc/sys/net/bridge/{name}")).is_ok_and(|on| on != 0);
+    BRIDGE_FILTERS.into_iter().filter(is_on).collect()
 }
 
 fn tun() -> Result<(), TunRefusal> {

@@ -2,7 +2,7 @@
 //! that runs, and the programs `nft` and `ethtool` where they are installed. Nothing is changed.
 
 mod files;
-mod host;
+pub(crate) mod host;
 mod links;
 mod probe;
 mod tunnel;
