@@ -67,7 +67,8 @@ mod tests {
 
     fn session(policy: Value, passed: u64, drops: Value) -> SessionStatus {
         serde_json::from_value(json!({
-            "number": 1, "name": "oslo", "state": "up", "state_seconds": 1.0, "macs": [],
+            "number": 1, "name": "oslo", "state": "up", "state_seconds": 1.0, "session_seconds": 1.0,
+            "heard_seconds": 0.1, "peer_version": "0.0.1", "macs": [],
             "budgets_acting": [], "policy": policy,
             "traffic": { "frames_in": passed, "bytes_in": 0, "frames_out": 5, "bytes_out": 0, "drops": drops },
         }))
