@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use acton_engine::keys::{State, encode_key};
+use acton_engine::keys::{ClientList, State, encode_key};
 use acton_engine::{Client, ClientKeys, EventKind, Handle, Server, Settings, TapSettings};
 use acton_netns::{Namespace, Veth, veth};
 use acton_proto::handshake::{Random, Secret, SystemRandom, public_key};
@@ -22,13 +22,19 @@ struct Arguments {
     /// Clients on the list, each with a MAC.
     #[arg(long, default_value_t = 100_000)]
     lines: u32,
+    /// Clients of a list in TOML, each with a policy of its own; 0 for none.
+    #[arg(long, default_value_t = 10_000)]
+    policies: u32,
     /// What cargo gives every benchmark.
     #[arg(long, hide = true)]
     bench: bool,
 }
 
 fn main() {
-    let Arguments { lines, .. } = Arguments::parse();
+    let Arguments { lines, policies, .. } = Arguments::parse();
+    if policies > 0 {
+        read_policies(policies);
+    }
     let directory = std::env::temp_dir().join(format!("acton-lists-{}", std::process::id()));
     let state = State::new(&directory);
     let identity = state.server_identity().unwrap();
@@ -91,6 +97,47 @@ fn made(lines: u32, client: &[u8; 32]) -> String {
         writeln!(text, "{} client-{number} mac={mac}", encode_key(&key)).unwrap();
     }
     text
+}
+
+/// What a list costs of which each client has a policy of its own: time and memory, by what the process
+/// has more of afterwards.
+fn read_policies(clients: u32) {
+    let mut text = String::from("[default]\nallow = [\"ip\", \"ip6\", \"arp\"]\n");
+    for number in 0..clients {
+        let mut key = [0; 32];
+        SystemRandom.fill(&mut key);
+        let [_, b, c, d] = number.to_be_bytes();
+        writeln!(
+            text,
+            "[client.site-{number}]\nkey = \"{}\"\nmac = \"02:00:00:{b:02x}:{c:02x}:{d:02x}\"\n\
+             ips = [\"10.{b}.{c}.{d}\", \"2001:db8:{b:x}:{c:x}{d:02x}::/64\", \"learn\"]\n\
+             rate-in = \"20M\"\nrate-out = \"50M\"\nmax-macs = 8\nstrict = true",
+            encode_key(&key)
+        )
+        .unwrap();
+    }
+    let path = std::env::temp_dir().join(format!("acton-policies-{}.toml", std::process::id()));
+    put(&path, &text);
+    // What the reading itself takes and gives back is there by the second time.
+    drop(ClientList::load(&path).unwrap());
+    let (before, start) = (resident(), Instant::now());
+    let list = ClientList::load(&path).unwrap();
+    let took = start.elapsed();
+    let each = (resident().saturating_sub(before) * 1_024) / u64::from(clients);
+    println!(
+        "{} policies, {} KB: read in {took:?}, {each} bytes a client at most that stay",
+        list.len(),
+        text.len() / 1_024
+    );
+    drop(list);
+    fs::remove_file(path).unwrap();
+}
+
+/// Kilobytes of memory that this process has (proc_pid_status(5)).
+fn resident() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap()
 }
 
 /// Puts a list in place of the one that is there.

@@ -133,6 +133,11 @@ codes! {
     Budget => "budget":
         "A storm: more is flooded than budgets let pass.",
         "Find who floods (`acton capture --drops`), or raise the budget (`--budget`).";
+    Policy => "policy":
+        "A client's policy drops much of what it sends or gets, or lets it use what DHCP gives it and no \
+         lease was heard.",
+        "`acton capture --drops NAME` shows the frames, `acton status NAME` the policy; mend the list of \
+         clients, or ask who sends them.";
     BridgeFilter => "bridge_filter":
         "Frames through the Linux bridge go through the rules of iptables (br_netfilter), as Docker has \
          it, which drop what should be bridged and take time.",

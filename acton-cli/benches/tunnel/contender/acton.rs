@@ -1,6 +1,7 @@
 //! acton as it is in this tree, or as it was before.
 
 use std::env;
+use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::Command;
@@ -27,6 +28,8 @@ pub(super) struct Variant {
     watched: WatchedBy,
     /// As it confines itself unless told otherwise.
     sandbox: bool,
+    /// The server's list of clients has a policy for the client, with all that one can have.
+    policed: bool,
 }
 
 /// Who watches both ends.
@@ -59,11 +62,14 @@ pub(super) const SECURE: Variant = Variant {
     before: false,
     watched: WatchedBy::Nobody,
     sandbox: true,
+    policed: false,
 };
 pub(super) const WATCHED: Variant = Variant { watched: WatchedBy::Socket, ..SECURE };
 pub(super) const SHOWN: Variant = Variant { watched: WatchedBy::All, ..SECURE };
 pub(super) const UNSANDBOXED: Variant = Variant { sandbox: false, ..SECURE };
 pub(super) const PLAIN_UNSANDBOXED: Variant = Variant { sandbox: false, ..PLAIN };
+pub(super) const POLICED: Variant = Variant { policed: true, ..SECURE };
+pub(super) const POLICED_BEFORE: Variant = Variant { before: true, ..POLICED };
 pub(super) const SECURE_BEFORE: Variant = Variant { before: true, ..SECURE };
 pub(super) const PLAIN_BEFORE: Variant = Variant { before: true, ..PLAIN };
 pub(super) const ONE_WORKER: Variant = Variant { one_worker: true, ..SECURE };
@@ -73,6 +79,23 @@ pub(super) const CHACHA: Variant = Variant { suite: Some("chacha"), ..SECURE };
 pub(super) const DEFAULT_MTU: Variant = Variant { mtu: 1_500, ..SECURE };
 pub(super) const PLAIN: Variant = Variant { plain: true, ..SECURE };
 pub(super) const PLAIN_ONE_WORKER: Variant = Variant { plain: true, ..ONE_WORKER };
+
+/// The MAC of a client that has a policy.
+const MAC: &str = "02:ac:70:00:00:0a";
+
+/// A list of clients whose `[default]` has all that a policy can have: the client's own addresses among
+/// 1,000 others, and rates that nothing reaches.
+fn policies() -> String {
+    let own = OVERLAY.client;
+    let others =
+        (0..1_000).map(|number| format!("\"10.77.{}.{}\", ", number / 250, number % 250 + 1));
+    let others: String = others.collect();
+    format!(
+        "[default]\nallow = [\"ip\", \"ip6\", \"arp\"]\nips = [{others}\"{own}\", \"learn\"]\n\
+         rate-in = {{ bits = \"900G\", frames = 900000000 }}\n\
+         rate-out = {{ bits = \"900G\", frames = 900000000 }}\nmax-macs = 8\nstrict = true\n"
+    )
+}
 
 struct Acton {
     program: PathBuf,
@@ -91,8 +114,18 @@ pub(super) fn find(name: &str, variant: Variant) -> Result<Box<dyn Contender>> {
     let scratch = Scratch::new(name)?;
     let acton = || quiet(Command::new(&program));
     let host = format!("{}:{PORT}", UNDERLAY.server);
-    let invite =
-        output(acton().args(["invite", "--host", &host, "--state"]).arg(scratch.path("server")))?;
+    let mut ask = acton();
+    ask.args(["invite", "--host", &host, "--state"]).arg(scratch.path("server"));
+    if variant.policed {
+        scratch.write("server/clients", &policies())?;
+        ask.args(["--name", "client"]);
+    }
+    let invite = output(&mut ask)?;
+    if variant.policed {
+        // Behind the client's table, which is the last one.
+        let list = fs::read_to_string(scratch.path("server/clients"))?;
+        scratch.write("server/clients", &format!("{list}mac = \"{MAC}\"\n"))?;
+    }
     Ok(Box::new(Acton { program, variant, scratch, invite: invite.trim().to_owned() }))
 }
 
@@ -115,6 +148,9 @@ impl Contender for Acton {
             command.arg(format!("{}:{PORT}", UNDERLAY.server));
         } else {
             command.env("ACTON_INVITE", &self.invite);
+            if self.variant.policed {
+                command.args(["--mac", MAC]);
+            }
         }
         let mut processes = vec![server, Process::start(&world.client, &mut command)?];
         let http = match self.variant.watched {

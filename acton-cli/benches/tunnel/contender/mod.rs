@@ -52,11 +52,13 @@ pub(crate) trait Contender {
 type Find = fn(&str) -> Result<Box<dyn Contender>>;
 
 /// The name of each, and how it is found, in the order of the table.
-pub(crate) const ALL: [(&str, Find); 30] = [
+pub(crate) const ALL: [(&str, Find); 32] = [
     (VETH, |_| veth::find()),
     (VXLAN, |_| vxlan::find()),
     ("acton", |name| acton::find(name, acton::SECURE)),
     ("acton-before", |name| acton::find(name, acton::SECURE_BEFORE)),
+    ("acton-policed", |name| acton::find(name, acton::POLICED)),
+    ("acton-policed-before", |name| acton::find(name, acton::POLICED_BEFORE)),
     ("acton-watched", |name| acton::find(name, acton::WATCHED)),
     ("acton-shown", |name| acton::find(name, acton::SHOWN)),
     ("acton-unsandboxed", |name| acton::find(name, acton::UNSANDBOXED)),

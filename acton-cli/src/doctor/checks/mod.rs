@@ -5,6 +5,7 @@ mod firewall;
 mod host;
 mod keys;
 mod link;
+mod policy;
 mod server;
 mod tunnel;
 

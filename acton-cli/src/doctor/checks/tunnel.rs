@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::keys::shell_word;
 use super::link::headers;
-use super::without_tunnel;
+use super::{policy, without_tunnel};
 use crate::control::{EventRecord, Instance};
 use crate::doctor::code::Code;
 use crate::doctor::facts::{Facts, Running};
@@ -33,6 +33,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
             Code::SameMac,
             Code::Loop,
             Code::Budget,
+            Code::Policy,
             Code::NatMapping,
             Code::VersionSkew,
             Code::Reload,
@@ -54,6 +55,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
         config(running),
         reload(running),
         budget(running),
+        policy::check(running),
         hook(instance),
         authorize(instance),
         version_of_this(instance),

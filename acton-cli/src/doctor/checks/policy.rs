@@ -1,0 +1,104 @@
+//! What policies do to clients: as they should, or not as whoever wrote them thought.
+
+use acton_engine::SessionStatus;
+
+use crate::doctor::code::Code;
+use crate::doctor::facts::Running;
+use crate::doctor::finding::Finding;
+
+const CODE: Code = Code::Policy;
+/// Of a hundred frames from a client that policies look at so many are worth a warning.
+const MUCH: u64 = 10;
+/// Clients that are told of at most.
+const TOLD: usize = 3;
+/// What is dropped of the addresses that a client claims.
+const SOURCE_IP: &str = "source_ip";
+
+/// Clients of which a policy drops much now.
+pub(super) fn check(running: &Running) -> Finding {
+    let unheard: Vec<_> = running.sessions.iter().filter(|it| is_unheard(it)).collect();
+    if let Some(first) = unheard.first() {
+        let what = format!("no lease of {} was heard, and what it sends is dropped", first.name);
+        return Finding::warning(CODE, what)
+            .wanted("an answer of the LAN's DHCP server, on the server's side")
+            .advice(
+                "look that there is one; a host that had its address before is heard once it renews \
+                 that, or list its address (ips)",
+            );
+    }
+    let much: Vec<_> = running.sessions.iter().filter_map(much_of).take(TOLD).collect();
+    if much.is_empty() {
+        return Finding::ok(CODE, "none drops much of what a client sends");
+    }
+    Finding::warning(CODE, much.join("; "))
+        .wanted("few drops, or a client that means ill")
+        .advice("acton capture --drops NAME shows what; the list of clients says what may pass")
+}
+
+/// Whether a client may use what a DHCP server gives it alone, and none gave it anything.
+fn is_unheard(session: &SessionStatus) -> bool {
+    session.policy.as_ref().is_some_and(|policy| {
+        let learns = policy.sources.as_ref().is_some_and(|it| it.learn && it.listed.is_empty());
+        learns && policy.leases.is_empty() && policy.acting.iter().any(|reason| reason == SOURCE_IP)
+    })
+}
+
+/// What a policy drops of a client, where that is much.
+fn much_of(session: &SessionStatus) -> Option<String> {
+    let policy = session.policy.as_ref()?;
+    let drops = |reason: &str| session.traffic.drops.get(reason).copied().unwrap_or_default();
+    let (reason, dropped) = policy
+        .acting
+        .iter()
+        .map(|reason| (reason, drops(reason)))
+        .max_by_key(|(_, dropped)| *dropped)?;
+    let passed =
+        if reason == "rate_out" { session.traffic.frames_out } else { session.traffic.frames_in };
+    let all = passed + dropped;
+    let is_much = dropped * 100 >= all * MUCH && dropped > 0;
+    is_much.then(|| format!("{} of {all} frames of {} ({reason})", dropped, session.name))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn session(policy: Value, passed: u64, drops: Value) -> SessionStatus {
+        serde_json::from_value(json!({
+            "number": 1, "name": "oslo", "state": "up", "state_seconds": 1.0, "session_seconds": 1.0,
+            "heard_seconds": 0.1, "peer_version": "0.0.1", "macs": [],
+            "budgets_acting": [], "policy": policy,
+            "traffic": { "frames_in": passed, "bytes_in": 0, "frames_out": 5, "bytes_out": 0, "drops": drops },
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_tenth_of_the_frames_is_much_where_it_goes_on() {
+        let policy = |acting: &[&str]| json!({ "guarded": true, "leases": [], "acting": acting });
+        let drops = json!({ "ethertype": 50, "source_ip": 3 });
+        let acting = policy(&["ethertype", "source_ip"]);
+        assert_eq!(much_of(&session(acting.clone(), 1_000, drops.clone())), None);
+        let told = much_of(&session(acting, 400, drops.clone())).unwrap();
+        assert_eq!(told, "50 of 450 frames of oslo (ethertype)");
+        assert_eq!(much_of(&session(policy(&[]), 4, drops)), None, "it is over");
+        let told = much_of(&session(policy(&["rate_out"]), 4_000, json!({ "rate_out": 5 })));
+        assert_eq!(told.unwrap(), "5 of 10 frames of oslo (rate_out)");
+    }
+
+    #[test]
+    fn a_client_that_learns_and_hears_nothing_is_told_of() {
+        let policy = |listed: &[&str], leases: Value, acting: &[&str]| {
+            let sources = json!({ "listed": listed, "learn": true });
+            json!({ "guarded": true, "sources": sources, "leases": leases, "acting": acting })
+        };
+        let is_unheard = |policy| is_unheard(&session(policy, 0, json!({ "source_ip": 9 })));
+        assert!(is_unheard(policy(&[], json!([]), &["source_ip"])));
+        assert!(!is_unheard(policy(&[], json!([]), &[])));
+        assert!(!is_unheard(policy(&["10.0.0.5/32"], json!([]), &["source_ip"])));
+        let lease = json!([{ "vlan": 0, "address": "10.0.0.9", "left_seconds": 9.0 }]);
+        assert!(!is_unheard(policy(&[], lease, &["source_ip"])));
+    }
+}
