@@ -190,20 +190,25 @@ mod tests {
 
     const AT: Duration = Duration::from_secs(100);
 
+    /// One part of a run.
+    fn part(start: usize, end: usize) -> [Range<usize>; 1] {
+        std::array::from_fn(|_| start..end)
+    }
+
     #[test]
     fn of_a_flood_passes_what_the_rate_lets_pass_and_the_rest_is_told() {
         let (mut rate_out, counters, heard) = worker();
         let everybody = Everybody::of(&Floods::new(&Default::default(), false));
         let (limited, free) = (session(Some(10_000)), session(None));
         let frames = Alike::new(40, None);
-        assert_eq!(everybody.parts(&limited, &frames, 5..40, &mut rate_out, AT), [5..15]);
-        assert_eq!(everybody.parts(&free, &frames, 5..40, &mut rate_out, AT), [5..40]);
+        assert_eq!(everybody.parts(&limited, &frames, 5..40, &mut rate_out, AT), part(5, 15));
+        assert_eq!(everybody.parts(&free, &frames, 5..40, &mut rate_out, AT), part(5, 40));
         assert_eq!(counters.get(Counter::OverRateOut), 25);
         assert_eq!(limited.policing.acting(AT), ["rate_out"]);
         assert_eq!(heard.try_iter().count(), 1, "told once");
         // A second later there is room for one more.
         let later = AT + Duration::from_secs(1);
-        assert_eq!(everybody.parts(&limited, &frames, 0..3, &mut rate_out, later), [0..1]);
+        assert_eq!(everybody.parts(&limited, &frames, 0..3, &mut rate_out, later), part(0, 1));
     }
 
     #[test]
@@ -212,7 +217,7 @@ mod tests {
         let limited = session(Some(80_000));
         let rate = limited.policy.policy().rate_out.unwrap();
         let frames = Alike::new(3, Some(40));
-        assert_eq!(rate_out.within(&limited, &rate, &frames, 0..3, AT), [0..2]);
+        assert_eq!(rate_out.within(&limited, &rate, &frames, 0..3, AT), part(0, 2));
         assert_eq!(counters.get(Counter::OverRateOut), 40);
         assert_eq!(limited.tallies.sum().drops["rate_out"], 40);
     }
