@@ -170,6 +170,26 @@ pub(super) const SHOWN: &[Shown] = &[
         "At a server, frames of tests of isolation that went nowhere, as they should.",
     ),
     shown(
+        "multicast.grouped",
+        "acton_multicast_grouped_frames_total",
+        "At a server, frames from the TAP for a multicast group that went to those clients alone that asked for it.",
+    ),
+    shown(
+        "multicast.unwanted",
+        "acton_multicast_unwanted_frames_total",
+        "The same, of groups that no client asked for: they went to none.",
+    ),
+    shown(
+        "multicast.asked",
+        "acton_multicast_queries_sent_total",
+        "At a server, times that a client was asked by IGMP or MLD which groups it wants.",
+    ),
+    shown(
+        "multicast.no_room",
+        "acton_multicast_reports_without_room_total",
+        "At a server, reports by IGMP or MLD of more groups than are kept; such a client gets all groups.",
+    ),
+    shown(
         "circuit.named",
         "acton_circuit_named_frames_total",
         "Frames of clients that were given the name of their circuit.",
