@@ -297,7 +297,7 @@ mod tests {
             let line = Line::parse_from(["trace", "02:00:00:00:00:09", group, "--vlan", "7"]);
             let frame = line.arguments.frame().unwrap();
             let headers = Headers::parse(&frame);
-            assert_eq!(headers.ethernet().unwrap().destination(), mac.parse().unwrap());
+            assert_eq!(headers.ethernet().unwrap().destination(), mac.parse::<MacAddr>().unwrap());
             let octets = match group.parse().unwrap() {
                 IpAddr::V4(ip) => ip.octets().to_vec(),
                 IpAddr::V6(ip) => ip.octets().to_vec(),
