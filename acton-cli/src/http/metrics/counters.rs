@@ -126,6 +126,26 @@ pub(super) const SHOWN: &[Shown] = &[
         "Probes for loops of this end's that came back.",
     ),
     shown(
+        "multicast.grouped",
+        "acton_multicast_grouped_frames_total",
+        "At a server, frames for a multicast group that went to those clients alone that asked for it.",
+    ),
+    shown(
+        "multicast.unwanted",
+        "acton_multicast_unwanted_frames_total",
+        "At a server, frames for a multicast group that no client asked for: they went to none.",
+    ),
+    shown(
+        "multicast.asked",
+        "acton_multicast_asked_total",
+        "At a server, times that a client was asked which multicast groups it wants.",
+    ),
+    shown(
+        "multicast.no_room",
+        "acton_multicast_no_room_total",
+        "At a server, reports of more multicast groups than are kept; such a client gets all groups.",
+    ),
+    shown(
         "ecn.marked",
         "acton_ecn_marked_packets_total",
         "Packets that were given the mark of congestion that their datagram met.",
