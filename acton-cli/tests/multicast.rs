@@ -199,8 +199,8 @@ fn groups_go_to_those_who_asked(mode: Mode) {
         assert_eq!(gets(&data(GROUP.into(), number)), [0, 1]);
         assert_eq!(gets(&data(GROUP_V6.into(), number)), [0, 1]);
     }
-    // The hosts themselves have it.
-    for socket in hosts.iter().flatten() {
+    // The hosts themselves have it; of IPv6 these frames have no checksum that they would take.
+    for [socket, _] in &hosts {
         socket.set_read_timeout(Some(support::HANG)).unwrap();
         socket.recv(&mut [0; 9]).unwrap();
     }
