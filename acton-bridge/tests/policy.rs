@@ -249,6 +249,13 @@ impl Description {
             }
             Body::Arp { sender, .. } => vec![(*sender).into()],
             Body::Other(_) => Vec::new(),
+            // What is given back to a DHCP server may be in another fragment.
+            Body::V4 { cut: Cut::First { .. }, .. }
+                if let Some((17, Some(bytes))) = self.visible()
+                    && bytes.get(2..4) == Some(&67_u16.to_be_bytes()) =>
+            {
+                return None;
+            }
             Body::V4 { source, .. } => vec![(*source).into()],
             Body::V6 { source, .. } => {
                 let mut claimed = vec![(*source).into()];

@@ -58,6 +58,9 @@ pub(super) fn claims(headers: &Headers, frame: &[u8]) -> Claims {
     };
     let Some(source) = source else { return Claims::Unreadable };
     if ip.version == IpVersion::V4 {
+        if dhcp::is_cut_to_server(headers, frame) {
+            return Claims::Unreadable;
+        }
         let message = dhcp::to_server(headers, frame);
         return match message {
             Some(message) if message.is_obscure => Claims::Unreadable,
