@@ -176,11 +176,11 @@ pub use multicast::{
 };
 pub use neighbours::{Asked, Neighbour, Neighbours};
 pub use policy::{
-    AtRoot, Circuit, CircuitEcho, CircuitFacts, CircuitMark, CircuitProtocol, CircuitRefusal,
-    CircuitTemplate, CircuitTemplateError, CompiledPolicy, EtherType, EtherTypeError, Finding,
-    ForLeaf, FrameVlan, Grant, LeafFacts, Lease, Leases, Objection, OuterTag, Policer, Policy,
-    Rate, RootAddress, RootAddresses, Sources, TagPair, VlanError, VlanId, VlanRange, VlanSet,
-    Vlans,
+    AdvertisedPrefixes, AtRoot, Circuit, CircuitEcho, CircuitFacts, CircuitMark, CircuitProtocol,
+    CircuitRefusal, CircuitTemplate, CircuitTemplateError, CompiledPolicy, Dhcp6Reply, EtherType,
+    EtherTypeError, Finding, ForLeaf, FrameVlan, Grant, HeldNet, LeafFacts, LearntFrom, Lease,
+    Leases, Objection, OuterTag, Policer, Policy, Rate, RootAddress, RootAddresses, Sources,
+    TagPair, VlanError, VlanId, VlanRange, VlanSet, Vlans, neighbour_advertised,
 };
 pub use port::{Owner, Port};
 pub use range::{MacRange, MacRangeError};

@@ -6,8 +6,8 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use acton_bridge::{
-    CompiledPolicy, EtherType, LeafFacts, Lease, Leases, Objection, Policy, RootAddresses, Sources,
-    VlanId, Vlans,
+    AdvertisedPrefixes, CompiledPolicy, EtherType, LeafFacts, Lease, Leases, Objection, Policy,
+    RootAddresses, Sources, VlanId, Vlans,
 };
 use acton_frame::Headers;
 use proptest::prelude::*;
@@ -227,6 +227,16 @@ impl Description {
         }
     }
 
+    /// Whether it is surely nothing to a DHCPv6 server that gives addresses back: no payload here is long
+    /// enough to say which.
+    fn is_readable_to_dhcp6_servers(&self) -> bool {
+        let Body::V6 { cut, .. } = &self.body else { return true };
+        let Some((17, Some(bytes))) = self.visible() else { return true };
+        bytes.get(2..4) != Some(&547_u16.to_be_bytes())
+            || matches!(cut, Cut::Whole)
+                && bytes.get(8).is_some_and(|first| ![8, 9, 12].contains(first))
+    }
+
     /// The addresses that the frame claims; `None` where nobody can tell.
     fn claims(&self) -> Option<Vec<IpAddr>> {
         if self.is_disguised() {
@@ -239,6 +249,13 @@ impl Description {
             }
             Body::Arp { sender, .. } => vec![(*sender).into()],
             Body::Other(_) => Vec::new(),
+            // What is given back to a DHCP server may be in another fragment.
+            Body::V4 { cut: Cut::First { .. }, .. }
+                if let Some((17, Some(bytes))) = self.visible()
+                    && bytes.get(2..4) == Some(&67_u16.to_be_bytes()) =>
+            {
+                return None;
+            }
             Body::V4 { source, .. } => vec![(*source).into()],
             Body::V6 { source, .. } => {
                 let mut claimed = vec![(*source).into()];
@@ -283,7 +300,7 @@ fn v6() -> impl Strategy<Value = Ipv6Addr> {
 
 fn payload() -> impl Strategy<Value = Payload> {
     let port = || prop::sample::select(vec![53_u16, 67, 68, 546, 547, 4_011]);
-    let first = prop::option::of(prop::sample::select(vec![1_u8, 2, 3, 7, 10, 11, 12, 13]));
+    let first = prop::option::of(prop::sample::select(vec![1_u8, 2, 3, 7, 8, 9, 10, 11, 12, 13]));
     prop_oneof![
         1 => Just(Payload::Tcp),
         4 => (port(), port(), first).prop_map(|(source, destination, first)| {
@@ -436,9 +453,17 @@ fn is_elsewhere(_: u16, address: IpAddr) -> bool {
 
 /// No address is the root's.
 static NOBODY: LazyLock<RootAddresses> = LazyLock::new(RootAddresses::default);
+/// No prefix is advertised.
+static NOTHING: LazyLock<AdvertisedPrefixes> = LazyLock::new(AdvertisedPrefixes::default);
 
 fn leaf_facts(is_guarded: bool, leases: &Leases) -> LeafFacts<'_> {
-    LeafFacts { is_guarded, leases, is_elsewhere: &is_elsewhere, root_addresses: &NOBODY }
+    LeafFacts {
+        is_guarded,
+        leases,
+        is_elsewhere: &is_elsewhere,
+        root_addresses: &NOBODY,
+        advertised: &NOTHING,
+    }
 }
 
 /// What is wrong with a frame, from what it was made of.
@@ -486,7 +511,8 @@ fn model(description: &Description, policy: &Policy, is_guarded: bool) -> Option
             || sources.learn && is_leased
             || address.to_string().starts_with("fe80") && !(resolves && is_elsewhere(0, *address))
     };
-    (!claims.iter().all(is_allowed)).then_some(Objection::SourceIp)
+    let is_readable = description.is_readable_to_dhcp6_servers();
+    (!claims.iter().all(is_allowed) || !is_readable).then_some(Objection::SourceIp)
 }
 
 proptest! {
@@ -731,6 +757,7 @@ fn what_an_untagged_leaf_was_given_in_its_vlan_is_its_own() {
             leases,
             is_elsewhere: &is_elsewhere,
             root_addresses: &NOBODY,
+            advertised: &NOTHING,
         };
         let frame = packet(address, [10, 0, 0, 1], [1, 2], &[0; 8]);
         policy.check(&leaf, &Headers::parse(&frame), &frame, NOW)

@@ -5,8 +5,9 @@
 use std::time::Duration;
 
 use acton_bridge::{
-    Bridge, BumKind, CompiledPolicy, Config, DropReason, ForLeaf, FrameVlan, FromLeaf, LeafFacts,
-    Leases, Objection, OuterTag, Policy, RootAddresses, TagPair, VlanId, VlanRange, VlanSet, Vlans,
+    AdvertisedPrefixes, Bridge, BumKind, CompiledPolicy, Config, DropReason, ForLeaf, FrameVlan,
+    FromLeaf, LeafFacts, Leases, Objection, OuterTag, Policy, RootAddresses, TagPair, VlanId,
+    VlanRange, VlanSet, Vlans,
 };
 use acton_frame::{Ethernet, Headers, MacAddr, Tag, hide_tag};
 use proptest::prelude::*;
@@ -132,7 +133,7 @@ proptest! {
         prop_assert!(compiled.may_object(false, &RootAddresses::default(), &headers, &frame) && compiled.limits_what_it_gets());
         let leases = Leases::default();
         let root_addresses = &RootAddresses::default();
-        let leaf = LeafFacts { is_guarded: false, leases: &leases, is_elsewhere: &|_, _| false, root_addresses };
+        let leaf = LeafFacts { is_guarded: false, leases: &leases, is_elsewhere: &|_, _| false, root_addresses, advertised: &AdvertisedPrefixes::default() };
         let objection = compiled.check(&leaf, &headers, &frame, NOW);
         prop_assert_eq!(objection, expected.is_none().then_some(Objection::Vlan));
 

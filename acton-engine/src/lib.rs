@@ -58,7 +58,7 @@ mod vectors_text;
 
 // What signatures here have of other crates.
 pub use acton_bridge::{
-    AllReason, Budget, CompiledPolicy, EtherType, EtherTypeError, FloodClass, MacRange,
+    AllReason, Budget, CompiledPolicy, EtherType, EtherTypeError, FloodClass, LearntFrom, MacRange,
     MacRangeError, Policy, Rate, Sources, TagPair, VlanId, VlanRange, VlanSet, Vlans, group_mac,
 };
 pub use acton_frame::{Filter, FilterError};

@@ -311,8 +311,8 @@ impl ServerBuilder<SecureServer> {
         self
     }
 
-    /// Keeps what IP addresses clients were given by DHCP, so that a server that starts again lets them use
-    /// these; by default it does not.
+    /// Keeps what IP addresses clients were given by DHCP or made themselves, so that a server that starts
+    /// again lets them use these; by default it does not.
     #[must_use]
     pub fn leases(mut self, store: impl LeaseStore) -> Self {
         self.mode.leases = Some(Box::new(store));

@@ -5,13 +5,16 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use acton_frame::Headers;
+use ipnet::Ipv6Net;
 
 use super::Policy;
+use super::dhcp6;
 use super::ethertype::EtherType;
 use super::guard;
 use super::leases::Leases;
 use super::objection::Objection;
 use super::root_addresses::RootAddresses;
+use super::slaac::{self, AdvertisedPrefixes};
 use super::sources::{Claims, Ranges, asks_dhcp, claims};
 use super::vlans::{ForLeaf, Vlans};
 
@@ -19,7 +22,9 @@ use super::vlans::{ForLeaf, Vlans};
 ///
 /// ```
 /// use std::time::Duration;
-/// use acton_bridge::{CompiledPolicy, LeafFacts, Leases, Objection, Policy, RootAddresses};
+/// use acton_bridge::{
+///     AdvertisedPrefixes, CompiledPolicy, LeafFacts, Leases, Objection, Policy, RootAddresses,
+/// };
 /// use acton_frame::Headers;
 ///
 /// let policy = CompiledPolicy::new(Policy::default());
@@ -37,6 +42,7 @@ use super::vlans::{ForLeaf, Vlans};
 ///     leases: &leases,
 ///     is_elsewhere: &|_, _| false,
 ///     root_addresses: &root,
+///     advertised: &AdvertisedPrefixes::default(),
 /// };
 /// assert_eq!(policy.check(&leaf, &headers, &frame, now), Some(Objection::RouterAdvertisement));
 /// leaf.is_guarded = false;
@@ -63,10 +69,12 @@ pub struct CompiledPolicy {
 pub struct LeafFacts<'a> {
     /// Whether it is not to be the LAN's server or router.
     pub is_guarded: bool,
-    /// The addresses that it was given.
+    /// The addresses that it was given, or made itself.
     pub leases: &'a Leases,
-    /// Whether an address on a VLAN is known to be another's. Asked about link-local ones alone, where
-    /// a frame may say who has one: what is not told is not found.
+    /// Where hosts may make addresses themselves.
+    pub advertised: &'a AdvertisedPrefixes,
+    /// Whether an address on a VLAN is known to be another's. Asked about those alone that hosts make
+    /// themselves, where a frame may say who has one: what is not told is not found.
     pub is_elsewhere: &'a dyn Fn(u16, IpAddr) -> bool,
     /// What it may not use while it is guarded.
     pub root_addresses: &'a RootAddresses,
@@ -89,6 +97,8 @@ pub enum Finding {
     EtherType(Option<EtherType>, bool),
     /// An address that the frame claims, and what speaks for it.
     Source(IpAddr, Option<Grant>),
+    /// An address or a prefix that the frame gives back to a DHCPv6 server, and whether it is the leaf's.
+    GivesBack(Ipv6Net, bool),
     /// What the frame claims cannot be read.
     Unreadable,
     /// It asks a DHCP server, which may be done from any address where these are learnt.
@@ -101,8 +111,13 @@ pub enum Finding {
 pub enum Grant {
     /// It is listed.
     Listed,
-    /// It was given by DHCP, for so long yet.
+    /// It was given by DHCP, or lies in a prefix that was, for so long yet.
     Leased(Duration),
+    /// The leaf made it itself in an advertised prefix, which ends so late.
+    Made(Duration),
+    /// It lies in an advertised prefix, which ends so late, and is probed for: nobody else is known to
+    /// have it.
+    Probed(Duration),
     /// It is link-local (RFC 4291, section 2.5.6), which hosts give themselves, and nobody else is known
     /// to have it.
     LinkLocal,
@@ -259,7 +274,9 @@ impl CompiledPolicy {
                 let is_free = !resolves || !(leaf.is_elsewhere)(vlan, address);
                 is_free.then_some(Grant::LinkLocal)
             } else if self.learns {
-                leaf.leases.left(vlan, address, now).map(Grant::Leased)
+                let held = leaf.leases.grant(vlan, address, now);
+                let probe = || resolves.then(|| self.probe(leaf, headers, frame, vlan, now))?;
+                held.or_else(probe)
             } else {
                 None
             };
@@ -268,7 +285,38 @@ impl CompiledPolicy {
                 return Some(Objection::SourceIp);
             }
         }
-        None
+        if guard::is_harmless(headers, frame) {
+            return None;
+        }
+        let mut is_own = true;
+        let read = dhcp6::given_back(headers, frame, &mut |net| {
+            let is_leaf_s =
+                sources.contains_net(net) || self.learns && leaf.leases.covers(vlan, net, now);
+            is_own &= is_leaf_s;
+            note(Finding::GivesBack(net, is_leaf_s));
+        });
+        if read.is_none() {
+            note(Finding::Unreadable);
+        }
+        (read.is_none() || !is_own).then_some(Objection::SourceIp)
+    }
+
+    /// What speaks for an address that a frame probes for before the leaf uses it. Behind a pair of tags
+    /// there may be the same as behind another, so none is made there.
+    fn probe(
+        &self,
+        leaf: &LeafFacts<'_>,
+        headers: &Headers,
+        frame: &[u8],
+        vlan: u16,
+        now: Duration,
+    ) -> Option<Grant> {
+        if self.vlans().is_some_and(|vlans| vlans.pair().is_some()) {
+            return None;
+        }
+        let (_, address) = slaac::probed(headers, frame)?;
+        let left = leaf.advertised.left(vlan, address, now)?;
+        (!(leaf.is_elsewhere)(vlan, address.into())).then_some(Grant::Probed(left))
     }
 }
 
@@ -333,8 +381,25 @@ impl fmt::Display for Finding {
                     Some(Grant::Leased(left)) => {
                         write!(formatter, "given by DHCP, for {}s yet", left.as_secs())
                     }
+                    Some(Grant::Made(left)) => write!(
+                        formatter,
+                        "one of its own in an advertised prefix, for {}s yet",
+                        left.as_secs()
+                    ),
+                    Some(Grant::Probed(left)) => write!(
+                        formatter,
+                        "probed for in an advertised prefix, for {}s yet, and nobody else's",
+                        left.as_secs()
+                    ),
                     Some(Grant::LinkLocal) => formatter.write_str("link-local"),
                     None => formatter.write_str("not the client's"),
+                }
+            }
+            Self::GivesBack(net, is_own) => {
+                let own = if *is_own { "the client's" } else { "not the client's" };
+                match net.prefix_len() {
+                    128 => write!(formatter, "address: {} is given back, {own}", net.addr()),
+                    _ => write!(formatter, "address: {net} is given back, {own}"),
                 }
             }
             Self::Unreadable => formatter.write_str("address: whose it is cannot be read"),

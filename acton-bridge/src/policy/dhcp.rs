@@ -115,6 +115,18 @@ pub(super) fn to_server(headers: &Headers, frame: &[u8]) -> Option<DhcpMessage> 
     DhcpMessage::read(payload(headers, frame, |[_, to]| to == DHCP_SERVER)?)
 }
 
+/// Whether a frame is a fragment that begins a datagram to a DHCP server: what that gives back is not all
+/// in it.
+pub(super) fn is_cut_to_server(headers: &Headers, frame: &[u8]) -> bool {
+    let first = headers.ip().filter(|ip| ip.fragment == Fragment::First);
+    first.is_some_and(|ip| match carried(&ip, frame) {
+        Carried::Found { protocol: udp::NUMBER, bytes } => {
+            ports(bytes).is_some_and(|[_, to]| to == DHCP_SERVER)
+        }
+        _ => false,
+    })
+}
+
 /// What a frame carries from DHCP's client port to the server's, without UDP's header.
 pub(super) fn from_client<'f>(headers: &Headers, frame: &'f [u8]) -> Option<&'f [u8]> {
     payload(headers, frame, |ports| ports == [DHCP_CLIENT, DHCP_SERVER])

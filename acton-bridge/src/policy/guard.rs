@@ -18,7 +18,7 @@ pub(super) const DHCP6_OF_SERVERS: [u8; 4] = [2, 7, 10, 13];
 const ICMP: u8 = 1;
 const ICMP_REDIRECT: u8 = 5;
 /// ICMPv6's router advertisement and redirect (RFC 4861, sections 4.2 and 4.5).
-const ROUTER_ADVERTISEMENT: u8 = 134;
+pub(super) const ROUTER_ADVERTISEMENT: u8 = 134;
 const REDIRECT: u8 = 137;
 /// The authentication header (RFC 4302), which [`Headers`] leaves alone.
 const AUTHENTICATION: u8 = 51;

@@ -6,12 +6,14 @@
 mod circuit;
 mod compiled;
 mod dhcp;
+mod dhcp6;
 mod ethertype;
 mod guard;
 mod leases;
 mod objection;
 mod rate;
 mod root_addresses;
+mod slaac;
 mod sources;
 mod vlans;
 
@@ -24,11 +26,13 @@ pub use circuit::{
     CircuitTemplate, CircuitTemplateError,
 };
 pub use compiled::{CompiledPolicy, Finding, Grant, LeafFacts};
+pub use dhcp6::Dhcp6Reply;
 pub use ethertype::{EtherType, EtherTypeError};
-pub use leases::{Lease, Leases};
+pub use leases::{HeldNet, LearntFrom, Lease, Leases};
 pub use objection::Objection;
 pub use rate::{Policer, Rate};
 pub use root_addresses::{RootAddress, RootAddresses};
+pub use slaac::{AdvertisedPrefixes, neighbour_advertised};
 pub use vlans::{
     AtRoot, ForLeaf, FrameVlan, OuterTag, TagPair, VlanError, VlanId, VlanRange, VlanSet, Vlans,
 };
@@ -63,7 +67,8 @@ pub struct Policy {
 pub struct Sources {
     /// Those that are listed, on any VLAN.
     pub listed: Vec<IpNet>,
-    /// Whether it may use those too that the LAN's DHCP server was seen to give it.
+    /// Whether it may use those too that the LAN's DHCP server was seen to give it, and those that it makes
+    /// itself in prefixes that the LAN's router advertises.
     pub learn: bool,
 }
 
@@ -71,7 +76,7 @@ impl fmt::Display for Sources {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut separator = "";
         if self.learn {
-            formatter.write_str("those learnt from DHCP")?;
+            formatter.write_str("those learnt")?;
             separator = ", ";
         }
         for net in &self.listed {

@@ -118,7 +118,7 @@ fn mark(end: [u8; 4]) -> (usize, u64) {
 mod tests {
     use super::*;
     use crate::neighbour_message::tests::{arp, nd};
-    use crate::policy::{CompiledPolicy, LeafFacts, Leases};
+    use crate::policy::{AdvertisedPrefixes, CompiledPolicy, LeafFacts, Leases};
 
     const GATEWAY: [u8; 4] = [10, 0, 0, 254];
     const OTHER: [u8; 4] = [10, 0, 0, 5];
@@ -139,6 +139,7 @@ mod tests {
             leases: &leases,
             is_elsewhere: &|_, _| false,
             root_addresses: root,
+            advertised: &AdvertisedPrefixes::default(),
         };
         assert_eq!(policy.check(&leaf, &headers, frame, std::time::Duration::ZERO), None);
         leaf.is_guarded = true;

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use acton_frame::field::{ethernet, icmpv6, ipv4, ipv6};
 use acton_frame::{Headers, IpVersion};
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv6Net};
 
 use super::dhcp::{self, DhcpMessage};
 use super::guard::{Carried, arp_claim, carried, is_disguised};
@@ -58,6 +58,9 @@ pub(super) fn claims(headers: &Headers, frame: &[u8]) -> Claims {
     };
     let Some(source) = source else { return Claims::Unreadable };
     if ip.version == IpVersion::V4 {
+        if dhcp::is_cut_to_server(headers, frame) {
+            return Claims::Unreadable;
+        }
         let message = dhcp::to_server(headers, frame);
         return match message {
             Some(message) if message.is_obscure => Claims::Unreadable,
@@ -123,9 +126,14 @@ impl Ranges {
 
     pub(super) fn contains(&self, address: IpAddr) -> bool {
         match address {
-            IpAddr::V4(address) => is_in(&self.v4, address.to_bits()),
-            IpAddr::V6(address) => is_in(&self.v6, address.to_bits()),
+            IpAddr::V4(address) => is_in(&self.v4, address.to_bits(), address.to_bits()),
+            IpAddr::V6(address) => is_in(&self.v6, address.to_bits(), address.to_bits()),
         }
+    }
+
+    /// Whether all of a network lies in one of these.
+    pub(super) fn contains_net(&self, net: Ipv6Net) -> bool {
+        is_in(&self.v6, net.network().to_bits(), net.broadcast().to_bits())
     }
 }
 
@@ -136,7 +144,7 @@ fn joined<T: Ord + Copy>(mut ranges: Vec<(T, T)>) -> Box<[(T, T)]> {
     ranges.into()
 }
 
-fn is_in<T: Ord + Copy>(ranges: &[(T, T)], address: T) -> bool {
-    let after = ranges.partition_point(|&(first, _)| first <= address);
-    after > 0 && address <= ranges[after - 1].1
+fn is_in<T: Ord + Copy>(ranges: &[(T, T)], first: T, last: T) -> bool {
+    let after = ranges.partition_point(|&(start, _)| start <= first);
+    after > 0 && last <= ranges[after - 1].1
 }

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use acton_bridge::{Bridge, Budget, CompiledPolicy, FloodClass, Neighbours, Owner, RootAddresses};
+use acton_bridge::{
+    AdvertisedPrefixes, Bridge, Budget, CompiledPolicy, FloodClass, Leases, Neighbours, Owner,
+    RootAddresses,
+};
 use acton_frame::Headers;
 use arc_swap::ArcSwapOption;
 
@@ -31,6 +34,8 @@ pub(crate) struct Floods {
     pub(crate) root_addresses: Arc<RootAddresses>,
     /// Who was given which address.
     pub(crate) lease_holders: LeaseHolders,
+    /// Where hosts may make IPv6 addresses themselves.
+    pub(crate) advertised: AdvertisedPrefixes,
     /// Who asked for which multicast group.
     pub(crate) snooper: Snooper,
     /// `None` where nobody looks for loops.
@@ -67,6 +72,7 @@ impl Floods {
             neighbours: Neighbours::new(),
             root_addresses: Arc::default(),
             lease_holders: LeaseHolders::default(),
+            advertised: AdvertisedPrefixes::default(),
             snooper: Snooper::new(false),
             prober: looks_for_loops.then(Prober::new),
             blocked: AtomicUsize::new(0),
@@ -187,6 +193,18 @@ impl Floods {
     ) -> bool {
         let other = self.neighbours.elsewhere(Owner::Leaf(client), vlan, address, now);
         other.is_some_and(|(owner, mac)| bridge.lookup(vlan, mac, now) == Some(owner))
+    }
+
+    /// The same, or a client with other leases than these was given the address, or made it itself.
+    pub(crate) fn is_others(
+        &self,
+        bridge: &Bridge<LeafId>,
+        (client, leases): (LeafId, &Arc<Leases>),
+        (vlan, address): (u16, IpAddr),
+        now: Duration,
+    ) -> bool {
+        self.is_elsewhere(bridge, client, (vlan, address), now)
+            || self.lease_holders.is_others((vlan, address.into()), leases, now)
     }
 
     /// Whether the flooding of any client is held back.

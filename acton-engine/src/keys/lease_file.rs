@@ -1,7 +1,11 @@
 //! The file that keeps which IP addresses clients were given, from one start of a server to the next.
 
 use std::error::Error;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+
+use acton_bridge::LearntFrom;
+use ipnet::IpNet;
 
 use super::file::{self, WRITE_ACCESS};
 use super::state::State;
@@ -11,8 +15,10 @@ use crate::sessions::lease_store::{KeptLease, LeaseStore, MAX_LEASES};
 const NAME: &str = "leases";
 /// The first line, with a number that another layout would have another of.
 const HEADER: &str = "acton leases 1";
-/// Bytes of one line at most: a key, a VLAN, an IPv6 address and a time.
-const LONGEST_LINE: usize = 44 + 1 + 4 + 1 + 45 + 1 + 20 + 1;
+/// What stands last in the line of an address that a client made itself.
+const MADE: &str = "slaac";
+/// Bytes of one line at most: a key, a VLAN, an IPv6 prefix, a time and that word.
+const LONGEST_LINE: usize = 44 + 1 + 4 + 1 + 45 + 4 + 1 + 20 + 1 + MADE.len() + 1;
 const MAX_LEN: u64 = (64 + MAX_LEASES * LONGEST_LINE) as u64;
 
 /// A file of leases in a state directory; see [`State::lease_file`].
@@ -55,12 +61,18 @@ impl LeaseStore for LeaseFile {
 
 fn print(leases: &[KeptLease]) -> String {
     let mut text = format!("{HEADER}\n");
-    for KeptLease { client, vlan, address, until } in leases {
+    for KeptLease { client, vlan, net, from, until } in leases {
         let (client, vlan) = (encode_key(client), vlan.to_string());
-        let (address, until) = (address.to_string(), until.to_string());
-        for part in [&client, " ", &vlan, " ", &address, " ", &until, "\n"] {
+        let is_address = net.prefix_len() == net.max_prefix_len();
+        let net = if is_address { net.addr().to_string() } else { net.to_string() };
+        for part in [&client, " ", &vlan, " ", &net, " ", &until.to_string()] {
             text.push_str(part);
         }
+        if *from == LearntFrom::Slaac {
+            text.push(' ');
+            text.push_str(MADE);
+        }
+        text.push('\n');
     }
     text
 }
@@ -77,18 +89,27 @@ fn parse(text: &str) -> Option<Vec<KeptLease>> {
         let lease = KeptLease {
             client: parse_key(word()?).ok()?,
             vlan: word()?.parse().ok().filter(|vlan| *vlan < 4_096)?,
-            address: word()?.parse().ok()?,
+            net: net(word()?)?,
             until: word()?.parse().ok()?,
+            from: match word() {
+                None => LearntFrom::Dhcp,
+                Some(MADE) => LearntFrom::Slaac,
+                Some(_) => return None,
+            },
         };
         words.next().is_none().then_some(lease)
     };
     lines.lines().map(lease).collect()
 }
 
+/// An address, or a prefix.
+fn net(text: &str) -> Option<IpNet> {
+    text.parse::<IpAddr>().map(IpNet::from).or_else(|_| text.parse()).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::net::IpAddr;
 
     use acton_proto::wire::Key;
     use proptest::prelude::*;
@@ -101,8 +122,13 @@ mod tests {
             any::<[u8; 4]>().prop_map(IpAddr::from),
             any::<[u8; 16]>().prop_map(IpAddr::from)
         ];
-        (any::<Key>(), 0..4_096_u16, address, any::<u64>())
-            .prop_map(|(client, vlan, address, until)| KeptLease { client, vlan, address, until })
+        let prefix = (any::<[u8; 16]>(), 1..=128_u8)
+            .prop_map(|(bits, len)| IpNet::new(bits.into(), len).unwrap());
+        let net = prop_oneof![address.prop_map(IpNet::from), prefix];
+        let from = prop_oneof![Just(LearntFrom::Dhcp), Just(LearntFrom::Slaac)];
+        (any::<Key>(), 0..4_096_u16, net, from, any::<u64>()).prop_map(
+            |(client, vlan, net, from, until)| KeptLease { client, vlan, net, from, until },
+        )
     }
 
     proptest! {
@@ -128,8 +154,9 @@ mod tests {
         let directory = Directory::new();
         let file = State::new(directory.path()).lease_file();
         assert_eq!(file.read().unwrap(), []);
-        let address = IpAddr::from([0xff; 16]);
-        let lease = KeptLease { client: [0xff; 32], vlan: 4_095, address, until: u64::MAX };
+        let (client, vlan, until) = ([0xff; 32], 4_095, u64::MAX);
+        let net = IpNet::new(IpAddr::from([0xff; 16]), 127).unwrap();
+        let lease = KeptLease { client, vlan, net, from: LearntFrom::Slaac, until };
         let all = vec![lease; MAX_LEASES];
         file.write(&all).unwrap();
         assert_eq!(file.read().unwrap().len(), MAX_LEASES);

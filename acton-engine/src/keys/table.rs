@@ -576,7 +576,7 @@ mod tests {
         assert_eq!(policy.ethertypes, default.ethertypes);
         assert_eq!((policy.trusted, default.trusted), (Some(true), None));
         let sources = policy.sources.as_ref().unwrap();
-        assert_eq!(sources.to_string(), "those learnt from DHCP, 10.0.0.5, 2001:db8::/64");
+        assert_eq!(sources.to_string(), "those learnt, 10.0.0.5, 2001:db8::/64");
         assert_eq!((policy.rate_in, &default.sources), (None, &None));
         assert_eq!(default.rate_in.unwrap().to_string(), "20 Mbit/s");
         let rate = policy.rate_out.unwrap();

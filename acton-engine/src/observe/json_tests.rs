@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::time::{Duration, SystemTime};
 
-use acton_bridge::{Budget, EtherType, Rate, Sources, VlanId, Vlans};
+use acton_bridge::{Budget, EtherType, LearntFrom, Rate, Sources, VlanId, Vlans};
 use pnet_base::MacAddr;
 use serde_json::{Value, from_value, json, to_value};
 
@@ -60,7 +60,13 @@ fn a_session_of_which_all_is_known() {
         guarded: true,
         ethertypes: Some(vec![EtherType::new(0x0800), EtherType::new(0x8863)]),
         sources: Some(Sources { listed: vec!["10.0.0.5/32".parse().unwrap()], learn: true }),
-        leases: vec![LeaseReport { vlan: 7, address: [10, 0, 0, 9].into(), left: ms(1_500) }],
+        leases: vec![LeaseReport {
+            vlan: 7,
+            address: [10, 0, 0, 9].into(),
+            prefix_len: None,
+            from: LearntFrom::Dhcp,
+            left: ms(1_500),
+        }],
         vlans: Some(Vlans::Access(VlanId::new(100).unwrap())),
         rate_in: Some(Rate::new(NonZeroU64::new(1_000_000), None)),
         rate_out: None,
@@ -93,7 +99,10 @@ fn a_session_of_which_all_is_known() {
         "policy": {
             "guarded": true, "ethertypes": ["ip", "0x8863"],
             "sources": { "listed": ["10.0.0.5/32"], "learn": true },
-            "leases": [{ "vlan": 7, "address": "10.0.0.9", "left_seconds": 1.5 }],
+            "leases": [{
+                "vlan": 7, "address": "10.0.0.9", "prefix_len": null, "from": "dhcp",
+                "left_seconds": 1.5,
+            }],
             "vlans": { "access": 100 },
             "rate_in": {
                 "bytes": 1_000_000, "burst_bytes": 200_000, "frames": null, "burst_frames": 256,

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use acton_bridge::{EtherType, Rate, Sources, Vlans};
+use acton_bridge::{EtherType, LearntFrom, Rate, Sources, Vlans};
 use pnet_base::MacAddr;
 
 use crate::observe::counters::Totals;
@@ -379,15 +379,21 @@ pub struct CircuitReport {
     pub protocols: Vec<Cow<'static, str>>,
 }
 
-/// An IP address that the LAN's DHCP server gave a client.
+/// An IP address that the LAN's DHCP server gave a client, or that it made itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct LeaseReport {
     /// The VLAN that it is on, 0 for untagged.
     pub vlan: u16,
-    /// The address.
+    /// The address; where it is a delegated prefix, the first of it.
     pub address: IpAddr,
+    /// The bits of the prefix; absent for one address.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub prefix_len: Option<u8>,
+    /// How the client came to it.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub from: LearntFrom,
     /// For how long yet.
     #[cfg_attr(feature = "serde", serde(rename = "left_seconds", with = "as_seconds"))]
     pub left: Duration,

@@ -304,10 +304,12 @@ impl Tracing<'_> {
         let floods = self.handle.floods()?;
         let (headers, now) = (Headers::parse(&self.frame), clock::now());
         let bridge = self.handle.bridge()?;
-        let is_elsewhere = |vlan, address| floods.is_elsewhere(bridge, port, (vlan, address), now);
+        let own = (port, &policing.leases);
+        let is_elsewhere = |vlan, address| floods.is_others(bridge, own, (vlan, address), now);
         let leaf = LeafFacts {
             is_guarded: floods.are_guarding(&policy),
             leases: &policing.leases,
+            advertised: &floods.advertised,
             is_elsewhere: &is_elsewhere,
             root_addresses: &floods.root_addresses,
         };

@@ -1,9 +1,9 @@
 //! What addresses clients were given, kept from one start of a server to the next.
 
 use std::io;
-use std::net::IpAddr;
 use std::time::Duration;
 
+use acton_bridge::HeldNet;
 use acton_proto::wire::Key;
 
 use super::server::SecureRoster;
@@ -37,9 +37,10 @@ fn wall_seconds() -> u64 {
 }
 
 /// For how long a lease holds yet; `None` if it has ended.
-fn restored(lease: &KeptLease, wall: u64) -> Option<(Key, u16, IpAddr, Duration)> {
-    let left = lease.until.checked_sub(wall).filter(|&left| left > 0)?;
-    Some((lease.client, lease.vlan, lease.address, Duration::from_secs(left)))
+fn restored(lease: &KeptLease, wall: u64) -> Option<(Key, HeldNet)> {
+    let KeptLease { client, vlan, net, from, until } = *lease;
+    let left = until.checked_sub(wall).filter(|&left| left > 0)?;
+    Some((client, HeldNet { vlan, net, from, left: Duration::from_secs(left) }))
 }
 
 /// What is to be kept now.
@@ -47,22 +48,24 @@ pub(super) fn snapshot(roster: &SecureRoster, now: Duration) -> Vec<KeptLease> {
     let wall = wall_seconds();
     let mut all = roster.leases(now);
     all.truncate(MAX_LEASES);
-    let kept = |(client, vlan, address, left): (Key, u16, IpAddr, Duration)| {
+    let kept = |(client, HeldNet { vlan, net, from, left }): (Key, HeldNet)| {
         let until = wall.saturating_add(left.as_secs());
-        KeptLease { client, vlan, address, until }
+        KeptLease { client, vlan, net, from, until }
     };
     all.into_iter().map(kept).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use acton_bridge::LearntFrom;
+
     use super::*;
 
     #[test]
     fn what_has_ended_meanwhile_is_nobody_s() {
-        let address = [10, 0, 0, 5].into();
-        let lease = KeptLease { client: [7; 32], vlan: 3, address, until: 1_000 };
-        let left = |wall| restored(&lease, wall).map(|(.., left)| left.as_secs());
+        let (net, from) = ("10.0.0.5/32".parse().unwrap(), LearntFrom::Dhcp);
+        let lease = KeptLease { client: [7; 32], vlan: 3, net, from, until: 1_000 };
+        let left = |wall| restored(&lease, wall).map(|(_, held)| held.left.as_secs());
         assert_eq!([400, 999, 1_000, 2_000].map(left), [Some(600), Some(1), None, None]);
     }
 }

@@ -1,6 +1,5 @@
 //! Which client each address was given to last, so that no two have one.
 
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -8,14 +7,15 @@ use std::time::Duration;
 use acton_bridge::Leases;
 use foldhash::quality::RandomState;
 use hashbrown::HashMap;
+use ipnet::IpNet;
 use parking_lot::Mutex;
 
 /// Addresses that are looked through for those that nobody holds any more, the first time; then each time
 /// that as many again have come.
 const FIRST_LOOK: usize = 4_096;
 
-/// Who holds an address by DHCP, of all clients, also of those that have gone. Asked where a DHCP server
-/// gives one, and never else.
+/// Who holds an address or a delegated prefix, of all clients, also of those that have gone. Asked where a
+/// DHCP server gives one, and where a host tells of one that it made itself.
 #[derive(Debug, Default)]
 pub(crate) struct LeaseHolders {
     holders: Mutex<Holders>,
@@ -25,7 +25,7 @@ pub(crate) struct LeaseHolders {
 
 #[derive(Debug, Default)]
 struct Holders {
-    of: HashMap<(u16, IpAddr), Weak<Leases>, RandomState>,
+    of: HashMap<(u16, IpNet), Weak<Leases>, RandomState>,
     /// How many there are when they are looked through.
     look_at: usize,
 }
@@ -43,27 +43,77 @@ impl LeaseHolders {
 
     /// Notes that an address on a VLAN was given to the client with these leases: it is nobody else's any
     /// more.
-    pub(crate) fn took(&self, address: (u16, IpAddr), leases: &Arc<Leases>, now: Duration) {
+    pub(crate) fn took(&self, net: (u16, IpNet), leases: &Arc<Leases>, now: Duration) {
         let mut holders = self.holders.lock();
-        if holders.of.len() >= holders.look_at.max(FIRST_LOOK) {
-            holders.of.retain(|&(vlan, address), holder| {
-                holder.upgrade().is_some_and(|leases| leases.left(vlan, address, now).is_some())
-            });
-            holders.look_at = holders.of.len() * 2;
-        }
-        let before = holders.of.insert(address, Arc::downgrade(leases));
-        if let Some(other) = before.and_then(|before| before.upgrade())
+        if let Some(other) = holders.put(net, leases, now)
             && !Arc::ptr_eq(&other, leases)
         {
-            other.remove(address.0, address.1);
+            other.remove(net.0, net.1);
         }
         self.changes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Has the client with these leases have an address by `make`, which says whether it may, unless
+    /// another holds it.
+    pub(crate) fn make(
+        &self,
+        net: (u16, IpNet),
+        leases: &Arc<Leases>,
+        now: Duration,
+        make: impl FnOnce() -> bool,
+    ) {
+        let mut holders = self.holders.lock();
+        if holders.other(net, leases, now).is_none() && make() {
+            holders.put(net, leases, now);
+            self.changes.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a client with other leases holds an address.
+    pub(crate) fn is_others(&self, net: (u16, IpNet), leases: &Arc<Leases>, now: Duration) -> bool {
+        self.holders.lock().other(net, leases, now).is_some()
+    }
+
+    /// Notes that somebody at the root tells that an address is his: no client has it any more that has
+    /// just probed for it.
+    pub(crate) fn is_at_root(&self, (vlan, net): (u16, IpNet), now: Duration) {
+        let holder = self.holders.lock().of.get(&(vlan, net)).and_then(Weak::upgrade);
+        if holder.is_some_and(|leases| leases.yield_made(vlan, net.addr(), now)) {
+            self.changes.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Holders {
+    /// Notes who holds something now; who did before.
+    fn put(
+        &mut self,
+        net: (u16, IpNet),
+        leases: &Arc<Leases>,
+        now: Duration,
+    ) -> Option<Arc<Leases>> {
+        if self.of.len() >= self.look_at.max(FIRST_LOOK) {
+            self.of.retain(|&(vlan, net), holder| {
+                holder.upgrade().is_some_and(|leases| leases.holds(vlan, net, now).is_some())
+            });
+            self.look_at = self.of.len() * 2;
+        }
+        self.of.insert(net, Arc::downgrade(leases)).and_then(|before| before.upgrade())
+    }
+
+    /// Who else than the client with these leases holds something.
+    fn other(&self, net: (u16, IpNet), leases: &Arc<Leases>, now: Duration) -> Option<Arc<Leases>> {
+        let holder = self.of.get(&net)?.upgrade()?;
+        let is_other = !Arc::ptr_eq(&holder, leases) && holder.holds(net.0, net.1, now).is_some();
+        is_other.then_some(holder)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use acton_bridge::Lease;
+    use std::net::IpAddr;
+
+    use acton_bridge::{AdvertisedPrefixes, Lease};
     use acton_frame::Headers;
 
     use super::*;
@@ -99,7 +149,7 @@ mod tests {
         let lease = Lease::read(&Headers::parse(&answer), &answer).unwrap();
         let is_held = leases.add(&lease, now);
         if is_held {
-            holders.took((lease.vlan, lease.address), leases, now);
+            holders.took((lease.vlan, lease.address.into()), leases, now);
         }
         is_held
     }
@@ -121,7 +171,7 @@ mod tests {
         assert!(give(&holders, &one, FIRST, AT), "a renewal takes nothing");
         assert!(has(&one, FIRST));
         // Who gives it back, and asks for nothing any more, is not in the way of others.
-        one.remove(0, IpAddr::from(FIRST.to_be_bytes()));
+        one.remove(0, IpAddr::from(FIRST.to_be_bytes()).into());
         assert!(give(&holders, &other, FIRST, AT) && has(&other, FIRST));
     }
 
@@ -132,6 +182,47 @@ mod tests {
         assert!(give(&holders, &one, FIRST, AT));
         drop(one);
         assert!(give(&holders, &other, FIRST, AT) && has(&other, FIRST));
+    }
+
+    /// A router's advertisement of 2001:db8::/64, for an hour.
+    fn advertised() -> AdvertisedPrefixes {
+        let mut frame = vec![2; 12];
+        frame.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, 48, 58, 255]);
+        frame.extend([0xfe, 0x80, 0, 0, 0, 0, 0, 0]);
+        frame.extend([0; 24]);
+        frame.extend([134, 0, 0, 0, 64, 0, 0, 30, 0, 0, 0, 0, 0, 0, 0, 0]);
+        frame.extend([3, 4, 64, 0xc0, 0, 0, 14, 16, 0, 0, 14, 16, 0, 0, 0, 0]);
+        frame.extend([0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        let advertised = AdvertisedPrefixes::default();
+        advertised.hear(&Headers::parse(&frame), &frame, AT);
+        advertised
+    }
+
+    #[test]
+    fn an_address_that_a_host_made_is_the_first_client_s_and_the_root_s_before_it() {
+        let (holders, prefixes) = (LeaseHolders::default(), advertised());
+        let (one, other) = (Arc::<Leases>::default(), Arc::<Leases>::default());
+        let address: IpAddr = "2001:db8::5".parse().unwrap();
+        let net = (0, address.into());
+        let make = |leases: &Arc<Leases>, now| {
+            holders.make(net, leases, now, || leases.make(&prefixes, 0, address, now));
+            leases.left(0, address, now).is_some()
+        };
+        assert!(make(&one, AT) && make(&one, AT) && !make(&other, AT));
+        assert!(holders.is_others(net, &other, AT) && !holders.is_others(net, &one, AT));
+        let changes = holders.changes();
+        holders.is_at_root(net, AT + Duration::from_secs(3));
+        assert_eq!(holders.changes(), changes, "it has had its time");
+        holders.is_at_root(net, AT + Duration::from_secs(1));
+        assert_eq!((one.left(0, address, AT), holders.changes()), (None, changes + 1));
+        assert!(make(&other, AT) && !make(&one, AT));
+        // A DHCP server's word is more.
+        holders.took(net, &one, AT);
+        assert_eq!(other.left(0, address, AT), None);
+        // Once the prefix has ended it is nobody's.
+        assert!(make(&one, AT));
+        let later = AT + Duration::from_secs(3_600);
+        assert!(!holders.is_others(net, &other, later) && !make(&other, later));
     }
 
     #[test]

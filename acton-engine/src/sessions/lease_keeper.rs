@@ -100,8 +100,10 @@ fn write_all(store: &dyn LeaseStore, leases: &Receiver<Vec<KeptLease>>, shared: 
 #[cfg(test)]
 mod tests {
     use std::error::Error;
+    use std::net::IpAddr;
     use std::thread;
 
+    use acton_bridge::LearntFrom;
     use parking_lot::Mutex;
 
     use super::*;
@@ -123,8 +125,8 @@ mod tests {
     }
 
     fn leases(number: u8) -> Vec<KeptLease> {
-        let address = [10, 0, 0, number].into();
-        vec![KeptLease { client: [number; 32], vlan: 0, address, until: 7 }]
+        let net = IpAddr::from([10, 0, 0, number]).into();
+        vec![KeptLease { client: [number; 32], vlan: 0, net, from: LearntFrom::Dhcp, until: 7 }]
     }
 
     #[test]

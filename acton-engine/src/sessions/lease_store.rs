@@ -2,22 +2,25 @@
 
 use std::error::Error;
 use std::fmt;
-use std::net::IpAddr;
 
+use acton_bridge::LearntFrom;
 use acton_proto::wire::Key;
+use ipnet::IpNet;
 
 /// Leases that are kept, at most: 65,536 hosts at one server.
 pub(crate) const MAX_LEASES: usize = 65_536;
 
-/// An address that a client was given, as it is kept.
+/// An address that a client was given or made itself, or a prefix that it was delegated, as it is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeptLease {
     /// The client's public key.
     pub client: Key,
     /// The VLAN, 0 for untagged.
     pub vlan: u16,
-    /// The address.
-    pub address: IpAddr,
+    /// The address, or the prefix.
+    pub net: IpNet,
+    /// How the client came to it.
+    pub from: LearntFrom,
     /// Its end by the host's wall clock, in seconds since 1970.
     pub until: u64,
 }

@@ -2,13 +2,13 @@
 //! and everybody who asks follow.
 
 use std::hash::Hash;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 use std::time::Duration;
 
 use acton_bridge::{
-    Bridge, CompiledPolicy, DropReason, GroupAsk, Leases, Owner, Share, Vlans, group_query,
+    Bridge, CompiledPolicy, DropReason, GroupAsk, HeldNet, Leases, Owner, Share, Vlans, group_query,
 };
 use acton_udp::Destination;
 use foldhash::fast::RandomState;
@@ -199,27 +199,26 @@ where
     pub(crate) fn restore_leases(
         &mut self,
         now: Duration,
-        leases: impl IntoIterator<Item = (M::Client, u16, IpAddr, Duration)>,
+        leases: impl IntoIterator<Item = (M::Client, HeldNet)>,
     ) {
-        for (client, vlan, address, left) in leases {
+        for (client, held) in leases {
             if self.kept_leases.len() == MAX_KEPT_LEASES && !self.kept_leases.contains_key(&client)
             {
                 continue;
             }
             let own = self.kept_leases.entry(client).or_default();
-            if own.restore(vlan, address, left, now) {
-                self.floods.lease_holders.took((vlan, address), own, now);
+            if own.restore(&held, &self.floods.advertised, now) {
+                self.floods.lease_holders.took((held.vlan, held.net), own, now);
             }
         }
     }
 
     /// What clients were given and have yet, of those that are here and those that have gone: whose,
     /// on which VLAN, and for how long.
-    pub(crate) fn leases(&self, now: Duration) -> Vec<(M::Client, u16, IpAddr, Duration)> {
+    pub(crate) fn leases(&self, now: Duration) -> Vec<(M::Client, HeldNet)> {
         let mut all = Vec::new();
         let mut add = |client: M::Client, leases: &Leases| {
-            let held = leases.list(now).into_iter();
-            all.extend(held.map(|(vlan, address, left)| (client, vlan, address, left)));
+            all.extend(leases.list(now).into_iter().map(|held| (client, held)));
         };
         self.directory.for_each(|session| add(session.mode.client(), &session.policing.leases));
         self.kept_leases.iter().for_each(|(client, leases)| add(*client, leases));
@@ -565,7 +564,11 @@ where
             leases: leases
                 .into_iter()
                 .flatten()
-                .map(|(vlan, address, left)| LeaseReport { vlan, address, left })
+                .map(|HeldNet { vlan, net, from, left }| {
+                    let is_prefix = net.prefix_len() < net.max_prefix_len();
+                    let prefix_len = is_prefix.then_some(net.prefix_len());
+                    LeaseReport { vlan, address: net.addr(), prefix_len, from, left }
+                })
                 .collect(),
             vlans: policy.vlans.clone(),
             rate_in: policy.rate_in,

@@ -1,5 +1,6 @@
 //! Where the frames of a batch from the TAP go.
 
+mod learning;
 mod vlans;
 
 use std::ops::Range;
@@ -8,7 +9,7 @@ use std::time::Duration;
 
 use acton_bridge::{
     Asked, Bridge, BumKind, CircuitEcho, DropReason, FloodClass, FromLeaf, FromRoot, GroupRoute,
-    LeafFacts, Learned, Lease, Objection, Owner, Receivers,
+    LeafFacts, Learned, Objection, Owner, Receivers,
 };
 use acton_frame::{Ethernet, Headers, Tags};
 
@@ -36,9 +37,6 @@ use crate::sessions::session::Session;
 use crate::sessions::sighting::{Sighted, Sightings};
 
 pub(crate) use vlans::{VlanParts, take_off_tags};
-
-/// The ports of what DHCP clients say, as they stand in a frame: 68 and 67.
-const DHCP_PORTS: [u8; 4] = [0, 68, 0, 67];
 
 /// A worker's way to the bridge: asks it, counts what it says, and tells of MACs.
 pub(crate) struct Router {
@@ -202,6 +200,9 @@ impl Router {
             let ethernet = frames.headers(index).ethernet();
             let (verdict, learned) = self.bridge.from_root_parsed(ethernet, now);
             self.note_learned(ethernet, Owner::Root, learned, now);
+            if learning && !matches!(verdict, FromRoot::Drop(_)) {
+                self.learn_neighbour(frames.headers(index), frames.get(index), now);
+            }
             if let Some(port) = pair {
                 let route = self.route_to_pair(frames, index, port, verdict, now, directory);
                 self.routes.push(route);
@@ -335,19 +336,16 @@ impl Router {
             && (session.policy.policy().rate_in.is_none()
                 || self.is_within_rate(session, frame, now, tally));
         if goes && self.floods.are_attending() {
-            self.attend(session, frame, headers);
+            self.attend(session, frame, headers, now);
         }
         goes
     }
 
     /// Looks at a frame of a client's that goes to the TAP.
     #[inline(never)]
-    fn attend<M>(&self, session: &Session<M>, frame: &[u8], headers: &Headers) {
-        if self.floods.are_learning()
-            && headers.ports(frame) == Some(&DHCP_PORTS)
-            && session.policing.leases.hear(headers, frame)
-        {
-            self.floods.lease_holders.gave_back();
+    fn attend<M>(&self, session: &Session<M>, frame: &[u8], headers: &Headers, now: Duration) {
+        if self.floods.are_learning() {
+            self.learn_from_client(session, frame, headers, now);
         }
         self.floods.test_frame(session.port, headers, frame, |test, number| {
             self.counters.add(Counter::IsolationPassed, 1);
@@ -382,11 +380,13 @@ impl Router {
         tally: &Tally,
     ) -> bool {
         let floods = &self.floods;
+        let own = (session.port, &session.policing.leases);
         let is_elsewhere =
-            |vlan, address| floods.is_elsewhere(&self.bridge, session.port, (vlan, address), now);
+            |vlan, address| floods.is_others(&self.bridge, own, (vlan, address), now);
         let leaf = LeafFacts {
             is_guarded: floods.are_guarding(&session.policy),
             leases: &session.policing.leases,
+            advertised: &floods.advertised,
             is_elsewhere: &is_elsewhere,
             root_addresses: &floods.root_addresses,
         };
@@ -484,35 +484,6 @@ impl Router {
         }
         if !part.is_empty() {
             each(part);
-        }
-    }
-
-    /// Notes which address a DHCP server gives a client, also one whose policy does not go by it yet.
-    /// Whoever had the address before has it no more, but where the frame goes to a client by its `pair`
-    /// of tags: behind another there may be the same address.
-    #[inline(never)]
-    fn learn_lease<K: Copy + Eq + std::hash::Hash, M>(
-        &self,
-        frames: &FrameBatch,
-        index: usize,
-        pair: Option<LeafId>,
-        now: Duration,
-        directory: &Directory<K, Session<M>>,
-    ) {
-        let Some(lease) = Lease::read(frames.headers(index), frames.get(index)) else { return };
-        if let Some(port) = pair {
-            directory.read(port, |session| session.policing.leases.add(&lease, now));
-            return;
-        }
-        let owner = self.bridge.lookup(lease.vlan, lease.mac, now);
-        if let Some(Owner::Leaf(port)) = owner {
-            directory.read(port, |session| {
-                let leases = &session.policing.leases;
-                if leases.add(&lease, now) {
-                    let address = (lease.vlan, lease.address);
-                    self.floods.lease_holders.took(address, leases, now);
-                }
-            });
         }
     }
 

@@ -5,8 +5,8 @@ use std::iter;
 use std::time::Duration;
 
 use acton_engine::{
-    CircuitReport, EndReason, LoopReport, LossReport, MacReport, Place, PolicyReport, Protocol,
-    RefusalReason, Role, ServerReport, SessionStatus, State, Traffic, drop_reasons,
+    CircuitReport, EndReason, LearntFrom, LoopReport, LossReport, MacReport, Place, PolicyReport,
+    Protocol, RefusalReason, Role, ServerReport, SessionStatus, State, Traffic, drop_reasons,
 };
 use serde::Serialize;
 
@@ -340,7 +340,12 @@ fn policy(policy: &PolicyReport) -> Vec<String> {
     lines.extend(policy.vlans.iter().map(|vlans| format!("VLANs: {vlans}")));
     lines.extend(policy.leases.iter().map(|lease| {
         let vlan = if lease.vlan == 0 { String::new() } else { format!(" on VLAN {}", lease.vlan) };
-        format!("{}{vlan} by DHCP, for {} yet", lease.address, time(lease.left))
+        let prefix = lease.prefix_len.map(|len| format!("/{len}")).unwrap_or_default();
+        let by = match lease.from {
+            LearntFrom::Dhcp => "by DHCP",
+            LearntFrom::Slaac => "of its own in an advertised prefix",
+        };
+        format!("{}{prefix}{vlan} {by}, for {} yet", lease.address, time(lease.left))
     }));
     lines.extend(policy.rate_in.map(|rate| format!("in: {rate} at most")));
     lines.extend(policy.rate_out.map(|rate| format!("out: {rate} at most")));
