@@ -13,7 +13,8 @@ use crate::wire::Rtt;
 pub struct Patience {
     /// The silence after something was sent before the server is asked.
     pub silence: Duration,
-    /// How long each answer is waited for, and no less than two round trips and what they vary.
+    /// How long after a question it is asked again; after the last one the answer is waited for as long,
+    /// and no less than two round trips and what they vary.
     pub answer: Duration,
     /// How often the server is asked.
     pub asks: u32,
@@ -169,12 +170,15 @@ impl Liveness {
         self.patience.answer.max(usual)
     }
 
-    /// When the next probe of a silent server is due: each has its time for an answer, also if the
-    /// one before was late.
+    /// When the next probe of a silent server is due, after the last one when it is given up: that has
+    /// its time for an answer, also if the one before was late, and the others have more.
     fn probe_at(&self, link: &Link) -> Option<Duration> {
         let since = link.waiting_since()?;
-        let first = self.probes_since(since) == 0;
-        Some(if first { self.ask_at(since) } else { self.probed_at + self.answer_time() })
+        Some(match self.probes_since(since) {
+            0 => self.ask_at(since),
+            probes if probes < self.patience.asks => self.probed_at + self.patience.answer,
+            _ => self.probed_at + self.answer_time(),
+        })
     }
 
     /// When the server is given up, once all probes are out.
