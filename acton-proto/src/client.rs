@@ -52,7 +52,8 @@ const REFUSED_HOLD: Duration = Duration::from_secs(30);
 /// How many times as old as others keys may be that carried no frame, before they are replaced: 838 s,
 /// so that there are ten HELLO and more before the server asks, and before they end.
 const IDLE_REKEY: u32 = 7;
-/// How often state that other threads change is looked at.
+/// How often state that other threads change is looked at, at least: also after each silence that asks for
+/// a sign of life, so that its end is not missed.
 const CHECK_EVERY: Duration = Duration::from_secs(5);
 
 /// Settings of a [`Client`].
@@ -579,7 +580,7 @@ impl Client {
         if now >= self.rekey_at(&keys) || keys.wants_rekey(now) || unconfirmed || forgotten {
             self.rekey(now);
         }
-        self.check_at = now + CHECK_EVERY;
+        self.check_at = now + CHECK_EVERY.min(self.liveness.silence());
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) has something to do.

@@ -126,6 +126,39 @@ fn one_that_has_somewhere_to_go_gives_a_dead_server_up_sooner() {
     }
 }
 
+/// What other threads send is seen when the machine next looks by itself.
+#[test]
+fn a_dead_server_is_noticed_however_the_send_fell_between_two_looks() {
+    for after in 1..20_u32 {
+        let mut rig = Rig::new(server_config(), Box::new(AnyClient));
+        let mut config = client_config(10);
+        config.patience = Patience::SHORT;
+        rig.add(config, path(1));
+        rig.run(SECOND * 7);
+        let client = &mut rig.stations[0].client;
+        client.handle_timeout(rig.now, WALL);
+        // Nobody looks between this and what was due before.
+        let mut due = client.poll_timeout().unwrap();
+        let sent = rig.now + SECOND * after / 20;
+        let mut is_sent = false;
+        while client.keys().is_some() {
+            if !is_sent && due >= sent {
+                let (frame, mut sealed) = (frame(1, 60), Vec::new());
+                client.keys().unwrap().seal_frame(sent, &frame, false, &mut sealed).unwrap();
+                is_sent = true;
+            }
+            client.handle_timeout(due, WALL);
+            let mut out = Vec::new();
+            while client.poll_transmit(64, &mut out).is_some() {}
+            if client.keys().is_some() {
+                due = client.poll_timeout().unwrap().max(due);
+            }
+        }
+        let taken = due.saturating_sub(sent);
+        assert!(is_sent && taken <= Duration::from_millis(2_100), "{after}: {taken:?}");
+    }
+}
+
 #[test]
 fn what_does_not_reach_the_server_has_one_that_has_somewhere_to_go_ask_at_once() {
     for (patience, expected) in [(Patience::SHORT, 1_200), (Patience::LONG, 13_000)] {

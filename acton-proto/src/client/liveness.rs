@@ -101,6 +101,11 @@ impl Liveness {
         self.patience = patience;
     }
 
+    /// The silence after something was sent before the server is asked.
+    pub(super) const fn silence(&self) -> Duration {
+        self.patience.silence
+    }
+
     pub(super) const fn rtt(&self) -> Option<Rtt> {
         self.rtt
     }
