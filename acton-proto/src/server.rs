@@ -290,6 +290,8 @@ pub struct Server {
     queue: HelloQueue,
     undecided: Undecided,
     loaded_until: Duration,
+    /// Undecided clients without a cookie that took a handshake.
+    unproven: Bucket,
     resets: Bucket,
     queries: QueryLimit,
     draining: bool,
@@ -347,6 +349,7 @@ impl Server {
             queue: HelloQueue::default(),
             undecided: Undecided::default(),
             loaded_until: Duration::ZERO,
+            unproven: Bucket::new(),
             resets: Bucket::new(),
             queries: QueryLimit::new(&mut *random),
             draining: false,
@@ -492,12 +495,18 @@ impl Server {
         self.end(now, slot, DownReason::Kicked, Some(bye))
     }
 
-    /// Replaces the list of clients. Who is not on it any more, or on other terms, is out at once.
+    /// Replaces the list of clients. Who is not on it any more, or on other terms, is out at once;
+    /// who waited for a decision and needs none any more is answered.
     pub fn set_clients(&mut self, now: Duration, clients: Box<dyn Clients>) {
         self.clients = clients;
         for slot in 0..self.peers.len() as u32 {
             if !self.regrant(slot) {
                 self.end_removed(now, slot);
+            }
+        }
+        for client in self.undecided.clients() {
+            if self.clients.admit(&client).is_some() || !self.clients.is_undecided(&client) {
+                self.decided(now, &client);
             }
         }
     }

@@ -112,3 +112,65 @@ fn a_session_ends_with_what_lets_it_in_and_no_other_does() {
     };
     assert!(rig.events.iter().any(removed));
 }
+
+#[test]
+fn what_ends_before_keys_are_confirmed_gives_no_session() {
+    let (mut rig, decisions) = rig(&[10]);
+    decisions.set(10, Some(true));
+    // A datagram of each end at a time, up to WELCOME.
+    for _ in 0..10 {
+        if rig.server.pending_count() == 0 {
+            rig.tick();
+            let packets = rig.take_all();
+            packets.into_iter().for_each(|packet| rig.carry(packet));
+        }
+    }
+    let (pending, open) = (rig.server.pending_count(), rig.server.session_count());
+    assert_eq!((pending, open), (1, 0), "welcomed, not confirmed");
+    decisions.set(10, None);
+    rig.run(SECOND * 3);
+    let is_up = |event: &ServerEvent| matches!(event, ServerEvent::SessionUp { .. });
+    assert!(!rig.events.iter().any(is_up), "nobody lets it in now");
+    assert_eq!((asked(&rig), rig.server.undecided_count()), (1, 1), "it is asked about anew");
+    decide(&mut rig, &decisions, 10, Some(true));
+    rig.run(SECOND);
+    rig.assert_works(0, &key(10));
+}
+
+#[test]
+fn who_waits_is_answered_by_a_list_that_names_it() {
+    let (mut rig, decisions) = rig(&[10]);
+    rig.run(SECOND * 2);
+    assert_eq!(rig.server.undecided_count(), 1);
+    decisions.set(10, Some(true));
+    rig.server.set_clients(rig.now, Box::new(decisions.clone()));
+    assert_eq!((rig.server.undecided_count(), rig.server.backlog()), (0, 1));
+}
+
+#[test]
+fn who_was_forgotten_by_its_owner_is_told_anew_once_it_comes_back() {
+    let (mut rig, _decisions) = rig(&[10]);
+    rig.run(SECOND * 2);
+    rig.stations[0].on = false;
+    rig.run(SECOND * 10);
+    assert_eq!(asked(&rig), 1);
+    rig.stations[0].on = true;
+    rig.run(SECOND * 40);
+    assert!(asked(&rig) > 1);
+}
+
+#[test]
+fn a_few_undecided_clients_are_no_load_and_many_are() {
+    for (undecided, is_load) in [(3, false), (30, true)] {
+        let (mut rig, decisions) = rig(&(50..50 + undecided).collect::<Vec<_>>());
+        decisions.set(10, Some(true));
+        rig.run(SECOND);
+        let before = rig.server.stats().retries;
+        assert!(before >= u64::from(undecided), "each shows that it receives");
+        rig.add(client_config(10), path(10));
+        while rig.server.session_count() == 0 {
+            rig.run(SECOND / 1_000);
+        }
+        assert_eq!(rig.server.stats().retries > before, is_load, "{undecided}");
+    }
+}

@@ -185,8 +185,12 @@ impl Desk {
         if self.asked.len() >= MAX_ASKED
             || !self.make_room(client)
             || !self.sources.admits(now, address.ip())
-            || !self.all.admits(now)
         {
+            return Want::Limited;
+        }
+        if !self.all.admits(now) {
+            // It is not asked, so it does not count against its source.
+            self.sources.give_back(address.ip());
             return Want::Limited;
         }
         let known = Known {
@@ -330,6 +334,18 @@ impl Desk {
         }
     }
 
+    /// A client's session is at another address.
+    pub(crate) fn session_moved(
+        &mut self,
+        client: &Key,
+        address: SocketAddr,
+        local: Option<IpAddr>,
+    ) {
+        if let Some(known) = self.clients.get_mut(client) {
+            (known.address, known.local) = (address, local);
+        }
+    }
+
     /// It has none any more.
     pub(crate) fn session_down(&mut self, client: &Key) {
         if let Some(known) = self.clients.get_mut(client) {
@@ -405,6 +421,11 @@ impl Desk {
             }
         }
         None
+    }
+
+    /// Whether a question waits for its answer.
+    pub(crate) fn is_asking(&self) -> bool {
+        !self.asked.is_empty()
     }
 
     /// Questions that wait for an answer.

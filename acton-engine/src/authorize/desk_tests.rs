@@ -190,6 +190,37 @@ fn a_flood_of_keys_asks_so_much_and_keeps_so_much() {
     assert_eq!(desk.due.len(), desk.clients.len());
 }
 
+#[test]
+fn a_question_that_is_not_asked_for_the_sake_of_all_does_not_count_against_its_source() {
+    let mut desk = Desk::new(DEADLINE);
+    for n in 0..AT_ONCE {
+        let number = ask(&mut desk, START, n);
+        desk.answer(START, number, &deny());
+    }
+    let at = address(900_000);
+    for n in 0..2_000 {
+        assert_eq!(desk.want(START, &key(500_000 + n), at, None), Want::Limited);
+    }
+    // Once there is room again the source has all that it may ask at once.
+    let now = START + SECOND * 5;
+    for n in 0..1_024 {
+        let want = desk.want(now, &key(500_000 + n), at, None);
+        assert!(matches!(want, Want::Ask(_)), "{n}");
+    }
+}
+
+#[test]
+fn a_session_is_asked_about_by_where_it_is_now() {
+    let mut desk = Desk::new(DEADLINE);
+    let number = ask(&mut desk, START, 1);
+    desk.answer(START, number, &allow());
+    desk.session_up(&key(1), address(1));
+    let local = Some(address(9).ip());
+    desk.session_moved(&key(1), address(2), local);
+    let question = desk.recheck(START, &key(1)).unwrap();
+    assert_eq!((question.address, question.local), (address(2), local));
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Want(u32),

@@ -8,6 +8,7 @@
 pub(crate) mod accounts;
 pub(crate) mod desk;
 pub(crate) mod lent_macs;
+pub(crate) mod reach;
 mod sources;
 pub(crate) mod verdicts;
 

@@ -38,6 +38,13 @@ impl Sources {
         *full_at = next;
         true
     }
+
+    /// What was admitted last from there was not asked after all.
+    pub(super) fn give_back(&mut self, address: IpAddr) {
+        if let Some(full_at) = self.full_at.get_mut(&source(address)) {
+            *full_at = full_at.saturating_sub(INTERVAL);
+        }
+    }
 }
 
 /// An IPv4 address, or the /64 of an IPv6 one, which its host owns whole.

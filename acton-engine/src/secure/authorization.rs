@@ -13,6 +13,7 @@ use super::server::{SecureSession, Secured};
 use super::server_control::ServerControl;
 use crate::authorize::desk::{Desk, Due, Want};
 use crate::authorize::lent_macs::LentMacs;
+use crate::authorize::reach::Reach;
 use crate::authorize::verdicts::Verdicts;
 use crate::authorize::{Authority, Decision, Question};
 use crate::observe::counters::{Counter, Counters};
@@ -35,6 +36,7 @@ pub(super) struct Authorization {
     lent: LentMacs,
     /// It was told that answers are missed.
     lost: bool,
+    reach: Reach,
     /// It was told that no more is asked for now.
     limited: bool,
 }
@@ -42,7 +44,7 @@ pub(super) struct Authorization {
 impl Authorization {
     pub(super) fn new(authority: Box<dyn Authority>, deadline: Duration) -> Self {
         let (desk, lent) = (Desk::new(deadline), LentMacs::default());
-        Self { authority, desk, lent, lost: false, limited: false }
+        Self { authority, desk, lent, lost: false, reach: Reach::default(), limited: false }
     }
 
     pub(super) fn verdicts(&self) -> &Verdicts {
@@ -50,7 +52,7 @@ impl Authorization {
     }
 
     pub(super) fn due(&self) -> Option<Duration> {
-        self.desk.due()
+        [self.desk.due(), self.reach.due()].into_iter().flatten().min()
     }
 
     pub(super) const fn set_deadline(&mut self, deadline: Duration) {
@@ -127,17 +129,28 @@ impl ServerControl {
                 }
             }
             Decision::Recheck(client) => match authorization.desk.recheck(now, &client) {
-                Some(question) => drop(authorization.ask(now, question, &self.counters)),
+                Some(question) => {
+                    if !authorization.ask(now, question, &self.counters) {
+                        // Who waits is asked about with a later HELLO.
+                        self.machine.decided(now, &client);
+                    }
+                }
                 // Who waits is asked about with its next HELLO.
                 None => self.follow_decision(now, &client),
             },
             Decision::Reachable(Ok(())) => {
+                authorization.reach.connected(now);
                 for question in authorization.desk.reached() {
-                    authorization.ask(now, question, &self.counters);
+                    let client = question.client;
+                    if !authorization.ask(now, question, &self.counters) {
+                        self.machine.decided(now, &client);
+                    }
                 }
-                self.note_authority(now, None);
             }
-            Decision::Reachable(Err(error)) => self.note_authority(now, Some(&error)),
+            Decision::Reachable(Err(error)) => {
+                authorization.reach.failed();
+                self.note_authority(now, Some(&error));
+            }
         }
     }
 
@@ -176,6 +189,11 @@ impl ServerControl {
                 Due::Over(client) => self.follow_decision(now, &client),
             }
         }
+        if let Some(authorization) = &mut self.authorization
+            && authorization.reach.proves(now, authorization.desk.is_asking())
+        {
+            self.note_authority(now, None);
+        }
         for _ in 0..ACCOUNTS_A_TURN {
             let Some(session) = self.accounts.poll(now) else { break };
             let Some(open) = self.roster.session(session) else { continue };
@@ -202,6 +220,9 @@ impl ServerControl {
     fn miss(&mut self, now: Duration, client: &Key, is_silent: bool) {
         self.counters.add(Counter::AuthorizeUnanswered, 1);
         if is_silent {
+            if let Some(authorization) = &mut self.authorization {
+                authorization.reach.failed();
+            }
             self.note_authority(now, Some("no answer in time"));
         }
         if !self.ports.contains_key(client)
@@ -225,6 +246,15 @@ impl ServerControl {
         self.tell_account(now, session, &open, |id, key, client, address, _| {
             EventKind::AccountingStart { session, id, client, key, address }
         });
+    }
+
+    /// A session is on another path.
+    pub(super) fn account_moved(&mut self, session: usize, path: Path) {
+        if let Some(authorization) = &mut self.authorization
+            && let Some(account) = self.accounts.get(session)
+        {
+            authorization.desk.session_moved(&account.client, path.remote, path.local);
+        }
     }
 
     /// A session ended, which was `ended`.

@@ -286,6 +286,7 @@ impl ServerControl {
                     SecureSession { mode, to, ..session.clone() }
                 });
                 let (session, client, address) = (id.0 as usize, self.name(id), path.remote);
+                self.account_moved(session, path);
                 self.roster.tell(now, EventKind::SessionMoved { session, client, address });
             }
             ServerEvent::SessionDown { id, client, reason } => {

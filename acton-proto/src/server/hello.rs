@@ -16,6 +16,9 @@ use crate::wire::{
 
 /// For how long a server under load stays careful.
 const LOADED_TIME: Duration = Duration::from_secs(5);
+/// Handshakes that are spent on undecided clients without a cookie before that counts as load: 16 a
+/// second, and so many at once.
+const UNDECIDED_LIMIT: (Duration, u32) = (Duration::from_micros(62_500), 16);
 /// HELLO that are answered without a handshake before the owner is heard again.
 const CHEAP_AT_ONCE: usize = 64;
 /// How often refused HELLO are told to the owner, and so many at once.
@@ -162,8 +165,12 @@ impl Server {
         if grant.is_none() && self.clients.is_undecided(&client) {
             // Nobody is asked about a client for a source that may be forged.
             if !proven {
-                // Others who come now are likely to be unknown too: no more handshakes are spent on that.
-                self.loaded_until = now + LOADED_TIME;
+                // Where there are many, others who come now are likely to be unknown too: no more
+                // handshakes are spent on that. A few that try again and again are no load.
+                let (interval, burst) = UNDECIDED_LIMIT;
+                if !self.unproven.take(now, interval, burst) {
+                    self.loaded_until = now + LOADED_TIME;
+                }
                 return self.retry(now, from, hello, era);
             }
             return self.hold(now, client, Asking { from, hello: *hello, era });

@@ -12,7 +12,9 @@ use super::{
 };
 use crate::handshake::random_array;
 use crate::session::{Content, Frames, Keys, Live};
-use crate::wire::{Bye, Caps, Control, ECHO_LEN, Header, Key, NewNetworkKey, ReportRole, Reset};
+use crate::wire::{
+    Bye, Caps, Control, ECHO_LEN, Header, Key, NewNetworkKey, Refusal, ReportRole, Reset,
+};
 
 /// In what time all sessions are looked at once, and how often some of them are.
 const SWEEP_ALL: Duration = Duration::from_secs(5);
@@ -168,6 +170,9 @@ impl Server {
 
     /// The client has the new keys.
     fn confirm(&mut self, now: Duration, slot: u32, pending: Pending, from: Path) {
+        if self.peer(slot).is_some_and(|peer| peer.session.is_none()) && !self.regrant(slot) {
+            return self.turn_away(now, slot, &pending);
+        }
         let Pending {
             keys, path, instance, max_frame, max_pmtu, keepalive, era, timestamp, ..
         } = pending;
@@ -251,6 +256,20 @@ impl Server {
             }
         }
         self.reschedule(now, slot);
+    }
+
+    /// What let a client in ended before it confirmed its keys: it gets no session. Where it is to be
+    /// decided on anew it may ask for one at once.
+    fn turn_away(&mut self, now: Duration, slot: u32, pending: &Pending) {
+        let Some(client) = self.peer(slot).map(|peer| peer.client) else { return };
+        let is_undecided =
+            self.clients.admit(&client).is_none() && self.clients.is_undecided(&client);
+        let bye = if is_undecided { Bye::Restart } else { Bye::Removed };
+        let (keys, path) = (&pending.keys, pending.path);
+        self.ids.remove(&keys.setup().local_id);
+        self.remove_embryo(slot);
+        self.close_keys(now, SessionId(slot), client, keys, path, bye);
+        self.tell(now, path, Some(client), RefusedReason::Told(Refusal::NotAuthorised));
     }
 
     fn alarm(&mut self, id: SessionId, client: Key) {

@@ -56,7 +56,13 @@ impl Undecided {
         {
             self.by_mac1.remove(&before.asking.hello.mac1);
         }
-        Some(before.is_none())
+        // One that has not said HELLO for so long was given up by everybody.
+        Some(before.is_none_or(|before| now >= before.at + FRESH))
+    }
+
+    /// Who waits.
+    pub(super) fn clients(&self) -> Vec<Key> {
+        self.waiting.keys().copied().collect()
     }
 
     fn take(&mut self, client: &Key) -> Option<Waiting> {
@@ -67,8 +73,8 @@ impl Undecided {
 }
 
 impl Server {
-    /// Has a client wait that proved its key and its address. The owner is told once; it is to call
-    /// [`decided`](Self::decided) in any case.
+    /// Has a client wait that proved its key and its address. The owner is told once, and again where it
+    /// comes back after a while; it is to call [`decided`](Self::decided) in any case.
     pub(super) fn hold(&mut self, now: Duration, client: Key, asking: Asking) {
         let path = asking.from;
         match self.undecided.add(now, client, asking) {
