@@ -226,8 +226,10 @@ impl CompiledPolicy {
             }
         }
         if leaf.is_guarded {
+            let is_pair = self.policy.vlans.as_ref().is_some_and(|vlans| vlans.pair().is_some());
+            let vlan = (!is_pair).then_some(vlan);
             let objection = guard::objection(headers, frame)
-                .or_else(|| leaf.root_addresses.objection(headers, frame));
+                .or_else(|| leaf.root_addresses.objection(headers, frame, vlan));
             note(Finding::Guarded(objection));
             if objection.is_some() {
                 return objection;
