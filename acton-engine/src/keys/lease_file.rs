@@ -1,6 +1,7 @@
 //! The file that keeps which IP addresses clients were given, from one start of a server to the next.
 
 use std::error::Error;
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use super::file::{self, WRITE_ACCESS};
@@ -11,8 +12,8 @@ use crate::sessions::lease_store::{KeptLease, LeaseStore, MAX_LEASES};
 const NAME: &str = "leases";
 /// The first line, with a number that another layout would have another of.
 const HEADER: &str = "acton leases 1";
-/// Bytes of one line at most: a key, a VLAN, an IPv6 address and a time.
-const LONGEST_LINE: usize = 44 + 1 + 4 + 1 + 45 + 1 + 20 + 1;
+/// Bytes of one line at most: a key, a VLAN, an IPv6 address, its end and how long that is.
+const LONGEST_LINE: usize = 44 + 1 + 4 + 1 + 45 + 1 + 20 + 1 + 20 + 1;
 const MAX_LEN: u64 = (64 + MAX_LEASES * LONGEST_LINE) as u64;
 
 /// A file of leases in a state directory; see [`State::lease_file`].
@@ -55,12 +56,10 @@ impl LeaseStore for LeaseFile {
 
 fn print(leases: &[KeptLease]) -> String {
     let mut text = format!("{HEADER}\n");
-    for KeptLease { client, vlan, address, until } in leases {
-        let (client, vlan) = (encode_key(client), vlan.to_string());
-        let (address, until) = (address.to_string(), until.to_string());
-        for part in [&client, " ", &vlan, " ", &address, " ", &until, "\n"] {
-            text.push_str(part);
-        }
+    for KeptLease { client, vlan, address, until, left } in leases {
+        let client = encode_key(client);
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "{client} {vlan} {address} {until} {left}");
     }
     text
 }
@@ -79,6 +78,7 @@ fn parse(text: &str) -> Option<Vec<KeptLease>> {
             vlan: word()?.parse().ok().filter(|vlan| *vlan < 4_096)?,
             address: word()?.parse().ok()?,
             until: word()?.parse().ok()?,
+            left: word()?.parse().ok()?,
         };
         words.next().is_none().then_some(lease)
     };
@@ -101,8 +101,9 @@ mod tests {
             any::<[u8; 4]>().prop_map(IpAddr::from),
             any::<[u8; 16]>().prop_map(IpAddr::from)
         ];
-        (any::<Key>(), 0..4_096_u16, address, any::<u64>())
-            .prop_map(|(client, vlan, address, until)| KeptLease { client, vlan, address, until })
+        let lease =
+            |(client, vlan, address, until, left)| KeptLease { client, vlan, address, until, left };
+        (any::<Key>(), 0..4_096_u16, address, any::<u64>(), any::<u64>()).prop_map(lease)
     }
 
     proptest! {
@@ -129,7 +130,8 @@ mod tests {
         let file = State::new(directory.path()).lease_file();
         assert_eq!(file.read().unwrap(), []);
         let address = IpAddr::from([0xff; 16]);
-        let lease = KeptLease { client: [0xff; 32], vlan: 4_095, address, until: u64::MAX };
+        let (until, left) = (u64::MAX, u64::MAX);
+        let lease = KeptLease { client: [0xff; 32], vlan: 4_095, address, until, left };
         let all = vec![lease; MAX_LEASES];
         file.write(&all).unwrap();
         assert_eq!(file.read().unwrap().len(), MAX_LEASES);

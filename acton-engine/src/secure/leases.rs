@@ -36,10 +36,11 @@ fn wall_seconds() -> u64 {
     clock::wall() / 1_000_000_000
 }
 
-/// For how long a lease holds yet; `None` if it has ended.
+/// For how long a lease holds yet; `None` if it has ended. A host whose clock is not right yet, as one
+/// without a battery has it until it heard the time, gives it no more than was left.
 fn restored(lease: &KeptLease, wall: u64) -> Option<(Key, u16, IpAddr, Duration)> {
     let left = lease.until.checked_sub(wall).filter(|&left| left > 0)?;
-    Some((lease.client, lease.vlan, lease.address, Duration::from_secs(left)))
+    Some((lease.client, lease.vlan, lease.address, Duration::from_secs(left.min(lease.left))))
 }
 
 /// What is to be kept now.
@@ -48,8 +49,8 @@ pub(super) fn snapshot(roster: &SecureRoster, now: Duration) -> Vec<KeptLease> {
     let mut all = roster.leases(now);
     all.truncate(MAX_LEASES);
     let kept = |(client, vlan, address, left): (Key, u16, IpAddr, Duration)| {
-        let until = wall.saturating_add(left.as_secs());
-        KeptLease { client, vlan, address, until }
+        let left = left.as_secs();
+        KeptLease { client, vlan, address, until: wall.saturating_add(left), left }
     };
     all.into_iter().map(kept).collect()
 }
@@ -61,8 +62,9 @@ mod tests {
     #[test]
     fn what_has_ended_meanwhile_is_nobody_s() {
         let address = [10, 0, 0, 5].into();
-        let lease = KeptLease { client: [7; 32], vlan: 3, address, until: 1_000 };
+        let lease = KeptLease { client: [7; 32], vlan: 3, address, until: 1_000, left: 900 };
         let left = |wall| restored(&lease, wall).map(|(.., left)| left.as_secs());
         assert_eq!([400, 999, 1_000, 2_000].map(left), [Some(600), Some(1), None, None]);
+        assert_eq!(left(0), Some(900), "the clock is behind that of the time when it was kept");
     }
 }

@@ -124,7 +124,7 @@ mod tests {
 
     fn leases(number: u8) -> Vec<KeptLease> {
         let address = [10, 0, 0, number].into();
-        vec![KeptLease { client: [number; 32], vlan: 0, address, until: 7 }]
+        vec![KeptLease { client: [number; 32], vlan: 0, address, until: 7, left: 7 }]
     }
 
     #[test]
