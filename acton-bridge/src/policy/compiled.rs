@@ -225,11 +225,12 @@ impl CompiledPolicy {
                 None => return Some(Objection::Vlan),
             }
         }
+        // Behind a pair of tags is a network of its own, where nothing is known of others.
+        let is_pair = self.policy.vlans.as_ref().is_some_and(|vlans| vlans.pair().is_some());
+        let shared_vlan = (!is_pair).then_some(vlan);
         if leaf.is_guarded {
-            let is_pair = self.policy.vlans.as_ref().is_some_and(|vlans| vlans.pair().is_some());
-            let vlan = (!is_pair).then_some(vlan);
             let objection = guard::objection(headers, frame)
-                .or_else(|| leaf.root_addresses.objection(headers, frame, vlan));
+                .or_else(|| leaf.root_addresses.objection(headers, frame, shared_vlan));
             note(Finding::Guarded(objection));
             if objection.is_some() {
                 return objection;
@@ -258,7 +259,8 @@ impl CompiledPolicy {
             let grant = if sources.contains(address) {
                 Some(Grant::Listed)
             } else if is_link_local(address) {
-                let is_free = !resolves || !(leaf.is_elsewhere)(vlan, address);
+                let is_taken = |vlan| resolves && (leaf.is_elsewhere)(vlan, address);
+                let is_free = !shared_vlan.is_some_and(is_taken);
                 is_free.then_some(Grant::LinkLocal)
             } else if self.learns {
                 leaf.leases.left(vlan, address, now).map(Grant::Leased)
