@@ -36,8 +36,8 @@ impl LeaseHolders {
         self.changes.load(Ordering::Relaxed)
     }
 
-    /// Notes that a client gave an address back.
-    pub(crate) fn gave_back(&self) {
+    /// Notes that a client gave an address back, or was given one that others may have too.
+    pub(crate) fn note_change(&self) {
         self.changes.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -45,12 +45,7 @@ impl LeaseHolders {
     /// more.
     pub(crate) fn took(&self, address: (u16, IpAddr), leases: &Arc<Leases>, now: Duration) {
         let mut holders = self.holders.lock();
-        if holders.of.len() >= holders.look_at.max(FIRST_LOOK) {
-            holders.of.retain(|&(vlan, address), holder| {
-                holder.upgrade().is_some_and(|leases| leases.left(vlan, address, now).is_some())
-            });
-            holders.look_at = holders.of.len() * 2;
-        }
+        holders.make_room(now);
         let before = holders.of.insert(address, Arc::downgrade(leases));
         if let Some(other) = before.and_then(|before| before.upgrade())
             && !Arc::ptr_eq(&other, leases)
@@ -59,10 +54,45 @@ impl LeaseHolders {
         }
         self.changes.fetch_add(1, Ordering::Relaxed);
     }
+
+    /// Notes what a client has that is here again: what was given to another meanwhile is not its own.
+    pub(crate) fn hold(&self, leases: &Arc<Leases>, now: Duration) {
+        let held = leases.list(now);
+        if held.is_empty() {
+            return;
+        }
+        let mut holders = self.holders.lock();
+        for (vlan, address, _) in held {
+            holders.make_room(now);
+            let other = holders.of.get(&(vlan, address)).and_then(Weak::upgrade);
+            let is_other_s = other.is_some_and(|other| {
+                !Arc::ptr_eq(&other, leases) && other.left(vlan, address, now).is_some()
+            });
+            if is_other_s {
+                leases.remove(vlan, address);
+                self.changes.fetch_add(1, Ordering::Relaxed);
+            } else {
+                holders.of.insert((vlan, address), Arc::downgrade(leases));
+            }
+        }
+    }
+}
+
+impl Holders {
+    /// Forgets what nobody holds any more, where there is much.
+    fn make_room(&mut self, now: Duration) {
+        if self.of.len() < self.look_at.max(FIRST_LOOK) {
+            return;
+        }
+        self.of.retain(|&(vlan, address), holder| {
+            holder.upgrade().is_some_and(|leases| leases.left(vlan, address, now).is_some())
+        });
+        self.look_at = self.of.len() * 2;
+    }
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use acton_bridge::Lease;
     use acton_frame::Headers;
 
@@ -71,7 +101,7 @@ mod tests {
     const AT: Duration = Duration::from_secs(100);
 
     /// A frame of DHCP: what a client asks (1) or a server acknowledges (2), with a lease of an hour.
-    fn dhcp(operation: u8, transaction: u32, address: u32) -> Vec<u8> {
+    pub(crate) fn dhcp(operation: u8, transaction: u32, address: u32) -> Vec<u8> {
         let mut message = vec![0; 236];
         message[0] = operation;
         message[4..8].copy_from_slice(&transaction.to_be_bytes());
@@ -123,6 +153,27 @@ mod tests {
         // Who gives it back, and asks for nothing any more, is not in the way of others.
         one.remove(0, IpAddr::from(FIRST.to_be_bytes()));
         assert!(give(&holders, &other, FIRST, AT) && has(&other, FIRST));
+    }
+
+    #[test]
+    fn who_comes_back_has_what_nobody_else_was_given() {
+        let holders = LeaseHolders::default();
+        let [one, other, third]: [Arc<Leases>; 3] = Default::default();
+        let (address, hour) = (IpAddr::from(FIRST.to_be_bytes()), Duration::from_secs(3_600));
+        for leases in [&one, &other] {
+            assert!(leases.restore(0, address, hour, AT));
+        }
+        holders.hold(&one, AT);
+        holders.hold(&one, AT);
+        assert!(has(&one, FIRST) && holders.changes() == 0);
+        // Which of two is right nobody knows: who was here first has it.
+        holders.hold(&other, AT);
+        assert!(has(&one, FIRST) && !has(&other, FIRST) && holders.changes() == 1);
+        assert!(give(&holders, &third, FIRST, AT));
+        assert!(has(&third, FIRST) && !has(&one, FIRST));
+        assert!(one.restore(0, address, hour, AT));
+        holders.hold(&one, AT);
+        assert!(has(&third, FIRST) && !has(&one, FIRST));
     }
 
     #[test]

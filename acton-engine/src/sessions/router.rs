@@ -20,6 +20,7 @@ use crate::floods::shared::Floods;
 use crate::floods::snooper::ClientSays;
 use crate::frames::batch::FrameBatch;
 use crate::frames::store::FrameStore;
+use crate::frames::tags::tagged;
 use crate::isolation::fates::{Fate, Fates};
 use crate::loops::probe::{Reading, Way};
 use crate::loops::server_guard::FRESH;
@@ -156,7 +157,7 @@ impl Router {
         }
         for index in 0..frames.len() {
             if CircuitEcho::may_be_in(frames.headers(index), frames.get(index))
-                && self.circuits.take_out(frames, index, &self.bridge, directory, now)
+                && self.circuits.take_out(frames, index, &self.bridge, &self.floods, directory, now)
             {
                 self.counters.add(Counter::CircuitsRemoved, 1);
             }
@@ -179,6 +180,23 @@ impl Router {
         let marked = self.circuits.mark(session, headers, frame, is_partial)?;
         self.counters.add(Counter::CircuitsNamed, 1);
         Some(marked)
+    }
+
+    /// A frame of a client's that was admitted as it goes to the TAP: with the name of its circuit, and with
+    /// these tags. Whether its checksum is still partial, where it was.
+    pub(crate) fn finished<M>(
+        &mut self,
+        session: &Session<M>,
+        headers: &Headers,
+        frame: &[u8],
+        is_partial: bool,
+        tags: Tags,
+    ) -> (Vec<u8>, bool) {
+        match self.name_circuit(session, headers, frame, is_partial) {
+            // A name changes none of the tags.
+            Some(named) => (tagged(named, headers, tags), false),
+            None => (tagged(frame, headers, tags), is_partial),
+        }
     }
 
     /// Calls `each` with every run of frames that go the same way, in the frames' order.
@@ -211,13 +229,7 @@ impl Router {
                 (FromRoot::Leaf(_) | FromRoot::Flood(_), Some(id)) => Route::One(id),
                 (FromRoot::Leaf(id), None) => Route::One(id),
                 (FromRoot::Flood(kind), None) => {
-                    let route = self.flood_from_root(frames, index, kind, now, directory);
-                    let is_for_all = by_vlan && route == Route::All;
-                    if is_for_all && !self.may_reach(frames, index, directory.len(), now) {
-                        Route::Nowhere
-                    } else {
-                        route
-                    }
+                    self.flood_from_root(frames, index, kind, now, directory)
                 }
                 (FromRoot::Drop(reason), _) => {
                     self.counters.add_bridge_drop(reason);
@@ -347,7 +359,7 @@ impl Router {
             && headers.ports(frame) == Some(&DHCP_PORTS)
             && session.policing.leases.hear(headers, frame)
         {
-            self.floods.lease_holders.gave_back();
+            self.floods.lease_holders.note_change();
         }
         self.floods.test_frame(session.port, headers, frame, |test, number| {
             self.counters.add(Counter::IsolationPassed, 1);
@@ -402,18 +414,28 @@ impl Router {
             return true;
         }
         // What comes back through a loop: the bridge drops it for its MAC, and has loops looked for.
-        if objection == Objection::Gateway && self.is_from_root(headers, now) {
+        if objection == Objection::Gateway && self.is_from_root(session, headers, frame, now) {
             return true;
         }
         self.drop_by_policy(session, frame, PolicyReason::Objection(objection), now, tally);
         false
     }
 
-    /// Whether a frame's MAC is the root's.
-    fn is_from_root(&self, headers: &Headers, now: Duration) -> bool {
+    /// Whether the MAC of a client's frame is the root's, on the VLAN that the frame is in there.
+    fn is_from_root<M>(
+        &self,
+        session: &Session<M>,
+        headers: &Headers,
+        frame: &[u8],
+        now: Duration,
+    ) -> bool {
         let Some(ethernet) = headers.ethernet() else { return false };
-        let owner = self.bridge.lookup(ethernet.vlan(), ethernet.source(), now);
-        owner == Some(Owner::Root)
+        let vlan = match session.policy.vlans() {
+            None => Some(ethernet.vlan()),
+            Some(vlans) => vlans.at_root(headers, frame).map(|at_root| at_root.vlan),
+        };
+        let owner = |vlan| self.bridge.lookup(vlan, ethernet.source(), now);
+        vlan.and_then(owner) == Some(Owner::Root)
     }
 
     /// Whether a client may send one more frame now.
@@ -501,7 +523,10 @@ impl Router {
     ) {
         let Some(lease) = Lease::read(frames.headers(index), frames.get(index)) else { return };
         if let Some(port) = pair {
-            directory.read(port, |session| session.policing.leases.add(&lease, now));
+            let is_new = directory.read(port, |session| session.policing.leases.add(&lease, now));
+            if is_new == Some(true) {
+                self.floods.lease_holders.note_change();
+            }
             return;
         }
         let owner = self.bridge.lookup(lease.vlan, lease.mac, now);
@@ -600,6 +625,16 @@ impl Router {
             }
             self.counters.add(Counter::ClientElsewhere, count.into());
             self.keep_from_root(frames, index, Counter::ClientElsewhere, now);
+            return Route::Nowhere;
+        }
+        // What nobody gets leaves the budget to what somebody does.
+        if floods.are_by_vlan() && !self.may_reach(frames, index, directory.len(), now) {
+            if class.may_ask() {
+                floods.neighbours.hear(at, headers, frame, now);
+            }
+            if kind == BumKind::Multicast && floods.snooper.is_on() {
+                let _ = floods.snooper.route(headers, frame, now);
+            }
             return Route::Nowhere;
         }
         if self.is_over(class, frames, index, now) {
@@ -728,7 +763,8 @@ impl Router {
         now: Duration,
         tally: &Tally,
     ) -> bool {
-        let client = (session.port, self.floods.are_guarding(&session.policy));
+        let has_pair = session.policy.vlans().is_some_and(|vlans| vlans.pair().is_some());
+        let client = (session.port, self.floods.are_guarding(&session.policy), has_pair);
         let snooper = &self.floods.snooper;
         match snooper.hear_client(client, headers, frame, now, &self.counters) {
             ClientSays::Passes => true,
