@@ -346,3 +346,33 @@ impl fmt::Display for Finding {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::neighbour_message::tests::nd;
+    use crate::policy::{OuterTag, Sources, TagPair, VlanId};
+
+    #[test]
+    fn a_link_local_address_of_the_outer_vlan_is_another_behind_a_pair() {
+        let (id, address) = (|number| VlanId::new(number).unwrap(), "fe80::5".parse().unwrap());
+        let frame = nd(136, address, address);
+        let headers = Headers::parse(&frame);
+        let (leases, root) = (Leases::default(), RootAddresses::default());
+        let check = |vlans| {
+            let sources = Some(Sources::default());
+            let policy = Policy { vlans: Some(vlans), sources, ..Policy::default() };
+            let leaf = LeafFacts {
+                is_guarded: true,
+                leases: &leases,
+                is_elsewhere: &|vlan, _| vlan == 7,
+                root_addresses: &root,
+            };
+            CompiledPolicy::new(policy).check(&leaf, &headers, &frame, Duration::ZERO)
+        };
+        assert_eq!(check(Vlans::Access(id(7))), Some(Objection::SourceIp));
+        assert_eq!(check(Vlans::Access(id(8))), None);
+        let pair = TagPair { outer: id(7), inner: id(3), tpid: OuterTag::Customer };
+        assert_eq!(check(Vlans::Pair(pair)), None);
+    }
+}

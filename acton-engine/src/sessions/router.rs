@@ -414,28 +414,11 @@ impl Router {
             return true;
         }
         // What comes back through a loop: the bridge drops it for its MAC, and has loops looked for.
-        if objection == Objection::Gateway && self.is_from_root(session, headers, frame, now) {
+        if objection == Objection::Gateway && is_from_root(&self.bridge, headers, now) {
             return true;
         }
         self.drop_by_policy(session, frame, PolicyReason::Objection(objection), now, tally);
         false
-    }
-
-    /// Whether the MAC of a client's frame is the root's, on the VLAN that the frame is in there.
-    fn is_from_root<M>(
-        &self,
-        session: &Session<M>,
-        headers: &Headers,
-        frame: &[u8],
-        now: Duration,
-    ) -> bool {
-        let Some(ethernet) = headers.ethernet() else { return false };
-        let vlan = match session.policy.vlans() {
-            None => Some(ethernet.vlan()),
-            Some(vlans) => vlans.at_root(headers, frame).map(|at_root| at_root.vlan),
-        };
-        let owner = |vlan| self.bridge.lookup(vlan, ethernet.source(), now);
-        vlan.and_then(owner) == Some(Owner::Root)
     }
 
     /// Whether a client may send one more frame now.
@@ -905,6 +888,12 @@ fn is_of_the_source(reason: DropReason) -> bool {
     )
 }
 
+/// Whether the MAC of a client's frame is the root's, on whichever VLAN: it came back through a loop.
+pub(crate) fn is_from_root(bridge: &Bridge<LeafId>, headers: &Headers, now: Duration) -> bool {
+    let Some(ethernet) = headers.ethernet() else { return false };
+    bridge.lookup(ethernet.vlan(), ethernet.source(), now) == Some(Owner::Root)
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc::sync_channel;
@@ -916,6 +905,19 @@ mod tests {
     use crate::floods::budgets::FloodBudgets;
     use crate::loops::probe::Probe;
     use crate::run::control::Message;
+
+    #[test]
+    fn what_comes_back_through_a_loop_is_known_on_whichever_vlan() {
+        let (bridge, at) = (Bridge::new(Config::default()), Duration::from_secs(1));
+        let frame = |tag: &[u8], last| {
+            [&[0xff; 6][..], &[2, 0, 0, 0, 0, last], tag, &[8, 6], &[0; 46]].concat()
+        };
+        let sent = frame(&[0x81, 0, 0, 7], 5);
+        let _ = bridge.from_root_parsed(Headers::parse(&sent).ethernet(), at);
+        let is_back = |frame: Vec<u8>| is_from_root(&bridge, &Headers::parse(&frame), at);
+        // From a client whose frames get a tag of VLAN 7 it comes without.
+        assert!(is_back(sent) && is_back(frame(&[], 5)) && !is_back(frame(&[], 6)));
+    }
 
     #[test]
     fn a_probe_holds_back_at_once_only_what_the_control_thread_hears_of() {
