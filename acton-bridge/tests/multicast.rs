@@ -365,7 +365,7 @@ fn who_leaves_is_asked_whether_others_want_it() {
     hear(&table, Owner::Root, &query(0, QUERIER, None, None), secs(0));
     hear(&table, Owner::Leaf(1), &report(0, group, Kind::Old), secs(20));
     let asked = |now| {
-        let asks = table.take_asks(secs(now), 9);
+        let asks = table.take_asks(secs(now), 9, |_, _| true);
         asks.into_iter().map(|ask| (ask.leaf, ask.vlan, ask.family, ask.group)).collect::<Vec<_>>()
     };
     let frame = data(0, group);
@@ -398,11 +398,11 @@ fn a_leaf_that_comes_gets_all_and_is_asked_what_it_wants() {
     let table = Multicast::new();
     let frame = data(0, ip("239.1.2.3"));
     table.leaf_up(1, secs(0));
-    assert_eq!(table.take_asks(secs(5), 9), [], "nobody else asks");
+    assert_eq!(table.take_asks(secs(5), 9, |_, _| true), [], "nobody else asks");
     hear(&table, Owner::Root, &query(0, QUERIER, None, None), secs(5));
     hear(&table, Owner::Root, &query(7, QUERIER_V6, None, None), secs(5));
     table.leaf_up(2, secs(50));
-    let asks = table.take_asks(secs(50), 9);
+    let asks = table.take_asks(secs(50), 9, |_, _| true);
     let asked: Vec<_> =
         asks.iter().map(|ask| (ask.leaf, ask.vlan, ask.family, ask.group)).collect();
     assert_eq!(asked, [(2, 0, IpFamily::V4, None), (2, 7, IpFamily::V6, None)]);
@@ -412,6 +412,36 @@ fn a_leaf_that_comes_gets_all_and_is_asked_what_it_wants() {
     assert_eq!(table.entries(secs(69))[0].what, Err(AllReason::New));
     table.sweep(secs(70));
     assert_eq!(receivers(&table, &frame, secs(70)), Some(vec![]));
+}
+
+#[test]
+fn a_leaf_is_asked_on_the_vlans_alone_that_it_is_in() {
+    let table = Multicast::new();
+    let group = ip("239.1.2.3");
+    // More than a leaf is asked on; leaf 1 is in the last one.
+    for vlan in 1..=40 {
+        hear(&table, Owner::Root, &query(vlan, QUERIER, None, None), secs(0));
+    }
+    let asked = |now| {
+        let asks = table.take_asks(secs(now), 9, |leaf, vlan| (leaf, vlan) == (1, 40));
+        asks.into_iter().map(|ask| (ask.leaf, ask.vlan, ask.group)).collect::<Vec<_>>()
+    };
+    for leaf in 1..=2 {
+        table.leaf_up(leaf, secs(10));
+    }
+    assert_eq!(asked(10), [(1, 40, None)]);
+    assert_eq!((asked(11), asked(99)), (vec![(1, 40, None)], vec![]));
+    for leaf in 1..=2 {
+        hear(&table, Owner::Leaf(leaf), &report(40, group, Kind::Old), secs(100));
+        hear(&table, Owner::Leaf(leaf), &report(40, group, Kind::Leave), secs(100));
+    }
+    assert_eq!(asked(100), [(1, 40, Some(group))]);
+    // Leaves that are asked nothing are many, too, at a turn.
+    let many = Multicast::new();
+    hear(&many, Owner::Root, &query(0, QUERIER, None, None), secs(0));
+    (1..=20).for_each(|leaf| many.leaf_up(leaf, secs(10)));
+    let turn = || many.take_asks(secs(10), 9, |leaf, _| leaf == 20).len();
+    assert_eq!([turn(), turn(), turn()], [0, 0, 1]);
 }
 
 #[test]

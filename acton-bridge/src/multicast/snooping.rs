@@ -176,10 +176,15 @@ impl<P: Port> Multicast<P> {
     }
 
     /// Whom to ask now for groups, by [`group_query`](crate::group_query): some `most`, where more may be
-    /// left for the next time.
+    /// left for the next time. On a VLAN that `is_in` says a leaf is not in it is not asked.
     #[must_use]
-    pub fn take_asks(&self, now: Duration, most: usize) -> Vec<GroupAsk<P>> {
-        self.state.lock().take_asks(now, most)
+    pub fn take_asks(
+        &self,
+        now: Duration,
+        most: usize,
+        is_in: impl Fn(P, u16) -> bool,
+    ) -> Vec<GroupAsk<P>> {
+        self.state.lock().take_asks(now, most, is_in)
     }
 
     /// How much is known.

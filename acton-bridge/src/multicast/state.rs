@@ -301,13 +301,20 @@ impl State {
     }
 
     /// Whom to ask now: a leaf's hosts for all groups where somebody else asks for them, and for one that
-    /// a host has left. At least one of those that are due is looked at, and up to `most`.
-    pub(super) fn take_asks<P: Port>(&mut self, now: Duration, most: usize) -> Vec<GroupAsk<P>> {
+    /// a host has left, on VLANs that `is_in` says the leaf is in. At least one of those that are due is
+    /// looked at, and up to `most`.
+    pub(super) fn take_asks<P: Port>(
+        &mut self,
+        now: Duration,
+        most: usize,
+        is_in: impl Fn(P, u16) -> bool,
+    ) -> Vec<GroupAsk<P>> {
         let mut asks = Vec::new();
-        while asks.len() < most
-            && let Some(&(at, leaf, what)) = self.asks.first()
-            && at <= now
-        {
+        for _ in 0..most {
+            let Some(&(at, leaf, what)) = self.asks.first() else { break };
+            if at > now || asks.len() >= most {
+                break;
+            }
             self.asks.pop_first();
             let Some(of) = self.leaves.get(&leaf) else { continue };
             let ask = |vlan, family, group| {
@@ -317,10 +324,14 @@ impl State {
             match what {
                 None => {
                     let known = self.queriers.iter().filter(|(_, querier)| now < querier.until);
-                    let known = known.take(2 * MAX_ASKED_VLANS);
+                    let its = known.filter(|&(&(vlan, _), _)| is_in(P::from_bits(leaf), vlan));
+                    let known = its.take(2 * MAX_ASKED_VLANS);
                     asks.extend(known.map(|(&(vlan, family), _)| ask(vlan, family, None)));
                 }
-                Some(group) if of.groups.get(&group).is_some_and(|known| known.leaving) => {
+                Some(group)
+                    if of.groups.get(&group).is_some_and(|known| known.leaving)
+                        && is_in(P::from_bits(leaf), group.vlan) =>
+                {
                     asks.push(ask(group.vlan, group.family(), Some(group.address)));
                 }
                 Some(_) => {}

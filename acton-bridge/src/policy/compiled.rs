@@ -240,9 +240,12 @@ impl CompiledPolicy {
                 None => return Some(Objection::Vlan),
             }
         }
+        // Behind a pair of tags is a network of its own, where nothing is known of others.
+        let is_pair = self.policy.vlans.as_ref().is_some_and(|vlans| vlans.pair().is_some());
+        let shared_vlan = (!is_pair).then_some(vlan);
         if leaf.is_guarded {
             let objection = guard::objection(headers, frame)
-                .or_else(|| leaf.root_addresses.objection(headers, frame));
+                .or_else(|| leaf.root_addresses.objection(headers, frame, shared_vlan));
             note(Finding::Guarded(objection));
             if objection.is_some() {
                 return objection;
@@ -271,7 +274,8 @@ impl CompiledPolicy {
             let grant = if sources.contains(address) {
                 Some(Grant::Listed)
             } else if is_link_local(address) {
-                let is_free = !resolves || !(leaf.is_elsewhere)(vlan, address);
+                let is_taken = |vlan| resolves && (leaf.is_elsewhere)(vlan, address);
+                let is_free = !shared_vlan.is_some_and(is_taken);
                 is_free.then_some(Grant::LinkLocal)
             } else if self.learns {
                 let held = leaf.leases.grant(vlan, address, now);
@@ -405,5 +409,36 @@ impl fmt::Display for Finding {
             Self::Unreadable => formatter.write_str("address: whose it is cannot be read"),
             Self::AsksDhcp => formatter.write_str("address: any, for it asks a DHCP server"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::neighbour_message::tests::nd;
+    use crate::policy::{OuterTag, Sources, TagPair, VlanId};
+
+    #[test]
+    fn a_link_local_address_of_the_outer_vlan_is_another_behind_a_pair() {
+        let (id, address) = (|number| VlanId::new(number).unwrap(), "fe80::5".parse().unwrap());
+        let frame = nd(136, address, address);
+        let headers = Headers::parse(&frame);
+        let (leases, root) = (Leases::default(), RootAddresses::default());
+        let check = |vlans| {
+            let sources = Some(Sources::default());
+            let policy = Policy { vlans: Some(vlans), sources, ..Policy::default() };
+            let leaf = LeafFacts {
+                is_guarded: true,
+                leases: &leases,
+                is_elsewhere: &|vlan, _| vlan == 7,
+                root_addresses: &root,
+                advertised: &AdvertisedPrefixes::default(),
+            };
+            CompiledPolicy::new(policy).check(&leaf, &headers, &frame, Duration::ZERO)
+        };
+        assert_eq!(check(Vlans::Access(id(7))), Some(Objection::SourceIp));
+        assert_eq!(check(Vlans::Access(id(8))), None);
+        let pair = TagPair { outer: id(7), inner: id(3), tpid: OuterTag::Customer };
+        assert_eq!(check(Vlans::Pair(pair)), None);
     }
 }

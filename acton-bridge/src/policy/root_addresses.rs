@@ -69,10 +69,14 @@ impl RootAddresses {
     /// Whether an address on a VLAN, 0 for untagged, is one of them.
     #[must_use]
     pub fn contains(&self, vlan: u16, address: IpAddr) -> bool {
+        self.has(Some(vlan), address)
+    }
+
+    fn has(&self, vlan: Option<u16>, address: IpAddr) -> bool {
         let all = self.all.load();
         let start = all.partition_point(|other| other.address < address);
         let mut same = all[start..].iter().take_while(|other| other.address == address);
-        same.any(|other| other.vlan.is_none_or(|other| other == vlan))
+        same.any(|other| other.vlan.is_none() || other.vlan == vlan)
     }
 
     /// Whether the source of an IP packet may be one of them. Most are not at a glance.
@@ -84,17 +88,22 @@ impl RootAddresses {
         self.marks[word].load(Ordering::Relaxed) & bit != 0
     }
 
-    /// What a frame that a leaf sends has against it: that it claims one of them, or may do so in a
-    /// fragment that does not show it.
-    pub(super) fn objection(&self, headers: &Headers, frame: &[u8]) -> Option<Objection> {
+    /// What a frame that a leaf sends has against it, which is on that VLAN at the root, 0 for untagged:
+    /// that it claims one of them, or may do so in a fragment that does not show it. `None` is behind a pair
+    /// of tags, where those alone are known that are on every VLAN.
+    pub(super) fn objection(
+        &self,
+        headers: &Headers,
+        frame: &[u8],
+        vlan: Option<u16>,
+    ) -> Option<Objection> {
         let is_ip = headers.ip().is_some();
         if self.all.load().is_empty() || !is_ip && headers.ethertype() != Some(ethernet::ARP) {
             return None;
         }
         match claims(headers, frame) {
             Claims::Addresses { addresses, .. } => {
-                let vlan = headers.ethernet().map_or(0, acton_frame::Ethernet::vlan);
-                let is_claimed = |address: IpAddr| self.contains(vlan, address);
+                let is_claimed = |address: IpAddr| self.has(vlan, address);
                 let is_one = addresses.into_iter().flatten().any(is_claimed);
                 is_one.then_some(Objection::Gateway)
             }
@@ -118,7 +127,10 @@ fn mark(end: [u8; 4]) -> (usize, u64) {
 mod tests {
     use super::*;
     use crate::neighbour_message::tests::{arp, nd};
-    use crate::policy::{AdvertisedPrefixes, CompiledPolicy, LeafFacts, Leases};
+    use crate::policy::{
+        AdvertisedPrefixes, CompiledPolicy, LeafFacts, Leases, OuterTag, Policy, TagPair, VlanId,
+        Vlans,
+    };
 
     const GATEWAY: [u8; 4] = [10, 0, 0, 254];
     const OTHER: [u8; 4] = [10, 0, 0, 5];
@@ -132,8 +144,13 @@ mod tests {
 
     /// What a policy of no words says of a frame, where its leaf is guarded; where not, nothing.
     fn check(root: &RootAddresses, frame: &[u8]) -> Option<Objection> {
+        check_in(None, root, frame)
+    }
+
+    /// The same of a leaf that is in these VLANs.
+    fn check_in(vlans: Option<Vlans>, root: &RootAddresses, frame: &[u8]) -> Option<Objection> {
         let (headers, leases) = (Headers::parse(frame), Leases::default());
-        let policy = CompiledPolicy::default();
+        let policy = CompiledPolicy::new(Policy { vlans, ..Policy::default() });
         let mut leaf = LeafFacts {
             is_guarded: false,
             leases: &leases,
@@ -201,6 +218,31 @@ mod tests {
         assert_eq!(claims(&[0x81, 0, 0, 8], GATEWAY), None);
         for tags in [&[][..], &seven, &[0x81, 0, 0, 8]] {
             assert_eq!(claims(tags, OTHER), Some(Objection::Gateway));
+        }
+    }
+
+    #[test]
+    fn a_leaf_whose_frames_get_tags_is_on_their_vlan() {
+        let id = |number| VlanId::new(number).unwrap();
+        let access = || Some(Vlans::Access(id(7)));
+        let pair = |tpid| Some(Vlans::Pair(TagPair { outer: id(7), inner: id(3), tpid }));
+        let pairs = || [OuterTag::Service, OuterTag::Customer].map(pair);
+        let frame = arp(&[], 2, GATEWAY, [10, 0, 0, 1]);
+        // A tag of priority alone changes nothing.
+        let frames = [frame, arp(&[0x81, 0, 0xa0, 0], 2, GATEWAY, [10, 0, 0, 1])];
+        for (vlan, is_access, is_pair) in [
+            (Some(7), true, false), // behind the inner tag there is another network
+            (Some(0), false, false),
+            (Some(3), false, false),
+            (Some(8), false, false),
+            (None, true, true),
+        ] {
+            let root = with(&[("10.0.0.254", vlan)]);
+            for frame in &frames {
+                let claims = |vlans| check_in(vlans, &root, frame) == Some(Objection::Gateway);
+                assert_eq!(claims(access()), is_access, "{vlan:?}");
+                assert_eq!(pairs().map(claims), [is_pair; 2], "{vlan:?}");
+            }
         }
     }
 

@@ -200,6 +200,16 @@ impl Vlans {
         }
     }
 
+    /// The VLAN of the tag with which the leaf sees what is for everybody on a VLAN of the root's, 0 for no
+    /// tag; `None` if it is not in that VLAN.
+    #[must_use]
+    pub fn at_leaf(&self, vlan: u16) -> Option<u16> {
+        match self.of_flood(FrameVlan(vlan))? {
+            ForLeaf::AsItIs => Some(vlan),
+            ForLeaf::Untagged(_) => Some(0),
+        }
+    }
+
     /// Where frames that have no tag at the leaf are at the root: the outer and the inner VLAN, 0 for
     /// none; `None` if the leaf has no such frames.
     #[must_use]

@@ -206,22 +206,24 @@ impl FrameBatch {
     }
 
     /// Lets `change` shorten frame `index` in place, with its headers; it is told whether the checksum is
-    /// partial, and gives the new length of a frame whose checksum is whole. A super-frame stays as it is.
+    /// partial, and gives the new length of a frame whose checksum is whole. Whether it did: a super-frame
+    /// stays as it is.
     #[cold]
     pub(crate) fn shorten(
         &mut self,
         index: usize,
         change: impl FnOnce(&mut [u8], &Headers, bool) -> usize,
-    ) {
+    ) -> bool {
         let slot = &mut self.slots[usize::from(self.turn[index].slot)];
         if slot.vnet.gso.is_some() {
-            return;
+            return false;
         }
         let is_partial = matches!(slot.vnet.checksum, Checksum::Partial { .. });
         let frame = &mut self.buffer[slot.range()];
         let len = change(frame, &slot.headers, is_partial).min(frame.len());
         slot.headers = Headers::parse(&frame[..len]);
         slot.vnet.checksum = Checksum::Unverified;
+        true
     }
 
     /// Shows those who capture the frames `run`, which go the same way.

@@ -1,6 +1,7 @@
 //! The file that keeps which IP addresses clients were given, from one start of a server to the next.
 
 use std::error::Error;
+use std::fmt::Write;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -17,8 +18,8 @@ const NAME: &str = "leases";
 const HEADER: &str = "acton leases 1";
 /// What stands last in the line of an address that a client made itself.
 const MADE: &str = "slaac";
-/// Bytes of one line at most: a key, a VLAN, an IPv6 prefix, a time and that word.
-const LONGEST_LINE: usize = 44 + 1 + 4 + 1 + 45 + 4 + 1 + 20 + 1 + MADE.len() + 1;
+/// Bytes of one line at most: a key, a VLAN, an IPv6 prefix, its end, how long that is and that word.
+const LONGEST_LINE: usize = 44 + 1 + 4 + 1 + 45 + 4 + 1 + 20 + 1 + 20 + 1 + MADE.len() + 1;
 const MAX_LEN: u64 = (64 + MAX_LEASES * LONGEST_LINE) as u64;
 
 /// A file of leases in a state directory; see [`State::lease_file`].
@@ -61,18 +62,13 @@ impl LeaseStore for LeaseFile {
 
 fn print(leases: &[KeptLease]) -> String {
     let mut text = format!("{HEADER}\n");
-    for KeptLease { client, vlan, net, from, until } in leases {
-        let (client, vlan) = (encode_key(client), vlan.to_string());
+    for KeptLease { client, vlan, net, from, until, left } in leases {
+        let client = encode_key(client);
         let is_address = net.prefix_len() == net.max_prefix_len();
         let net = if is_address { net.addr().to_string() } else { net.to_string() };
-        for part in [&client, " ", &vlan, " ", &net, " ", &until.to_string()] {
-            text.push_str(part);
-        }
-        if *from == LearntFrom::Slaac {
-            text.push(' ');
-            text.push_str(MADE);
-        }
-        text.push('\n');
+        let (space, made) = if *from == LearntFrom::Slaac { (" ", MADE) } else { ("", "") };
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "{client} {vlan} {net} {until} {left}{space}{made}");
     }
     text
 }
@@ -91,6 +87,7 @@ fn parse(text: &str) -> Option<Vec<KeptLease>> {
             vlan: word()?.parse().ok().filter(|vlan| *vlan < 4_096)?,
             net: net(word()?)?,
             until: word()?.parse().ok()?,
+            left: word()?.parse().ok()?,
             from: match word() {
                 None => LearntFrom::Dhcp,
                 Some(MADE) => LearntFrom::Slaac,
@@ -126,9 +123,15 @@ mod tests {
             .prop_map(|(bits, len)| IpNet::new(bits.into(), len).unwrap());
         let net = prop_oneof![address.prop_map(IpNet::from), prefix];
         let from = prop_oneof![Just(LearntFrom::Dhcp), Just(LearntFrom::Slaac)];
-        (any::<Key>(), 0..4_096_u16, net, from, any::<u64>()).prop_map(
-            |(client, vlan, net, from, until)| KeptLease { client, vlan, net, from, until },
-        )
+        let lease = |(client, vlan, net, from, until, left)| KeptLease {
+            client,
+            vlan,
+            net,
+            from,
+            until,
+            left,
+        };
+        (any::<Key>(), 0..4_096_u16, net, from, any::<u64>(), any::<u64>()).prop_map(lease)
     }
 
     proptest! {
@@ -154,9 +157,9 @@ mod tests {
         let directory = Directory::new();
         let file = State::new(directory.path()).lease_file();
         assert_eq!(file.read().unwrap(), []);
-        let (client, vlan, until) = ([0xff; 32], 4_095, u64::MAX);
+        let (client, vlan, until, left) = ([0xff; 32], 4_095, u64::MAX, u64::MAX);
         let net = IpNet::new(IpAddr::from([0xff; 16]), 127).unwrap();
-        let lease = KeptLease { client, vlan, net, from: LearntFrom::Slaac, until };
+        let lease = KeptLease { client, vlan, net, from: LearntFrom::Slaac, until, left };
         let all = vec![lease; MAX_LEASES];
         file.write(&all).unwrap();
         assert_eq!(file.read().unwrap().len(), MAX_LEASES);

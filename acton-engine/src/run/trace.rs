@@ -27,6 +27,7 @@ use crate::sessions::elsewhere::is_from_client;
 use crate::sessions::names::Flooded;
 use crate::sessions::policing::PolicyReason;
 use crate::sessions::port::{LeafId, slot};
+use crate::sessions::router::is_from_root;
 
 /// Where a frame would go, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -323,6 +324,13 @@ impl Tracing<'_> {
             && prober.is_some_and(|prober| prober.may_pass(&headers, &self.frame))
         {
             self.note("loop", "a probe for loops passes");
+            return None;
+        }
+        if objection == Objection::Gateway && is_from_root(bridge, &headers, now) {
+            self.note(
+                "loop",
+                "its MAC is the root's, so that it may have come back: the bridge decides",
+            );
             return None;
         }
         Some(counted(PolicyReason::Objection(objection).counter()))

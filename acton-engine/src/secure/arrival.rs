@@ -31,9 +31,9 @@ pub(super) fn is_sealed(datagram: &[u8]) -> bool {
     datagram.len() > HEADER_LEN && matches!(datagram[0], DATA | CONTROL | BUNDLE)
 }
 
-/// What is known of the checksum of a frame that was sealed by the peer.
-pub(super) fn trust(frame: &Frame<'_>) -> Trust {
-    if frame.partial_checksum { Trust::Partial } else { Trust::Verify }
+/// What is known of the checksum of a frame that was sealed by the peer, which says whether it is partial.
+pub(super) fn trust(is_partial: bool) -> Trust {
+    if is_partial { Trust::Partial } else { Trust::Verify }
 }
 
 /// Counts that frames came together.
@@ -46,7 +46,7 @@ pub(super) fn count_bundle(counters: &Counters, frames: &Frames<'_>) {
 
 /// Writes a frame that was opened, from where it lies.
 pub(super) fn deliver<'d>(frame: Frame<'d>, headers: &Headers, tap: &mut impl TapSink<'d>) {
-    let trust = trust(&frame);
+    let trust = trust(frame.partial_checksum);
     match frame.into_bytes() {
         Cow::Borrowed(bytes) => tap.write(bytes, headers, Tags::NONE, trust),
         Cow::Owned(bytes) => tap.write_now(&bytes, headers, Tags::NONE, trust),
@@ -61,7 +61,7 @@ pub(super) fn deliver_tagged<'d>(
     tags: Tags,
     tap: &mut impl TapSink<'d>,
 ) {
-    let (trust, mut headers, mut start) = (trust(&frame), *headers, 0);
+    let (trust, mut headers, mut start) = (trust(frame.partial_checksum), *headers, 0);
     if headers.tags() > 0 {
         hide_tag(frame.bytes_mut());
         start = TAG_LEN;

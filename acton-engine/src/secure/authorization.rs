@@ -174,7 +174,7 @@ impl ServerControl {
         self.machine.decided(now, client);
         self.settle(now);
         let Some(&port) = self.ports.get(client) else { return };
-        follow_terms(&self.gate, &mut self.roster, port, client);
+        follow_terms(now, &self.gate, &mut self.roster, port, client);
         self.lend_macs(now, client, Some(port));
     }
 
@@ -368,26 +368,27 @@ impl ServerControl {
     }
 }
 
-/// Has a session go by the terms that its client has now.
+/// Has a session go by the terms that its client has now; whether the bridge has forgotten the client for
+/// that, with the MACs that are kept for it.
 pub(super) fn follow_terms(
+    now: Duration,
     gate: &Gate,
     roster: &mut Roster<u32, Secured>,
     port: LeafId,
     client: &Key,
-) {
+) -> bool {
     let (policy, name) = (gate.policy(client), gate.name(client));
     let is_so = |session: &SecureSession| *session.name == *name && session.mode.policy == policy;
     if roster.directory().read(port, is_so) == Some(true) {
-        return;
+        return false;
     }
-    let Some(session) = roster.directory().get(port) else { return };
+    let Some(session) = roster.directory().get(port) else { return false };
     let frames = roster.noted(Arc::clone(&policy.frames));
     let policing = session.policing.under(session.policy.policy(), frames.policy());
     let mode = Secured { policy: Arc::clone(&policy), ..session.mode.clone() };
     let (name, session) = (name.into(), (*session).clone());
-    let moves = roster.change(SecureSession { name, policy: frames, policing, mode, ..session });
+    let session = SecureSession { name, policy: frames, policing, mode, ..session };
+    let is_forgotten = roster.change(now, session);
     roster.set_mac_rules(port, &policy);
-    if moves {
-        policy.macs.iter().for_each(|&mac| roster.announce(mac, port));
-    }
+    is_forgotten
 }

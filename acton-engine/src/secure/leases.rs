@@ -36,10 +36,11 @@ fn wall_seconds() -> u64 {
     clock::wall() / 1_000_000_000
 }
 
-/// For how long a lease holds yet; `None` if it has ended.
+/// For how long a lease holds yet; `None` if it has ended. A host whose clock is not right yet, as one
+/// without a battery has it until it heard the time, gives it no more than was left.
 fn restored(lease: &KeptLease, wall: u64) -> Option<(Key, HeldNet)> {
-    let KeptLease { client, vlan, net, from, until } = *lease;
-    let left = until.checked_sub(wall).filter(|&left| left > 0)?;
+    let KeptLease { client, vlan, net, from, until, left: most } = *lease;
+    let left = until.checked_sub(wall).filter(|&left| left > 0)?.min(most);
     Some((client, HeldNet { vlan, net, from, left: Duration::from_secs(left) }))
 }
 
@@ -49,8 +50,8 @@ pub(super) fn snapshot(roster: &SecureRoster, now: Duration) -> Vec<KeptLease> {
     let mut all = roster.leases(now);
     all.truncate(MAX_LEASES);
     let kept = |(client, HeldNet { vlan, net, from, left }): (Key, HeldNet)| {
-        let until = wall.saturating_add(left.as_secs());
-        KeptLease { client, vlan, net, from, until }
+        let left = left.as_secs();
+        KeptLease { client, vlan, net, from, until: wall.saturating_add(left), left }
     };
     all.into_iter().map(kept).collect()
 }
@@ -64,8 +65,9 @@ mod tests {
     #[test]
     fn what_has_ended_meanwhile_is_nobody_s() {
         let (net, from) = ("10.0.0.5/32".parse().unwrap(), LearntFrom::Dhcp);
-        let lease = KeptLease { client: [7; 32], vlan: 3, net, from, until: 1_000 };
+        let lease = KeptLease { client: [7; 32], vlan: 3, net, from, until: 1_000, left: 900 };
         let left = |wall| restored(&lease, wall).map(|(_, held)| held.left.as_secs());
         assert_eq!([400, 999, 1_000, 2_000].map(left), [Some(600), Some(1), None, None]);
+        assert_eq!(left(0), Some(900), "the clock is behind that of the time when it was kept");
     }
 }

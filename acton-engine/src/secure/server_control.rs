@@ -33,7 +33,6 @@ use crate::Error;
 use crate::authorize::accounts::Accounts;
 use crate::floods::news::FloodNews;
 use crate::floods::server_watch::OutgoingProbe;
-use crate::frames::tags::tagged;
 use crate::observe::counters::{Counter, Counters};
 use crate::observe::event::{Beginning, EndReason, EventKind, RefusalReason};
 use crate::observe::status::{PastSession, Protocol, Report, SessionStatus};
@@ -131,7 +130,9 @@ impl ServerControl {
         self.settle(now);
         for session in self.machine.sessions() {
             let port = self.roster.port(session.id.0 as usize);
-            follow_terms(&self.gate, &mut self.roster, port, session.client);
+            if follow_terms(now, &self.gate, &mut self.roster, port, session.client) {
+                self.macs.unsettle(self.gate.policy(session.client).macs.clone());
+            }
         }
         self.macs_told = 0;
         self.macs.unsettle(macs);
@@ -196,9 +197,10 @@ impl ServerControl {
                 let admitted = self.router.admit(&session, frame.bytes(), &headers, now, tally);
                 let Some(tags) = admitted else { continue };
                 tally.add_in(1, frame.bytes().len() as u64);
-                let tagged = tagged(frame.bytes(), &headers, tags);
-                let (headers, trust) = (Headers::parse(&tagged), trust(&frame));
-                self.tap.write(&tagged, &headers, trust, &self.counters);
+                let (bytes, is_partial) = (frame.bytes(), frame.partial_checksum);
+                let (frame, is_partial) =
+                    self.router.finished(&session, &headers, bytes, is_partial, tags);
+                self.tap.write(&frame, &Headers::parse(&frame), trust(is_partial), &self.counters);
             }
         }
     }

@@ -10,6 +10,7 @@ use acton_bridge::{
 use acton_frame::Headers;
 use nix::unistd::gethostname;
 
+use crate::floods::shared::Floods;
 use crate::frames::batch::FrameBatch;
 use crate::frames::store::FrameStore;
 use crate::observe::status::CircuitReport;
@@ -99,6 +100,7 @@ impl Circuits {
         frames: &mut FrameBatch,
         index: usize,
         bridge: &Bridge<LeafId>,
+        floods: &Floods,
         directory: &Directory<K, Session<M>>,
         now: Duration,
     ) -> bool {
@@ -107,10 +109,13 @@ impl Circuits {
         else {
             return false;
         };
-        let there = match bridge.lookup(ethernet.vlan(), ethernet.destination(), now) {
+        // A pair of tags leads to its client whatever the address.
+        let by_tags = floods.are_by_vlan().then(|| floods.pairs.find(&headers, frame)).flatten();
+        let by_address = || match bridge.lookup(ethernet.vlan(), ethernet.destination(), now) {
             Some(Owner::Leaf(port)) => Some(port),
             _ => None,
         };
+        let there = by_tags.or_else(by_address);
         let is_there = there.is_some_and(|port| {
             directory.read(port, |session| is_for(session, &echo, frame)) == Some(true)
         });
@@ -132,8 +137,7 @@ impl Circuits {
                 self.named.push((index, port));
             }
         }
-        frames.shorten(index, |frame, headers, is_partial| echo.remove(headers, frame, is_partial));
-        true
+        frames.shorten(index, |frame, headers, is_partial| echo.remove(headers, frame, is_partial))
     }
 }
 

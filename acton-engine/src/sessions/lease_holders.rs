@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use acton_bridge::Leases;
+use acton_bridge::{HeldNet, Leases};
 use foldhash::quality::RandomState;
 use hashbrown::HashMap;
 use ipnet::IpNet;
@@ -36,8 +36,8 @@ impl LeaseHolders {
         self.changes.load(Ordering::Relaxed)
     }
 
-    /// Notes that a client gave an address back.
-    pub(crate) fn gave_back(&self) {
+    /// Notes that a client gave an address back, or was given one that others may have too.
+    pub(crate) fn note_change(&self) {
         self.changes.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -51,6 +51,23 @@ impl LeaseHolders {
             other.remove(net.0, net.1);
         }
         self.changes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Notes what a client has that is here again: what was given to another meanwhile is not its own.
+    pub(crate) fn hold(&self, leases: &Arc<Leases>, now: Duration) {
+        let held = leases.list(now);
+        if held.is_empty() {
+            return;
+        }
+        let mut holders = self.holders.lock();
+        for HeldNet { vlan, net, .. } in held {
+            if holders.other((vlan, net), leases, now).is_some() {
+                leases.remove(vlan, net);
+                self.changes.fetch_add(1, Ordering::Relaxed);
+            } else {
+                holders.put((vlan, net), leases, now);
+            }
+        }
     }
 
     /// Has the client with these leases have an address by `make`, which says whether it may, unless
@@ -110,10 +127,10 @@ impl Holders {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::net::IpAddr;
 
-    use acton_bridge::{AdvertisedPrefixes, Lease};
+    use acton_bridge::{AdvertisedPrefixes, LearntFrom, Lease};
     use acton_frame::Headers;
 
     use super::*;
@@ -121,7 +138,7 @@ mod tests {
     const AT: Duration = Duration::from_secs(100);
 
     /// A frame of DHCP: what a client asks (1) or a server acknowledges (2), with a lease of an hour.
-    fn dhcp(operation: u8, transaction: u32, address: u32) -> Vec<u8> {
+    pub(crate) fn dhcp(operation: u8, transaction: u32, address: u32) -> Vec<u8> {
         let mut message = vec![0; 236];
         message[0] = operation;
         message[4..8].copy_from_slice(&transaction.to_be_bytes());
@@ -173,6 +190,29 @@ mod tests {
         // Who gives it back, and asks for nothing any more, is not in the way of others.
         one.remove(0, IpAddr::from(FIRST.to_be_bytes()).into());
         assert!(give(&holders, &other, FIRST, AT) && has(&other, FIRST));
+    }
+
+    #[test]
+    fn who_comes_back_has_what_nobody_else_was_given() {
+        let holders = LeaseHolders::default();
+        let [one, other, third]: [Arc<Leases>; 3] = Default::default();
+        let (advertised, left) = (AdvertisedPrefixes::default(), Duration::from_secs(3_600));
+        let net = IpAddr::from(FIRST.to_be_bytes()).into();
+        let held = HeldNet { vlan: 0, net, from: LearntFrom::Dhcp, left };
+        for leases in [&one, &other] {
+            assert!(leases.restore(&held, &advertised, AT));
+        }
+        holders.hold(&one, AT);
+        holders.hold(&one, AT);
+        assert!(has(&one, FIRST) && holders.changes() == 0);
+        // Which of two is right nobody knows: who was here first has it.
+        holders.hold(&other, AT);
+        assert!(has(&one, FIRST) && !has(&other, FIRST) && holders.changes() == 1);
+        assert!(give(&holders, &third, FIRST, AT));
+        assert!(has(&third, FIRST) && !has(&one, FIRST));
+        assert!(one.restore(&held, &advertised, AT));
+        holders.hold(&one, AT);
+        assert!(has(&third, FIRST) && !has(&one, FIRST));
     }
 
     #[test]

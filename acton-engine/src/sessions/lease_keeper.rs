@@ -126,7 +126,8 @@ mod tests {
 
     fn leases(number: u8) -> Vec<KeptLease> {
         let net = IpAddr::from([10, 0, 0, number]).into();
-        vec![KeptLease { client: [number; 32], vlan: 0, net, from: LearntFrom::Dhcp, until: 7 }]
+        let (client, from) = ([number; 32], LearntFrom::Dhcp);
+        vec![KeptLease { client, vlan: 0, net, from, until: 7, left: 7 }]
     }
 
     #[test]

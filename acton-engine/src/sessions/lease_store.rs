@@ -23,6 +23,8 @@ pub struct KeptLease {
     pub from: LearntFrom,
     /// Its end by the host's wall clock, in seconds since 1970.
     pub until: u64,
+    /// Seconds that were left when it was kept: no more are left of it later, whatever the clock says then.
+    pub left: u64,
 }
 
 /// Keeps leases. It is read once, when a server starts, and written on a thread of its own.

@@ -7,9 +7,7 @@ use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 use std::time::Duration;
 
-use acton_bridge::{
-    Bridge, CompiledPolicy, DropReason, GroupAsk, HeldNet, Leases, Owner, Share, Vlans, group_query,
-};
+use acton_bridge::{Bridge, CompiledPolicy, DropReason, HeldNet, Leases, Owner, Share, Vlans};
 use acton_udp::Destination;
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
@@ -156,6 +154,7 @@ where
         let Opening { slot, name, address, to, by, policy, mode } = opening;
         self.past.forget(&mode.client());
         let leases = self.kept_leases.remove(&mode.client()).unwrap_or_default();
+        self.hold_leases(now, &policy, &leases);
         let port = self.ports.open(slot);
         let session = Session {
             port,
@@ -168,9 +167,7 @@ where
             policing: Arc::new(Policing::new(leases)),
             mode,
         };
-        if self.floods.snooper.is_on() {
-            self.floods.snooper.table.leaf_up(port, now);
-        }
+        self.begin_groups(now, port);
         let session = Arc::new(session);
         self.directory.put(Arc::clone(&session));
         self.begin_vlans(&session.policy, port);
@@ -180,6 +177,14 @@ where
             watch.client_up(now, port);
         }
         port
+    }
+
+    /// Has addresses that a client was given before be known as its own, so that they are no more where
+    /// another is given them. Behind a pair of tags others may have the same ones.
+    fn hold_leases(&self, now: Duration, policy: &CompiledPolicy, leases: &Arc<Leases>) {
+        if policy.vlans().is_none_or(|vlans| vlans.pair().is_none()) {
+            self.floods.lease_holders.hold(leases, now);
+        }
     }
 
     /// Keeps what a client was given, for when it comes back.
@@ -206,10 +211,12 @@ where
             {
                 continue;
             }
-            let own = self.kept_leases.entry(client).or_default();
-            if own.restore(&held, &self.floods.advertised, now) {
-                self.floods.lease_holders.took((held.vlan, held.net), own, now);
-            }
+            // Whether others may have them too is known once the client is here.
+            self.kept_leases.entry(client).or_default().restore(
+                &held,
+                &self.floods.advertised,
+                now,
+            );
         }
     }
 
@@ -246,7 +253,7 @@ where
 
     /// Puts a session into the place of the one with its port, and has the bridge forget what it knows of
     /// the client, rules and all, where its VLANs are others; whether they are.
-    pub(crate) fn change(&mut self, session: Session<M>) -> bool {
+    pub(crate) fn change(&mut self, now: Duration, session: Session<M>) -> bool {
         let port = session.port;
         let before = self.directory.read(port, |before| Arc::clone(&before.policy));
         let after = Arc::clone(&session.policy);
@@ -255,26 +262,34 @@ where
             return false;
         };
         self.end_vlans(&before, port);
+        self.hold_leases(now, &after, &session.policing.leases);
         self.directory.put(Arc::new(session));
         self.begin_vlans(&after, port);
         self.housekeeping.forget(port, &self.root.port);
+        self.begin_groups(now, port);
         true
+    }
+
+    /// A client whose hosts have not said here yet which multicast groups they want gets all until they
+    /// were asked.
+    fn begin_groups(&self, now: Duration, port: LeafId) {
+        if self.floods.snooper.is_on() {
+            self.floods.snooper.table.leaf_up(port, now);
+        }
     }
 
     /// Has workers know that a client is in the VLANs of a policy.
     fn begin_vlans(&self, policy: &CompiledPolicy, port: LeafId) {
-        let Some(vlans) = policy.vlans() else { return };
-        self.floods.vlan_members.add(vlans);
-        if let Some(pair) = vlans.pair() {
+        self.floods.vlan_members.add(policy.vlans());
+        if let Some(pair) = policy.vlans().and_then(Vlans::pair) {
             self.floods.pairs.give(pair, port);
         }
     }
 
     /// Undoes [`begin_vlans`](Self::begin_vlans).
     fn end_vlans(&self, policy: &CompiledPolicy, port: LeafId) {
-        let Some(vlans) = policy.vlans() else { return };
-        self.floods.vlan_members.remove(vlans);
-        if let Some(pair) = vlans.pair() {
+        self.floods.vlan_members.remove(policy.vlans());
+        if let Some(pair) = policy.vlans().and_then(Vlans::pair) {
             self.floods.pairs.take(pair, port);
         }
     }
@@ -326,15 +341,8 @@ where
         if !snooper.is_on() {
             return Vec::new();
         }
-        let asks = snooper.table.take_asks(now, GROUP_ASKS_A_TURN);
-        // A TAP that is gone asks nothing.
-        let mac = (!asks.is_empty()).then(mac).flatten();
-        let frame = |mac| {
-            move |ask: &GroupAsk<LeafId>| {
-                (ask.leaf, group_query(ask.vlan, ask.family, ask.group, mac))
-            }
-        };
-        mac.map(|mac| asks.iter().map(frame(mac)).collect()).unwrap_or_default()
+        let policy_of = |port| self.directory.read(port, |session| Arc::clone(&session.policy));
+        snooper.take_queries(now, GROUP_ASKS_A_TURN, policy_of, mac)
     }
 
     /// Does what is due once a second.

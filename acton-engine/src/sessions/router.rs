@@ -21,6 +21,7 @@ use crate::floods::shared::Floods;
 use crate::floods::snooper::ClientSays;
 use crate::frames::batch::FrameBatch;
 use crate::frames::store::FrameStore;
+use crate::frames::tags::tagged;
 use crate::isolation::fates::{Fate, Fates};
 use crate::loops::probe::{Reading, Way};
 use crate::loops::server_guard::FRESH;
@@ -154,7 +155,7 @@ impl Router {
         }
         for index in 0..frames.len() {
             if CircuitEcho::may_be_in(frames.headers(index), frames.get(index))
-                && self.circuits.take_out(frames, index, &self.bridge, directory, now)
+                && self.circuits.take_out(frames, index, &self.bridge, &self.floods, directory, now)
             {
                 self.counters.add(Counter::CircuitsRemoved, 1);
             }
@@ -177,6 +178,23 @@ impl Router {
         let marked = self.circuits.mark(session, headers, frame, is_partial)?;
         self.counters.add(Counter::CircuitsNamed, 1);
         Some(marked)
+    }
+
+    /// A frame of a client's that was admitted as it goes to the TAP: with the name of its circuit, and with
+    /// these tags. Whether its checksum is still partial, where it was.
+    pub(crate) fn finished<M>(
+        &mut self,
+        session: &Session<M>,
+        headers: &Headers,
+        frame: &[u8],
+        is_partial: bool,
+        tags: Tags,
+    ) -> (Vec<u8>, bool) {
+        match self.name_circuit(session, headers, frame, is_partial) {
+            // A name changes none of the tags.
+            Some(named) => (tagged(named, headers, tags), false),
+            None => (tagged(frame, headers, tags), is_partial),
+        }
     }
 
     /// Calls `each` with every run of frames that go the same way, in the frames' order.
@@ -212,13 +230,7 @@ impl Router {
                 (FromRoot::Leaf(_) | FromRoot::Flood(_), Some(id)) => Route::One(id),
                 (FromRoot::Leaf(id), None) => Route::One(id),
                 (FromRoot::Flood(kind), None) => {
-                    let route = self.flood_from_root(frames, index, kind, now, directory);
-                    let is_for_all = by_vlan && route == Route::All;
-                    if is_for_all && !self.may_reach(frames, index, directory.len(), now) {
-                        Route::Nowhere
-                    } else {
-                        route
-                    }
+                    self.flood_from_root(frames, index, kind, now, directory)
                 }
                 (FromRoot::Drop(reason), _) => {
                     self.counters.add_bridge_drop(reason);
@@ -402,18 +414,11 @@ impl Router {
             return true;
         }
         // What comes back through a loop: the bridge drops it for its MAC, and has loops looked for.
-        if objection == Objection::Gateway && self.is_from_root(headers, now) {
+        if objection == Objection::Gateway && is_from_root(&self.bridge, headers, now) {
             return true;
         }
         self.drop_by_policy(session, frame, PolicyReason::Objection(objection), now, tally);
         false
-    }
-
-    /// Whether a frame's MAC is the root's.
-    fn is_from_root(&self, headers: &Headers, now: Duration) -> bool {
-        let Some(ethernet) = headers.ethernet() else { return false };
-        let owner = self.bridge.lookup(ethernet.vlan(), ethernet.source(), now);
-        owner == Some(Owner::Root)
     }
 
     /// Whether a client may send one more frame now.
@@ -573,6 +578,16 @@ impl Router {
             self.keep_from_root(frames, index, Counter::ClientElsewhere, now);
             return Route::Nowhere;
         }
+        // What nobody gets leaves the budget to what somebody does.
+        if floods.are_by_vlan() && !self.may_reach(frames, index, directory.len(), now) {
+            if class.may_ask() {
+                floods.neighbours.hear(at, headers, frame, now);
+            }
+            if kind == BumKind::Multicast && floods.snooper.is_on() {
+                let _ = floods.snooper.route(headers, frame, now);
+            }
+            return Route::Nowhere;
+        }
         if self.is_over(class, frames, index, now) {
             return Route::Nowhere;
         }
@@ -699,7 +714,8 @@ impl Router {
         now: Duration,
         tally: &Tally,
     ) -> bool {
-        let client = (session.port, self.floods.are_guarding(&session.policy));
+        let has_pair = session.policy.vlans().is_some_and(|vlans| vlans.pair().is_some());
+        let client = (session.port, self.floods.are_guarding(&session.policy), has_pair);
         let snooper = &self.floods.snooper;
         match snooper.hear_client(client, headers, frame, now, &self.counters) {
             ClientSays::Passes => true,
@@ -840,6 +856,12 @@ fn is_of_the_source(reason: DropReason) -> bool {
     )
 }
 
+/// Whether the MAC of a client's frame is the root's, on whichever VLAN: it came back through a loop.
+pub(crate) fn is_from_root(bridge: &Bridge<LeafId>, headers: &Headers, now: Duration) -> bool {
+    let Some(ethernet) = headers.ethernet() else { return false };
+    bridge.lookup(ethernet.vlan(), ethernet.source(), now) == Some(Owner::Root)
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc::sync_channel;
@@ -851,6 +873,19 @@ mod tests {
     use crate::floods::budgets::FloodBudgets;
     use crate::loops::probe::Probe;
     use crate::run::control::Message;
+
+    #[test]
+    fn what_comes_back_through_a_loop_is_known_on_whichever_vlan() {
+        let (bridge, at) = (Bridge::new(Config::default()), Duration::from_secs(1));
+        let frame = |tag: &[u8], last| {
+            [&[0xff; 6][..], &[2, 0, 0, 0, 0, last], tag, &[8, 6], &[0; 46]].concat()
+        };
+        let sent = frame(&[0x81, 0, 0, 7], 5);
+        let _ = bridge.from_root_parsed(Headers::parse(&sent).ethernet(), at);
+        let is_back = |frame: Vec<u8>| is_from_root(&bridge, &Headers::parse(&frame), at);
+        // From a client whose frames get a tag of VLAN 7 it comes without.
+        assert!(is_back(sent) && is_back(frame(&[], 5)) && !is_back(frame(&[], 6)));
+    }
 
     #[test]
     fn a_probe_holds_back_at_once_only_what_the_control_thread_hears_of() {

@@ -1,4 +1,4 @@
-//! How many clients are in each VLAN, so that what is flooded in one that nobody is in costs nothing.
+//! How many clients are in each VLAN, and how many in all, so that what is flooded in one that nobody is in costs nothing.
 
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
@@ -7,34 +7,38 @@ use acton_bridge::{FrameVlan, VlanSet, Vlans};
 /// VLAN ids that there are.
 const IDS: usize = 1 << 12;
 
-/// Clients whose policies name VLANs, by VLAN. The control thread counts them after they are among the
-/// sessions and until before they go, so that workers take nobody for less than is there.
+/// Clients by the VLANs that their policies name. The control thread counts each on its own, so that who
+/// comes or goes changes nothing for those who are there.
 #[derive(Debug)]
 pub(crate) struct VlanMembers {
     /// Those without a tag under 0.
     of: Box<[AtomicU32]>,
-    /// All of them.
-    count: AtomicUsize,
+    /// Those whose policies name none: they are in all.
+    in_all: AtomicUsize,
 }
 
 impl Default for VlanMembers {
     fn default() -> Self {
         let of = (0..IDS).map(|_| AtomicU32::new(0)).collect();
-        Self { of, count: AtomicUsize::new(0) }
+        Self { of, in_all: AtomicUsize::new(0) }
     }
 }
 
 impl VlanMembers {
     /// Counts a client that is there from now on.
-    pub(crate) fn add(&self, vlans: &Vlans) {
-        self.each(vlans, |members| members.fetch_add(1, Ordering::Relaxed));
-        self.count.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn add(&self, vlans: Option<&Vlans>) {
+        match vlans {
+            Some(vlans) => self.each(vlans, |members| members.fetch_add(1, Ordering::Relaxed)),
+            None => _ = self.in_all.fetch_add(1, Ordering::Relaxed),
+        }
     }
 
     /// Counts a client no more.
-    pub(crate) fn remove(&self, vlans: &Vlans) {
-        self.count.fetch_sub(1, Ordering::Relaxed);
-        self.each(vlans, |members| members.fetch_sub(1, Ordering::Relaxed));
+    pub(crate) fn remove(&self, vlans: Option<&Vlans>) {
+        match vlans {
+            Some(vlans) => self.each(vlans, |members| members.fetch_sub(1, Ordering::Relaxed)),
+            None => _ = self.in_all.fetch_sub(1, Ordering::Relaxed),
+        }
     }
 
     fn each(&self, vlans: &Vlans, change: impl Fn(&AtomicU32) -> u32) {
@@ -48,10 +52,10 @@ impl VlanMembers {
         }
     }
 
-    /// Whether any of so many sessions may get what is flooded in a VLAN.
+    /// Whether anybody may get what is flooded in a VLAN.
     #[inline]
-    pub(crate) fn may_reach(&self, vlan: FrameVlan, sessions: usize) -> bool {
-        sessions > self.count.load(Ordering::Relaxed)
+    pub(crate) fn may_reach(&self, vlan: FrameVlan) -> bool {
+        self.in_all.load(Ordering::Relaxed) > 0
             || vlan.id().is_some_and(|id| self.of[usize::from(id)].load(Ordering::Relaxed) > 0)
     }
 }
@@ -73,10 +77,10 @@ mod tests {
 
     use super::*;
 
-    fn reach(members: &VlanMembers, vlan: u16, sessions: usize) -> bool {
+    fn reach(members: &VlanMembers, vlan: u16) -> bool {
         let tag = Tags::one(Tag { tpid: 0x8100, tci: vlan });
         let frame = if vlan == 0 { vec![2; 60] } else { tag.in_front_of(&[2; 60]) };
-        members.may_reach(FrameVlan::of(&Headers::parse(&frame), &frame), sessions)
+        members.may_reach(FrameVlan::of(&Headers::parse(&frame), &frame))
     }
 
     #[test]
@@ -85,16 +89,19 @@ mod tests {
         let set = VlanSet::new(vec![range(5, 9), range(7, 12), range(8, 8), range(0, 0)]).unwrap();
         assert_eq!(ids(&set).collect::<Vec<_>>(), [0, 5, 6, 7, 8, 9, 10, 11, 12]);
         let members = VlanMembers::default();
-        assert!(!reach(&members, 7, 0) && reach(&members, 7, 1));
+        assert!(!reach(&members, 7));
         let (tagged, access) = (Vlans::Tagged(set), Vlans::Access(VlanId::new(7).unwrap()));
-        members.add(&tagged);
-        members.add(&access);
-        let reached = |sessions| [0, 1, 7, 12, 13].map(|vlan| reach(&members, vlan, sessions));
-        assert_eq!(reached(2), [true, false, true, true, false]);
-        assert_eq!(reached(3), [true; 5], "the third is a trunk");
-        members.remove(&tagged);
-        assert_eq!(reached(1), [false, false, true, false, false]);
-        members.remove(&access);
-        assert_eq!(reached(0), [false; 5]);
+        members.add(Some(&tagged));
+        members.add(Some(&access));
+        let reached = || [0, 1, 7, 12, 13].map(|vlan| reach(&members, vlan));
+        assert_eq!(reached(), [true, false, true, true, false]);
+        members.add(None);
+        assert_eq!(reached(), [true; 5], "the third is a trunk");
+        members.remove(Some(&tagged));
+        assert_eq!(reached(), [true; 5]);
+        members.remove(None);
+        assert_eq!(reached(), [false, false, true, false, false]);
+        members.remove(Some(&access));
+        assert_eq!(reached(), [false; 5]);
     }
 }

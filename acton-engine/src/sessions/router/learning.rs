@@ -42,8 +42,12 @@ impl Router {
             let Some(port) = client(lease.vlan, lease.mac) else { return };
             directory.read(port, |session| {
                 let leases = &session.policing.leases;
-                if leases.add(&lease, now) && pair.is_none() {
-                    holders.took((lease.vlan, lease.address.into()), leases, now);
+                match leases.add(&lease, now) {
+                    true if pair.is_none() => {
+                        holders.took((lease.vlan, lease.address.into()), leases, now);
+                    }
+                    true => holders.note_change(),
+                    false => {}
                 }
             });
         } else if let Some(reply) = Dhcp6Reply::read(headers, frame) {
@@ -56,7 +60,7 @@ impl Router {
                     }
                 });
                 if has_changed {
-                    holders.gave_back();
+                    holders.note_change();
                 }
             });
         } else if pair.is_none() {
@@ -87,7 +91,7 @@ impl Router {
         let asks_dhcp = |ports: &[u8; 4]| ports == &DHCP_PORTS || ports.ends_with(&DHCP6_SERVER);
         if headers.ports(frame).is_some_and(asks_dhcp) {
             if leases.hear(headers, frame) {
-                self.floods.lease_holders.gave_back();
+                self.floods.lease_holders.note_change();
             }
             return;
         }

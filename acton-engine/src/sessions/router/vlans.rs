@@ -32,7 +32,10 @@ impl Router {
         now: Duration,
         tally: &Tally,
     ) -> Option<Tags> {
-        let at_root = vlans.at_root(headers, frame)?;
+        let Some(at_root) = vlans.at_root(headers, frame) else {
+            // Of a runt nobody knows: it is the bridge's to drop, and to count.
+            return self.admit_as_it_is(session, frame, headers, now, tally).then_some(Tags::NONE);
+        };
         if vlans.is_untagged() && self.is_probe_of_no_vlan(headers, frame) {
             self.counters.add(Counter::ProbesBack, 1);
             return None;
@@ -110,7 +113,7 @@ impl Router {
         self.passes_probe(reading, frame, from, &self.floods.root_gate, now)
     }
 
-    /// Whether any of so many sessions may be in the VLAN of frame `index`, which is for everybody and else
+    /// Whether any of the sessions, of which there are so many, may be in the VLAN of frame `index`, which is for everybody and else
     /// is dropped.
     #[inline(never)]
     pub(super) fn may_reach(
@@ -122,7 +125,7 @@ impl Router {
     ) -> bool {
         let vlan = FrameVlan::of(frames.headers(index), frames.get(index));
         // Where there is no session at all, that is the reason.
-        let may_reach = sessions == 0 || self.floods.vlan_members.may_reach(vlan, sessions);
+        let may_reach = sessions == 0 || self.floods.vlan_members.may_reach(vlan);
         if !may_reach {
             self.counters.add(Counter::Vlan, frames.count(index).into());
             self.keep_from_root(frames, index, Counter::Vlan, now);
@@ -189,7 +192,8 @@ impl VlanParts {
         }
     }
 
-    /// Calls `send` with the parts of `run` that a client gets, as it gets them.
+    /// Calls `send` with the parts of `run` that a client gets, as it gets them: all that was found, or some
+    /// of it.
     #[inline]
     pub(crate) fn for_each<M, F: FrameStore>(
         &self,
@@ -208,13 +212,14 @@ impl VlanParts {
             return send(frames, run);
         };
         for (vlan, part) in &self.parts {
-            let Some(how) = vlans.of_flood(*vlan) else { continue };
+            let part = part.start.max(run.start)..part.end.min(run.end);
+            let Some(how) = vlans.of_flood(*vlan).filter(|_| !part.is_empty()) else { continue };
             let tags = match how {
                 ForLeaf::AsItIs => 0,
                 ForLeaf::Untagged(tags) => tags,
             };
             part.clone().for_each(|index| frames.take_off_tags(index, tags));
-            send(frames, part.clone());
+            send(frames, part);
         }
     }
 }
@@ -236,5 +241,126 @@ impl Router {
         let (dropped, who) = (self.counters.dropped(), Who::Client(&session.name));
         dropped.add_frame(now, Direction::Out, who, reason.counter(), frames.get(index));
         self.note_policy(session, reason, now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+    use std::sync::Arc;
+    use std::sync::mpsc::sync_channel;
+
+    use acton_bridge::{
+        Bridge, Circuit, CompiledPolicy, Config, Policy, VlanId, VlanRange, VlanSet,
+    };
+    use acton_tap::VnetHeader;
+    use acton_udp::UdpSocket;
+
+    use super::*;
+    use crate::floods::budgets::FloodBudgets;
+    use crate::floods::gate::FloodGate;
+    use crate::floods::news::FloodReporter;
+    use crate::floods::shared::Floods;
+    use crate::frames::copies::FrameCopies;
+    use crate::observe::counters::Counters;
+    use crate::observe::tally::Tallies;
+    use crate::run::control::Message;
+    use crate::sessions::lease_holders::tests::dhcp;
+    use crate::sessions::policing::Policing;
+    use crate::sessions::sighting::Sightings;
+
+    const NOW: Duration = Duration::from_secs(100);
+
+    fn session(vlans: Vlans, circuit: Option<Circuit>) -> Session<()> {
+        let socket = UdpSocket::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let mut policy = Policy::default();
+        (policy.vlans, policy.circuit) = (Some(vlans), circuit);
+        Session {
+            port: 7,
+            name: "berlin".into(),
+            to: Arc::new(socket.destination("127.0.0.1:9".parse().unwrap(), None)),
+            since: Duration::ZERO,
+            tallies: Arc::new(Tallies::new(1)),
+            gate: Arc::new(FloodGate::new()),
+            policy: Arc::new(CompiledPolicy::new(policy)),
+            policing: Arc::new(Policing::new(Arc::default())),
+            mode: (),
+        }
+    }
+
+    fn router(counters: &Arc<Counters>) -> Router {
+        let (control, _) = sync_channel::<Message<()>>(1);
+        Router::new(
+            Arc::new(Bridge::new(Config::default())),
+            Arc::clone(counters),
+            Sightings::new(control.clone()),
+            Arc::new(Floods::new(&FloodBudgets::default(), false)),
+            FloodReporter::new(control),
+            0,
+        )
+    }
+
+    fn access() -> Vlans {
+        Vlans::Access(VlanId::new(7).unwrap())
+    }
+
+    #[test]
+    fn of_some_frames_of_a_round_a_client_gets_those_alone() {
+        let mut copies = FrameCopies::default();
+        for vlan in [7, 7, 8, 7] {
+            let frame = [&[2; 12][..], &[0x81, 0, 0, vlan, 8, 0], &[0; 46]].concat();
+            let mut once = Some([&VnetHeader::default().encode()[..], &frame].concat());
+            let mut batch = FrameBatch::new();
+            let read = |slot: &mut [u8]| {
+                let read = once.take().ok_or(ErrorKind::WouldBlock)?;
+                slot[..read.len()].copy_from_slice(&read);
+                Ok(read.len())
+            };
+            batch.fill(read, &Counters::new()).unwrap();
+            batch.begin_turn();
+            copies.push(&batch, 0, None, NOW);
+        }
+        let (mut parts, session) = (VlanParts::default(), session(access(), None));
+        parts.find(true, &copies, 0..4);
+        let mut sent = |run| {
+            let mut sent = Vec::new();
+            parts.for_each(&session, &mut copies, run, |_, run| sent.push((run.start, run.end)));
+            sent
+        };
+        assert_eq!(sent(0..1), [(0, 1)]);
+        assert_eq!(sent(1..4), [(1, 2), (3, 4)]);
+        assert_eq!(sent(2..3), []);
+        assert_eq!(sent(0..4), [(0, 2), (3, 4)]);
+    }
+
+    #[test]
+    fn a_runt_is_counted() {
+        let set = VlanSet::new(vec![VlanRange::new(5, 9).unwrap()]).unwrap();
+        let (session, counters) = (session(Vlans::Tagged(set), None), Arc::new(Counters::new()));
+        let (runt, tally) = ([2; 13], session.tallies.of(0));
+        let headers = Headers::parse(&runt);
+        let admitted = router(&counters).admit(&session, &runt, &headers, NOW, tally);
+        assert!(admitted.is_none());
+        assert_eq!(counters.bridge_drops(DropReason::Runt), 1);
+    }
+
+    #[test]
+    fn a_frame_that_goes_alone_has_the_name_of_its_circuit_and_its_tag() {
+        let circuit = Circuit::new("port-{client}".parse().unwrap(), None);
+        let (session, counters) = (session(access(), Some(circuit)), Arc::new(Counters::new()));
+        let frame = dhcp(1, 5, 0);
+        let headers = Headers::parse(&frame);
+        let tags = access().at_root(&headers, &frame).unwrap().tags;
+        let (finished, is_partial) =
+            router(&counters).finished(&session, &headers, &frame, true, tags);
+        assert_eq!(finished[12..16], [0x81, 0, 0, 7]);
+        assert!(finished.windows(11).any(|part| part == b"port-berlin"), "{finished:02x?}");
+        assert!(!is_partial && counters.get(Counter::CircuitsNamed) == 1);
+        // What no server is told of stays as it is.
+        let other = [&[2; 12][..], &[8, 6], &[0; 46]].concat();
+        let headers = Headers::parse(&other);
+        let (finished, is_partial) =
+            router(&counters).finished(&session, &headers, &other, true, tags);
+        assert_eq!((finished, is_partial), (tags.in_front_of(&other), true));
     }
 }
