@@ -272,6 +272,11 @@ fn only_kinds_that_are_allowed_pass() {
         ],
     );
     assert!(traced.out.contains("not allowed") && traced.out.contains("ethertype"), "{traced:?}");
+    // An address of IPv6 is the server's once its kernel found that nobody else has it.
+    wait_until("the server's addresses are guarded", || {
+        let events = told(&server, &["events", "--json"]);
+        events.lines().any(|line| line.contains("root_addresses") && line.contains("fd09::1"))
+    });
     // Each rule can be asked about.
     for (more, reason) in [
         (&["--udp", "67:68"][..], "guard_dhcp"),
