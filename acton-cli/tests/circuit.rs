@@ -12,8 +12,8 @@ use acton_netns::Namespace;
 use pnet_base::MacAddr;
 use support::ask::{said_by, sessions, told, until};
 use support::{
-    Acton, Mode, ROOT_V4, ROOT_V6, TEST_ETHERTYPE, Wire, World, client_mac, control, counter,
-    counters, frame, ping_until_answered, said, shell, wait_until,
+    Acton, ROOT_V4, ROOT_V6, Site, TEST_ETHERTYPE, Wire, client_mac, control, counter, counters,
+    frame, ping_until_answered, shell, wait_until,
 };
 
 fn main() {
@@ -59,44 +59,25 @@ const WRONG: [&str; 4] =
 
 /// A server whose list says this by default, and clients `site-0`, `site-1` and so on.
 struct Lan {
-    world: World,
+    site: Site,
     server: Acton,
     _clients: Vec<Acton>,
 }
 
 impl Lan {
     fn new(clients: u8, default: &str) -> Self {
-        let world = World::new(clients).speaking(Mode::Secure);
-        let _ = world.keys.server();
-        let list = world.keys.path("server").join("clients");
-        fs::write(&list, format!("[default]\n{default}\n")).unwrap();
-        shell(&world.server, &format!("chmod 600 {}", list.display()));
-        let invites: Vec<_> =
-            (0..clients).map(|i| world.keys.named_invite(&format!("site-{i}"), &[])).collect();
-        let server = world.serve(&["--no-loop-guard"]);
-        let join = |i: u8| {
-            let (invite, state) = (&invites[usize::from(i)], world.keys.client_state(i));
-            let client = world.run_client(i, &["client", invite, "--state", &state]);
-            client.wait_for(said::CONNECTED);
-            client
-        };
-        let clients: Vec<_> = (0..clients).map(join).collect();
-        for namespace in &world.clients {
+        let site = Site::new(default, &vec![""; clients.into()]);
+        let server = site.world.serve(&["--no-loop-guard"]);
+        let clients = site.join_all();
+        for namespace in &site.world.clients {
             ping_until_answered(namespace, ROOT_V4);
         }
-        Self { server, _clients: clients, world }
-    }
-
-    fn change(&self, from: &str, to: &str) {
-        let list = self.world.keys.path("server").join("clients");
-        let text = fs::read_to_string(&list).unwrap();
-        assert!(text.contains(from), "{text}");
-        fs::write(&list, text.replace(from, to)).unwrap();
+        Self { server, _clients: clients, site }
     }
 
     /// A DHCP server on the server's TAP.
     fn dnsmasq(&self, arguments: &[&str], says: &str) -> Acton {
-        let file = |name: &str| self.world.keys.path(name).to_str().unwrap().to_owned();
+        let file = |name: &str| self.site.world.keys.path(name).to_str().unwrap().to_owned();
         let mut command = Command::new("dnsmasq");
         command.args(["--keep-in-foreground", "--log-facility=-", "--conf-file=/dev/null"]);
         command.args(["--user=root", "--port=0", "--no-ping", "--interface=server"]);
@@ -104,7 +85,7 @@ impl Lan {
         command.arg(format!("--pid-file={}", file("pid")));
         command.arg(format!("--dhcp-leasefile={}", file("leases")));
         command.args(arguments);
-        let server = Acton::spawn("dnsmasq", &self.world.server, &mut command);
+        let server = Acton::spawn("dnsmasq", &self.site.world.server, &mut command);
         server.wait_for(says);
         server
     }
@@ -113,7 +94,7 @@ impl Lan {
     fn udhcpc(&self, i: usize, more: &str, script: &str) -> Option<String> {
         let command =
             format!("udhcpc -f -q -n -t 5 -T 1 -i client -s {script} {more} 2>&1 || true");
-        let said = shell(&self.world.clients[i], &command);
+        let said = shell(&self.site.world.clients[i], &command);
         let (_, behind) = said.split_once("lease of ")?;
         behind.split([' ', ',']).next().map(str::to_owned)
     }
@@ -131,7 +112,7 @@ impl Lan {
             }
             file.extend(frame);
         }
-        let path = self.world.keys.path("frames.pcap");
+        let path = self.site.world.keys.path("frames.pcap");
         fs::write(&path, file).unwrap();
         let mut command = Command::new("tshark");
         command.env("HOME", path.parent().unwrap()).arg("-r").arg(&path).arg("-V");
@@ -186,7 +167,8 @@ const BY_CIRCUIT: [&str; 4] = [
 fn a_dhcp_server_gives_addresses_by_circuits() {
     let lan = Lan::new(2, CIRCUIT);
     let _dhcp = lan.dnsmasq(&BY_CIRCUIT, "DHCP, IP range");
-    let (root, wires) = (lan.world.server_wire(), [0, 1].map(|i| lan.world.client_wire(i)));
+    let (root, wires) =
+        (lan.site.world.server_wire(), [0, 1].map(|i| lan.site.world.client_wire(i)));
     // To all of the LAN, and to one host.
     assert_eq!(lan.udhcpc(0, "-B", "/bin/true").as_deref(), Some("10.9.0.120"));
     assert_eq!(lan.udhcpc(1, "", "/bin/true").as_deref(), Some("10.9.0.130"));
@@ -218,11 +200,11 @@ fn a_dhcp_server_gives_addresses_by_circuits() {
 fn learnt_leases_go_with_circuits() {
     let lan = Lan::new(1, &format!("{CIRCUIT}\nips = [\"10.9.0.10\", \"learn\"]"));
     let _dhcp = lan.dnsmasq(&BY_CIRCUIT, "DHCP, IP range");
-    let script = lan.world.keys.path("bound");
+    let script = lan.site.world.keys.path("bound");
     let line = "[ \"$1\" != bound ] || ip address replace $ip/24 dev $interface";
     fs::write(&script, format!("#!/bin/sh\n{line}\n")).unwrap();
     let script = script.to_str().unwrap().to_owned();
-    shell(&lan.world.clients[0], &format!("chmod +x {script}"));
+    shell(&lan.site.world.clients[0], &format!("chmod +x {script}"));
     for more in ["-B", ""] {
         assert_eq!(lan.udhcpc(0, more, &script).as_deref(), Some("10.9.0.120"));
     }
@@ -231,13 +213,13 @@ fn learnt_leases_go_with_circuits() {
     });
     wait_until("the address may be used", || {
         let ping = "ping -c 1 -W 1 -I 10.9.0.120 10.9.0.1 >/dev/null && echo answered || true";
-        shell(&lan.world.clients[0], ping).contains("answered")
+        shell(&lan.site.world.clients[0], ping).contains("answered")
     });
 }
 
 /// A DHCPv6 server that knows clients by their circuits; dnsmasq takes nothing from a lightweight relay.
 fn dhcpd(lan: &Lan) -> Acton {
-    let file = |name: &str| lan.world.keys.path(name).display().to_string();
+    let file = |name: &str| lan.site.world.keys.path(name).display().to_string();
     let class = |name: &str| {
         format!(
             "class \"{name}\" {{ match if v6relay(1, option dhcp6.interface-id) = \"olt-7 {name}\"; }}\n"
@@ -259,16 +241,16 @@ fn dhcpd(lan: &Lan) -> Acton {
     let mut command = Command::new("dhcpd");
     command.args(["-6", "-d", "-user", "root", "-group", "root", "-cf", &file("dhcpd.conf")]);
     command.args(["-lf", &file("dhcpd.leases"), "-pf", &file("dhcpd.pid"), "server"]);
-    let server = Acton::spawn("dhcpd", &lan.world.server, &mut command);
+    let server = Acton::spawn("dhcpd", &lan.site.world.server, &mut command);
     server.wait_for("Server starting service");
     server
 }
 
 /// Asks for an address of IPv6; what the leases then say.
 fn dhclient(lan: &Lan, i: usize) -> String {
-    let file = |name: &str| lan.world.keys.path(&format!("{name}-{i}")).display().to_string();
+    let file = |name: &str| lan.site.world.keys.path(&format!("{name}-{i}")).display().to_string();
     let (leases, pid) = (file("leases6"), file("pid6"));
-    let namespace: &Namespace = &lan.world.clients[i];
+    let namespace: &Namespace = &lan.site.world.clients[i];
     shell(
         namespace,
         &format!(
@@ -283,11 +265,12 @@ fn dhclient(lan: &Lan, i: usize) -> String {
 
 fn a_dhcpv6_server_gives_addresses_by_circuits() {
     let lan = Lan::new(2, CIRCUIT);
-    for namespace in &lan.world.clients {
+    for namespace in &lan.site.world.clients {
         ping_until_answered(namespace, ROOT_V6);
     }
     let dhcp = dhcpd(&lan);
-    let (root, wires) = (lan.world.server_wire(), [0, 1].map(|i| lan.world.client_wire(i)));
+    let (root, wires) =
+        (lan.site.world.server_wire(), [0, 1].map(|i| lan.site.world.client_wire(i)));
     for (i, address) in [(0, "fd09::120"), (1, "fd09::130")] {
         let leases = dhclient(&lan, i);
         assert!(leases.contains(&format!("iaaddr {address}")), "{leases}\n{}", dhcp.log());
@@ -314,13 +297,14 @@ fn a_dhcpv6_server_gives_addresses_by_circuits() {
 
 fn a_pppoe_server_is_told_the_circuit() {
     let lan = Lan::new(1, CIRCUIT);
-    let (root, wire) = (lan.world.server_wire(), lan.world.client_wire(0));
-    let pid = lan.world.keys.path("pppoe").display().to_string();
+    let (root, wire) = (lan.site.world.server_wire(), lan.site.world.client_wire(0));
+    let pid = lan.site.world.keys.path("pppoe").display().to_string();
     let mut command = Command::new("pppoe-server");
     command.args(["-F", "-I", "server", "-C", "bng", "-X", &pid]);
-    let _pppoe = Acton::spawn("pppoe-server", &lan.world.server, &mut command);
+    let _pppoe = Acton::spawn("pppoe-server", &lan.site.world.server, &mut command);
     wait_until("the concentrator answers", || {
-        let said = shell(&lan.world.clients[0], "pppoe-discovery -I client -t 1 -a 1 2>&1 || true");
+        let said =
+            shell(&lan.site.world.clients[0], "pppoe-discovery -I client -t 1 -a 1 2>&1 || true");
         said.contains("Access-Concentrator: bng")
     });
     let discovery = |frames: Vec<Vec<u8>>| {
@@ -368,7 +352,7 @@ fn what_names_a_circuit_itself_is_dropped_unless_it_is_trusted() {
     let default =
         "circuit = { id = \"olt-7 {client} {mac}:{vlan}\", protocols = [\"dhcp\", \"pppoe\"] }";
     let lan = Lan::new(1, default);
-    let (root, wire) = (lan.world.server_wire(), lan.world.client_wire(0));
+    let (root, wire) = (lan.site.world.server_wire(), lan.site.world.client_wire(0));
     let to_all = MacAddr::broadcast();
     let ask = |options: &[u8], vlan| dhcp(to_all, client_mac(0), [68, 67], vlan, options);
     let forged = ask(&option_82("olt-7 site-9"), None);
@@ -399,7 +383,7 @@ fn what_names_a_circuit_itself_is_dropped_unless_it_is_trusted() {
     let text = traced(&["--ethertype", "0x0800"]);
     assert!(text.contains("nothing for a server"), "{text}");
     // One that is trusted may name circuits, and those who have none.
-    lan.change("[default]\n", "[default]\ntrusted = true\n");
+    lan.site.change("[default]\n", "[default]\ntrusted = true\n");
     until(&lan.server, "it is trusted", |session| !session.policy.as_ref().unwrap().guarded);
     for good in [&forged, &pppoe] {
         wire.send(good);
@@ -409,14 +393,15 @@ fn what_names_a_circuit_itself_is_dropped_unless_it_is_trusted() {
     let frames = so_far(&root, &wire, client_mac(0));
     assert!(is_in(&to_port(&frames, 67)[0], "olt-7 site-0"), "{frames:02x?}");
     // A list that is wrong says where, and the one before holds.
-    lan.change("{mac}:", "{port}:");
+    lan.site.change("{mac}:", "{port}:");
     lan.server.wait_for(":3:18: no name of a circuit: {port} is no field");
     assert_eq!(refused(&sessions(&lan.server).remove(0)), 3);
 }
 
 fn answers_go_to_whom_they_name_and_to_no_other() {
     let lan = Lan::new(2, CIRCUIT);
-    let (root, wires) = (lan.world.server_wire(), [0, 1].map(|i| lan.world.client_wire(i)));
+    let (root, wires) =
+        (lan.site.world.server_wire(), [0, 1].map(|i| lan.site.world.client_wire(i)));
     let from = MacAddr::new(2, 0, 0, 0, 0, 0x55);
     let answer = |to: MacAddr, number: u8, circuit: &str| {
         let options = [&[53, 1, 2, 61, 1, number][..], &option_82(circuit)].concat();

@@ -14,8 +14,8 @@ use acton_netns::Namespace;
 use pnet_base::MacAddr;
 use support::ask::{said_by, sessions, told, until};
 use support::{
-    Acton, Mode, ROOT_V4, SERVER_MAC, TEST_ETHERTYPE, Wire, World, answers, client_mac, control,
-    frame, leaf, mac, ping_until_answered, said, shell, wait_until,
+    Acton, Mode, ROOT_V4, SERVER_MAC, Site, TEST_ETHERTYPE, Wire, World, answers, client_mac,
+    control, frame, leaf, mac, ping_until_answered, said, shell, wait_until,
 };
 
 support::in_both_modes! {
@@ -215,71 +215,37 @@ fn a_client_is_no_switch_to_the_lan(mode: Mode) {
     }
 }
 
-/// A server whose list says this of clients called `a` and `b`, each with an invite.
-fn world_with(clients: u8, policies: &[&str], default: &str) -> (World, Vec<String>) {
-    let world = World::new(clients).speaking(Mode::Secure);
-    let directory = world.keys.path("server");
-    let _ = world.keys.server();
-    let list = directory.join("clients");
-    fs::write(&list, format!("[default]\n{default}\n")).unwrap();
-    shell(&world.server, &format!("chmod 600 {}", list.display()));
-    let invites = (0..clients)
-        .map(|i| {
-            let invite = world.keys.named_invite(&format!("site-{i}"), &[]);
-            let mut text = fs::read_to_string(&list).unwrap();
-            text.push_str(policies.get(usize::from(i)).unwrap_or(&""));
-            text.push('\n');
-            fs::write(&list, text).unwrap();
-            invite
-        })
-        .collect();
-    (world, invites)
-}
-
-fn join(world: &World, i: u8, invites: &[String]) -> Acton {
-    let (invite, state) = (&invites[usize::from(i)], world.keys.client_state(i));
-    let client = world.run_client(i, &["client", invite, "--state", &state]);
-    client.wait_for(said::CONNECTED);
-    client
-}
-
-/// Changes the list of clients, which the server reads again soon.
-fn change(world: &World, from: &str, to: &str) {
-    let list = world.keys.path("server").join("clients");
-    let text = fs::read_to_string(&list).unwrap();
-    assert!(text.contains(from), "{text}");
-    fs::write(&list, text.replace(from, to)).unwrap();
-}
-
 fn who_is_trusted_serves_the_lan() {
-    let (world, invites) = world_with(1, &["trusted = true"], "");
+    let site = Site::new("", &["trusted = true"]);
+    let world = &site.world;
     let server = world.serve(&[]);
-    let _client = join(&world, 0, &invites);
+    let _client = site.join(0);
     let (root, wire) = (world.server_wire(), world.client_wire(0));
     let router = ip6(58, &advertisement());
     wire.send(&router);
     root.receive_until(&router);
     // From now on not any more: the list is read again while the server runs.
-    change(&world, "trusted = true", "trusted = false");
+    site.change("trusted = true", "trusted = false");
     until(&server, "it is guarded", |session| session.policy.as_ref().unwrap().guarded);
     wire.send(&router);
     until(&server, "it is dropped", |session| drops(session, "guard_ra") == 1);
     let text = told(&server, &["status", "site-0"]);
     assert!(text.contains("guard_ra"), "{text}");
     // A list that is wrong says where, and the one before holds.
-    change(&world, "trusted = false", "trusted = 7");
+    site.change("trusted = false", "trusted = 7");
     server.wait_for(":6:11: write true or false");
     wire.send(&router);
     until(&server, "it is dropped", |session| drops(session, "guard_ra") == 2);
-    change(&world, "trusted = 7", "trusted = false");
+    site.change("trusted = 7", "trusted = false");
     assert!(world.keys.acton("server", &["revoke", "site-0"]).contains("clients left"));
 }
 
 fn only_kinds_that_are_allowed_pass() {
     let default = "allow = [\"ip\", \"ip6\", \"arp\", 0x88b5]";
-    let (world, invites) = world_with(1, &[], default);
+    let site = Site::new(default, &[""]);
+    let world = &site.world;
     let server = world.serve(&[]);
-    let _client = join(&world, 0, &invites);
+    let _client = site.join(0);
     ping_until_answered(&world.clients[0], ROOT_V4);
     let (root, wire) = (world.server_wire(), world.client_wire(0));
     let other = frame(MacAddr::broadcast(), client_mac(0), 0x8863, &[7; 64]);
@@ -306,6 +272,11 @@ fn only_kinds_that_are_allowed_pass() {
         ],
     );
     assert!(traced.out.contains("not allowed") && traced.out.contains("ethertype"), "{traced:?}");
+    // An address of IPv6 is the server's once its kernel found that nobody else has it.
+    wait_until("the server's addresses are guarded", || {
+        let events = told(&server, &["events", "--json"]);
+        events.lines().any(|line| line.contains("root_addresses") && line.contains("fd09::1"))
+    });
     // Each rule can be asked about.
     for (more, reason) in [
         (&["--udp", "67:68"][..], "guard_dhcp"),
@@ -346,9 +317,10 @@ fn arp(from: MacAddr, address: IpAddr, hardware: u8) -> Vec<u8> {
 /// One client says by ARP and neighbour discovery that it is the other one.
 fn an_arp_poisoner_poisons_nobody() {
     let policies = ["ips = [\"10.9.0.10\", \"fd09::a\"]", "ips = [\"10.9.0.11\", \"fd09::b\"]"];
-    let (world, invites) = world_with(2, &policies, "");
+    let site = Site::new("", &policies);
+    let world = &site.world;
     let server = world.serve(&[]);
-    let _clients = [0, 1].map(|i| join(&world, i, &invites));
+    let _clients = [0, 1].map(|i| site.join(i));
     let victim = leaf(0);
     for i in [0, 1] {
         for address in leaf(i) {
@@ -395,7 +367,7 @@ fn an_arp_poisoner_poisons_nobody() {
     let text = told(&server, &["status", "site-1"]);
     assert!(text.contains("10.9.0.11"), "{text}");
     // Without the policy it works: the test would see it.
-    change(&world, "ips = [\"10.9.0.11\", \"fd09::b\"]", "");
+    site.change("ips = [\"10.9.0.11\", \"fd09::b\"]", "");
     until(&server, "the policy is gone", |session| {
         session.name == "site-1" && session.policy.as_ref().unwrap().sources.is_none()
     });
@@ -407,9 +379,10 @@ fn an_arp_poisoner_poisons_nobody() {
 }
 
 fn a_client_uses_what_dhcp_gave_it() {
-    let (world, invites) = world_with(1, &["ips = \"learn\""], "");
+    let site = Site::new("", &["ips = \"learn\""]);
+    let world = &site.world;
     let server = world.serve(&[]);
-    let (invite, state) = (&invites[0], world.keys.client_state(0));
+    let (invite, state) = (&site.invites[0], world.keys.client_state(0));
     let mac = client_mac(0).to_string();
     let start = || {
         let arguments = ["client", invite, "--state", &state, "-m", &mac];
@@ -418,7 +391,7 @@ fn a_client_uses_what_dhcp_gave_it() {
         client
     };
     let client = start();
-    let dhcp = dhcp_server(&world, &world.server, "server");
+    let dhcp = dhcp_server(world, &world.server, "server");
     let script = world.keys.path("bound");
     fs::write(
         &script,
@@ -482,9 +455,10 @@ fn a_client_uses_what_dhcp_gave_it() {
 fn what_a_client_sends_and_gets_has_a_rate() {
     let policy = "rate-in = { frames = 1, burst-frames = 20 }\n\
                   rate-out = { bits = \"8k\", burst-bytes = 5000 }";
-    let (world, invites) = world_with(1, &[policy], "");
+    let site = Site::new("", &[policy]);
+    let world = &site.world;
     let server = world.serve(&["--no-loop-guard"]);
-    let _client = join(&world, 0, &invites);
+    let _client = site.join(0);
     let (root, wire) = (world.server_wire(), world.client_wire(0));
     let received = |wire: &Wire| {
         std::iter::from_fn(|| wire.receive(Duration::from_millis(500)))

@@ -12,7 +12,7 @@ use acton_netns::{Namespace, Veth, veth};
 use pnet_base::MacAddr;
 use support::ask::{told, until};
 use support::{
-    Acton, Mode, ROOT_V4, SERVER_MAC, TEST_ETHERTYPE, World, client_mac, frame, leaf, mac,
+    Acton, Mode, ROOT_V4, SERVER_MAC, Site, TEST_ETHERTYPE, World, client_mac, frame, leaf, mac,
     ping_until_answered, said, shell, wait_until,
 };
 
@@ -155,19 +155,14 @@ fn bridged(world: &World) -> [Namespace; 2] {
 fn a_poisoner_is_not_the_gateway() {
     let world = World::new(1).speaking(Mode::Secure);
     let [host, _gateway] = bridged(&world);
-    let _ = world.keys.server();
-    let list = world.keys.path("server").join("clients");
-    fs::write(&list, "[default]\n").unwrap();
-    shell(&world.server, &format!("chmod 600 {}", list.display()));
-    let invite = world.keys.named_invite("site-0", &[]);
+    let site = Site::of(world, "", &[""]);
+    let world = &site.world;
     let state = world.keys.server_state();
     let arguments =
         ["server", "-t", "server", "--bridge", "br0", "--state", &state, "--no-loop-guard"];
     let server = Acton::start("server", &world.server, &arguments);
     server.wait_for(said::LISTENING);
-    let client_state = world.keys.client_state(0);
-    let client = world.run_client(0, &["client", &invite, "--state", &client_state]);
-    client.wait_for(said::CONNECTED);
+    let _client = site.join(0);
     let has_vlan = shell(&world.server, "ip link").contains("br0.7");
     let of_vlan = has_vlan.then_some("10.7.0.1");
     for address in ["10.9.0.254", "fd09::fe", "10.9.0.1", "fd09::1"].into_iter().chain(of_vlan) {
@@ -199,7 +194,7 @@ fn a_poisoner_is_not_the_gateway() {
         forged.push(tagged(7, arp(2, [10, 7, 0, 1], HOST_V4.octets())));
         forged.push(tagged(7, ipv4([10, 7, 0, 1], 0)));
     }
-    assert_eq!(pass(&world, &forged), [[0; 0]; 0]);
+    assert_eq!(pass(world, &forged), [[0; 0]; 0]);
     until(&server, "all are counted", |session| claims(session) == forged.len() as u64);
     assert!(knows(GATEWAY), "{}", shell(&host, "ip neigh show"));
     // Elsewhere it is another address, and what asks for it claims nothing.
@@ -209,19 +204,20 @@ fn a_poisoner_is_not_the_gateway() {
         arp(1, leaf_v4(), gateway),
         nd(135, other, GATEWAY_V6),
     ];
-    assert_eq!(pass(&world, &others), others);
+    assert_eq!(pass(world, &others), others);
     // An address that the server has later, and one that it gives up.
     shell(&world.server, "ip addr add 10.9.0.77/24 dev br0");
     wait_until_guarded(&server, "10.9.0.77");
-    assert_eq!(pass(&world, &[arp(2, [10, 9, 0, 77], gateway)]), [[0; 0]; 0]);
+    assert_eq!(pass(world, &[arp(2, [10, 9, 0, 77], gateway)]), [[0; 0]; 0]);
     shell(&world.server, "ip addr del 10.9.0.77/24 dev br0");
-    wait_until("it is free", || !pass(&world, &[arp(2, [10, 9, 0, 77], gateway)]).is_empty());
+    wait_until("it is free", || !pass(world, &[arp(2, [10, 9, 0, 77], gateway)]).is_empty());
     // A client that is trusted may be the gateway: so the test would see a poisoner.
+    let list = world.keys.path("server").join("clients");
     let text = fs::read_to_string(&list).unwrap();
     fs::write(&list, text + "trusted = true\n").unwrap();
     until(&server, "it is trusted", |session| !session.policy.as_ref().unwrap().guarded);
     wait_until("the poison works", || {
-        pass(&world, &forged[..1]);
+        pass(world, &forged[..1]);
         knows(client_mac(0))
     });
 }

@@ -4,7 +4,6 @@
 
 mod support;
 
-use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -13,7 +12,7 @@ use acton_engine::{IsolationPart, IsolationReport, IsolationVerdict, event_kinds
 use serde_json::Value;
 use support::ask::{Said, json, said_by, sessions, told};
 use support::{
-    Acton, Mode, ROOT_V4, TEST_ETHERTYPE, World, client_mac, control, counter, counters, mac,
+    Acton, Mode, ROOT_V4, Site, TEST_ETHERTYPE, World, client_mac, control, counter, counters, mac,
     ping_until_answered, shell,
 };
 
@@ -217,20 +216,10 @@ fn where_one_does_not_agree_nobody_sends() {
 }
 
 fn a_policy_that_lets_nothing_pass_is_no_hole() {
-    let world = World::new(2).speaking(Mode::Secure);
-    let _ = world.keys.server();
-    let list = world.keys.path("server").join("clients");
     // Test frames are of another kind.
-    fs::write(&list, "[default]\nallow = [\"ip\", \"ip6\", \"arp\"]\n").unwrap();
-    shell(&world.server, &format!("chmod 600 {}", list.display()));
-    let invites = ["site-0", "site-1"].map(|name| world.keys.named_invite(name, &[]));
-    let server = world.serve(&[]);
-    let join = |i: u8| {
-        let (state, invite) = (world.keys.client_state(i), &invites[usize::from(i)]);
-        world.run_client(i, &["client", invite, "--state", &state, "--allow-isolation-test"])
-    };
-    let clients = [join(0), join(1)];
-    clients.iter().for_each(|client| client.wait_for(support::said::CONNECTED));
+    let site = Site::new("allow = [\"ip\", \"ip6\", \"arp\"]", &["", ""]);
+    let server = site.world.serve(&[]);
+    let _clients = [0, 1].map(|i| site.join_with(i, ALLOW));
     let (said, report) = verify(&server, &["site-1", "site-0"]);
     assert_eq!((said.code, report.verdict), (0, IsolationVerdict::Isolated), "{said:?}");
     assert_eq!(row(&report, "broadcast").dropped["ethertype"], 2, "{report:?}");

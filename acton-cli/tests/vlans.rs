@@ -11,8 +11,9 @@ use acton_engine::SessionStatus;
 use pnet_base::MacAddr;
 use support::ask::{said_by, told, until};
 use support::{
-    Acton, Mode, SERVER_MAC, TEST_ETHERTYPE, Wire, World, answers, client_mac, control, counter,
-    counters, frame, mac, ping_until_answered, said, shell, tcp_transfer, wait_until,
+    Acton, Mode, SERVER_MAC, Site, TEST_ETHERTYPE, Wire, World, answers, client_mac, control,
+    counter, counters, frame, list_clients, mac, ping_until_answered, said, shell, tcp_transfer,
+    wait_until,
 };
 
 fn main() {
@@ -58,59 +59,6 @@ fn heard_before(wire: &Wire, last: &[u8]) -> Vec<Vec<u8>> {
     let ethertype = TEST_ETHERTYPE.to_be_bytes();
     frames.retain(|frame| (12..22).step_by(2).any(|at| frame[at..].starts_with(&ethertype)));
     frames
-}
-
-/// A server with a list of clients, `site-0` and so on, of whom it says this.
-struct Site {
-    world: World,
-    invites: Vec<String>,
-}
-
-impl Site {
-    fn new(default: &str, policies: &[&str]) -> Self {
-        let world = World::new(policies.len() as u8).speaking(Mode::Secure);
-        let _ = world.keys.server();
-        let invites = listed(&world, "server", "192.0.2.1", default, policies);
-        Self { world, invites }
-    }
-
-    fn join(&self, i: u8) -> Acton {
-        let (invite, state) = (&self.invites[usize::from(i)], self.world.keys.client_state(i));
-        let client = self.world.run_client(i, &["client", invite, "--state", &state]);
-        client.wait_for(said::CONNECTED);
-        client
-    }
-
-    fn join_all(&self) -> Vec<Acton> {
-        (0..self.invites.len() as u8).map(|i| self.join(i)).collect()
-    }
-
-    fn client_wires(&self) -> Vec<Wire> {
-        (0..self.invites.len() as u8).map(|i| self.world.client_wire(i)).collect()
-    }
-
-    /// Changes the list of clients, which the server reads again soon.
-    fn change(&self, from: &str, to: &str) {
-        let list = self.world.keys.path("server").join("clients");
-        let text = fs::read_to_string(&list).unwrap();
-        assert!(text.contains(from), "{text}");
-        fs::write(&list, text.replace(from, to)).unwrap();
-    }
-}
-
-/// Lists clients for the server with that state; the invite of each.
-fn listed(world: &World, state: &str, host: &str, default: &str, policies: &[&str]) -> Vec<String> {
-    let list = world.keys.path(state).join("clients");
-    fs::write(&list, format!("[default]\n{default}\n")).unwrap();
-    shell(&world.server, &format!("chmod 600 {}", list.display()));
-    let invite = |(i, policy): (usize, &&str)| {
-        let name = format!("site-{i}");
-        let invite = world.keys.acton(state, &["invite", "--host", host, "--name", &name]);
-        let text = fs::read_to_string(&list).unwrap();
-        fs::write(&list, format!("{text}{policy}\n")).unwrap();
-        invite
-    };
-    policies.iter().enumerate().map(invite).collect()
 }
 
 /// Waits until the session of `site-0` is as `is_so` has it.
@@ -394,13 +342,13 @@ impl Pair {
              ip link set br0 up",
         );
         let _ = world.keys.server();
-        let invites = listed(&world, "server", "192.0.2.1", "", policies);
+        let invites = list_clients(&world, "server", "192.0.2.1", "", policies);
         let first = world.serve(&["--bridge", "br0"]);
         let other = world.keys.path("other");
         fs::create_dir(&other).unwrap();
         shell(&world.server, &format!("chmod 700 {}", other.display()));
         world.keys.acton("other", &["invite", "--host", "192.0.2.1:8081"]);
-        let peers = listed(&world, "other", "192.0.2.1:8081", "", peers);
+        let peers = list_clients(&world, "other", "192.0.2.1:8081", "", peers);
         let state = other.to_str().unwrap().to_owned();
         let arguments = ["server", "-t", "other", "-m", "02:ac:70:00:00:02", "-p", "8081"];
         let more = ["--state", &state, "--bridge", "br0"];

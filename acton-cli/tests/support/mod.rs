@@ -26,6 +26,7 @@ mod member;
 mod names;
 mod process;
 mod public;
+mod site;
 mod traffic;
 mod wire;
 
@@ -53,6 +54,7 @@ pub(crate) use member::{Member, member_socket};
 pub(crate) use names::start_with_hosts;
 pub(crate) use process::{Acton, Log};
 pub(crate) use public::PublicProgram;
+pub(crate) use site::{Site, list_clients};
 pub(crate) use traffic::{answers, ping, ping_until_answered, tcp_transfer};
 pub(crate) use wire::{TEST_ETHERTYPE, Wire, frame};
 

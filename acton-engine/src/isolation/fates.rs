@@ -18,6 +18,16 @@ pub(crate) enum Fate {
     Dropped(&'static str),
 }
 
+/// The reason for which frames are dropped that come too fast.
+pub(crate) const OVER_RATE: &str = "rate_in";
+
+impl Fate {
+    /// Whether the frame came too fast, and may pass later.
+    pub(crate) fn is_of_rate(self) -> bool {
+        self == Self::Dropped(OVER_RATE)
+    }
+}
+
 /// Frames of one client that count as a test's: whoever takes part knows the token, and could send others by
 /// it past budgets and counters. A client that keeps its word sends half as many, each of which is looked at
 /// twice at most.
@@ -57,7 +67,7 @@ impl Fates {
     pub(crate) fn note(&self, number: u16, from: LeafId, fate: Fate) {
         let mut known = self.known.lock();
         let entry = known.fates.entry(number).or_insert((from, fate));
-        if fate == Fate::Root {
+        if fate == Fate::Root || entry.1.is_of_rate() {
             *entry = (from, fate);
         }
     }
@@ -74,6 +84,14 @@ mod tests {
     use pnet_base::MacAddr;
 
     use super::*;
+    use crate::capture::packet::Cause;
+    use crate::observe::counters::Counter;
+
+    #[test]
+    fn a_rate_is_known_by_its_name() {
+        assert_eq!(Cause::from(Counter::OverRateIn).name(), Some(OVER_RATE));
+        assert!(Fate::Dropped(OVER_RATE).is_of_rate() && !Fate::Root.is_of_rate());
+    }
 
     #[test]
     fn no_client_sends_more_by_the_token_than_a_test_takes() {

@@ -87,6 +87,11 @@ impl TestKind {
         (self as u8) < Self::Peer as u8
     }
 
+    /// Whether the frame is sent only where both ends have an address of IP.
+    pub(crate) const fn takes_addresses(self) -> bool {
+        matches!(self, Self::PeerArp | Self::RoutedIpv4 | Self::RoutedIpv6)
+    }
+
     /// Whether the frame asks the server's host to pass on a packet, which is not of layer 2.
     pub(crate) const fn is_routed(self) -> bool {
         matches!(self, Self::RoutedIpv4 | Self::RoutedIpv6)

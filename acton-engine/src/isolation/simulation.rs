@@ -6,7 +6,7 @@ use std::time::Duration;
 use acton_bridge::{Bridge, Config, FromLeaf, FromRoot, Owner};
 use acton_frame::Headers;
 use acton_proto::server::SessionId;
-use acton_proto::wire::TestToken;
+use acton_proto::wire::{IsolationReply, IsolationStep, TestToken};
 use pnet_base::MacAddr;
 use proptest::prelude::*;
 
@@ -28,6 +28,12 @@ struct Client {
     /// Nothing comes through the tunnel but control messages.
     is_deaf: bool,
     has_address: bool,
+    /// The VLAN of its untagged frames at the root.
+    vlan: u16,
+    /// Frames that it sends at most.
+    budget: usize,
+    /// The reason for which its policy drops its frames, so many of them.
+    bar: (&'static str, usize),
 }
 
 struct Network {
@@ -52,10 +58,10 @@ impl Macs for Look<'_> {
         self.0.lookup(vlan, mac, self.1)
     }
 
-    fn behind_clients(&self) -> Vec<(LeafId, MacAddr)> {
-        let entries = self.0.entries(self.1).filter(|entry| entry.vlan == 0);
+    fn behind_clients(&self) -> Vec<(LeafId, u16, MacAddr)> {
         let of_leaf = |owner| if let Owner::Leaf(port) = owner { Some(port) } else { None };
-        entries.filter_map(|entry| Some((of_leaf(entry.owner)?, entry.mac))).collect()
+        let entries = self.0.entries(self.1);
+        entries.filter_map(|it| Some((of_leaf(it.owner)?, it.vlan, it.mac))).collect()
     }
 }
 
@@ -74,6 +80,9 @@ impl Network {
             knows: true,
             is_deaf: false,
             has_address: true,
+            vlan: 0,
+            budget: usize::MAX,
+            bar: ("", 0),
         };
         Self {
             now: Duration::from_secs(100),
@@ -103,7 +112,14 @@ impl Network {
     fn give_server(&mut self, trial: &Trial, from: usize, frame: &[u8]) {
         let (port, headers) = (self.clients[from].port, Headers::parse(frame));
         let number = trial.fates().number(port, &headers, frame).unwrap();
-        let (verdict, _) = self.bridge.from_leaf_parsed(port, headers.ethernet(), self.now);
+        let Client { bar, vlan, .. } = &mut self.clients[from];
+        if bar.1 > 0 {
+            bar.1 -= 1;
+            return trial.fates().note(number, port, Fate::Dropped(bar.0));
+        }
+        let at_root =
+            headers.in_vlan(if *vlan > 0 { *vlan } else { headers.ethernet().unwrap().vlan() });
+        let (verdict, _) = self.bridge.from_leaf_parsed(port, at_root.ethernet(), self.now);
         let fate = match verdict {
             FromLeaf::Root { .. } => Fate::Root,
             FromLeaf::Drop(reason) => Fate::Dropped(reason.as_str()),
@@ -138,6 +154,7 @@ impl Network {
             port: client.port,
             name: format!("client-{number}").into(),
             knows: client.knows,
+            place: Some((client.vlan, 0)),
         };
         let candidates = self.clients.iter().enumerate().map(candidate).collect();
         let start = self.now;
@@ -171,7 +188,17 @@ impl Network {
                 if !client.has_address {
                     (home.ipv4, home.ipv6) = (Ipv4Addr::UNSPECIFIED, Ipv6Addr::UNSPECIFIED);
                 }
-                let doing = client.subject.obey(self.now, order, client.allows, || Some(home));
+                let mut doing = client.subject.obey(self.now, order, client.allows, || Some(home));
+                if let IsolationStep::Send(_) = order.step {
+                    let answer = doing.answer.as_mut().map(|answer| &mut answer.reply);
+                    if let Some(IsolationReply::Sent { kinds, .. }) = answer
+                        && doing.frames.len() > client.budget
+                    {
+                        doing.frames.clear();
+                        *kinds = 0;
+                    }
+                    client.budget -= doing.frames.len();
+                }
                 frames += doing.frames.len();
                 for frame in &doing.frames {
                     if !self.is_lost() {
@@ -295,7 +322,69 @@ fn clients_without_addresses_are_tested_too() {
     network.clients.iter_mut().for_each(|client| client.has_address = false);
     let (report, _) = network.verify(false);
     assert_eq!(report.verdict, IsolationVerdict::Isolated, "{report:?}");
-    assert!(!report.kinds.iter().any(|kind| kind.kind == "peer_arp" || kind.kind == "routed_ipv4"));
+    for kind in ["peer_arp", "routed_ipv4", "routed_ipv6"] {
+        let row = report.kinds.iter().find(|row| row.kind == kind);
+        assert_eq!(row.map(|row| row.sent), Some(0), "{kind} is not left out: {report:?}");
+    }
+}
+
+#[test]
+fn what_was_not_sent_proves_nothing() {
+    for (budget, pairs) in [(0, 2), (9, 2), (20, 3)] {
+        let mut network = Network::new(3);
+        network.clients[1].budget = budget;
+        // Once all that it sends for others is more than it may, it answers that it sent none.
+        let (report, _) = network.verify(false);
+        assert_eq!(report.verdict, IsolationVerdict::Unproved, "{budget}: {report:?}");
+        let doubts = &report.doubts;
+        assert!(doubts.iter().any(|it| it.starts_with("client-1 did not send ")), "{doubts:?}");
+        assert_eq!(report.pairs, 2 + pairs, "{budget}: {report:?}");
+    }
+}
+
+#[test]
+fn what_never_got_past_the_server_proves_nothing() {
+    let mut network = Network::new(2);
+    network.clients[1].bar = ("ethertype", usize::MAX);
+    let (report, _) = network.verify(false);
+    assert_eq!(report.verdict, IsolationVerdict::Unproved, "{report:?}");
+    let [doubt] = &*report.doubts else { panic!("{report:?}") };
+    assert!(doubt.contains("client-1") && doubt.contains("ethertype"), "{doubt}");
+}
+
+#[test]
+fn frames_that_came_too_fast_are_sent_again() {
+    let mut network = Network::new(2);
+    network.clients[1].bar = ("rate_in", 15);
+    let (report, _) = network.verify(false);
+    assert_eq!(report.verdict, IsolationVerdict::Isolated, "{report:?}");
+    network.now += Duration::from_secs(10);
+    // Twelve times all nine that are for nobody in particular, and some.
+    network.clients[1].bar.1 = 115;
+    let (report, _) = network.verify(false);
+    assert_eq!(report.verdict, IsolationVerdict::Unproved, "{report:?}");
+    assert!(report.doubts.iter().any(|doubt| doubt.contains("rates")), "{:?}", report.doubts);
+}
+
+#[test]
+fn addresses_are_forged_within_a_vlan() {
+    let mut network = Network::new(4);
+    for (client, vlan) in [10, 10, 20, 0].into_iter().enumerate() {
+        network.clients[client].vlan = vlan;
+    }
+    // A host behind client 0, and one elsewhere that its policy will not let it have.
+    for (vlan, host) in [(10, 500), (30, 501)] {
+        let frame = [&[0xff; 6], &mac(host).octets()[..], &[0x88, 0xb5], &[0; 46]].concat();
+        let headers = Headers::parse(&frame).in_vlan(vlan);
+        let (verdict, _) = network.bridge.from_leaf_parsed(0, headers.ethernet(), network.now);
+        assert!(matches!(verdict, FromLeaf::Root { .. }));
+    }
+    let (report, _) = network.verify(false);
+    assert_eq!(report.verdict, IsolationVerdict::Isolated, "{report:?}");
+    let row = |name: &str| report.kinds.iter().find(|kind| kind.kind == name).unwrap();
+    assert_eq!((row("from_peer").sent, row("from_peer").dropped["source_held"]), (2, 2));
+    // All pairs, and the host.
+    assert_eq!(row("peer").sent, 12 + 1, "{report:?}");
 }
 
 proptest! {

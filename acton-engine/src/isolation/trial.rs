@@ -17,7 +17,7 @@ use acton_proto::wire::{
 };
 use pnet_base::MacAddr;
 
-use crate::isolation::fates::Fates;
+use crate::isolation::fates::{Fate, Fates};
 use crate::isolation::frame;
 use crate::isolation::kind::{COMMON, TO_PEER, TestKind};
 use crate::isolation::plan::{MAX_CLIENTS, peers};
@@ -46,8 +46,8 @@ const MAX_HOSTS: usize = 1;
 pub(crate) trait Macs {
     /// Who has it on a VLAN.
     fn owner(&self, vlan: u16, mac: MacAddr) -> Option<Owner<LeafId>>;
-    /// All untagged ones behind clients.
-    fn behind_clients(&self) -> Vec<(LeafId, MacAddr)>;
+    /// All behind clients, each with its VLAN at the root.
+    fn behind_clients(&self) -> Vec<(LeafId, u16, MacAddr)>;
 }
 
 /// Somebody to ask.
@@ -58,6 +58,9 @@ pub(crate) struct Candidate {
     pub(crate) name: Arc<str>,
     /// Whether its version knows such tests.
     pub(crate) knows: bool,
+    /// Where its frames without a tag are at the root: the outer and the inner VLAN, 0 for none; `None`
+    /// if it may send none.
+    pub(crate) place: Option<(u16, u16)>,
 }
 
 /// What the control thread is to do.
@@ -89,6 +92,7 @@ struct Member {
     id: SessionId,
     port: LeafId,
     name: Arc<str>,
+    place: Option<(u16, u16)>,
     /// `None` until it has said so.
     part: Option<IsolationPart>,
     mac: Option<MacAddr>,
@@ -150,6 +154,7 @@ impl Trial {
             id: candidate.id,
             port: candidate.port,
             name: candidate.name,
+            place: candidate.place,
             part: (!candidate.knows).then_some(IsolationPart::Unknown),
             mac: None,
             ipv4: Ipv4Addr::UNSPECIFIED,
@@ -386,19 +391,35 @@ impl Trial {
         for (place, &from) in willing.iter().enumerate() {
             for peer in peers(self.token, willing.len(), place) {
                 let to = willing[peer];
-                let Member { mac: Some(mac), port, .. } = self.members[to] else { continue };
-                let owned = macs.owner(0, mac) == Some(Owner::Leaf(port));
-                let kinds = if owned { TO_PEER } else { TO_PEER & !TestKind::FromPeer.bit() };
+                let Some(mac) = self.members[to].mac else { continue };
+                let kinds = if self.may_forge(from, to, mac, macs) {
+                    TO_PEER
+                } else {
+                    TO_PEER & !TestKind::FromPeer.bit()
+                };
                 self.add_order(from, Some(to), mac, kinds);
             }
             // The next one's hosts stand for all.
             let next = willing[(place + 1) % willing.len()];
-            let Member { port, mac: own, .. } = self.members[next];
-            let hosts = behind.iter().filter(|(at, mac)| *at == port && Some(*mac) != own);
-            for (_, mac) in hosts.take(MAX_HOSTS) {
+            let Member { port, mac: own, place, .. } = self.members[next];
+            let hosts = behind.iter().filter(|(at, vlan, mac)| {
+                *at == port && Some(*vlan) == place.map(|(outer, _)| outer) && Some(*mac) != own
+            });
+            for (_, _, mac) in hosts.take(MAX_HOSTS) {
                 self.add_order(from, Some(next), *mac, TestKind::Peer.bit());
             }
         }
+    }
+
+    /// Whether a client may send from another's MAC: where both are in one VLAN, and the bridge knows it
+    /// there as that one's, so that nobody is taught that it lives elsewhere.
+    fn may_forge(&self, from: usize, to: usize, mac: MacAddr, macs: &dyn Macs) -> bool {
+        let Member { place, port, .. } = self.members[to];
+        // What is behind two tags is one client's alone.
+        let Some((vlan, 0)) = place.filter(|_| place == self.members[from].place) else {
+            return false;
+        };
+        macs.owner(vlan, mac) == Some(Owner::Leaf(port))
     }
 
     fn add_order(&mut self, from: usize, to: Option<usize>, peer: MacAddr, kinds: u32) {
@@ -426,12 +447,15 @@ impl Trial {
         self.order(at, IsolationStep::Send(TestFrames { kinds, ..order.frames }));
     }
 
-    /// The kinds of an order of which it is not known what became of them.
+    /// The kinds of an order of which it is not known what became of them, or what would have if they had
+    /// not come too fast.
     fn missing(&self, order: &Planned) -> u32 {
         let port = self.members[order.from].port;
         let wanted = if order.is_answered { order.sent } else { order.frames.kinds };
-        let is_open =
-            |kind: &TestKind| self.fates.of(order.frames.number + *kind as u16, port).is_none();
+        let is_open = |kind: &TestKind| {
+            let fate = self.fates.of(order.frames.number + *kind as u16, port);
+            fate.is_none_or(Fate::is_of_rate)
+        };
         TestKind::of(wanted).filter(is_open).map(TestKind::bit).sum()
     }
 

@@ -55,7 +55,7 @@ impl Drain {
         let asked = self.waiting.drain(..some).collect();
         let is_last = self.waiting.is_empty();
         self.is_round |= is_last;
-        self.due = now + if is_last { AGAIN } else { self.tick };
+        self.due = now.saturating_add(if is_last { AGAIN } else { self.tick });
         (asked, sends_away)
     }
 }
@@ -97,6 +97,19 @@ mod tests {
             asked.extend(some.iter().map(|_| now.as_secs()));
         }
         assert_eq!(asked, [0, 10, 20, 30, 40, 50]);
+    }
+
+    #[test]
+    fn no_time_is_too_long() {
+        let mut drain = drain(Duration::MAX, false);
+        let some = drain.next(Duration::from_secs(1), || vec![SessionId(1), SessionId(2)]).0;
+        assert_eq!(
+            (some, drain.due()),
+            (vec![SessionId(1)], Duration::MAX / 2 + Duration::from_secs(1))
+        );
+        drain.next(drain.due(), Vec::new);
+        drain.next(Duration::MAX, || vec![SessionId(1); 3]);
+        assert_eq!(drain.due(), Duration::MAX);
     }
 
     #[test]

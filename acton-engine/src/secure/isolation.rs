@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
-use acton_bridge::{Bridge, Owner};
+use acton_bridge::{Bridge, Owner, Vlans};
 use acton_proto::handshake::{Random, SystemRandom};
 use acton_proto::server::SessionId;
 use acton_proto::wire::{IsolationAnswer, IsolationOrder, IsolationStep, TestToken};
@@ -13,6 +13,7 @@ use acton_tap::Interface;
 use pnet_base::MacAddr;
 
 use super::client_control::ClientControl;
+use super::server::SecureSession;
 use super::server_control::{ServerControl, send};
 use crate::Error;
 use crate::isolation::frame::Home;
@@ -38,10 +39,10 @@ impl Macs for Table<'_> {
         self.bridge.lookup(vlan, mac, self.now)
     }
 
-    fn behind_clients(&self) -> Vec<(LeafId, MacAddr)> {
-        let entries = self.bridge.entries(self.now).filter(|entry| entry.vlan == 0);
+    fn behind_clients(&self) -> Vec<(LeafId, u16, MacAddr)> {
         let of_leaf = |owner| if let Owner::Leaf(port) = owner { Some(port) } else { None };
-        entries.filter_map(|entry| Some((of_leaf(entry.owner)?, entry.mac))).collect()
+        let entries = self.bridge.entries(self.now);
+        entries.filter_map(|it| Some((of_leaf(it.owner)?, it.vlan, it.mac))).collect()
     }
 }
 
@@ -62,20 +63,21 @@ impl ServerControl {
         let root = answers_for(&self.interface)?.mac()?;
         let directory = self.roster.directory();
         let mut candidates = Vec::new();
-        let mut add = |port: LeafId, name: &Arc<str>| {
-            let id = SessionId(slot(port) as u32);
-            let (name, knows) = (Arc::clone(name), self.machine.knows_isolation(id));
-            candidates.push(Candidate { id, port, name, knows });
+        let mut add = |session: &SecureSession| {
+            let id = SessionId(slot(session.port) as u32);
+            let (name, knows) = (Arc::clone(&session.name), self.machine.knows_isolation(id));
+            let place = session.policy.vlans().map_or(Some((0, 0)), Vlans::place_of_untagged);
+            candidates.push(Candidate { id, port: session.port, name, knows, place });
         };
         if options.sessions.is_empty() {
-            directory.for_each(|session| add(session.port, &session.name));
+            directory.for_each(|session| add(session));
         }
         let mut ports = Vec::new();
         for wanted in &options.sessions {
             let port = self.roster.find(wanted)?;
             if !ports.contains(&port) {
                 ports.push(port);
-                directory.read(port, |session| add(port, &session.name));
+                directory.read(port, |session| add(session));
             }
         }
         let mut token = TestToken([0; 16]);

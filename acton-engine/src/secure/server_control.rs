@@ -55,8 +55,6 @@ use crate::throttle::Throttle;
 
 /// Most of a restart's time over which clients come back, by session.
 const RETURN_SPREAD: Duration = Duration::from_millis(2);
-/// Over how much time clients go where a link is down: what they lose meanwhile weighs more than a rush.
-const UPLINK_DRAIN: Duration = Duration::from_millis(500);
 /// Handshakes before the thread looks at what came meanwhile: a HELLO of somebody who floods no one
 /// waits for no more than these.
 const HANDSHAKES_A_TURN: usize = 2;
@@ -393,7 +391,9 @@ impl ServerControl {
     }
 
     /// Takes which of the tracked links carry nothing now.
-    fn see_uplinks(&mut self, now: Duration, down: Vec<String>) {
+    fn see_uplinks(&mut self, now: Duration, mut down: Vec<String>) {
+        // Who looked may have known of other ones.
+        down.retain(|link| self.settings.tracked_links.contains(link));
         let changed = self.uplinks.see(now, down);
         let news = !changed.is_empty();
         for (link, up) in changed {
@@ -406,9 +406,7 @@ impl ServerControl {
 
     /// Asks clients to go elsewhere where an operator wants it, or a link is down.
     fn follow_orders(&mut self, now: Duration) {
-        let own = DrainOrder { to: 0, over: UPLINK_DRAIN, everyone: false };
-        let own = self.uplinks.is_useless().then_some(own);
-        let order = self.ordered.clone().or(own);
+        let order = self.uplinks.order(self.ordered.as_ref());
         // A link more that is down is no reason to begin anew.
         if order.as_ref() != self.drain.as_ref().map(|drain| &drain.order) {
             self.set_drain(now, order);
@@ -658,7 +656,9 @@ impl Controller for ServerControl {
         self.machine.set_pmtu(self.links.pmtu(links::needed(max_frame)));
         self.roster.follow(settings);
         let down = self.links.track(&settings.tracked_links);
+        self.uplinks.track(&self.settings.tracked_links);
         self.see_uplinks(now, down);
+        self.follow_orders(now);
         Ok(applied)
     }
 
@@ -679,10 +679,11 @@ impl Controller for ServerControl {
             }
             Steer::Drain(order) => {
                 self.ordered = order;
-                match self.ordered.clone() {
+                if self.ordered.is_some() {
                     // The same again asks all of them again.
-                    Some(order) => self.set_drain(now, Some(order)),
-                    None => self.follow_orders(now),
+                    self.set_drain(now, self.uplinks.order(self.ordered.as_ref()));
+                } else {
+                    self.follow_orders(now);
                 }
                 Ok(())
             }

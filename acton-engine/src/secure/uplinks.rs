@@ -3,6 +3,10 @@
 use std::mem;
 use std::time::Duration;
 
+use crate::run::control::DrainOrder;
+
+/// Over how much time clients go where a link is down: what they lose meanwhile weighs more than a rush.
+const DRAIN: Duration = Duration::from_millis(500);
 /// How long all links have to carry something before clients may come back: what is behind a link that
 /// has just come up takes some seconds to find its ways, as BGP does.
 const SETTLED: Duration = Duration::from_secs(5);
@@ -32,13 +36,31 @@ impl Uplinks {
         changed
     }
 
+    /// Takes which links are tracked: what becomes of others is nothing to tell of, and no reason to send
+    /// clients away.
+    pub(super) fn track(&mut self, tracked: &[String]) {
+        self.down.retain(|link| tracked.contains(link));
+    }
+
+    /// What is asked of clients, where an operator wants this: also what he wants to take its time is done
+    /// at once while a link is down.
+    pub(super) fn order(&self, ordered: Option<&DrainOrder>) -> Option<DrainOrder> {
+        match ordered {
+            Some(order) if self.is_useless() => {
+                Some(DrainOrder { over: order.over.min(DRAIN), ..order.clone() })
+            }
+            Some(order) => Some(order.clone()),
+            None => self.is_useless().then_some(DrainOrder { to: 0, over: DRAIN, everyone: false }),
+        }
+    }
+
     /// Those that carry nothing.
     pub(super) fn down(&self) -> &[String] {
         &self.down
     }
 
     /// Whether clients are better off elsewhere.
-    pub(super) fn is_useless(&self) -> bool {
+    fn is_useless(&self) -> bool {
         !self.down.is_empty() || self.settled.is_some()
     }
 
@@ -59,6 +81,34 @@ mod tests {
 
     fn names(names: &[&str]) -> Vec<String> {
         names.iter().map(|&name| name.to_owned()).collect()
+    }
+
+    #[test]
+    fn a_link_that_is_tracked_no_more_is_forgotten() {
+        let mut uplinks = Uplinks::default();
+        let second = Duration::from_secs;
+        uplinks.see(second(1), names(&["a", "b"]));
+        uplinks.track(&names(&["b", "c"]));
+        assert_eq!((uplinks.down(), uplinks.is_useless()), (&*names(&["b"]), true));
+        uplinks.track(&names(&["c"]));
+        assert!(!uplinks.is_useless(), "it has nothing to settle");
+        assert!(uplinks.see(second(2), Vec::new()).is_empty() && !uplinks.is_useless());
+    }
+
+    #[test]
+    fn a_link_that_is_down_hurries_what_an_operator_wants() {
+        let mut uplinks = Uplinks::default();
+        let (slow, own) = (
+            DrainOrder { to: 7, over: Duration::from_secs(600), everyone: true },
+            DrainOrder { to: 0, over: DRAIN, everyone: false },
+        );
+        assert_eq!((uplinks.order(None), uplinks.order(Some(&slow))), (None, Some(slow.clone())));
+        uplinks.see(Duration::from_secs(1), names(&["a"]));
+        assert_eq!(uplinks.order(None), Some(own));
+        let hurried = DrainOrder { over: DRAIN, ..slow.clone() };
+        assert_eq!(uplinks.order(Some(&slow)), Some(hurried));
+        let at_once = DrainOrder { over: Duration::ZERO, ..slow };
+        assert_eq!(uplinks.order(Some(&at_once)), Some(at_once));
     }
 
     #[test]

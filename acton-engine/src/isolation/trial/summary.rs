@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use acton_bridge::DropReason;
 
-use super::{Member, NUMBERS, Trial};
-use crate::isolation::fates::Fate;
+use super::{Member, NUMBERS, Planned, Trial};
+use crate::isolation::fates::{Fate, OVER_RATE};
 use crate::isolation::kind::TestKind;
 use crate::isolation::report::{
     IsolationClient, IsolationKind, IsolationLeak, IsolationPart, IsolationReport, IsolationVerdict,
@@ -26,7 +26,7 @@ pub(super) fn report(trial: &Trial) -> IsolationReport {
         for kind in TestKind::of(order.frames.kinds) {
             let row = &mut kinds[at(kind)];
             let fate = trial.fates.of(order.frames.number + kind as u16, member.port);
-            let was_sent = fate.is_some() || order.sent & kind.bit() != 0;
+            let was_sent = was_sent(trial, order, kind);
             row.sent += u64::from(was_sent);
             match fate {
                 Some(Fate::Root) => row.at_root += 1,
@@ -65,8 +65,10 @@ pub(super) fn report(trial: &Trial) -> IsolationReport {
             }
         }
     }
-    kinds.retain(|row| row.sent > 0);
     let tested = !trial.orders.is_empty();
+    if !tested {
+        kinds.clear();
+    }
     let failed = trial.members.iter().filter(|member| {
         matches!(
             member.part,
@@ -81,13 +83,12 @@ pub(super) fn report(trial: &Trial) -> IsolationReport {
         };
         doubts.push(format!("{} {what}", member.name));
     }
+    for at in trial.willing().filter(|_| tested) {
+        doubts.extend(doubts_about(trial, at));
+    }
     for order in trial.orders.iter().filter(|order| order.to.is_none()) {
         let member = &trial.members[order.from];
         let number = order.frames.number + TestKind::Root as u16;
-        let is_lost = trial.fates.of(number, member.port).is_none();
-        if is_lost && member.part == Some(IsolationPart::Agreed) {
-            doubts.push(format!("no frame of {} came to the server", member.name));
-        }
         if trial.fates.of(number, member.port) == Some(Fate::Dropped(AT_ROOT)) {
             doubts.push(format!(
                 "frames of {} are dropped, for its MAC is at the server's side too: something there \
@@ -99,13 +100,17 @@ pub(super) fn report(trial: &Trial) -> IsolationReport {
     if lost > 0 {
         doubts.push(format!("{lost} frames were lost on their way to the server"));
     }
+    let over_rate: u64 = kinds.iter().filter_map(|row| row.dropped.get(OVER_RATE)).sum();
+    if over_rate > 0 {
+        doubts.push(format!("{over_rate} frames were dropped for their clients' rates"));
+    }
     let verdict = match (leaked, tested && doubts.is_empty()) {
         (0, true) => IsolationVerdict::Isolated,
         (0, false) => IsolationVerdict::Unproved,
         _ => IsolationVerdict::Leaks,
     };
-    let pairs: BTreeSet<_> =
-        trial.orders.iter().filter_map(|order| Some((order.from, order.to?))).collect();
+    let sent = trial.orders.iter().filter(|order| sent_kinds(trial, order).next().is_some());
+    let pairs: BTreeSet<_> = sent.filter_map(|order| Some((order.from, order.to?))).collect();
     let willing = trial.orders.iter().filter(|order| order.to.is_none()).count();
     IsolationReport {
         verdict,
@@ -118,6 +123,50 @@ pub(super) fn report(trial: &Trial) -> IsolationReport {
         leaks,
         routed,
     }
+}
+
+/// Why what a client sent shows nothing, though it took part to the end.
+fn doubts_about(trial: &Trial, at: usize) -> Option<String> {
+    let Member { name, port, .. } = &trial.members[at];
+    let (mut unsent, mut reached, mut reasons) = (0, false, BTreeSet::new());
+    for order in trial.orders.iter().filter(|order| order.from == at) {
+        for kind in TestKind::of(order.frames.kinds) {
+            match trial.fates.of(order.frames.number + kind as u16, *port) {
+                Some(Fate::Root) => reached = true,
+                Some(Fate::Dropped(reason)) => _ = reasons.insert(reason),
+                None if was_sent(trial, order, kind) || kind.takes_addresses() => {}
+                None => unsent += 1,
+            }
+        }
+    }
+    if unsent > 0 {
+        return Some(format!("{name} did not send {unsent} of the frames that it was to send"));
+    }
+    if reached {
+        return None;
+    }
+    let reasons: Vec<_> = reasons.into_iter().collect();
+    Some(if reasons.is_empty() {
+        format!("no frame of {name} came to the server")
+    } else {
+        format!(
+            "none of what {name} sent got past the server, so none could have reached anybody; dropped \
+             as: {} (acton drops)",
+            reasons.join(", ")
+        )
+    })
+}
+
+/// The kinds of an order that were sent.
+fn sent_kinds(trial: &Trial, order: &Planned) -> impl Iterator<Item = TestKind> {
+    TestKind::of(order.frames.kinds).filter(|&kind| was_sent(trial, order, kind))
+}
+
+/// Whether a frame was sent: by the client's word, or because it came.
+fn was_sent(trial: &Trial, order: &Planned, kind: TestKind) -> bool {
+    let port = trial.members[order.from].port;
+    order.sent & kind.bit() != 0
+        || trial.fates.of(order.frames.number + kind as u16, port).is_some()
 }
 
 fn client(member: &Member) -> IsolationClient {
