@@ -6,6 +6,7 @@ mod support;
 use std::fs;
 use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::time::Duration;
 
@@ -302,6 +303,11 @@ fn only_kinds_that_are_allowed_pass() {
     }
 }
 
+/// Waits for the control socket of a server that was started again: that of the one before is still there.
+fn wait_until_it_answers(server: &Acton) {
+    wait_until("the server answers", || UnixStream::connect(control(server)).is_ok());
+}
+
 /// ARP that says `address` is at `from`, to everybody.
 fn arp(from: MacAddr, address: IpAddr, hardware: u8) -> Vec<u8> {
     let IpAddr::V4(address) = address else { panic!("ARP is of IPv4") };
@@ -430,6 +436,7 @@ fn a_client_uses_what_dhcp_gave_it() {
     assert_eq!(mode, 0o600, "{mode:o}");
     server.kill();
     let server = world.serve(&[]);
+    wait_until_it_answers(&server);
     until(&server, "the client is back and its lease known", |session| {
         session
             .policy
@@ -442,6 +449,7 @@ fn a_client_uses_what_dhcp_gave_it() {
     fs::write(&kept, "acton leases 1\nhalf a line").unwrap();
     let server = world.serve(&[]);
     server.wait_for("holds no list of leases");
+    wait_until_it_answers(&server);
     until(&server, "the client is back without a lease", |session| {
         session.policy.as_ref().is_some_and(|policy| policy.leases.is_empty())
     });
