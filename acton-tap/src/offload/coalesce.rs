@@ -398,9 +398,8 @@ impl<'f, S: FnMut(&SuperFrame<'_>)> Batch<'_, 'f, S> {
         let entry = Entry { frame, tags, checksum, next: 0 };
         let header = entry.header();
         let (vnet, entries) = (header.encode(), &[entry]);
-        if let Some((addresses, rest)) = frame.split_at_checked(ADDRESSES_LEN)
-            && !tags.is_empty()
-        {
+        let parts = frame.split_at_checked(ADDRESSES_LEN).filter(|_| !tags.is_empty());
+        if let Some((addresses, rest)) = parts {
             let tags = tags.bytes();
             let pieces = [&vnet, addresses, tags.as_slice(), rest].map(IoSlice::new);
             return (self.sink)(&SuperFrame {
