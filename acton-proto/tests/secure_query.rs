@@ -103,7 +103,7 @@ fn clients_that_can_are_asked_to_move_and_the_others_are_not() {
 
 #[test]
 fn one_that_has_somewhere_to_go_gives_a_dead_server_up_sooner() {
-    for (patience, within) in [(Patience::SHORT, 2_100), (Patience::LONG, 13_100)] {
+    for (patience, within) in [(Patience::SHORT, 1_800), (Patience::LONG, 13_100)] {
         let mut rig = Rig::new(server_config(), Box::new(AnyClient));
         let mut config = client_config(10);
         config.patience = patience;
@@ -155,13 +155,13 @@ fn a_dead_server_is_noticed_however_the_send_fell_between_two_looks() {
             }
         }
         let taken = due.saturating_sub(sent);
-        assert!(is_sent && taken <= Duration::from_millis(2_100), "{after}: {taken:?}");
+        assert!(is_sent && taken <= Duration::from_millis(1_800), "{after}: {taken:?}");
     }
 }
 
 #[test]
 fn what_does_not_reach_the_server_has_one_that_has_somewhere_to_go_ask_at_once() {
-    for (patience, expected) in [(Patience::SHORT, 1_200), (Patience::LONG, 13_000)] {
+    for (patience, expected) in [(Patience::SHORT, 1_000), (Patience::LONG, 13_000)] {
         let mut rig = Rig::new(server_config(), Box::new(AnyClient));
         let mut config = client_config(10);
         config.patience = patience;

@@ -31,10 +31,10 @@ impl Patience {
         asks: 3,
         heeds_errors: false,
     };
-    /// Some two seconds: of one that has.
+    /// Less than two seconds: of one that has.
     pub const SHORT: Self = Self {
-        silence: Duration::from_millis(800),
-        answer: Duration::from_millis(300),
+        silence: Duration::from_millis(700),
+        answer: Duration::from_millis(250),
         asks: 4,
         heeds_errors: true,
     };
