@@ -126,9 +126,9 @@ impl World {
     pub(crate) fn serve(&self, number: usize) -> Acton {
         let state = self.keys.server_state();
         let (name, mac) = [("A", "02:ac:73:00:00:0a"), ("B", "02:ac:73:00:00:0b")][number];
-        let arguments = ["server", "--state", &state, "--bridge", "br0", "-m", mac];
+        let serve = ["server", "--state", &state, "--bridge", "br0", "--track", "lan0", "-m", mac];
         // Where they share an address, a quarter of all sessions may be of it.
-        let arguments = [&arguments[..], &["--max-sessions-per-source", "65536"]].concat();
+        let arguments = [&serve[..], &["--max-sessions-per-source", "65536"]].concat();
         let server = Acton::start(name, &self.servers[number], &arguments);
         server.wait_for(said::LISTENING);
         server
@@ -139,6 +139,12 @@ impl World {
     pub(crate) fn plug(&self, number: usize, is_in: bool) {
         let master = if is_in { "master servers" } else { "nomaster" };
         shell(&self.core, &format!("ip link set to-{} {master}", ['a', 'b'][number]));
+    }
+
+    /// Takes down the link between a server and the LAN, which both ends see, or puts it up.
+    pub(crate) fn join_lan(&self, number: usize, is_up: bool) {
+        let state = if is_up { "up" } else { "down" };
+        shell(&self.lan, &format!("ip link set port-{} {state}", ['a', 'b'][number]));
     }
 
     /// What client `number` is started with.
