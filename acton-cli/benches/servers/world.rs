@@ -32,6 +32,9 @@ pub(crate) const SWITCH: &str = "sw";
 /// As many clients as there are addresses for.
 pub(crate) const MOST: usize = 10_000;
 
+/// The router's among the servers: that of none of the switch's ports, so that the router takes nothing
+/// from a server whose cable is out.
+const CORE_MAC: MacAddr = MacAddr(2, 0xac, 0x70, 0, 0, 1);
 const SERVERS: [Ipv4Addr; 2] = [Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(192, 0, 2, 2)];
 /// Frames between the hosts' own bridges are no business of the firewall.
 const NO_FILTER: &str = "for key in iptables ip6tables arptables; do \
@@ -78,7 +81,8 @@ impl World {
             &core,
             &format!(
                 "{NO_FILTER} echo 1 >/proc/sys/net/ipv4/ip_forward; \
-                 ip link add servers type bridge mcast_snooping 0; ip link set servers up; \
+                 ip link add servers address {CORE_MAC} type bridge mcast_snooping 0; \
+                 ip link set servers up; \
                  ip addr add 192.0.2.254/24 dev servers"
             ),
         );
