@@ -121,7 +121,7 @@ fn default_terms(value: Value<'_, '_>) -> Result<Terms, Wrong> {
     check_keys(table_of(value)?)?;
     for (key, value) in table_of(value)? {
         if !terms.set(key.get_ref(), value)? {
-            let problem = format!("[{DEFAULT}] has no such key; there are {}", Terms::KEYS);
+            let problem = no_such_key(&format!("[{DEFAULT}]"), key.get_ref(), Terms::KEYS);
             return Err(wrong(&key.span(), problem));
         }
         if matches!(terms.vlans, Some(Vlans::Pair(_))) {
@@ -138,6 +138,9 @@ fn defaults_of(text: &str) -> Option<Terms> {
     let value = table.get_ref().get(DEFAULT);
     value.map_or_else(|| Some(Terms::default()), |value| default_terms(value).ok())
 }
+
+/// What a client's table has beside [`Terms::KEYS`].
+const OWN_KEYS: &str = "key, psk, mac, shared-mac";
 
 /// Reads the table of a client.
 fn client(
@@ -177,10 +180,8 @@ fn client(
             other => {
                 let own = terms.get_or_insert_with(|| defaults.clone());
                 if !own.set(other, value)? {
-                    let problem = format!(
-                        "a client has no such key; there are key, psk, mac, shared-mac, {}",
-                        Terms::KEYS
-                    );
+                    let keys = format!("{OWN_KEYS}, {}", Terms::KEYS);
+                    let problem = no_such_key("a client", other, &keys);
                     return Err(wrong(&name.span(), problem));
                 }
             }
@@ -209,6 +210,19 @@ fn client(
         strict,
         frames,
     })
+}
+
+/// That there is no such key, which stays unsaid for it may be half of a secret; which of those that there
+/// are is like it, and all of them.
+fn no_such_key(whose: &str, key: &str, keys: &str) -> String {
+    let usual = key.to_ascii_lowercase().replace('_', "-");
+    let names = keys.split([',', ' ']).filter(|name| name.len() > 2 && *name != "and");
+    let (far, near) =
+        names.map(|name| (strsim::levenshtein(&usual, name), name)).min().unwrap_or_default();
+    match far <= 2 && far + 1 < near.len() {
+        true => format!("{whose} has no such key; did you mean {near}? There are {keys}"),
+        false => format!("{whose} has no such key; there are {keys}"),
+    }
 }
 
 /// What is wrong, in the words of this kind of list.
@@ -288,7 +302,11 @@ mod tests {
             ("[client.a]\n", (1, 9), "acton pubkey"),
             ("[client.a]\nkey = \"x\"\n", (2, 7), "acton pubkey"),
             ("[client.\"a b\"]\n", (1, 9), "1 to 63"),
-            (&format!("{client}ip = 1\n"), (3, 1), "ips"),
+            (&format!("{client}ip = 1\n"), (3, 1), "did you mean ips? There"),
+            (&format!("{client}rate_in = 1\n"), (3, 1), "did you mean rate-in? There"),
+            (&format!("{client}key2 = 1\n"), (3, 1), "did you mean key? There"),
+            (&format!("{client}unlike = 1\n"), (3, 1), "no such key; there are"),
+            ("[default]\nmax_mac = 1\n", (2, 1), "did you mean max-macs? There"),
             (
                 &format!("{client}ips = [\"10.0.0.5\",\n  \"10.0.0.256\"]\n"),
                 (4, 3),

@@ -260,6 +260,7 @@ impl Handle {
             budgets_acting: Vec::new(),
             draining: false,
             uplinks_down: Vec::new(),
+            list_error: None,
             multicast: self.floods().and_then(|floods| groups::report(&floods.snooper)),
         };
         Status {

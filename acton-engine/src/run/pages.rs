@@ -88,6 +88,7 @@ impl Iterator for StatusPages {
             bridge.budgets_acting = report.budgets_acting;
             bridge.draining = report.draining;
             bridge.uplinks_down = report.uplinks_down;
+            bridge.list_error = report.list_error;
         }
         if report.more && end < slots.end {
             self.slots = Some(end..slots.end);

@@ -84,6 +84,8 @@ pub(super) struct ServerControl {
     /// What an operator wants of it.
     pub(super) ordered: Option<DrainOrder>,
     pub(super) uplinks: Uplinks,
+    /// Why the rules on clients that were read last are not in force.
+    pub(super) list_error: Option<String>,
     /// A test of isolation that is on.
     pub(super) isolation: Option<IsolationTest>,
     /// Keeps what addresses clients were given.
@@ -224,6 +226,7 @@ impl Controller for ServerControl {
             }
             News::Rules(RulesNews::Rules(rules)) => self.follow_rules(now, rules),
             News::Rules(RulesNews::RulesFailed(error)) => {
+                self.list_error = Some(error.clone());
                 self.roster.tell(now, EventKind::ListFailed { error });
             }
             News::Rules(RulesNews::NetworkKeys(keys)) => {
@@ -377,7 +380,13 @@ impl Controller for ServerControl {
         });
         let draining = self.drain.is_some();
         let uplinks_down = self.uplinks.down().to_owned();
-        Report { draining, uplinks_down, ..self.roster.report(now, slots, add, handshakes) }
+        let list_error = self.list_error.clone();
+        Report {
+            draining,
+            uplinks_down,
+            list_error,
+            ..self.roster.report(now, slots, add, handshakes)
+        }
     }
 
     fn end(&mut self, now: Duration) {

@@ -36,6 +36,7 @@ impl ServerControl {
     }
 
     pub(super) fn follow_rules(&mut self, now: Duration, NewRules { rules, macs }: NewRules) {
+        self.list_error = None;
         self.gate.set_rules(rules);
         self.forget_listed();
         if let Some(clients) = self.gate.rules().clients() {

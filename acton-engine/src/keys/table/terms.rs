@@ -107,8 +107,9 @@ fn sources(value: Value<'_, '_>) -> Result<Option<Sources>, Wrong> {
 
 /// `"any"`, bits a second as `"20M"`, or a table.
 fn rate(value: Value<'_, '_>) -> Result<Option<Rate>, Wrong> {
-    const RIGHT: &str = "no rate; write bits a second as \"20M\", or { bits = \"20M\", frames = 5000, \
-                         burst-bytes = 500000, burst-frames = 1000 }, or \"any\"";
+    const RIGHT: &str = "no rate; write bits a second as \"20M\" (a whole number with k, M or G, 8k at least), or \
+                         { bits = \"20M\", frames = 5000, burst-bytes = 500000, burst-frames = 1000 }, or \
+                         \"any\"";
     let bad = || wrong(&value.span(), RIGHT);
     if string(value) == Some("any") {
         return Ok(None);

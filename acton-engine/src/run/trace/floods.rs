@@ -77,11 +77,18 @@ impl Tracing<'_> {
         let Flooded { reached: flooded, blocked, elsewhere } =
             names.map_or_else(Flooded::default, |names| names.flooded(vlan));
         if elsewhere > 0 {
-            self.note("vlan", format!("{elsewhere} sessions are not in that"));
+            let text = match elsewhere {
+                1 => "1 session is not in that".to_owned(),
+                _ => format!("{elsewhere} sessions are not in that"),
+            };
+            self.note("vlan", text);
         }
         if blocked > 0 {
-            let text =
-                format!("{blocked} sessions get nothing that is flooded: acton status says why");
+            let who = match blocked {
+                1 => "1 session gets".to_owned(),
+                _ => format!("{blocked} sessions get"),
+            };
+            let text = format!("{who} nothing that is flooded: acton status says why");
             self.note("loop", text);
         }
         match (flooded, blocked) {
