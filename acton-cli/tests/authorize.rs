@@ -94,7 +94,7 @@ fn a_client_gets_in_on_the_programs_terms_and_is_accounted_for() {
     assert!(session.policy.unwrap().rate_in.is_some());
     let fdb = told(&server, &["fdb", "--json"]);
     assert!(fdb.contains("02:00:00:00:00:99"), "kept for it: {fdb}");
-    let start = program.accounts("accounting_start").remove(0);
+    let start = program.account("accounting_start", 0);
     assert_eq!((&start["client"], &start["key"]), (&json!("berlin"), &question["key"]));
     wait_until("its account goes on", || {
         let told = program.accounts("accounting_interim");
@@ -102,8 +102,7 @@ fn a_client_gets_in_on_the_programs_terms_and_is_accounted_for() {
     });
     assert!(!events(&server, "accounting_interim").is_empty());
     client.stop();
-    wait_until("its account ends", || !program.accounts("accounting_stop").is_empty());
-    let stop = program.accounts("accounting_stop").remove(0);
+    let stop = program.account("accounting_stop", 0);
     assert_eq!((&stop["id"], &stop["reason"]), (&start["id"], &json!("bye")));
     assert!(stop["frames_out"].as_u64().unwrap() > 0 && stop["duration"].as_f64().unwrap() > 0.0);
     let fdb = told(&server, &["fdb", "--json"]);
@@ -112,7 +111,7 @@ fn a_client_gets_in_on_the_programs_terms_and_is_accounted_for() {
     let _client = world.join(0, &[]);
     ping_until_answered(&world.clients[0], ROOT_V4);
     assert_eq!((program.questions().len(), total(&server, "authorize.allowed")), (1, 1));
-    let id = program.accounts("accounting_start")[1]["id"].clone();
+    let id = program.account("accounting_start", 1)["id"].clone();
     assert_ne!(id, start["id"]);
     // What ends with the server is read, too.
     server.stop();
@@ -219,7 +218,7 @@ fn a_verdict_is_asked_for_again_and_may_be_taken_back() {
     allowed.store(false, Ordering::Relaxed);
     wait_until("its session ends", || !events(&server, "session_down").is_empty());
     assert_eq!(events(&server, "session_down")[0]["reason"], "removed");
-    assert_eq!(program.accounts("accounting_stop")[0]["reason"], "removed");
+    assert_eq!(program.account("accounting_stop", 0)["reason"], "removed");
     ping_until_answered(&world.clients[1], ROOT_V4);
     program.say(&json!({ "revoke": key(&world, 1) }));
     wait_until("so does the other's", || events(&server, "session_down").len() == 2);

@@ -93,7 +93,7 @@ impl Lan {
     /// Asks for an address of IPv4; which one it was.
     fn udhcpc(&self, i: usize, more: &str, script: &str) -> Option<String> {
         let command =
-            format!("udhcpc -f -q -n -t 5 -T 1 -i client -s {script} {more} 2>&1 || true");
+            format!("udhcpc -f -q -n -t 30 -T 1 -i client -s {script} {more} 2>&1 || true");
         let said = shell(&self.site.world.clients[i], &command);
         let (_, behind) = said.split_once("lease of ")?;
         behind.split([' ', ',']).next().map(str::to_owned)

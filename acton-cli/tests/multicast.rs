@@ -18,6 +18,7 @@ use support::{
 };
 
 support::in_both_modes! {
+    waiting;
     groups_go_to_those_who_asked;
     secure:
     who_comes_again_is_asked_at_once,
