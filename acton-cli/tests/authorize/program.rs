@@ -62,6 +62,11 @@ impl Program {
         accounts.iter().filter(|account| account["event"] == kind).cloned().collect()
     }
 
+    /// All accounts that it heard.
+    pub(crate) fn all_accounts(&self) -> Vec<Value> {
+        self.shared.accounts.lock().unwrap().clone()
+    }
+
     /// Says a line of its own accord.
     pub(crate) fn say(&self, line: &Value) {
         let stream = self.shared.stream.lock().unwrap();

@@ -543,6 +543,17 @@ pub enum EventKind {
     /// At a server: who decides on clients answers again.
     AuthorizeBack {
     },
+    /// At a server that accounts for sessions (`--authorize`, `--accounting-interval`): it begins, and has
+    /// none. Those of before are over, also where their ends were never told, as of a server that was killed.
+    AccountingOn {
+        /// Its name among all runs of this server.
+        id: String,
+    },
+    /// At such a server: it ends in good order. All its sessions are over, and were told to be.
+    AccountingOff {
+        /// The run's name.
+        id: String,
+    },
     /// At a server that accounts for sessions (`--authorize`, `--accounting-interval`): one began.
     AccountingStart {
         /// Its number.
@@ -808,6 +819,8 @@ impl EventKind {
             Self::ClientDecided { .. } => "client_decided",
             Self::AuthorizeLost { .. } => "authorize_lost",
             Self::AuthorizeBack { .. } => "authorize_back",
+            Self::AccountingOn { .. } => "accounting_on",
+            Self::AccountingOff { .. } => "accounting_off",
             Self::AccountingStart { .. } => "accounting_start",
             Self::AccountingInterim { .. } => "accounting_interim",
             Self::AccountingStop { .. } => "accounting_stop",

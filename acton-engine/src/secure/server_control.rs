@@ -111,6 +111,7 @@ impl ServerControl {
         self.settle_macs(now, usize::MAX);
         let down = self.links.track(&self.settings.tracked_links);
         self.see_uplinks(now, down);
+        self.begin_accounts(now);
     }
 
     fn set_network_keys(&mut self, NetworkKeys { key, before }: NetworkKeys) {
@@ -731,6 +732,7 @@ impl Controller for ServerControl {
         let spread = RETURN_SPREAD * sessions + Duration::from_millis(500);
         self.machine.close(now, Bye::Restart, spread);
         self.settle(now);
+        self.end_accounts(now);
         report::add_server_stats(&self.counters, &mut self.counted, self.machine.stats());
     }
 }
