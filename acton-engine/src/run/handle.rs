@@ -259,7 +259,9 @@ impl Handle {
             client_macs: 0,
             budgets_acting: Vec::new(),
             draining: false,
+            drain_ordered: false,
             uplinks_down: Vec::new(),
+            uplinks_settled_in: None,
             multicast: self.floods().and_then(|floods| groups::report(&floods.snooper)),
         };
         Status {

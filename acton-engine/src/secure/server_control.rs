@@ -719,8 +719,8 @@ impl Controller for ServerControl {
             (*handshake.client, status)
         });
         let draining = self.drain.is_some();
-        let uplinks_down = self.uplinks.down().to_owned();
-        Report { draining, uplinks_down, ..self.roster.report(now, slots, add, handshakes) }
+        let report = Report { draining, ..self.roster.report(now, slots, add, handshakes) };
+        Report { drain_ordered: self.ordered.is_some(), ..self.uplinks.report(now, report) }
     }
 
     fn end(&mut self, now: Duration) {
