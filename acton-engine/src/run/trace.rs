@@ -1,12 +1,14 @@
 //! Where a frame would go and why, step by step: the bridge's own account, and what stands before
 //! and behind it.
 
+mod circuit;
+
 use std::borrow::Cow;
 use std::fmt;
 
 use acton_bridge::{
-    Asked, Budget, BumKind, CompiledPolicy, DropReason, Finding, FloodClass, FrameVlan, FromLeaf,
-    FromRoot, GroupMessage, GroupRoute, LeafFacts, Objection, Owner, Policer, Rate, Verdict,
+    Asked, Budget, BumKind, DropReason, Finding, FloodClass, FrameVlan, FromLeaf, FromRoot,
+    GroupMessage, GroupRoute, LeafFacts, Objection, Owner, Policer, Rate, Verdict,
 };
 use acton_frame::{Headers, Protocol};
 use acton_proto::wire::OVERHEAD;
@@ -22,7 +24,6 @@ use crate::run::capture::CapturedPacket;
 use crate::run::clock;
 use crate::run::handle::Handle;
 use crate::run::tap::max_frame;
-use crate::sessions::circuits;
 use crate::sessions::elsewhere::is_from_client;
 use crate::sessions::names::Flooded;
 use crate::sessions::policing::PolicyReason;
@@ -99,8 +100,8 @@ impl Handle {
     /// Where there is no such session.
     pub fn trace(&self, from: Option<&str>, frame: &[u8]) -> Result<Trace, Error> {
         let longest = frame.len();
-        Tracing { handle: self, steps: Vec::new(), frame: frame.into(), longest, has_passed: false }
-            .run(from)
+        let (steps, frame) = (Vec::new(), frame.into());
+        Tracing { handle: self, steps, frame, longest, fate: None }.run(from)
     }
 
     /// Where a frame that was [captured](Self::capture) would go now and why; of a super-frame, those
@@ -122,10 +123,8 @@ impl Handle {
                 packet.longest.map_or(packet.len.min(most), usize::from)
             }
         };
-        let has_passed = packet.verdict == Some(TraceVerdict::Tap);
-        let tracing =
-            Tracing { handle: self, steps: Vec::new(), frame: frame.into(), longest, has_passed };
-        tracing.run(from).ok()
+        let (steps, frame, fate) = (Vec::new(), frame.into(), packet.verdict.clone());
+        Tracing { handle: self, steps, frame, longest, fate }.run(from).ok()
     }
 }
 
@@ -140,8 +139,9 @@ struct Tracing<'t> {
     frame: Cow<'t, [u8]>,
     /// Bytes of the longest frame that it is cut into.
     longest: usize,
-    /// Whether it is what went to the TAP, with the name of a circuit in it where that was put in.
-    has_passed: bool,
+    /// Where it went, if it did: it has the name of a circuit in it where that was put in, and none where
+    /// that was taken out.
+    fate: Option<TraceVerdict>,
 }
 
 /// A leaf of the bridge, shown by its client's name.
@@ -186,6 +186,7 @@ impl Tracing<'_> {
         {
             return Ok(over);
         }
+        let answered = if side == Owner::Root { self.answered() } else { None };
         let bridge = self.handle.bridge().ok_or(Error::NotServer)?;
         let explanation = match side {
             Owner::Leaf(port) if self.see_at_root(port) => {
@@ -204,6 +205,11 @@ impl Tracing<'_> {
             && let Some(over) = self.by_pair(verdict)
         {
             return Ok(over);
+        }
+        if let Verdict::FromRoot(FromRoot::Leaf(_) | FromRoot::Flood(_)) = verdict
+            && let Some(session) = answered.and_then(|port| self.session_at(port))
+        {
+            return Ok(self.reach_session(&session));
         }
         let forwarded = match verdict {
             Verdict::FromRoot(FromRoot::Drop(reason))
@@ -350,37 +356,6 @@ impl Tracing<'_> {
         let for_leaf = vlans.for_leaf(&Headers::parse(&self.frame), &self.frame);
         self.note_finding(&Finding::ForLeaf(for_leaf));
         for_leaf.is_none()
-    }
-
-    /// Whether a client's circuit has anything against the frame.
-    fn circuit(
-        &mut self,
-        port: LeafId,
-        policy: &CompiledPolicy,
-        headers: &Headers,
-    ) -> Option<TraceVerdict> {
-        let (circuit, name) = (policy.policy().circuit.as_ref()?, self.name(port));
-        let facts = circuits::facts(policy, &name);
-        match circuit.mark(&facts, headers, &self.frame) {
-            Ok(None) => {
-                self.note("circuit", "nothing for a server that is told of it");
-                None
-            }
-            Ok(Some(mark)) => {
-                let (id, protocol) =
-                    (circuit.id.shown(facts.client, facts.server), mark.protocol());
-                self.note("circuit", format!("named as {id:?} in {}", protocol.as_str()));
-                None
-            }
-            Err(_) if self.has_passed => {
-                self.note("circuit", "it was named, and is shown as it went on");
-                None
-            }
-            Err(refusal) => {
-                self.note("circuit", refusal.to_string());
-                Some(counted(Counter::Circuit))
-            }
-        }
     }
 
     /// Whether a client sends more than its policy lets pass.
