@@ -28,6 +28,7 @@ testbed::main! {
     who_is_denied_is_not_asked_about_again_until_the_program_says,
     a_program_that_does_not_answer_holds_up_nobody_else,
     a_program_that_comes_late_or_again_finds_its_clients,
+    a_server_that_begins_says_that_there_are_no_sessions_of_before,
     a_verdict_is_asked_for_again_and_may_be_taken_back,
     who_is_listed_is_not_asked_about,
     a_flood_of_keys_asks_so_much_and_no_more,
@@ -192,9 +193,39 @@ fn a_program_that_comes_late_or_again_finds_its_clients() {
     wait_until("it asks", || total(&server, "authorize.asked") > 1);
     let program = Program::start(&socket(&world), |_| Some(allow()));
     ping_until_answered(&world.clients[1], ROOT_V4);
+    assert!(program.accounts("accounting_on").is_empty(), "it is the same server");
     assert!(program.questions().iter().all(|question| question["address"] == "192.0.2.11"));
     let lost = events(&server, "authorize_lost").len();
     assert_eq!((lost, events(&server, "authorize_back").len()), (2, 2), "told once each");
+}
+
+fn a_server_that_begins_says_that_there_are_no_sessions_of_before() {
+    let world = world(1);
+    let decide = |_: &Value| Some(allow());
+    let server = serve(&world, &[]);
+    let program = Program::start(&socket(&world), decide);
+    let client = world.join(0, &[]);
+    ping_until_answered(&world.clients[0], ROOT_V4);
+    wait_until("its account begins", || program.accounts("accounting_start").len() == 1);
+    // Killed, and there again before there is a program.
+    server.kill();
+    drop(program);
+    let server = serve(&world, &[]);
+    wait_until("the program is missed", || health(&server) == ["authorize"]);
+    let program = Program::start(&socket(&world), decide);
+    ping_until_answered(&world.clients[0], ROOT_V4);
+    wait_until("its account begins", || program.accounts("accounting_start").len() == 1);
+    client.stop();
+    wait_until("its account ends", || program.accounts("accounting_stop").len() == 1);
+    server.stop();
+    let heard = || program.all_accounts();
+    wait_until("all accounts end", || heard().last().unwrap()["event"] == "accounting_off");
+    let heard = heard();
+    let kinds: Vec<_> = heard.iter().map(|it| it["event"].as_str().unwrap()).collect();
+    let all = ["accounting_on", "accounting_start", "accounting_stop", "accounting_off"];
+    assert_eq!(kinds, all);
+    assert_eq!(heard[0]["id"], heard[3]["id"]);
+    assert!(heard[0]["time"].as_f64() < heard[1]["time"].as_f64());
 }
 
 fn a_verdict_is_asked_for_again_and_may_be_taken_back() {

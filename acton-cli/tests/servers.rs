@@ -317,10 +317,17 @@ fn who_is_at_a_server_without_a_way_to_the_lan_goes_to_another_one() {
     assert!(finding.contains("ip link show lan0"), "{findings}");
 
     // What an operator says is apart from it.
-    told(&first, &["drain", "--stop"]);
-    assert!(told(&first, &["status"]).contains("draining: clients"));
+    told(&first, &["drain"]);
+    let status = told(&first, &["status"]).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(status.contains("(acton drain; --track: lan0 carries nothing)"), "{status}");
+    let stopped = told(&first, &["drain", "--stop"]);
+    assert_eq!(stopped, "it drains on (--track: lan0 carries nothing)\n");
+    let status = told(&first, &["status"]);
+    assert!(status.contains("draining: clients") && !status.contains("acton drain"), "{status}");
     shell(&site.lan, "ip link set port-a up");
     first.wait_for("carries something again");
+    let stopped = told(&first, &["drain", "--stop"]);
+    assert!(stopped.contains("carry something again, and have to for"), "{stopped}");
     first.wait_for("draining no more");
     assert!(!told(&first, &["status"]).contains("lan0"));
     for client in &clients {

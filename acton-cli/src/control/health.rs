@@ -1,6 +1,6 @@
 //! What somebody should see to, by what a status says.
 
-use acton_engine::{Role, State, Status};
+use acton_engine::{BridgeReport, Role, State, Status};
 
 use crate::config::ConfigReport;
 use crate::doctor::Code;
@@ -26,6 +26,18 @@ pub(crate) const CODES: [Code; 11] = [
 ];
 /// Those with which no frame passes.
 pub(super) const STOPPED: [Code; 2] = [Code::Ended, Code::TapDown];
+
+/// Why clients are asked to go elsewhere, in the order in which to see to it; nothing where they are not.
+pub(crate) fn drain_reasons(bridge: &BridgeReport) -> Vec<String> {
+    let ordered = bridge.drain_ordered.then(|| "acton drain".to_owned());
+    let down = (!bridge.uplinks_down.is_empty())
+        .then(|| format!("--track: {} carries nothing", bridge.uplinks_down.join(", ")));
+    let settling = bridge.uplinks_settled_in.map(|left| {
+        let left = left.as_secs_f64().ceil();
+        format!("--track: all links carry something again, and have to for {left} s more")
+    });
+    [ordered, down, settling].into_iter().flatten().collect()
+}
 
 /// All that is amiss, in the order in which to see to it. `client` is a client's one session.
 pub(super) fn of(

@@ -345,6 +345,9 @@ pub struct End {
     /// With a drain: clients that have no other server to go to, and are not asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub staying: Option<u64>,
+    /// With the end of a drain: why clients are asked to go all the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub still: Vec<String>,
     /// With a status: what went through the sessions that were looked at, and through all that are
     /// over.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -76,6 +76,11 @@ impl Program {
         accounts.swap_remove(number)
     }
 
+    /// All accounts that it heard.
+    pub(crate) fn all_accounts(&self) -> Vec<Value> {
+        self.shared.accounts.lock().unwrap().clone()
+    }
+
     /// Says a line of its own accord.
     pub(crate) fn say(&self, line: &Value) {
         let stream = self.shared.stream.lock().unwrap();

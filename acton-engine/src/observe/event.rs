@@ -338,6 +338,17 @@ pub enum EventKind {
     /// At a server: who decides on clients answers again.
     AuthorizeBack {
     },
+    /// At a server that accounts for sessions (`--authorize`, `--accounting-interval`): it begins, and has
+    /// none. Those of before are over, also where their ends were never told, as of a server that was killed.
+    AccountingOn {
+        /// Its name among all runs of this server.
+        id: String,
+    },
+    /// At such a server: it ends in good order. All its sessions are over, and were told to be.
+    AccountingOff {
+        /// The run's name.
+        id: String,
+    },
     /// At a server that accounts for sessions (`--authorize`, `--accounting-interval`): one began.
     AccountingStart {
         /// Its number.

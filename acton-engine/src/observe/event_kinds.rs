@@ -111,6 +111,8 @@ impl EventKind {
             Self::ClientDecided { .. } => "client_decided",
             Self::AuthorizeLost { .. } => "authorize_lost",
             Self::AuthorizeBack { .. } => "authorize_back",
+            Self::AccountingOn { .. } => "accounting_on",
+            Self::AccountingOff { .. } => "accounting_off",
             Self::AccountingStart { .. } => "accounting_start",
             Self::AccountingInterim { .. } => "accounting_interim",
             Self::AccountingStop { .. } => "accounting_stop",

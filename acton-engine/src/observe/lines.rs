@@ -298,6 +298,10 @@ pub(super) fn line(event: &EventKind, protocol: Protocol) -> Option<(Level, Stri
         EventKind::AuthorizeBack {} => {
             (Info, "who decides on clients (--authorize) answers again".to_owned())
         }
+        EventKind::AccountingOn { id } => {
+            (Debug, format!("accounts {id} begin: all sessions of before are over"))
+        }
+        EventKind::AccountingOff { id } => (Debug, format!("accounts {id} end")),
         EventKind::AccountingStart { session, id, .. } => {
             (Debug, format!("session {session}: account {id} begins"))
         }

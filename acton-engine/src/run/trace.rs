@@ -1,6 +1,7 @@
 //! Where a frame would go and why, step by step: the bridge's own account, and what stands before
 //! and behind it.
 
+mod circuit;
 mod floods;
 mod policies;
 
@@ -93,8 +94,8 @@ impl Handle {
     /// Where there is no such session.
     pub fn trace(&self, from: Option<&str>, frame: &[u8]) -> Result<Trace, Error> {
         let longest = frame.len();
-        Tracing { handle: self, steps: Vec::new(), frame: frame.into(), longest, has_passed: false }
-            .run(from)
+        let (steps, frame) = (Vec::new(), frame.into());
+        Tracing { handle: self, steps, frame, longest, fate: None }.run(from)
     }
 
     /// Where a frame that was [captured](Self::capture) would go now and why; of a super-frame, those
@@ -116,10 +117,8 @@ impl Handle {
                 packet.longest.map_or(packet.len.min(most), usize::from)
             }
         };
-        let has_passed = packet.verdict == Some(TraceVerdict::Tap);
-        let tracing =
-            Tracing { handle: self, steps: Vec::new(), frame: frame.into(), longest, has_passed };
-        tracing.run(from).ok()
+        let (steps, frame, fate) = (Vec::new(), frame.into(), packet.verdict.clone());
+        Tracing { handle: self, steps, frame, longest, fate }.run(from).ok()
     }
 }
 
@@ -134,8 +133,9 @@ struct Tracing<'t> {
     frame: Cow<'t, [u8]>,
     /// Bytes of the longest frame that it is cut into.
     longest: usize,
-    /// Whether it is what went to the TAP, with the name of a circuit in it where that was put in.
-    has_passed: bool,
+    /// Where it went, if it did: it has the name of a circuit in it where that was put in, and none where
+    /// that was taken out.
+    fate: Option<TraceVerdict>,
 }
 
 /// A leaf of the bridge, shown by its client's name.
@@ -180,6 +180,7 @@ impl Tracing<'_> {
         {
             return Ok(over);
         }
+        let answered = if side == Owner::Root { self.answered() } else { None };
         let bridge = self.handle.bridge().ok_or(Error::NotServer)?;
         let explanation = match side {
             Owner::Leaf(port) if self.see_at_root(port) => {
@@ -198,6 +199,11 @@ impl Tracing<'_> {
             && let Some(over) = self.by_pair(verdict)
         {
             return Ok(over);
+        }
+        if let Verdict::FromRoot(FromRoot::Leaf(_) | FromRoot::Flood(_)) = verdict
+            && let Some(session) = answered.and_then(|port| self.session_at(port))
+        {
+            return Ok(self.reach_session(&session));
         }
         let forwarded = match verdict {
             Verdict::FromRoot(FromRoot::Drop(reason))

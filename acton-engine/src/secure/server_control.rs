@@ -379,14 +379,10 @@ impl Controller for ServerControl {
             (*handshake.client, status)
         });
         let draining = self.drain.is_some();
-        let uplinks_down = self.uplinks.down().to_owned();
+        let report = Report { draining, ..self.roster.report(now, slots, add, handshakes) };
         let list_error = self.list_error.clone();
-        Report {
-            draining,
-            uplinks_down,
-            list_error,
-            ..self.roster.report(now, slots, add, handshakes)
-        }
+        let drain_ordered = self.ordered.is_some();
+        Report { drain_ordered, list_error, ..self.uplinks.report(now, report) }
     }
 
     fn end(&mut self, now: Duration) {
@@ -398,6 +394,7 @@ impl Controller for ServerControl {
         let spread = RETURN_SPREAD * sessions + Duration::from_millis(500);
         self.machine.close(now, Bye::Restart, spread);
         self.settle(now);
+        self.end_accounts(now);
         report::add_server_stats(&self.counters, &mut self.counted, self.machine.stats());
     }
 }

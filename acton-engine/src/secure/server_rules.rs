@@ -28,6 +28,7 @@ impl ServerControl {
         self.settle_macs(now, usize::MAX);
         let down = self.links.track(&self.settings.tracked_links);
         self.see_uplinks(now, down);
+        self.begin_accounts(now);
     }
 
     pub(super) fn set_network_keys(&mut self, NetworkKeys { key, before }: NetworkKeys) {

@@ -1,12 +1,11 @@
 //! What a client's policy has against a frame.
 
-use acton_bridge::{CompiledPolicy, Finding, LeafFacts, Objection, Policer, Rate};
+use acton_bridge::{Finding, LeafFacts, Objection, Policer, Rate};
 use acton_frame::Headers;
 
 use super::{TraceStep, TraceVerdict, Tracing, counted};
 use crate::observe::counters::Counter;
 use crate::run::clock;
-use crate::sessions::circuits;
 use crate::sessions::policing::PolicyReason;
 use crate::sessions::port::LeafId;
 use crate::sessions::router::is_from_root;
@@ -63,37 +62,6 @@ impl Tracing<'_> {
         let for_leaf = vlans.for_leaf(&Headers::parse(&self.frame), &self.frame);
         self.note_finding(&Finding::ForLeaf(for_leaf));
         for_leaf.is_none()
-    }
-
-    /// Whether a client's circuit has anything against the frame.
-    pub(super) fn circuit(
-        &mut self,
-        port: LeafId,
-        policy: &CompiledPolicy,
-        headers: &Headers,
-    ) -> Option<TraceVerdict> {
-        let (circuit, name) = (policy.policy().circuit.as_ref()?, self.name(port));
-        let facts = circuits::facts(policy, &name);
-        match circuit.mark(&facts, headers, &self.frame) {
-            Ok(None) => {
-                self.note("circuit", "nothing for a server that is told of it");
-                None
-            }
-            Ok(Some(mark)) => {
-                let (id, protocol) =
-                    (circuit.id.shown(facts.client, facts.server), mark.protocol());
-                self.note("circuit", format!("named as {id:?} in {}", protocol.as_str()));
-                None
-            }
-            Err(_) if self.has_passed => {
-                self.note("circuit", "it was named, and is shown as it went on");
-                None
-            }
-            Err(refusal) => {
-                self.note("circuit", refusal.to_string());
-                Some(counted(Counter::Circuit))
-            }
-        }
     }
 
     /// Whether a client sends more than its policy lets pass.
