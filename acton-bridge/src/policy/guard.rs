@@ -73,6 +73,9 @@ pub(super) fn objection(headers: &Headers, frame: &[u8]) -> Option<Objection> {
     if is_between_switches(frame) {
         return Some(Objection::Control);
     }
+    if hides_vlan(headers) {
+        return Some(Objection::Hidden);
+    }
     let ip = headers.ip()?;
     match carried(&ip, frame) {
         Carried::Elsewhere => None,
@@ -141,6 +144,13 @@ pub(super) fn is_disguised(headers: &Headers, frame: &[u8]) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whether a frame has a tag behind one that names no VLAN. Some hosts take off the outer one and are in the
+/// VLAN of the other, as Linux does; to others it is in none.
+#[inline]
+pub(super) fn hides_vlan(headers: &Headers) -> bool {
+    headers.tags() > 1 && headers.ethernet().is_some_and(|ethernet| ethernet.vlan() == 0)
 }
 
 /// What an IP packet carries. What stands in the frame behind the packet's own end is none of it.
