@@ -157,31 +157,8 @@ impl Description {
     /// Whether hosts may find a packet where a bridge does not look for it.
     fn is_disguised(&self) -> bool {
         let is_known = self.is_ip() || matches!(self.body, Body::Arp { .. });
-        self.tags.len() > 2 || self.snap && is_known
-    }
-
-    /// Whether it has a tag behind one that names no VLAN.
-    fn hides_vlan(&self) -> bool {
-        self.tags.len() > 1 && self.tags[0] == 0
-    }
-
-    /// Whether it is whole, in plain sight, and TCP or UDP that is not DHCP.
-    fn is_harmless(&self) -> bool {
-        let (Body::V4 { payload, cut, .. } | Body::V6 { payload, cut, .. }) = &self.body else {
-            return false;
-        };
-        let is_in_sight = match &self.body {
-            Body::V6 { extensions, .. } => !extensions.contains(&51),
-            _ => true,
-        };
-        let is_of_neither = match payload {
-            Payload::Tcp => true,
-            Payload::Udp { source, destination, .. } => {
-                ![source, destination].iter().any(|port| matches!(port, 67 | 68 | 546 | 547))
-            }
-            _ => false,
-        };
-        matches!(cut, Cut::Whole) && is_in_sight && is_of_neither && !self.is_disguised()
+        let names_none = self.tags.len() > 1 && self.tags[0] == 0;
+        self.tags.len() > 2 || names_none || self.snap && is_known
     }
 
     /// What is there of what the packet carries, `None` in a later fragment: its protocol and bytes, or
@@ -206,9 +183,6 @@ impl Description {
 
     fn guard_model(&self) -> Option<Objection> {
         if self.is_disguised() {
-            return Some(Objection::Hidden);
-        }
-        if self.hides_vlan() && !self.is_harmless() {
             return Some(Objection::Hidden);
         }
         if !self.is_ip() {
@@ -516,9 +490,6 @@ fn model(description: &Description, policy: &Policy, is_guarded: bool) -> Option
         }
     }
     let sources = policy.sources.as_ref()?;
-    if description.hides_vlan() {
-        return Some(Objection::SourceIp);
-    }
     let asks_dhcp = !description.is_disguised()
         && matches!(
             &description.body,

@@ -354,9 +354,9 @@ case("RARP", "pass", bytes(arp(3, GW4, HOST4))[:12] + b"\x80\x35" + bytes(arp(3,
 case("an IP packet from its address", "guard_gateway", eth(HOST) / IP(src=GW4, dst=HOST4) / UDP(sport=9, dport=9))
 case("an IP packet from its address, in fragments", "guard_gateway 2",
      *(bytes(eth(HOST))[:12] + b"\x08\0" + piece for piece in cut4(IP(src=GW4, dst=HOST4) / UDP(sport=9, dport=9) / Raw(bytes(40)), 24)))
-case("TCP from its address, in VLAN 7 behind a priority tag, where it is nobody's", "guard_gateway",
+case("TCP from its address, in VLAN 7 behind a priority tag", "guard_hidden",
      tags(eth(HOST) / IP(src=GW4, dst=HOST4) / TCP(), (0x8100, 0), (0x8100, 7)))
-case("TCP from its own, in VLAN 7 behind a priority tag", "pass",
+case("TCP from its own, in VLAN 7 behind a priority tag", "guard_hidden",
      tags(eth(HOST) / IP(src=OWN4, dst=HOST4) / TCP(), (0x8100, 0), (0x8100, 7)))
 case("TCP from its address", "guard_gateway", eth(HOST) / IP(src=GW4, dst=HOST4) / TCP())
 case("TCP from its address, a super-frame of three", "guard_gateway 3",
@@ -430,7 +430,7 @@ case("IP from another, behind options", "source_ip",
      eth(HOST, BOUND) / IP(src=OTHER4, dst=HOST4, options=[IPOption_NOP()] * 4) / UDP(sport=9, dport=1068), **bound)
 case("IP from another, in a priority tag", "source_ip",
      tags(eth(HOST, BOUND) / IP(src=OTHER4, dst=HOST4) / UDP(sport=9, dport=1068), (0x8100, 0)), **bound)
-case("IP from another, in two priority tags", "source_ip",
+case("IP from another, in two priority tags", "guard_hidden",
      tags(eth(HOST, BOUND) / IP(src=OTHER4, dst=HOST4) / UDP(sport=9, dport=1068), (0x8100, 0), (0x8100, 0)), **bound)
 case("IP from another, in SNAP", "guard_hidden",
      snap(eth(HOST, BOUND) / IP(src=OTHER4, dst=HOST4) / UDP(sport=9, dport=1068)), **bound)

@@ -262,11 +262,6 @@ impl CompiledPolicy {
             }
         }
         let sources = self.sources.as_ref()?;
-        // An address is a leaf's own on its VLAN.
-        if guard::hides_vlan(headers) {
-            note(Finding::Unreadable);
-            return Some(Objection::SourceIp);
-        }
         if self.learns && asks_dhcp(headers, frame) {
             note(Finding::AsksDhcp);
             return None;

@@ -7,7 +7,6 @@ use acton_frame::field::ethernet;
 use acton_frame::{Fragment, Headers};
 use arc_swap::ArcSwap;
 
-use super::guard::hides_vlan;
 use super::objection::Objection;
 use super::sources::{Claims, claims};
 
@@ -80,10 +79,6 @@ impl RootAddresses {
         same.any(|other| other.vlan.is_none() || other.vlan == vlan)
     }
 
-    fn is_on_any(&self, address: IpAddr) -> bool {
-        self.all.load().binary_search_by_key(&address, |known| known.address).is_ok()
-    }
-
     /// Whether the source of an IP packet may be one of them. Most are not at a glance.
     #[inline]
     pub(super) fn may_be_source(&self, headers: &Headers, frame: &[u8]) -> bool {
@@ -108,10 +103,7 @@ impl RootAddresses {
         }
         match claims(headers, frame) {
             Claims::Addresses { addresses, .. } => {
-                let is_claimed = |address: IpAddr| match hides_vlan(headers) {
-                    true => self.is_on_any(address),
-                    false => self.has(vlan, address),
-                };
+                let is_claimed = |address: IpAddr| self.has(vlan, address);
                 let is_one = addresses.into_iter().flatten().any(is_claimed);
                 is_one.then_some(Objection::Gateway)
             }
@@ -238,12 +230,9 @@ mod tests {
                 let tags = [&outer[..], &[0xe0, 0, 0x81, 0, 0, vlan]].concat();
                 assert_eq!(check(&root, &arp(&tags, 2, GATEWAY, target)), Some(Objection::Hidden));
             }
-            // A connection may be in whatever VLAN, but not from there.
-            for (address, objection) in [(GATEWAY, Some(Objection::Gateway)), (OTHER, None)] {
-                let mut frame = tcp(address, 0);
-                frame.splice(12..12, [&outer[..], &[0xe0, 0, 0x81, 0, 0, 7]].concat());
-                assert_eq!(check(&root, &frame), objection);
-            }
+            let mut frame = tcp(OTHER, 0);
+            frame.splice(12..12, [&outer[..], &[0xe0, 0, 0x81, 0, 0, 7]].concat());
+            assert_eq!(check(&root, &frame), Some(Objection::Hidden), "nor from a host there");
             let alone = [&outer[..], &[0xe0, 0]].concat();
             assert_eq!(check(&root, &arp(&alone, 2, GATEWAY, target)), None);
         }
