@@ -2,13 +2,12 @@
 import struct
 from collections import namedtuple
 
-from scapy.all import (ARP, ICMP, IP, LLC, SNAP, STP, UDP, TCP, BOOTP, DHCP, DHCP6_Advertise, DHCP6_Decline, DHCP6_Reconf, DHCP6_Release,
-                       DHCP6_RelayForward, DHCP6_RelayReply, DHCP6_Reply, DHCP6_Solicit, DHCP6OptIA_NA,
-                       DHCP6OptIAAddress, DHCP6OptServerId, DUID_LL,
-                       Dot1AD, Dot1Q, Dot3, Ether, ICMPv6EchoRequest, ICMPv6ND_NA, ICMPv6ND_NS, ICMPv6ND_RA,
-                       ICMPv6ND_Redirect, ICMPv6ND_RS, ICMPv6NDOptDstLLAddr, ICMPv6NDOptPrefixInfo,
-                       ICMPv6NDOptSrcLLAddr, IPOption_NOP, IPOption_Router_Alert, IPv6, IPv6ExtHdrDestOpt,
-                       IPv6ExtHdrFragment, IPv6ExtHdrHopByHop, IPv6ExtHdrRouting, PadN, Raw, RouterAlert, conf)
+from scapy.all import (
+    ARP, BOOTP, DHCP, ICMP, IP, LLC, STP, TCP, UDP, Dot3, Ether, IPOption_NOP, IPOption_Router_Alert, Raw, conf,
+    DUID_LL, DHCP6OptIA_NA, DHCP6OptIAAddress, DHCP6OptServerId, DHCP6_Advertise, DHCP6_Decline, DHCP6_Reconf,
+    DHCP6_RelayForward, DHCP6_RelayReply, DHCP6_Release, DHCP6_Reply, DHCP6_Solicit, ICMPv6EchoRequest, ICMPv6ND_NA,
+    ICMPv6ND_NS, ICMPv6ND_RA, ICMPv6ND_RS, ICMPv6ND_Redirect, ICMPv6NDOptDstLLAddr, ICMPv6NDOptPrefixInfo,
+    ICMPv6NDOptSrcLLAddr, IPv6)
 
 from world import BOUND, GATEWAY, HOST, OWN, SERVER
 
@@ -64,17 +63,19 @@ def fragment(following, offset=0, more=0, number=0):
     return struct.pack("!BBHI", following, 0, offset | more, number)
 
 
-def cut4(packet, at):
+def cut4(frame, at):
     """IPv4 in two fragments."""
-    number = 1 + len(CASES)
-    packet = IP(bytes(packet))
+    frame, number = bytes(frame), 1 + len(CASES)
+    packet = IP(frame[14:])
     payload = bytes(packet.payload)
+    pieces = []
     for start, part, more in ((0, payload[:at], 1), (at, payload[at:], 0)):
         piece = packet.copy()
         piece.remove_payload()
         piece.len = piece.chksum = None
         piece.id, piece.flags, piece.frag = number, more, start // 8
-        yield bytes(piece / Raw(part))
+        pieces.append(frame[:14] + bytes(piece / Raw(part)))
+    return pieces
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -106,7 +107,8 @@ case("behind a header of nobody's (253)", "pass", chain(253, options(ICMP6) + ra
 case("behind no next header (59)", "pass", chain(NO_NEXT, ra_bytes))
 for name, number in (("of mobility (135)", 135), ("of HIP (139)", 139), ("of Shim6 (140)", 140), ("of ESP (50)", 50)):
     case(f"behind a header {name}", "pass", chain(number, options(ICMP6) + ra_bytes))
-case("behind destination options and then hop-by-hop ones", "guard_ra", chain(60, options(0) + options(ICMP6) + ra_bytes))
+case("behind destination options and then hop-by-hop ones", "guard_ra",
+     chain(60, options(0) + options(ICMP6) + ra_bytes))
 case("atomic fragment (RFC 6946)", "guard_ra", chain(FRAGMENT, fragment(ICMP6) + ra_bytes))
 case("two atomic fragments in one another", "guard_ra",
      chain(FRAGMENT, fragment(FRAGMENT) + fragment(ICMP6) + ra_bytes))
@@ -146,7 +148,8 @@ case("a length beyond the frame", "guard_ra",
 case("a length that ends behind its type", "guard_ra",
      eth(ALL_NODES) / IPv6(src=OWN_LL, dst="ff02::1", nh=ICMP6, hlim=255, plen=4) / Raw(ra_bytes))
 case("behind UDP's end, of a packet that is shorter", "pass",
-     eth(ALL_NODES) / IPv6(src=OWN_LL, dst="ff02::1", nh=17, hlim=255, plen=8) / Raw(bytes([0, 9, 0, 9, 0, 8, 0, 0])) / Raw(ra_bytes))
+     eth(ALL_NODES) / IPv6(src=OWN_LL, dst="ff02::1", nh=17, hlim=255, plen=8)
+     / Raw(bytes([0, 9, 0, 9, 0, 8, 0, 0]) + ra_bytes))
 case("of few hops left", "guard_ra", eth(ALL_NODES) / ra_packet(hops=64))
 case("from a global address", "guard_ra", eth(ALL_NODES) / ra_packet(source=OWN6))
 case("from the gateway's address", "guard_ra", eth(ALL_NODES) / ra_packet(source=GW_LL))
@@ -166,7 +169,8 @@ case("in SNAP of another organisation", "guard_hidden", snap(ra, 0xf8))
 case("in SNAP, in VLAN 7", "guard_hidden", tags(snap(ra), (0x8100, 7)))
 case("in SNAP that has a tag", "guard_hidden", snap(tags(ra, (0x8100, 0))))
 case("in 802.2 without SNAP", "pass", Ether(bytes(ra)[:12] + b"\0\x60\x06\x06\x03" + bytes(ra)[14:]))
-case("in SNAP with a wrong length (CVE-2021-27862)", "guard_hidden", bytes(snap(ra))[:12] + b"\0\3" + bytes(snap(ra))[14:])
+case("in SNAP with a wrong length (CVE-2021-27862)", "guard_hidden",
+     bytes(snap(ra))[:12] + b"\0\3" + bytes(snap(ra))[14:])
 case("as IPv4 (EtherType 0x0800)", "pass", bytes(ra)[:12] + b"\x08\0" + bytes(ra)[14:])
 case("in IPv4 (6in4, to the host)", "pass", eth(HOST) / IP(src=OWN4, dst=HOST4, proto=41) / ra_packet())
 case("in IPv6 (to the host)", "pass", eth(HOST) / IPv6(src=OWN6, dst=HOST6, nh=41) / ra_packet())
@@ -185,7 +189,8 @@ redirect6 = (IPv6(src=GW_LL, dst=HOST_LL, hlim=255)
 redirect6_bytes = bytes(redirect6)[40:]
 to_host = {"to": HOST_LL, "mac": HOST, "source": GW_LL}
 case("of ICMP", "guard_redirect", eth(HOST) / redirect4)
-case("of ICMP, for a network", "guard_redirect", eth(HOST) / IP(src=GW4, dst=HOST4) / ICMP(type=5, code=0, gw=OWN4) / Raw(inner4))
+case("of ICMP, for a network", "guard_redirect",
+     eth(HOST) / IP(src=GW4, dst=HOST4) / ICMP(type=5, code=0, gw=OWN4) / Raw(inner4))
 case("of ICMP, to all", "guard_redirect", eth() / redirect4)
 case("of ICMP, from the client's own address", "guard_redirect",
      eth(HOST) / IP(src=OWN4, dst=HOST4) / ICMP(type=5, code=1, gw=OWN4) / Raw(inner4))
@@ -194,13 +199,13 @@ case("of ICMP, behind options of IP", "guard_redirect",
 case("of ICMP, behind the longest options of IP", "guard_redirect",
      eth(HOST) / IP(src=GW4, dst=HOST4, options=[IPOption_NOP()] * 40) / ICMP(type=5, code=1, gw=OWN4) / Raw(inner4))
 case("of ICMP, in fragments (from the gateway's address)", "guard_gateway + guard_redirect",
-     *(bytes(eth(HOST, OWN))[:12] + b"\x08\0" + piece for piece in cut4(redirect4, 8)))
+     *cut4(eth(HOST) / redirect4, 8))
 case("of ICMP, in fragments (from its own address)", "guard_redirect + pass",
-     *(bytes(eth(HOST, OWN))[:12] + b"\x08\0" + piece for piece in
-       cut4(IP(src=OWN4, dst=HOST4) / ICMP(type=5, code=1, gw=OWN4) / Raw(inner4), 8)))
+     *cut4(eth(HOST) / IP(src=OWN4, dst=HOST4) / ICMP(type=5, code=1, gw=OWN4) / Raw(inner4), 8))
 case("of ICMP, in a priority tag", "guard_redirect", tags(eth(HOST) / redirect4, (0x8100, 0)))
 case("of ICMP, in SNAP", "guard_hidden", snap(eth(HOST) / redirect4))
-case("of ICMP, the length of IP 0", "guard_hidden", eth(HOST) / IP(src=OWN4, dst=HOST4, len=0) / ICMP(type=5, code=1, gw=OWN4) / Raw(inner4))
+case("of ICMP, the length of IP 0", "guard_hidden",
+     eth(HOST) / IP(src=OWN4, dst=HOST4, len=0) / ICMP(type=5, code=1, gw=OWN4) / Raw(inner4))
 case("of ICMPv6", "guard_redirect", eth(HOST) / redirect6)
 case("of ICMPv6, behind destination options", "guard_redirect", chain(60, options(ICMP6) + redirect6_bytes, **to_host))
 case("of ICMPv6, atomic fragment", "guard_redirect", chain(FRAGMENT, fragment(ICMP6) + redirect6_bytes, **to_host))
@@ -218,7 +223,6 @@ def dhcp(operation=2, sport=67, dport=68, to="255.255.255.255", mac=ALL, kind="o
 
 offer = dhcp()
 unicast = {"to": HOST4, "mac": HOST}
-ends = bytes(offer)[:14]
 case("an offer to all", "guard_dhcp", offer)
 case("an acknowledgement to the host", "guard_dhcp", dhcp(kind="ack", **unicast))
 case("from an odd port", "guard_dhcp", dhcp(sport=1067, **unicast))
@@ -232,20 +236,23 @@ case("behind a router alert of IP", "guard_dhcp", dhcp(options=[IPOption_Router_
 for name, at, wanted, more in (("in fragments", 32, "guard_dhcp + pass", {}),
                                ("in fragments, UDP's header alone in the first", 8, "guard_dhcp + pass", {}),
                                ("in fragments, to a relay", 8, "guard_hidden + pass", {"dport": 67})):
-    case(name, wanted, *(ends + piece for piece in cut4(dhcp(**unicast, **more)[IP], at)))
+    case(name, wanted, *cut4(dhcp(**unicast, **more), at))
 case("in fragments, the later one first", "guard_dhcp + pass",
-     *(ends + piece for piece in reversed(list(cut4(dhcp(**unicast)[IP], 32)))))
-pieces = list(cut4(dhcp(**unicast)[IP], 32))
-harmless = list(cut4(dhcp(sport=9, dport=9, **unicast)[IP], 32))
+     *reversed(cut4(dhcp(**unicast), 32)))
+pieces, harmless = cut4(dhcp(**unicast), 32), cut4(dhcp(sport=9, dport=9, **unicast), 32)
 case("in fragments, two that both are the first", "guard_dhcp + pass 2",
-     ends + harmless[0], ends + pieces[0], ends + pieces[1])
+     harmless[0], *pieces)
+pieces = cut4(dhcp(**unicast), 32)
 case("in fragments, one without a byte the first", "guard_dhcp + guard_hidden + pass",
-     ends + bytes(IP(src=OWN4, dst=HOST4, id=9, flags=1, proto=17)), ends + pieces[0], ends + pieces[1])
+     eth(HOST) / IP(src=OWN4, dst=HOST4, id=1 + len(CASES), flags=1, proto=17), *pieces)
 case("with IP's reserved bit set (RFC 3514)", "guard_dhcp", dhcp(flags=4, **unicast))
 case("behind an authentication header", "pass",
-     eth(HOST) / IP(src=OWN4, dst=HOST4, proto=AH) / Raw(bytes([UDP_NUMBER, 4]) + bytes(22) + bytes(dhcp(**unicast)[UDP])))
-case("UDP longer than its packet", "guard_dhcp", eth(HOST) / IP(src=OWN4, dst=HOST4) / UDP(sport=67, dport=68, len=900) / Raw(bytes(40)))
-case("a header of UDP that is cut off", "guard_hidden", eth(HOST) / IP(src=OWN4, dst=HOST4, proto=17, len=22) / Raw(b"\0\x43\0\x44" + bytes(20)))
+     eth(HOST) / IP(src=OWN4, dst=HOST4, proto=AH)
+     / Raw(bytes([UDP_NUMBER, 4]) + bytes(22) + bytes(dhcp(**unicast)[UDP])))
+case("UDP longer than its packet", "guard_dhcp",
+     eth(HOST) / IP(src=OWN4, dst=HOST4) / UDP(sport=67, dport=68, len=900) / Raw(bytes(40)))
+case("a header of UDP that is cut off", "guard_hidden",
+     eth(HOST) / IP(src=OWN4, dst=HOST4, proto=17, len=22) / Raw(b"\0\x43\0\x44" + bytes(20)))
 case("in a priority tag", "guard_dhcp", tags(offer, (0x8100, 0)))
 case("in two priority tags", "guard_hidden", tags(offer, (0x8100, 0), (0x8100, 0)))
 case("in VLAN 7", "guard_dhcp", tags(offer, (0x8100, 7)))
@@ -289,11 +296,13 @@ case("REPLY", "guard_dhcp", dhcp6(DHCP6_Reply(trid=7) / DUID))
 case("RECONFIGURE", "guard_dhcp", dhcp6(DHCP6_Reconf(trid=0) / DUID))
 case("from an odd port", "guard_dhcp", dhcp6(advertise, sport=1547))
 case("REPLY to servers' port", "guard_dhcp", dhcp6(DHCP6_Reply(trid=7) / DUID, dport=547, **group_of_servers))
-case("RELAY-REPL", "guard_dhcp", dhcp6(DHCP6_RelayReply(linkaddr="::", peeraddr=HOST_LL), dport=547, **group_of_servers))
+case("RELAY-REPL", "guard_dhcp",
+     dhcp6(DHCP6_RelayReply(linkaddr="::", peeraddr=HOST_LL), dport=547, **group_of_servers))
 advertise_bytes = dhcp6_bytes(advertise)
 case("behind hop-by-hop options", "guard_dhcp", chain(0, options(UDP_NUMBER) + advertise_bytes, **to_host))
 case("behind destination options", "guard_dhcp", chain(60, options(UDP_NUMBER) + advertise_bytes, **to_host))
-case("behind an authentication header", "guard_dhcp", chain(AH, bytes([UDP_NUMBER, 4]) + bytes(22) + advertise_bytes, **to_host))
+case("behind an authentication header", "guard_dhcp",
+     chain(AH, bytes([UDP_NUMBER, 4]) + bytes(22) + advertise_bytes, **to_host))
 case("atomic fragment", "guard_dhcp", chain(FRAGMENT, fragment(UDP_NUMBER) + advertise_bytes, **to_host))
 case("in fragments", "guard_dhcp + pass", chain(FRAGMENT, fragment(UDP_NUMBER, 0, 1) + advertise_bytes[:8], **to_host),
      chain(FRAGMENT, fragment(UDP_NUMBER, 8) + advertise_bytes[8:], **to_host))
@@ -310,8 +319,10 @@ case("in fragments, to servers' port, UDP's header alone in the first", "guard_h
 case("in VLAN 7", "guard_dhcp", tags(dhcp6(advertise), (0x8100, 7)))
 case("in two priority tags", "guard_hidden", tags(dhcp6(advertise), (0x8100, 0), (0x8100, 0)))
 case("in SNAP", "guard_hidden", snap(dhcp6(advertise)))
-case("a client's SOLICIT", "pass", dhcp6(DHCP6_Solicit(trid=7), sport=546, dport=547, **group_of_servers), harm="UDP 547")
-case("a relay's RELAY-FORW", "pass", dhcp6(DHCP6_RelayForward(linkaddr="::", peeraddr=OWN_LL), dport=547, **group_of_servers),
+case("a client's SOLICIT", "pass",
+     dhcp6(DHCP6_Solicit(trid=7), sport=546, dport=547, **group_of_servers), harm="UDP 547")
+case("a relay's RELAY-FORW", "pass",
+     dhcp6(DHCP6_RelayForward(linkaddr="::", peeraddr=OWN_LL), dport=547, **group_of_servers),
      harm="UDP 547")
 case("a super-frame of four", "guard_dhcp 4",
      super_frame(dhcp6(DHCP6_Advertise(trid=7) / Raw(bytes(200))), 5, 64, 14, 40))
@@ -353,7 +364,7 @@ case("another host's address, without a policy", "pass", arp(2, OTHER4, HOST4, m
 case("RARP", "pass", bytes(arp(3, GW4, HOST4))[:12] + b"\x80\x35" + bytes(arp(3, GW4, HOST4))[14:])
 case("an IP packet from its address", "guard_gateway", eth(HOST) / IP(src=GW4, dst=HOST4) / UDP(sport=9, dport=9))
 case("an IP packet from its address, in fragments", "guard_gateway 2",
-     *(bytes(eth(HOST))[:12] + b"\x08\0" + piece for piece in cut4(IP(src=GW4, dst=HOST4) / UDP(sport=9, dport=9) / Raw(bytes(40)), 24)))
+     *cut4(eth(HOST) / IP(src=GW4, dst=HOST4) / UDP(sport=9, dport=9) / Raw(bytes(40)), 24))
 case("TCP from its address, in VLAN 7 behind a priority tag", "guard_hidden",
      tags(eth(HOST) / IP(src=GW4, dst=HOST4) / TCP(), (0x8100, 0), (0x8100, 7)))
 case("TCP from its own, in VLAN 7 behind a priority tag", "guard_hidden",
@@ -384,12 +395,15 @@ case("an answer to all", "guard_gateway", na(GW6, to="ff02::1", mac=ALL_NODES))
 case("an answer, of the link-local address", "guard_gateway", na(GW_LL))
 case("a question from it", "guard_gateway", ns(HOST6, GW6))
 case("a question from it, of the link-local address", "guard_gateway", ns(HOST_LL, GW_LL))
-case("a probe for it", "guard_gateway", eth("33:33:ff:00:02:54") / IPv6(src="::", dst="ff02::1:ff00:254", hlim=255) / ICMPv6ND_NS(tgt=GW6))
+case("a probe for it", "guard_gateway",
+     eth("33:33:ff:00:02:54") / IPv6(src="::", dst="ff02::1:ff00:254", hlim=255) / ICMPv6ND_NS(tgt=GW6))
 case("a router solicitation from it", "guard_gateway",
-     eth("33:33:00:00:00:02") / IPv6(src=GW_LL, dst="ff02::2", hlim=255) / ICMPv6ND_RS() / ICMPv6NDOptSrcLLAddr(lladdr=OWN))
+     eth("33:33:00:00:00:02") / IPv6(src=GW_LL, dst="ff02::2", hlim=255)
+     / ICMPv6ND_RS() / ICMPv6NDOptSrcLLAddr(lladdr=OWN))
 case("the server's address", "guard_gateway", na("fd09::1"))
 case("behind hop-by-hop options", "guard_gateway", chain(0, options(ICMP6) + claim_bytes, **to_host))
-case("behind an authentication header", "guard_gateway", chain(AH, bytes([ICMP6, 4]) + bytes(22) + claim_bytes, **to_host))
+case("behind an authentication header", "guard_gateway",
+     chain(AH, bytes([ICMP6, 4]) + bytes(22) + claim_bytes, **to_host))
 case("behind nine headers", "guard_hidden", chain(60, options(60) * 8 + options(ICMP6) + claim_bytes, **to_host))
 case("atomic fragment", "guard_gateway", chain(FRAGMENT, fragment(ICMP6) + claim_bytes, **to_host))
 case("in fragments, the address in the second", "guard_hidden + pass",
@@ -420,12 +434,10 @@ case("IP from its own address", "pass", eth(HOST, BOUND) / IP(src=BOUND4, dst=HO
 case("IP from another", "source_ip", eth(HOST, BOUND) / IP(src=OTHER4, dst=HOST4) / UDP(sport=9, dport=9), **bound)
 case("IP from another, TCP", "source_ip", eth(HOST, BOUND) / IP(src=OTHER4, dst=HOST4) / TCP(), **bound)
 case("IP from another, in fragments", "source_ip 2",
-     *(bytes(eth(HOST, BOUND))[:12] + b"\x08\0" + piece for piece in
-       cut4(IP(src=OTHER4, dst=HOST4) / UDP(sport=9, dport=1068) / Raw(bytes(40)), 24)), **bound)
-case("IP, its first fragment from its own and the next from another", "source_ip + pass",
-     *(bytes(eth(HOST, BOUND))[:12] + b"\x08\0" + piece for piece in
-       (next(cut4(IP(src=BOUND4, dst=HOST4) / UDP(sport=9, dport=1068) / Raw(bytes(40)), 24)),
-        list(cut4(IP(src=OTHER4, dst=HOST4) / UDP(sport=9, dport=1068) / Raw(bytes(40)), 24))[1])), **bound)
+     *cut4(eth(HOST, BOUND) / IP(src=OTHER4, dst=HOST4) / UDP(sport=9, dport=1068) / Raw(bytes(40)), 24), **bound)
+own, other = (cut4(eth(HOST, BOUND) / IP(src=source, dst=HOST4) / UDP(sport=9, dport=1068) / Raw(bytes(40)), 24)
+              for source in (BOUND4, OTHER4))
+case("IP, its first fragment from its own and the next from another", "source_ip + pass", own[0], other[1], **bound)
 case("IP from another, behind options", "source_ip",
      eth(HOST, BOUND) / IP(src=OTHER4, dst=HOST4, options=[IPOption_NOP()] * 4) / UDP(sport=9, dport=1068), **bound)
 case("IP from another, in a priority tag", "source_ip",
@@ -439,16 +451,19 @@ case("IP from another, a header of 16 bytes", "source_ip",
 case("IP from another, in IP from its own", "pass",
      eth(HOST, BOUND) / IP(src=BOUND4, dst=HOST4) / IP(src=OTHER4, dst=HOST4) / UDP(sport=9, dport=1068), **bound)
 case("IP from another, a super-frame of seven", "source_ip 7",
-     super_frame(eth(HOST, BOUND) / IP(src=OTHER4, dst=HOST4) / UDP(sport=9, dport=1068) / Raw(bytes(400)), 5, 64, 14, 20),
-     **bound)
-case("IP from the group of all", "source_ip", eth(HOST, BOUND) / IP(src="255.255.255.255", dst=HOST4) / UDP(sport=9, dport=9), **bound)
-case("IP from loopback", "source_ip", eth(HOST, BOUND) / IP(src="127.0.0.1", dst=HOST4) / UDP(sport=9, dport=1068), **bound)
+     super_frame(eth(HOST, BOUND) / IP(src=OTHER4, dst=HOST4) / UDP(sport=9, dport=1068) / Raw(bytes(400)),
+                 5, 64, 14, 20), **bound)
+case("IP from the group of all", "source_ip",
+     eth(HOST, BOUND) / IP(src="255.255.255.255", dst=HOST4) / UDP(sport=9, dport=9), **bound)
+case("IP from loopback", "source_ip",
+     eth(HOST, BOUND) / IP(src="127.0.0.1", dst=HOST4) / UDP(sport=9, dport=1068), **bound)
 case("ARP: its own address", "pass", arp(2, BOUND4, HOST4, mac=HOST, **mine), **bound)
 case("ARP: an answer with another's", "source_ip", arp(2, OTHER4, HOST4, mac=HOST, **mine), **bound)
 case("ARP: a question with another's", "source_ip", arp(1, OTHER4, HOST4, mac=HOST, **mine), **bound)
 case("ARP: a probe for another's", "source_ip", arp(1, "0.0.0.0", OTHER4, **mine), **bound)
 case("ARP: hardware of 802 (6)", "source_ip", hardware(arp(2, OTHER4, HOST4, mac=HOST, **mine), 6), **bound)
-case("ARP: addresses of a length that is not IPv4's", "source_ip", arp(2, OTHER4, HOST4, mac=HOST, plen=16, **mine), **bound)
+case("ARP: addresses of a length that is not IPv4's", "source_ip",
+     arp(2, OTHER4, HOST4, mac=HOST, plen=16, **mine), **bound)
 case("ARP: in a priority tag", "source_ip", tags(arp(2, OTHER4, HOST4, mac=HOST, **mine), (0x8100, 0)), **bound)
 
 
@@ -469,21 +484,26 @@ case("DHCP: RELEASE of its own address", "pass", gives_back("release", BOUND4), 
 case("DHCP: RELEASE of another's", "source_ip", gives_back("release", OTHER4), **bound)
 case("DHCP: DECLINE of another's", "source_ip", gives_back("decline", "0.0.0.0", OTHER4), **bound)
 case("DHCP: RELEASE of another's, in fragments", "guard_hidden + pass",
-     *(bytes(eth(HOST, BOUND))[:12] + b"\x08\0" + piece for piece in cut4(gives_back("release", OTHER4)[IP], 64)), **bound)
+     *cut4(gives_back("release", OTHER4), 64), **bound)
 case("DHCPv6: RELEASE of its own address", "pass", gives_back6(DHCP6_Release(trid=7), BOUND6), harm="UDP 547", **bound)
 case("DHCPv6: RELEASE of another's", "source_ip", gives_back6(DHCP6_Release(trid=7), OTHER6), **bound)
 case("DHCPv6: DECLINE of another's", "source_ip", gives_back6(DHCP6_Decline(trid=7), OTHER6), **bound)
-case("IPv6 from its own address", "pass", eth(HOST, BOUND) / IPv6(src=BOUND6, dst=HOST6) / UDP(sport=9, dport=9), **bound)
-case("IPv6 from another", "source_ip", eth(HOST, BOUND) / IPv6(src=OTHER6, dst=HOST6) / UDP(sport=9, dport=1546), **bound)
+case("IPv6 from its own address", "pass",
+     eth(HOST, BOUND) / IPv6(src=BOUND6, dst=HOST6) / UDP(sport=9, dport=9), **bound)
+case("IPv6 from another", "source_ip",
+     eth(HOST, BOUND) / IPv6(src=OTHER6, dst=HOST6) / UDP(sport=9, dport=1546), **bound)
 case("IPv6 from another, a later fragment", "source_ip",
      chain(FRAGMENT, fragment(UDP_NUMBER, 8) + bytes(16), source=OTHER6, to=HOST6, mac=HOST, sender=BOUND), **bound)
 case("a neighbour's answer with another's", "source_ip", na(OTHER6, at=BOUND, **theirs), **bound)
-case("a neighbour's question from another's", "source_ip", ns(HOST6, at=BOUND, **(theirs | {"source": OTHER6})), **bound)
+case("a neighbour's question from another's", "source_ip",
+     ns(HOST6, at=BOUND, **(theirs | {"source": OTHER6})), **bound)
 case("a neighbour's probe for another's", "source_ip",
-     eth("33:33:ff:00:00:77", BOUND) / IPv6(src="::", dst="ff02::1:ff00:77", hlim=255) / ICMPv6ND_NS(tgt=OTHER6), **bound)
+     eth("33:33:ff:00:00:77", BOUND) / IPv6(src="::", dst="ff02::1:ff00:77", hlim=255)
+     / ICMPv6ND_NS(tgt=OTHER6), **bound)
 other_bytes = bytes(na(OTHER6, at=BOUND, **theirs))[54:]
 of_bound = {"to": HOST_LL, "mac": HOST, "source": "fe80::11", "sender": BOUND}
-case("a neighbour's answer behind destination options", "source_ip", chain(60, options(ICMP6) + other_bytes, **of_bound), **bound)
+case("a neighbour's answer behind destination options", "source_ip",
+     chain(60, options(ICMP6) + other_bytes, **of_bound), **bound)
 case("a neighbour's answer in fragments", "guard_hidden + pass",
      chain(FRAGMENT, fragment(ICMP6, 0, 1) + other_bytes[:8], **of_bound),
      chain(FRAGMENT, fragment(ICMP6, 8) + other_bytes[8:], **of_bound), **bound)
@@ -491,10 +511,12 @@ case("a neighbour's answer in fragments", "guard_hidden + pass",
 # ---------------------------------------------------------------------------------------------------------------
 group = "Whose a MAC is"
 datagram = IP(src=OWN4, dst=HOST4) / UDP(sport=9, dport=9)
-for name, source, wanted in (("the gateway's", GATEWAY, "source_protected"), ("the server's", SERVER, "source_protected"),
+for name, source, wanted in (("the gateway's", GATEWAY, "source_protected"),
+                             ("the server's", SERVER, "source_protected"),
                              ("a host's of the LAN", HOST, "source_at_root"),
                              ("another client's", BOUND, "source_held"),
-                             ("a group's", "01:00:5e:00:00:01", "source_group"), ("none", "00:00:00:00:00:00", "source_zero")):
+                             ("a group's", "01:00:5e:00:00:01", "source_group"),
+                             ("none", "00:00:00:00:00:00", "source_zero")):
     case(name, wanted, eth(ALL, source) / datagram, trusted=wanted)
     if name == "the gateway's":
         case("the gateway's, in VLAN 7", wanted, tags(eth(ALL, source) / datagram, (0x8100, 7)), trusted=wanted)
@@ -504,7 +526,7 @@ group = "What switches say"
 
 
 def switch(destination, kind, payload=bytes(46)):
-    return eth(destination) / Raw(payload) if kind is None else Ether(dst=destination, src=OWN, type=kind) / Raw(payload)
+    return Ether(dst=destination, src=OWN, type=kind) / Raw(payload)
 
 
 bpdu = Dot3(dst="01:80:c2:00:00:00", src=OWN) / LLC(dsap=0x42, ssap=0x42, ctrl=3) / STP(rootid=0, bridgeid=0)
@@ -531,10 +553,17 @@ case("PTP", "pass", switch("01:1b:19:00:00:00", 0x88f7))
 
 # ---------------------------------------------------------------------------------------------------------------
 group = "What is not looked at: a router's own protocols, and tunnels in the tunnel"
-case("VRRP", "pass", eth("01:00:5e:00:00:12") / IP(src=OWN4, dst="224.0.0.18", proto=112, ttl=255) / Raw(bytes([0x21, 1, 255, 1, 0, 1, 0, 0, 10, 9, 0, 254])))
-case("HSRP", "pass", eth("01:00:5e:00:00:02") / IP(src=OWN4, dst="224.0.0.2", ttl=1) / UDP(sport=1985, dport=1985) / Raw(bytes(20)))
+case("VRRP", "pass",
+     eth("01:00:5e:00:00:12") / IP(src=OWN4, dst="224.0.0.18", proto=112, ttl=255)
+     / Raw(bytes([0x21, 1, 255, 1, 0, 1, 0, 0, 10, 9, 0, 254])))
+case("HSRP", "pass",
+     eth("01:00:5e:00:00:02") / IP(src=OWN4, dst="224.0.0.2", ttl=1) / UDP(sport=1985, dport=1985) / Raw(bytes(20)))
 case("OSPF", "pass", eth("01:00:5e:00:00:05") / IP(src=OWN4, dst="224.0.0.5", proto=89, ttl=1) / Raw(bytes(24)))
-case("RIP", "pass", eth("01:00:5e:00:00:09") / IP(src=OWN4, dst="224.0.0.9", ttl=1) / UDP(sport=520, dport=520) / Raw(bytes(24)))
-case("PADO, of a PPPoE concentrator", "pass", switch(HOST, 0x8863, bytes([0x11, 7, 0, 0, 0, 4, 1, 1, 0, 0]) + bytes(36)))
-case("an offer of DHCP in VXLAN", "pass", eth(HOST) / IP(src=OWN4, dst=HOST4) / UDP(sport=9, dport=4789) / Raw(bytes([8, 0, 0, 0, 0, 0, 1, 0])) / Raw(bytes(offer)))
+case("RIP", "pass",
+     eth("01:00:5e:00:00:09") / IP(src=OWN4, dst="224.0.0.9", ttl=1) / UDP(sport=520, dport=520) / Raw(bytes(24)))
+case("PADO, of a PPPoE concentrator", "pass",
+     switch(HOST, 0x8863, bytes([0x11, 7, 0, 0, 0, 4, 1, 1, 0, 0]) + bytes(36)))
+case("an offer of DHCP in VXLAN", "pass",
+     eth(HOST) / IP(src=OWN4, dst=HOST4) / UDP(sport=9, dport=4789)
+     / Raw(bytes([8, 0, 0, 0, 0, 0, 1, 0]) + bytes(offer)))
 case("an offer of DHCP in MPLS", "pass", switch(HOST, 0x8847, bytes([0, 0, 0x11, 64]) + bytes(offer)[14:]))

@@ -87,7 +87,6 @@ class World:
         self.acton = os.path.abspath(acton)
         self.directory = tempfile.mkdtemp(prefix="acton-guards-")
         self.processes, self.namespaces, self.marks = [], [], 0
-        self.is_trusted = False
 
     def sh(self, ns, script, check=True):
         return run(*inside(ns, "sh", "-c" if not check else "-ec", script), check=check)
@@ -126,7 +125,8 @@ class World:
             self.sh("root", f"ip link set {name} master br0 up")
             self.sh(name, "sysctl -qw net.ipv6.conf.eth0.accept_ra=2 net.ipv6.conf.eth0.accept_dad=0 "
                           "net.ipv4.conf.all.accept_redirects=1 net.ipv4.conf.eth0.accept_redirects=1 "
-                          "net.ipv4.neigh.eth0.locktime=0 net.ipv4.conf.all.secure_redirects=0 net.ipv4.conf.eth0.secure_redirects=0; "
+                          "net.ipv4.neigh.eth0.locktime=0 net.ipv4.conf.all.secure_redirects=0 "
+                          "net.ipv4.conf.eth0.secure_redirects=0; "
                           "ethtool -K eth0 gro off 2>/dev/null || true; ip link set eth0 up; "
                           f"ip address add 10.9.0.{last}/24 dev eth0; "
                           f"ip address add fd09::{last}/64 dev eth0 nodad; "
@@ -172,7 +172,8 @@ class World:
         with open(os.open(self.list, os.O_CREAT | os.O_WRONLY, 0o600), "w") as file:
             file.write("[default]\n")
         for name, policy in (("own", ""), ("bound", 'ips = ["10.9.0.11", "fd09::11"]\n')):
-            self.invites[name] = run(self.acton, "invite", "--state", state, "--host", "192.0.2.1", "--name", name).strip()
+            self.invites[name] = run(self.acton, "invite", "--state", state, "--host", "192.0.2.1",
+                                     "--name", name).strip()
             with open(self.list, "a") as file:
                 file.write(policy)
 
@@ -184,7 +185,6 @@ class World:
             file.write("".join(line for line in text.splitlines(True) if not line.startswith("ips =")))
         self.wait("they are trusted", lambda: not any(
             session["policy"]["guarded"] or session["policy"].get("sources") for session in self.sessions()))
-        self.is_trusted = True
 
     def control(self):
         return f"{self.directory}/server.sock"
