@@ -225,14 +225,14 @@ impl Tracing<'_> {
                     && let Some(session) = self.session_at(port)
                     && session.loop_found.is_none()
                 {
-                    let over = self.budget(&floods.root_gate, class, floods.root.of(class));
+                    let over = self.budget(self.root_gate(floods), class, floods.root.of(class));
                     if let Some(over) = over {
                         return Ok(over);
                     }
                     self.note("neighbour", format!("{} has the address", session.name));
                     return Ok(self.reach_session(&session));
                 }
-                self.budgets(&floods.root_gate, class, asked, &floods.root)
+                self.budgets(self.root_gate(floods), class, asked, &floods.root)
                     .or_else(|| self.reach_group(kind, floods))
                     .unwrap_or_else(|| self.reach_all())
             }
@@ -283,13 +283,16 @@ impl Tracing<'_> {
     /// Where a frame from the root goes that has a client's pair of tags.
     fn by_pair(&mut self, verdict: Verdict<LeafId>) -> Option<TraceVerdict> {
         let floods = self.handle.floods()?;
-        let port = floods.pairs.find(&Headers::parse(&self.frame), &self.frame)?;
+        let holder = floods.pairs.find(&Headers::parse(&self.frame), &self.frame)?;
         if let Verdict::FromRoot(FromRoot::Drop(reason)) = verdict
             && reason != DropReason::Local
         {
             return None;
         }
-        let session = self.session_at(port)?;
+        let Some(session) = holder.port().and_then(|port| self.session_at(port)) else {
+            self.note("vlan", "the two tags are a client's that is away");
+            return Some(counted(Counter::Vlan));
+        };
         let is_to_group = self.frame.first().is_some_and(|first| first & 1 == 1);
         self.note("vlan", format!("the two tags are {}'s, whatever its MAC", session.name));
         if is_to_group && session.loop_found.is_some() {
@@ -318,7 +321,14 @@ impl Tracing<'_> {
         for finding in findings {
             self.note_finding(&finding);
         }
-        let Some(objection) = objection else { return self.circuit(port, &policy, &headers) };
+        let Some(objection) = objection else {
+            let is_tagged = policy.vlans().is_some_and(|vlans| !vlans.is_untagged());
+            if is_tagged && floods.pairs.find(&headers, &self.frame).is_some() {
+                self.note("vlan", "the two tags are another client's alone");
+                return Some(counted(Counter::Vlan));
+            }
+            return self.circuit(port, &policy, &headers);
+        };
         let prober = floods.prober.as_ref();
         if objection == Objection::EtherType
             && prober.is_some_and(|prober| prober.may_pass(&headers, &self.frame))
@@ -580,6 +590,13 @@ impl Tracing<'_> {
         self.note("neighbour", "nobody is known to have the address, or two tell of it");
         let unresolved = FloodClass::Unresolved;
         self.budget(gate, unresolved, budgets.of(unresolved))
+    }
+
+    /// What has been flooded from the root where the frame goes: in its VLAN, if not all are in that.
+    fn root_gate<'f>(&self, floods: &'f Floods) -> &'f FloodGate {
+        let vlan = FrameVlan::of(&Headers::parse(&self.frame), &self.frame);
+        let sessions = self.handle.names().map_or(0, |names| names.flooded(vlan).elsewhere);
+        if sessions > 0 { floods.vlan_gates.of(vlan) } else { &floods.root_gate }
     }
 
     /// Whether the budget of a class holds the frame back.

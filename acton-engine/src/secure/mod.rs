@@ -14,6 +14,7 @@ mod isolation;
 mod key_keeping;
 mod leases;
 mod links;
+mod pairs;
 mod report;
 mod sealed;
 mod server;

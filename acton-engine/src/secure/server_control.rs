@@ -107,6 +107,7 @@ impl ServerControl {
             Some(keys) => self.set_network_keys(keys),
             None => self.hellos.set_check(self.machine.hello_check().clone()),
         }
+        self.roster.keep_pairs(self.gate.pairs().pairs());
         self.macs.unsettle(self.gate.owned_macs());
         self.settle_macs(now, usize::MAX);
         let down = self.links.track(&self.settings.tracked_links);
@@ -121,6 +122,7 @@ impl ServerControl {
     fn follow_rules(&mut self, now: Duration, NewRules { rules, macs }: NewRules) {
         self.gate.set_rules(rules);
         self.forget_listed();
+        self.give_back_pairs(now);
         if let Some(clients) = self.gate.rules().clients() {
             self.roster.tell(now, EventKind::ListRead { clients });
         }

@@ -15,6 +15,7 @@ use crate::frames::batch::FrameBatch;
 use crate::frames::store::FrameStore;
 use crate::observe::status::CircuitReport;
 use crate::sessions::directory::Directory;
+use crate::sessions::pairs::Holder;
 use crate::sessions::port::LeafId;
 use crate::sessions::session::Session;
 
@@ -115,7 +116,12 @@ impl Circuits {
             Some(Owner::Leaf(port)) => Some(port),
             _ => None,
         };
-        let there = by_tags.or_else(by_address);
+        let there = match by_tags {
+            // It goes nowhere.
+            Some(Holder::Away) => return false,
+            Some(Holder::Here(port)) => Some(port),
+            None => by_address(),
+        };
         let is_there = there.is_some_and(|port| {
             directory.read(port, |session| is_for(session, &echo, frame)) == Some(true)
         });

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use acton_bridge::{
-    Asked, Bridge, BumKind, CircuitEcho, DropReason, FloodClass, FromLeaf, FromRoot, GroupRoute,
-    LeafFacts, Learned, Objection, Owner, Receivers,
+    Asked, Bridge, BumKind, CircuitEcho, DropReason, FloodClass, FrameVlan, FromLeaf, FromRoot,
+    GroupRoute, LeafFacts, Learned, Objection, Owner,
 };
 use acton_frame::{Ethernet, Headers, Tags};
 
@@ -28,6 +28,7 @@ use crate::loops::server_guard::FRESH;
 use crate::loops::surge::Surge;
 use crate::observe::counters::{Counter, Counters};
 use crate::observe::tally::Tally;
+use crate::sessions::audience::Audience;
 use crate::sessions::circuits::{self, Circuits};
 use crate::sessions::directory::Directory;
 use crate::sessions::elsewhere::is_from_client;
@@ -48,8 +49,8 @@ pub(crate) struct Router {
     reporter: FloodReporter,
     surge: Surge,
     routes: Vec<Route>,
-    /// Who gets the groups of a batch, by [`Route::Group`].
-    groups: Vec<(GroupRoute, Receivers<LeafId>)>,
+    /// Who gets what is for some, by [`Route::Some`].
+    audiences: Vec<(For, Audience)>,
     admitted: Admitted,
     circuits: Circuits,
     /// The number of the thread, for tallies.
@@ -70,17 +71,26 @@ struct Admitted {
 enum Route {
     One(LeafId),
     All,
-    /// To those at this place of the batch's groups.
-    Group(u32),
+    /// To the client that has the frame's pair of tags.
+    Pair(LeafId),
+    /// To those at this place of the batch's audiences.
+    Some(u32),
     Nowhere,
+}
+
+/// What some get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum For {
+    Group(GroupRoute),
+    Vlan(FrameVlan),
 }
 
 /// Who gets a run of frames.
 pub(crate) enum Target<M> {
     One(Arc<Session<M>>),
     All(Everybody),
-    /// Those of them that asked for a group.
-    Group(Receivers<LeafId>, Everybody),
+    /// Some of them.
+    Some(Audience, Everybody),
 }
 
 /// All clients, but for those whose flooding is held back.
@@ -124,7 +134,7 @@ impl Router {
         reporter: FloodReporter,
         thread: usize,
     ) -> Self {
-        let (routes, groups, admitted) = (Vec::new(), Vec::new(), Admitted::default());
+        let (routes, audiences, admitted) = (Vec::new(), Vec::new(), Admitted::default());
         let (surge, circuits) = (Surge::default(), Circuits::default());
         Self {
             bridge,
@@ -134,7 +144,7 @@ impl Router {
             reporter,
             surge,
             routes,
-            groups,
+            audiences,
             admitted,
             circuits,
             thread,
@@ -208,7 +218,7 @@ impl Router {
     ) {
         self.routes.clear();
         let (learning, by_vlan) = (self.floods.are_learning(), self.floods.are_by_vlan());
-        self.groups.clear();
+        self.audiences.clear();
         for index in 0..frames.len() {
             let of_pair = || self.floods.pairs.find(frames.headers(index), frames.get(index));
             let pair = if by_vlan { of_pair() } else { None };
@@ -218,11 +228,12 @@ impl Router {
             let ethernet = frames.headers(index).ethernet();
             let (verdict, learned) = self.bridge.from_root_parsed(ethernet, now);
             self.note_learned(ethernet, Owner::Root, learned, now);
-            if learning && !matches!(verdict, FromRoot::Drop(_)) {
+            // Behind a pair of tags is a network of its own.
+            if learning && pair.is_none() && !matches!(verdict, FromRoot::Drop(_)) {
                 self.learn_neighbour(frames.headers(index), frames.get(index), now);
             }
-            if let Some(port) = pair {
-                let route = self.route_to_pair(frames, index, port, verdict, now, directory);
+            if let Some(holder) = pair {
+                let route = self.route_to_pair(frames, index, holder, verdict, now, directory);
                 self.routes.push(route);
                 continue;
             }
@@ -247,13 +258,20 @@ impl Router {
             start = run.end;
             let one = match route {
                 Route::Nowhere => continue,
-                Route::Group(index) => {
-                    let receivers = self.groups[index as usize].1.clone();
-                    if self.goes_to_group(&receivers, frames, run.clone(), recorder) {
-                        each(Target::Group(receivers, self.everybody()), run);
+                Route::Some(index) => {
+                    let receivers = self.audiences[index as usize].1.clone();
+                    if self.goes_to_some(&receivers, frames, run.clone(), recorder) {
+                        each(Target::Some(receivers, self.everybody()), run);
                     }
                     continue;
                 }
+                Route::Pair(id) => match directory.get(id) {
+                    None => {
+                        self.drop_of_pair(frames, run, now);
+                        continue;
+                    }
+                    session => session,
+                },
                 // A client that has just gone: its MAC is an unknown one now.
                 Route::One(id) => directory.get(id),
                 Route::All => None,
@@ -588,7 +606,7 @@ impl Router {
             }
             return Route::Nowhere;
         }
-        if self.is_over(class, frames, index, now) {
+        if self.is_over(class, frames, index, directory.len(), now) {
             return Route::Nowhere;
         }
         if class.may_ask() {
@@ -600,15 +618,19 @@ impl Router {
             {
                 return Route::One(leaf);
             }
-            if asked == Asked::Everybody && self.is_over(FloodClass::Unresolved, frames, index, now)
+            if asked == Asked::Everybody
+                && self.is_over(FloodClass::Unresolved, frames, index, directory.len(), now)
             {
                 return Route::Nowhere;
             }
         }
         if kind == BumKind::Multicast && floods.snooper.is_on() {
-            return self.route_group(headers, frame, now);
+            match self.route_group(headers, frame, now) {
+                Route::All => {}
+                route => return route,
+            }
         }
-        Route::All
+        self.route_in_vlan(frames, index, directory.len())
     }
 
     /// Where a frame for a multicast group goes.
@@ -616,35 +638,47 @@ impl Router {
     fn route_group(&mut self, headers: &Headers, frame: &[u8], now: Duration) -> Route {
         let snooper = &self.floods.snooper;
         let route = snooper.route(headers, frame, now);
-        if self.groups.last().is_none_or(|(last, _)| *last != route) {
+        let whose = For::Group(route);
+        if self.audiences.last().is_none_or(|(last, _)| *last != whose) {
             let Some(receivers) = snooper.receivers(route) else { return Route::All };
-            self.groups.push((route, receivers));
+            self.audiences.push((whose, Audience::Group(receivers)));
         }
-        Route::Group(self.groups.len() as u32 - 1)
+        Route::Some(self.audiences.len() as u32 - 1)
     }
 
-    /// Counts frames for a group, and shows them to those who capture; whether anybody gets them.
-    fn goes_to_group(
+    /// Counts frames for some, and shows them to those who capture; whether anybody gets them.
+    fn goes_to_some(
         &self,
-        receivers: &Receivers<LeafId>,
+        receivers: &Audience,
         frames: &FrameBatch,
         run: Range<usize>,
         recorder: &mut Recorder,
     ) -> bool {
-        let is_wanted = !receivers.is_empty();
-        let counter = if is_wanted { Counter::GroupFrames } else { Counter::GroupUnwanted };
+        let count = receivers.count() as u32;
+        let (counter, outcome) = match receivers {
+            Audience::Group(_) if count == 0 => (Counter::GroupUnwanted, Outcome::ToGroup(0)),
+            Audience::Group(_) => (Counter::GroupFrames, Outcome::ToGroup(count)),
+            Audience::Vlan(_) => (Counter::Flooded, Outcome::ToAll(count)),
+        };
         self.counters.add(counter, run.len() as u64);
         if recorder.wants_frames() {
-            let outcome = Outcome::ToGroup(receivers.count() as u32);
             frames.show(run, Who::Tap, outcome, recorder);
         }
-        is_wanted
+        count > 0
     }
 
-    /// Whether frame `index`, from the TAP, is over the budget of a class, and dropped.
-    fn is_over(&self, class: FloodClass, frames: &FrameBatch, index: usize, now: Duration) -> bool {
-        let (floods, count) = (&self.floods, frames.count(index));
-        match floods.root_gate.admit(class, count, floods.root.of(class), now) {
+    /// Whether frame `index`, from the TAP, which so many sessions may get, is over the budget of a class,
+    /// and dropped.
+    fn is_over(
+        &self,
+        class: FloodClass,
+        frames: &FrameBatch,
+        index: usize,
+        sessions: usize,
+        now: Duration,
+    ) -> bool {
+        let count = frames.count(index);
+        match self.admit_from_root(class, frames, index, sessions, now) {
             Admission::Passes => false,
             Admission::Over { begins } => {
                 self.drop_over_budget(class, Owner::Root, count, begins);
