@@ -12,13 +12,9 @@ pub(super) fn a_pair_of_tags_is_the_client_s_that_has_a_session() {
     let world = world(2);
     let program = Program::start(&socket(&world), |question| {
         let name = if question["address"] == "192.0.2.10" { "berlin" } else { "oslo" };
-        // They differ in the kind of their outer tag, as in a list no two may.
-        let tpid = if name == "oslo" { "0x8100" } else { "0x88a8" };
-        let policy: Value = serde_json::from_str(&format!(
-            "{{\"vlan\": \"1000.17\", \"tpid\": {} }}",
-            u32::from_str_radix(&tpid[2..], 16).unwrap()
-        ))
-        .unwrap();
+        // Another kind of outer tag makes no other pair, as in a list.
+        let tpid = if name == "oslo" { 0x8100 } else { 0x88a8 };
+        let policy = json!({ "vlan": "1000.17", "tpid": tpid });
         Some(json!({ "allow": true, "name": name, "valid-for": 3600, "policy": policy }))
     });
     let server = serve(&world, &[]);

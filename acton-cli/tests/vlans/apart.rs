@@ -2,11 +2,14 @@
 
 use super::*;
 
+/// Without probes, and with one worker, so that frames keep their order.
+const ALONE: [&str; 3] = ["--no-loop-guard", "--workers", "1"];
+
 /// VLAN 1000, which a trunk has, is the outer one of another client's pair, too.
 pub(super) fn a_trunk_has_no_pair_of_another_s() {
     let policies = ["vlans = [1000]", "vlan = \"1000.17\"\ntpid = 0x8100", ""];
     let site = Site::new("", &policies);
-    let server = site.world.serve(&["--no-loop-guard"]);
+    let server = site.world.serve(&ALONE);
     let _trunks = [site.join(0), site.join(2)];
     let (root, wires) = (site.world.server_wire(), [0, 2].map(|i| site.world.client_wire(i)));
     let all = MacAddr::broadcast();
@@ -51,7 +54,7 @@ pub(super) fn a_trunk_has_no_pair_of_another_s() {
 /// Another client says in the outer VLAN that it has the MAC that a host behind a pair speaks to.
 pub(super) fn nobody_draws_the_frames_of_a_pair() {
     let site = Site::new("", &["vlan = \"1000.17\"\ntpid = 0x8100", "", "vlan = 1000"]);
-    let server = site.world.serve(&["--no-loop-guard", "--budget", "client:unknown=1/1"]);
+    let server = site.world.serve(&[&ALONE[..], &["--budget", "unknown=1/1"]].concat());
     let _clients = site.join_all();
     let (root, wires) = (site.world.server_wire(), site.client_wires());
     let (all, far) = (MacAddr::broadcast(), mac(0x61));
@@ -72,7 +75,7 @@ pub(super) fn nobody_draws_the_frames_of_a_pair() {
 /// A storm in one VLAN uses up the budget of that one.
 pub(super) fn a_storm_in_a_vlan_leaves_others_their_budget() {
     let site = Site::new("", &["vlan = 100", "vlan = 200"]);
-    let server = site.world.serve(&["--no-loop-guard", "--budget", "root:broadcast=1/20"]);
+    let server = site.world.serve(&[&ALONE[..], &["--budget", "root:broadcast=1/20"]].concat());
     let _clients = site.join_all();
     let (root, wires) = (site.world.server_wire(), site.client_wires());
     let all = MacAddr::broadcast();
@@ -92,7 +95,7 @@ pub(super) fn a_storm_in_a_vlan_leaves_others_their_budget() {
 /// Two clients have one IP address, each in its VLAN: each is asked there and nowhere else.
 pub(super) fn one_address_in_two_vlans() {
     let site = Site::new("ips = [\"10.9.0.40\", \"10.9.0.0/24\"]", &["vlan = 100", "vlan = 200"]);
-    let _server = site.world.serve(&["--no-loop-guard"]);
+    let _server = site.world.serve(&ALONE);
     let _clients = site.join_all();
     let (root, wires) = (site.world.server_wire(), site.client_wires());
     let all = MacAddr::broadcast();
