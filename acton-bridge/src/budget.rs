@@ -54,8 +54,27 @@ impl Bucket {
     /// may be a little apart.
     #[must_use]
     pub fn admits(&self, budget: Budget, frames: u32, now: Duration) -> bool {
+        self.admits_part(budget, frames, (1, 1), now)
+    }
+
+    /// The same of frames that cost a part alone of what they are: with `(10, 10_000)` a thousandth, since
+    /// they go to ten of so many.
+    #[must_use]
+    pub fn admits_part(
+        &self,
+        budget: Budget,
+        frames: u32,
+        (part, whole): (u32, u32),
+        now: Duration,
+    ) -> bool {
         let interval = interval(budget);
         let cost = interval * u64::from(frames.max(1));
+        let cost = if part == whole {
+            cost
+        } else {
+            let cost = u128::from(cost) * u128::from(part) / u128::from(whole.max(1));
+            u64::try_from(cost).unwrap_or(u64::MAX).max(1)
+        };
         let tolerance = interval * u64::from(budget.burst.get());
         let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
         let longest = now.saturating_add(tolerance.max(interval * LARGEST));
@@ -145,6 +164,18 @@ mod tests {
         assert_eq!(passed(&bucket, large, 1_000, SECOND * 2), 100);
         assert_eq!(passed(&bucket, large, 1_000, SECOND * 3), 100);
         assert_eq!(passed(&bucket, small, 1_000, SECOND * 3), 1_000 - 1, "lowered: from now on");
+    }
+
+    #[test]
+    fn what_goes_to_few_costs_a_part() {
+        let (bucket, budget) = (Bucket::new(), Budget::new(100, 10));
+        let part = |attempts: u32, part| {
+            (0..attempts).filter(|_| bucket.admits_part(budget, 1, part, SECOND)).count()
+        };
+        assert_eq!(part(20_000, (1, 1_000)), 10_000);
+        assert!(!bucket.admits(budget, 1, SECOND));
+        assert!(bucket.admits(budget, 1, SECOND + SECOND / 100));
+        assert_eq!(part(1, (0, 0)), 0, "nothing costs nothing");
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Clients that no list names, and a program that decides on them, between real kernels.
 #![allow(clippy::unwrap_used)] // a test: the panic is the report
 
+#[path = "authorize/pairs.rs"]
+mod pairs;
 #[path = "authorize/program.rs"]
 mod program;
 mod support;
@@ -15,6 +17,10 @@ use std::time::Instant;
 use acton_engine::State;
 use acton_engine::keys::encode_key;
 use acton_proto::handshake::public_key;
+use pairs::{
+    a_pair_of_tags_is_the_client_s_that_has_a_session,
+    a_pair_of_tags_that_a_list_gives_is_nobody_else_s,
+};
 use program::Program;
 use serde_json::{Value, json};
 use support::ask::{json as told_json, said_by, sessions, told, until};
@@ -34,6 +40,8 @@ testbed::main! {
     a_flood_of_keys_asks_so_much_and_no_more,
     a_thousand_clients_at_once_get_in,
     what_is_wrong_with_the_options_is_told,
+    a_pair_of_tags_is_the_client_s_that_has_a_session,
+    a_pair_of_tags_that_a_list_gives_is_nobody_else_s,
 }
 
 fn world(clients: u8) -> World {

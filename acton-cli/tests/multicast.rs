@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)] // a test: the panic is the report
 
 mod support;
+#[path = "multicast/vlans.rs"]
+mod vlans;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 
@@ -16,6 +18,7 @@ use support::{
     Acton, Mode, ROOT_V6, SERVER_MAC, TEST_ETHERTYPE, Wire, World, client_mac, control, frame,
     leaf, ping_until_answered, shell, wait_until,
 };
+use vlans::groups_in_a_vlan_go_to_its_clients_who_asked;
 
 support::in_both_modes! {
     waiting;
@@ -26,7 +29,8 @@ support::in_both_modes! {
     who_leaves_is_asked_whether_others_want_it,
     a_linux_bridge_asks,
     a_router_behind_a_client_gets_all_and_must_be_trusted,
-    what_is_not_listened_to_is_not_told
+    what_is_not_listened_to_is_not_told,
+    groups_in_a_vlan_go_to_its_clients_who_asked
 }
 
 const GROUP: Ipv4Addr = Ipv4Addr::new(239, 1, 2, 3);

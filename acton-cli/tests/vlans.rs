@@ -1,10 +1,13 @@
 //! VLANs of clients: what the server's TAP sees of them, what they get, and what neither may.
 #![allow(clippy::unwrap_used)] // a test: the panic is the report
 
+#[path = "vlans/apart.rs"]
+mod apart;
 mod support;
 
 use std::collections::HashSet;
 use std::fs;
+use std::process::Command;
 use std::time::Duration;
 
 use acton_engine::SessionStatus;
@@ -29,6 +32,18 @@ fn main() {
         test("another_vlan_while_frames_pass", another_vlan_while_frames_pass),
         test("probes_find_loops_in_the_client_s_vlan", probes_find_loops_in_the_client_s_vlan),
         test("what_is_told_of_vlans", what_is_told_of_vlans),
+        test("a_trunk_has_no_pair_of_another_s", apart::a_trunk_has_no_pair_of_another_s),
+        test("nobody_draws_the_frames_of_a_pair", apart::nobody_draws_the_frames_of_a_pair),
+        test(
+            "a_storm_in_a_vlan_leaves_others_their_budget",
+            apart::a_storm_in_a_vlan_leaves_others_their_budget,
+        ),
+        test("one_address_in_two_vlans", apart::one_address_in_two_vlans),
+        testbed::Test {
+            name: "an_address_that_was_given_in_a_vlan",
+            needs: &["dnsmasq", "udhcpc"],
+            body: apart::an_address_that_was_given_in_a_vlan,
+        },
     ]);
 }
 

@@ -45,7 +45,8 @@ objections! {
     EtherType = "ethertype",
     /// It says that it comes from an IP address that the leaf may not use, or that the leaf has it.
     SourceIp = "source_ip",
-    /// It is of a VLAN that the leaf is not in, or has a tag where the leaf's frames have none.
+    /// It is of a VLAN that the leaf is not in, has a tag where the leaf's frames have none, or has the pair
+    /// of tags of another.
     Vlan = "vlan",
     /// It speaks to a server that is told of its [circuit](crate::Circuit), and cannot be given that name.
     Circuit = "circuit",

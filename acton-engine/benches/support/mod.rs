@@ -7,6 +7,7 @@ pub(crate) mod crowd;
 pub(crate) mod process;
 pub(crate) mod program;
 pub(crate) mod server;
+pub(crate) mod vlans;
 
 use std::error::Error;
 use std::fs;

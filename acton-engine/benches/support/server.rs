@@ -10,6 +10,7 @@ use clap::Args;
 use ipnet::IpNet;
 
 use super::Result;
+use super::vlans::ByVlan;
 
 /// Everybody knows these keys: nobody but this benchmark reaches the server.
 pub(crate) const PRIVATE_KEY: [u8; 32] = [1; 32];
@@ -51,6 +52,10 @@ pub(crate) struct Serve {
     #[arg(long, hide = true)]
     pub(crate) snooping: bool,
 
+    /// Clients whose frames have no tag, by their numbers; all others are in a VLAN
+    #[arg(long, hide = true)]
+    pub(crate) untagged: Option<usize>,
+
     /// Threads of the server that move frames [default: one a processor]
     #[arg(long)]
     pub(crate) workers: Option<usize>,
@@ -68,6 +73,7 @@ impl Serve {
         if self.snooping {
             arguments.push("--snooping".to_owned());
         }
+        arguments.extend(self.untagged.map(|clients| format!("--untagged={clients}")));
         arguments.extend(self.workers.map(|workers| format!("--workers={workers}")));
         arguments
     }
@@ -79,7 +85,11 @@ impl Serve {
             Mode::Secure => {
                 let [private_key, network_key] = [PRIVATE_KEY, NETWORK_KEY].map(Secret::new);
                 let keys = ServerKeys { private_key, network_key: Some(network_key) };
-                self.build(Server::secure(keys), address).start()?
+                let server = self.build(Server::secure(keys), address);
+                match self.untagged {
+                    Some(clients) => server.admission(ByVlan::new(clients)).start()?,
+                    None => server.start()?,
+                }
             }
             Mode::Plain => self.build(Server::plain(), address).start()?,
         };

@@ -70,6 +70,8 @@ pub(crate) enum Part {
     Streams,
     /// A stream to a multicast group that few of a thousand want, with snooping and without
     Multicast,
+    /// Frames for all in a VLAN that ten of all clients are in
+    Vlans,
     /// Memory while clients come and go
     Churn,
 }

@@ -77,6 +77,7 @@ impl Contender {
                 tap_address: Some(IpNet::V4(TAP)),
                 workers,
                 snooping: false,
+                untagged: None,
             }),
             Self::Predecessor(program) => {
                 let mut command = Command::new(program);

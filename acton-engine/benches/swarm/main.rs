@@ -42,6 +42,7 @@ mod swarm;
 mod table;
 mod telling;
 mod transfer;
+mod vlans;
 
 use std::fs;
 use std::path::Path;
@@ -51,7 +52,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 
-use arguments::{Arguments, Extent, Part};
+use arguments::{Arguments, Extent, Modes, Part};
 use contender::Contender;
 use support::server::Mode;
 use support::{Failure, Result, allow_open_files, enter_namespace, thousands};
@@ -82,6 +83,7 @@ fn measure(arguments: &Arguments) -> Result<()> {
     tables.attacks();
     tables.streams();
     tables.multicast();
+    tables.vlans();
     tables.churn();
     let text = tables.text.join("\n");
     print!("{text}");
@@ -164,6 +166,19 @@ impl Tables<'_> {
                 Ok(columns) => self.text.push(table::text(&title, &columns)),
                 Err(error) => self.failed(&title, &error),
             }
+        }
+    }
+
+    /// Each VLAN is a policy's, which plain mode has not.
+    fn vlans(&mut self) {
+        if !self.wants(Part::Vlans) || self.arguments.modes == Modes::Plain {
+            return;
+        }
+        let clients = self.extent.clients.iter().copied().max().unwrap_or_default();
+        let title = "secure, 200 frames a second for all in a VLAN";
+        match vlans::measure(clients, self.workers()) {
+            Ok(columns) => self.text.push(table::text(title, &columns)),
+            Err(error) => self.failed(title, &error),
         }
     }
 

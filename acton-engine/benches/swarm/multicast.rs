@@ -54,6 +54,7 @@ fn stream(
         tap_address: Some(TAP.into()),
         workers,
         snooping: members.is_some(),
+        untagged: None,
     })?;
     let mut crowd = Crowd::new(mode, CLIENTS, ADDRESS, Addresses::Many)?;
     crowd.each(0..CLIENTS, f64::INFINITY, Crowd::join)?;

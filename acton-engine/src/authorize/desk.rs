@@ -256,6 +256,11 @@ impl Desk {
         self.reindex(client);
     }
 
+    /// Whom a question is about that waits for its answer.
+    pub(crate) fn asked_about(&self, number: u64) -> Option<Key> {
+        self.asked.get(&number).copied()
+    }
+
     /// An answer: whom it is about. `None` where nobody waits for it.
     pub(crate) fn answer(&mut self, now: Duration, number: u64, verdict: &Verdict) -> Option<Key> {
         let client = self.asked.remove(&number)?;

@@ -53,10 +53,26 @@ impl FloodGate {
         budget: Option<Budget>,
         now: Duration,
     ) -> Admission {
+        self.admit_part(class, (frames, (1, 1)), budget, now)
+    }
+
+    /// The same of frames of which a part of `(part, whole)` counts.
+    pub(crate) fn admit_part(
+        &self,
+        class: FloodClass,
+        (frames, part): (u32, (u32, u32)),
+        budget: Option<Budget>,
+        now: Duration,
+    ) -> Admission {
         let Some(budget) = budget else { return Admission::Passes };
-        if self.buckets[class.index()].admits(budget, frames, now) {
+        if self.buckets[class.index()].admits_part(budget, frames, part, now) {
             return Admission::Passes;
         }
+        self.over(class, now)
+    }
+
+    /// Notes that something was over the budget of a class.
+    pub(crate) fn over(&self, class: FloodClass, now: Duration) -> Admission {
         let before = self.acted[class.index()].swap(now.as_nanos() as u64, Ordering::Relaxed);
         Admission::Over { begins: !acts(before, now) }
     }

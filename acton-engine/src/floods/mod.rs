@@ -9,3 +9,4 @@ mod probe_source;
 pub(crate) mod server_watch;
 pub(crate) mod shared;
 pub(crate) mod snooper;
+pub(crate) mod vlan_gates;

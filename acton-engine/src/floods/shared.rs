@@ -15,6 +15,7 @@ use arc_swap::ArcSwapOption;
 use crate::floods::budgets::{Budgets, FloodBudgets};
 use crate::floods::gate::FloodGate;
 use crate::floods::snooper::Snooper;
+use crate::floods::vlan_gates::VlanGates;
 use crate::isolation::fates::Fates;
 use crate::loops::probe::Prober;
 use crate::sessions::lease_holders::LeaseHolders;
@@ -48,8 +49,10 @@ pub(crate) struct Floods {
     by_vlan: AtomicBool,
     /// Who has which pair of VLAN tags.
     pub(crate) pairs: Pairs,
-    /// How many clients are in which VLAN.
+    /// Which clients are in which VLAN.
     pub(crate) vlan_members: VlanMembers,
+    /// What has been flooded from the root in each.
+    pub(crate) vlan_gates: VlanGates,
     /// Whether any client is named to servers by its circuit.
     names_circuits: AtomicBool,
     /// What frames that pass are looked at for: [`LEASES`], [`TEST`].
@@ -80,6 +83,7 @@ impl Floods {
             by_vlan: AtomicBool::new(false),
             pairs: Pairs::default(),
             vlan_members: VlanMembers::default(),
+            vlan_gates: VlanGates::default(),
             names_circuits: AtomicBool::new(false),
             attends: AtomicU8::new(0),
             test: ArcSwapOption::empty(),

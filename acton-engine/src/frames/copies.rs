@@ -4,13 +4,18 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use acton_bridge::Receivers;
 use acton_frame::Headers;
 use acton_tap::VnetHeader;
 
 use crate::frames::store::FrameStore;
 use crate::frames::tags::HiddenTags;
+use crate::sessions::audience::Audience;
+use crate::sessions::directory::SLOTS;
 use crate::sessions::port::LeafId;
+use crate::sessions::vlan_members::VlanAudience;
+
+/// VLANs whose members are known apart, of those that frames wait for.
+const MAX_VLANS: usize = 16;
 
 /// Frames in the order in which they were copied. Its memory is kept for the next ones.
 #[derive(Debug, Default, Clone)]
@@ -19,6 +24,9 @@ pub(crate) struct FrameCopies {
     copies: Vec<FrameCopy>,
     /// Frames that are not for everybody.
     limited: usize,
+    /// Who may get any of them, where all are for VLANs, and not for too many.
+    vlans: Vec<VlanAudience>,
+    is_by_more: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -30,7 +38,7 @@ struct FrameCopy {
     headers: Headers,
     since: Duration,
     /// `None` for everybody.
-    receivers: Option<Receivers<LeafId>>,
+    receivers: Option<Audience>,
 }
 
 impl FrameCopy {
@@ -48,13 +56,14 @@ impl FrameCopies {
         &mut self,
         frames: &impl FrameStore,
         index: usize,
-        receivers: Option<&Receivers<LeafId>>,
+        receivers: Option<&Audience>,
         now: Duration,
     ) {
         let (vnet, headers) = (*frames.vnet(index), *frames.headers(index));
         let (start, hidden) = (self.bytes.len(), HiddenTags::default());
         let receivers = receivers.cloned();
         self.limited += usize::from(receivers.is_some());
+        self.note(receivers.as_ref());
         self.copies.push(FrameCopy { start, hidden, vnet, headers, since: now, receivers });
         self.bytes.extend_from_slice(frames.get(index));
     }
@@ -64,6 +73,35 @@ impl FrameCopies {
         self.bytes.clear();
         self.copies.clear();
         self.limited = 0;
+        self.vlans.clear();
+        self.is_by_more = false;
+    }
+
+    /// Notes who may get a frame.
+    fn note(&mut self, receivers: Option<&Audience>) {
+        match receivers {
+            Some(Audience::Vlan(members)) if !self.is_by_more => {
+                if self.vlans.iter().any(|known| known.is_same(members)) {
+                    return;
+                }
+                self.is_by_more = self.vlans.len() == MAX_VLANS;
+                self.vlans.push(members.clone());
+            }
+            _ => self.is_by_more = true,
+        }
+    }
+
+    /// The first slot from `slot` on whose client may get any of them; [`SLOTS`] where there is none.
+    pub(crate) fn next_slot(&self, slot: usize) -> usize {
+        if self.is_by_more {
+            return slot;
+        }
+        self.vlans.iter().map(|members| members.next(slot)).min().unwrap_or(SLOTS)
+    }
+
+    /// Whether most slots are passed over.
+    pub(crate) fn is_for_few(&self) -> bool {
+        !self.is_by_more
     }
 
     /// Bytes of all frames.
@@ -78,7 +116,7 @@ impl FrameCopies {
 
     /// How many get frame `index`, where everybody is so many.
     pub(crate) fn receivers(&self, index: usize, everybody: usize) -> usize {
-        self.copies[index].receivers.as_ref().map_or(everybody, Receivers::count)
+        self.copies[index].receivers.as_ref().map_or(everybody, Audience::count)
     }
 
     /// Whether any of these frames is for that client.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use acton_bridge::Vlans;
 use acton_proto::wire::Key;
 
 use super::{ClientList, ListedClient, Watched};
@@ -28,7 +29,10 @@ impl Admit for ClientList {
     }
 
     fn owners(&self) -> Vec<(Key, Arc<ClientPolicy>)> {
-        let owners = self.iter().filter(|client| !client.macs.is_empty());
+        let has_pair = |vlans: &Vlans| vlans.pair().is_some();
+        let owners = self.iter().filter(|client| {
+            !client.macs.is_empty() || client.frames.vlans().is_some_and(has_pair)
+        });
         owners.map(|client| (client.key, Arc::new(client.into()))).collect()
     }
 

@@ -84,6 +84,9 @@ counters! {
     AuthorizeUnanswered => "authorize.unanswered",
     /// At a server: HELLO of clients that were not asked about, for too much was asked of late.
     AuthorizeLimited => "authorize.limited",
+    /// At a server: times that a client was denied, since another has the pair of VLAN tags that was decided
+    /// for it.
+    AuthorizePairTaken => "authorize.pair_taken",
     /// At a server: accounts that who decides on clients was not told, since it did not read.
     AccountingLost => "authorize.accounting_lost",
     /// At a client: times that a server was asked how it is.
@@ -246,8 +249,8 @@ counters! {
     EtherType => "drop.ethertype",
     /// A frame that claims an IP address which the client's policy does not give it.
     SourceIp => "drop.source_ip",
-    /// A frame from or for a client that is of none of its VLANs, or has a tag where the client's frames
-    /// have none.
+    /// A frame from or for a client that is of none of its VLANs, has a tag where the client's frames have
+    /// none, or has the pair of tags of another.
     Vlan => "drop.vlan",
     /// A frame of a client's for a DHCP or PPPoE server that cannot be given the name of its circuit: it names
     /// one itself, cannot be read, or would be too long.

@@ -174,13 +174,12 @@ impl Side for ServerSide {
         // send; the order of what one client gets stays.
         router.route(frames, now, directory, out.recorder(), |target, run| match target {
             Target::One(session) => runs.push((session, run)),
-            Target::Group(receivers, everybody) => {
-                if !rounds.takes_group(frames, run.clone(), &receivers, now, counters) {
-                    let sessions = receivers.iter().filter_map(|port| directory.get(port));
-                    for session in sessions {
-                        let parts = everybody.parts(&session, frames, run.clone(), rate_out, now);
-                        runs.extend(parts.iter().map(|part| (Arc::clone(&session), part.clone())));
-                    }
+            Target::Some(receivers, everybody) => {
+                if !rounds.takes_some(frames, run.clone(), &receivers, now, counters) {
+                    receivers.for_each(directory, |session| {
+                        let parts = everybody.parts(session, frames, run.clone(), rate_out, now);
+                        runs.extend(parts.iter().map(|part| (Arc::clone(session), part.clone())));
+                    });
                 }
             }
             Target::All(everybody) => {

@@ -225,14 +225,14 @@ impl Tracing<'_> {
                     && let Some(session) = self.session_at(port)
                     && session.loop_found.is_none()
                 {
-                    let over = self.budget(&floods.root_gate, class, floods.root.of(class));
+                    let over = self.budget(self.root_gate(floods), class, floods.root.of(class));
                     if let Some(over) = over {
                         return Ok(over);
                     }
                     self.note("neighbour", format!("{} has the address", session.name));
                     return Ok(self.reach_session(&session));
                 }
-                self.budgets(&floods.root_gate, class, asked, &floods.root)
+                self.budgets(self.root_gate(floods), class, asked, &floods.root)
                     .or_else(|| self.reach_group(kind, floods))
                     .unwrap_or_else(|| self.reach_all())
             }
@@ -283,13 +283,16 @@ impl Tracing<'_> {
     /// Where a frame from the root goes that has a client's pair of tags.
     fn by_pair(&mut self, verdict: Verdict<LeafId>) -> Option<TraceVerdict> {
         let floods = self.handle.floods()?;
-        let port = floods.pairs.find(&Headers::parse(&self.frame), &self.frame)?;
+        let holder = floods.pairs.find(&Headers::parse(&self.frame), &self.frame)?;
         if let Verdict::FromRoot(FromRoot::Drop(reason)) = verdict
             && reason != DropReason::Local
         {
             return None;
         }
-        let session = self.session_at(port)?;
+        let Some(session) = holder.port().and_then(|port| self.session_at(port)) else {
+            self.note("vlan", "the two tags are a client's that is away");
+            return Some(counted(Counter::Vlan));
+        };
         let is_to_group = self.frame.first().is_some_and(|first| first & 1 == 1);
         self.note("vlan", format!("the two tags are {}'s, whatever its MAC", session.name));
         if is_to_group && session.loop_found.is_some() {

@@ -32,7 +32,7 @@ const QUESTIONS_A_TURN: usize = 256;
 /// Who decides on clients that no list names, and what is known of that.
 pub(super) struct Authorization {
     authority: Box<dyn Authority>,
-    desk: Desk,
+    pub(super) desk: Desk,
     lent: LentMacs,
     /// It was told that answers are missed.
     lost: bool,
@@ -106,6 +106,8 @@ impl ServerControl {
         let Some(authorization) = &mut self.authorization else { return };
         match decision {
             Decision::Answer { number, verdict } => {
+                let verdict = self.with_a_pair_of_its_own(now, number, verdict);
+                let Some(authorization) = &mut self.authorization else { return };
                 let Some(client) = authorization.desk.answer(now, number, &verdict) else { return };
                 authorization.limited = false;
                 let allow = verdict.terms.is_ok();
@@ -170,7 +172,7 @@ impl ServerControl {
     }
 
     /// Has the protocol and a session follow what holds for a client now.
-    fn follow_decision(&mut self, now: Duration, client: &Key) {
+    pub(super) fn follow_decision(&mut self, now: Duration, client: &Key) {
         self.machine.decided(now, client);
         self.settle(now);
         let Some(&port) = self.ports.get(client) else { return };

@@ -15,6 +15,7 @@ mod key_keeping;
 mod leases;
 mod links;
 mod own_frames;
+mod pairs;
 mod report;
 mod sealed;
 mod server;

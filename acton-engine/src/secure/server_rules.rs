@@ -24,6 +24,7 @@ impl ServerControl {
             Some(keys) => self.set_network_keys(keys),
             None => self.hellos.set_check(self.machine.hello_check().clone()),
         }
+        self.roster.keep_pairs(self.gate.pairs().pairs());
         self.macs.unsettle(self.gate.owned_macs());
         self.settle_macs(now, usize::MAX);
         let down = self.links.track(&self.settings.tracked_links);
@@ -40,6 +41,7 @@ impl ServerControl {
         self.list_error = None;
         self.gate.set_rules(rules);
         self.forget_listed();
+        self.give_back_pairs(now);
         if let Some(clients) = self.gate.rules().clients() {
             self.roster.tell(now, EventKind::ListRead { clients });
         }

@@ -284,22 +284,19 @@ impl Side for ServerSide {
                     syns.find(frames, run.clone());
                     sealer.seal(&session, syns, frames, run, sealed, out);
                 }
-                Target::Group(receivers, everybody) => {
-                    if rounds.takes_group(frames, run.clone(), &receivers, now, counters) {
+                Target::Some(receivers, everybody) => {
+                    if rounds.takes_some(frames, run.clone(), &receivers, now, counters) {
                         continue;
                     }
                     syns.find(frames, run.clone());
                     parts.find(router.is_by_vlan(), frames, run.clone());
-                    for port in receivers.iter() {
-                        // One that has just gone is read as nobody.
-                        directory.read(port, |session| {
-                            parts.for_each(session, frames, run.clone(), |frames, run| {
-                                for part in everybody.parts(session, &*frames, run, rate_out, now) {
-                                    sealer.seal(session, syns, frames, part.clone(), sealed, out);
-                                }
-                            });
+                    receivers.for_each(directory, |session| {
+                        parts.for_each(session, frames, run.clone(), |frames, run| {
+                            for part in everybody.parts(session, &*frames, run, rate_out, now) {
+                                sealer.seal(session, syns, frames, part.clone(), sealed, out);
+                            }
                         });
-                    }
+                    });
                 }
                 Target::All(everybody) => {
                     let receivers = directory.len();

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use acton_bridge::{CompiledPolicy, MacRange};
+use acton_bridge::{CompiledPolicy, MacRange, TagPair, Vlans};
 use acton_proto::handshake::Secret;
 use acton_proto::server;
 use acton_proto::wire::Key;
@@ -14,6 +14,7 @@ use hashbrown::{HashMap, HashSet};
 use pnet_base::MacAddr;
 
 use crate::authorize::verdicts::Verdicts;
+use crate::sessions::pair_owners::PairOwners;
 use crate::sessions::rules::{ListAnswer, Rules, RulesNews, RulesWatch};
 
 /// On what terms a client gets in.
@@ -37,12 +38,19 @@ pub struct ClientPolicy {
     pub frames: Arc<CompiledPolicy>,
 }
 
+impl ClientPolicy {
+    /// The pair of VLAN tags that is its alone.
+    pub(crate) fn pair(&self) -> Option<TagPair> {
+        self.frames.vlans().and_then(Vlans::pair)
+    }
+}
+
 /// Decides who gets in. What it says must not change; for rules that change there is [`Admission`].
 pub trait Admit: fmt::Debug + Send + Sync {
     /// The terms for the holder of this public key, `None` to refuse.
     fn admit(&self, client: &Key) -> Option<Arc<ClientPolicy>>;
 
-    /// Every client with MACs of its own, whether it is here or not.
+    /// Every client with MACs or a pair of VLAN tags of its own, whether it is here or not.
     fn owners(&self) -> Vec<(Key, Arc<ClientPolicy>)> {
         Vec::new()
     }
@@ -203,6 +211,11 @@ impl Gate {
     /// All MACs that are somebody's.
     pub(crate) fn owned_macs(&self) -> Vec<MacAddr> {
         self.rules.owners.keys().copied().collect()
+    }
+
+    /// The pairs of VLAN tags that the rules give to clients, and to whom.
+    pub(crate) fn pairs(&self) -> &PairOwners {
+        &self.rules.pairs
     }
 
     pub(crate) fn rules(&self) -> &dyn Admit {

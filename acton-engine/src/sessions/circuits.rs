@@ -15,6 +15,7 @@ use crate::frames::batch::FrameBatch;
 use crate::frames::store::FrameStore;
 use crate::observe::status::CircuitReport;
 use crate::sessions::directory::Directory;
+use crate::sessions::pairs::Holder;
 use crate::sessions::port::LeafId;
 use crate::sessions::session::Session;
 
@@ -81,13 +82,13 @@ pub(crate) fn leads_to(
     bridge: &Bridge<LeafId>,
     floods: &Floods,
     now: Duration,
-) -> Option<LeafId> {
+) -> Option<Holder> {
     // A pair of tags leads to its client whatever the address.
     let by_tags = floods.are_by_vlan().then(|| floods.pairs.find(headers, frame)).flatten();
     by_tags.or_else(|| {
         let ethernet = headers.ethernet()?;
         match bridge.lookup(ethernet.vlan(), ethernet.destination(), now) {
-            Some(Owner::Leaf(port)) => Some(port),
+            Some(Owner::Leaf(port)) => Some(Holder::Here(port)),
             _ => None,
         }
     })
@@ -98,9 +99,11 @@ pub(crate) fn addressee<K: Copy + Eq + Hash, M>(
     directory: &Directory<K, Session<M>>,
     echo: &CircuitEcho,
     frame: &[u8],
-    there: Option<LeafId>,
+    there: Option<Holder>,
 ) -> Addressee {
-    if let Some(port) = there {
+    if let Some(holder) = there {
+        // With the pair of tags of a client that is away it goes nowhere.
+        let Some(port) = holder.port() else { return Addressee::Nobody };
         if directory.read(port, |session| is_for(session, echo, frame)) == Some(true) {
             return Addressee::ByAddress;
         }

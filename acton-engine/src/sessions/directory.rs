@@ -88,8 +88,23 @@ impl<K: Copy + Eq + Hash, S: Ported> Directory<K, S> {
 
     /// What `read` makes of the session with that port, without keeping it.
     pub(crate) fn read<T>(&self, port: LeafId, read: impl FnOnce(&S) -> T) -> Option<T> {
+        self.read_shared(port, |session| read(session))
+    }
+
+    /// The same of a session that may be kept.
+    pub(crate) fn read_shared<T>(
+        &self,
+        port: LeafId,
+        read: impl FnOnce(&Arc<S>) -> T,
+    ) -> Option<T> {
         let session = self.in_slot(port)?.load();
-        session.as_ref().filter(|session| session.port() == port).map(|session| read(session))
+        session.as_ref().filter(|session| session.port() == port).map(read)
+    }
+
+    /// What `read` makes of the session in a slot.
+    pub(crate) fn read_slot<T>(&self, slot: usize, read: impl FnOnce(&Arc<S>) -> T) -> Option<T> {
+        let slots = &self.chunks.get(slot / CHUNK)?.get()?.slots;
+        slots[slot % CHUNK].load().as_ref().map(read)
     }
 
     /// Calls `each` with every session.

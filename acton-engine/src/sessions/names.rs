@@ -10,6 +10,7 @@ use acton_bridge::{CircuitEcho, CompiledPolicy, FrameVlan, Vlans};
 use crate::floods::gate::FloodGate;
 use crate::sessions::circuits::{self, Addressee};
 use crate::sessions::directory::Directory;
+use crate::sessions::pairs::Holder;
 use crate::sessions::policing::Policing;
 use crate::sessions::port::{LeafId, slot};
 use crate::sessions::session::{Session, SessionMode};
@@ -47,7 +48,7 @@ pub(crate) trait SessionNames: Send + Sync {
 
     /// Whom a frame from the root with the name of a circuit is for, which is addressed to the client
     /// `there`.
-    fn addressee(&self, echo: &CircuitEcho, frame: &[u8], there: Option<LeafId>) -> Addressee;
+    fn addressee(&self, echo: &CircuitEcho, frame: &[u8], there: Option<Holder>) -> Addressee;
 }
 
 impl<K, M> SessionNames for Directory<K, Session<M>>
@@ -102,7 +103,7 @@ where
         counts
     }
 
-    fn addressee(&self, echo: &CircuitEcho, frame: &[u8], there: Option<LeafId>) -> Addressee {
+    fn addressee(&self, echo: &CircuitEcho, frame: &[u8], there: Option<Holder>) -> Addressee {
         circuits::addressee(self, echo, frame, there)
     }
 }

@@ -6,6 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use acton_bridge::TagPair;
 use acton_frame::field::ethernet::C_TAG;
 use acton_frame::{Headers, Tag};
+use foldhash::fast::RandomState;
+use hashbrown::HashSet;
+use parking_lot::Mutex;
 
 use crate::sessions::port::LeafId;
 
@@ -13,32 +16,59 @@ use crate::sessions::port::LeafId;
 const IDS: usize = 1 << 12;
 /// A pair that nobody has.
 const NOBODY: u64 = u64::MAX;
+/// In the place of a port: the pair is one client's, which is not here.
+const AWAY: u64 = 1 << 48;
 
 /// The ports of clients by inner VLAN, each below the kind of its outer tag.
 type Inner = [AtomicU64; IDS];
 
 /// The port of each pair, read without waiting and in one step: 32 KiB for each outer VLAN that has one.
 #[derive(Debug)]
-pub(crate) struct Pairs(Box<[OnceLock<Box<Inner>>]>);
+pub(crate) struct Pairs {
+    ports: Box<[OnceLock<Box<Inner>>]>,
+    /// Those that the list gives to clients, here or not. The control thread alone asks for them.
+    kept: Mutex<HashSet<TagPair, RandomState>>,
+}
+
+/// Whose a pair is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Holder {
+    /// This client's.
+    Here(LeafId),
+    /// A client's that has no session.
+    Away,
+}
+
+impl Holder {
+    pub(crate) fn port(self) -> Option<LeafId> {
+        match self {
+            Self::Here(port) => Some(port),
+            Self::Away => None,
+        }
+    }
+}
 
 impl Default for Pairs {
     fn default() -> Self {
-        Self((0..IDS).map(|_| OnceLock::new()).collect())
+        Self { ports: (0..IDS).map(|_| OnceLock::new()).collect(), kept: Mutex::default() }
     }
 }
 
 impl Pairs {
-    /// The client whose pair a frame from the root has.
+    /// Whose pair a frame has.
     #[inline]
-    pub(crate) fn find(&self, headers: &Headers, frame: &[u8]) -> Option<LeafId> {
+    pub(crate) fn find(&self, headers: &Headers, frame: &[u8]) -> Option<Holder> {
         if headers.tags() < 2 {
             return None;
         }
         let (outer, inner) = (Tag::of(headers, frame, 0)?, Tag::of(headers, frame, 1)?);
-        let ports = self.0[usize::from(outer.vlan())].get()?;
+        let ports = self.ports[usize::from(outer.vlan())].get()?;
         let entry = ports[usize::from(inner.vlan())].load(Ordering::Acquire);
-        let is_its = (entry >> 32, inner.tpid) == (outer.tpid.into(), C_TAG);
-        is_its.then_some(entry as LeafId)
+        let is_its = ((entry >> 32) as u16, inner.tpid) == (outer.tpid, C_TAG);
+        if !is_its || entry == NOBODY {
+            return None;
+        }
+        Some(if entry & AWAY == 0 { Holder::Here(entry as LeafId) } else { Holder::Away })
     }
 
     /// Gives a pair to a client, whoever had it.
@@ -48,12 +78,27 @@ impl Pairs {
 
     /// Takes a pair from a client, if that has it still.
     pub(crate) fn take(&self, pair: TagPair, port: LeafId) {
-        let (its, order) = (entry(pair, port), Ordering::AcqRel);
-        let _ = self.of(pair).compare_exchange(its, NOBODY, order, Ordering::Relaxed);
+        let after = if self.kept.lock().contains(&pair) { away(pair) } else { NOBODY };
+        self.replace(pair, entry(pair, port), after);
+    }
+
+    /// Keeps these pairs, and no others, for clients while they are away.
+    pub(crate) fn keep(&self, pairs: impl IntoIterator<Item = TagPair>) {
+        let pairs: HashSet<_, _> = pairs.into_iter().collect();
+        let mut kept = self.kept.lock();
+        // First those that go: the same VLANs may come with another kind of tag.
+        kept.difference(&pairs).for_each(|pair| self.replace(*pair, away(*pair), NOBODY));
+        pairs.difference(&kept).for_each(|pair| self.replace(*pair, NOBODY, away(*pair)));
+        *kept = pairs;
+    }
+
+    fn replace(&self, pair: TagPair, before: u64, after: u64) {
+        let order = Ordering::AcqRel;
+        let _ = self.of(pair).compare_exchange(before, after, order, Ordering::Relaxed);
     }
 
     fn of(&self, TagPair { outer, inner, .. }: TagPair) -> &AtomicU64 {
-        let ports = self.0[usize::from(outer.get())]
+        let ports = self.ports[usize::from(outer.get())]
             .get_or_init(|| Box::new([const { AtomicU64::new(NOBODY) }; IDS]));
         &ports[usize::from(inner.get())]
     }
@@ -61,6 +106,10 @@ impl Pairs {
 
 fn entry(pair: TagPair, port: LeafId) -> u64 {
     u64::from(pair.tpid.number()) << 32 | u64::from(port)
+}
+
+fn away(pair: TagPair) -> u64 {
+    entry(pair, 0) | AWAY
 }
 
 #[cfg(test)]
@@ -87,17 +136,48 @@ mod tests {
         pairs.give(pair(1_000, 17), 0);
         pairs.give(pair(1_000, 18), LeafId::MAX);
         // Priorities are no part of it.
-        assert_eq!((find(0xf3e8, 0x3011), find(1_000, 18)), (Some(0), Some(LeafId::MAX)));
+        let here = |port| Some(Holder::Here(port));
+        assert_eq!((find(0xf3e8, 0x3011), find(1_000, 18)), (here(0), here(LeafId::MAX)));
         for kinds in [[C_TAG, C_TAG], [0x88a8, 0x88a8]] {
             assert_eq!(find_of(kinds, 1_000, 17), None);
         }
         assert_eq!((find(17, 1_000), find(0, 0), find(1_000, 19)), (None, None, None));
         pairs.give(pair(1_000, 17), 5);
         pairs.take(pair(1_000, 17), 0);
-        assert_eq!(find(1_000, 17), Some(5));
+        assert_eq!(find(1_000, 17), here(5));
         pairs.take(pair(1_000, 17), 5);
         assert_eq!(find(1_000, 17), None);
         let frame = Tags::one(Tag { tpid: 0x8100, tci: 1_000 }).in_front_of(&[2; 60]);
         assert_eq!(pairs.find(&Headers::parse(&frame), &frame), None);
+    }
+    #[test]
+    fn a_pair_that_is_kept_is_nobody_else_s_while_its_client_is_away() {
+        let pairs = Pairs::default();
+        let find = |outer_tag| {
+            let outer = Tag { tpid: outer_tag, tci: 1_000 };
+            let frame = Tags::two(outer, Tag { tpid: C_TAG, tci: 17 }).in_front_of(&[2; 60]);
+            pairs.find(&Headers::parse(&frame), &frame)
+        };
+        let pair = |tpid| {
+            let [outer, inner] = [1_000, 17].map(|id| VlanId::new(id).unwrap());
+            TagPair { outer, inner, tpid }
+        };
+        let (service, customer) = (pair(OuterTag::Service), pair(OuterTag::Customer));
+        pairs.keep([service]);
+        assert_eq!((find(0x88a8), find(C_TAG)), (Some(Holder::Away), None));
+        pairs.give(service, 5);
+        assert_eq!(find(0x88a8), Some(Holder::Here(5)));
+        pairs.take(service, 5);
+        assert_eq!(find(0x88a8), Some(Holder::Away));
+        pairs.keep([customer]);
+        assert_eq!((find(0x88a8), find(C_TAG)), (None, Some(Holder::Away)));
+        // The list has it no more while its client is here, and again.
+        pairs.give(customer, 6);
+        pairs.keep([]);
+        assert_eq!(find(C_TAG), Some(Holder::Here(6)));
+        pairs.keep([customer]);
+        pairs.keep([]);
+        pairs.take(customer, 6);
+        assert_eq!(find(C_TAG), None);
     }
 }

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use acton_bridge::{Bridge, CompiledPolicy, Leases, Owner, Vlans};
+use acton_bridge::{Bridge, CompiledPolicy, Leases, Owner, TagPair, Vlans};
 use acton_udp::Destination;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -217,15 +217,24 @@ where
 
     /// Has workers know that a client is in the VLANs of a policy.
     fn begin_vlans(&self, policy: &CompiledPolicy, port: LeafId) {
-        self.floods.vlan_members.add(policy.vlans());
+        self.floods.vlan_members.add(policy.vlans(), port);
         if let Some(pair) = policy.vlans().and_then(Vlans::pair) {
             self.floods.pairs.give(pair, port);
         }
     }
 
+    /// Keeps these pairs of tags for the clients that the list gives them to, while these are away.
+    pub(crate) fn keep_pairs(&self, pairs: impl IntoIterator<Item = TagPair>) {
+        let pairs: Vec<_> = pairs.into_iter().collect();
+        if !pairs.is_empty() {
+            self.floods.set_by_vlan();
+        }
+        self.floods.pairs.keep(pairs);
+    }
+
     /// Undoes [`begin_vlans`](Self::begin_vlans).
     fn end_vlans(&self, policy: &CompiledPolicy, port: LeafId) {
-        self.floods.vlan_members.remove(policy.vlans());
+        self.floods.vlan_members.remove(policy.vlans(), port);
         if let Some(pair) = policy.vlans().and_then(Vlans::pair) {
             self.floods.pairs.take(pair, port);
         }

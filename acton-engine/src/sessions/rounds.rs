@@ -23,16 +23,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use std::{io, iter};
 
-use acton_bridge::Receivers;
 use parking_lot::Mutex;
 
 use crate::capture::packet::{Direction, Who};
 use crate::frames::copies::FrameCopies;
 use crate::frames::store::FrameStore;
 use crate::observe::counters::{Counter, Counters};
+use crate::sessions::audience::Audience;
 use crate::sessions::bell::Bell;
 use crate::sessions::directory::{Directory, Ported, SLOTS};
-use crate::sessions::port::LeafId;
 
 /// Receivers in a slice: on loopback, where the kernel delivers in the sender's time, a slice takes
 /// some 80 us, about as long as the idle round trip of a ping.
@@ -50,9 +49,6 @@ const ROUND_LEN: usize = 160 << 20;
 /// Bytes that wait for the next round at most: as many as 64 clients get in one.
 const WAITING_LEN: usize = 1 << 20;
 
-/// Receivers of a multicast group that get a frame at once, before anything else: that takes a worker
-/// some 0.5 ms. A round would look at all clients for them.
-const GROUP_AT_ONCE: usize = 64;
 /// Receivers for each of which another worker is woken: to send to them takes some 1 ms, many times
 /// what waking it does.
 const HELPED: usize = 256;
@@ -152,9 +148,10 @@ impl SharedRounds {
         state.waiting = Arc::try_unwrap(before).unwrap_or_default();
         state.waiting.clear();
         let frames = state.frames.len();
-        let mut room = ROUND_LEN / receivers.max(1);
+        let mut room = ROUND_LEN;
         let in_time = (0..frames).rev().take_while(|&index| {
-            let bytes = self.bytes(&state.frames, index..index + 1);
+            let bytes = self.bytes(&state.frames, index..index + 1)
+                * state.frames.receivers(index, receivers);
             let fits = bytes <= room || index + 1 == frames;
             room = room.saturating_sub(bytes);
             fits && now.saturating_sub(state.frames.since(index)) <= LATE
@@ -195,7 +192,11 @@ impl State {
     ) {
         let Self { slots, then, slice, frames, run, .. } = self;
         while receivers.len() < *slice && !Range::is_empty(slots) {
-            slots.start = directory.for_each_in(slots.clone(), |session| {
+            // Frames of VLANs alone go to some of all.
+            let first = frames.next_slot(slots.start).min(slots.end);
+            let few = frames.is_for_few().then_some(first + 1);
+            let looked_at = first..few.map_or(slots.end, |end| end.min(slots.end));
+            slots.start = directory.for_each_in(looked_at, |session| {
                 if frames.is_any_for(run.clone(), session.port()) {
                     receivers.push(Arc::clone(session));
                 }
@@ -255,21 +256,20 @@ impl<S: Ported> Rounds<S> {
         true
     }
 
-    /// Takes the frames `run` of `frames`, which are for a group, unless its receivers are so few that they
-    /// are to be served at once; whether it took them.
-    pub(crate) fn takes_group(
+    /// Takes the frames `run` of `frames`, which are for some, unless these are so few that they are to be
+    /// served at once; whether it took them.
+    pub(crate) fn takes_some(
         &mut self,
         frames: &impl FrameStore,
         run: Range<usize>,
-        receivers: &Receivers<LeafId>,
+        receivers: &Audience,
         now: Duration,
         counters: &Counters,
     ) -> bool {
-        let count = receivers.count();
-        if count <= GROUP_AT_ONCE {
+        if receivers.is_served_at_once() {
             return false;
         }
-        self.keep(frames, run, (count, Some(receivers)), now, counters);
+        self.keep(frames, run, (receivers.count(), Some(receivers)), now, counters);
         true
     }
 
@@ -278,7 +278,7 @@ impl<S: Ported> Rounds<S> {
         &mut self,
         frames: &impl FrameStore,
         run: Range<usize>,
-        (count, receivers): (usize, Option<&Receivers<LeafId>>),
+        (count, receivers): (usize, Option<&Audience>),
         now: Duration,
         counters: &Counters,
     ) {

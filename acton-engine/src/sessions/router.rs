@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use acton_bridge::{Bridge, CircuitEcho, FromRoot, GroupRoute, Learned, Owner, Receivers};
+use acton_bridge::{Bridge, CircuitEcho, FrameVlan, FromRoot, GroupRoute, Learned, Owner};
 use acton_frame::{Ethernet, Headers, Tags};
 
 use crate::capture::packet::{Cause, Direction, Outcome, Who};
@@ -24,6 +24,7 @@ use crate::frames::tags::tagged;
 use crate::isolation::fates::{Fate, Fates};
 use crate::loops::surge::Surge;
 use crate::observe::counters::{Counter, Counters};
+use crate::sessions::audience::Audience;
 use crate::sessions::circuits::Circuits;
 use crate::sessions::directory::Directory;
 use crate::sessions::port::LeafId;
@@ -43,8 +44,8 @@ pub(crate) struct Router {
     reporter: FloodReporter,
     surge: Surge,
     routes: Vec<Route>,
-    /// Who gets the groups of a batch, by [`Route::Group`].
-    groups: Vec<(GroupRoute, Receivers<LeafId>)>,
+    /// Who gets what is for some, by [`Route::Some`].
+    audiences: Vec<(For, Audience)>,
     admitted: Admitted,
     circuits: Circuits,
     /// The number of the thread, for tallies.
@@ -65,17 +66,26 @@ struct Admitted {
 enum Route {
     One(LeafId),
     All,
-    /// To those at this place of the batch's groups.
-    Group(u32),
+    /// To the client that has the frame's pair of tags.
+    Pair(LeafId),
+    /// To those at this place of the batch's audiences.
+    Some(u32),
     Nowhere,
+}
+
+/// What some get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum For {
+    Group(GroupRoute),
+    Vlan(FrameVlan),
 }
 
 /// Who gets a run of frames.
 pub(crate) enum Target<M> {
     One(Arc<Session<M>>),
     All(Everybody),
-    /// Those of them that asked for a group.
-    Group(Receivers<LeafId>, Everybody),
+    /// Some of them.
+    Some(Audience, Everybody),
 }
 
 /// All clients, but for those whose flooding is held back.
@@ -119,7 +129,7 @@ impl Router {
         reporter: FloodReporter,
         thread: usize,
     ) -> Self {
-        let (routes, groups, admitted) = (Vec::new(), Vec::new(), Admitted::default());
+        let (routes, audiences, admitted) = (Vec::new(), Vec::new(), Admitted::default());
         let (surge, circuits) = (Surge::default(), Circuits::default());
         Self {
             bridge,
@@ -129,7 +139,7 @@ impl Router {
             reporter,
             surge,
             routes,
-            groups,
+            audiences,
             admitted,
             circuits,
             thread,
@@ -203,7 +213,7 @@ impl Router {
     ) {
         self.routes.clear();
         let (learning, by_vlan) = (self.floods.are_learning(), self.floods.are_by_vlan());
-        self.groups.clear();
+        self.audiences.clear();
         for index in 0..frames.len() {
             let of_pair = || self.floods.pairs.find(frames.headers(index), frames.get(index));
             let pair = if by_vlan { of_pair() } else { None };
@@ -213,11 +223,12 @@ impl Router {
             let ethernet = frames.headers(index).ethernet();
             let (verdict, learned) = self.bridge.from_root_parsed(ethernet, now);
             self.note_learned(ethernet, Owner::Root, learned, now);
-            if learning && !matches!(verdict, FromRoot::Drop(_)) {
+            // Behind a pair of tags is a network of its own.
+            if learning && pair.is_none() && !matches!(verdict, FromRoot::Drop(_)) {
                 self.learn_neighbour(frames.headers(index), frames.get(index), now);
             }
-            if let Some(port) = pair {
-                let route = self.route_to_pair(frames, index, port, verdict, now, directory);
+            if let Some(holder) = pair {
+                let route = self.route_to_pair(frames, index, holder, verdict, now, directory);
                 self.routes.push(route);
                 continue;
             }
@@ -242,13 +253,20 @@ impl Router {
             start = run.end;
             let one = match route {
                 Route::Nowhere => continue,
-                Route::Group(index) => {
-                    let receivers = self.groups[index as usize].1.clone();
-                    if self.goes_to_group(&receivers, frames, run.clone(), recorder) {
-                        each(Target::Group(receivers, self.everybody()), run);
+                Route::Some(index) => {
+                    let receivers = self.audiences[index as usize].1.clone();
+                    if self.goes_to_some(&receivers, frames, run.clone(), recorder) {
+                        each(Target::Some(receivers, self.everybody()), run);
                     }
                     continue;
                 }
+                Route::Pair(id) => match directory.get(id) {
+                    None => {
+                        self.drop_of_pair(frames, run, now);
+                        continue;
+                    }
+                    session => session,
+                },
                 // A client that has just gone: its MAC is an unknown one now.
                 Route::One(id) => directory.get(id),
                 Route::All => None,

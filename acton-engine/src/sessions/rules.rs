@@ -16,6 +16,7 @@ use pnet_base::MacAddr;
 use crate::run::clock;
 use crate::run::threads::{self, ThreadKind};
 use crate::sessions::admission::{Admission, Admit, NetworkKeys};
+use crate::sessions::pair_owners::PairOwners;
 use crate::throttle::ChangeThrottle;
 
 /// How often the rules are looked at for changes: a client that is taken off a list is out within a
@@ -29,6 +30,8 @@ const TELL_INTERVAL: Duration = Duration::from_secs(5);
 pub(crate) struct Rules {
     pub(crate) admit: Arc<dyn Admit>,
     pub(crate) owners: Arc<HashMap<MacAddr, Key, RandomState>>,
+    /// Whose pairs of VLAN tags are whose.
+    pub(crate) pairs: Arc<PairOwners>,
 }
 
 /// Takes what came of reading the list of clients again: how many are on it, `None` where there is none,
@@ -60,7 +63,8 @@ impl Rules {
         let owners = admit.owners();
         let macs =
             owners.iter().flat_map(|(key, policy)| policy.macs.iter().map(|&mac| (mac, *key)));
-        Self { owners: Arc::new(macs.collect()), admit }
+        let pairs = owners.iter().filter_map(|(key, policy)| Some((policy.pair()?, *key)));
+        Self { owners: Arc::new(macs.collect()), pairs: Arc::new(pairs.collect()), admit }
     }
 
     /// The MACs that belong to another client by these rules than by `before`, or to nobody.
@@ -74,7 +78,8 @@ impl Rules {
 
     /// Whether nobody else uses them.
     fn is_last(&self) -> bool {
-        Arc::strong_count(&self.admit) == 1 && Arc::strong_count(&self.owners) == 1
+        let others = [Arc::strong_count(&self.admit), Arc::strong_count(&self.owners)];
+        others == [1; 2] && Arc::strong_count(&self.pairs) == 1
     }
 }
 

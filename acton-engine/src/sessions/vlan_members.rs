@@ -1,67 +1,161 @@
-//! How many clients are in each VLAN, and how many in all, so that what is flooded in one that nobody is in costs nothing.
+//! Which clients are in each VLAN, so that what is flooded in one costs as much as these are many.
 
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use acton_bridge::{FrameVlan, VlanSet, Vlans};
 
+use crate::sessions::directory::SLOTS;
+use crate::sessions::port::{LeafId, slot};
+use crate::sessions::slot_set::SlotSet;
+
 /// VLAN ids that there are.
 const IDS: usize = 1 << 12;
+/// VLANs of a client that knows each of them its member; one with more is looked at in all.
+const FEW: usize = 64;
 
-/// Clients by the VLANs that their policies name. The control thread counts each on its own, so that who
-/// comes or goes changes nothing for those who are there.
+/// Clients by the VLANs that their policies name. The control thread changes it for each on its own, so
+/// that who comes or goes changes nothing for those who are there.
 #[derive(Debug)]
 pub(crate) struct VlanMembers {
-    /// Those without a tag under 0.
-    of: Box<[AtomicU32]>,
-    /// Those whose policies name none: they are in all.
-    in_all: AtomicUsize,
+    /// How many are in each; those without a tag under 0.
+    counts: Box<[AtomicU32]>,
+    /// Which these are, but for those that `wide` has.
+    slots: Box<[OnceLock<Arc<SlotSet>>]>,
+    /// How many are in all, since their policies name none.
+    in_all: AtomicU32,
+    /// These, and those in more than [`FEW`].
+    wide: Arc<SlotSet>,
 }
 
 impl Default for VlanMembers {
     fn default() -> Self {
-        let of = (0..IDS).map(|_| AtomicU32::new(0)).collect();
-        Self { of, in_all: AtomicUsize::new(0) }
+        Self {
+            counts: (0..IDS).map(|_| AtomicU32::new(0)).collect(),
+            slots: (0..IDS).map(|_| OnceLock::new()).collect(),
+            in_all: AtomicU32::new(0),
+            wide: Arc::default(),
+        }
     }
 }
 
+/// Clients that may be in the VLAN of a frame: all that are, and maybe some that are not, which their
+/// policies tell. Clones are cheap.
+#[derive(Debug, Clone)]
+pub(crate) struct VlanAudience {
+    own: Option<Arc<SlotSet>>,
+    wide: Arc<SlotSet>,
+    /// How many were in it.
+    count: usize,
+}
+
 impl VlanMembers {
-    /// Counts a client that is there from now on.
-    pub(crate) fn add(&self, vlans: Option<&Vlans>) {
+    /// Notes a client that is there from now on.
+    pub(crate) fn add(&self, vlans: Option<&Vlans>, port: LeafId) {
         match vlans {
-            Some(vlans) => self.each(vlans, |members| members.fetch_add(1, Ordering::Relaxed)),
+            Some(vlans) => self.each(vlans, |count| count.fetch_add(1, Ordering::Relaxed)),
             None => _ = self.in_all.fetch_add(1, Ordering::Relaxed),
         }
+        self.place(vlans, port, SlotSet::insert);
     }
 
-    /// Counts a client no more.
-    pub(crate) fn remove(&self, vlans: Option<&Vlans>) {
+    /// Notes a client no more.
+    pub(crate) fn remove(&self, vlans: Option<&Vlans>, port: LeafId) {
+        self.place(vlans, port, SlotSet::remove);
         match vlans {
-            Some(vlans) => self.each(vlans, |members| members.fetch_sub(1, Ordering::Relaxed)),
+            Some(vlans) => self.each(vlans, |count| count.fetch_sub(1, Ordering::Relaxed)),
             None => _ = self.in_all.fetch_sub(1, Ordering::Relaxed),
         }
     }
 
     fn each(&self, vlans: &Vlans, change: impl Fn(&AtomicU32) -> u32) {
-        let change = |id: u16| {
-            change(&self.of[usize::from(id)]);
-        };
-        match vlans {
-            Vlans::Access(vlan) => change(vlan.get()),
-            Vlans::Tagged(set) => ids(set).for_each(change),
-            _ => {}
+        for id in ids(vlans) {
+            change(&self.counts[usize::from(id)]);
         }
+    }
+
+    /// Has `change` change the sets that a client is in.
+    fn place(&self, vlans: Option<&Vlans>, port: LeafId, change: impl Fn(&SlotSet, usize)) {
+        let slot = slot(port);
+        match vlans {
+            Some(vlans) if ids(vlans).take(FEW + 1).count() <= FEW => {
+                for id in ids(vlans) {
+                    change(self.slots[usize::from(id)].get_or_init(Arc::default), slot);
+                }
+            }
+            _ => change(&self.wide, slot),
+        }
+    }
+
+    /// How many are in a VLAN.
+    #[inline]
+    pub(crate) fn count(&self, vlan: FrameVlan) -> usize {
+        let own = vlan.id().map_or(0, |id| self.counts[usize::from(id)].load(Ordering::Relaxed));
+        (self.in_all.load(Ordering::Relaxed) + own) as usize
     }
 
     /// Whether anybody may get what is flooded in a VLAN.
     #[inline]
     pub(crate) fn may_reach(&self, vlan: FrameVlan) -> bool {
-        self.in_all.load(Ordering::Relaxed) > 0
-            || vlan.id().is_some_and(|id| self.of[usize::from(id)].load(Ordering::Relaxed) > 0)
+        self.count(vlan) > 0
+    }
+
+    /// Who may get it; `None` where these are not much fewer than the `sessions` that there are.
+    pub(crate) fn audience(&self, vlan: FrameVlan, sessions: usize) -> Option<VlanAudience> {
+        let own = vlan.id().and_then(|id| self.slots[usize::from(id)].get());
+        let looked_at = own.map_or(0, |own| own.len()) + self.wide.len();
+        if looked_at >= sessions.div_ceil(2) {
+            return None;
+        }
+        let (own, wide) = (own.cloned(), Arc::clone(&self.wide));
+        Some(VlanAudience { own, wide, count: self.count(vlan) })
     }
 }
 
-/// Each VLAN of a set once, though its ranges may overlap.
-fn ids(set: &VlanSet) -> impl Iterator<Item = u16> {
+impl VlanAudience {
+    /// How many get it.
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// How many have to be looked at for that.
+    pub(crate) fn looked_at(&self) -> usize {
+        self.own.as_ref().map_or(0, |own| own.len()) + self.wide.len()
+    }
+
+    /// Whether the client in a slot is among those.
+    #[inline]
+    pub(crate) fn contains(&self, slot: usize) -> bool {
+        self.own.as_ref().is_some_and(|own| own.contains(slot)) || self.wide.contains(slot)
+    }
+
+    /// The first slot from `slot` on with one of them; [`SLOTS`] where there is none.
+    pub(crate) fn next(&self, slot: usize) -> usize {
+        let own = self.own.as_ref().map_or(SLOTS, |own| own.next(slot));
+        own.min(self.wide.next(slot))
+    }
+
+    /// Whether they are those of another, which was made of the same members.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        match (&self.own, &other.own) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (one, other) => one.is_none() && other.is_none(),
+        }
+    }
+}
+
+/// The VLANs whose floods a client gets, each once, though the ranges of a set may overlap.
+fn ids(vlans: &Vlans) -> impl Iterator<Item = u16> {
+    let (one, set) = match vlans {
+        Vlans::Access(vlan) => (Some(vlan.get()), None),
+        Vlans::Tagged(set) => (None, Some(set)),
+        // Nothing with a pair of tags is flooded.
+        _ => (None, None),
+    };
+    one.into_iter().chain(set.into_iter().flat_map(ids_of_set))
+}
+
+fn ids_of_set(set: &VlanSet) -> impl Iterator<Item = u16> {
     let mut next = 0;
     set.ranges().iter().flat_map(move |range| {
         let first = range.first().max(next);
@@ -72,36 +166,89 @@ fn ids(set: &VlanSet) -> impl Iterator<Item = u16> {
 
 #[cfg(test)]
 mod tests {
-    use acton_bridge::{VlanId, VlanRange};
+    use acton_bridge::{OuterTag, TagPair, VlanId, VlanRange};
     use acton_frame::{Headers, Tag, Tags};
 
     use super::*;
 
-    fn reach(members: &VlanMembers, vlan: u16) -> bool {
+    /// The VLAN of a frame with that tag, 0 for none.
+    fn of(vlan: u16) -> FrameVlan {
         let tag = Tags::one(Tag { tpid: 0x8100, tci: vlan });
         let frame = if vlan == 0 { vec![2; 60] } else { tag.in_front_of(&[2; 60]) };
-        members.may_reach(FrameVlan::of(&Headers::parse(&frame), &frame))
+        FrameVlan::of(&Headers::parse(&frame), &frame)
+    }
+
+    fn tagged(ranges: &[(u16, u16)]) -> Vlans {
+        let ranges = ranges.iter().map(|&(first, last)| VlanRange::new(first, last).unwrap());
+        Vlans::Tagged(VlanSet::new(ranges.collect()).unwrap())
+    }
+
+    fn access(id: u16) -> Vlans {
+        Vlans::Access(VlanId::new(id).unwrap())
+    }
+
+    /// The slots of those who are looked at for a flood.
+    fn slots(members: &VlanMembers, vlan: u16) -> Vec<usize> {
+        let audience = members.audience(of(vlan), SLOTS).unwrap();
+        let from = |slot| Some(audience.next(slot)).filter(|slot| *slot < SLOTS);
+        let slots: Vec<_> = std::iter::successors(from(0), |slot| from(slot + 1)).collect();
+        assert!(slots.iter().all(|slot| audience.contains(*slot)));
+        assert_eq!(slots.len(), audience.looked_at());
+        slots
     }
 
     #[test]
     fn who_is_in_no_vlan_but_these_is_counted_there() {
-        let range = |first, last| VlanRange::new(first, last).unwrap();
-        let set = VlanSet::new(vec![range(5, 9), range(7, 12), range(8, 8), range(0, 0)]).unwrap();
-        assert_eq!(ids(&set).collect::<Vec<_>>(), [0, 5, 6, 7, 8, 9, 10, 11, 12]);
+        let several = tagged(&[(5, 9), (7, 12), (8, 8), (0, 0)]);
+        assert_eq!(ids(&several).collect::<Vec<_>>(), [0, 5, 6, 7, 8, 9, 10, 11, 12]);
         let members = VlanMembers::default();
-        assert!(!reach(&members, 7));
-        let (tagged, access) = (Vlans::Tagged(set), Vlans::Access(VlanId::new(7).unwrap()));
-        members.add(Some(&tagged));
-        members.add(Some(&access));
-        let reached = || [0, 1, 7, 12, 13].map(|vlan| reach(&members, vlan));
-        assert_eq!(reached(), [true, false, true, true, false]);
-        members.add(None);
-        assert_eq!(reached(), [true; 5], "the third is a trunk");
-        members.remove(Some(&tagged));
-        assert_eq!(reached(), [true; 5]);
-        members.remove(None);
-        assert_eq!(reached(), [false, false, true, false, false]);
-        members.remove(Some(&access));
-        assert_eq!(reached(), [false; 5]);
+        assert!(!members.may_reach(of(7)));
+        members.add(Some(&several), 1);
+        members.add(Some(&access(7)), 2);
+        let counts = || [0, 1, 7, 12, 13].map(|vlan| members.count(of(vlan)));
+        assert_eq!(counts(), [1, 0, 2, 1, 0]);
+        members.add(None, 3);
+        assert_eq!(counts(), [2, 1, 3, 2, 1], "the third is a trunk");
+        members.remove(Some(&several), 1);
+        assert_eq!(counts(), [1, 1, 2, 1, 1]);
+        members.remove(None, 3);
+        members.remove(Some(&access(7)), 2);
+        assert_eq!(counts(), [0; 5]);
+        assert!(members.slots.iter().all(|set| set.get().is_none_or(|set| set.len() == 0)));
+    }
+
+    #[test]
+    fn a_flood_looks_at_its_members_and_at_those_who_are_in_many() {
+        let members = VlanMembers::default();
+        let pair = TagPair {
+            outer: VlanId::new(7).unwrap(),
+            inner: VlanId::new(7).unwrap(),
+            tpid: OuterTag::Customer,
+        };
+        for port in 100..200 {
+            members.add(Some(&access(8)), port);
+        }
+        members.add(Some(&access(7)), 3 << 16 | 5);
+        members.add(Some(&tagged(&[(7, 9)])), 6);
+        members.add(Some(&Vlans::Pair(pair)), 7);
+        members.add(Some(&tagged(&[(1_000, 1_064)])), 8);
+        members.add(None, 9);
+        assert_eq!(slots(&members, 7), [5, 6, 8, 9]);
+        assert_eq!(members.count(of(7)), 3, "the one in 1000 to 1064 is looked at alone");
+        assert_eq!((slots(&members, 1_000), members.count(of(1_000))), (vec![8, 9], 2));
+        // What has a tag of 802.1ad goes to those who are in all.
+        let frame = Tags::one(Tag { tpid: 0x88a8, tci: 7 }).in_front_of(&[2; 60]);
+        let foreign = FrameVlan::of(&Headers::parse(&frame), &frame);
+        assert_eq!(
+            (members.count(foreign), members.audience(foreign, 105).unwrap().next(9)),
+            (1, 9)
+        );
+        assert!(members.audience(of(8), 105).is_none(), "these are nearly all");
+        assert!(members.audience(of(7), 105).is_some_and(|audience| audience.count() == 3));
+        let same = |one, other| {
+            let [one, other] = [one, other].map(|vlan| members.audience(of(vlan), SLOTS).unwrap());
+            one.is_same(&other)
+        };
+        assert!(same(7, 7) && !same(7, 8) && same(2_000, 2_001));
     }
 }

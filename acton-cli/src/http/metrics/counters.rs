@@ -118,6 +118,11 @@ pub(super) const SHOWN: &[Shown] = &[
     decisions("authorize.unanswered", &["unanswered"]),
     decisions("authorize.limited", &["limited"]),
     shown(
+        "authorize.pair_taken",
+        "acton_authorize_pairs_taken_total",
+        "At a server, times that a client was denied, since another has its pair of VLAN tags.",
+    ),
+    shown(
         "authorize.accounting_lost",
         "acton_authorize_accounts_lost_total",
         "At a server, accounts of sessions that who decides on clients was not told.",

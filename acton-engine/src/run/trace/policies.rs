@@ -30,7 +30,14 @@ impl Tracing<'_> {
         for finding in findings {
             self.note_finding(&finding);
         }
-        let Some(objection) = objection else { return self.circuit(port, &policy, &headers) };
+        let Some(objection) = objection else {
+            let is_tagged = policy.vlans().is_some_and(|vlans| !vlans.is_untagged());
+            if is_tagged && floods.pairs.find(&headers, &self.frame).is_some() {
+                self.note("vlan", "the two tags are another client's alone");
+                return Some(counted(Counter::Vlan));
+            }
+            return self.circuit(port, &policy, &headers);
+        };
         let prober = floods.prober.as_ref();
         if objection == Objection::EtherType
             && prober.is_some_and(|prober| prober.may_pass(&headers, &self.frame))

@@ -4,10 +4,10 @@ use std::hash::Hash;
 use std::ops::Range;
 use std::time::Duration;
 
-use acton_bridge::{Asked, BumKind, FloodClass, Owner, Receivers};
+use acton_bridge::{Asked, BumKind, FloodClass, Owner};
 use acton_frame::Headers;
 
-use super::{Route, Router};
+use super::{For, Route, Router};
 use crate::capture::packet::{Outcome, Who};
 use crate::capture::recorder::Recorder;
 use crate::floods::gate::Admission;
@@ -15,6 +15,7 @@ use crate::floods::news::FloodNews;
 use crate::frames::batch::FrameBatch;
 use crate::frames::store::FrameStore;
 use crate::observe::counters::Counter;
+use crate::sessions::audience::Audience;
 use crate::sessions::directory::Directory;
 use crate::sessions::elsewhere::is_from_client;
 use crate::sessions::port::LeafId;
@@ -62,7 +63,7 @@ impl Router {
             }
             return Route::Nowhere;
         }
-        if self.is_over(class, frames, index, now) {
+        if self.is_over(class, frames, index, directory.len(), now) {
             return Route::Nowhere;
         }
         if class.may_ask() {
@@ -74,15 +75,19 @@ impl Router {
             {
                 return Route::One(leaf);
             }
-            if asked == Asked::Everybody && self.is_over(FloodClass::Unresolved, frames, index, now)
+            if asked == Asked::Everybody
+                && self.is_over(FloodClass::Unresolved, frames, index, directory.len(), now)
             {
                 return Route::Nowhere;
             }
         }
         if kind == BumKind::Multicast && floods.snooper.is_on() {
-            return self.route_group(headers, frame, now);
+            match self.route_group(headers, frame, now) {
+                Route::All => {}
+                route => return route,
+            }
         }
-        Route::All
+        self.route_in_vlan(frames, index, directory.len())
     }
 
     /// Where a frame for a multicast group goes.
@@ -90,35 +95,47 @@ impl Router {
     fn route_group(&mut self, headers: &Headers, frame: &[u8], now: Duration) -> Route {
         let snooper = &self.floods.snooper;
         let route = snooper.route(headers, frame, now);
-        if self.groups.last().is_none_or(|(last, _)| *last != route) {
+        let whose = For::Group(route);
+        if self.audiences.last().is_none_or(|(last, _)| *last != whose) {
             let Some(receivers) = snooper.receivers(route) else { return Route::All };
-            self.groups.push((route, receivers));
+            self.audiences.push((whose, Audience::Group(receivers)));
         }
-        Route::Group(self.groups.len() as u32 - 1)
+        Route::Some(self.audiences.len() as u32 - 1)
     }
 
-    /// Counts frames for a group, and shows them to those who capture; whether anybody gets them.
-    pub(super) fn goes_to_group(
+    /// Counts frames for some, and shows them to those who capture; whether anybody gets them.
+    pub(super) fn goes_to_some(
         &self,
-        receivers: &Receivers<LeafId>,
+        receivers: &Audience,
         frames: &FrameBatch,
         run: Range<usize>,
         recorder: &mut Recorder,
     ) -> bool {
-        let is_wanted = !receivers.is_empty();
-        let counter = if is_wanted { Counter::GroupFrames } else { Counter::GroupUnwanted };
+        let count = receivers.count() as u32;
+        let (counter, outcome) = match receivers {
+            Audience::Group(_) if count == 0 => (Counter::GroupUnwanted, Outcome::ToGroup(0)),
+            Audience::Group(_) => (Counter::GroupFrames, Outcome::ToGroup(count)),
+            Audience::Vlan(_) => (Counter::Flooded, Outcome::ToAll(count)),
+        };
         self.counters.add(counter, run.len() as u64);
         if recorder.wants_frames() {
-            let outcome = Outcome::ToGroup(receivers.count() as u32);
             frames.show(run, Who::Tap, outcome, recorder);
         }
-        is_wanted
+        count > 0
     }
 
-    /// Whether frame `index`, from the TAP, is over the budget of a class, and dropped.
-    fn is_over(&self, class: FloodClass, frames: &FrameBatch, index: usize, now: Duration) -> bool {
-        let (floods, count) = (&self.floods, frames.count(index));
-        match floods.root_gate.admit(class, count, floods.root.of(class), now) {
+    /// Whether frame `index`, from the TAP, which so many sessions may get, is over the budget of a class,
+    /// and dropped.
+    fn is_over(
+        &self,
+        class: FloodClass,
+        frames: &FrameBatch,
+        index: usize,
+        sessions: usize,
+        now: Duration,
+    ) -> bool {
+        let count = frames.count(index);
+        match self.admit_from_root(class, frames, index, sessions, now) {
             Admission::Passes => false,
             Admission::Over { begins } => {
                 self.drop_over_budget(class, Owner::Root, count, begins);

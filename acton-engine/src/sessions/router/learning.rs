@@ -9,7 +9,7 @@ use super::Router;
 use crate::frames::batch::FrameBatch;
 use crate::frames::store::FrameStore;
 use crate::sessions::directory::Directory;
-use crate::sessions::port::LeafId;
+use crate::sessions::pairs::Holder;
 use crate::sessions::session::Session;
 
 /// The ports of what DHCP clients say, as they stand in a frame: 68 and 67.
@@ -27,13 +27,13 @@ impl Router {
         &self,
         frames: &FrameBatch,
         index: usize,
-        pair: Option<LeafId>,
+        pair: Option<Holder>,
         now: Duration,
         directory: &Directory<K, Session<M>>,
     ) {
         let (headers, frame) = (frames.headers(index), frames.get(index));
         let client = |vlan, mac| match self.bridge.lookup(vlan, mac, now) {
-            _ if pair.is_some() => pair,
+            _ if pair.is_some() => pair.and_then(Holder::port),
             Some(Owner::Leaf(port)) => Some(port),
             _ => None,
         };

@@ -5,17 +5,24 @@ use std::hash::Hash;
 use std::ops::Range;
 use std::time::Duration;
 
-use acton_bridge::{DropReason, ForLeaf, FrameVlan, FromRoot, Vlans};
+use acton_bridge::{DropReason, FloodClass, ForLeaf, FrameVlan, FromRoot, Objection, Vlans};
 use acton_frame::{Headers, Tags};
 
-use super::{Route, Router};
+use super::{For, Route, Router};
+use crate::floods::gate::Admission;
 use crate::frames::batch::FrameBatch;
 use crate::frames::store::FrameStore;
 use crate::observe::counters::Counter;
 use crate::observe::tally::Tally;
+use crate::sessions::audience::Audience;
 use crate::sessions::directory::Directory;
+use crate::sessions::pairs::Holder;
+use crate::sessions::policing::PolicyReason;
 use crate::sessions::port::LeafId;
 use crate::sessions::session::Session;
+
+/// Of a frame with the pair of tags that is another client's alone.
+const ANOTHERS: PolicyReason = PolicyReason::Objection(Objection::Vlan);
 
 impl Router {
     /// Whether a frame of a client's in some VLANs may go to the TAP, and the tags that it gets there.
@@ -33,6 +40,10 @@ impl Router {
             // Of a runt nobody knows: it is the bridge's to drop, and to count.
             return self.admit_as_it_is(session, frame, headers, now, tally).then_some(Tags::NONE);
         };
+        if !vlans.is_untagged() && self.floods.pairs.find(headers, frame).is_some() {
+            self.drop_by_policy(session, frame, ANOTHERS, now, tally);
+            return None;
+        }
         if vlans.is_untagged() && self.is_probe_of_no_vlan(headers, frame) {
             self.counters.add(Counter::ProbesBack, 1);
             return None;
@@ -42,14 +53,14 @@ impl Router {
         self.admit_as_it_is(session, frame, &headers, now, tally).then_some(at_root.tags)
     }
 
-    /// Where frame `index` goes, which has the pair of tags of the client at `port`. What the bridge says
-    /// of its destination does not matter.
+    /// Where frame `index` goes, which has the pair of tags of one client. What the bridge says of its
+    /// destination does not matter.
     #[inline(never)]
     pub(super) fn route_to_pair<K: Copy + Eq + Hash, M>(
         &self,
         frames: &FrameBatch,
         index: usize,
-        port: LeafId,
+        holder: Holder,
         verdict: FromRoot<LeafId>,
         now: Duration,
         directory: &Directory<K, Session<M>>,
@@ -61,9 +72,13 @@ impl Router {
             self.keep_from_root(frames, index, reason, now);
             return Route::Nowhere;
         }
+        let Holder::Here(port) = holder else {
+            self.drop_of_pair(frames, index..index + 1, now);
+            return Route::Nowhere;
+        };
         let (frame, headers) = (frames.get(index), frames.headers(index));
         if frame.first().is_none_or(|first| first & 1 == 0) {
-            return Route::One(port);
+            return Route::Pair(port);
         }
         if let Some(reading) = self.floods.prober.as_ref().and_then(|it| it.read(headers, frame))
             && !self.passes_probe_from_root(reading, headers, frame, now, directory)
@@ -75,7 +90,57 @@ impl Router {
             self.keep_from_root(frames, index, Counter::LoopBlocked, now);
             return Route::Nowhere;
         }
-        Route::One(port)
+        Route::Pair(port)
+    }
+
+    /// Drops frames with a pair of tags whose client is not here: they are nobody else's.
+    #[cold]
+    pub(super) fn drop_of_pair(&self, frames: &FrameBatch, run: Range<usize>, now: Duration) {
+        for index in run {
+            self.counters.add(Counter::Vlan, frames.count(index).into());
+            self.keep_from_root(frames, index, Counter::Vlan, now);
+        }
+    }
+
+    /// Where frame `index` goes, which is for everybody who is in its VLAN, where there are so many
+    /// sessions.
+    pub(super) fn route_in_vlan(
+        &mut self,
+        frames: &FrameBatch,
+        index: usize,
+        sessions: usize,
+    ) -> Route {
+        if !self.floods.are_by_vlan() {
+            return Route::All;
+        }
+        let vlan = FrameVlan::of(frames.headers(index), frames.get(index));
+        if self.audiences.last().is_none_or(|(last, _)| *last != For::Vlan(vlan)) {
+            let Some(members) = self.floods.vlan_members.audience(vlan, sessions) else {
+                return Route::All;
+            };
+            self.audiences.push((For::Vlan(vlan), Audience::Vlan(members)));
+        }
+        Route::Some(self.audiences.len() as u32 - 1)
+    }
+
+    /// What the root's budget of a class says of frame `index`. What goes to the members of a VLAN has a
+    /// budget of its own, and counts for all as much as they are of all.
+    pub(super) fn admit_from_root(
+        &self,
+        class: FloodClass,
+        frames: &FrameBatch,
+        index: usize,
+        sessions: usize,
+        now: Duration,
+    ) -> Admission {
+        let (floods, count) = (&self.floods, frames.count(index));
+        let budget = floods.root.of(class);
+        if !floods.are_by_vlan() {
+            return floods.root_gate.admit(class, count, budget, now);
+        }
+        let vlan = FrameVlan::of(frames.headers(index), frames.get(index));
+        let part = (floods.vlan_members.count(vlan), sessions);
+        floods.vlan_gates.admit((vlan, part), class, count, budget, &floods.root_gate, now)
     }
 
     /// Whether any of the sessions, of which there are so many, may be in the VLAN of frame `index`, which is for everybody and else
@@ -179,6 +244,7 @@ mod tests {
     use acton_bridge::{
         Bridge, Circuit, CompiledPolicy, Config, Policy, VlanId, VlanRange, VlanSet,
     };
+    use acton_frame::Tag;
     use acton_tap::VnetHeader;
     use acton_udp::UdpSocket;
 
@@ -257,6 +323,34 @@ mod tests {
         assert_eq!(sent(1..4), [(1, 2), (3, 4)]);
         assert_eq!(sent(2..3), []);
         assert_eq!(sent(0..4), [(0, 2), (3, 4)]);
+    }
+
+    #[test]
+    fn the_pair_of_another_passes_from_no_trunk() {
+        let set = VlanSet::new(vec![VlanRange::new(100, 100).unwrap()]).unwrap();
+        let (session, counters) = (session(Vlans::Tagged(set), None), Arc::new(Counters::new()));
+        let mut router = router(&counters);
+        let tags = |inner| {
+            let [outer, inner] = [100, inner].map(|tci| Tag { tpid: 0x8100, tci });
+            Tags::two(outer, inner)
+                .in_front_of(&[&[0xff; 6][..], &[2; 6], &[0x88, 0xb5], &[0; 46]].concat())
+        };
+        let pair = acton_bridge::TagPair {
+            outer: VlanId::new(100).unwrap(),
+            inner: VlanId::new(17).unwrap(),
+            tpid: acton_bridge::OuterTag::Customer,
+        };
+        let passes = |router: &mut Router, frame: &[u8]| {
+            let (headers, tally) = (Headers::parse(frame), session.tallies.of(0));
+            router.admit(&session, frame, &headers, NOW, tally).is_some()
+        };
+        assert!(passes(&mut router, &tags(17)), "it is nobody's");
+        // While its client is away, and while it is here.
+        router.floods.pairs.keep([pair]);
+        assert!(!passes(&mut router, &tags(17)) && passes(&mut router, &tags(18)));
+        router.floods.pairs.give(pair, 3);
+        assert!(!passes(&mut router, &tags(0xe011)) && passes(&mut router, &tags(18)));
+        assert_eq!(counters.get(Counter::Vlan), 2);
     }
 
     #[test]

@@ -1,0 +1,212 @@
+//! Those of all clients that a frame for several is for.
+
+use std::hash::Hash;
+use std::sync::Arc;
+
+use acton_bridge::Receivers;
+
+use crate::sessions::directory::{Directory, Ported, SLOTS};
+use crate::sessions::port::{LeafId, slot};
+use crate::sessions::vlan_members::VlanAudience;
+
+/// Receivers of a frame that get it at once, before anything else: that takes a worker some 0.5 ms. A round
+/// would look at all clients for them.
+const AT_ONCE: usize = 64;
+
+/// Some of all clients. Clones are cheap.
+#[derive(Debug, Clone)]
+pub(crate) enum Audience {
+    /// Those that asked for a multicast group.
+    Group(Receivers<LeafId>),
+    /// Those that may be in a VLAN.
+    Vlan(VlanAudience),
+}
+
+impl Audience {
+    /// How many they are.
+    pub(crate) fn count(&self) -> usize {
+        match self {
+            Self::Group(receivers) => receivers.count(),
+            Self::Vlan(members) => members.count(),
+        }
+    }
+
+    /// Whether they are so few that they get it at once.
+    pub(crate) fn is_served_at_once(&self) -> bool {
+        let looked_at = match self {
+            Self::Group(receivers) => receivers.count(),
+            Self::Vlan(members) => members.looked_at(),
+        };
+        looked_at <= AT_ONCE
+    }
+
+    /// Whether a client is among them.
+    #[inline]
+    pub(crate) fn contains(&self, client: LeafId) -> bool {
+        match self {
+            Self::Group(receivers) => receivers.contains(client),
+            Self::Vlan(members) => members.contains(slot(client)),
+        }
+    }
+
+    /// Calls `each` with them. One that has just gone is nobody.
+    pub(crate) fn for_each<K: Copy + Eq + Hash, S: Ported>(
+        &self,
+        directory: &Directory<K, S>,
+        mut each: impl FnMut(&Arc<S>),
+    ) {
+        match self {
+            Self::Group(receivers) => receivers.iter().for_each(|port| {
+                directory.read_shared(port, &mut each);
+            }),
+            Self::Vlan(members) => {
+                let mut next = members.next(0);
+                while next < SLOTS {
+                    directory.read_slot(next, &mut each);
+                    next = members.next(next + 1);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+    use std::time::Duration;
+
+    use acton_bridge::{FrameVlan, VlanId, Vlans};
+    use acton_tap::VnetHeader;
+
+    use super::*;
+    use crate::frames::batch::FrameBatch;
+    use crate::frames::store::FrameStore;
+    use crate::observe::counters::Counters;
+    use crate::sessions::rounds::{Rounds, SharedRounds};
+    use crate::sessions::vlan_members::VlanMembers;
+
+    struct Client(LeafId);
+
+    impl Ported for Client {
+        fn port(&self) -> LeafId {
+            self.0
+        }
+    }
+
+    const SESSIONS: LeafId = 10_000;
+
+    /// A batch of one frame in a VLAN.
+    fn batch(vlan: u8) -> FrameBatch {
+        let frame = [&[0xff; 6][..], &[2; 6], &[0x81, 0, 0, vlan, 8, 6], &[0; 46]].concat();
+        let mut once = Some([&VnetHeader::default().encode()[..], &frame].concat());
+        let mut batch = FrameBatch::new();
+        let read = |slot: &mut [u8]| {
+            let read = once.take().ok_or(ErrorKind::WouldBlock)?;
+            slot[..read.len()].copy_from_slice(&read);
+            Ok(read.len())
+        };
+        batch.fill(read, &Counters::new()).unwrap();
+        batch.begin_turn();
+        batch
+    }
+
+    /// So many sessions, of which the first in each hundred or so are in VLAN 7, and the others in 8.
+    fn world(of_seven: impl Fn(LeafId) -> bool) -> (Directory<u32, Client>, VlanMembers) {
+        let (directory, members) = (Directory::new(), VlanMembers::default());
+        for port in 0..SESSIONS {
+            let vlan = if of_seven(port) { 7 } else { 8 };
+            members.add(Some(&Vlans::Access(VlanId::new(vlan).unwrap())), port);
+            directory.put(Arc::new(Client(port)));
+        }
+        (directory, members)
+    }
+
+    fn audience(members: &VlanMembers, batch: &FrameBatch) -> Option<Audience> {
+        let vlan = FrameVlan::of(batch.headers(0), batch.get(0));
+        members.audience(vlan, SESSIONS as usize).map(Audience::Vlan)
+    }
+
+    #[test]
+    fn few_members_of_a_vlan_get_a_flood_at_once_and_nobody_else_is_looked_at() {
+        let (directory, members) = world(|port| port % 1_000 == 999);
+        let batch = batch(7);
+        let some = audience(&members, &batch).unwrap();
+        let mut rounds = Rounds::<Client>::new(SharedRounds::new(1, 0).unwrap(), 0);
+        let (now, counters) = (Duration::ZERO, Counters::new());
+        assert!(!rounds.takes_some(&batch, 0..1, &some, now, &counters));
+        let mut got = Vec::new();
+        some.for_each(&directory, |client| got.push(client.0));
+        assert_eq!(got, (0..10).map(|number| number * 1_000 + 999).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn more_get_it_in_a_round_of_their_own() {
+        let (directory, members) = world(|port| port % 100 == 3);
+        let frames = batch(7);
+        let some = audience(&members, &frames).unwrap();
+        let mut rounds = Rounds::new(SharedRounds::new(1, 0).unwrap(), 0);
+        let (now, counters) = (Duration::ZERO, Counters::new());
+        assert!(rounds.takes_some(&frames, 0..1, &some, now, &counters));
+        let (mut got, mut slices) = (Vec::new(), 0);
+        while rounds.has_slice() {
+            rounds.send_slice(&directory, now, &counters, |slice| {
+                slices += 1;
+                got.extend(slice.receivers.iter().map(|client: &Arc<Client>| client.0));
+            });
+        }
+        assert_eq!(got, (0..100).map(|number| number * 100 + 3).collect::<Vec<_>>());
+        assert!(slices < 10, "{slices}: one for each 16, and not for each 16 sessions");
+        assert!(audience(&members, &batch(8)).is_none(), "nearly all");
+    }
+
+    #[test]
+    fn in_a_round_each_gets_what_is_for_all_for_its_vlan_and_for_its_group() {
+        let (directory, members) = world(|port| port % 100 == 3);
+        let groups = acton_bridge::Multicast::<LeafId>::new();
+        // Whoever has just come gets all groups.
+        (0..200).for_each(|port| groups.leaf_up(port, Duration::ZERO));
+        let of_group = Audience::Group(groups.routers());
+        assert_eq!(of_group.count(), 0, "nobody is a router");
+        let of_group = Audience::Group(groups.receivers(&some_group()));
+        assert_eq!(of_group.count(), 200);
+        let seven = batch(7);
+        let of_seven = audience(&members, &seven).unwrap();
+        let mut rounds = Rounds::new(SharedRounds::new(1, 0).unwrap(), 0);
+        let (now, counters) = (Duration::ZERO, Counters::new());
+        let all = SESSIONS as usize;
+        let mut expected = vec![Vec::new(); all];
+        for (number, kind) in [1, 2, 0, 2, 1, 1, 2].into_iter().enumerate() {
+            let mut frame = batch(7);
+            frame.get_mut(0).0[20] = number as u8;
+            let is_taken = match kind {
+                0 => rounds.takes(&frame, 0..1, all, now, &counters),
+                1 => rounds.takes_some(&frame, 0..1, &of_seven, now, &counters),
+                _ => rounds.takes_some(&frame, 0..1, &of_group, now, &counters),
+            };
+            assert!(is_taken);
+            for port in 0..SESSIONS {
+                if kind == 0 || kind == 1 && port % 100 == 3 || kind == 2 && port < 200 {
+                    expected[port as usize].push(number as u8);
+                }
+            }
+        }
+        let mut got = vec![Vec::new(); all];
+        while rounds.has_slice() {
+            rounds.send_slice(&directory, now, &counters, |slice| {
+                for client in slice.receivers {
+                    let client: &Arc<Client> = client;
+                    let mut rest = slice.run.clone();
+                    while let Some(run) = slice.frames.next_run(&mut rest, client.0) {
+                        let numbers = run.map(|index| slice.frames.get(index)[20]);
+                        got[client.0 as usize].extend(numbers);
+                    }
+                }
+            });
+        }
+        assert_eq!(got, expected);
+    }
+
+    fn some_group() -> acton_bridge::Group {
+        acton_bridge::Group::new(7, [239, 1, 2, 3].into()).unwrap()
+    }
+}
