@@ -11,7 +11,7 @@ use super::wire::{AuthorizeReport, Health, HookReport};
 const WHOLE_RECEIVE_BUFFER: u32 = 8 << 20;
 
 /// All that a status can find amiss.
-pub(crate) const CODES: [Code; 10] = [
+pub(crate) const CODES: [Code; 11] = [
     Code::Ended,
     Code::TapDown,
     Code::TapBridge,
@@ -20,6 +20,7 @@ pub(crate) const CODES: [Code; 10] = [
     Code::ReceiveBuffer,
     Code::Config,
     Code::Reload,
+    Code::Clients,
     Code::Hook,
     Code::Authorize,
 ];
@@ -105,6 +106,10 @@ pub(super) fn of(
         let error = &refused.error;
         let text = format!("the last reload was refused: {error}; acton reload tries again");
         add(Code::Reload, text);
+    }
+    if let Some(error) = status.bridge.as_ref().and_then(|bridge| bridge.list_error.as_ref()) {
+        let text = format!("the list of clients stays as it was: {error}");
+        add(Code::Clients, text);
     }
     if let Some(hook) = hook {
         let program = &hook.program;

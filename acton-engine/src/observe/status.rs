@@ -162,6 +162,9 @@ pub struct BridgeReport {
         )
     )]
     pub uplinks_settled_in: Option<Duration>,
+    /// Why the list of clients, as it is now, is not in force, and the one before is.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+    pub list_error: Option<String>,
     /// What is known of multicast groups, where IGMP and MLD are listened to.
     #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
     pub multicast: Option<MulticastReport>,
@@ -524,6 +527,8 @@ pub(crate) struct Report {
     pub(crate) uplinks_down: Vec<String>,
     /// Until when all of them have to carry something, from now on.
     pub(crate) uplinks_settled_in: Option<Duration>,
+    /// Why the list of clients that was read last is not in force.
+    pub(crate) list_error: Option<String>,
     /// Where that of the first sessions is counted, one of each, until it is [added](Self::add_up).
     pub(crate) tallies: Vec<Arc<Tallies>>,
     /// There may be others, in later slots.

@@ -262,6 +262,7 @@ impl Handle {
             drain_ordered: false,
             uplinks_down: Vec::new(),
             uplinks_settled_in: None,
+            list_error: None,
             multicast: self.floods().and_then(|floods| groups::report(&floods.snooper)),
         };
         Status {

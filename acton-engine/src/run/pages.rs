@@ -90,6 +90,7 @@ impl Iterator for StatusPages {
             bridge.drain_ordered = report.drain_ordered;
             bridge.uplinks_down = report.uplinks_down;
             bridge.uplinks_settled_in = report.uplinks_settled_in;
+            bridge.list_error = report.list_error;
         }
         if report.more && end < slots.end {
             self.slots = Some(end..slots.end);

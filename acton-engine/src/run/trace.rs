@@ -2,21 +2,18 @@
 //! and behind it.
 
 mod circuit;
+mod floods;
+mod policies;
 
 use std::borrow::Cow;
 use std::fmt;
 
-use acton_bridge::{
-    Asked, Budget, BumKind, DropReason, Finding, FloodClass, FrameVlan, FromLeaf, FromRoot,
-    GroupMessage, GroupRoute, LeafFacts, Objection, Owner, Policer, Rate, Verdict,
-};
+use acton_bridge::{Asked, DropReason, FromLeaf, FromRoot, Owner, Verdict};
 use acton_frame::{Headers, Protocol};
 use acton_proto::wire::OVERHEAD;
 
 use crate::Error;
 use crate::capture::packet::Direction;
-use crate::floods::gate::FloodGate;
-use crate::floods::shared::{Floods, SharedBudgets};
 use crate::frames::tags::tagged;
 use crate::observe::counters::Counter;
 use crate::observe::status::{Role, SessionStatus, State, TapReport};
@@ -25,10 +22,7 @@ use crate::run::clock;
 use crate::run::handle::Handle;
 use crate::run::tap::max_frame;
 use crate::sessions::elsewhere::is_from_client;
-use crate::sessions::names::Flooded;
-use crate::sessions::policing::PolicyReason;
 use crate::sessions::port::{LeafId, slot};
-use crate::sessions::router::is_from_root;
 
 /// Where a frame would go, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -305,87 +299,6 @@ impl Tracing<'_> {
         Some(self.reach_session(&session))
     }
 
-    /// Whether a client's policy has anything against the frame.
-    fn policy(&mut self, port: LeafId) -> Option<TraceVerdict> {
-        let (policy, policing) = self.handle.names()?.policing(port)?;
-        let floods = self.handle.floods()?;
-        let (headers, now) = (Headers::parse(&self.frame), clock::now());
-        let bridge = self.handle.bridge()?;
-        let own = (port, &policing.leases);
-        let is_elsewhere = |vlan, address| floods.is_others(bridge, own, (vlan, address), now);
-        let leaf = LeafFacts {
-            is_guarded: floods.are_guarding(&policy),
-            leases: &policing.leases,
-            advertised: &floods.advertised,
-            is_elsewhere: &is_elsewhere,
-            root_addresses: &floods.root_addresses,
-        };
-        let (findings, objection) = policy.explain(&leaf, &headers, &self.frame, now);
-        for finding in findings {
-            self.note_finding(&finding);
-        }
-        let Some(objection) = objection else { return self.circuit(port, &policy, &headers) };
-        let prober = floods.prober.as_ref();
-        if objection == Objection::EtherType
-            && prober.is_some_and(|prober| prober.may_pass(&headers, &self.frame))
-        {
-            self.note("loop", "a probe for loops passes");
-            return None;
-        }
-        if objection == Objection::Gateway && is_from_root(bridge, &headers, now) {
-            self.note(
-                "loop",
-                "its MAC is the root's, so that it may have come back: the bridge decides",
-            );
-            return None;
-        }
-        Some(counted(PolicyReason::Objection(objection).counter()))
-    }
-
-    fn note_finding(&mut self, finding: &Finding) {
-        let text = finding.to_string();
-        let (stage, text) = text.split_once(": ").unwrap_or(("policy", &text));
-        self.steps.push(TraceStep { stage: stage.to_owned().into(), text: text.to_owned() });
-    }
-
-    /// Whether the frame, which is sent to a client, is in none of its VLANs.
-    fn is_elsewhere(&mut self, port: LeafId) -> bool {
-        let policing = self.handle.names().and_then(|names| names.policing(port));
-        let Some((policy, _)) = policing else { return false };
-        let Some(vlans) = policy.vlans() else { return false };
-        let for_leaf = vlans.for_leaf(&Headers::parse(&self.frame), &self.frame);
-        self.note_finding(&Finding::ForLeaf(for_leaf));
-        for_leaf.is_none()
-    }
-
-    /// Whether a client sends more than its policy lets pass.
-    fn rate_in(&mut self, port: LeafId) -> Option<TraceVerdict> {
-        let (policy, policing) = self.handle.names()?.policing(port)?;
-        let rate = policy.policy().rate_in?;
-        self.rate(&rate, &policing.inbound).then(|| counted(Counter::OverRateIn))
-    }
-
-    /// Whether a client gets more than its policy lets pass.
-    fn rate_out(&mut self, port: LeafId) -> Option<TraceVerdict> {
-        let (policy, policing) = self.handle.names()?.policing(port)?;
-        let rate = policy.policy().rate_out?;
-        self.rate(&rate, &policing.outbound).then(|| counted(Counter::OverRateOut))
-    }
-
-    /// Whether nothing is left of a rate for the frame.
-    fn rate(&mut self, rate: &Rate, policer: &Policer) -> bool {
-        let (bytes, frames) = policer.left(rate, clock::now());
-        if let Some(left) = bytes {
-            let burst = rate.burst_bytes;
-            self.note("rate", format!("{left} of {burst} bytes left, {rate}"));
-        }
-        if let Some(left) = frames {
-            let burst = rate.burst_frames;
-            self.note("rate", format!("{left} of {burst} frames left, {rate}"));
-        }
-        bytes == Some(0) || frames == Some(0)
-    }
-
     fn at_client(&mut self, from: Option<&str>) -> Result<TraceVerdict, Error> {
         let mut status = self.handle.status();
         let Some(session) = status.sessions.pop() else {
@@ -444,133 +357,6 @@ impl Tracing<'_> {
         }
         let rated = session.port.and_then(|port| self.rate_out(port));
         rated.unwrap_or_else(|| self.over_the_path(session))
-    }
-
-    /// Where a frame from the TAP for a multicast group goes, where that is not to everybody.
-    fn reach_group(&mut self, kind: BumKind, floods: &Floods) -> Option<TraceVerdict> {
-        if kind != BumKind::Multicast || !floods.snooper.is_on() {
-            return None;
-        }
-        let headers = Headers::parse(&self.frame);
-        let route = floods.snooper.table.route(&headers, &self.frame, clock::now());
-        let receivers = floods.snooper.receivers(route);
-        match route {
-            GroupRoute::Everybody => {
-                let text =
-                    "everybody gets it: it is of the link, of IGMP or MLD, or nobody asks there";
-                self.note("multicast", text);
-            }
-            GroupRoute::Group(group) => {
-                self.note("multicast", format!("group {}", group.address));
-            }
-            GroupRoute::Routers => self.note("multicast", "a report: routers alone get it"),
-        }
-        let receivers = receivers?;
-        let names: Vec<_> = receivers.iter().take(MAX_NAMED).map(|port| self.name(port)).collect();
-        if !names.is_empty() {
-            let more = if receivers.count() > MAX_NAMED { " and others" } else { "" };
-            self.note("session", format!("to {}{more}", names.join(", ")));
-        }
-        Some(TraceVerdict::Group(receivers.count()))
-    }
-
-    /// What a client's frame says of groups, and whether that keeps it from passing.
-    fn hear_groups(
-        &mut self,
-        kind: BumKind,
-        side: Owner<LeafId>,
-        floods: &Floods,
-    ) -> Option<TraceVerdict> {
-        let Owner::Leaf(port) = side else { return None };
-        if kind != BumKind::Multicast || !floods.snooper.is_on() {
-            return None;
-        }
-        let headers = Headers::parse(&self.frame);
-        let (policy, _) = self.handle.names()?.policing(port)?;
-        match GroupMessage::read(&headers, &self.frame)? {
-            GroupMessage::Query(_) if floods.are_guarding(&policy) => {
-                self.note("multicast", "a query, of a client that is not trusted to be a router");
-                return Some(counted(Counter::GuardQuery));
-            }
-            GroupMessage::Query(_) => self.note("multicast", "a query: its sender gets all groups"),
-            GroupMessage::Reports(reports) => {
-                let groups: Vec<_> =
-                    reports.take(MAX_NAMED).map(|(group, _)| group.to_string()).collect();
-                self.note("multicast", format!("a report: {}", groups.join(", ")));
-            }
-            _ => {}
-        }
-        None
-    }
-
-    fn reach_all(&mut self) -> TraceVerdict {
-        let vlan = FrameVlan::of(&Headers::parse(&self.frame), &self.frame);
-        let names = self.handle.names();
-        let Flooded { reached: flooded, blocked, elsewhere } =
-            names.map_or_else(Flooded::default, |names| names.flooded(vlan));
-        if elsewhere > 0 {
-            self.note("vlan", format!("{elsewhere} sessions are not in that"));
-        }
-        if blocked > 0 {
-            let text =
-                format!("{blocked} sessions get nothing that is flooded: acton status says why");
-            self.note("loop", text);
-        }
-        match (flooded, blocked) {
-            (0, 0) if elsewhere > 0 => counted(Counter::Vlan),
-            (0, 0) => {
-                self.note("session", "there is none");
-                counted(Counter::NoClient)
-            }
-            (0, _) => counted(Counter::LoopBlocked),
-            (count, _) => TraceVerdict::Sessions(count),
-        }
-    }
-
-    /// What kind of flood the frame is.
-    fn class(&self, kind: BumKind) -> FloodClass {
-        FloodClass::of(kind, &Headers::parse(&self.frame), &self.frame)
-    }
-
-    /// Who would be asked what a frame of that class asks.
-    fn asked(&self, class: FloodClass, floods: &Floods) -> Asked<LeafId> {
-        if !class.may_ask() {
-            return Asked::NoQuestion;
-        }
-        floods.neighbours.would_ask(&Headers::parse(&self.frame), &self.frame, clock::now())
-    }
-
-    /// Whether a budget holds the frame back: that of its class, or of what nobody is known to answer.
-    fn budgets(
-        &mut self,
-        gate: &FloodGate,
-        class: FloodClass,
-        asked: Asked<LeafId>,
-        budgets: &SharedBudgets,
-    ) -> Option<TraceVerdict> {
-        let over = self.budget(gate, class, budgets.of(class));
-        if over.is_some() || asked != Asked::Everybody {
-            return over;
-        }
-        self.note("neighbour", "nobody is known to have the address, or two tell of it");
-        let unresolved = FloodClass::Unresolved;
-        self.budget(gate, unresolved, budgets.of(unresolved))
-    }
-
-    /// Whether the budget of a class holds the frame back.
-    fn budget(
-        &mut self,
-        gate: &FloodGate,
-        class: FloodClass,
-        budget: Option<Budget>,
-    ) -> Option<TraceVerdict> {
-        let Some(budget) = budget else {
-            self.note("budget", format!("{class}: any number"));
-            return None;
-        };
-        let (left, Budget { rate, burst }) = (gate.left(class, budget, clock::now()), budget);
-        self.note("budget", format!("{class}: {left} of {burst} left, {rate} more a second"));
-        (left == 0).then(|| counted(Counter::over_budget(class)))
     }
 
     /// Whether the frame fits the other end and the path to it.

@@ -15,8 +15,9 @@ use pnet_base::MacAddr;
 
 use super::arrival::trust;
 use super::client_control::ClientControl;
+use super::own_frames::send;
 use super::server::SecureSession;
-use super::server_control::{ServerControl, send};
+use super::server_control::ServerControl;
 use crate::Error;
 use crate::isolation::frame::Home;
 use crate::isolation::report::{IsolationOptions, IsolationReport};

@@ -336,7 +336,10 @@ fn policy(policy: &PolicyReport) -> Vec<String> {
     }
     if let Some(kinds) = &policy.ethertypes {
         let kinds: Vec<_> = kinds.iter().map(ToString::to_string).collect();
-        lines.push(format!("frames of {} alone", kinds.join(", ")));
+        lines.push(match kinds.is_empty() {
+            true => "no frames at all (allow = [])".to_owned(),
+            false => format!("frames of {} alone", kinds.join(", ")),
+        });
     }
     if let Some(sources) = &policy.sources {
         lines.push(format!("addresses: {sources}"));
