@@ -305,8 +305,8 @@ mod tests {
 
     #[test]
     fn what_the_program_said_wrongly_is_told_with_why_it_is_missed() {
-        let mut state = State::default();
-        state.wrong = Some("unknown field `polcy`".to_owned());
+        let wrong = Some("unknown field `polcy`".to_owned());
+        let mut state = State { wrong, ..State::default() };
         assert_eq!(state.why_lost(), None);
         state.lost = Some("no answer in time".to_owned());
         assert_eq!(
