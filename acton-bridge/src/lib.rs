@@ -132,6 +132,8 @@
 #![forbid(unsafe_code)]
 
 mod address;
+#[cfg(feature = "serde")]
+mod as_text;
 mod bridge;
 mod budget;
 mod claim;

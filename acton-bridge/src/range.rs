@@ -80,21 +80,8 @@ impl fmt::Display for MacRange {
     }
 }
 
-/// As its text.
 #[cfg(feature = "serde")]
-impl serde::Serialize for MacRange {
-    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(self)
-    }
-}
-
-#[cfg(feature = "serde")]
-impl<'de> serde::Deserialize<'de> for MacRange {
-    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let text = <std::borrow::Cow<'de, str>>::deserialize(from)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
-}
+crate::as_text::as_text!(MacRange);
 
 #[cfg(test)]
 mod tests {

@@ -157,7 +157,8 @@ impl Description {
     /// Whether hosts may find a packet where a bridge does not look for it.
     fn is_disguised(&self) -> bool {
         let is_known = self.is_ip() || matches!(self.body, Body::Arp { .. });
-        self.tags.len() > 2 || self.snap && is_known
+        let names_none = self.tags.len() > 1 && self.tags[0] == 0;
+        self.tags.len() > 2 || names_none || self.snap && is_known
     }
 
     /// What is there of what the packet carries, `None` in a later fragment: its protocol and bytes, or

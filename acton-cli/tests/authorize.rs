@@ -34,6 +34,7 @@ testbed::main! {
     who_is_denied_is_not_asked_about_again_until_the_program_says,
     a_program_that_does_not_answer_holds_up_nobody_else,
     a_program_that_comes_late_or_again_finds_its_clients,
+    a_server_that_begins_says_that_there_are_no_sessions_of_before,
     a_verdict_is_asked_for_again_and_may_be_taken_back,
     who_is_listed_is_not_asked_about,
     a_flood_of_keys_asks_so_much_and_no_more,
@@ -102,7 +103,7 @@ fn a_client_gets_in_on_the_programs_terms_and_is_accounted_for() {
     assert!(session.policy.unwrap().rate_in.is_some());
     let fdb = told(&server, &["fdb", "--json"]);
     assert!(fdb.contains("02:00:00:00:00:99"), "kept for it: {fdb}");
-    let start = program.accounts("accounting_start").remove(0);
+    let start = program.account("accounting_start", 0);
     assert_eq!((&start["client"], &start["key"]), (&json!("berlin"), &question["key"]));
     wait_until("its account goes on", || {
         let told = program.accounts("accounting_interim");
@@ -110,8 +111,7 @@ fn a_client_gets_in_on_the_programs_terms_and_is_accounted_for() {
     });
     assert!(!events(&server, "accounting_interim").is_empty());
     client.stop();
-    wait_until("its account ends", || !program.accounts("accounting_stop").is_empty());
-    let stop = program.accounts("accounting_stop").remove(0);
+    let stop = program.account("accounting_stop", 0);
     assert_eq!((&stop["id"], &stop["reason"]), (&start["id"], &json!("bye")));
     assert!(stop["frames_out"].as_u64().unwrap() > 0 && stop["duration"].as_f64().unwrap() > 0.0);
     let fdb = told(&server, &["fdb", "--json"]);
@@ -120,7 +120,7 @@ fn a_client_gets_in_on_the_programs_terms_and_is_accounted_for() {
     let _client = world.join(0, &[]);
     ping_until_answered(&world.clients[0], ROOT_V4);
     assert_eq!((program.questions().len(), total(&server, "authorize.allowed")), (1, 1));
-    let id = program.accounts("accounting_start")[1]["id"].clone();
+    let id = program.account("accounting_start", 1)["id"].clone();
     assert_ne!(id, start["id"]);
     // What ends with the server is read, too.
     server.stop();
@@ -201,9 +201,39 @@ fn a_program_that_comes_late_or_again_finds_its_clients() {
     wait_until("it asks", || total(&server, "authorize.asked") > 1);
     let program = Program::start(&socket(&world), |_| Some(allow()));
     ping_until_answered(&world.clients[1], ROOT_V4);
+    assert!(program.accounts("accounting_on").is_empty(), "it is the same server");
     assert!(program.questions().iter().all(|question| question["address"] == "192.0.2.11"));
     let lost = events(&server, "authorize_lost").len();
     assert_eq!((lost, events(&server, "authorize_back").len()), (2, 2), "told once each");
+}
+
+fn a_server_that_begins_says_that_there_are_no_sessions_of_before() {
+    let world = world(1);
+    let decide = |_: &Value| Some(allow());
+    let server = serve(&world, &[]);
+    let program = Program::start(&socket(&world), decide);
+    let client = world.join(0, &[]);
+    ping_until_answered(&world.clients[0], ROOT_V4);
+    wait_until("its account begins", || program.accounts("accounting_start").len() == 1);
+    // Killed, and there again before there is a program.
+    server.kill();
+    drop(program);
+    let server = serve(&world, &[]);
+    wait_until("the program is missed", || health(&server) == ["authorize"]);
+    let program = Program::start(&socket(&world), decide);
+    ping_until_answered(&world.clients[0], ROOT_V4);
+    wait_until("its account begins", || program.accounts("accounting_start").len() == 1);
+    client.stop();
+    wait_until("its account ends", || program.accounts("accounting_stop").len() == 1);
+    server.stop();
+    let heard = || program.all_accounts();
+    wait_until("all accounts end", || heard().last().unwrap()["event"] == "accounting_off");
+    let heard = heard();
+    let kinds: Vec<_> = heard.iter().map(|it| it["event"].as_str().unwrap()).collect();
+    let all = ["accounting_on", "accounting_start", "accounting_stop", "accounting_off"];
+    assert_eq!(kinds, all);
+    assert_eq!(heard[0]["id"], heard[3]["id"]);
+    assert!(heard[0]["time"].as_f64() < heard[1]["time"].as_f64());
 }
 
 fn a_verdict_is_asked_for_again_and_may_be_taken_back() {
@@ -227,7 +257,7 @@ fn a_verdict_is_asked_for_again_and_may_be_taken_back() {
     allowed.store(false, Ordering::Relaxed);
     wait_until("its session ends", || !events(&server, "session_down").is_empty());
     assert_eq!(events(&server, "session_down")[0]["reason"], "removed");
-    assert_eq!(program.accounts("accounting_stop")[0]["reason"], "removed");
+    assert_eq!(program.account("accounting_stop", 0)["reason"], "removed");
     ping_until_answered(&world.clients[1], ROOT_V4);
     program.say(&json!({ "revoke": key(&world, 1) }));
     wait_until("so does the other's", || events(&server, "session_down").len() == 2);

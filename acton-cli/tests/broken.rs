@@ -5,14 +5,16 @@
 mod support;
 
 use std::process::Command;
+use std::thread;
 use std::time::Instant;
 
 use acton_engine::State;
 use acton_netns::Namespace;
 use support::ask::{said_by, until};
-use support::{Acton, HANG, Mode, World, client_off_by, control, shell};
+use support::{Acton, HANG, Mode, World, client_off_by, control, pause_after, shell, wait_until};
 
 testbed::main! {
+    waiting;
     an_invite_of_another_server,
     a_server_that_is_not_there,
     a_port_that_is_another,
@@ -86,6 +88,7 @@ fn until_it_says(cause: &str, look: impl Fn() -> String) {
     let start = Instant::now();
     while !text.contains(cause) {
         assert!(start.elapsed() < HANG, "nobody says '{cause}' but {text}");
+        thread::sleep(pause_after(start.elapsed()));
         text = look();
     }
 }
@@ -169,7 +172,7 @@ fn a_tap_that_left_its_bridge() {
     until_it_says(cause, || status(&server));
     until_it_says("server: was taken out of bridge br0", || doctor_of_server(&world, &server));
     shell(&world.server, "ip link set server master br0");
-    assert!(!status(&server).contains("was taken out"));
+    wait_until("it is back", || !status(&server).contains("was taken out"));
 }
 
 fn a_name_that_nobody_knows() {

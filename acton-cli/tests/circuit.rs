@@ -93,7 +93,7 @@ impl Lan {
     /// Asks for an address of IPv4; which one it was.
     fn udhcpc(&self, i: usize, more: &str, script: &str) -> Option<String> {
         let command =
-            format!("udhcpc -f -q -n -t 5 -T 1 -i client -s {script} {more} 2>&1 || true");
+            format!("udhcpc -f -q -n -t 30 -T 1 -i client -s {script} {more} 2>&1 || true");
         let said = shell(&self.site.world.clients[i], &command);
         let (_, behind) = said.split_once("lease of ")?;
         behind.split([' ', ',']).next().map(str::to_owned)
@@ -426,4 +426,33 @@ fn answers_go_to_whom_they_name_and_to_no_other() {
         assert!(!is_in(frame, "olt-7"), "{frame:02x?}");
     }
     assert_eq!(lan.counter("circuit.removed"), 2);
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let traced = |to: MacAddr, circuit: &str| {
+        let of = ["trace", &from.to_string(), &to.to_string(), "--circuit", circuit];
+        words(&said_by(control(&lan.server), &of).out)
+    };
+    let text = traced(to_all, "olt-7 site-1");
+    assert!(text.contains("taken out, and it goes to site-1, whatever its"), "{text}");
+    assert!(text.ends_with("forward to site-1"), "{text}");
+    let text = traced(client_mac(1), "olt-7 site-1");
+    assert!(text.contains("goes by its address"), "{text}");
+    assert!(text.ends_with("forward to site-1"), "{text}");
+    for (to, circuit, verdict) in
+        [(to_all, "olt-7 site-9", "all 2 sessions"), (client_mac(0), "olt-7 site-1", "site-0")]
+    {
+        let text = traced(to, circuit);
+        assert!(text.contains("is no client's"), "{text}");
+        assert!(text.ends_with(&format!("forward to {verdict}")), "{text}");
+    }
+    assert_eq!(lan.counter("circuit.removed"), 2, "nothing is counted");
+    // As it passes: without the name, which was taken out before.
+    let mut live = Command::new(env!("CARGO_BIN_EXE_acton"));
+    live.args(["trace", "--live", "1", "--from", "root", "udp port 68"]);
+    live.arg("--control").arg(control(&lan.server)).stdout(std::process::Stdio::piped());
+    let live = live.spawn().unwrap();
+    lan.server.wait_for("somebody captures");
+    root.send(&answer(to_all, 5, "olt-7 site-1"));
+    let output = live.wait_with_output().unwrap();
+    let text = words(&String::from_utf8_lossy(&output.stdout));
+    assert!(text.contains("it named site-1's") && !text.contains("but then"), "{text}");
 }

@@ -16,6 +16,7 @@ use support::{
 };
 
 support::in_both_modes! {
+    waiting;
     two_lans_that_are_joined_twice,
     two_clients_that_share_a_lan,
     what_is_no_loop,

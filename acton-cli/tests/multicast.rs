@@ -21,6 +21,7 @@ use support::{
 use vlans::groups_in_a_vlan_go_to_its_clients_who_asked;
 
 support::in_both_modes! {
+    waiting;
     groups_go_to_those_who_asked;
     secure:
     who_comes_again_is_asked_at_once,

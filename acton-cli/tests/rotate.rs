@@ -11,6 +11,7 @@ use acton_engine::keys::{Invite, State};
 use support::{Acton, Mode, ROOT_V4, World, ping_until_answered, said};
 
 testbed::main! {
+    waiting;
     listed_clients_follow_and_nobody_else_does,
     a_client_that_cannot_keep_the_key_tries_again,
     a_change_while_the_server_is_away_counts_once_it_is_back,

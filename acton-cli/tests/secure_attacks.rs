@@ -249,8 +249,10 @@ fn changed_datagrams_are_dropped_and_the_tunnel_lives() {
         numbers.len()
     });
     println!("30 % changed: {at_root} of 1,000 frames up, {at_leaf} down");
+    // On a busy machine up to four frames go in a datagram, and are lost together: these are five
+    // deviations of that.
     for received in [at_root, at_leaf] {
-        assert!((600..800).contains(&received), "{received}");
+        assert!((550..850).contains(&received), "{received}");
     }
     undisturbed(&client, &server);
     let flipped = proxy.stop().flipped;
@@ -258,8 +260,9 @@ fn changed_datagrams_are_dropped_and_the_tunnel_lives() {
     let dropped: Vec<_> = logs.iter().map(|log| counter(log, "drop.forged")).collect();
     println!("{flipped} changed; counted as forged: {dropped:?}");
     // Of 332 bytes 16 are a header; with another type or id it is nobody's.
+    assert!(dropped.iter().sum::<u64>() * 10 > flipped * 8, "{logs:?}");
     for (forged, log) in dropped.iter().zip(&logs) {
-        assert!(*forged > 200, "{log}");
+        assert!(*forged * 4 > flipped, "{log}");
     }
 }
 

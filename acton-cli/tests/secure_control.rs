@@ -208,9 +208,16 @@ fn under_attack<A: FnMut(&mut Peer, u64) + Send>(
                 }
                 thread::sleep(Duration::from_millis(1));
             }
-            thread::sleep(Duration::from_millis(100));
-            victims.iter_mut().for_each(Peer::turn);
-            (asked, victims.iter().map(|victim| victim.heard).sum::<usize>())
+            // The last answers are on their way.
+            let end = Instant::now();
+            loop {
+                victims.iter_mut().for_each(Peer::turn);
+                let heard = victims.iter().map(|victim| victim.heard).sum::<usize>();
+                if heard >= asked || end.elapsed() > Duration::from_secs(2) {
+                    return (asked, heard);
+                }
+                thread::sleep(Duration::from_millis(1));
+            }
         });
         let _ends_with_a_panic_too = testbed::Ending(&done);
         let (start, before) = (Instant::now(), control_time(&server));
@@ -367,12 +374,14 @@ fn a_client_that_moves_four_times_a_second_is_followed() {
     for moves in 1..=20 {
         peer.socket = socket(&world.clients[0], Ipv4Addr::UNSPECIFIED);
         let start = Instant::now();
-        while start.elapsed() < Duration::from_millis(250) {
+        let moved = || server.log().matches(said::MOVED).count();
+        while start.elapsed() < Duration::from_millis(250) || moved() < moves {
+            assert!(start.elapsed() < HANG, "{}", server.log());
             let _ = peer.socket.send(&peer.keepalive());
             peer.turn();
             thread::sleep(Duration::from_millis(50));
         }
-        assert_eq!(server.log().matches(said::MOVED).count(), moves, "{}", server.log());
+        assert_eq!(moved(), moves, "{}", server.log());
     }
     assert!(peer.is_up());
     let log = server.stop();

@@ -197,6 +197,7 @@ fn a_removed_client_is_out_within_a_second_and_others_do_not_notice() {
         frame(SERVER_MAC, client_mac(client), TEST_ETHERTYPE, &number.to_be_bytes().repeat(15))
     };
     // Both send all the time, and the server's side notes when it heard which of them.
+    const FRAMES: u32 = 400;
     let begin = Instant::now();
     let (revoked, last_doomed, heard_other) = thread::scope(|scope| {
         let revoke = scope.spawn(|| {
@@ -205,14 +206,14 @@ fn a_removed_client_is_out_within_a_second_and_others_do_not_notice() {
             begin.elapsed()
         });
         scope.spawn(|| {
-            for number in 0..250 {
+            for number in 0..FRAMES {
                 doomed.send(&numbered(0, number));
                 other.send(&numbered(1, number));
                 thread::sleep(Duration::from_millis(10));
             }
         });
         let (mut last_doomed, mut heard_other) = (Duration::ZERO, 0);
-        let last = numbered(1, 249);
+        let last = numbered(1, FRAMES - 1);
         while let Some(frame) = root.receive(support::HANG) {
             if frame[12..14] == TEST_ETHERTYPE.to_be_bytes() {
                 match frame[6..12] == client_mac(0).octets() {
@@ -227,10 +228,10 @@ fn a_removed_client_is_out_within_a_second_and_others_do_not_notice() {
         (revoke.join().unwrap(), last_doomed, heard_other)
     });
     println!("revoked at {revoked:?}; last frame of the removed client at {last_doomed:?}");
-    assert_eq!(heard_other, 250);
+    assert_eq!(heard_other, FRAMES);
     assert!(last_doomed > Duration::from_millis(400));
-    // A second, and something for a busy machine.
-    assert!(last_doomed < revoked + Duration::from_millis(1_300));
+    // A second, and as much again for a busy machine.
+    assert!(last_doomed < revoked + Duration::from_secs(2));
     clients[0].wait_for(told::REMOVED);
     server.wait_for(told::TAKEN_OFF);
     assert!(!answers(&world.clients[0], ROOT_V4));

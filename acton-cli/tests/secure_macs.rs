@@ -347,7 +347,7 @@ fn fail_over_20_times(root: &Wire, routers: &[Wire; 2]) {
         }
     }
     println!("20 fail-overs, the slowest in {worst:.1?}");
-    assert!(worst < Duration::from_secs(1), "{worst:?}");
+    assert!(worst < Duration::from_secs(5), "{worst:?}");
 }
 
 /// A world of clients that are listed by these names, and their invites.

@@ -24,6 +24,7 @@ use support::{
 };
 
 testbed::main! {
+    waiting;
     a_client_goes_to_another_server_when_its_own_is_killed,
     a_server_drains_without_a_lost_ping_and_is_come_back_to,
     a_transfer_goes_on_while_its_client_goes_to_another_server,
@@ -316,10 +317,17 @@ fn who_is_at_a_server_without_a_way_to_the_lan_goes_to_another_one() {
     assert!(finding.contains("ip link show lan0"), "{findings}");
 
     // What an operator says is apart from it.
-    told(&first, &["drain", "--stop"]);
-    assert!(told(&first, &["status"]).contains("draining: clients"));
+    told(&first, &["drain"]);
+    let status = told(&first, &["status"]).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(status.contains("(acton drain; --track: lan0 carries nothing)"), "{status}");
+    let stopped = told(&first, &["drain", "--stop"]);
+    assert_eq!(stopped, "it drains on (--track: lan0 carries nothing)\n");
+    let status = told(&first, &["status"]);
+    assert!(status.contains("draining: clients") && !status.contains("acton drain"), "{status}");
     shell(&site.lan, "ip link set port-a up");
     first.wait_for("carries something again");
+    let stopped = told(&first, &["drain", "--stop"]);
+    assert!(stopped.contains("carry something again, and have to for"), "{stopped}");
     first.wait_for("draining no more");
     assert!(!told(&first, &["status"]).contains("lan0"));
     for client in &clients {
@@ -508,13 +516,13 @@ fn who_stays_hears_nothing_of_who_goes() {
     until(&goes, "the other server answers", |it| it.state == State::Standby);
     let (tap, lan) = (site.world.client_wire(2), Wire::open(&site.lan, "sw"));
     told(&first, &["drain"]);
-    first.wait_for(said::BYE);
+    // It tells the LAN by ARP where it is, and server A hears that: at once, and 5 s later, when it is no
+    // client of A's any more.
+    wait_until("A has heard it", || counter(&counters(&first), "drop.client_elsewhere") > 0);
     lan.send(&to_all(1));
     let came = tap.receive_until(&to_all(1));
-    // It told the LAN by ARP where it is, and server A heard that.
     let of_arp = |frame: &Vec<u8>| {
         frame[6..12] == client_mac(0).octets() && frame[12..14] == 0x0806_u16.to_be_bytes()
     };
     assert!(!came.iter().any(of_arp), "{came:02x?}");
-    assert!(counter(&counters(&first), "drop.client_elsewhere") > 0);
 }

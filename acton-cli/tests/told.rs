@@ -6,6 +6,7 @@ mod support;
 use support::{Acton, Mode, World, counter, counters, in_both_modes, said};
 
 in_both_modes! {
+    waiting;
     a_closed_port_is_told_at_once_and_once,
     a_name_that_is_not_found_is_told_once,
     whoever_speaks_the_other_mode_is_told,

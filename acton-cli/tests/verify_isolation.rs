@@ -20,6 +20,7 @@ testbed::main! {
     isolated_clients_are_shown_to_be_and_the_test_counts_apart: [],
     a_host_that_sends_frames_back_is_found: [],
     a_bridge_port_in_hairpin_mode_is_never_called_isolation: [],
+    a_cable_between_two_clients_is_found: [],
     a_router_is_told_and_is_no_leak: [],
     where_one_does_not_agree_nobody_sends: [],
     a_policy_that_lets_nothing_pass_is_no_hole: [],
@@ -168,6 +169,37 @@ fn a_bridge_port_in_hairpin_mode_is_never_called_isolation() {
             IsolationVerdict::Leaks => said.code == 1 && !report.leaks.is_empty(),
             _ => said.code == 2 && !report.doubts.is_empty(),
         };
+        assert!(is_too_soon || is_found, "{said:?}");
+        !is_too_soon
+    });
+}
+
+fn a_cable_between_two_clients_is_found() {
+    let world = World::new(3).speaking(Mode::Secure);
+    let (left, right) = (&world.clients[0], &world.clients[1]);
+    acton_netns::veth(left, "side", right, "side", &acton_netns::Veth::new()).unwrap();
+    let lan = "ip link add br0 type bridge mcast_snooping 0; ip link set br0 addrgenmode none up";
+    for client in [left, right] {
+        shell(client, lan);
+        shell(client, "ip link set side down master br0 addrgenmode none");
+    }
+    let server = world.serve(&["--no-loop-guard"]);
+    let _clients = [0, 1, 2].map(|i| {
+        let bridge: &[&str] = if i < 2 { &["--bridge", "br0"] } else { &[] };
+        world.join(i, &[ALLOW, &["--no-loop-guard"], bridge].concat())
+    });
+    // The cable is not plugged in yet.
+    let (said, report) = verify(&server, &[]);
+    assert_eq!((said.code, report.verdict), (0, IsolationVerdict::Isolated), "{said:?}");
+    assert_eq!(row(&report, "beside").sent, 3, "{report:?}");
+    for client in [left, right] {
+        shell(client, "ip link set side up");
+    }
+    support::wait_until("the clients take part again", || {
+        let said = said_by(control(&server), &["verify-isolation"]);
+        let is_too_soon = said.out.contains("less than 10 s ago");
+        let words = said.out.split_whitespace().collect::<Vec<_>>().join(" ");
+        let is_found = said.code == 1 && words.contains("ANOTHER WAY: what");
         assert!(is_too_soon || is_found, "{said:?}");
         !is_too_soon
     });

@@ -287,7 +287,7 @@ fn a_question_goes_to_who_has_the_address() {
 fn two_tags_lead_to_their_client() {
     let policies = ["vlan = \"1000.17\"", "vlan = \"1000.18\"\ntpid = 0x8100", "", "vlan = 17"];
     let site = Site::new("max-macs = 1", &policies);
-    // With one worker frames of several VLANs keep their order.
+    // Frames of several VLANs are looked at in the order in which they were sent.
     let server = site.world.serve(&["--no-loop-guard", "--workers", "1"]);
     let _clients = site.join_all();
     let (root, wires) = (site.world.server_wire(), site.client_wires());

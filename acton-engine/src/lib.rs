@@ -82,9 +82,9 @@ pub use isolation::report::{
 };
 pub use observe::counters::{Totals, counters, drop_reasons};
 pub use observe::event::{
-    Beginning, EndReason, Event, EventDescription, EventKind, Limit, LoopWitness, NotKept, Place,
-    RefusalReason, event_kinds,
+    Beginning, EndReason, Event, EventKind, Limit, LoopWitness, NotKept, Place, RefusalReason,
 };
+pub use observe::event_kinds::{EventDescription, event_kinds};
 pub use observe::event_log::Events;
 pub use observe::pulse::Pulse;
 pub use observe::status::{

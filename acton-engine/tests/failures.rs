@@ -118,6 +118,7 @@ fn a_worker_that_panics() {
         log::set_logger(&Panicking).unwrap();
         log::set_max_level(log::LevelFilter::Debug);
     });
+    println!("a worker panics now, as it should:");
     let ended = client.wait();
     log::set_max_level(log::LevelFilter::Off);
     assert!(matches!(ended, Err(Error::WorkerPanicked)), "{ended:?}");

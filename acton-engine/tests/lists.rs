@@ -131,9 +131,12 @@ fn the_control_thread_answers_while_a_list_is_read() {
     assert_eq!(world.server.status().sessions.len(), 1);
     world.next.send(Err("half of a list".to_owned())).unwrap();
     world.next(|kind| matches!(kind, EventKind::ListFailed { error } if error == "half of a list"));
+    let list_error = |world: &World| world.server.status().bridge.and_then(|it| it.list_error);
+    assert_eq!(list_error(&world).as_deref(), Some("half of a list"));
     world.looking.recv_timeout(HANG).unwrap();
     world.next.send(Ok(Named(Vec::new()))).unwrap();
     world.next(|kind| matches!(kind, EventKind::ListRead { clients: 0 }));
+    assert_eq!(list_error(&world), None);
     world.next(|kind| matches!(kind, EventKind::SessionDown { reason: EndReason::Removed, .. }));
 }
 

@@ -9,25 +9,22 @@
 //!
 //! `now` is boot time since any epoch and never goes back; `wall` is nanoseconds since 1970.
 
+mod config;
+mod event;
 mod handshake;
+mod input;
 mod liveness;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::handshake::{
-    Cookie, CookieKey, MacKey, Random, Secret, public_key, random_array, wipe_stack,
-};
+use crate::handshake::{Cookie, CookieKey, MacKey, Random, public_key, random_array};
 use crate::jitter::{spread, unit};
-use crate::session::{
-    Beyond, Content, Frames, KeyLog, Keys, LinkStatistics, Live, Outbox, REKEY_AFTER, SealedStats,
-    SessionEnd,
-};
-use crate::wire::{
-    Bye, Caps, Control, Datagram, Header, IsolationAnswer, IsolationOrder, Key, NewNetworkKey,
-    Refusal, ReportRole, Rtt, Suites, Version,
-};
+use crate::session::{Beyond, Keys, LinkStatistics, Live, Outbox, REKEY_AFTER, SessionEnd};
+use crate::wire::{Bye, Caps, Control, Datagram, IsolationAnswer, ReportRole, Rtt};
+pub use config::ClientConfig;
+pub use event::{ClientEvent, ClientStats, DownReason};
 use handshake::Pending;
 use liveness::Liveness;
 pub use liveness::Patience;
@@ -43,10 +40,6 @@ const HELLO_RETRY: [(u32, Duration); 3] = [
 const HELLO_LIFETIME: Duration = Duration::from_secs(4);
 /// How often what is not authenticated (RESET, ICMP) may hurry a HELLO.
 const HURRY_EVERY: Duration = Duration::from_secs(5);
-/// Longest time that a BYE may keep the client away.
-const MAX_BYE_WAIT: Duration = Duration::from_secs(600);
-/// First and longest time to stay away after another instance took the session.
-const REPLACED_HOLD: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(600));
 /// Time to stay away after a refusal that only a person can change.
 const REFUSED_HOLD: Duration = Duration::from_secs(30);
 /// How many times as old as others keys may be that carried no frame, before they are replaced: 838 s,
@@ -55,167 +48,6 @@ const IDLE_REKEY: u32 = 7;
 /// How often state that other threads change is looked at, at least: also after each silence that asks for
 /// a sign of life, so that its end is not missed.
 const CHECK_EVERY: Duration = Duration::from_secs(5);
-
-/// Settings of a [`Client`].
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct ClientConfig {
-    /// The client's private key.
-    pub private_key: Secret,
-    /// The server's public key.
-    pub server_key: Key,
-    /// The key shared by all of the network, if there is one.
-    pub network_key: Option<Secret>,
-    /// This client's own pre-shared key; without one the network key counts.
-    pub psk: Option<Secret>,
-    /// The suites to offer.
-    pub suites: Suites,
-    /// What the owner does with frames; used is what the server does too. Default all.
-    pub caps: Caps,
-    /// Largest Ethernet frame to take, bytes without FCS.
-    pub max_frame: u16,
-    /// Largest datagram (UDP payload) that the link carries, bytes; less than 1,200 counts as that.
-    pub pmtu: u16,
-    /// After how many seconds without sending to send KEEPALIVE; the server may lower it.
-    pub keepalive: u16,
-    /// The age at which keys are replaced, no more than the default of [`REKEY_AFTER`]; keys that
-    /// carried no frame may be seven times as old.
-    pub rekey_after: Duration,
-    /// The version of the software to tell the server, `None` to keep it back. Default this crate's.
-    pub version: Option<Version>,
-    /// When a server that does not answer is given up. Default [`Patience::LONG`].
-    pub patience: Patience,
-    /// For debugging: gets the keys of every handshake.
-    pub key_log: Option<KeyLog>,
-}
-
-impl ClientConfig {
-    /// The defaults: what the processor is good at, 1,514-byte frames, a 1,500-byte IPv4 link,
-    /// KEEPALIVE every 15 s.
-    #[must_use]
-    pub fn new(private_key: Secret, server_key: Key) -> Self {
-        Self {
-            private_key,
-            server_key,
-            network_key: None,
-            psk: None,
-            suites: Suites::detect(),
-            caps: Caps::ALL,
-            max_frame: 1514,
-            pmtu: 1472,
-            keepalive: 15,
-            rekey_after: REKEY_AFTER,
-            version: Some(Version::THIS),
-            patience: Patience::LONG,
-            key_log: None,
-        }
-    }
-
-    /// The pre-shared key that Noise mixes in for clients without one of their own.
-    fn common_psk(&self) -> Secret {
-        self.network_key.clone().unwrap_or(Secret::new([0; 32]))
-    }
-}
-
-/// Why a session ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum DownReason {
-    /// The server said BYE.
-    Bye(Bye),
-    /// The server gave no sign of life.
-    Timeout,
-    /// The keys became too old and no new ones could be made.
-    Expired,
-    /// [`Client::close`] was called.
-    Closed,
-}
-
-/// What happened.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub enum ClientEvent {
-    /// A HELLO goes out without a session: the time to resolve the server's name again, or to try
-    /// the next server.
-    Connecting {
-        /// How many HELLO went out in vain so far.
-        attempt: u32,
-    },
-    /// There is a session.
-    Connected {
-        /// To seal and open frames with.
-        keys: Arc<Keys>,
-        /// The server's wall clock when it answered, nanoseconds since 1970.
-        server_time: u64,
-    },
-    /// There are new keys: seal with these, and open with these and the ones before.
-    KeysChanged {
-        /// The new keys.
-        keys: Arc<Keys>,
-    },
-    /// The server is another process than the one before, and did not say that it would end: it
-    /// crashed, or was killed. Follows the event of the keys that it made.
-    ServerRestarted {
-        /// The session goes on with it, under new keys.
-        session_goes_on: bool,
-    },
-    /// Keys with this id of ours open nothing any more.
-    KeysDropped {
-        /// The id that datagrams to the client carried.
-        local_id: u32,
-    },
-    /// The session is over; the client goes on trying.
-    Disconnected {
-        /// Why.
-        reason: DownReason,
-        /// How long the client stays away.
-        retry_in: Duration,
-    },
-    /// An answer came that does not open: most likely the pre-shared keys of the two ends differ.
-    /// The client goes on trying.
-    Unreadable,
-    /// The server has another network key now, which the client uses from its next HELLO on. It
-    /// should be kept: the one before will not do for long.
-    NetworkKey {
-        /// The key.
-        key: Secret,
-    },
-    /// The server asks the client to go to another one.
-    AskedToMove {
-        /// Which: the [tag](crate::wire::server_tag) of its name, or `None` for whichever the client
-        /// likes.
-        to: Option<u64>,
-    },
-    /// The server has the client do something in a test of isolation, for
-    /// [`Client::answer_isolation`] to say what came of it.
-    IsolationOrder {
-        /// What to do.
-        order: IsolationOrder,
-    },
-    /// The server gives the client no session and says why; the client goes on trying.
-    Refused {
-        /// Why.
-        reason: Refusal,
-    },
-}
-
-/// Counters of the handshake, and of what was dropped. Whoever shows them shows them all, so they can
-/// be taken apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct ClientStats {
-    /// Datagrams that are none of acton/1.
-    pub malformed: u64,
-    /// HELLO and QUERY, which no server sends.
-    pub wrong_end: u64,
-    /// WELCOME, RETRY, RESET and REPLY that answer nothing that this client sent: late, or forged.
-    pub stale_answers: u64,
-    /// WELCOME to the HELLO under way that do not open.
-    pub unreadable: u64,
-    /// HELLO sent.
-    pub hellos: u64,
-    /// Sealed datagrams.
-    pub sealed: SealedStats,
-}
 
 /// A client of one server.
 pub struct Client {
@@ -376,169 +208,6 @@ impl Client {
     #[must_use]
     pub const fn stats(&self) -> ClientStats {
         self.stats
-    }
-
-    /// Takes a datagram, which is opened in place if it is sealed. Gives the frames in it, or the one
-    /// it completes.
-    pub fn handle_input<'d>(&mut self, now: Duration, datagram: &'d mut [u8]) -> Frames<'d> {
-        match Datagram::parse(datagram) {
-            Ok(_) if self.closed => {}
-            Ok(Datagram::Sealed(header)) => return self.handle_sealed(now, &header, datagram),
-            Ok(Datagram::Welcome(welcome)) => {
-                self.handle_welcome(now, &welcome, datagram);
-                wipe_stack();
-            }
-            Ok(Datagram::Retry(retry)) => self.handle_retry(now, &retry),
-            Ok(Datagram::Reset(reset)) => {
-                let sent = |keys: &Arc<Keys>| {
-                    keys.setup().remote_id == reset.receiver_id && reset.counter < keys.sealed()
-                };
-                if self.keys().is_some_and(sent) {
-                    self.hurry(now);
-                } else {
-                    self.stats.stale_answers += 1;
-                }
-            }
-            // A REPLY is for whoever sent the QUERY.
-            Ok(Datagram::Reply(_)) => self.stats.stale_answers += 1,
-            Ok(Datagram::Hello(_) | Datagram::Query(_)) => self.stats.wrong_end += 1,
-            Err(_) => self.stats.malformed += 1,
-        }
-        Frames::default()
-    }
-
-    fn handle_sealed<'d>(
-        &mut self,
-        now: Duration,
-        header: &Header,
-        datagram: &'d mut [u8],
-    ) -> Frames<'d> {
-        let keys = self.live.as_ref().and_then(|live| live.keys(header.receiver_id));
-        let Some(keys) = keys.cloned() else {
-            self.stats.sealed.unknown += 1;
-            return Frames::default();
-        };
-        let size = datagram.len();
-        let received = match keys.receive(now, header, datagram) {
-            Ok(received) => received,
-            Err(error) => {
-                self.stats.sealed.note_unopened(error);
-                return Frames::default();
-            }
-        };
-        match received.content {
-            Content::Frames(frames) => return frames,
-            Content::Control(message) => match Control::parse(message) {
-                Ok(message) => self.handle_control(now, &keys, header.counter, message, size),
-                Err(_) => self.stats.sealed.bad_control += 1,
-            },
-            Content::Bad => self.stats.sealed.bad_frames += 1,
-            Content::Piece => self.stats.sealed.pieces += 1,
-            Content::BadPiece => self.stats.sealed.bad_pieces += 1,
-        }
-        Frames::default()
-    }
-
-    fn handle_control(
-        &mut self,
-        now: Duration,
-        keys: &Arc<Keys>,
-        counter: u64,
-        message: Control,
-        len: usize,
-    ) {
-        match message {
-            Control::Keepalive { token, .. } => {
-                // A datagram is at most 65,507 bytes.
-                let echo = Control::Echo { token, size: len as u16 };
-                if let Ok(datagram) = keys.seal_control(now, echo) {
-                    self.outbox.push((), datagram);
-                }
-            }
-            Control::Echo { token, size } => {
-                self.liveness.handle_echo(now, token);
-                if let Some(live) = &mut self.live {
-                    live.handle_echo(now, token, size);
-                }
-            }
-            Control::Bye { reason, retry_ms } => self.handle_bye(now, reason, retry_ms),
-            // One under keys that were replaced has had its effect.
-            Control::Rekey => {
-                if self.keys().is_some_and(|current| Arc::ptr_eq(current, keys)) {
-                    self.rekey(now);
-                }
-            }
-            Control::Report { role: ReportRole::Answer, token, report }
-                if keys.setup().caps.contains(Caps::REPORT) =>
-            {
-                self.liveness.handle_echo(now, token);
-                if let Some(live) = &mut self.live {
-                    live.hear(now, keys, counter, report);
-                }
-            }
-            Control::NetworkKey(NewNetworkKey(key))
-                if keys.setup().caps.contains(Caps::NETWORK_KEY) =>
-            {
-                // One under keys that were replaced may be older than what was told since.
-                if self.keys().is_some_and(|current| Arc::ptr_eq(current, keys)) {
-                    self.take_network_key(now, Secret::new(key));
-                }
-            }
-            Control::Move { to } if keys.setup().caps.contains(Caps::MOVE) => {
-                let to = Some(to).filter(|&to| to != 0);
-                self.events.push_back(ClientEvent::AskedToMove { to });
-            }
-            Control::IsolationOrder(order) if keys.setup().caps.contains(Caps::ISOLATION) => {
-                // One under keys that were replaced is repeated.
-                if self.keys().is_some_and(|current| Arc::ptr_eq(current, keys)) {
-                    self.events.push_back(ClientEvent::IsolationOrder { order });
-                }
-            }
-            Control::Report { .. }
-            | Control::NetworkKey(_)
-            | Control::Move { .. }
-            | Control::IsolationOrder(_)
-            | Control::IsolationAnswer(_) => {
-                self.stats.sealed.bad_control += 1;
-            }
-        }
-    }
-
-    /// The network key from the next HELLO on.
-    fn take_network_key(&mut self, now: Duration, key: Secret) {
-        if self.config.network_key.as_ref() == Some(&key) {
-            return;
-        }
-        self.mac_to_server = MacKey::new(&self.config.server_key, Some(&key));
-        self.mac_to_us = MacKey::new(&public_key(&self.config.private_key), Some(&key));
-        self.cookie_key = CookieKey::new(&self.config.server_key, Some(&key));
-        self.config.network_key = Some(key.clone());
-        // What was made with the one before would be answered with that.
-        self.cookie = None;
-        if self.pending.take().is_some() {
-            self.hello_at = Some(now);
-        }
-        self.events.push_back(ClientEvent::NetworkKey { key });
-    }
-
-    fn handle_bye(&mut self, now: Duration, reason: Bye, retry_ms: u32) {
-        let asked = Duration::from_millis(retry_ms.into()).min(MAX_BYE_WAIT);
-        let wait = match reason {
-            Bye::Replaced => {
-                let (first, longest) = REPLACED_HOLD;
-                let since = self.live.as_ref().map_or(now, Live::since);
-                if now.saturating_sub(since) >= longest {
-                    self.replaced = 0;
-                }
-                let hold = (first * (1 << self.replaced.min(8))).min(longest);
-                self.replaced += 1;
-                self.jitter(hold, 50).max(asked)
-            }
-            Bye::Removed => asked.max(REFUSED_HOLD),
-            Bye::Limit => asked.max(CHECK_EVERY),
-            _ => asked,
-        };
-        self.down(now, DownReason::Bye(reason), wait);
     }
 
     /// Does what is due. Call it when [`poll_timeout`](Self::poll_timeout) has come; a call too

@@ -51,7 +51,21 @@ pub struct Test {
 /// Where namespaces or TAP devices cannot be made, or a program is missing, the tests concerned
 /// count as ignored and the reason goes to standard error.
 pub fn run(tests: &[Test]) -> ! {
-    let arguments = Arguments::from_args();
+    run_with(Arguments::from_args(), tests)
+}
+
+/// The same for tests that wait nearly all their time, as for timers of the tunnel: many of them at a
+/// time take no longer than the longest.
+pub fn run_waiting(tests: &[Test]) -> ! {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(WAITING_AT_A_TIME);
+    run_with(arguments, tests)
+}
+
+/// What one processor does without being busy.
+const WAITING_AT_A_TIME: usize = 8;
+
+fn run_with(arguments: Arguments, tests: &[Test]) -> ! {
     let machine = missing_on_this_machine();
     if let Some(why) = &machine {
         eprintln!("skipped, not passed: {why}");
@@ -70,17 +84,27 @@ pub fn run(tests: &[Test]) -> ! {
     libtest_mimic::run(&arguments, trials).exit()
 }
 
-/// Declares `fn main` of a kernel test file: `name` or `name: ["program", ...]`, comma-separated.
+/// Declares `fn main` of a kernel test file: `name` or `name: ["program", ...]`, comma-separated. Behind
+/// `waiting;` they are run by [`run_waiting`].
 #[macro_export]
 macro_rules! main {
-    ($($name:ident $(: [$($program:literal),* $(,)?])?),* $(,)?) => {
+    (waiting; $($tests:tt)*) => {
+        $crate::main! { @by run_waiting, $($tests)* }
+    };
+    (@by $run:ident, $($name:ident $(: [$($program:literal),* $(,)?])?),* $(,)?) => {
         fn main() {
-            $crate::run(&[$($crate::Test {
+            $crate::$run(&[$($crate::Test {
                 name: stringify!($name),
                 needs: &[$($($program),*)?],
                 body: $name,
             }),*])
         }
+    };
+    (@$($other:tt)*) => {
+        ::std::compile_error!("tests are `name` or `name: [\"program\"]`, comma-separated");
+    };
+    ($($tests:tt)*) => {
+        $crate::main! { @by run, $($tests)* }
     };
 }
 

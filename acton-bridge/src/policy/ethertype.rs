@@ -69,21 +69,8 @@ impl fmt::Display for EtherType {
     }
 }
 
-/// As text.
 #[cfg(feature = "serde")]
-impl serde::Serialize for EtherType {
-    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(self)
-    }
-}
-
-#[cfg(feature = "serde")]
-impl<'de> serde::Deserialize<'de> for EtherType {
-    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let text = <std::borrow::Cow<'_, str>>::deserialize(from)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
-}
+crate::as_text::as_text!(EtherType);
 
 #[cfg(test)]
 mod tests {

@@ -52,7 +52,9 @@ pub(super) enum Carried<'f> {
 /// most frames this decides, at the price of a look at what was parsed, and of UDP's ports.
 #[inline]
 pub(super) fn is_harmless(headers: &Headers, frame: &[u8]) -> bool {
-    let Some(transport) = headers.transport() else { return false };
+    let Some(transport) = headers.transport().filter(|_| !hides_vlan(headers)) else {
+        return false;
+    };
     transport.protocol == Protocol::Tcp
         || ports(frame.get(transport.start..).unwrap_or_default()).is_some_and(|ports| {
             ports.iter().all(|port| {
@@ -127,9 +129,12 @@ fn of_datagram(version: IpVersion, ports: [u16; 2], first: Option<u8>) -> Option
 }
 
 /// Whether a frame may hold a packet where [`Headers`] does not look and some hosts do: behind a third
-/// tag, or in a frame of 802.2 (CVE-2021-27853, CVE-2021-27854).
+/// tag, in a frame of 802.2 (CVE-2021-27853, CVE-2021-27854), or in another VLAN.
 pub(super) fn is_disguised(headers: &Headers, frame: &[u8]) -> bool {
     let Some(network) = headers.network() else { return false };
+    if hides_vlan(headers) {
+        return true;
+    }
     let number = |at: usize| Some(u16::from_be_bytes(*frame.get(at..)?.first_chunk()?));
     match number(network - 2) {
         Some(ethernet::C_TAG | ethernet::S_TAG) => true,
@@ -141,6 +146,13 @@ pub(super) fn is_disguised(headers: &Headers, frame: &[u8]) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whether a frame has a tag behind one that names no VLAN. Some hosts take off the outer one and are in the
+/// VLAN of the other, as Linux does; to others it is in none.
+#[inline]
+fn hides_vlan(headers: &Headers) -> bool {
+    headers.tags() > 1 && headers.ethernet().is_some_and(|ethernet| ethernet.vlan() == 0)
 }
 
 /// What an IP packet carries. What stands in the frame behind the packet's own end is none of it.

@@ -34,7 +34,7 @@ objections! {
     /// It is a redirect, of ICMP or ICMPv6.
     Redirect = "guard_redirect",
     /// It could be one of these, but hides what it carries: in a fragment, behind too many headers or
-    /// tags, or in a frame of 802.2 (RFC 7113).
+    /// tags, or in a frame of 802.2 (RFC 7113); or its VLAN, behind a tag that names none.
     Hidden = "guard_hidden",
     /// It is of a protocol by which switches agree among themselves: Cisco's (per-VLAN spanning tree, VTP,
     /// CDP and the like) and registrations of VLANs and groups (MVRP, MMRP, GVRP, GMRP).

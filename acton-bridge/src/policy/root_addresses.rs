@@ -222,6 +222,23 @@ mod tests {
     }
 
     #[test]
+    fn a_tag_that_names_no_vlan_hides_none() {
+        let root = with(&[("10.0.0.254", Some(7))]);
+        let target = [10, 0, 0, 1];
+        for outer in [[0x81, 0], [0x88, 0xa8]] {
+            for vlan in [0, 7] {
+                let tags = [&outer[..], &[0xe0, 0, 0x81, 0, 0, vlan]].concat();
+                assert_eq!(check(&root, &arp(&tags, 2, GATEWAY, target)), Some(Objection::Hidden));
+            }
+            let mut frame = tcp(OTHER, 0);
+            frame.splice(12..12, [&outer[..], &[0xe0, 0, 0x81, 0, 0, 7]].concat());
+            assert_eq!(check(&root, &frame), Some(Objection::Hidden), "nor from a host there");
+            let alone = [&outer[..], &[0xe0, 0]].concat();
+            assert_eq!(check(&root, &arp(&alone, 2, GATEWAY, target)), None);
+        }
+    }
+
+    #[test]
     fn a_leaf_whose_frames_get_tags_is_on_their_vlan() {
         let id = |number| VlanId::new(number).unwrap();
         let access = || Some(Vlans::Access(id(7)));

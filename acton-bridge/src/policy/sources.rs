@@ -91,10 +91,11 @@ pub(super) fn claims(headers: &Headers, frame: &[u8]) -> Claims {
 
 /// Whether a frame asks a DHCP server, of whatever address: what gives an address back does not.
 pub(super) fn asks_dhcp(headers: &Headers, frame: &[u8]) -> bool {
-    dhcp::from_client(headers, frame).is_some_and(|message| {
-        DhcpMessage::read(message)
-            .is_none_or(|message| !message.is_obscure && message.gives_back().is_none())
-    })
+    !is_disguised(headers, frame)
+        && dhcp::from_client(headers, frame).is_some_and(|message| {
+            DhcpMessage::read(message)
+                .is_none_or(|message| !message.is_obscure && message.gives_back().is_none())
+        })
 }
 
 fn source_of<const N: usize>(header: &[u8], at: usize) -> Option<[u8; N]> {

@@ -389,21 +389,8 @@ impl fmt::Display for Vlans {
     }
 }
 
-/// As text.
 #[cfg(feature = "serde")]
-impl serde::Serialize for VlanRange {
-    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(self)
-    }
-}
-
-#[cfg(feature = "serde")]
-impl<'de> serde::Deserialize<'de> for VlanRange {
-    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let text = <std::borrow::Cow<'_, str>>::deserialize(from)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
-}
+crate::as_text::as_text!(VlanRange);
 
 #[cfg(test)]
 mod tests {

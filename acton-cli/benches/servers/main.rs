@@ -84,6 +84,8 @@ enum What {
     Drain,
     /// Server A is killed
     Kill,
+    /// The link of server A to the LAN, which it tracks, is down
+    Fabric,
     /// The cable of server A is pulled out
     Link,
     /// Clients go back to server A, after each of the others
@@ -115,7 +117,7 @@ fn run(arguments: &Arguments) -> usize {
     trial.settle();
     trial.rest(10);
     let mut is_away = false;
-    for what in [What::Drain, What::Kill, What::Link] {
+    for what in [What::Drain, What::Kill, What::Fabric, What::Link] {
         if !wanted(what) {
             continue;
         }
@@ -125,6 +127,7 @@ fn run(arguments: &Arguments) -> usize {
         match what {
             What::Drain => trial.drain(),
             What::Kill => trial.kill(),
+            What::Fabric => trial.fabric(),
             _ => trial.link(),
         }
         is_away = true;

@@ -117,6 +117,16 @@ impl Trial {
         self.servers[0] = Some(server);
     }
 
+    /// The link of server A to the LAN goes down, so that it asks its clients to go; it is up at the end.
+    pub(crate) fn fabric(&mut self) {
+        let part = self.begin("fabric", 1);
+        self.world.join_lan(0, false);
+        self.wait(&part);
+        self.back(&part);
+        self.cost(&part);
+        self.world.join_lan(0, true);
+    }
+
     /// Server A is there and nobody reaches it; the cable is mended at the end.
     pub(crate) fn link(&mut self) {
         let part = self.begin("link", 1);

@@ -32,6 +32,9 @@ pub(crate) const SWITCH: &str = "sw";
 /// As many clients as there are addresses for.
 pub(crate) const MOST: usize = 10_000;
 
+/// The router's among the servers: that of none of the switch's ports, so that the router takes nothing
+/// from a server whose cable is out.
+const CORE_MAC: MacAddr = MacAddr(2, 0xac, 0x70, 0, 0, 1);
 const SERVERS: [Ipv4Addr; 2] = [Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(192, 0, 2, 2)];
 /// Frames between the hosts' own bridges are no business of the firewall.
 const NO_FILTER: &str = "for key in iptables ip6tables arptables; do \
@@ -78,7 +81,8 @@ impl World {
             &core,
             &format!(
                 "{NO_FILTER} echo 1 >/proc/sys/net/ipv4/ip_forward; \
-                 ip link add servers type bridge mcast_snooping 0; ip link set servers up; \
+                 ip link add servers address {CORE_MAC} type bridge mcast_snooping 0; \
+                 ip link set servers up; \
                  ip addr add 192.0.2.254/24 dev servers"
             ),
         );
@@ -126,9 +130,9 @@ impl World {
     pub(crate) fn serve(&self, number: usize) -> Acton {
         let state = self.keys.server_state();
         let (name, mac) = [("A", "02:ac:73:00:00:0a"), ("B", "02:ac:73:00:00:0b")][number];
-        let arguments = ["server", "--state", &state, "--bridge", "br0", "-m", mac];
+        let serve = ["server", "--state", &state, "--bridge", "br0", "--track", "lan0", "-m", mac];
         // Where they share an address, a quarter of all sessions may be of it.
-        let arguments = [&arguments[..], &["--max-sessions-per-source", "65536"]].concat();
+        let arguments = [&serve[..], &["--max-sessions-per-source", "65536"]].concat();
         let server = Acton::start(name, &self.servers[number], &arguments);
         server.wait_for(said::LISTENING);
         server
@@ -139,6 +143,12 @@ impl World {
     pub(crate) fn plug(&self, number: usize, is_in: bool) {
         let master = if is_in { "master servers" } else { "nomaster" };
         shell(&self.core, &format!("ip link set to-{} {master}", ['a', 'b'][number]));
+    }
+
+    /// Takes down the link between a server and the LAN, which both ends see, or puts it up.
+    pub(crate) fn join_lan(&self, number: usize, is_up: bool) {
+        let state = if is_up { "up" } else { "down" };
+        shell(&self.lan, &format!("ip link set port-{} {state}", ['a', 'b'][number]));
     }
 
     /// What client `number` is started with.

@@ -13,10 +13,17 @@ use crate::{HANG, Result};
 
 const SERVER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8_080);
 
-/// Clients that have a session each, and say nothing more.
+/// Clients that have a session each, and say nothing more unless they are tended.
 pub(crate) struct Crowd {
     keys: ClientKeys,
-    sockets: Vec<UdpSocket>,
+    members: Vec<Member>,
+}
+
+struct Member {
+    socket: UdpSocket,
+    client: Client,
+    /// What its clock counts from.
+    start: Instant,
 }
 
 impl Crowd {
@@ -26,7 +33,7 @@ impl Crowd {
         let invite = identity.invite(SERVER.into());
         let credentials = State::new(server.path("client"))
             .client_credentials(Some(invite.url().as_str()), SERVER.port())?;
-        Ok(Self { keys: credentials.into(), sockets: Vec::new() })
+        Ok(Self { keys: credentials.into(), members: Vec::new() })
     }
 
     /// Has one more client join, and says how long that took.
@@ -35,21 +42,40 @@ impl Crowd {
             ClientConfig::new(Secret::generate(&mut SystemRandom), self.keys.server_key);
         config.network_key = self.keys.network_key.clone();
         let start = Instant::now();
-        self.sockets.push(join(self.sockets.len(), config)?);
+        self.members.push(join(self.members.len(), config)?);
         Ok(start.elapsed())
+    }
+
+    /// Has all hear what came, and say what is due: one that is silent for 50 s has no session any more.
+    pub(crate) fn tend(&mut self) -> Result<()> {
+        let (mut buffer, mut out) = (vec![0; 2_048], Vec::new());
+        for Member { socket, client, start } in &mut self.members {
+            socket.set_nonblocking(true)?;
+            while let Ok(length) = socket.recv(&mut buffer) {
+                let _ = client.handle_input(start.elapsed(), &mut buffer[..length]);
+            }
+            client.handle_timeout(start.elapsed(), wall());
+            while client.poll_transmit(1, &mut out).is_some() {
+                socket.send(&out)?;
+                out.clear();
+            }
+            while client.poll_event().is_some() {}
+        }
+        Ok(())
     }
 }
 
-/// Has client `number` join, and keeps its socket.
-fn join(number: usize, config: ClientConfig) -> Result<UdpSocket> {
+/// Nanoseconds since 1970.
+fn wall() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64
+}
+
+/// Has client `number` join.
+fn join(number: usize, config: ClientConfig) -> Result<Member> {
     let [_, a, b, c] = (number as u32 + 2).to_be_bytes();
     let socket = UdpSocket::bind((Ipv4Addr::new(127, 1 + a, b, c), 0))?;
     socket.connect(SERVER)?;
     let start = Instant::now();
-    let wall = || {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        since.as_nanos() as u64
-    };
     let mut client = Client::new(config, Box::new(SystemRandom), start.elapsed());
     let (mut buffer, mut out) = (vec![0; 2_048], Vec::new());
     let mut is_connected = false;
@@ -76,5 +102,5 @@ fn join(number: usize, config: ClientConfig) -> Result<UdpSocket> {
         socket.send(&out)?;
         out.clear();
     }
-    Ok(socket)
+    Ok(Member { socket, client, start })
 }

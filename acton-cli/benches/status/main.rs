@@ -4,6 +4,7 @@
 //! cargo bench -p acton-cli --bench status
 //! cargo bench -p acton-cli --bench status -- --clients 1000
 //! cargo bench -p acton-cli --bench status -- --watched
+//! cargo bench -p acton-cli --bench status -- --accounts
 //! ```
 //!
 //! The server is the program, in a network of its own; the clients are state machines of
@@ -13,9 +14,11 @@
 //! while somebody asks without a pause, and the server's memory.
 //!
 //! With `--watched` only: processor time and memory of a server whose sessions are idle, while nobody
-//! watches it, and of another one while all tools do at once ([`watch`]).
+//! watches it, and of another one while all tools do at once ([`watch`]). With `--accounts` only: the same of
+//! one that tells accounts of its sessions, and how evenly these come.
 #![forbid(unsafe_code)]
 
+mod accounts;
 mod crowd;
 mod server;
 #[path = "../watch/mod.rs"]
@@ -67,6 +70,10 @@ struct Arguments {
     #[arg(long)]
     watched: bool,
 
+    /// Instead: what it costs an idle server to tell accounts, and how evenly they come
+    #[arg(long, conflicts_with = "watched")]
+    accounts: bool,
+
     #[command(flatten)]
     watcher: Watcher,
 
@@ -85,6 +92,9 @@ fn main() -> ExitCode {
             Ok(())
         }
         None if arguments.watched => compare(arguments.clients),
+        None if arguments.accounts => {
+            prepare(arguments.clients).and_then(|()| accounts::compare(arguments.clients))
+        }
         None => measure(arguments.clients),
     };
     match result {

@@ -23,6 +23,15 @@ pub(crate) struct Server {
 impl Server {
     /// Starts one with room for so many sessions, shown by HTTP or not.
     pub(crate) fn start(sessions: usize, http: Option<SocketAddr>) -> Result<Self> {
+        Self::start_with(sessions, http, &[])
+    }
+
+    /// The same with these options.
+    pub(crate) fn start_with(
+        sessions: usize,
+        http: Option<SocketAddr>,
+        options: &[&str],
+    ) -> Result<Self> {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("acton-status-{}-{number}", std::process::id());
@@ -31,7 +40,7 @@ impl Server {
         let mut command = Command::new(PROGRAM);
         command.args(["server", "--listen", "127.0.0.1", "--keepalive", "600", "--max-sessions"]);
         command.arg(sessions.to_string()).arg("--state").arg(directory.join("keys"));
-        command.arg("--control").arg(directory.join("sock"));
+        command.arg("--control").arg(directory.join("sock")).args(options);
         if let Some(http) = http {
             command.args(["--http", &http.to_string()]);
         }

@@ -26,6 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const FAREWELL: Duration = Duration::from_secs(3);
 /// The longest line of the program, in bytes.
 const MAX_LINE: u64 = 64 << 10;
+/// Characters that are kept of what is wrong with a line.
+const MAX_WRONG: usize = 200;
 /// Least time between two lines of the log on bad lines.
 const TELL_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -60,6 +62,19 @@ struct State {
     bad_lines: u64,
     accounts_lost: u64,
     told_bad_at: Option<Instant>,
+    /// What is wrong with its last line, the beginning of that.
+    wrong: Option<String>,
+}
+
+impl State {
+    /// Why its answers are missed: what says none may have said one that is left alone.
+    fn why_lost(&self) -> Option<String> {
+        let why = self.lost.as_ref()?;
+        Some(match &self.wrong {
+            Some(wrong) => format!("{why}; its last line is wrong: {wrong}"),
+            None => why.clone(),
+        })
+    }
 }
 
 impl AuthorizeSocket {
@@ -106,7 +121,7 @@ impl AuthorizeSocket {
             bad_lines: state.bad_lines,
             accounts_waiting: state.queue.accounts() as u64,
             accounts_lost: state.accounts_lost,
-            lost: state.lost.clone(),
+            lost: state.why_lost(),
         }
     }
 }
@@ -187,6 +202,7 @@ impl Shared {
         let said = self.say(&stream);
         let mut state = self.state.lock();
         state.connected = false;
+        state.wrong = None;
         state.queue.lost();
         drop(state);
         let _ = stream.shutdown(Shutdown::Both);
@@ -243,7 +259,10 @@ impl Shared {
             match wire::read(&text) {
                 Ok(decision) => {
                     let answers = matches!(decision, Decision::Answer { .. });
-                    self.state.lock().answered += u64::from(answers);
+                    let mut state = self.state.lock();
+                    state.answered += u64::from(answers);
+                    state.wrong = None;
+                    drop(state);
                     self.tell(decision);
                 }
                 Err(error) => self.note_bad(&error),
@@ -254,6 +273,7 @@ impl Shared {
     fn note_bad(&self, error: &str) {
         let mut state = self.state.lock();
         state.bad_lines += 1;
+        state.wrong = Some(error.chars().take(MAX_WRONG).collect());
         let now = Instant::now();
         if state.told_bad_at.is_none_or(|at| now >= at + TELL_INTERVAL) {
             state.told_bad_at = Some(now);
@@ -277,4 +297,23 @@ impl Shared {
 /// Seconds since 1970.
 fn unix_time() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_program_said_wrongly_is_told_with_why_it_is_missed() {
+        let mut state = State::default();
+        state.wrong = Some("unknown field `polcy`".to_owned());
+        assert_eq!(state.why_lost(), None);
+        state.lost = Some("no answer in time".to_owned());
+        assert_eq!(
+            state.why_lost().unwrap(),
+            "no answer in time; its last line is wrong: unknown field `polcy`"
+        );
+        state.wrong = None;
+        assert_eq!(state.why_lost(), state.lost);
+    }
 }

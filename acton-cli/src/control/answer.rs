@@ -6,6 +6,7 @@ use std::time::Duration;
 use acton_engine::{Error, Handle, IsolationOptions, ServerName, SessionStatus, State};
 
 use super::capture::{CaptureRequest, Refused, show};
+use super::health::drain_reasons;
 use super::live;
 use super::look::{self, Sink as _, failed, refused};
 use super::server::Shared;
@@ -54,7 +55,17 @@ pub(super) fn answer(
             Ok(bar) => done(handle.kick(&session, bar).map(|()| 1)),
             Err(message) => failed(RefusalCode::BadRequest, message),
         },
-        Request::Drain { stop: true, .. } => done(handle.stop_draining().map(|()| 0)),
+        Request::Drain { stop: true, .. } => match handle.stop_draining() {
+            Ok(()) => {
+                let still = handle.status().bridge.as_ref().map(drain_reasons);
+                Answer::End(End {
+                    done: Some(0),
+                    still: still.unwrap_or_default(),
+                    ..End::default()
+                })
+            }
+            Err(error) => done(Err(error)),
+        },
         Request::Drain { to, over_seconds, everyone, .. } => {
             match drain_to(to.as_deref(), over_seconds) {
                 Ok((to, over)) => match drain(handle, to.as_ref(), over, everyone) {

@@ -1,6 +1,6 @@
 //! What somebody should see to, by what a status says.
 
-use acton_engine::{Role, State, Status};
+use acton_engine::{BridgeReport, Role, State, Status};
 
 use crate::config::ConfigReport;
 use crate::doctor::Code;
@@ -11,7 +11,7 @@ use super::wire::{AuthorizeReport, Health, HookReport};
 const WHOLE_RECEIVE_BUFFER: u32 = 8 << 20;
 
 /// All that a status can find amiss.
-pub(crate) const CODES: [Code; 10] = [
+pub(crate) const CODES: [Code; 11] = [
     Code::Ended,
     Code::TapDown,
     Code::TapBridge,
@@ -20,11 +20,24 @@ pub(crate) const CODES: [Code; 10] = [
     Code::ReceiveBuffer,
     Code::Config,
     Code::Reload,
+    Code::Clients,
     Code::Hook,
     Code::Authorize,
 ];
 /// Those with which no frame passes.
 pub(super) const STOPPED: [Code; 2] = [Code::Ended, Code::TapDown];
+
+/// Why clients are asked to go elsewhere, in the order in which to see to it; nothing where they are not.
+pub(crate) fn drain_reasons(bridge: &BridgeReport) -> Vec<String> {
+    let ordered = bridge.drain_ordered.then(|| "acton drain".to_owned());
+    let down = (!bridge.uplinks_down.is_empty())
+        .then(|| format!("--track: {} carries nothing", bridge.uplinks_down.join(", ")));
+    let settling = bridge.uplinks_settled_in.map(|left| {
+        let left = left.as_secs_f64().ceil();
+        format!("--track: all links carry something again, and have to for {left} s more")
+    });
+    [ordered, down, settling].into_iter().flatten().collect()
+}
 
 /// All that is amiss, in the order in which to see to it. `client` is a client's one session.
 pub(super) fn of(
@@ -93,6 +106,10 @@ pub(super) fn of(
         let error = &refused.error;
         let text = format!("the last reload was refused: {error}; acton reload tries again");
         add(Code::Reload, text);
+    }
+    if let Some(error) = status.bridge.as_ref().and_then(|bridge| bridge.list_error.as_ref()) {
+        let text = format!("the list of clients stays as it was: {error}");
+        add(Code::Clients, text);
     }
     if let Some(hook) = hook {
         let program = &hook.program;

@@ -135,8 +135,9 @@ codes! {
         "Find who floods (`acton capture --drops`), or raise the budget (`--budget`).";
     Policy => "policy":
         "A client's policy drops much of what it sends or gets, or lets it use what DHCP gives it and no \
-         lease was heard.",
-        "`acton capture --drops NAME` shows the frames, `acton status NAME` the policy; mend the list of \
+         lease was heard; or a client says what a DHCP server or an IPv6 router does, and is not trusted \
+         to be one.",
+        "`acton capture NAME --drops` shows the frames, `acton status NAME` the policy; mend the list of \
          clients, or ask who sends them.";
     BridgeFilter => "bridge_filter":
         "Frames through the Linux bridge go through the rules of iptables (br_netfilter), as Docker has \
@@ -162,6 +163,10 @@ codes! {
     Reload => "reload":
         "The last reload was refused, and the settings stayed as they were.",
         "Mend what the refusal names, and `acton reload`.";
+    Clients => "clients":
+        "The list of clients was changed and cannot be taken, so that the one before holds: who was added \
+         does not get in, and who was taken off still does. A start would be refused.",
+        "Mend the file at the place that is named: it is read again by itself.";
     Hook => "hook":
         "The program that is given the tunnel's events failed, or is not started any more.",
         "See docs/HOOKS.md, and what the program says.";

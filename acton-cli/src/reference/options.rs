@@ -85,7 +85,11 @@ fn written(option: &Arg) -> String {
         _ => String::new(),
     };
     let short = option.get_short().map(|short| code(&format!("-{short}")));
-    let long = option.get_long().map(|long| code(format!("--{long} {value}").trim_end()));
+    let is_optional = option.is_require_equals_set();
+    let long = option.get_long().map(|long| match is_optional {
+        true => code(&format!("--{long}[={value}]")),
+        false => code(format!("--{long} {value}").trim_end()),
+    });
     let forms: Vec<_> = short.into_iter().chain(long).collect();
     if forms.is_empty() { code(&value) } else { forms.join(", ") }
 }

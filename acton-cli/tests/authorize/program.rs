@@ -10,6 +10,8 @@ use std::thread;
 
 use serde_json::{Value, json};
 
+use super::support::wait_until;
+
 /// What is answered to a question, but for its id; `None` where nothing is.
 type Decide = dyn Fn(&Value) -> Option<Value> + Send + Sync;
 
@@ -60,6 +62,23 @@ impl Program {
     pub(crate) fn accounts(&self, kind: &str) -> Vec<Value> {
         let accounts = self.shared.accounts.lock().unwrap();
         accounts.iter().filter(|account| account["event"] == kind).cloned().collect()
+    }
+
+    /// The account of this kind and number, once it has come: it goes a way of its own, and nobody waits
+    /// for it.
+    #[track_caller]
+    pub(crate) fn account(&self, kind: &str, number: usize) -> Value {
+        let mut accounts = Vec::new();
+        wait_until(&format!("{kind} {number} has come"), || {
+            accounts = self.accounts(kind);
+            accounts.len() > number
+        });
+        accounts.swap_remove(number)
+    }
+
+    /// All accounts that it heard.
+    pub(crate) fn all_accounts(&self) -> Vec<Value> {
+        self.shared.accounts.lock().unwrap().clone()
     }
 
     /// Says a line of its own accord.

@@ -250,13 +250,13 @@ pub(super) fn watch_tells_what_changes() {
         let first = next();
         let is_up = if json { "\"state\":\"up\"" } else { " is up for " };
         assert!(first.contains(is_up), "{first}");
+        // A client that had no processor for a while may be quiet in between.
+        let mut until_told = |state: &str| while !next().contains(state) {};
         client.signal(Signal::SIGSTOP);
-        let mut changes = vec![next(), next()];
+        until_told("quiet");
+        until_told("lost");
         client.signal(Signal::SIGCONT);
-        changes.push(next());
-        for (change, state) in changes.iter().zip(["quiet", "lost", "up"]) {
-            assert!(change.contains(state), "{changes:?}");
-        }
+        until_told(is_up);
         watch.kill().unwrap();
         watch.wait().unwrap();
     }

@@ -108,9 +108,14 @@ pub(crate) enum Mode {
 }
 
 /// Declares `fn main`: tests that are given a mode and run in both, named `plain::` and `secure::`,
-/// and what programs they need; behind `plain:` and `secure:` tests of one mode alone.
+/// and what programs they need; behind `plain:` and `secure:` tests of one mode alone. Those behind
+/// `waiting;` wait nearly all their time.
 macro_rules! in_both_modes {
+    (waiting; $($tests:tt)*) => {
+        $crate::support::in_both_modes! { @by run_waiting, $($tests)* }
+    };
     (
+        @by $run:ident,
         $($both:ident $(: [$($program:literal),* $(,)?])?),* $(,)?
         $(; plain: $($plain:ident),* $(,)?)?
         $(; secure: $($secure:ident $(: [$($of_secure:literal),* $(,)?])?),* $(,)?)?
@@ -118,7 +123,7 @@ macro_rules! in_both_modes {
         fn main() {
             use $crate::support::Mode;
             let test = |name, needs, body| testbed::Test { name, needs, body };
-            testbed::run(&[
+            testbed::$run(&[
                 $(
                     test(
                         concat!("plain::", stringify!($both)),
@@ -141,6 +146,12 @@ macro_rules! in_both_modes {
                 )*)?
             ])
         }
+    };
+    (@$($other:tt)*) => {
+        compile_error!("tests are `name` or `name: [\"program\"]`, comma-separated");
+    };
+    ($($tests:tt)*) => {
+        $crate::support::in_both_modes! { @by run, $($tests)* }
     };
 }
 pub(crate) use in_both_modes;
@@ -350,7 +361,7 @@ pub(crate) fn shell(namespace: &Namespace, command: &str) -> String {
 /// The control socket of an instance, once it is there: soon after the tunnel.
 #[track_caller]
 pub(crate) fn control(end: &Acton) -> &Path {
-    wait_until("there is a control socket", || end.control().exists());
+    wait_until("there is a control socket", || end.listens_for_control());
     end.control()
 }
 
@@ -374,7 +385,14 @@ pub(crate) fn session_names(end: &Acton) -> Vec<String> {
 pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {
-        assert!(start.elapsed() < HANG, "hung waiting until {what}");
-        thread::sleep(Duration::from_millis(20));
+        let waited = start.elapsed();
+        assert!(waited < HANG, "hung waiting until {what}");
+        thread::sleep(pause_after(waited));
     }
+}
+
+/// Until the next look at what one has waited for so long: to look is often to run a program, whose time
+/// the tunnel lacks.
+pub(crate) fn pause_after(waited: Duration) -> Duration {
+    (waited / 10).clamp(Duration::from_millis(5), Duration::from_millis(100))
 }

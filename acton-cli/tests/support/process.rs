@@ -168,6 +168,17 @@ impl Acton {
         &self.control
     }
 
+    /// Whether something can connect to that: its file is there a moment earlier. What has ended listens
+    /// no more, and its file is all that is left to look at.
+    pub(crate) fn listens_for_control(&self) -> bool {
+        let Ok(sockets) = std::fs::read_to_string(format!("/proc/{}/net/unix", self.id())) else {
+            return self.control.exists();
+        };
+        // Flags and path, __SO_ACCEPTCON among the former (proc_net(5)).
+        let path = self.control.to_str().unwrap();
+        sockets.lines().any(|it| it.contains(" 00010000 ") && it.ends_with(path))
+    }
+
     /// A value of its /proc/PID/status, such as `VmRSS` in KiB (proc_pid_status(5)).
     #[track_caller]
     pub(crate) fn proc_status(&self, name: &str) -> u64 {

@@ -30,7 +30,7 @@ fn flood(clients: usize, workers: Option<usize>) -> Result<Column> {
     let name = format!("{MEMBERS} of {}", thousands(clients));
     eprintln!("frames for all in a VLAN: {name}");
     enter_network()?;
-    let mut server = ServerProcess::start(&Serve {
+    let server = ServerProcess::start(&Serve {
         serve: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, PORT))),
         mode: Mode::Secure,
         max_sessions: clients + 1,

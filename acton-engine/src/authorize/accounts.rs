@@ -14,6 +14,8 @@ pub(crate) struct Accounts {
     interval: Option<Duration>,
     /// Beginnings and ends are told also where there is no interval.
     always: bool,
+    /// Names this run, where its beginning was told.
+    run: Option<String>,
     open: HashMap<usize, Account, RandomState>,
     due: BTreeSet<(Duration, usize)>,
 }
@@ -31,13 +33,28 @@ pub(crate) struct Account {
 impl Accounts {
     /// Accounts that are told this often, and with `always` their beginnings and ends in any case.
     pub(crate) fn new(interval: Option<Duration>, always: bool) -> Self {
-        Self { interval, always, open: HashMap::default(), due: BTreeSet::new() }
+        Self { interval, always, run: None, open: HashMap::default(), due: BTreeSet::new() }
+    }
+
+    /// Begins all of this run at `wall`, in nanoseconds since 1970: its name, if anything is to be told.
+    pub(crate) fn begin_run(&mut self, wall: u64) -> Option<String> {
+        self.run = self.tells().then(|| format!("{wall:016x}"));
+        self.run.clone()
+    }
+
+    /// Ends all of this run: its name, if its beginning was told.
+    pub(crate) fn end_run(&mut self) -> Option<String> {
+        self.run.take()
+    }
+
+    fn tells(&self) -> bool {
+        self.interval.is_some() || self.always
     }
 
     /// Begins one at `wall`, in nanoseconds since 1970, if anything of it is to be told.
     pub(crate) fn begin(&mut self, now: Duration, wall: u64, session: usize, client: Key) {
         self.end(session);
-        if self.interval.is_none() && !self.always {
+        if !self.tells() {
             return;
         }
         let due = self.interval.map(|interval| first(now, interval, &client));
@@ -147,6 +164,18 @@ mod tests {
         let mut none = Accounts::new(None, false);
         none.begin(START, 1, 0, client(1));
         assert_eq!(none.get(0), None, "nobody is told");
+    }
+
+    #[test]
+    fn a_run_has_a_name_and_ends_once_where_anybody_is_told() {
+        let mut accounts = Accounts::new(None, true);
+        assert_eq!(accounts.begin_run(0xabc).as_deref(), Some("0000000000000abc"));
+        assert_eq!(accounts.end_run().as_deref(), Some("0000000000000abc"));
+        assert_eq!(accounts.end_run(), None);
+        let mut none = Accounts::new(None, false);
+        assert_eq!(none.begin_run(1), None);
+        none.set_interval(START, Some(Duration::from_secs(2)));
+        assert_eq!(none.end_run(), None, "its beginning was not told");
     }
 
     #[test]

@@ -43,7 +43,8 @@ pub trait Authority: fmt::Debug + Send {
     fn ask(&mut self, question: Question) -> bool;
 
     /// Hears without waiting how a session began, goes on or ended: `accounting_start`,
-    /// `accounting_interim` or `accounting_stop`. `false` where it has no room for it.
+    /// `accounting_interim` or `accounting_stop`; before all of them `accounting_on`, and after the last,
+    /// where the server ends in good order, `accounting_off`. `false` where it has no room for it.
     fn account(&mut self, event: &EventKind) -> bool;
 
     /// Hears why its answers are missed, or that they are not any more.

@@ -72,6 +72,11 @@ impl Fates {
         }
     }
 
+    /// Which client the frame of this number came from.
+    pub(crate) fn came_from(&self, number: u16) -> Option<LeafId> {
+        self.known.lock().fates.get(&number).map(|(port, _)| *port)
+    }
+
     /// What became of the frame of this number, from this client.
     pub(crate) fn of(&self, number: u16, from: LeafId) -> Option<Fate> {
         let fate = self.known.lock().fates.get(&number).copied();

@@ -76,6 +76,7 @@ pub(crate) fn frame(
         TestKind::Unknown => plain(nobody(token), own, &[]),
         TestKind::FromRoot => plain(BROADCAST, root, &[]),
         TestKind::FromGroup => plain(BROADCAST, GROUP, &[]),
+        TestKind::Beside => plain(nobody(token), stranger(token).octets(), &[]),
         TestKind::Peer => plain(peer, own, &[]),
         TestKind::PeerLarge => {
             let mut large = plain(peer, own, &[]);
@@ -142,6 +143,12 @@ pub(crate) const VLANS: [u16; 1] = [VLAN];
 fn nobody(token: TestToken) -> MacBytes {
     let [a, b, c, d, e, ..] = token.0;
     [0x06, a, b, c, d, e]
+}
+
+/// Another one, which a client's LAN hears of where the client must not say that its own MAC is at the TAP.
+pub(crate) fn stranger(token: TestToken) -> MacAddr {
+    let [.., a, b, c, d, e] = token.0;
+    MacAddr(0x06, a, b, c, d, e)
 }
 
 fn mark(token: TestToken, number: u16) -> [u8; MARK_LEN] {
@@ -271,8 +278,8 @@ mod tests {
             assert_eq!(read(TestToken([0x5a; 16]), &frame), None, "{kind:?}");
             assert!(!is_probe(&frame));
             let from = &frame[6..12];
-            let own =
-                !matches!(kind, TestKind::FromRoot | TestKind::FromGroup | TestKind::FromPeer);
+            let forged = [TestKind::FromRoot, TestKind::FromGroup, TestKind::FromPeer];
+            let own = !forged.contains(&kind) && !kind.is_beside();
             assert_eq!(from == home().mac.octets(), own, "{kind:?}");
         }
         let frame = control_frame(TOKEN, 31, MacAddr(2, 0, 0, 0, 0, 1), Some(PEER));

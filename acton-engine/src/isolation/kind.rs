@@ -42,6 +42,8 @@ kinds! {
     FromGroup = 7 => "from_group",
     /// unicast to the server's own MAC
     Root = 8 => "root",
+    /// unicast to a MAC that nobody has, to what is bridged to its own TAP
+    Beside = 9 => "beside",
     /// unicast to the other's MAC
     Peer = 10 => "peer",
     /// the same, as long as frames may be
@@ -87,6 +89,12 @@ impl TestKind {
         (self as u8) < Self::Peer as u8
     }
 
+    /// Whether the frame goes out of the client's TAP, and not into the tunnel: it comes to the server where
+    /// there is another way from one client to another.
+    pub(crate) const fn is_beside(self) -> bool {
+        matches!(self, Self::Beside)
+    }
+
     /// Whether the frame is sent only where both ends have an address of IP.
     pub(crate) const fn takes_addresses(self) -> bool {
         matches!(self, Self::PeerArp | Self::RoutedIpv4 | Self::RoutedIpv6)
@@ -120,13 +128,13 @@ mod tests {
 
     #[test]
     fn each_is_of_one_sort_and_has_a_name_of_its_own() {
-        assert_eq!((COMMON, TO_PEER), (0x0000_01ff, 0x001f_fc00));
+        assert_eq!((COMMON, TO_PEER), (0x0000_03ff, 0x001f_fc00));
         let mut names: Vec<_> = TestKind::ALL.iter().map(|kind| kind.name()).collect();
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), TestKind::ALL.len());
         assert_eq!(TestKind::from_number(17), Some(TestKind::PeerArp));
-        assert_eq!(TestKind::from_number(9), None);
+        assert_eq!(TestKind::from_number(21), None);
         assert_eq!(TestKind::of(u32::MAX).count(), TestKind::ALL.len());
     }
 }

@@ -44,6 +44,8 @@ struct Network {
     reflects: bool,
     /// The root's host is a router between clients.
     routes: bool,
+    /// A cable between what is behind these two clients.
+    cable: Option<[usize; 2]>,
     /// Of a hundred datagrams so many are lost.
     loss: u64,
     random: u64,
@@ -90,6 +92,7 @@ impl Network {
             clients: (0..clients).map(client).collect(),
             reflects: false,
             routes: false,
+            cable: None,
             loss: 0,
             random: 7,
             dies: None,
@@ -205,6 +208,14 @@ impl Network {
                         self.give_server(&trial, at, frame);
                     }
                 }
+                let other = match self.cable {
+                    Some([one, other]) if at == one => Some(other),
+                    Some([one, other]) if at == other => Some(one),
+                    _ => None,
+                };
+                for (frame, other) in doing.beside.iter().zip(other) {
+                    self.give_server(&trial, other, frame);
+                }
                 if let Some(answer) = doing.answer
                     && !self.is_lost()
                 {
@@ -254,6 +265,21 @@ fn a_root_that_sends_frames_back_is_a_leak() {
     assert_eq!(row("root").dropped["source_at_root"], 3);
     assert_eq!(report.doubts.len(), 3, "{:?}", report.doubts);
     assert!(report.leaks.iter().all(|leak| leak.from != leak.at) && !report.leaks.is_empty());
+}
+
+#[test]
+fn a_cable_between_two_clients_is_found_and_named() {
+    let mut network = Network::new(3);
+    network.cable = Some([0, 2]);
+    let known = network.bridge.entries(network.now).count();
+    let (report, _) = network.verify(false);
+    assert_eq!((report.verdict, report.doubts.len()), (IsolationVerdict::Leaks, 0), "{report:?}");
+    let row = report.kinds.iter().find(|kind| kind.kind == "beside").unwrap();
+    assert_eq!((row.sent, row.at_clients, row.lost), (3, 2, 0));
+    let leaks: Vec<_> = report.leaks.iter().map(|it| (&*it.kind, &*it.from, &*it.at)).collect();
+    let names = [0, 2].map(|at| report.clients[at].name.as_str());
+    assert_eq!(leaks, [("beside", names[0], names[1]), ("beside", names[1], names[0])]);
+    assert_eq!(network.bridge.entries(network.now).count(), known + 3, "the clients' own alone");
 }
 
 #[test]

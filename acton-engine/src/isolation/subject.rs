@@ -24,6 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Doing {
     /// To send into the tunnel, before the answer.
     pub(crate) frames: Vec<Vec<u8>>,
+    /// To send out of the TAP.
+    pub(crate) beside: Vec<Vec<u8>>,
     /// To tell the server.
     pub(crate) answer: Option<IsolationAnswer>,
     /// Another test is listened to than before, or none.
@@ -85,8 +87,7 @@ impl Subject {
                 Some(begun.map_or_else(IsolationReply::Refused, |_| self.agreed()))
             }
             IsolationStep::Send(frames) => self.test_of(now, token).map(|test| {
-                let (sent, kinds) = test.send(&frames);
-                doing.frames = sent;
+                let kinds = test.send(&frames, &mut doing.frames, &mut doing.beside);
                 IsolationReply::Sent { number: frames.number, kinds }
             }),
             IsolationStep::Report { from } => {
@@ -141,9 +142,14 @@ impl Subject {
 }
 
 impl Test {
-    /// The frames to send, as many as there may be, and their kinds.
-    fn send(&mut self, frames: &TestFrames) -> (Vec<Vec<u8>>, u32) {
-        let (mut sent, mut kinds) = (Vec::new(), 0);
+    /// Adds the frames to send, as many as there may be: into the tunnel, and out of the TAP. Their kinds.
+    fn send(
+        &mut self,
+        frames: &TestFrames,
+        sent: &mut Vec<Vec<u8>>,
+        beside: &mut Vec<Vec<u8>>,
+    ) -> u32 {
+        let mut kinds = 0;
         for kind in TestKind::of(frames.kinds) {
             if self.left == 0 {
                 break;
@@ -151,10 +157,10 @@ impl Test {
             if let Some(frame) = frame::frame(kind, self.token, frames, &self.home) {
                 self.left -= 1;
                 kinds |= kind.bit();
-                sent.push(frame);
+                if kind.is_beside() { &mut *beside } else { &mut *sent }.push(frame);
             }
         }
-        (sent, kinds)
+        kinds
     }
 }
 
@@ -223,7 +229,8 @@ mod tests {
         assert!(!again.listens_otherwise);
         let (mut sent, send) = (0, order(TOKEN, IsolationStep::Send(frames(u32::MAX))));
         for _ in 0..20 {
-            sent += subject.obey(now, send, true, home).frames.len();
+            let doing = subject.obey(now, send, true, home);
+            sent += doing.frames.len() + doing.beside.len();
         }
         assert_eq!(sent, MAX_FRAMES);
         let last = subject.obey(now, send, true, home);
@@ -258,7 +265,7 @@ mod tests {
                     _ => IsolationStep::End,
                 };
                 let doing = subject.obey(now, order(TestToken([token; 16]), step), true, home);
-                sent += doing.frames.len();
+                sent += doing.frames.len() + doing.beside.len();
                 subject.expire(now);
             }
             let tests = (now - start).as_secs() / PAUSE.as_secs() + 1;

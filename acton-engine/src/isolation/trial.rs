@@ -275,10 +275,13 @@ impl Trial {
     /// Where the bridge learnt MACs by the test that it did not know there before.
     pub(crate) fn taught(&self) -> impl Iterator<Item = (u16, MacAddr)> {
         let members = self.members.iter().filter(|_| !self.orders.is_empty());
-        members.filter_map(|member| Some((member, member.mac?))).flat_map(|(member, mac)| {
+        let with_mac = members.clone().filter_map(|member| Some((member, member.mac?)));
+        let own = with_mac.flat_map(|(member, mac)| {
             let new = frame::VLANS.into_iter().filter(|vlan| !member.known_on.contains(vlan));
             new.map(move |vlan| (vlan, mac))
-        })
+        });
+        let stranger = frame::stranger(self.token);
+        own.chain(members.filter_map(move |member| Some((member.place?.0, stranger))))
     }
 
     /// How many clients are at work at a time.
@@ -454,7 +457,9 @@ impl Trial {
         let wanted = if order.is_answered { order.sent } else { order.frames.kinds };
         let is_open = |kind: &TestKind| {
             let fate = self.fates.of(order.frames.number + *kind as u16, port);
-            fate.is_none_or(Fate::is_of_rate)
+            // What goes out of the TAP is not to come.
+            let is_gone = kind.is_beside() && order.is_answered;
+            !is_gone && fate.is_none_or(Fate::is_of_rate)
         };
         TestKind::of(wanted).filter(is_open).map(TestKind::bit).sum()
     }

@@ -33,8 +33,8 @@
 //! ```
 
 mod admission;
-mod circuit;
 mod clients;
+mod credentials;
 mod edit;
 mod error;
 pub(crate) mod file;
@@ -47,7 +47,6 @@ mod network;
 mod rotation;
 mod state;
 mod table;
-mod table_vlans;
 mod terms;
 mod text;
 #[cfg(test)]
@@ -55,6 +54,7 @@ mod vectors;
 mod watch;
 
 pub use clients::{ClientList, ListedClient};
+pub use credentials::{Credentials, Origin, Target};
 pub use error::KeyError;
 pub use host::default_address;
 pub use invite::{Invite, InviteError, InvitedServer};
@@ -62,7 +62,7 @@ pub use kept_mac::KeptMac;
 pub use lease_file::LeaseFile;
 pub use line::LineError;
 pub use rotation::Rotation;
-pub use state::{Credentials, Origin, ServerIdentity, State, Target};
+pub use state::{ServerIdentity, State};
 pub use text::{KeyTextError, encode_key, encode_secret, parse_key, parse_secret};
 pub use watch::Watched;
 

@@ -5,9 +5,14 @@ use std::time::{Duration, SystemTime};
 
 use pnet_base::MacAddr;
 
+use super::event_kinds::{Description, described};
 #[cfg(feature = "serde")]
 use crate::observe::serialise::{as_seconds, optional_seconds};
 use crate::observe::status::Protocol;
+
+pub use super::event_values::{
+    Beginning, EndReason, Limit, LoopWitness, NotKept, Place, RefusalReason,
+};
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,216 +28,6 @@ pub struct Event {
     #[cfg_attr(feature = "serde", serde(flatten))]
     pub kind: EventKind,
 }
-
-/// Where a MAC lives, as operators know it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-#[cfg_attr(
-    feature = "serde",
-    derive(serde::Serialize, serde::Deserialize),
-    serde(rename_all = "snake_case")
-)]
-#[non_exhaustive]
-pub enum Place {
-    /// At the server's TAP and what is bridged behind it.
-    Root,
-    /// At a client: its own TAP and what is bridged behind it.
-    Client,
-    /// Behind a client.
-    Session {
-        /// Its number.
-        session: usize,
-        /// What operators call the client; `None` where it has gone.
-        client: Option<String>,
-    },
-}
-
-/// Why a session ended, seen from the end that tells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(
-    feature = "serde",
-    derive(serde::Serialize, serde::Deserialize),
-    serde(rename_all = "snake_case")
-)]
-#[non_exhaustive]
-pub enum EndReason {
-    /// The other end said that it stops.
-    Bye,
-    /// The server said that it restarts.
-    Restart,
-    /// Another instance with the client's key took the session.
-    Replaced,
-    /// The client is not on the server's list any more, or in plain mode its address not allowed.
-    Removed,
-    /// An operator ended it at the server.
-    Kicked,
-    /// The server has no room.
-    Full,
-    /// At a client: it has gone to another of its servers, where a session had begun before.
-    Moved,
-    /// The other end has been silent too long.
-    Silent,
-    /// The keys became too old and no new ones could be agreed on.
-    KeysExpired,
-    /// This end stopped.
-    Stopped,
-    /// A reason of a later version.
-    #[cfg_attr(feature = "serde", serde(other))]
-    Other,
-}
-
-/// Why a client got no session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(
-    feature = "serde",
-    derive(serde::Serialize, serde::Deserialize),
-    serde(rename_all = "snake_case")
-)]
-#[non_exhaustive]
-pub enum RefusalReason {
-    /// Its HELLO was made for another server or network key.
-    WrongKey,
-    /// Its handshake does not open.
-    Handshake,
-    /// It did not confirm its keys: the pre-shared keys differ, or the answer was lost.
-    Unconfirmed,
-    /// Its key is not on the list.
-    NotListed,
-    /// Who decides on clients (`--authorize`) said no.
-    Denied,
-    /// Nobody has decided on it: who does has not answered, or too much is asked.
-    Undecided,
-    /// All sessions are taken.
-    Full,
-    /// Its address has as many sessions as clients that are not on a list may have.
-    SourceFull,
-    /// Clients that are not on a list have as many sessions as they may.
-    UnlistedFull,
-    /// The two ends have no version in common.
-    Version,
-    /// The two ends have no cipher suite in common.
-    Suite,
-    /// A reason of a later version.
-    #[cfg_attr(feature = "serde", serde(other))]
-    Other,
-}
-
-/// How a session came to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
-#[non_exhaustive]
-pub enum Beginning {
-    /// By a handshake of acton/1.
-    Handshake,
-    /// By HELLO in plain mode.
-    Hello,
-    /// By KEEPALIVE in plain mode, as after a restart of the server.
-    Keepalive,
-    /// Named by the settings.
-    Named,
-}
-
-/// Who found a loop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
-#[non_exhaustive]
-pub enum LoopWitness {
-    /// A probe of the end that tells came back to it.
-    Probe,
-    /// The server, of whom a client tells.
-    Server,
-}
-
-/// A limit of the bridge.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
-#[non_exhaustive]
-pub enum Limit {
-    /// MACs in the table.
-    MacTable,
-}
-
-/// Why a MAC of the list is not kept for its client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
-#[non_exhaustive]
-pub enum NotKept {
-    /// No client may use it: it is the TAP's, its Linux bridge's, a gateway's, or named by the
-    /// settings.
-    OwnMac,
-    /// The list has far more of them than when the server started.
-    Full,
-    /// A rule of the bridge forbids it.
-    Forbidden,
-}
-
-/// What one kind of event is, for those who read of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct EventDescription {
-    /// Its stable name.
-    pub name: String,
-    /// When it comes.
-    pub meaning: &'static str,
-    /// Its fields, in their order: the name and what it says.
-    pub fields: Vec<(&'static str, &'static str)>,
-}
-
-/// Every kind of event.
-pub fn event_kinds() -> impl Iterator<Item = EventDescription> {
-    EventKind::DESCRIPTIONS.iter().map(|(kind, meaning, fields)| EventDescription {
-        name: serialised_name(kind),
-        meaning: meaning.trim_start(),
-        fields: fields.iter().map(|(name, meaning)| (*name, meaning.trim_start())).collect(),
-    })
-}
-
-/// What serde calls a variant in snake case.
-fn serialised_name(variant: &str) -> String {
-    let mut name = String::new();
-    for letter in variant.chars() {
-        if letter.is_uppercase() && !name.is_empty() {
-            name.push('_');
-        }
-        name.extend(letter.to_lowercase());
-    }
-    name
-}
-
-/// Keeps what the enum says of itself for those who read its events.
-macro_rules! described {
-    (
-        $(#[$about:meta])*
-        pub enum $name:ident {$(
-            $(#[doc = $meaning:literal])*
-            $kind:ident {$(
-                $(#[doc = $says:literal])*
-                $(#[cfg_attr($($attribute:tt)*)])?
-                $field:ident: $type:ty,
-            )*},
-        )*}
-    ) => {
-        $(#[$about])*
-        pub enum $name {$(
-            $(#[doc = $meaning])*
-            $kind {$(
-                $(#[doc = $says])*
-                $(#[cfg_attr($($attribute)*)])?
-                $field: $type,
-            )*},
-        )*}
-
-        impl $name {
-            /// Each variant, its meaning, and its fields with theirs.
-            const DESCRIPTIONS: &[Description] = &[$((
-                stringify!($kind),
-                concat!($($meaning),*),
-                &[$((stringify!($field), concat!($($says),*))),*],
-            )),*];
-        }
-    };
-}
-
-type Description = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
 
 described! {
 /// What happened.
@@ -543,6 +338,17 @@ pub enum EventKind {
     /// At a server: who decides on clients answers again.
     AuthorizeBack {
     },
+    /// At a server that accounts for sessions (`--authorize`, `--accounting-interval`): it begins, and has
+    /// none. Those of before are over, also where their ends were never told, as of a server that was killed.
+    AccountingOn {
+        /// Its name among all runs of this server.
+        id: String,
+    },
+    /// At such a server: it ends in good order. All its sessions are over, and were told to be.
+    AccountingOff {
+        /// The run's name.
+        id: String,
+    },
     /// At a server that accounts for sessions (`--authorize`, `--accounting-interval`): one began.
     AccountingStart {
         /// Its number.
@@ -767,89 +573,4 @@ pub enum EventKind {
         events: u64,
     },
 }
-}
-
-impl EventKind {
-    /// The name of the kind, as it is serialised.
-    #[must_use]
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::SessionUp { .. } => "session_up",
-            Self::SessionDown { .. } => "session_down",
-            Self::SessionMoved { .. } => "session_moved",
-            Self::Rekeyed { .. } => "rekeyed",
-            Self::Replaced { .. } => "replaced",
-            Self::Duplicate { .. } => "duplicate",
-            Self::SessionRefused { .. } => "session_refused",
-            Self::ClockApart { .. } => "clock_apart",
-            Self::MacLearnt { .. } => "mac_learnt",
-            Self::MacMoved { .. } => "mac_moved",
-            Self::MacHeld { .. } => "mac_held",
-            Self::MacFrozen { .. } => "mac_frozen",
-            Self::MacNoRoom { .. } => "mac_no_room",
-            Self::RootMacs { .. } => "root_macs",
-            Self::RootAddresses { .. } => "root_addresses",
-            Self::RootUnknown { .. } => "root_unknown",
-            Self::LimitReached { .. } => "limit_reached",
-            Self::LoopFound { .. } => "loop_found",
-            Self::LanReflects { .. } => "lan_reflects",
-            Self::LoopOver { .. } => "loop_over",
-            Self::BudgetActs { .. } => "budget_acts",
-            Self::PolicyActs { .. } => "policy_acts",
-            Self::QuerierHeard { .. } => "querier_heard",
-            Self::QuerierLost { .. } => "querier_lost",
-            Self::SessionsFull { .. } => "sessions_full",
-            Self::SourceFull { .. } => "source_full",
-            Self::ListRead { .. } => "list_read",
-            Self::ListFailed { .. } => "list_failed",
-            Self::NetworkKeyRead { .. } => "network_key_read",
-            Self::NetworkKeyFailed { .. } => "network_key_failed",
-            Self::MacNotKept { .. } => "mac_not_kept",
-            Self::ClientDecided { .. } => "client_decided",
-            Self::AuthorizeLost { .. } => "authorize_lost",
-            Self::AuthorizeBack { .. } => "authorize_back",
-            Self::AccountingStart { .. } => "accounting_start",
-            Self::AccountingInterim { .. } => "accounting_interim",
-            Self::AccountingStop { .. } => "accounting_stop",
-            Self::Connecting { .. } => "connecting",
-            Self::Connected { .. } => "connected",
-            Self::Disconnected { .. } => "disconnected",
-            Self::Refused { .. } => "refused",
-            Self::NetworkKeyTold { .. } => "network_key_told",
-            Self::Unreadable { .. } => "unreadable",
-            Self::Unreachable { .. } => "unreachable",
-            Self::NothingListens { .. } => "nothing_listens",
-            Self::OtherMode { .. } => "other_mode",
-            Self::AskedToMove { .. } => "asked_to_move",
-            Self::MovedToServer { .. } => "moved_to_server",
-            Self::Draining { .. } => "draining",
-            Self::Uplink { .. } => "uplink",
-            Self::WayChanged { .. } => "way_changed",
-            Self::LinksChanged { .. } => "links_changed",
-            Self::ServerRestarted { .. } => "server_restarted",
-            Self::MtuUnfit { .. } => "mtu_unfit",
-            Self::SettingsApplied { .. } => "settings_applied",
-            Self::CaptureBegan { .. } => "capture_began",
-            Self::CaptureEnded { .. } => "capture_ended",
-            Self::Carrier { .. } => "carrier",
-            Self::Failed { .. } => "failed",
-            Self::Suppressed { .. } => "suppressed",
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_kind_is_described_by_its_name() {
-        let kinds: Vec<_> = event_kinds().collect();
-        let sentences = kinds
-            .iter()
-            .flat_map(|kind| kind.fields.iter().map(|(_, says)| *says).chain([kind.meaning]));
-        assert!(sentences.clone().all(|sentence| sentence.ends_with('.')), "{kinds:?}");
-        let carrier = kinds.iter().find(|kind| kind.name == EventKind::Carrier { up: true }.name());
-        assert_eq!(carrier.unwrap().fields, [("up", "Whether it has one.")]);
-    }
 }

@@ -9,7 +9,7 @@ use hashbrown::HashMap;
 use parking_lot::{Condvar, Mutex};
 
 use crate::observe::event::{Event, EventKind};
-use crate::observe::lines::LogReader;
+use crate::observe::log_reader::LogReader;
 use crate::observe::status::Protocol;
 use crate::throttle::Bucket;
 

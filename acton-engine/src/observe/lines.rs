@@ -1,80 +1,21 @@
-//! The log: one reader of the events, which makes sentences of them.
-
-use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
+//! What the log says of events, in sentences.
 
 use log::Level;
-use pnet_base::MacAddr;
 
-use crate::observe::event::{
-    Beginning, EndReason, EventKind, Limit, LoopWitness, NotKept, Place, RefusalReason,
+use super::words::{
+    TRUSTED, advice, apart, ended, lan, listed, lost, peer, place, refused, tagged,
 };
+use crate::observe::event::{Beginning, EndReason, EventKind, Limit, LoopWitness, NotKept, Place};
 #[cfg(feature = "serde")]
 use crate::observe::event_fields::EventFields;
 use crate::observe::status::Protocol;
-use crate::throttle::KeyedThrottle;
 
-/// Least time between two lines on why one source got no session, on what became of one MAC, on
-/// one client with too many or on one reason for which a client's policy drops frames, and how many of each have a line in that time: one client's mistake does
-/// not fill the log.
-const TELL_INTERVAL: Duration = Duration::from_secs(60);
-const MAX_TOLD: usize = 64;
 /// The attempt at which it is worth a line that those before had no answer.
 const NAGGING_AFTER: u32 = 6;
 
-/// Writes what it is told of to [`log`].
-#[derive(Debug)]
-pub(crate) struct LogReader {
-    protocol: Protocol,
-    refused: KeyedThrottle<(IpAddr, &'static str)>,
-    /// MACs that moved, and so on: the kind of the event, the MAC and its VLAN.
-    macs: KeyedThrottle<(&'static str, MacAddr, u16)>,
-    /// Sessions that have more MACs than they may.
-    crowded: KeyedThrottle<Place>,
-    /// Sessions whose policy drops frames, and why.
-    limited: KeyedThrottle<(Place, &'static str)>,
-}
-
-impl LogReader {
-    pub(crate) fn new(protocol: Protocol) -> Self {
-        Self {
-            protocol,
-            refused: KeyedThrottle::new(TELL_INTERVAL, MAX_TOLD),
-            macs: KeyedThrottle::new(TELL_INTERVAL, MAX_TOLD),
-            crowded: KeyedThrottle::new(TELL_INTERVAL, MAX_TOLD),
-            limited: KeyedThrottle::new(TELL_INTERVAL, MAX_TOLD),
-        }
-    }
-
-    pub(crate) fn read(&mut self, now: Duration, event: &EventKind) {
-        let is_told = match event {
-            EventKind::SessionRefused { address, .. }
-            | EventKind::OtherMode { address, .. }
-            | EventKind::ClockApart { client: Some(_), address: Some(address), .. }
-            | EventKind::MtuUnfit { client: Some(_), address: Some(address), .. } => {
-                self.refused.admits((address.ip(), event.name()), now)
-            }
-            EventKind::MacMoved { mac, vlan, .. }
-            | EventKind::MacHeld { mac, vlan, .. }
-            | EventKind::MacFrozen { mac, vlan, .. } => {
-                self.macs.admits((event.name(), *mac, *vlan), now)
-            }
-            EventKind::MacNoRoom { by, .. } => self.crowded.admits(by.clone(), now),
-            EventKind::PolicyActs { at, reason } => self.limited.admits((at.clone(), *reason), now),
-            _ => true,
-        };
-        if !is_told {
-            return;
-        }
-        if let Some((level, line)) = line(event, self.protocol) {
-            write(level, &line, event);
-        }
-    }
-}
-
 /// Writes a line to the log, with the event's name and fields for those who read these.
 #[cfg(feature = "serde")]
-fn write(level: Level, line: &str, event: &EventKind) {
+pub(super) fn write(level: Level, line: &str, event: &EventKind) {
     if level > log::max_level() {
         return;
     }
@@ -91,7 +32,7 @@ fn write(level: Level, line: &str, event: &EventKind) {
 }
 
 #[cfg(not(feature = "serde"))]
-fn write(level: Level, line: &str, _: &EventKind) {
+pub(super) fn write(level: Level, line: &str, _: &EventKind) {
     log::log!(level, "{line}");
 }
 
@@ -105,7 +46,7 @@ impl EventKind {
 }
 
 /// What the log says of an event; `None` for what it does not mention.
-fn line(event: &EventKind, protocol: Protocol) -> Option<(Level, String)> {
+pub(super) fn line(event: &EventKind, protocol: Protocol) -> Option<(Level, String)> {
     use Level::{Debug, Error, Info, Trace, Warn};
     Some(match event {
         EventKind::SessionUp { session, client, address, by, open } => {
@@ -357,6 +298,10 @@ fn line(event: &EventKind, protocol: Protocol) -> Option<(Level, String)> {
         EventKind::AuthorizeBack {} => {
             (Info, "who decides on clients (--authorize) answers again".to_owned())
         }
+        EventKind::AccountingOn { id } => {
+            (Debug, format!("accounts {id} begin: all sessions of before are over"))
+        }
+        EventKind::AccountingOff { id } => (Debug, format!("accounts {id} end")),
         EventKind::AccountingStart { session, id, .. } => {
             (Debug, format!("session {session}: account {id} begins"))
         }
@@ -542,160 +487,11 @@ fn line(event: &EventKind, protocol: Protocol) -> Option<(Level, String)> {
     })
 }
 
-fn listed(names: &[&str]) -> String {
-    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
-}
-
-fn tagged(vlan: u16) -> String {
-    if vlan == 0 { String::new() } else { format!(" on VLAN {vlan}") }
-}
-
-/// What to do where a client serves the LAN on purpose.
-const TRUSTED: &str = " (trusted in the list of clients lets a client serve the LAN)";
-
-fn place(place: &Place) -> String {
-    match place {
-        Place::Root => "at the root".to_owned(),
-        Place::Client => "at this client".to_owned(),
-        Place::Session { session, client: Some(client) } => {
-            format!("behind {client} (session {session})")
-        }
-        Place::Session { session, client: None } => format!("behind session {session}"),
-    }
-}
-
-fn lan(place: &Place) -> String {
-    match place {
-        Place::Root => "the server's LAN".to_owned(),
-        Place::Client => "this client's LAN".to_owned(),
-        Place::Session { session, client: Some(client) } => {
-            format!("the LAN of {client} (session {session})")
-        }
-        Place::Session { session, client: None } => format!("the LAN of session {session}"),
-    }
-}
-
-fn peer(address: Option<SocketAddr>, client: Option<&str>) -> String {
-    let address = address.map(|address| address.to_string()).unwrap_or_default();
-    client.map_or(address.clone(), |client| format!("{address} ({client})"))
-}
-
-fn ended(reason: EndReason, protocol: Protocol) -> &'static str {
-    match reason {
-        EndReason::Bye => "said BYE",
-        EndReason::Silent => "has been silent too long",
-        EndReason::Removed => match protocol {
-            Protocol::Plain => "is not allowed any more",
-            Protocol::Acton1 => "is not on the list any more",
-        },
-        EndReason::Kicked => "was kicked",
-        _ => "ended with the server",
-    }
-}
-
-fn refused(reason: RefusalReason) -> &'static str {
-    match reason {
-        RefusalReason::WrongKey => {
-            "its HELLO was made for another server or network key; its invite is not of this \
-             server, or an old one"
-        }
-        RefusalReason::Handshake => "its handshake does not open; its invite is damaged or old",
-        RefusalReason::Unconfirmed => {
-            "it did not confirm its keys: its psk is not the one listed, or the answer was lost"
-        }
-        RefusalReason::NotListed => {
-            "its key is not on the list; acton invite --name makes it an invite"
-        }
-        RefusalReason::Denied => "who decides on clients (--authorize) denies it",
-        RefusalReason::Undecided => {
-            "nobody has decided on it: who does (--authorize) has not answered, or is asked about too \
-             many"
-        }
-        RefusalReason::Full => "all sessions are taken (--max-sessions)",
-        RefusalReason::SourceFull => {
-            "its address has as many sessions as it may; raise --max-sessions-per-source, or list \
-             its clients (acton invite --name), of which there may be any number"
-        }
-        RefusalReason::UnlistedFull => {
-            "clients that nothing but the network key lets in have as many sessions as they may; \
-             raise max_unlisted, or list them"
-        }
-        RefusalReason::Version => {
-            "it speaks no version that this server does; update the older one"
-        }
-        RefusalReason::Suite => {
-            "it takes no cipher suite that this server does; look at --suite on both, or update \
-             the older one"
-        }
-        RefusalReason::Other => "the protocol forbids it",
-    }
-}
-
-fn lost(reason: EndReason) -> &'static str {
-    match reason {
-        EndReason::Bye => "the server stopped",
-        EndReason::Restart => "the server restarts",
-        EndReason::Replaced => {
-            "another client with the same key took the session; give each client an invite of its \
-             own (acton invite --name)"
-        }
-        EndReason::Removed => {
-            "this client was removed from the server's list; ask for a new invite"
-        }
-        EndReason::Full => "the server has no room for more sessions",
-        EndReason::Moved => "gone to another server",
-        EndReason::Silent => "no sign of life",
-        EndReason::KeysExpired => "the keys expired and no new ones could be agreed on",
-        EndReason::Kicked | EndReason::Stopped | EndReason::Other => "the session ended",
-    }
-}
-
-fn advice(reason: RefusalReason) -> &'static str {
-    match reason {
-        RefusalReason::NotListed => {
-            "this client's key is not on its list; ask for an invite (acton invite --name)"
-        }
-        RefusalReason::Full => {
-            "it has no room for another session, or for none from here; its --max-sessions and \
-             --max-sessions-per-source allow more"
-        }
-        RefusalReason::Version => {
-            "it speaks no version that this client does; update the older one"
-        }
-        RefusalReason::Suite => {
-            "it takes no cipher suite that this client does; look at --suite on both, or update \
-             the older one"
-        }
-        _ => "for a reason that this version does not know; update acton",
-    }
-}
-
-/// What to say where this host's wall clock and the peer's are far apart: the wrong one of them
-/// hides in logs and certificates.
-fn apart(ahead_seconds: f64) -> String {
-    let seconds = ahead_seconds.abs();
-    let apart = if seconds < 172_800.0 {
-        format!("{seconds:.0} s")
-    } else {
-        format!("{:.0} days", (seconds / 86_400.0).floor())
-    };
-    let which = if ahead_seconds < 0.0 { "behind" } else { "ahead of" };
-    format!(
-        "this host's clock is {apart} {which} its clock; acton works all the same, but set the \
-         wrong one (timedatectl set-ntp true)"
-    )
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::time::Duration;
 
-    #[test]
-    fn clocks_that_are_far_apart_are_told() {
-        let year = 31_536_000.0;
-        assert!(apart(-301.4).starts_with("this host's clock is 301 s behind its"));
-        assert!(apart(9.0 * year).starts_with("this host's clock is 3285 days ahead of its"));
-    }
+    use super::*;
 
     #[test]
     fn a_client_without_an_answer_says_what_to_look_at() {
@@ -705,15 +501,6 @@ mod tests {
         let secure = text(Protocol::Acton1);
         assert!(secure.starts_with("no answer from a:1 so far (Network is unreachable): is its"));
         assert!(secure.contains("invite") && !text(Protocol::Plain).contains("invite"));
-    }
-
-    #[test]
-    fn one_source_has_one_line_a_minute() {
-        let mut log = LogReader::new(Protocol::Acton1);
-        let at = Duration::from_secs;
-        let source = ("192.0.2.1".parse().unwrap(), "clock_apart");
-        assert!(log.refused.admits(source, at(1)) && !log.refused.admits(source, at(60)));
-        assert!(log.refused.admits(source, at(61)));
     }
 
     #[test]

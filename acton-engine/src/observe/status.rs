@@ -144,9 +144,27 @@ pub struct BridgeReport {
     /// Clients are asked to go to other servers of theirs.
     #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "std::ops::Not::not"))]
     pub draining: bool,
-    /// Tracked links that carry nothing.
+    /// That is for an operator wants it, whatever the tracked links do.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "std::ops::Not::not"))]
+    pub drain_ordered: bool,
+    /// Tracked links that carry nothing: clients are asked to go for that, too.
     #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Vec::is_empty"))]
     pub uplinks_down: Vec<String>,
+    /// Why the list of clients, as it is now, is not in force, and the one before is.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+    pub list_error: Option<String>,
+    /// All tracked links carry something again. For how much longer they have to until clients are asked to
+    /// go for that no more.
+    #[cfg_attr(
+        feature = "serde",
+        serde(
+            rename = "uplinks_settled_in_seconds",
+            default,
+            skip_serializing_if = "Option::is_none",
+            with = "optional_seconds"
+        )
+    )]
+    pub uplinks_settled_in: Option<Duration>,
     /// What is known of multicast groups, where IGMP and MLD are listened to.
     #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
     pub multicast: Option<MulticastReport>,
@@ -503,8 +521,14 @@ pub(crate) struct Report {
     pub(crate) budgets_acting: Vec<Cow<'static, str>>,
     /// Clients are asked to go elsewhere.
     pub(crate) draining: bool,
+    /// An operator wants that.
+    pub(crate) drain_ordered: bool,
     /// Tracked links that carry nothing.
     pub(crate) uplinks_down: Vec<String>,
+    /// Why the list of clients that was read last is not in force.
+    pub(crate) list_error: Option<String>,
+    /// Until when all of them have to carry something, from now on.
+    pub(crate) uplinks_settled_in: Option<Duration>,
     /// Where that of the first sessions is counted, one of each, until it is [added](Self::add_up).
     pub(crate) tallies: Vec<Arc<Tallies>>,
     /// There may be others, in later slots.

@@ -259,7 +259,10 @@ impl Handle {
             client_macs: 0,
             budgets_acting: Vec::new(),
             draining: false,
+            drain_ordered: false,
             uplinks_down: Vec::new(),
+            list_error: None,
+            uplinks_settled_in: None,
             multicast: self.floods().and_then(|floods| groups::report(&floods.snooper)),
         };
         Status {

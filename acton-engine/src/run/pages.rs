@@ -87,7 +87,10 @@ impl Iterator for StatusPages {
         if let Some(bridge) = &mut self.head.bridge {
             bridge.budgets_acting = report.budgets_acting;
             bridge.draining = report.draining;
+            bridge.drain_ordered = report.drain_ordered;
             bridge.uplinks_down = report.uplinks_down;
+            bridge.list_error = report.list_error;
+            bridge.uplinks_settled_in = report.uplinks_settled_in;
         }
         if report.more && end < slots.end {
             self.slots = Some(end..slots.end);

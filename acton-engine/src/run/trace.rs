@@ -1,20 +1,19 @@
 //! Where a frame would go and why, step by step: the bridge's own account, and what stands before
 //! and behind it.
 
+mod circuit;
+mod floods;
+mod policies;
+
 use std::borrow::Cow;
 use std::fmt;
 
-use acton_bridge::{
-    Asked, Budget, BumKind, CompiledPolicy, DropReason, Finding, FloodClass, FrameVlan, FromLeaf,
-    FromRoot, GroupMessage, GroupRoute, LeafFacts, Objection, Owner, Policer, Rate, Verdict,
-};
+use acton_bridge::{Asked, DropReason, FromLeaf, FromRoot, Owner, Verdict};
 use acton_frame::{Headers, Protocol};
 use acton_proto::wire::OVERHEAD;
 
 use crate::Error;
 use crate::capture::packet::Direction;
-use crate::floods::gate::FloodGate;
-use crate::floods::shared::{Floods, SharedBudgets};
 use crate::frames::tags::tagged;
 use crate::observe::counters::Counter;
 use crate::observe::status::{Role, SessionStatus, State, TapReport};
@@ -22,12 +21,8 @@ use crate::run::capture::CapturedPacket;
 use crate::run::clock;
 use crate::run::handle::Handle;
 use crate::run::tap::max_frame;
-use crate::sessions::circuits;
 use crate::sessions::elsewhere::is_from_client;
-use crate::sessions::names::Flooded;
-use crate::sessions::policing::PolicyReason;
 use crate::sessions::port::{LeafId, slot};
-use crate::sessions::router::is_from_root;
 
 /// Where a frame would go, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,8 +94,8 @@ impl Handle {
     /// Where there is no such session.
     pub fn trace(&self, from: Option<&str>, frame: &[u8]) -> Result<Trace, Error> {
         let longest = frame.len();
-        Tracing { handle: self, steps: Vec::new(), frame: frame.into(), longest, has_passed: false }
-            .run(from)
+        let (steps, frame) = (Vec::new(), frame.into());
+        Tracing { handle: self, steps, frame, longest, fate: None }.run(from)
     }
 
     /// Where a frame that was [captured](Self::capture) would go now and why; of a super-frame, those
@@ -122,10 +117,8 @@ impl Handle {
                 packet.longest.map_or(packet.len.min(most), usize::from)
             }
         };
-        let has_passed = packet.verdict == Some(TraceVerdict::Tap);
-        let tracing =
-            Tracing { handle: self, steps: Vec::new(), frame: frame.into(), longest, has_passed };
-        tracing.run(from).ok()
+        let (steps, frame, fate) = (Vec::new(), frame.into(), packet.verdict.clone());
+        Tracing { handle: self, steps, frame, longest, fate }.run(from).ok()
     }
 }
 
@@ -140,8 +133,9 @@ struct Tracing<'t> {
     frame: Cow<'t, [u8]>,
     /// Bytes of the longest frame that it is cut into.
     longest: usize,
-    /// Whether it is what went to the TAP, with the name of a circuit in it where that was put in.
-    has_passed: bool,
+    /// Where it went, if it did: it has the name of a circuit in it where that was put in, and none where
+    /// that was taken out.
+    fate: Option<TraceVerdict>,
 }
 
 /// A leaf of the bridge, shown by its client's name.
@@ -186,6 +180,7 @@ impl Tracing<'_> {
         {
             return Ok(over);
         }
+        let answered = if side == Owner::Root { self.answered() } else { None };
         let bridge = self.handle.bridge().ok_or(Error::NotServer)?;
         let explanation = match side {
             Owner::Leaf(port) if self.see_at_root(port) => {
@@ -204,6 +199,11 @@ impl Tracing<'_> {
             && let Some(over) = self.by_pair(verdict)
         {
             return Ok(over);
+        }
+        if let Verdict::FromRoot(FromRoot::Leaf(_) | FromRoot::Flood(_)) = verdict
+            && let Some(session) = answered.and_then(|port| self.session_at(port))
+        {
+            return Ok(self.reach_session(&session));
         }
         let forwarded = match verdict {
             Verdict::FromRoot(FromRoot::Drop(reason))
@@ -302,125 +302,6 @@ impl Tracing<'_> {
         Some(self.reach_session(&session))
     }
 
-    /// Whether a client's policy has anything against the frame.
-    fn policy(&mut self, port: LeafId) -> Option<TraceVerdict> {
-        let (policy, policing) = self.handle.names()?.policing(port)?;
-        let floods = self.handle.floods()?;
-        let (headers, now) = (Headers::parse(&self.frame), clock::now());
-        let bridge = self.handle.bridge()?;
-        let own = (port, &policing.leases);
-        let is_elsewhere = |vlan, address| floods.is_others(bridge, own, (vlan, address), now);
-        let leaf = LeafFacts {
-            is_guarded: floods.are_guarding(&policy),
-            leases: &policing.leases,
-            advertised: &floods.advertised,
-            is_elsewhere: &is_elsewhere,
-            root_addresses: &floods.root_addresses,
-        };
-        let (findings, objection) = policy.explain(&leaf, &headers, &self.frame, now);
-        for finding in findings {
-            self.note_finding(&finding);
-        }
-        let Some(objection) = objection else {
-            let is_tagged = policy.vlans().is_some_and(|vlans| !vlans.is_untagged());
-            if is_tagged && floods.pairs.find(&headers, &self.frame).is_some() {
-                self.note("vlan", "the two tags are another client's alone");
-                return Some(counted(Counter::Vlan));
-            }
-            return self.circuit(port, &policy, &headers);
-        };
-        let prober = floods.prober.as_ref();
-        if objection == Objection::EtherType
-            && prober.is_some_and(|prober| prober.may_pass(&headers, &self.frame))
-        {
-            self.note("loop", "a probe for loops passes");
-            return None;
-        }
-        if objection == Objection::Gateway && is_from_root(bridge, &headers, now) {
-            self.note(
-                "loop",
-                "its MAC is the root's, so that it may have come back: the bridge decides",
-            );
-            return None;
-        }
-        Some(counted(PolicyReason::Objection(objection).counter()))
-    }
-
-    fn note_finding(&mut self, finding: &Finding) {
-        let text = finding.to_string();
-        let (stage, text) = text.split_once(": ").unwrap_or(("policy", &text));
-        self.steps.push(TraceStep { stage: stage.to_owned().into(), text: text.to_owned() });
-    }
-
-    /// Whether the frame, which is sent to a client, is in none of its VLANs.
-    fn is_elsewhere(&mut self, port: LeafId) -> bool {
-        let policing = self.handle.names().and_then(|names| names.policing(port));
-        let Some((policy, _)) = policing else { return false };
-        let Some(vlans) = policy.vlans() else { return false };
-        let for_leaf = vlans.for_leaf(&Headers::parse(&self.frame), &self.frame);
-        self.note_finding(&Finding::ForLeaf(for_leaf));
-        for_leaf.is_none()
-    }
-
-    /// Whether a client's circuit has anything against the frame.
-    fn circuit(
-        &mut self,
-        port: LeafId,
-        policy: &CompiledPolicy,
-        headers: &Headers,
-    ) -> Option<TraceVerdict> {
-        let (circuit, name) = (policy.policy().circuit.as_ref()?, self.name(port));
-        let facts = circuits::facts(policy, &name);
-        match circuit.mark(&facts, headers, &self.frame) {
-            Ok(None) => {
-                self.note("circuit", "nothing for a server that is told of it");
-                None
-            }
-            Ok(Some(mark)) => {
-                let (id, protocol) =
-                    (circuit.id.shown(facts.client, facts.server), mark.protocol());
-                self.note("circuit", format!("named as {id:?} in {}", protocol.as_str()));
-                None
-            }
-            Err(_) if self.has_passed => {
-                self.note("circuit", "it was named, and is shown as it went on");
-                None
-            }
-            Err(refusal) => {
-                self.note("circuit", refusal.to_string());
-                Some(counted(Counter::Circuit))
-            }
-        }
-    }
-
-    /// Whether a client sends more than its policy lets pass.
-    fn rate_in(&mut self, port: LeafId) -> Option<TraceVerdict> {
-        let (policy, policing) = self.handle.names()?.policing(port)?;
-        let rate = policy.policy().rate_in?;
-        self.rate(&rate, &policing.inbound).then(|| counted(Counter::OverRateIn))
-    }
-
-    /// Whether a client gets more than its policy lets pass.
-    fn rate_out(&mut self, port: LeafId) -> Option<TraceVerdict> {
-        let (policy, policing) = self.handle.names()?.policing(port)?;
-        let rate = policy.policy().rate_out?;
-        self.rate(&rate, &policing.outbound).then(|| counted(Counter::OverRateOut))
-    }
-
-    /// Whether nothing is left of a rate for the frame.
-    fn rate(&mut self, rate: &Rate, policer: &Policer) -> bool {
-        let (bytes, frames) = policer.left(rate, clock::now());
-        if let Some(left) = bytes {
-            let burst = rate.burst_bytes;
-            self.note("rate", format!("{left} of {burst} bytes left, {rate}"));
-        }
-        if let Some(left) = frames {
-            let burst = rate.burst_frames;
-            self.note("rate", format!("{left} of {burst} frames left, {rate}"));
-        }
-        bytes == Some(0) || frames == Some(0)
-    }
-
     fn at_client(&mut self, from: Option<&str>) -> Result<TraceVerdict, Error> {
         let mut status = self.handle.status();
         let Some(session) = status.sessions.pop() else {
@@ -479,140 +360,6 @@ impl Tracing<'_> {
         }
         let rated = session.port.and_then(|port| self.rate_out(port));
         rated.unwrap_or_else(|| self.over_the_path(session))
-    }
-
-    /// Where a frame from the TAP for a multicast group goes, where that is not to everybody.
-    fn reach_group(&mut self, kind: BumKind, floods: &Floods) -> Option<TraceVerdict> {
-        if kind != BumKind::Multicast || !floods.snooper.is_on() {
-            return None;
-        }
-        let headers = Headers::parse(&self.frame);
-        let route = floods.snooper.table.route(&headers, &self.frame, clock::now());
-        let receivers = floods.snooper.receivers(route);
-        match route {
-            GroupRoute::Everybody => {
-                let text =
-                    "everybody gets it: it is of the link, of IGMP or MLD, or nobody asks there";
-                self.note("multicast", text);
-            }
-            GroupRoute::Group(group) => {
-                self.note("multicast", format!("group {}", group.address));
-            }
-            GroupRoute::Routers => self.note("multicast", "a report: routers alone get it"),
-        }
-        let receivers = receivers?;
-        let names: Vec<_> = receivers.iter().take(MAX_NAMED).map(|port| self.name(port)).collect();
-        if !names.is_empty() {
-            let more = if receivers.count() > MAX_NAMED { " and others" } else { "" };
-            self.note("session", format!("to {}{more}", names.join(", ")));
-        }
-        Some(TraceVerdict::Group(receivers.count()))
-    }
-
-    /// What a client's frame says of groups, and whether that keeps it from passing.
-    fn hear_groups(
-        &mut self,
-        kind: BumKind,
-        side: Owner<LeafId>,
-        floods: &Floods,
-    ) -> Option<TraceVerdict> {
-        let Owner::Leaf(port) = side else { return None };
-        if kind != BumKind::Multicast || !floods.snooper.is_on() {
-            return None;
-        }
-        let headers = Headers::parse(&self.frame);
-        let (policy, _) = self.handle.names()?.policing(port)?;
-        match GroupMessage::read(&headers, &self.frame)? {
-            GroupMessage::Query(_) if floods.are_guarding(&policy) => {
-                self.note("multicast", "a query, of a client that is not trusted to be a router");
-                return Some(counted(Counter::GuardQuery));
-            }
-            GroupMessage::Query(_) => self.note("multicast", "a query: its sender gets all groups"),
-            GroupMessage::Reports(reports) => {
-                let groups: Vec<_> =
-                    reports.take(MAX_NAMED).map(|(group, _)| group.to_string()).collect();
-                self.note("multicast", format!("a report: {}", groups.join(", ")));
-            }
-            _ => {}
-        }
-        None
-    }
-
-    fn reach_all(&mut self) -> TraceVerdict {
-        let vlan = FrameVlan::of(&Headers::parse(&self.frame), &self.frame);
-        let names = self.handle.names();
-        let Flooded { reached: flooded, blocked, elsewhere } =
-            names.map_or_else(Flooded::default, |names| names.flooded(vlan));
-        if elsewhere > 0 {
-            self.note("vlan", format!("{elsewhere} sessions are not in that"));
-        }
-        if blocked > 0 {
-            let text =
-                format!("{blocked} sessions get nothing that is flooded: acton status says why");
-            self.note("loop", text);
-        }
-        match (flooded, blocked) {
-            (0, 0) if elsewhere > 0 => counted(Counter::Vlan),
-            (0, 0) => {
-                self.note("session", "there is none");
-                counted(Counter::NoClient)
-            }
-            (0, _) => counted(Counter::LoopBlocked),
-            (count, _) => TraceVerdict::Sessions(count),
-        }
-    }
-
-    /// What kind of flood the frame is.
-    fn class(&self, kind: BumKind) -> FloodClass {
-        FloodClass::of(kind, &Headers::parse(&self.frame), &self.frame)
-    }
-
-    /// Who would be asked what a frame of that class asks.
-    fn asked(&self, class: FloodClass, floods: &Floods) -> Asked<LeafId> {
-        if !class.may_ask() {
-            return Asked::NoQuestion;
-        }
-        floods.neighbours.would_ask(&Headers::parse(&self.frame), &self.frame, clock::now())
-    }
-
-    /// Whether a budget holds the frame back: that of its class, or of what nobody is known to answer.
-    fn budgets(
-        &mut self,
-        gate: &FloodGate,
-        class: FloodClass,
-        asked: Asked<LeafId>,
-        budgets: &SharedBudgets,
-    ) -> Option<TraceVerdict> {
-        let over = self.budget(gate, class, budgets.of(class));
-        if over.is_some() || asked != Asked::Everybody {
-            return over;
-        }
-        self.note("neighbour", "nobody is known to have the address, or two tell of it");
-        let unresolved = FloodClass::Unresolved;
-        self.budget(gate, unresolved, budgets.of(unresolved))
-    }
-
-    /// What has been flooded from the root where the frame goes: in its VLAN, if not all are in that.
-    fn root_gate<'f>(&self, floods: &'f Floods) -> &'f FloodGate {
-        let vlan = FrameVlan::of(&Headers::parse(&self.frame), &self.frame);
-        let sessions = self.handle.names().map_or(0, |names| names.flooded(vlan).elsewhere);
-        if sessions > 0 { floods.vlan_gates.of(vlan) } else { &floods.root_gate }
-    }
-
-    /// Whether the budget of a class holds the frame back.
-    fn budget(
-        &mut self,
-        gate: &FloodGate,
-        class: FloodClass,
-        budget: Option<Budget>,
-    ) -> Option<TraceVerdict> {
-        let Some(budget) = budget else {
-            self.note("budget", format!("{class}: any number"));
-            return None;
-        };
-        let (left, Budget { rate, burst }) = (gate.left(class, budget, clock::now()), budget);
-        self.note("budget", format!("{class}: {left} of {burst} left, {rate} more a second"));
-        (left == 0).then(|| counted(Counter::over_budget(class)))
     }
 
     /// Whether the frame fits the other end and the path to it.

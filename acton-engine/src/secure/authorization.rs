@@ -237,6 +237,21 @@ impl ServerControl {
         self.machine.decided(now, client);
     }
 
+    /// Tells that the server has no sessions yet: who counts them ends those of before, of which no end was
+    /// told if that server was killed.
+    pub(super) fn begin_accounts(&mut self, now: Duration) {
+        if let Some(id) = self.accounts.begin_run(wall()) {
+            self.account(now, EventKind::AccountingOn { id });
+        }
+    }
+
+    /// Tells that no account comes any more.
+    pub(super) fn end_accounts(&mut self, now: Duration) {
+        if let Some(id) = self.accounts.end_run() {
+            self.account(now, EventKind::AccountingOff { id });
+        }
+    }
+
     /// A session began: it is noted for whom, and told.
     pub(super) fn account_up(&mut self, now: Duration, session: usize, client: &Key, port: LeafId) {
         let Some(open) = self.roster.directory().get(port) else { return };
@@ -306,7 +321,10 @@ impl ServerControl {
         let Some(account) = self.accounts.get(session) else { return };
         let (id, key) = (account.id.clone(), key_text(&account.client));
         let lasted = now.saturating_sub(account.since);
-        let event = event(id, key, open.name.to_string(), open.mode.path.remote, lasted);
+        self.account(now, event(id, key, open.name.to_string(), open.mode.path.remote, lasted));
+    }
+
+    fn account(&mut self, now: Duration, event: EventKind) {
         if let Some(authorization) = &mut self.authorization
             && !authorization.authority.account(&event)
         {

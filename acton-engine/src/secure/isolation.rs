@@ -6,15 +6,18 @@ use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use acton_bridge::{Bridge, Owner, Vlans};
+use acton_frame::Headers;
 use acton_proto::handshake::{Random, SystemRandom};
 use acton_proto::server::SessionId;
 use acton_proto::wire::{IsolationAnswer, IsolationOrder, IsolationStep, TestToken};
 use acton_tap::Interface;
 use pnet_base::MacAddr;
 
+use super::arrival::trust;
 use super::client_control::ClientControl;
+use super::own_frames::send;
 use super::server::SecureSession;
-use super::server_control::{ServerControl, send};
+use super::server_control::ServerControl;
 use crate::Error;
 use crate::isolation::frame::Home;
 use crate::isolation::report::{IsolationOptions, IsolationReport};
@@ -164,6 +167,10 @@ impl ClientControl {
                 log::info!("takes part in a test of isolation, which the server begins");
             }
             self.publish();
+        }
+        for frame in &doing.beside {
+            self.counters.add(Counter::IsolationSent, 1);
+            self.tap.write(frame, &Headers::parse(frame), trust(false), &self.counters);
         }
         let Self { active, places, counters, buffer, history, .. } = self;
         let dial = &mut places[active.server].dial;

@@ -14,11 +14,15 @@ mod isolation;
 mod key_keeping;
 mod leases;
 mod links;
+mod own_frames;
 mod pairs;
 mod report;
 mod sealed;
 mod server;
 mod server_control;
+mod server_drain;
+mod server_rules;
+mod server_sessions;
 mod server_worker;
 mod uplinks;
 

@@ -229,6 +229,7 @@ pub(crate) fn start(
         drain: None,
         ordered: None,
         uplinks: Uplinks::default(),
+        list_error: None,
         isolation: None,
         leases: keeper,
         buffer: Vec::new(),

@@ -3,6 +3,7 @@
 use std::mem;
 use std::time::Duration;
 
+use crate::observe::status::Report;
 use crate::run::control::DrainOrder;
 
 /// Over how much time clients go where a link is down: what they lose meanwhile weighs more than a rush.
@@ -54,9 +55,10 @@ impl Uplinks {
         }
     }
 
-    /// Those that carry nothing.
-    pub(super) fn down(&self) -> &[String] {
-        &self.down
+    /// Has a report say how the links are.
+    pub(super) fn report(&self, now: Duration, report: Report) -> Report {
+        let uplinks_settled_in = self.settled.map(|settled| settled.saturating_sub(now));
+        Report { uplinks_down: self.down.clone(), uplinks_settled_in, ..report }
     }
 
     /// Whether clients are better off elsewhere.
@@ -89,7 +91,7 @@ mod tests {
         let second = Duration::from_secs;
         uplinks.see(second(1), names(&["a", "b"]));
         uplinks.track(&names(&["b", "c"]));
-        assert_eq!((uplinks.down(), uplinks.is_useless()), (&*names(&["b"]), true));
+        assert_eq!((&*uplinks.down, uplinks.is_useless()), (&*names(&["b"]), true));
         uplinks.track(&names(&["c"]));
         assert!(!uplinks.is_useless(), "it has nothing to settle");
         assert!(uplinks.see(second(2), Vec::new()).is_empty() && !uplinks.is_useless());
@@ -127,6 +129,8 @@ mod tests {
         uplinks.see(second(8), names(&["b"]));
         uplinks.see(second(8), Vec::new());
         assert_eq!(uplinks.due(), Some(second(13)));
+        let report = uplinks.report(second(9), Report::default());
+        assert_eq!((report.uplinks_down.len(), report.uplinks_settled_in), (0, Some(second(4))));
         assert!(!uplinks.settle(second(12)) && uplinks.is_useless());
         assert!(uplinks.settle(second(13)) && !uplinks.is_useless());
         assert!(!uplinks.settle(second(14)));

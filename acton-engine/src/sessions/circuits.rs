@@ -15,7 +15,6 @@ use crate::frames::batch::FrameBatch;
 use crate::frames::store::FrameStore;
 use crate::observe::status::CircuitReport;
 use crate::sessions::directory::Directory;
-use crate::sessions::pairs::Holder;
 use crate::sessions::port::LeafId;
 use crate::sessions::session::Session;
 
@@ -64,6 +63,68 @@ fn is_for<M>(session: &Session<M>, echo: &CircuitEcho, frame: &[u8]) -> bool {
         .is_some_and(|circuit| circuit.is_in(&facts(&session.policy, &session.name), echo, frame))
 }
 
+/// Whom an answer with the name of a circuit is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Addressee {
+    /// No client has that name, or not the one that it is addressed to: it goes on as it is.
+    Nobody,
+    /// The name is taken out, and it goes by its address.
+    ByAddress,
+    /// The name is taken out, and it goes to that client, whatever its address.
+    Client(LeafId),
+}
+
+/// Which client a frame from the root is addressed to.
+pub(crate) fn leads_to(
+    headers: &Headers,
+    frame: &[u8],
+    bridge: &Bridge<LeafId>,
+    floods: &Floods,
+    now: Duration,
+) -> Option<LeafId> {
+    // A pair of tags leads to its client whatever the address.
+    let by_tags = floods.are_by_vlan().then(|| floods.pairs.find(headers, frame)).flatten();
+    if let Some(holder) = by_tags {
+        return holder.port();
+    }
+    let ethernet = headers.ethernet()?;
+    match bridge.lookup(ethernet.vlan(), ethernet.destination(), now) {
+        Some(Owner::Leaf(port)) => Some(port),
+        _ => None,
+    }
+}
+
+/// Whom a frame from the root with the name of a circuit is for, which [leads](leads_to) `there`.
+pub(crate) fn addressee<K: Copy + Eq + Hash, M>(
+    directory: &Directory<K, Session<M>>,
+    echo: &CircuitEcho,
+    frame: &[u8],
+    there: Option<LeafId>,
+) -> Addressee {
+    if let Some(port) = there {
+        if directory.read(port, |session| is_for(session, echo, frame)) == Some(true) {
+            return Addressee::ByAddress;
+        }
+        // What is addressed to another client is that one's, but for what a relay gets.
+        if echo.protocol() != CircuitProtocol::Dhcp6 {
+            return Addressee::Nobody;
+        }
+    }
+    let (mut found, mut count) = (None, 0);
+    directory.for_each(|session| {
+        if is_for(session, echo, frame) {
+            found = Some((session.port, session.gate.is_blocked()));
+            count += 1;
+        }
+    });
+    match found {
+        None => Addressee::Nobody,
+        Some((port, false)) if count == 1 => Addressee::Client(port),
+        // Where several have one name, or nothing is to be flooded to the client.
+        Some(_) => Addressee::ByAddress,
+    }
+}
+
 impl Circuits {
     /// The frame of a client's with the name of its circuit in it; `None` where it goes on as it is.
     #[cold]
@@ -106,42 +167,12 @@ impl Circuits {
         now: Duration,
     ) -> bool {
         let (frame, headers) = (frames.get(index), *frames.headers(index));
-        let Some((echo, ethernet)) = CircuitEcho::find(&headers, frame).zip(headers.ethernet())
-        else {
-            return false;
-        };
-        // A pair of tags leads to its client whatever the address.
-        let by_tags = floods.are_by_vlan().then(|| floods.pairs.find(&headers, frame)).flatten();
-        let by_address = || match bridge.lookup(ethernet.vlan(), ethernet.destination(), now) {
-            Some(Owner::Leaf(port)) => Some(port),
-            _ => None,
-        };
-        let there = match by_tags {
-            // It goes nowhere.
-            Some(Holder::Away) => return false,
-            Some(Holder::Here(port)) => Some(port),
-            None => by_address(),
-        };
-        let is_there = there.is_some_and(|port| {
-            directory.read(port, |session| is_for(session, &echo, frame)) == Some(true)
-        });
-        if !is_there {
-            // What is addressed to another client is that one's, but for what a relay gets.
-            if there.is_some() && echo.protocol() != CircuitProtocol::Dhcp6 {
-                return false;
-            }
-            let (mut found, mut count) = (None, 0);
-            directory.for_each(|session| {
-                if is_for(session, &echo, frame) {
-                    found = Some((session.port, session.gate.is_blocked()));
-                    count += 1;
-                }
-            });
-            let Some((port, is_blocked)) = found else { return false };
-            // Where several have one name, or nothing is to be flooded to the client, it goes by its address.
-            if count == 1 && !is_blocked {
-                self.named.push((index, port));
-            }
+        let Some(echo) = CircuitEcho::find(&headers, frame) else { return false };
+        let there = leads_to(&headers, frame, bridge, floods, now);
+        match addressee(directory, &echo, frame, there) {
+            Addressee::Nobody => return false,
+            Addressee::ByAddress => {}
+            Addressee::Client(port) => self.named.push((index, port)),
         }
         frames.shorten(index, |frame, headers, is_partial| echo.remove(headers, frame, is_partial))
     }

@@ -5,9 +5,10 @@ use std::hash::Hash;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use acton_bridge::{CompiledPolicy, FrameVlan, Vlans};
+use acton_bridge::{CircuitEcho, CompiledPolicy, FrameVlan, Vlans};
 
 use crate::floods::gate::FloodGate;
+use crate::sessions::circuits::{self, Addressee};
 use crate::sessions::directory::Directory;
 use crate::sessions::policing::Policing;
 use crate::sessions::port::{LeafId, slot};
@@ -43,6 +44,10 @@ pub(crate) trait SessionNames: Send + Sync {
 
     /// Who gets what is flooded in a VLAN.
     fn flooded(&self, vlan: FrameVlan) -> Flooded;
+
+    /// Whom a frame from the root with the name of a circuit is for, which is addressed to the client
+    /// `there`.
+    fn addressee(&self, echo: &CircuitEcho, frame: &[u8], there: Option<LeafId>) -> Addressee;
 }
 
 impl<K, M> SessionNames for Directory<K, Session<M>>
@@ -95,5 +100,9 @@ where
             } += 1;
         });
         counts
+    }
+
+    fn addressee(&self, echo: &CircuitEcho, frame: &[u8], there: Option<LeafId>) -> Addressee {
+        circuits::addressee(self, echo, frame, there)
     }
 }

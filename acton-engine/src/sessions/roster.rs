@@ -1,35 +1,32 @@
 //! What the control threads of both servers do alike: open sessions, close them, and have the bridge
 //! and everybody who asks follow.
 
+mod leases;
+mod loops;
+mod news;
+mod report;
+
 use std::hash::Hash;
 use std::net::SocketAddr;
-use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 use std::time::Duration;
 
-use acton_bridge::{
-    Bridge, CompiledPolicy, DropReason, HeldNet, Leases, Owner, Share, TagPair, Vlans,
-};
+use acton_bridge::{Bridge, CompiledPolicy, Leases, Owner, TagPair, Vlans};
 use acton_udp::Destination;
 use foldhash::fast::RandomState;
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 use pnet_base::MacAddr;
 
 use crate::Error;
 use crate::floods::gate::FloodGate;
-use crate::floods::news::FloodNews;
-use crate::floods::server_watch::{OutgoingProbe, ServerWatch, WatchOrder};
+use crate::floods::server_watch::ServerWatch;
 use crate::floods::shared::Floods;
-use crate::loops::probe::{Probe, Way};
-use crate::loops::server_guard::JoinedWith;
 use crate::observe::counters::Counters;
-use crate::observe::event::{Beginning, EndReason, EventKind, LoopWitness, Place};
+use crate::observe::event::{Beginning, EndReason, EventKind, Place};
 use crate::observe::event_log::EventLog;
-use crate::observe::status::{LeaseReport, LoopReport, PolicyReport, Report, SessionStatus};
 use crate::observe::tally::{Tallies, Traffic};
 use crate::root::{Named, RootWatch};
 use crate::sessions::admission::ClientPolicy;
-use crate::sessions::circuits::circuit_report;
 use crate::sessions::directory::Directory;
 use crate::sessions::housekeeping::Housekeeping;
 use crate::sessions::names::SessionNames;
@@ -37,11 +34,7 @@ use crate::sessions::past::{EndedSession, PastSessions};
 use crate::sessions::policing::Policing;
 use crate::sessions::port::{LeafId, Ports, slot};
 use crate::sessions::session::{Session, SessionMode};
-use crate::sessions::sighting::{Sighted, Sighting};
 use crate::settings::ServerSettings;
-
-/// Clients that have gone whose leases are kept, at most.
-const MAX_KEPT_LEASES: usize = 65_536;
 
 /// Clients that are asked at a turn which groups they want.
 const GROUP_ASKS_A_TURN: usize = 64;
@@ -181,64 +174,6 @@ where
         port
     }
 
-    /// Has addresses that a client was given before be known as its own, so that they are no more where
-    /// another is given them. Behind a pair of tags others may have the same ones.
-    fn hold_leases(&self, now: Duration, policy: &CompiledPolicy, leases: &Arc<Leases>) {
-        if policy.vlans().is_none_or(|vlans| vlans.pair().is_none()) {
-            self.floods.lease_holders.hold(leases, now);
-        }
-    }
-
-    /// Keeps what a client was given, for when it comes back.
-    fn keep_leases(&mut self, now: Duration, client: M::Client, leases: &Arc<Leases>) {
-        if leases.list(now).is_empty() {
-            return;
-        }
-        if self.kept_leases.len() >= MAX_KEPT_LEASES {
-            self.kept_leases.retain(|_, leases| !leases.list(now).is_empty());
-        }
-        if self.kept_leases.len() < MAX_KEPT_LEASES {
-            self.kept_leases.insert(client, Arc::clone(leases));
-        }
-    }
-
-    /// Has clients have what they were given before this server started, for so long yet each.
-    pub(crate) fn restore_leases(
-        &mut self,
-        now: Duration,
-        leases: impl IntoIterator<Item = (M::Client, HeldNet)>,
-    ) {
-        for (client, held) in leases {
-            if self.kept_leases.len() == MAX_KEPT_LEASES && !self.kept_leases.contains_key(&client)
-            {
-                continue;
-            }
-            // Whether others may have them too is known once the client is here.
-            self.kept_leases.entry(client).or_default().restore(
-                &held,
-                &self.floods.advertised,
-                now,
-            );
-        }
-    }
-
-    /// What clients were given and have yet, of those that are here and those that have gone: whose,
-    /// on which VLAN, and for how long.
-    pub(crate) fn leases(&self, now: Duration) -> Vec<(M::Client, HeldNet)> {
-        let mut all = Vec::new();
-        let mut add = |client: M::Client, leases: &Leases| {
-            all.extend(leases.list(now).into_iter().map(|held| (client, held)));
-        };
-        self.directory.for_each(|session| add(session.mode.client(), &session.policing.leases));
-        self.kept_leases.iter().for_each(|(client, leases)| add(*client, leases));
-        all
-    }
-
-    /// How often an address was given to a client, or given back.
-    pub(crate) fn lease_changes(&self) -> u64 {
-        self.floods.lease_holders.changes()
-    }
-
     /// A policy that is in force from now on.
     pub(crate) fn noted(&self, policy: Arc<CompiledPolicy>) -> Arc<CompiledPolicy> {
         if policy.learns() {
@@ -361,153 +296,6 @@ where
         self.housekeeping.run(now, &self.root.port);
     }
 
-    /// Tells what a worker saw of a MAC.
-    pub(crate) fn sight(&mut self, now: Duration, sighting: Sighting) {
-        let Sighting { mac, vlan, at, what, left_out } = sighting;
-        self.suspect(now, &sighting);
-        let here = self.place(at);
-        let event = match what {
-            Sighted::New => EventKind::MacLearnt { mac, vlan, at: here },
-            Sighted::Moved { from, frozen } => {
-                if frozen {
-                    let at = here.clone();
-                    self.tell(now, EventKind::MacFrozen { mac, vlan, at });
-                }
-                EventKind::MacMoved { mac, vlan, from: self.place(from), to: here }
-            }
-            Sighted::Held(reason) => {
-                let owner = self.bridge.entry(vlan, mac, now).map(|entry| self.place(entry.owner));
-                let (held_by, reason) = (owner, reason.as_str());
-                EventKind::MacHeld { mac, vlan, by: here, held_by, reason }
-            }
-            Sighted::NoRoom => {
-                let limit = match at {
-                    Owner::Leaf(port) => self.bridge.room(Share::Leaf(port)).limit,
-                    Owner::Root => None,
-                };
-                EventKind::MacNoRoom { mac, vlan, by: here, limit }
-            }
-        };
-        self.events.add_suppressed(event.name(), left_out);
-        self.tell(now, event);
-    }
-
-    /// Tells what a worker saw of floods.
-    pub(crate) fn take_flood(&mut self, now: Duration, news: FloodNews) {
-        match news {
-            FloodNews::BudgetActs { at, class } => {
-                let (at, class) = (self.place(at), class.as_str());
-                self.tell(now, EventKind::BudgetActs { at, class });
-            }
-            FloodNews::PolicyActs { port, reason } => {
-                let (at, reason) = (self.place(Owner::Leaf(port)), reason.counter().drop_name());
-                self.tell(now, EventKind::PolicyActs { at, reason });
-            }
-            FloodNews::Surge => {
-                if let Some(watch) = &mut self.watch {
-                    watch.suspect(now, None);
-                }
-            }
-            FloodNews::ProbeBack { from, probe } => {
-                if !self.can_go_round(from, probe) {
-                    return;
-                }
-                if let Some(watch) = &mut self.watch {
-                    watch.came_back(now, from, probe);
-                    // A worker may have been ahead.
-                    if let Owner::Leaf(port) = from {
-                        let blocked = watch.held(now, port).is_some();
-                        self.set_blocked(port, blocked);
-                    }
-                }
-            }
-            FloodNews::ServerSays { .. } => {}
-        }
-    }
-
-    /// Whether what comes from a client is in the VLAN of what the probe that it brought was sent to,
-    /// another client: else nothing goes round, though the two have a LAN in common.
-    fn can_go_round(&self, from: Owner<LeafId>, probe: Probe) -> bool {
-        let (Owner::Leaf(from), Way::Client { port: to, .. }) = (from, probe.way) else {
-            return true;
-        };
-        let policy = |port| self.directory.read(port, |session| Arc::clone(&session.policy));
-        let (Some(from), Some(to)) = (policy(from), policy(to)) else { return true };
-        match (from.vlans(), to.vlans()) {
-            (None, None) => true,
-            (from, to) => {
-                let place =
-                    |vlans: Option<&Vlans>| vlans.map_or(Some((0, 0)), Vlans::place_of_untagged);
-                place(from).is_some() && place(from) == place(to)
-            }
-        }
-    }
-
-    /// An address that is seen both at the root and behind a client may come through a loop.
-    fn suspect(&mut self, now: Duration, sighting: &Sighting) {
-        let Some(watch) = &mut self.watch else { return };
-        let Sighting { mac, vlan, at, what, .. } = *sighting;
-        let other = match what {
-            Sighted::New | Sighted::NoRoom => return,
-            Sighted::Moved { from, .. } => Some(from),
-            Sighted::Held(DropReason::SourceProtected | DropReason::SourceAtRoot) => {
-                Some(Owner::Root)
-            }
-            Sighted::Held(_) => self.bridge.entry(vlan, mac, now).map(|entry| entry.owner),
-        };
-        // What was learned again from a client that is held back is in its fellow's way.
-        if let (Sighted::Held(_), Some(Owner::Leaf(port))) = (what, other)
-            && watch.held(now, port).is_some()
-        {
-            self.bridge.forget_learned(port);
-        }
-        match (at, other) {
-            (Owner::Leaf(port), Some(other)) if other != at => watch.suspect(now, Some(port)),
-            (Owner::Root, Some(Owner::Leaf(port))) => watch.suspect(now, Some(port)),
-            _ => {}
-        }
-    }
-
-    /// The next probe that is to be sent now; carries out what the watch for loops found on the way.
-    pub(crate) fn next_probe(&mut self, now: Duration) -> Option<OutgoingProbe> {
-        loop {
-            match self.watch.as_mut()?.poll(now)? {
-                WatchOrder::Probe(probe) => return Some(probe),
-                WatchOrder::Block { port, with, hold } => {
-                    self.set_blocked(port, true);
-                    // What lives in a LAN that two clients share is behind the other one now.
-                    if let JoinedWith::Client(_) = with {
-                        self.bridge.forget_learned(port);
-                    }
-                    let (at, with) = (self.place(Owner::Leaf(port)), self.joined_with(with));
-                    let (by, with, hold) = (LoopWitness::Probe, Some(with), Some(hold));
-                    self.tell(now, EventKind::LoopFound { at, with, by, hold });
-                }
-                WatchOrder::Open { port, after } => {
-                    self.set_blocked(port, false);
-                    let at = self.place(Owner::Leaf(port));
-                    self.tell(now, EventKind::LoopOver { at, after });
-                }
-                WatchOrder::TellReflects { port } => {
-                    let at = self.place(Owner::Leaf(port));
-                    self.tell(now, EventKind::LanReflects { at });
-                }
-            }
-        }
-    }
-
-    fn set_blocked(&self, port: LeafId, blocked: bool) {
-        self.directory.read(port, |session| session.gate.set_blocked(blocked));
-        self.floods.set_blocked(self.watch.as_ref().map_or(0, ServerWatch::held_count));
-    }
-
-    fn joined_with(&self, with: JoinedWith<LeafId>) -> Place {
-        self.place(match with {
-            JoinedWith::Root => Owner::Root,
-            JoinedWith::Client(port) => Owner::Leaf(port),
-        })
-    }
-
     fn place(&self, owner: Owner<LeafId>) -> Place {
         match owner {
             Owner::Root => Place::Root,
@@ -515,85 +303,6 @@ where
                 session: slot(port),
                 client: self.directory.read(port, |session| session.name.to_string()),
             },
-        }
-    }
-
-    /// How the sessions in these slots are, as far as both modes know; the mode adds what it knows,
-    /// also clients with whom one is being agreed on. These come with the last slots, as do sessions
-    /// that are over. What went through those that are open is to be [added up](Report::add_up).
-    pub(crate) fn report(
-        &self,
-        now: Duration,
-        slots: &Range<usize>,
-        mut add: impl FnMut(&Session<M>, &mut SessionStatus),
-        handshakes: impl Iterator<Item = (M::Client, SessionStatus)>,
-    ) -> Report {
-        let budgets_acting = self.floods.root_gate.acting(now);
-        let mut report = Report { budgets_acting, ..Report::default() };
-        let most = self.directory.len().min(slots.len());
-        report.sessions.reserve(most);
-        report.tallies.reserve(most);
-        self.directory.for_each_in(slots.clone(), |session| {
-            let mut status = SessionStatus::new(session.name.to_string());
-            M::identify(&session.mode.client(), &mut status);
-            status.address = Some(session.mode.address());
-            status.number = Some(slot(session.port));
-            status.port = Some(session.port);
-            status.budgets_acting = session.gate.acting(now);
-            status.policy = Some(self.policy_report(session, now));
-            let held = self.watch.as_ref().and_then(|watch| watch.held(now, session.port));
-            status.loop_found = held.map(|held| LoopReport {
-                with: Some(self.joined_with(held.with)),
-                found_ago: held.since,
-                opens_in: Some(held.opens_in),
-            });
-            status.session_for = Some(now.saturating_sub(session.since));
-            add(session, &mut status);
-            report.sessions.push(status);
-            report.tallies.push(Arc::clone(&session.tallies));
-            ControlFlow::Continue(())
-        });
-        report.more = self.directory.may_go_on(slots.end);
-        if report.more {
-            return report;
-        }
-        report.traffic.add(&self.past_traffic);
-        let mut joining = HashSet::<_, RandomState>::default();
-        for (client, mut status) in handshakes {
-            M::identify(&client, &mut status);
-            joining.insert(client);
-            report.sessions.push(status);
-        }
-        for past in self.past.iter().filter(|past| !joining.contains(&past.client)) {
-            let mut status = past.status(now);
-            M::identify(&past.client, &mut status);
-            report.sessions.push(status);
-        }
-        report
-    }
-
-    fn policy_report(&self, session: &Session<M>, now: Duration) -> PolicyReport {
-        let policy = session.policy.policy();
-        // Those that its policy does not go by are kept for one that does.
-        let leases = session.policy.learns().then(|| session.policing.leases.list(now));
-        PolicyReport {
-            guarded: self.floods.are_guarding(&session.policy),
-            ethertypes: policy.ethertypes.clone(),
-            sources: policy.sources.clone(),
-            leases: leases
-                .into_iter()
-                .flatten()
-                .map(|HeldNet { vlan, net, from, left }| {
-                    let is_prefix = net.prefix_len() < net.max_prefix_len();
-                    let prefix_len = is_prefix.then_some(net.prefix_len());
-                    LeaseReport { vlan, address: net.addr(), prefix_len, from, left }
-                })
-                .collect(),
-            vlans: policy.vlans.clone(),
-            rate_in: policy.rate_in,
-            rate_out: policy.rate_out,
-            circuit: policy.circuit.as_ref().map(|circuit| circuit_report(circuit, &session.name)),
-            acting: session.policing.acting(now),
         }
     }
 

@@ -22,8 +22,8 @@ use crate::throttle::ChangeThrottle;
 /// How often the rules are looked at for changes: a client that is taken off a list is out within a
 /// second.
 const LOOK_INTERVAL: Duration = Duration::from_millis(300);
-/// Least time between two tellings of one error.
-const TELL_INTERVAL: Duration = Duration::from_secs(60);
+/// Least time between two tellings of one error: whoever mends a list wrongly once more is to hear of it.
+const TELL_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Who gets in, and whose MACs are whose by that. Clones are cheap.
 #[derive(Debug, Clone)]

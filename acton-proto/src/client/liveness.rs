@@ -18,6 +18,9 @@ pub struct Patience {
     pub answer: Duration,
     /// How often the server is asked.
     pub asks: u32,
+    /// After how many KEEPALIVE in a row without an ECHO it is given up though frames come: the way to it
+    /// may be cut, and the way back not. They are four times `answer` apart. `None` for never.
+    pub unanswered: Option<u32>,
     /// Whether it is asked without waiting for a silence once the system says that something did not
     /// reach it. Anybody can have the system say so, and no more than the question comes of it.
     pub heeds_errors: bool,
@@ -29,13 +32,15 @@ impl Patience {
         silence: Duration::from_secs(10),
         answer: Duration::from_secs(1),
         asks: 3,
+        unanswered: None,
         heeds_errors: false,
     };
-    /// Some two seconds: of one that has.
+    /// Less than two seconds: of one that has.
     pub const SHORT: Self = Self {
-        silence: Duration::from_millis(800),
-        answer: Duration::from_millis(300),
+        silence: Duration::from_millis(700),
+        answer: Duration::from_millis(250),
         asks: 4,
+        unanswered: Some(8),
         heeds_errors: true,
     };
 }
@@ -61,6 +66,8 @@ pub(super) struct Liveness {
     reports: bool,
     /// The last KEEPALIVE without an ECHO.
     asked: Option<(u64, Duration)>,
+    /// KEEPALIVE said since the last ECHO.
+    unanswered: u32,
     /// When the last KEEPALIVE was said.
     said_at: Duration,
     rtt: Option<Rtt>,
@@ -86,6 +93,7 @@ impl Liveness {
             dead_after: keepalive * 3,
             reports: false,
             asked: None,
+            unanswered: 0,
             said_at: Duration::ZERO,
             rtt: None,
             waiting_since: None,
@@ -127,11 +135,12 @@ impl Liveness {
 
     /// Another path has other round-trip times.
     pub(super) const fn path_changed(&mut self) {
-        (self.rtt, self.asked) = (None, None);
+        (self.rtt, self.asked, self.unanswered) = (None, None, 0);
     }
 
     pub(super) fn note_keepalive(&mut self, now: Duration, link: &Link, token: u64, unit: i64) {
         self.asked = Some((token, now));
+        self.unanswered = self.unanswered.saturating_add(1);
         self.said_at = now;
         self.interval = spread(self.keepalive, 10, unit);
         // Some are said for other reasons, also after the last that was to confirm.
@@ -144,6 +153,7 @@ impl Liveness {
     }
 
     pub(super) fn handle_echo(&mut self, now: Duration, token: u64) {
+        self.unanswered = 0;
         if let Some((_, sent)) = self.asked.take_if(|(asked, _)| *asked == token) {
             let sample = now.saturating_sub(sent);
             // One that waited for this host to wake up says nothing of the path.
@@ -186,10 +196,20 @@ impl Liveness {
         })
     }
 
+    /// When the server is asked again that did not answer a KEEPALIVE, whatever else comes of it; after
+    /// the last one when it is given up.
+    fn ask_again_at(&self) -> Option<Duration> {
+        let waits = self.unanswered > 0 && self.patience.unanswered.is_some();
+        waits.then(|| self.said_at + self.answer_time().max(4 * self.patience.answer))
+    }
+
     /// When the server is given up, once all probes are out.
     pub(super) fn dead_at(&self, link: &Link) -> Option<Duration> {
-        let since = link.waiting_since()?;
-        if self.probes_since(since) >= self.patience.asks { self.probe_at(link) } else { None }
+        let is_deaf = self.patience.unanswered.is_some_and(|most| self.unanswered >= most);
+        let deaf = self.ask_again_at().filter(|_| is_deaf);
+        let is_silent = |since: &Duration| self.probes_since(*since) >= self.patience.asks;
+        let silent = link.waiting_since().filter(is_silent).and_then(|_| self.probe_at(link));
+        deaf.into_iter().chain(silent).min()
     }
 
     pub(super) fn is_dead(&self, now: Duration, link: &Link) -> bool {
@@ -216,10 +236,11 @@ impl Liveness {
         (if self.reports { self.said_at } else { link.last_sent() }) + self.interval
     }
 
-    /// Whether a KEEPALIVE is due, for any of the three reasons.
+    /// Whether a KEEPALIVE is due, for any reason.
     pub(super) fn keepalive_due(&self, now: Duration, keys: &Keys) -> bool {
         let link = keys.link();
-        let silent = self.probe_at(link).is_some_and(|at| now >= at);
+        let asked = self.probe_at(link).into_iter().chain(self.ask_again_at()).min();
+        let silent = asked.is_some_and(|at| now >= at);
         let confirm = !keys.is_confirmed() && self.confirms < CONFIRMS && now >= self.confirm_at;
         silent || confirm || now >= self.idle_at(link)
     }
@@ -238,6 +259,9 @@ impl Liveness {
         let idle = self.idle_at(link);
         let confirm =
             (!keys.is_confirmed() && self.confirms <= CONFIRMS).then_some(self.confirm_at);
-        [self.probe_at(link), confirm].into_iter().flatten().fold(idle, Duration::min)
+        [self.probe_at(link), self.ask_again_at(), confirm]
+            .into_iter()
+            .flatten()
+            .fold(idle, Duration::min)
     }
 }

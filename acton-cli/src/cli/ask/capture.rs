@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::Duration;
 
-use acton_engine::{CaptureLayer, Filter};
+use acton_engine::{CaptureLayer, Filter, drop_reasons};
 use clap::Args;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
@@ -83,6 +83,10 @@ pub(in crate::cli) struct Arguments {
 
 impl Arguments {
     pub(in crate::cli) fn run(self) -> Result<(), Failure> {
+        if let (Some(None), Some(reason)) = (&self.drops, self.words.iter().find(is_reason)) {
+            let message = format!("{reason} is a reason to drop: write --drops={reason}");
+            return Err(Failure { code: USAGE, message });
+        }
         let (session, filter) = session_and_filter(&self.words)?;
         if self.to_file().is_none() && io::stdout().is_terminal() {
             let message = "a terminal shows no pcapng: add -w FILE, or | wireshark -k -i -, or | tcpdump -r -";
@@ -230,6 +234,12 @@ fn stop_on_signals(stop: impl FnOnce() + Send + 'static) -> io::Result<()> {
         }
     })?;
     Ok(())
+}
+
+/// Whether `acton drops` may name this as a reason. Words without a `_` may be meant as they stand: `vlan`
+/// is a filter too.
+fn is_reason(word: &&String) -> bool {
+    word.contains('_') && drop_reasons().any(|(reason, _)| reason == word.as_str())
 }
 
 /// Which of the words is the session, if any, and which are the filter: words that are a filter as a

@@ -31,7 +31,8 @@ pub(in crate::cli) struct Arguments {
     #[arg(long, conflicts_with = "stop")]
     now: bool,
 
-    /// Asks no more, and lets clients in
+    /// Asks no more, and lets clients in; while a link that --track names carries nothing, clients are asked
+    /// all the same
     #[arg(long)]
     stop: bool,
 
@@ -49,9 +50,17 @@ impl Arguments {
         let over_seconds = over.map(|over| over.as_secs_f64());
         let request = Request::Drain { to, over_seconds, everyone: now, stop };
         have_ended(&instance, json, request, |end| match (stop, end.done.unwrap_or_default()) {
-            (true, _) => "it drains no more".to_owned(),
+            (true, _) => stopped(&end.still),
             (false, asked) => words(asked, end.staying.unwrap_or_default(), now),
         })
+    }
+}
+
+/// What came of the end of it.
+fn stopped(still: &[String]) -> String {
+    match still {
+        [] => "it drains no more".to_owned(),
+        reasons => format!("it drains on ({})", reasons.join("; ")),
     }
 }
 
@@ -76,6 +85,13 @@ fn words(asked: u64, staying: u64, now: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn it_says_that_it_drains_on_and_why() {
+        assert_eq!(stopped(&[]), "it drains no more");
+        let still = ["--track: eth1 carries nothing".to_owned()];
+        assert_eq!(stopped(&still), "it drains on (--track: eth1 carries nothing)");
+    }
 
     #[test]
     fn it_says_who_goes_and_who_stays() {

@@ -1,6 +1,6 @@
 //! `acton groups`.
 
-use acton_engine::{AllReason, GroupMember, MulticastReport, Place};
+use acton_engine::{AllReason, GroupMember, MulticastReport, Place, State};
 use clap::Args;
 
 use super::output::Output;
@@ -9,7 +9,7 @@ use super::units::{count, time};
 use super::{next, next_raw, unexpected};
 use crate::cli::Failure;
 use crate::cli::control::InstanceOptions;
-use crate::control::{Answer, RawAnswer, Request};
+use crate::control::{Answer, Connection, RawAnswer, Request};
 
 /// Queriers that a line of the status names.
 const SHOWN_QUERIERS: usize = 4;
@@ -54,7 +54,29 @@ impl Arguments {
             }
         }
         table.lines().iter().try_for_each(|line| out.line(line))?;
+        drop(answers);
+        if lacks_querier(&mut connection)? {
+            out.line("the LAN has no querier, so all clients get all groups")?;
+        }
         out.end()
+    }
+}
+
+/// Whether nobody asks hosts for groups, so that what the table says does not hold yet.
+fn lacks_querier(connection: &mut Connection) -> Result<bool, Failure> {
+    // No session is in this state for long, if any is: the instance alone is wanted.
+    let request = Request::Status { session: None, states: vec![State::Handshaking] };
+    let mut answers = connection.ask(request)?;
+    let mut lacks = false;
+    loop {
+        match next(&mut answers)? {
+            Answer::Instance(instance) => {
+                let multicast = instance.bridge.as_ref().and_then(|it| it.multicast.as_ref());
+                lacks = multicast.is_some_and(|it| it.queriers.is_empty());
+            }
+            Answer::End(_) => return Ok(lacks),
+            _ => {}
+        }
     }
 }
 

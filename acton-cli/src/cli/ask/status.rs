@@ -258,11 +258,28 @@ fn events_of(
         }
     }
     events.retain(|event| event.text.is_some());
+    // What happens each second is told once, of the last time, and leaves room for others.
+    events.dedup_by(|later, earlier| {
+        let is_same = later.text == earlier.text;
+        if is_same {
+            std::mem::swap(later, earlier);
+        }
+        is_same
+    });
     Ok(events.split_off(events.len().saturating_sub(EVENTS_SHOWN)))
 }
 
-/// Whether an event of a server names that client.
+/// Whether an event of a server names that client, or what is told of was behind it.
 fn is_about(event: &EventRecord, session: &SessionStatus) -> bool {
+    let client_at = |field: &str| event.fields.get(field)?.get("session")?.get("client")?.as_str();
     let client = event.fields.get("client").and_then(|client| client.as_str());
-    client == Some(&session.name)
+    // A MAC that is learnt is no news, and there may be hundreds.
+    let places = match &*event.event {
+        "mac_learnt" => &[][..],
+        _ => &["at", "by"],
+    };
+    client
+        .into_iter()
+        .chain(places.iter().filter_map(|field| client_at(field)))
+        .any(|client| client == session.name)
 }

@@ -15,7 +15,7 @@ use super::status::Rates;
 use super::table::{Table, wrap};
 use super::units::{amount, amount_of, clock, count, round_trip, share, time};
 use crate::config::ConfigReport;
-use crate::control::{AuthorizeReport, EventRecord, HookReport, Instance};
+use crate::control::{AuthorizeReport, EventRecord, HookReport, Instance, drain_reasons};
 
 /// Columns that a terminal has at least.
 const WIDTH: usize = 80;
@@ -280,8 +280,12 @@ fn instance(look: &Look) -> Vec<String> {
         if !counts.is_empty() {
             lines.push(format!("  sessions {}", counts.join(", ")));
         }
-        if bridge.as_ref().is_some_and(|bridge| bridge.draining) {
-            lines.push("  draining: clients are asked to go to their other servers".to_owned());
+        if let Some(bridge) = bridge.as_ref().filter(|bridge| bridge.draining) {
+            let why = drain_reasons(bridge).join("; ");
+            let text = format!("draining: clients are asked to go to their other servers ({why})");
+            let indents = ["  "].into_iter().chain(iter::repeat("    "));
+            let text = wrap(&text, WIDTH - 4);
+            lines.extend(indents.zip(text).map(|(indent, line)| format!("{indent}{line}")));
         }
     }
     let health = look.instance.health.iter().map(|health| health.text.clone());
@@ -332,7 +336,10 @@ fn policy(policy: &PolicyReport) -> Vec<String> {
     }
     if let Some(kinds) = &policy.ethertypes {
         let kinds: Vec<_> = kinds.iter().map(ToString::to_string).collect();
-        lines.push(format!("frames of {} alone", kinds.join(", ")));
+        lines.push(match kinds.is_empty() {
+            true => "no frames at all (allow = [])".to_owned(),
+            false => format!("frames of {} alone", kinds.join(", ")),
+        });
     }
     if let Some(sources) = &policy.sources {
         lines.push(format!("addresses: {sources}"));

@@ -41,7 +41,7 @@ pub(in crate::cli) struct Arguments {
 
     /// Looks at the next N frames that pass, 1,000 at most, and says too what became of them
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000),
-          conflicts_with_all = ["vlan", "ethertype", "arp", "dhcp", "src_ip", "udp", "icmp", "length"])]
+          conflicts_with_all = ["vlan", "ethertype", "arp", "dhcp", "circuit", "src_ip", "udp", "icmp", "length"])]
     live: Option<u32>,
 
     /// Where it comes from: a session, that is a client's name, its UDP address or the session's
@@ -65,17 +65,22 @@ pub(in crate::cli) struct Arguments {
     #[arg(long, conflicts_with = "ethertype")]
     dhcp: bool,
 
+    /// A DHCP server's answer with this name of a circuit in it (option 82), which comes from the LAN
+    #[arg(long, value_name = "NAME", value_parser = circuit,
+          conflicts_with_all = ["arp", "dhcp", "ethertype", "from"])]
+    circuit: Option<String>,
+
     /// The IP address that it says it is from: a packet's source, with --arp its sender
-    #[arg(long, value_name = "IP", conflicts_with_all = ["dhcp", "ethertype"])]
+    #[arg(long, value_name = "IP", conflicts_with_all = ["dhcp", "circuit", "ethertype"])]
     src_ip: Option<IpAddr>,
 
     /// A UDP datagram between these ports, the source first: 67:68 is a DHCP server's
-    #[arg(long, value_name = "PORT:PORT", value_parser = ports, conflicts_with_all = ["arp", "dhcp"])]
+    #[arg(long, value_name = "PORT:PORT", value_parser = ports, conflicts_with_all = ["arp", "dhcp", "circuit"])]
     udp: Option<[u16; 2]>,
 
     /// A message of ICMP, or of ICMPv6 with an IPv6 --src-ip, of that type: 134 is a router advertisement,
     /// 136 says that --src-ip is at the sender
-    #[arg(long, value_name = "TYPE", conflicts_with_all = ["arp", "dhcp", "udp"])]
+    #[arg(long, value_name = "TYPE", conflicts_with_all = ["arp", "dhcp", "circuit", "udp"])]
     icmp: Option<u8>,
 
     /// Bytes of the frame, without check sequence
@@ -157,6 +162,8 @@ impl Arguments {
             }
         } else if self.dhcp {
             frame.extend(dhcp_discover(source));
+        } else if let Some(circuit) = &self.circuit {
+            frame.extend(dhcp_offer(destination, circuit));
         } else {
             let ethertype = match self.src_ip.or(group) {
                 None => self.ethertype,
@@ -185,6 +192,14 @@ impl Arguments {
         }
         frame.resize(frame.len().max(self.length.into()), 0);
         Ok(frame)
+    }
+}
+
+/// The name of a circuit, as long as an option has room for.
+fn circuit(text: &str) -> Result<String, String> {
+    match text.len() {
+        1..=253 => Ok(text.to_owned()),
+        _ => Err("must have 1 to 253 bytes".to_owned()),
     }
 }
 
@@ -228,20 +243,35 @@ fn live_text(live: &LiveTrace) -> Vec<String> {
     lines
 }
 
+/// A client's first message.
+fn dhcp_discover(client: MacAddr) -> Vec<u8> {
+    // Request; message type discover.
+    dhcp(1, [68, 67], client, &[53, 1, 1])
+}
+
+/// A server's answer to it, with the name of a circuit in option 82 (RFC 3046).
+fn dhcp_offer(client: MacAddr, circuit: &str) -> Vec<u8> {
+    let len = circuit.len() as u8;
+    let options = [&[53, 1, 2, 82, len + 2, 1, len], circuit.as_bytes()].concat();
+    dhcp(2, [67, 68], client, &options)
+}
+
 /// EtherType, IPv4, UDP and the parts of RFC 2131 that are not zero.
-fn dhcp_discover(source: MacAddr) -> Vec<u8> {
-    // Operation request, Ethernet, six bytes of address; the client's address after 28 bytes.
+fn dhcp(operation: u8, ports: [u8; 2], client: MacAddr, options: &[u8]) -> Vec<u8> {
+    // Ethernet, six bytes of address; the client's address after 28 bytes.
     let mut bootp = vec![0; 236];
-    bootp[..3].copy_from_slice(&[1, 1, 6]);
-    bootp[28..34].copy_from_slice(&source.octets());
-    // Magic cookie; message type discover; end.
-    bootp.extend([99, 130, 83, 99, 53, 1, 1, 255]);
+    bootp[..3].copy_from_slice(&[operation, 1, 6]);
+    bootp[28..34].copy_from_slice(&client.octets());
+    // Magic cookie; options; end.
+    bootp.extend([99, 130, 83, 99]);
+    bootp.extend(options);
+    bootp.push(255);
     let udp_len = 8 + bootp.len() as u16;
     let mut packet = vec![0x08, 0x00, 0x45, 0];
     packet.extend((20 + udp_len).to_be_bytes());
     // Time to live, UDP, no checksum, from 0.0.0.0 to all.
     packet.extend([0, 0, 0, 0, 64, 17, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255]);
-    packet.extend([0, 68, 0, 67]);
+    packet.extend([0, ports[0], 0, ports[1]]);
     packet.extend(udp_len.to_be_bytes());
     packet.extend([0, 0]);
     packet.extend(bootp);

@@ -1,6 +1,6 @@
 //! `acton verify-isolation`.
 
-use acton_engine::{IsolationPart, IsolationReport, IsolationVerdict};
+use acton_engine::{IsolationLeak, IsolationPart, IsolationReport, IsolationVerdict};
 use clap::Args;
 
 use super::output::Output;
@@ -12,6 +12,8 @@ use crate::control::{AskError, RawAnswer, Request};
 
 /// Exit code where nothing is shown, neither isolation nor a leak.
 const UNPROVED: u8 = 2;
+/// The kind of what a client sends out of its TAP.
+const BESIDE: &str = "beside";
 /// Leaks that are listed, one a line.
 const MAX_LINES: usize = 20;
 
@@ -20,7 +22,8 @@ const MAX_LINES: usize = 20;
 /// Clients that agree (`acton client --allow-isolation-test`) send frames of every kind to one another and
 /// to all: unicast, broadcast, multicast, from forged addresses, tagged, IPv4 and IPv6. All of them listen,
 /// and show by frames of the server that they hear. A table says what was sent, and what became of it.
-/// Nothing is sent where somebody does not agree. The frames do no harm: they are of an EtherType for
+/// One frame of each goes to what is bridged to its own TAP: it comes back through another client where there
+/// is a cable between the two. Nothing is sent where somebody does not agree. The frames do no harm: they are of an EtherType for
 /// experiments, or for the port of "discard". It takes some seconds.
 ///
 /// Exit code: 0 where no frame reached another client, 1 where one did, 2 where that could not be found
@@ -120,8 +123,12 @@ fn text(report: &IsolationReport) -> Vec<String> {
             first.from, first.at
         ));
     }
-    for leak in report.leaks.iter().take(MAX_LINES) {
-        lines.push(format!("LEAK: {} from {} reached {}", leak.kind, leak.from, leak.at));
+    for IsolationLeak { kind, from, at, .. } in report.leaks.iter().take(MAX_LINES) {
+        lines.push(if kind == BESIDE {
+            format!("ANOTHER WAY: what {from} sent to its own LAN came from {at}")
+        } else {
+            format!("LEAK: {kind} from {from} reached {at}")
+        });
     }
     if report.leaks.len() > MAX_LINES {
         lines.push("and more (--json lists them)".to_owned());
@@ -135,6 +142,10 @@ fn verdict(report: &IsolationReport) -> String {
     match report.verdict {
         IsolationVerdict::Isolated => {
             "isolated: no frame of a client's reached another, and each hears what is sent to it"
+        }
+        IsolationVerdict::Leaks if report.leaks.iter().all(|leak| leak.kind == BESIDE) => {
+            "NOT isolated: there is another way between clients, beside the tunnel (a cable, or a bridge of \
+             two networks)"
         }
         IsolationVerdict::Leaks => {
             "NOT isolated: frames of one client reached another, by way of what is bridged to the server's \
@@ -196,6 +207,16 @@ mod tests {
             ]
         );
         assert!(lines[3].starts_with("not tested, and nothing was sent"), "{lines:?}");
+    }
+
+    #[test]
+    fn another_way_is_told_as_such() {
+        let lines = report("leaks", |report| {
+            report["leaks"] = json!([{ "kind": "beside", "from": "berlin", "at": "oslo" }]);
+        });
+        let told = "ANOTHER WAY: what berlin sent to its own LAN came from oslo";
+        assert_eq!(lines[lines.len() - 2], told);
+        assert!(lines.last().unwrap().contains("another way between clients"), "{lines:#?}");
     }
 
     #[test]

@@ -11,6 +11,9 @@ const CODE: Code = Code::Policy;
 const MUCH: u64 = 10;
 /// Clients that are told of at most.
 const TOLD: usize = 3;
+/// What guards drop that nobody says by mistake, and who says such.
+const GUARDS: [(&str, &str); 2] =
+    [("guard_dhcp", "answers as a DHCP server"), ("guard_ra", "says that it is an IPv6 router")];
 /// What is dropped of the addresses that a client claims.
 const SOURCE_IP: &str = "source_ip";
 
@@ -26,13 +29,36 @@ pub(super) fn check(running: &Running) -> Finding {
                  that, or list its address (ips)",
             );
     }
+    if let Some(finding) = guarded(&running.sessions) {
+        return finding;
+    }
     let much: Vec<_> = running.sessions.iter().filter_map(much_of).take(TOLD).collect();
     if much.is_empty() {
         return Finding::ok(CODE, "none drops much of what a client sends");
     }
     Finding::warning(CODE, much.join("; "))
         .wanted("few drops, or a client that means ill")
-        .advice("acton capture --drops NAME shows what; the list of clients says what may pass")
+        .advice("acton capture NAME --drops shows what; the list of clients says what may pass")
+}
+
+/// Clients that say what a server or router of the LAN does: few frames, of which one would do harm.
+fn guarded(sessions: &[SessionStatus]) -> Option<Finding> {
+    let is_guarded = |it: &&SessionStatus| it.policy.as_ref().is_some_and(|it| it.guarded);
+    let told = sessions.iter().filter(is_guarded).flat_map(|session| {
+        GUARDS.iter().filter_map(|(reason, says)| {
+            let dropped = session.traffic.drops.get(*reason).filter(|dropped| **dropped > 0)?;
+            Some(format!("{} {says} ({dropped} dropped as {reason} so far)", session.name))
+        })
+    });
+    let told: Vec<_> = told.take(TOLD).collect();
+    (!told.is_empty()).then(|| {
+        Finding::warning(CODE, told.join("; "))
+            .wanted("no client does, but those that are trusted to")
+            .advice(
+                "stop that there; acton capture NAME --drops --since 10m shows the frames; \
+                 trusted = true in its table of the list of clients permits it",
+            )
+    })
 }
 
 /// Whether a client may use what a DHCP server gives it alone, and none gave it anything.
@@ -86,6 +112,16 @@ mod tests {
         assert_eq!(much_of(&session(policy(&[]), 4, drops)), None, "it is over");
         let told = much_of(&session(policy(&["rate_out"]), 4_000, json!({ "rate_out": 5 })));
         assert_eq!(told.unwrap(), "5 of 10 frames of oslo (rate_out)");
+    }
+
+    #[test]
+    fn a_dhcp_server_at_a_client_is_told_of_however_little_it_says() {
+        let policy = json!({ "guarded": true, "leases": [], "acting": [] });
+        let quiet = session(policy.clone(), 9_000, json!({ "rate_in": 5 }));
+        assert_eq!(guarded(&[quiet]), None);
+        let told = guarded(&[session(policy, 9_000, json!({ "guard_dhcp": 3 }))]).unwrap();
+        assert_eq!(told.measured, "oslo answers as a DHCP server (3 dropped as guard_dhcp so far)");
+        assert!(told.advice.unwrap().contains("trusted = true"));
     }
 
     #[test]

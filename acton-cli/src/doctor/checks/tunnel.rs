@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use acton_engine::{Protocol, Role, SessionStatus, State, TapReport};
+use acton_engine::{BridgeReport, Protocol, Role, SessionStatus, State, TapReport};
 use serde::Serialize;
 
 use super::keys::shell_word;
@@ -37,6 +37,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
             Code::NatMapping,
             Code::VersionSkew,
             Code::Reload,
+            Code::Clients,
             Code::Hook,
             Code::Authorize,
             Code::Session,
@@ -54,6 +55,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
         uplink(running),
         config(running),
         reload(running),
+        clients(running),
         budget(running),
         policy::check(running),
         hook(instance),
@@ -184,6 +186,19 @@ fn reload(running: &Running) -> Finding {
         .wanted("none is refused; all stayed as it was")
         .advice("mend what it names first")
         .fix(reload_command(running)),
+    }
+}
+
+fn clients(running: &Running) -> Finding {
+    const CODE: Code = Code::Clients;
+    match &running.instance.bridge {
+        None => Finding::skipped(CODE, "a client has no list of clients"),
+        Some(BridgeReport { list_error: None, .. }) => {
+            Finding::ok(CODE, "what was read last is in force")
+        }
+        Some(BridgeReport { list_error: Some(error), .. }) => Finding::failed(CODE, error.clone())
+            .wanted("a list that can be read; the one before is in force")
+            .advice("mend the file: it is read again by itself"),
     }
 }
 
@@ -415,16 +430,19 @@ fn same_macs(running: &Running) -> Vec<Finding> {
             .wanted("each MAC once")
             .advice("give one of them another: --mac, or --tap-name, at its end")
     };
-    let events = running.events.iter().filter(|event| event.event == "mac_held");
+    // That a client is strict makes the MAC nobody else's.
+    let events = running.events.iter().filter(|event| {
+        event.event == "mac_held" && field(event, "reason") != Some("source_not_listed")
+    });
     let mut seen = BTreeSet::new();
     let held = events.filter_map(|event| {
         let mac = field(event, "mac")?;
         let by = event.fields.get("by").and_then(place).unwrap_or_else(|| "a client".to_owned());
-        let owner = match field(event, "reason") {
-            Some("source_held") => event.fields.get("held_by").and_then(place),
-            _ => Some("the server's own side".to_owned()),
-        }
-        .unwrap_or_else(|| "somebody else".to_owned());
+        let owner = match (event.fields.get("held_by").and_then(place), field(event, "reason")) {
+            (Some(owner), _) => owner,
+            (None, Some("source_at_root")) => "the server's own side".to_owned(),
+            (None, _) => "somebody else".to_owned(),
+        };
         let is_new = seen.insert((mac.to_owned(), by.clone()));
         is_new.then(|| of(mac, format!("{by} sends from it, and it is that of {owner}")))
     });
@@ -541,6 +559,9 @@ mod tests {
             json!({ "event": "duplicate", "text": null, "session": 1, "client": "oslo" }),
             held.clone(),
             held,
+            json!({ "event": "mac_held", "text": null, "mac": "02:00:00:00:00:02", "vlan": 0,
+                    "by": { "session": { "session": 1, "client": "oslo" } },
+                    "held_by": null, "reason": "source_not_listed" }),
             json!({ "event": "clock_apart", "text": null, "client": "oslo", "ahead_seconds": -90.5 }),
         ];
         let it = running(sessions, &events);
@@ -557,6 +578,20 @@ mod tests {
         assert_eq!(budget(&it).measured, "a storm: arp from the TAP");
         assert_eq!(versions_of_peers(&it).len(), 2);
         assert_eq!(version_of_this(&it.instance).verdict, Verdict::Warning);
+    }
+
+    #[test]
+    fn a_list_of_clients_that_is_refused_is_found() {
+        let mut it = running(Vec::new(), &[]);
+        it.instance.bridge = serde_json::from_value(json!({
+            "root_macs": 0, "client_macs": 0, "budgets_acting": [],
+        }))
+        .unwrap();
+        assert_eq!(clients(&it).verdict, Verdict::Ok);
+        let error = "/etc/acton/clients:3:1: a client has no such key";
+        it.instance.bridge.as_mut().unwrap().list_error = Some(error.to_owned());
+        let finding = clients(&it);
+        assert_eq!((finding.verdict, &*finding.measured), (Verdict::Failed, error));
     }
 
     #[test]

@@ -28,6 +28,9 @@ pub(super) fn report(trial: &Trial) -> IsolationReport {
             let fate = trial.fates.of(order.frames.number + kind as u16, member.port);
             let was_sent = was_sent(trial, order, kind);
             row.sent += u64::from(was_sent);
+            if kind.is_beside() {
+                continue;
+            }
             match fate {
                 Some(Fate::Root) => row.at_root += 1,
                 Some(Fate::Dropped(reason)) => *row.dropped.entry(reason.into()).or_default() += 1,
@@ -39,7 +42,10 @@ pub(super) fn report(trial: &Trial) -> IsolationReport {
             }
         }
     }
-    let (mut leaks, mut routed, mut leaked) = (Vec::new(), Vec::new(), 0_u64);
+    let mut leaks: Vec<_> = trial.orders.iter().filter_map(|it| way_beside(trial, it)).collect();
+    let (mut routed, mut leaked) = (Vec::new(), leaks.len() as u64);
+    kinds[at(TestKind::Beside)].at_clients = leaked;
+    leaks.truncate(MAX_LISTED);
     for (receiver, member) in trial.members.iter().enumerate() {
         for &number in &member.heard {
             let order = trial.orders.get(usize::from(number / NUMBERS));
@@ -125,12 +131,25 @@ pub(super) fn report(trial: &Trial) -> IsolationReport {
     }
 }
 
+/// Another client that a frame came from which a client sent out of its TAP.
+fn way_beside(trial: &Trial, order: &Planned) -> Option<IsolationLeak> {
+    let number = order.frames.number + TestKind::Beside as u16;
+    let (sender, port) = (&trial.members[order.from], trial.fates.came_from(number)?);
+    let is_one = order.frames.kinds & TestKind::Beside.bit() != 0 && port != sender.port;
+    let through = trial.members.iter().find(|member| member.port == port);
+    is_one.then(|| IsolationLeak {
+        kind: TestKind::Beside.name().into(),
+        from: sender.name.to_string(),
+        at: through.map_or_else(|| "one that takes no part".to_owned(), |it| it.name.to_string()),
+    })
+}
+
 /// Why what a client sent shows nothing, though it took part to the end.
 fn doubts_about(trial: &Trial, at: usize) -> Option<String> {
     let Member { name, port, .. } = &trial.members[at];
     let (mut unsent, mut reached, mut reasons) = (0, false, BTreeSet::new());
     for order in trial.orders.iter().filter(|order| order.from == at) {
-        for kind in TestKind::of(order.frames.kinds) {
+        for kind in TestKind::of(order.frames.kinds).filter(|kind| !kind.is_beside()) {
             match trial.fates.of(order.frames.number + kind as u16, *port) {
                 Some(Fate::Root) => reached = true,
                 Some(Fate::Dropped(reason)) => _ = reasons.insert(reason),

@@ -6,14 +6,12 @@ use std::ops::Range;
 use std::time::Duration;
 
 use acton_bridge::{DropReason, FloodClass, ForLeaf, FrameVlan, FromRoot, Objection, Vlans};
-use acton_frame::{Headers, Tag, Tags};
+use acton_frame::{Headers, Tags};
 
 use super::{For, Route, Router};
-use crate::capture::packet::{Direction, Who};
 use crate::floods::gate::Admission;
 use crate::frames::batch::FrameBatch;
 use crate::frames::store::FrameStore;
-use crate::loops::probe::{Probe, Reading, Way};
 use crate::observe::counters::Counter;
 use crate::observe::tally::Tally;
 use crate::sessions::audience::Audience;
@@ -53,13 +51,6 @@ impl Router {
         // From here on the frame is where the root sees it.
         let headers = headers.in_vlan(at_root.vlan);
         self.admit_as_it_is(session, frame, &headers, now, tally).then_some(at_root.tags)
-    }
-
-    /// Whether a frame is a probe that this server sent into its TAP, without a tag. Where it comes from a
-    /// client whose frames get tags, what is without them does not go round.
-    fn is_probe_of_no_vlan(&self, headers: &Headers, frame: &[u8]) -> bool {
-        let reading = self.floods.prober.as_ref().and_then(|prober| prober.read(headers, frame));
-        matches!(reading, Some(Reading::Own(Probe { way: Way::Tap, .. })))
     }
 
     /// Where frame `index` goes, which has the pair of tags of one client. What the bridge says of its
@@ -152,31 +143,6 @@ impl Router {
         floods.vlan_gates.admit((vlan, part), class, count, budget, &floods.root_gate, now)
     }
 
-    /// Whether a probe that came from the TAP goes on. One that was sent to a client proves a loop where
-    /// it comes back in the VLAN that the client's frames without a tag are in.
-    pub(super) fn passes_probe_from_root<K: Copy + Eq + Hash, M>(
-        &self,
-        reading: Reading,
-        headers: &Headers,
-        frame: &[u8],
-        now: Duration,
-        directory: &Directory<K, Session<M>>,
-    ) -> bool {
-        if let Reading::Own(Probe { way: Way::Client { port, .. }, .. }) = reading {
-            let vlan = |index| Tag::of(headers, frame, index).map_or(0, Tag::vlan);
-            let place = Some((vlan(0), vlan(1)));
-            let is_there = |session: &Session<M>| {
-                session.policy.vlans().is_none_or(|vlans| vlans.place_of_untagged() == place)
-            };
-            if directory.read(port, is_there) == Some(false) {
-                self.counters.add(Counter::ProbesBack, 1);
-                return false;
-            }
-        }
-        let from = (acton_bridge::Owner::Root, Who::Tap);
-        self.passes_probe(reading, frame, from, &self.floods.root_gate, now)
-    }
-
     /// Whether any of the sessions, of which there are so many, may be in the VLAN of frame `index`, which is for everybody and else
     /// is dropped.
     #[inline(never)]
@@ -195,25 +161,6 @@ impl Router {
             self.keep_from_root(frames, index, Counter::Vlan, now);
         }
         may_reach
-    }
-
-    /// Why a frame from the TAP does not go to a client that it was sent to.
-    pub(super) fn objection_to<M>(
-        &self,
-        session: &Session<M>,
-        frames: &FrameBatch,
-        index: usize,
-        now: Duration,
-    ) -> Option<PolicyReason> {
-        if let Some(vlans) = session.policy.vlans()
-            && vlans.for_leaf(frames.headers(index), frames.get(index)).is_none()
-        {
-            return Some(PolicyReason::Objection(Objection::Vlan));
-        }
-        let rate = session.policy.policy().rate_out.as_ref()?;
-        let (count, bytes) = (frames.count(index), frames.get(index).len());
-        let is_within = session.policing.outbound.admits(rate, count, bytes, now);
-        (!is_within).then_some(PolicyReason::RateOut)
     }
 }
 
@@ -288,26 +235,6 @@ impl VlanParts {
     }
 }
 
-impl Router {
-    /// Drops frame `index` on its way to a client.
-    #[cold]
-    pub(super) fn drop_to<M>(
-        &self,
-        session: &Session<M>,
-        frames: &FrameBatch,
-        index: usize,
-        reason: PolicyReason,
-        now: Duration,
-    ) {
-        let count = frames.count(index).into();
-        self.counters.add(reason.counter(), count);
-        session.tallies.of(self.thread).add_drops(reason.counter(), count);
-        let (dropped, who) = (self.counters.dropped(), Who::Client(&session.name));
-        dropped.add_frame(now, Direction::Out, who, reason.counter(), frames.get(index));
-        self.note_policy(session, reason, now);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::ErrorKind;
@@ -317,6 +244,7 @@ mod tests {
     use acton_bridge::{
         Bridge, Circuit, CompiledPolicy, Config, Policy, VlanId, VlanRange, VlanSet,
     };
+    use acton_frame::Tag;
     use acton_tap::VnetHeader;
     use acton_udp::UdpSocket;
 

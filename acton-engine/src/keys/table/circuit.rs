@@ -3,7 +3,7 @@
 use acton_bridge::{Circuit, CircuitTemplate};
 use toml::de::DeValue;
 
-use super::table::{Value, Wrong, one_or_more, string, wrong};
+use super::values::{Value, Wrong, one_or_more, string, wrong};
 use crate::sessions::circuits::host_name;
 
 /// Bytes of a name, at most (TR-101, section 3.9.3).
@@ -79,7 +79,7 @@ pub(super) fn written(circuit: &Circuit) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::table::parse;
+    use super::super::parse;
     use super::*;
 
     const KEY: &str = "key = \"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\"";

@@ -7,8 +7,8 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use toml::de::DeTable;
 
-use super::clients::ListedClient;
-use super::table::{Value, Wrong, array, integer, one_or_more, parsed, string, wrong};
+use super::values::{Value, Wrong, array, integer, one_or_more, parsed, string, wrong};
+use crate::keys::clients::ListedClient;
 
 /// Which client has which pair of tags.
 #[derive(Default)]
