@@ -340,7 +340,7 @@ mod tests {
             inner: VlanId::new(17).unwrap(),
             tpid: acton_bridge::OuterTag::Customer,
         };
-        let mut passes = |router: &mut Router, frame: &[u8]| {
+        let passes = |router: &mut Router, frame: &[u8]| {
             let (headers, tally) = (Headers::parse(frame), session.tallies.of(0));
             router.admit(&session, frame, &headers, NOW, tally).is_some()
         };
