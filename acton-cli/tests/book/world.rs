@@ -29,6 +29,7 @@ const FILES: &str = "\
 const ONLY_LOOK: &[&str] = &[
     "acton status",
     "acton fdb",
+    "acton groups",
     "acton drops",
     "acton events",
     "acton trace",
