@@ -137,7 +137,7 @@ impl Live {
     pub(crate) fn probe(&mut self, now: Duration, random: &mut dyn Random) -> Option<Control> {
         let link = Arc::clone(self.current.link());
         let token = || u64::from_ne_bytes(random_array(random));
-        let probe = self.path_mtu.handle_timeout(now, token);
+        let probe = self.path_mtu.handle_timeout(now, link.last_received(), token);
         link.set_path_mtu(self.path_mtu.current());
         probe.map(|probe| Control::Keepalive { token: probe.token, size: probe.size })
     }

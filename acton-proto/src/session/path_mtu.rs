@@ -19,6 +19,9 @@ const CONFIRM_TIME: Duration = Duration::from_secs(1);
 /// Confirming probes without an answer before the path counts as a black hole. One more than of a
 /// search, for a false alarm costs throughput: 7 % at 30 % loss each way, 2 in a million at 2 %.
 const CONFIRMS: u8 = 4;
+/// Small probes that ask, where nothing at all was heard since a size was first tried in vain, whether it is
+/// the size that does not get through: while nothing does, that is not known, and is asked again later.
+const DOUBTS: u8 = 2;
 /// How often an unproven message may lower the size for as long as it takes to prove it wrong.
 const HINT_EVERY: Duration = Duration::from_secs(5);
 /// The search ends when it is this close, in bytes.
@@ -38,9 +41,34 @@ enum State {
     /// The search takes its next step at once.
     Step,
     /// A size above the one in use is tried.
-    Search { probe: Probe, sent: u8, until: Duration },
+    Search(Trial),
     /// The size in use is tried.
-    Confirm { probe: Probe, sent: u8, until: Duration },
+    Confirm(Trial),
+    /// A size was tried in vain, and nothing else was heard since: does anything get through?
+    Doubt { trial: Trial, asked: u8, until: Duration },
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Trial {
+    probe: Probe,
+    /// When it was first sent, and how often it was.
+    since: Duration,
+    sent: u8,
+    /// Until when the last waits for its answer.
+    until: Duration,
+}
+
+impl Trial {
+    /// One that begins.
+    fn new(now: Duration, probe: Probe, patience: Duration) -> Self {
+        Self { probe, since: now, sent: 1, until: now + patience }
+    }
+
+    /// The probe once more.
+    fn again(&mut self, now: Duration, patience: Duration) -> Probe {
+        (self.sent, self.until) = (self.sent + 1, now + patience);
+        self.probe
+    }
 }
 
 /// Finds the largest datagram that gets through.
@@ -97,39 +125,60 @@ impl PathMtu {
             }
             State::Idle => self.raise_at,
             State::Step => Duration::ZERO,
-            State::Search { until, .. } | State::Confirm { until, .. } => until,
+            State::Search(Trial { until, .. })
+            | State::Confirm(Trial { until, .. })
+            | State::Doubt { until, .. } => until,
         }
     }
 
-    /// What is due now; `token` draws a token.
+    /// What is due now, where the peer was last heard then; `token` draws a token.
     pub(crate) fn handle_timeout(
         &mut self,
         now: Duration,
+        heard: Duration,
         token: impl FnOnce() -> u64,
     ) -> Option<Probe> {
         if now < self.poll_timeout() {
             return None;
         }
         match &mut self.state {
-            State::Search { probe, sent, until } if *sent < PROBES => {
-                (*sent, *until) = (*sent + 1, now + PROBE_TIME);
-                return Some(*probe);
+            State::Search(trial) if trial.sent < PROBES => {
+                return Some(trial.again(now, PROBE_TIME));
             }
-            State::Confirm { probe, sent, until } if *sent < CONFIRMS => {
-                (*sent, *until) = (*sent + 1, now + CONFIRM_TIME);
-                return Some(*probe);
+            State::Confirm(trial) if trial.sent < CONFIRMS => {
+                return Some(trial.again(now, CONFIRM_TIME));
             }
-            State::Search { probe, .. } => self.too_large = probe.size,
-            State::Confirm { probe, .. } => {
-                let size = probe.size;
-                self.fall_back(size);
+            State::Search(trial) | State::Confirm(trial) | State::Doubt { trial, .. }
+                if heard > trial.since =>
+            {
+                let size = trial.probe.size;
+                self.refuse(size);
+            }
+            State::Doubt { trial, asked, .. } if *asked == DOUBTS => {
+                let is_in_use = trial.probe.size <= self.current;
+                self.state = State::Idle;
+                if is_in_use {
+                    (self.in_use, self.confirm_at) = (true, now + CONFIRM_EVERY);
+                } else {
+                    self.raise_at = now + CONFIRM_EVERY;
+                }
+                return None;
+            }
+            State::Search(trial) | State::Confirm(trial) => {
+                let (trial, until) = (*trial, now + CONFIRM_TIME);
+                self.state = State::Doubt { trial, asked: 1, until };
+                return Some(Probe { token: token(), size: BASE_PMTU });
+            }
+            State::Doubt { asked, until, .. } => {
+                (*asked, *until) = (*asked + 1, now + CONFIRM_TIME);
+                return Some(Probe { token: token(), size: BASE_PMTU });
             }
             State::Idle if now >= self.raise_at => self.too_large = self.max + 1,
             State::Idle => {
                 self.in_use = false;
                 self.confirm_at = now + CONFIRM_EVERY;
                 let probe = Probe { token: token(), size: self.current };
-                self.state = State::Confirm { probe, sent: 1, until: now + CONFIRM_TIME };
+                self.state = State::Confirm(Trial::new(now, probe, CONFIRM_TIME));
                 return Some(probe);
             }
             State::Step => {}
@@ -139,9 +188,12 @@ impl PathMtu {
 
     /// An ECHO came. True if it answers a probe of ours.
     pub(crate) fn handle_echo(&mut self, now: Duration, token: u64, size: u16) -> bool {
-        let (State::Search { probe, .. } | State::Confirm { probe, .. }) = self.state else {
+        let (State::Search(trial) | State::Confirm(trial) | State::Doubt { trial, .. }) =
+            self.state
+        else {
             return false;
         };
+        let probe = trial.probe;
         if (probe.token, probe.size) != (token, size) {
             return false;
         }
@@ -156,11 +208,7 @@ impl PathMtu {
         if size <= BASE_PMTU || size >= self.too_large {
             return;
         }
-        if size <= self.current {
-            self.fall_back(size);
-        } else {
-            self.too_large = size;
-        }
+        self.refuse(size);
         self.state = State::Step;
     }
 
@@ -179,14 +227,17 @@ impl PathMtu {
         }
         self.hint_at = now + HINT_EVERY;
         let probe = Probe { token: token(), size: self.current };
-        self.state = State::Search { probe, sent: 0, until: now };
+        self.state = State::Search(Trial { probe, since: now, sent: 0, until: now });
         self.current = size;
         true
     }
 
-    fn fall_back(&mut self, too_large: u16) {
-        self.current = BASE_PMTU;
-        self.too_large = too_large;
+    /// Datagrams of this size do not get through; of the size in use nobody knows what does.
+    fn refuse(&mut self, size: u16) {
+        if size <= self.current {
+            self.current = BASE_PMTU;
+        }
+        self.too_large = size;
     }
 
     /// Tries the next size: the largest first, then halfway between what works and what does not.
@@ -199,7 +250,7 @@ impl PathMtu {
             return None;
         }
         let probe = Probe { token: token(), size };
-        self.state = State::Search { probe, sent: 1, until: now + PROBE_TIME };
+        self.state = State::Search(Trial::new(now, probe, PROBE_TIME));
         Some(probe)
     }
 }
@@ -209,9 +260,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Runs the search over a path of `mtu` bytes for `time`; probes seen.
+    /// Runs the search over a path of `mtu` bytes for `time`, on which nothing but probes is heard; probes
+    /// seen.
     fn run(path: &mut PathMtu, from: Duration, time: Duration, mtu: u16, large: bool) -> usize {
-        let (mut now, mut probes) = (from, 0);
+        let (mut now, mut probes, mut heard) = (from, 0, from);
         loop {
             if large {
                 path.note_large();
@@ -220,11 +272,14 @@ mod tests {
             if now > from + time {
                 return probes;
             }
-            if let Some(probe) = path.handle_timeout(now, || probes as u64) {
+            if let Some(probe) = path.handle_timeout(now, heard, || probes as u64) {
                 probes += 1;
                 assert!(probes < 100_000, "the search does not end");
                 if probe.size <= mtu {
-                    assert!(path.handle_echo(now, probe.token, probe.size));
+                    // The answer comes later than what it answers was sent.
+                    heard = now + Duration::from_micros(1);
+                    let is_trial = !matches!(path.state, State::Doubt { .. });
+                    assert_eq!(path.handle_echo(now, probe.token, probe.size), is_trial);
                 }
             }
         }
@@ -249,7 +304,7 @@ mod tests {
             assert!(path.handle_hint(MINUTE, 1300, || 99));
             assert_eq!((path.current(), path.poll_timeout()), (1300, MINUTE));
             assert!(!path.handle_hint(MINUTE + rtt, 1250, || 98), "one at a time");
-            let probe = path.handle_timeout(MINUTE, || 0).unwrap();
+            let probe = path.handle_timeout(MINUTE, MINUTE, || 0).unwrap();
             assert_eq!(probe, Probe { token: 99, size: 1472 });
             if probe.size <= mtu {
                 assert!(path.handle_echo(MINUTE + rtt, probe.token, probe.size));
@@ -265,16 +320,41 @@ mod tests {
     }
 
     #[test]
-    fn a_black_hole_is_noticed_within_nine_seconds_of_use() {
+    fn a_black_hole_is_noticed_within_ten_seconds_of_use() {
         let mut path = PathMtu::new(Duration::ZERO, 1472);
         run(&mut path, Duration::ZERO, MINUTE, 1500, true);
         assert_eq!(path.current(), 1472);
-        run(&mut path, MINUTE, Duration::from_secs(9), 1252, true);
+        run(&mut path, MINUTE, Duration::from_secs(10), 1252, true);
         assert_eq!(path.current(), 1200);
         run(&mut path, MINUTE, MINUTE, 1252, true);
         assert!((1237..=1252).contains(&path.current()), "{}", path.current());
         // A path that gets better is found at the next search.
         run(&mut path, 2 * MINUTE, 12 * MINUTE, 1500, true);
+        assert_eq!(path.current(), 1472);
+    }
+
+    #[test]
+    fn a_path_that_carries_nothing_for_a_while_is_not_taken_for_a_smaller_one() {
+        for away in [3, 6, 12, 40] {
+            let mut path = PathMtu::new(Duration::ZERO, 1472);
+            run(&mut path, Duration::ZERO, MINUTE, 1500, true);
+            let away = Duration::from_secs(away);
+            let probes = run(&mut path, MINUTE, away, 0, true);
+            assert!((1..=away.as_secs() as usize).contains(&probes), "{probes} in {away:?}");
+            assert_eq!(path.current(), 1472);
+            run(&mut path, MINUTE + away, MINUTE, 1500, true);
+            assert_eq!(path.current(), 1472);
+            // Where it is smaller once it is back, that is found out.
+            let mut path = PathMtu::new(Duration::ZERO, 1472);
+            run(&mut path, Duration::ZERO, MINUTE, 1500, true);
+            run(&mut path, MINUTE, away, 0, true);
+            run(&mut path, MINUTE + away, MINUTE, 1300, true);
+            assert!((1285..=1300).contains(&path.current()), "{}", path.current());
+        }
+        // Nor before the first size was found.
+        let mut path = PathMtu::new(Duration::ZERO, 1472);
+        run(&mut path, Duration::ZERO, MINUTE, 0, true);
+        run(&mut path, MINUTE, MINUTE / 4, 1500, true);
         assert_eq!(path.current(), 1472);
     }
 
@@ -327,7 +407,7 @@ mod tests {
                     2 => { path.handle_echo(now, 7, size); }
                     3 => { path.handle_hint(now, size, || 7); }
                     4 if size % 2 == 0 => path.note_large(),
-                    _ => if let Some(probe) = path.handle_timeout(now, || 7) {
+                    _ => if let Some(probe) = path.handle_timeout(now, Duration::from_millis(size.into()), || 7) {
                         prop_assert!(probe.size <= max);
                         last = probe;
                     },
