@@ -66,8 +66,10 @@ pub(super) struct Liveness {
     reports: bool,
     /// The last KEEPALIVE without an ECHO.
     asked: Option<(u64, Duration)>,
-    /// KEEPALIVE said since the last ECHO.
+    /// KEEPALIVE said since the last ECHO, and when the last was that counts: of those that follow sooner
+    /// than their answers could, one does.
     unanswered: u32,
+    counted_at: Duration,
     /// When the last KEEPALIVE was said.
     said_at: Duration,
     rtt: Option<Rtt>,
@@ -94,6 +96,7 @@ impl Liveness {
             reports: false,
             asked: None,
             unanswered: 0,
+            counted_at: Duration::ZERO,
             said_at: Duration::ZERO,
             rtt: None,
             waiting_since: None,
@@ -140,7 +143,10 @@ impl Liveness {
 
     pub(super) fn note_keepalive(&mut self, now: Duration, link: &Link, token: u64, unit: i64) {
         self.asked = Some((token, now));
-        self.unanswered = self.unanswered.saturating_add(1);
+        if self.unanswered == 0 || now >= self.counted_at + self.unheard_time() {
+            self.unanswered += 1;
+            self.counted_at = now;
+        }
         self.said_at = now;
         self.interval = spread(self.keepalive, 10, unit);
         // Some are said for other reasons, also after the last that was to confirm.
@@ -196,11 +202,16 @@ impl Liveness {
         })
     }
 
+    /// How long an answer may take of a server that is heard.
+    fn unheard_time(&self) -> Duration {
+        self.answer_time().max(4 * self.patience.answer)
+    }
+
     /// When the server is asked again that did not answer a KEEPALIVE, whatever else comes of it; after
     /// the last one when it is given up.
     fn ask_again_at(&self) -> Option<Duration> {
         let waits = self.unanswered > 0 && self.patience.unanswered.is_some();
-        waits.then(|| self.said_at + self.answer_time().max(4 * self.patience.answer))
+        waits.then(|| self.counted_at + self.unheard_time())
     }
 
     /// When the server is given up, once all probes are out.
@@ -250,6 +261,8 @@ impl Liveness {
         let vain = self.confirms == CONFIRMS && !keys.is_confirmed() && now >= self.confirm_at;
         if vain {
             self.confirms += 1;
+            // A new handshake has its time.
+            self.unanswered = 0;
         }
         vain
     }

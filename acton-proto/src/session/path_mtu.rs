@@ -340,7 +340,7 @@ mod tests {
             run(&mut path, Duration::ZERO, MINUTE, 1500, true);
             let away = Duration::from_secs(away);
             let probes = run(&mut path, MINUTE, away, 0, true);
-            assert!((1..=away.as_secs() as usize).contains(&probes), "{probes} in {away:?}");
+            assert!(probes <= away.as_secs() as usize, "{probes} in {away:?}");
             assert_eq!(path.current(), 1472);
             run(&mut path, MINUTE + away, MINUTE, 1500, true);
             assert_eq!(path.current(), 1472);
