@@ -87,7 +87,8 @@ impl Tracing<'_> {
 
     /// Whether nothing is left of a rate for the frame.
     fn rate(&mut self, rate: &Rate, policer: &Policer) -> bool {
-        let (bytes, frames) = policer.left(rate, clock::now());
+        let now = clock::now();
+        let (bytes, frames) = policer.left(rate, now);
         if let Some(left) = bytes {
             let burst = rate.burst_bytes;
             self.note("rate", format!("{left} of {burst} bytes left, {rate}"));
@@ -96,6 +97,10 @@ impl Tracing<'_> {
             let burst = rate.burst_frames;
             self.note("rate", format!("{left} of {burst} frames left, {rate}"));
         }
-        bytes == Some(0) || frames == Some(0)
+        let admits = policer.would_admit(rate, 1, self.frame.len(), now);
+        if admits && bytes == Some(0) {
+            self.note("rate", "a small frame, for which there is a part of the rate");
+        }
+        !admits
     }
 }
