@@ -256,8 +256,8 @@ fn a_verdict_is_asked_for_again_and_may_be_taken_back() {
     assert!(events(&server, "session_down").is_empty(), "meanwhile it goes on");
     allowed.store(false, Ordering::Relaxed);
     wait_until("its session ends", || !events(&server, "session_down").is_empty());
-    assert_eq!(events(&server, "session_down")[0]["reason"], "removed");
-    assert_eq!(program.account("accounting_stop", 0)["reason"], "removed");
+    assert_eq!(events(&server, "session_down")[0]["reason"], "denied");
+    assert_eq!(program.account("accounting_stop", 0)["reason"], "denied");
     ping_until_answered(&world.clients[1], ROOT_V4);
     program.say(&json!({ "revoke": key(&world, 1) }));
     wait_until("so does the other's", || events(&server, "session_down").len() == 2);

@@ -73,10 +73,17 @@ pub(super) fn of(
         && !bridge.uplinks_down.is_empty()
     {
         let links = bridge.uplinks_down.join(", ");
-        let text = format!(
-            "{links}, which --track names, carries nothing: clients are asked to go elsewhere; \
-             ip link show says why"
-        );
+        let text = match &bridge.uplinks_missing[..] {
+            [] => format!(
+                "{links}, which --track names, carries nothing: clients are asked to go elsewhere; \
+                 ip link show says why"
+            ),
+            missing => format!(
+                "there is no link {}, which --track names: clients are asked to go elsewhere until \
+                 it comes; mend the name, or make the link",
+                missing.join(", ")
+            ),
+        };
         add(Code::Uplink, text);
     }
     if let Some(bridge) = &status.bridge
