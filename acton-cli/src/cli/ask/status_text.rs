@@ -678,6 +678,24 @@ mod tests {
     }
 
     #[test]
+    fn which_macs_are_a_client_s_is_told() {
+        let policy = |more: Value| {
+            let mut policy = json!({ "guarded": true, "leases": [], "acting": [] });
+            policy.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            super::policy(&serde_json::from_value(policy).unwrap())
+        };
+        assert_eq!(policy(json!({})), [""; 0]);
+        let macs = ["02:00:00:00:00:01", "02:00:00:00:00:02"];
+        let shared = ["00:00:5e:00:01:00/40"];
+        let told = policy(json!({ "own_macs": macs, "shared_macs": shared, "strict": true }));
+        let own = "MACs that are its own: 02:00:00:00:00:01, 02:00:00:00:00:02";
+        let shared = "MACs that it shares: 00:00:5e:00:01:00/40";
+        assert_eq!(told, [own, shared, "strict: no other MAC passes"]);
+        let told = policy(json!({ "strict": true }));
+        assert_eq!(told, ["strict: it has no MAC, so nothing passes"]);
+    }
+
+    #[test]
     fn a_narrow_terminal_shows_what_matters_most() {
         let look = look([
             up("berlin", "198.51.100.7:51820"),

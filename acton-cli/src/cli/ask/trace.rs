@@ -499,6 +499,11 @@ mod tests {
         let headers = Headers::parse(&tagged);
         assert_eq!((tagged.len(), headers.ethertype()), (1_518, Some(0x88b5)));
         assert_eq!(headers.ethernet().map(|ethernet| ethernet.vlan()), Some(7));
+        let [one, other] = [&["--vlan", "1000.17"][..], &["--vlan", "7.0", "--tpid", "0x8100"]]
+            .map(|more| frame(more)[12..20].to_vec());
+        assert_eq!(one, [0x88, 0xa8, 0x03, 0xe8, 0x81, 0, 0, 17]);
+        assert_eq!(other, [0x81, 0, 0, 7, 0x81, 0, 0, 0]);
+        assert!(["", "4095", "1.", "1.2.3", "-1"].iter().all(|text| tags(text).is_err()));
         assert_eq!(Headers::parse(&frame(&["--arp"])).ethertype(), Some(0x0806));
         let dhcp = frame(&["--dhcp"]);
         assert_eq!(dhcp.len(), 14 + 20 + 8 + 236 + 8);
