@@ -33,12 +33,7 @@ pub(super) fn check(running: &Running) -> Finding {
                  that, or list its address (ips)",
             );
     }
-    let mute = running.sessions.iter().find(|session| {
-        session.policy.as_ref().is_some_and(|policy| {
-            policy.strict && policy.own_macs.is_empty() && policy.shared_macs.is_empty()
-        })
-    });
-    if let Some(session) = mute {
+    if let Some(session) = running.sessions.iter().find(|it| is_mute(it)) {
         let what =
             format!("{} is strict and has no MAC: nothing that it sends passes", session.name);
         return Finding::warning(CODE, what).wanted("a MAC that it may use").advice(
@@ -55,6 +50,13 @@ pub(super) fn check(running: &Running) -> Finding {
     Finding::warning(CODE, much.join("; "))
         .wanted("few drops, or a client that means ill")
         .advice("acton capture NAME --drops shows what; the list of clients says what may pass")
+}
+
+/// Whether a client may send from no MAC at all.
+fn is_mute(session: &SessionStatus) -> bool {
+    session.policy.as_ref().is_some_and(|policy| {
+        policy.strict && policy.own_macs.is_empty() && policy.shared_macs.is_empty()
+    })
 }
 
 /// Clients that say what a server or router of the LAN does: few frames, of which one would do harm.
@@ -154,6 +156,17 @@ mod tests {
         };
         assert!(ago(599.0).is_some());
         assert_eq!(ago(601.0), None, "somebody has seen to it");
+    }
+
+    #[test]
+    fn a_strict_client_without_a_mac_is_told_of() {
+        let is_mute = |strict: bool, macs: &[&str]| {
+            let policy = json!({ "guarded": true, "leases": [], "acting": [], "strict": strict,
+                                 "own_macs": macs });
+            is_mute(&session(policy, 0, json!({})))
+        };
+        assert!(is_mute(true, &[]));
+        assert!(!is_mute(false, &[]) && !is_mute(true, &["02:00:00:00:00:01"]));
     }
 
     #[test]
