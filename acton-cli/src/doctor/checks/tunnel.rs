@@ -205,9 +205,12 @@ fn list_of_a_file(facts: &Facts) -> Finding {
         None => Finding::unknown(CODE, "this user may not read it"),
         Some(Ok(1)) => Finding::ok(CODE, "right, with 1 client"),
         Some(Ok(clients)) => Finding::ok(CODE, format!("right, with {clients} clients")),
-        Some(Err(error)) => Finding::failed(CODE, error.clone())
-            .wanted("a list that can be read: without it a server does not start")
-            .advice("mend what it names"),
+        // It names the file.
+        Some(Err(error)) => {
+            return Finding::failed(CODE, error.clone())
+                .wanted("a list that can be read: without it a server does not start")
+                .advice("mend what it names");
+        }
     };
     finding.about(path.display().to_string())
 }
