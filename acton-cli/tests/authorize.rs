@@ -36,6 +36,7 @@ testbed::main! {
     a_program_that_comes_late_or_again_finds_its_clients,
     a_server_that_begins_says_that_there_are_no_sessions_of_before,
     a_verdict_is_asked_for_again_and_may_be_taken_back,
+    a_session_that_nobody_answers_for_is_told_as_such,
     who_is_listed_is_not_asked_about,
     a_flood_of_keys_asks_so_much_and_no_more,
     a_thousand_clients_at_once_get_in,
@@ -256,14 +257,28 @@ fn a_verdict_is_asked_for_again_and_may_be_taken_back() {
     assert!(events(&server, "session_down").is_empty(), "meanwhile it goes on");
     allowed.store(false, Ordering::Relaxed);
     wait_until("its session ends", || !events(&server, "session_down").is_empty());
-    assert_eq!(events(&server, "session_down")[0]["reason"], "removed");
-    assert_eq!(program.account("accounting_stop", 0)["reason"], "removed");
+    assert_eq!(events(&server, "session_down")[0]["reason"], "denied");
+    assert_eq!(program.account("accounting_stop", 0)["reason"], "denied");
     ping_until_answered(&world.clients[1], ROOT_V4);
     program.say(&json!({ "revoke": key(&world, 1) }));
     wait_until("so does the other's", || events(&server, "session_down").len() == 2);
     // A line that says nothing is counted, and nothing else.
     program.say(&json!({ "revoke": "nobody" }));
     wait_until("it is counted", || told_json(&server, &["status"])["authorize"]["bad_lines"] == 1);
+}
+
+fn a_session_that_nobody_answers_for_is_told_as_such() {
+    let world = world(1);
+    let program = Program::start(&socket(&world), |question| {
+        let is_first = question["session"] == false;
+        is_first.then(|| json!({ "allow": true, "valid-for": 1 }))
+    });
+    let server = serve(&world, &["--authorize-timeout", "0.5"]);
+    let _client = world.start_client(0, "192.0.2.1", &[]);
+    wait_until("its session ends", || !events(&server, "session_down").is_empty());
+    assert_eq!(events(&server, "session_down")[0]["reason"], "undecided");
+    assert_eq!(program.account("accounting_stop", 0)["reason"], "undecided");
+    server.wait_for("does not answer whether it may");
 }
 
 fn who_is_listed_is_not_asked_about() {

@@ -18,9 +18,10 @@ mod way;
 
 use bundle::a_bundle_has_what_a_report_needs_and_no_key;
 use host::{
-    a_forgetful_table_of_connections, a_kernel_of_fewer_offloads, a_missing_device_node,
-    a_program_without_its_capability, a_receive_buffer_that_is_too_small,
-    an_ordinary_user_is_told_much, key_files_that_others_read, no_user_namespaces,
+    a_forgetful_table_of_connections, a_kernel_of_fewer_offloads,
+    a_list_that_a_server_would_refuse, a_missing_device_node, a_program_without_its_capability,
+    a_receive_buffer_that_is_too_small, an_ordinary_user_is_told_much, key_files_that_others_read,
+    no_user_namespaces,
 };
 use told::{
     a_hook_that_fails, a_nat_that_forgets, a_reload_that_was_refused, a_storm,
@@ -45,6 +46,7 @@ testbed::main! {
     no_user_namespaces,
     a_forgetful_table_of_connections,
     key_files_that_others_read,
+    a_list_that_a_server_would_refuse,
     an_ordinary_user_is_told_much: ["setpriv"],
     a_kernel_of_fewer_offloads: ["python3"],
     a_receive_buffer_that_is_too_small: ["setpriv", "nsenter", "sysctl"],

@@ -235,7 +235,7 @@ fn an_old_client_that_dies_is_forgotten_and_a_living_one_is_not() {
     let expired: Vec<_> = log.lines().filter(|line| line.contains(said::EXPIRED)).collect();
     assert_eq!(expired.len(), 1, "{expired:?}");
     assert!(
-        expired[0].contains("192.0.2.10:") && expired[0].contains("1 MACs forgotten, 1 open"),
+        expired[0].contains("192.0.2.10:") && expired[0].contains("1 MAC forgotten, 1 open"),
         "{expired:?}"
     );
 }

@@ -242,7 +242,7 @@ fn learn(crowd: &Crowd, root: &Wire) {
 
 /// How many sessions ended for this reason, each with its MAC.
 fn ended(server: &Acton, reason: &str) -> usize {
-    let line = format!("{reason}; 1 MACs forgotten");
+    let line = format!("{reason}; 1 MAC forgotten");
     server.log().matches(&line).count()
 }
 

@@ -29,6 +29,7 @@ testbed::main! {
     a_server_drains_without_a_lost_ping_and_is_come_back_to,
     a_transfer_goes_on_while_its_client_goes_to_another_server,
     who_is_at_a_server_without_a_way_to_the_lan_goes_to_another_one,
+    a_tracked_link_that_does_not_exist_may_come,
     who_has_no_other_server_stays_until_all_are_sent_away,
     servers_of_different_keys_in_one_invite,
     what_the_lan_sends_to_all_comes_once_while_a_client_changes_servers,
@@ -334,6 +335,23 @@ fn who_is_at_a_server_without_a_way_to_the_lan_goes_to_another_one() {
         client.wait_for_nth(MOVED, 2);
         wait_at(client, A);
     }
+}
+
+fn a_tracked_link_that_does_not_exist_may_come() {
+    let world = World::new(0).speaking(Mode::Secure);
+    let server = world.serve(&["--track", "later0"]);
+    server.wait_for("there is no link later0, which is tracked");
+    let doctor = || said_by(control(&server), &["doctor", "--json"]).out;
+    let status = told(&server, &["status"]);
+    assert!(status.contains("there is no link later0"), "{status}");
+    assert!(doctor().contains("there is no link later0, which is tracked"), "{}", doctor());
+    // It is plugged in, and then its cable.
+    shell(&world.server, "ip link add later0 type veth peer name later1");
+    server.wait_for("link later0, which is tracked, carries nothing");
+    assert!(doctor().contains("ip link show later0"), "{}", doctor());
+    shell(&world.server, "ip link set later0 up; ip link set later1 up");
+    server.wait_for("link later0, which is tracked, carries something again");
+    assert!(!told(&server, &["status"]).contains("later0"));
 }
 
 /// Says that it is done, also in a panic.

@@ -236,14 +236,10 @@ fn where_one_does_not_agree_nobody_sends() {
     let unknown = said_by(control(&server), &["verify-isolation", "rome"]);
     assert_eq!(unknown.code, 2, "{unknown:?}");
     assert!(unknown.err.contains("no session 'rome'"), "{unknown:?}");
-    // Those that agree are tested on demand, once they may be again.
-    support::wait_until("they may be tested again", || {
-        let (said, report) = verify(&server, &["--willing-only"]);
-        let is_too_soon = report.clients.iter().any(|it| it.part == IsolationPart::TooSoon);
-        let is_shown = said.code == 0 && report.verdict == IsolationVerdict::Isolated;
-        assert!(is_too_soon || is_shown && report.pairs == 2, "{said:?}");
-        is_shown
-    });
+    // Those that agree are tested on demand, at once.
+    let (said, report) = verify(&server, &["--willing-only"]);
+    assert_eq!((said.code, report.verdict), (0, IsolationVerdict::Isolated), "{said:?}");
+    assert_eq!(report.pairs, 2, "{said:?}");
     assert_eq!(counter(&counters(&clients[2]), "isolation.sent"), 0);
 }
 

@@ -549,9 +549,13 @@ fn what_is_told_of_vlans() {
         ),
         (
             &[&mine, all, "--from", "site-1"],
-            &["1000 at the root", "not learnt", "forward to the TAP"],
+            &["VLAN 1000.17", "1000.17 at the root", "not learnt", "forward to the TAP"],
         ),
         (&[&host, &mine, "--vlan", "100"], &["lose their tag", "forward to site-0"]),
+        (
+            &[&host, &mine, "--vlan", "1000.17"],
+            &["VLAN 1000.17", "the two tags are site-1's", "forward to site-1"],
+        ),
         (&[&host, all, "--vlan", "7"], &["2 sessions are not in that", "forward to the one"]),
         (&[&host, all, "--vlan", "300"], &["3 sessions are not in that", "drop (vlan)"]),
         (&[&host, all], &["2 sessions are not in that", "forward to the one"]),

@@ -16,7 +16,7 @@ use super::objection::Objection;
 use super::root_addresses::RootAddresses;
 use super::slaac::{self, AdvertisedPrefixes};
 use super::sources::{Claims, Ranges, asks_dhcp, claims};
-use super::vlans::{ForLeaf, Vlans};
+use super::vlans::{ForLeaf, TagPair, Vlans};
 
 /// A [`Policy`] that answers for each frame whether it passes.
 ///
@@ -87,6 +87,8 @@ pub enum Finding {
     /// The VLAN, 0 for none, that a frame of the leaf's is in at the root; `None` if it is of none that
     /// the leaf is in.
     Vlan(Option<u16>),
+    /// The two tags that a frame of the leaf's has at the root.
+    Pair(TagPair),
     /// What is done to a frame for the leaf; `None` if it is of no VLAN that the leaf is in.
     ForLeaf(Option<ForLeaf>),
     /// The leaf may be server and router, so nobody looks whether the frame is of one.
@@ -233,7 +235,10 @@ impl CompiledPolicy {
         let mut vlan = headers.ethernet().map_or(0, acton_frame::Ethernet::vlan);
         if let Some(vlans) = &self.policy.vlans {
             let at_root = vlans.at_root(headers, frame).map(|at_root| at_root.vlan);
-            note(Finding::Vlan(at_root));
+            note(match (at_root, vlans.pair()) {
+                (Some(_), Some(pair)) => Finding::Pair(pair),
+                _ => Finding::Vlan(at_root),
+            });
             // What is known of addresses is known by the VLAN at the root.
             match at_root {
                 Some(at_root) => vlan = at_root,
@@ -350,6 +355,7 @@ impl fmt::Display for Finding {
                 formatter.write_str("vlan: none at the root, which is the client's")
             }
             Self::Vlan(Some(vlan)) => write!(formatter, "vlan: {vlan} at the root"),
+            Self::Pair(pair) => write!(formatter, "vlan: {pair} at the root"),
             Self::Vlan(None) => formatter.write_str("vlan: none that the client is in"),
             Self::ForLeaf(None) => formatter.write_str("vlan: the client is not in that"),
             Self::ForLeaf(Some(ForLeaf::AsItIs)) => {
@@ -416,7 +422,7 @@ impl fmt::Display for Finding {
 mod tests {
     use super::*;
     use crate::neighbour_message::tests::nd;
-    use crate::policy::{OuterTag, Sources, TagPair, VlanId};
+    use crate::policy::{OuterTag, Sources, VlanId};
 
     #[test]
     fn a_link_local_address_of_the_outer_vlan_is_another_behind_a_pair() {

@@ -102,7 +102,7 @@ pub(crate) fn client_killed(checks: &Checks) {
     // Three keepalives and 5 s (PROTOCOL.md, section 5: dead_after), and when it looks.
     checks.within("the server gives it up", killed.elapsed(), 9 * SECOND);
     let line = server.log().lines().find(|line| line.contains(said::EXPIRED)).unwrap().to_owned();
-    checks.told("the server", &line, "MACs forgotten, 1 open");
+    checks.told("the server", &line, "forgotten, 1 open");
     let start = Instant::now();
     let _again = world.join(0, &["--keepalive", "1"]);
     ping_until_answered(&world.clients[0], ROOT_V4);

@@ -175,6 +175,7 @@ impl Arguments {
         let keepalive = value("keepalive").and_then(|text| text.parse().ok());
         Ok(Subject {
             state,
+            list: value("clients").map(PathBuf::from),
             listens: listening.or(of_settings),
             tap: value("tap-name").or_else(|| role.map(|role| role.name().to_owned())),
             targets,

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use acton_engine::Handle;
+use acton_engine::keys::{ClientList, State};
+use acton_engine::{Handle, ServerMode, ServerSettings, Settings};
 use parking_lot::Mutex;
 
 use super::logging;
@@ -62,7 +63,7 @@ impl Process for TunnelProcess {
         if dry_run {
             let keys = config.lock().reload(&self.handle, true);
             let keys = keys.map_err(|error| error.told())?;
-            return Ok(Reloaded { keys, clients: None });
+            return Ok(Reloaded { keys, clients: self.read_list() });
         }
         let keys = self.reload_settings();
         // Also where the settings are wrong.
@@ -84,6 +85,26 @@ impl TunnelProcess {
     pub(super) fn reload_all(&self) {
         self.handle.reload();
         let _ = self.reload_settings();
+    }
+
+    /// What a reload would come to of the list of clients, which stays as it is.
+    fn read_list(&self) -> Option<ListReport> {
+        let Settings::Server(ServerSettings { mode: ServerMode::Secure(_), .. }) =
+            self.handle.settings()
+        else {
+            return None;
+        };
+        let config = self.config.as_ref()?.lock();
+        let path = |key: &str| config.reloader().running(key).map(Path::new);
+        let (state, given) = (State::new(path("state")?), path("clients"));
+        let list = state.clients_path(given);
+        if given.is_none() && !list.exists() && !state.requires_list().unwrap_or_default() {
+            return None;
+        }
+        Some(match ClientList::load(&list) {
+            Ok(read) => ListReport::Listed(read.len()),
+            Err(error) => ListReport::Error(error.to_string()),
+        })
     }
 
     fn reload_settings(&self) -> Result<Vec<KeyReport>, String> {

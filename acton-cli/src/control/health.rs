@@ -30,13 +30,17 @@ pub(super) const STOPPED: [Code; 2] = [Code::Ended, Code::TapDown];
 /// Why clients are asked to go elsewhere, in the order in which to see to it; nothing where they are not.
 pub(crate) fn drain_reasons(bridge: &BridgeReport) -> Vec<String> {
     let ordered = bridge.drain_ordered.then(|| "acton drain".to_owned());
-    let down = (!bridge.uplinks_down.is_empty())
-        .then(|| format!("--track: {} carries nothing", bridge.uplinks_down.join(", ")));
+    let missing = &bridge.uplinks_missing;
+    let down: Vec<_> =
+        bridge.uplinks_down.iter().filter(|it| !missing.contains(it)).cloned().collect();
+    let down = (!down.is_empty()).then(|| format!("--track: {} carries nothing", down.join(", ")));
+    let missing =
+        (!missing.is_empty()).then(|| format!("--track: there is no link {}", missing.join(", ")));
     let settling = bridge.uplinks_settled_in.map(|left| {
         let left = left.as_secs_f64().ceil();
         format!("--track: all links carry something again, and have to for {left} s more")
     });
-    [ordered, down, settling].into_iter().flatten().collect()
+    [ordered, missing, down, settling].into_iter().flatten().collect()
 }
 
 /// All that is amiss, in the order in which to see to it. `client` is a client's one session.
@@ -73,10 +77,17 @@ pub(super) fn of(
         && !bridge.uplinks_down.is_empty()
     {
         let links = bridge.uplinks_down.join(", ");
-        let text = format!(
-            "{links}, which --track names, carries nothing: clients are asked to go elsewhere; \
-             ip link show says why"
-        );
+        let text = match &bridge.uplinks_missing[..] {
+            [] => format!(
+                "{links}, which --track names, carries nothing: clients are asked to go elsewhere; \
+                 ip link show says why"
+            ),
+            missing => format!(
+                "there is no link {}, which --track names: clients are asked to go elsewhere until \
+                 it comes; mend the name, or make the link",
+                missing.join(", ")
+            ),
+        };
         add(Code::Uplink, text);
     }
     if let Some(bridge) = &status.bridge

@@ -106,8 +106,8 @@ codes! {
          now: nothing passes between the tunnel and what is bridged.",
         "`ip link set TAP master BRIDGE`; and see that no network manager takes it out again.";
     Uplink => "uplink":
-        "A link that `acton server --track` names carries nothing, so that the server is of no use to its \
-         clients: it asks them to go to other servers of theirs, as `acton drain` does.",
+        "A link that `acton server --track` names carries nothing, or there is none of that name, so that \
+         the server is of no use to its clients: it asks them to go to other servers of theirs, as `acton drain` does.",
         "`ip link show LINK` says why; the cable, the switch behind it, or the name of the link. Five \
          seconds after it carries something again, clients may come back.";
     TapQueue => "tap_queue":
@@ -135,8 +135,8 @@ codes! {
         "Find who floods (`acton capture --drops`), or raise the budget (`--budget`).";
     Policy => "policy":
         "A client's policy drops much of what it sends or gets, or lets it use what DHCP gives it and no \
-         lease was heard; or a client says what a DHCP server or an IPv6 router does, and is not trusted \
-         to be one.",
+         lease was heard, or makes it `strict` without a MAC; or a client says what a DHCP server or an IPv6 \
+         router does, and is not trusted to be one. That is over ten minutes after the last such frame.",
         "`acton capture NAME --drops` shows the frames, `acton status NAME` the policy; mend the list of \
          clients, or ask who sends them.";
     BridgeFilter => "bridge_filter":
@@ -165,7 +165,8 @@ codes! {
         "Mend what the refusal names, and `acton reload`.";
     Clients => "clients":
         "The list of clients was changed and cannot be taken, so that the one before holds: who was added \
-         does not get in, and who was taken off still does. A start would be refused.",
+         does not get in, and who was taken off still does. A start would be refused; where no tunnel runs, \
+         the file is looked at as a start would.",
         "Mend the file at the place that is named: it is read again by itself.";
     Hook => "hook":
         "The program that is given the tunnel's events failed, or is not started any more.",

@@ -17,6 +17,8 @@ pub(crate) struct Facts {
     pub(crate) tunnel: Tunnel,
     pub(crate) host: HostFacts,
     pub(crate) files: Vec<SecretFile>,
+    /// The list of clients; `None` where there is none and need be none.
+    pub(crate) list: Option<ClientsFile>,
     /// Why the file of settings that was named would be refused; `None` where none was looked at.
     pub(crate) config: Option<(PathBuf, Known<()>)>,
     /// Invites that were given and cannot be read, and what is wrong with them.
@@ -123,6 +125,14 @@ pub(crate) struct SecretFile {
     pub(crate) user: u32,
     /// What is wrong with its content; `None` where it cannot be read by this user.
     pub(crate) content: Option<Known<()>>,
+}
+
+/// A list of clients.
+#[derive(Debug)]
+pub(crate) struct ClientsFile {
+    pub(crate) path: PathBuf,
+    /// How many there are, or what is wrong with it; `None` where it cannot be read by this user.
+    pub(crate) clients: Option<Known<usize>>,
 }
 
 /// A server that was asked, or is to be.

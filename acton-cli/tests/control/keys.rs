@@ -86,3 +86,16 @@ pub(super) fn a_client_has_its_name_from_the_first_frame_to_its_revocation() {
     let refused = events(&server, "session_refused");
     assert!(refused.iter().all(|event| event["client"] == "berlin"), "{refused:#?}");
 }
+
+pub(super) fn a_list_is_looked_at_before_it_is_read() {
+    let world = world();
+    let list = world.keys.path("list.toml");
+    fs::write(&list, "[default]\nmax-macs = 1\n").unwrap();
+    let server = world.serve(&["--clients", list.to_str().unwrap()]);
+    let dry = || said_by(control(&server), &["reload", "--dry-run"]);
+    assert!(dry().code == 0 && dry().out.contains("would be read: 0 clients"), "{:?}", dry());
+    fs::write(&list, "[default]\nmax_macs = 1\n").unwrap();
+    let said = dry();
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.err.contains("would stay as it was") && said.err.contains(":2:1"), "{said:?}");
+}

@@ -60,6 +60,21 @@ pub(crate) fn a_forgetful_table_of_connections() {
     mend(&Patient::Here, "conntrack", "warning", &[]);
 }
 
+pub(crate) fn a_list_that_a_server_would_refuse() {
+    let keys = KeyRing::new();
+    keys.server();
+    let state = keys.server_state();
+    let look = || Patient::Here.look(&["--state", &*state]);
+    assert_eq!(look().verdict("clients"), "skipped", "{:?}", look());
+    let list = format!("{state}/clients");
+    fs::write(&list, "[default]\nmax_macs = 1\n").unwrap();
+    let refused = look();
+    assert_eq!(refused.verdict("clients"), "failed", "{refused:?}");
+    assert!(refused.measured("clients").contains("clients:2:1"), "{refused:?}");
+    fs::write(&list, "[default]\nmax-macs = 1\n").unwrap();
+    assert_eq!(look().verdict("clients"), "ok", "{:?}", look());
+}
+
 pub(crate) fn key_files_that_others_read() {
     let keys = KeyRing::new();
     keys.server();

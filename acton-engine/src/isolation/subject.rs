@@ -12,7 +12,7 @@ use crate::isolation::frame::{self, Home};
 use crate::isolation::kind::TestKind;
 use crate::isolation::listener::Listener;
 
-/// Least time between the beginnings of two tests.
+/// Least time between two tests of which something was sent, each from its first frame on.
 const PAUSE: Duration = Duration::from_secs(10);
 /// Frames that a test has this client send at most, those that got lost and are sent again among them.
 const MAX_FRAMES: usize = 128;
@@ -28,6 +28,8 @@ pub(crate) struct Doing {
     pub(crate) beside: Vec<Vec<u8>>,
     /// To tell the server.
     pub(crate) answer: Option<IsolationAnswer>,
+    /// These are the first of the test.
+    pub(crate) begins_to_send: bool,
     /// Another test is listened to than before, or none.
     pub(crate) listens_otherwise: bool,
 }
@@ -87,7 +89,9 @@ impl Subject {
                 Some(begun.map_or_else(IsolationReply::Refused, |_| self.agreed()))
             }
             IsolationStep::Send(frames) => self.test_of(now, token).map(|test| {
+                let has_sent = test.has_sent();
                 let kinds = test.send(&frames, &mut doing.frames, &mut doing.beside);
+                doing.begins_to_send = !has_sent && test.has_sent();
                 IsolationReply::Sent { number: frames.number, kinds }
             }),
             IsolationStep::Report { from } => {
@@ -98,6 +102,9 @@ impl Subject {
                 None
             }
         };
+        if doing.begins_to_send {
+            self.next = now + PAUSE;
+        }
         doing.answer = reply.map(|reply| IsolationAnswer { token, reply });
         doing
     }
@@ -116,11 +123,11 @@ impl Subject {
         if self.test_of(now, token).is_some() {
             return Ok(false);
         }
+        // One that was called off before anybody sent something keeps no other waiting.
         if now < self.next {
             return Err(IsolationRefusal::TooSoon);
         }
         let home = home().ok_or(IsolationRefusal::NoTap)?;
-        self.next = now + PAUSE;
         let (listener, until) = (Arc::new(Listener::new(token)), now + PATIENCE);
         self.test = Some(Test { token, listener, home, left: MAX_FRAMES, until });
         Ok(true)
@@ -142,6 +149,10 @@ impl Subject {
 }
 
 impl Test {
+    fn has_sent(&self) -> bool {
+        self.left < MAX_FRAMES
+    }
+
     /// Adds the frames to send, as many as there may be: into the tunnel, and out of the TAP. Their kinds.
     fn send(
         &mut self,
@@ -247,6 +258,20 @@ mod tests {
         // One that the server has left ends by itself.
         assert!(!subject.expire(now + PATIENCE - second) && subject.expire(now + PATIENCE));
         assert!(subject.listener().is_none() && subject.due().is_none());
+    }
+
+    #[test]
+    fn a_test_that_was_called_off_keeps_no_other_waiting() {
+        let (mut subject, now) = (Subject::default(), Duration::from_secs(100));
+        let [called_off, next] = [1, 2].map(|token| TestToken([token; 16]));
+        // Somebody else did not agree.
+        subject.obey(now, order(called_off, IsolationStep::Begin), true, home);
+        subject.obey(now, order(called_off, IsolationStep::End), true, home);
+        let doing = subject.obey(now, order(next, IsolationStep::Begin), true, home);
+        assert!(matches!(reply(&doing), Some(IsolationReply::Agreed { .. })), "{doing:?}");
+        let send = order(next, IsolationStep::Send(frames(u32::MAX)));
+        assert!(subject.obey(now, send, true, home).begins_to_send);
+        assert!(!subject.obey(now, send, true, home).begins_to_send);
     }
 
     proptest! {

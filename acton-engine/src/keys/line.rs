@@ -55,6 +55,12 @@ pub enum LineError {
     /// `psk=`, `max-macs=`, `strict` or `trusted` is there twice.
     #[error("it has {0} twice; leave one")]
     Twice(&'static str),
+    /// `strict` is there without a MAC that it would leave to the client.
+    #[error(
+        "it is strict and has no mac= or shared-mac=, so that nothing that the client sends would \
+         pass; write which MACs it may use"
+    )]
+    StrictWithoutMac,
     /// Another line has the same key.
     #[error("its key is in line {0} already; give each client a key of its own")]
     KeyAgain(usize),
@@ -114,6 +120,9 @@ pub(super) fn parse(line: &str) -> Result<Option<ListedClient>, LineError> {
             }
             _ => return Err(LineError::Word),
         }
+    }
+    if client.strict && client.macs.is_empty() && client.shared_macs.is_empty() {
+        return Err(LineError::StrictWithoutMac);
     }
     Ok(Some(client))
 }
@@ -214,6 +223,7 @@ pub(super) mod tests {
             (" a max-macs=1 max-macs=1", LineError::Twice("max-macs=")),
             (" a strict strict", LineError::Twice("strict")),
             (" a strict=1", LineError::Word),
+            (" a strict max-macs=1", LineError::StrictWithoutMac),
             (" a trusted trusted", LineError::Twice("trusted")),
         ] {
             assert_eq!(parse(&format!("{KEY}{rest}")), Err(error), "{rest:?}");
@@ -241,6 +251,7 @@ pub(super) mod tests {
                     let mut policy = Policy::default();
                     policy.trusted = trusted.then_some(true);
                     let frames = Arc::new(policy.into());
+                    let strict = strict && !(macs.is_empty() && shared_macs.is_empty());
                     ListedClient { key, name, psk, macs, shared_macs, max_macs, strict, frames }
                 },
             )

@@ -200,6 +200,16 @@ fn client(
         None => Arc::clone(shared),
     };
     let (max_macs, strict) = (terms.max_macs, terms.strict);
+    if strict
+        && macs.is_empty()
+        && shared_macs.is_empty()
+        // By default it holds for clients that have no MAC yet, too, as those that were just invited.
+        && let Some(own) = table_of(value)?.get("strict")
+    {
+        let problem = "the client has no mac or shared-mac, so that nothing that it sends would pass; write \
+                       which MACs it may use";
+        return Err(wrong(&own.span(), problem));
+    }
     Ok(ListedClient {
         key,
         name: name.to_owned(),
@@ -318,6 +328,7 @@ mod tests {
             (&format!("{client}rate-in = \"7k\"\n"), (3, 11), "\"20M\""),
             (&format!("{client}trusted = \"yes\"\n"), (3, 11), "true or false"),
             (&format!("{client}mac = [\"01:00:5e:00:00:01\"]\n"), (3, 7), "unicast"),
+            (&format!("{client}strict = true\n"), (3, 10), "shared-mac"),
             (&format!("{client}[client.b]\nkey = \"{KEY}\"\n"), (3, 9), "line 1"),
             ("[client.a\n", (1, 10), ""),
         ] {

@@ -504,6 +504,8 @@ pub enum EventKind {
         link: String,
         /// Whether it carries something.
         up: bool,
+        /// Whether there is no link of that name.
+        missing: bool,
     },
     /// At a client: this host's way to the server is another now.
     WayChanged {

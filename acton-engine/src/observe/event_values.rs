@@ -39,6 +39,10 @@ pub enum EndReason {
     Replaced,
     /// The client is not on the server's list any more, or in plain mode its address not allowed.
     Removed,
+    /// At a server: who decides on clients (`--authorize`) says that it may not be here any more.
+    Denied,
+    /// At a server: who decides on clients (`--authorize`) did not answer in time whether it may stay.
+    Undecided,
     /// An operator ended it at the server.
     Kicked,
     /// The server has no room.

@@ -13,8 +13,8 @@ use crate::floods::budgets::Budgets;
 use crate::observe::counters::Counters;
 use crate::observe::event::{Beginning, EndReason, Event, EventKind, LoopWitness, Place};
 use crate::observe::status::{
-    CircuitReport, LeaseReport, LoopReport, LossReport, MacReport, PastSession, PolicyReport,
-    RttReport, SessionStatus, SocketReport, State,
+    ActedReport, CircuitReport, LeaseReport, LoopReport, LossReport, MacReport, PastSession,
+    PolicyReport, RttReport, SessionStatus, SocketReport, State,
 };
 use crate::observe::tally::Traffic;
 use crate::settings::{
@@ -75,7 +75,11 @@ fn a_session_of_which_all_is_known() {
             remote: None,
             protocols: vec!["dhcp".into(), "pppoe".into()],
         }),
+        own_macs: vec![MAC],
+        shared_macs: Vec::new(),
+        strict: true,
         acting: vec!["source_ip".into()],
+        acted: vec![ActedReport { reason: "source_ip".into(), ago: ms(1_500) }],
     });
     status.before = Some(PastSession { reason: EndReason::Silent, ago: ms(90_000) });
     let expected = json!({
@@ -109,7 +113,9 @@ fn a_session_of_which_all_is_known() {
             },
             "rate_out": null,
             "circuit": { "id": "olt-7 laptop", "remote": null, "protocols": ["dhcp", "pppoe"] },
+            "own_macs": ["02:00:00:00:00:09"], "strict": true,
             "acting": ["source_ip"],
+            "acted": [{ "reason": "source_ip", "ago_seconds": 1.5 }],
         },
         "before": { "reason": "silent", "ago_seconds": 90.0 },
     });

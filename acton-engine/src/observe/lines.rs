@@ -63,8 +63,9 @@ pub(super) fn line(event: &EventKind, protocol: Protocol) -> Option<(Level, Stri
         EventKind::SessionDown { session, client, reason, macs, open } => (
             Info,
             format!(
-                "session {session} down: {client} {}; {macs} MACs forgotten, {open} open",
-                ended(*reason, protocol)
+                "session {session} down: {client} {}; {macs} {} forgotten, {open} open",
+                ended(*reason, protocol),
+                if *macs == 1 { "MAC" } else { "MACs" },
             ),
         ),
         EventKind::SessionMoved { session, address, .. } => {
@@ -432,10 +433,17 @@ pub(super) fn line(event: &EventKind, protocol: Protocol) -> Option<(Level, Stri
         EventKind::Draining { on: false } => {
             (Info, "draining no more: clients may stay, and come back".to_owned())
         }
-        EventKind::Uplink { link, up: false } => {
+        EventKind::Uplink { link, up: false, missing: true } => (
+            Warn,
+            format!(
+                "there is no link {link}, which is tracked: clients go elsewhere until it comes; \
+                 ip link lists those that there are"
+            ),
+        ),
+        EventKind::Uplink { link, up: false, missing: false } => {
             (Warn, format!("link {link}, which is tracked, carries nothing: clients go elsewhere"))
         }
-        EventKind::Uplink { link, up: true } => {
+        EventKind::Uplink { link, up: true, .. } => {
             (Info, format!("link {link}, which is tracked, carries something again"))
         }
         EventKind::WayChanged { server } => {

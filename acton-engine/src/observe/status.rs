@@ -150,6 +150,9 @@ pub struct BridgeReport {
     /// Tracked links that carry nothing: clients are asked to go for that, too.
     #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Vec::is_empty"))]
     pub uplinks_down: Vec<String>,
+    /// Those of them that there are no links of.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Vec::is_empty"))]
+    pub uplinks_missing: Vec<String>,
     /// Why the list of clients, as it is now, is not in force, and the one before is.
     #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
     pub list_error: Option<String>,
@@ -380,8 +383,32 @@ pub struct PolicyReport {
     /// How it is named to servers behind the root; absent where it is not.
     #[cfg_attr(feature = "serde", serde(default))]
     pub circuit: Option<CircuitReport>,
+    /// MACs that are the client's and no other's.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Vec::is_empty"))]
+    pub own_macs: Vec<MacAddr>,
+    /// MACs that it takes from another client with its first frame, as `00:00:5e:00:01:00/40`.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Vec::is_empty"))]
+    pub shared_macs: Vec<String>,
+    /// Whether it may use those alone.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub strict: bool,
     /// Why frames were dropped in the last 10 s, as counters have it.
     pub acting: Vec<Cow<'static, str>>,
+    /// Why frames were dropped at all, and how long ago the last one was.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub acted: Vec<ActedReport>,
+}
+
+/// When frames were last dropped for one reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct ActedReport {
+    /// The reason, as counters have it.
+    pub reason: Cow<'static, str>,
+    /// How long ago.
+    #[cfg_attr(feature = "serde", serde(rename = "ago_seconds", with = "as_seconds"))]
+    pub ago: Duration,
 }
 
 /// How a client is named to servers behind the root.
@@ -525,6 +552,8 @@ pub(crate) struct Report {
     pub(crate) drain_ordered: bool,
     /// Tracked links that carry nothing.
     pub(crate) uplinks_down: Vec<String>,
+    /// Those of them that there are no links of.
+    pub(crate) uplinks_missing: Vec<String>,
     /// Why the list of clients that was read last is not in force.
     pub(crate) list_error: Option<String>,
     /// Until when all of them have to carry something, from now on.

@@ -51,6 +51,10 @@ pub(super) fn ended(reason: EndReason, protocol: Protocol) -> &'static str {
             Protocol::Plain => "is not allowed any more",
             Protocol::Acton1 => "is not on the list any more",
         },
+        EndReason::Denied => "may not be here any more, says who decides on clients (--authorize)",
+        EndReason::Undecided => {
+            "may not stay: who decides on clients (--authorize) does not answer whether it may"
+        }
         EndReason::Kicked => "was kicked",
         _ => "ended with the server",
     }
@@ -102,7 +106,7 @@ pub(super) fn lost(reason: EndReason) -> &'static str {
             "another client with the same key took the session; give each client an invite of its \
              own (acton invite --name)"
         }
-        EndReason::Removed => {
+        EndReason::Removed | EndReason::Denied | EndReason::Undecided => {
             "this client was removed from the server's list; ask for a new invite"
         }
         EndReason::Full => "the server has no room for more sessions",

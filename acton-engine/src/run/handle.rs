@@ -261,6 +261,7 @@ impl Handle {
             draining: false,
             drain_ordered: false,
             uplinks_down: Vec::new(),
+            uplinks_missing: Vec::new(),
             list_error: None,
             uplinks_settled_in: None,
             multicast: self.floods().and_then(|floods| groups::report(&floods.snooper)),

@@ -89,6 +89,7 @@ impl Iterator for StatusPages {
             bridge.draining = report.draining;
             bridge.drain_ordered = report.drain_ordered;
             bridge.uplinks_down = report.uplinks_down;
+            bridge.uplinks_missing = report.uplinks_missing;
             bridge.list_error = report.list_error;
             bridge.uplinks_settled_in = report.uplinks_settled_in;
         }

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use acton_bridge::{Asked, DropReason, FromLeaf, FromRoot, Owner, Verdict};
-use acton_frame::{Headers, Protocol};
+use acton_frame::{Headers, Protocol, Tag};
 use acton_proto::wire::OVERHEAD;
 
 use crate::Error;
@@ -193,7 +193,15 @@ impl Tracing<'_> {
         for line in named.to_string().lines() {
             let (stage, text) = line.split_once(": ").unwrap_or(("bridge", line));
             let stage = if stage == "verdict" { "bridge" } else { stage };
-            self.steps.push(TraceStep { stage: stage.to_owned().into(), text: text.to_owned() });
+            let mut text = text.to_owned();
+            if stage == "header"
+                && let Some((outer, inner)) = self.two_tags()
+                && text.ends_with(&format!("VLAN {outer}"))
+            {
+                // The bridge knows nothing of tags behind the first.
+                text.push_str(&format!(".{inner}"));
+            }
+            self.steps.push(TraceStep { stage: stage.to_owned().into(), text });
         }
         if let Owner::Root = side
             && let Some(over) = self.by_pair(verdict)
@@ -278,6 +286,13 @@ impl Tracing<'_> {
             self.note("vlan", format!("{pair} is the client's alone: its MACs are not learnt"));
         }
         vlans.pair().is_some()
+    }
+
+    /// The VLANs of the frame's first two tags, if it has so many.
+    fn two_tags(&self) -> Option<(u16, u16)> {
+        let headers = Headers::parse(&self.frame);
+        let vlan = |at| Tag::of(&headers, &self.frame, at).map(Tag::vlan);
+        vlan(0).zip(vlan(1))
     }
 
     /// Where a frame from the root goes that has a client's pair of tags.

@@ -39,12 +39,22 @@ pub(super) struct Authorization {
     reach: Reach,
     /// It was told that no more is asked for now.
     limited: bool,
+    /// The client whose session ends now, since nobody answers whether it may go on.
+    over: Option<Key>,
 }
 
 impl Authorization {
     pub(super) fn new(authority: Box<dyn Authority>, deadline: Duration) -> Self {
         let (desk, lent) = (Desk::new(deadline), LentMacs::default());
-        Self { authority, desk, lent, lost: false, reach: Reach::default(), limited: false }
+        Self {
+            authority,
+            desk,
+            lent,
+            lost: false,
+            reach: Reach::default(),
+            limited: false,
+            over: None,
+        }
     }
 
     pub(super) fn verdicts(&self) -> &Verdicts {
@@ -188,7 +198,13 @@ impl ServerControl {
             match due {
                 Due::Ask(question) => drop(authorization.ask(now, question, &self.counters)),
                 Due::Unanswered { client, is_silent } => self.miss(now, &client, is_silent),
-                Due::Over(client) => self.follow_decision(now, &client),
+                Due::Over(client) => {
+                    authorization.over = Some(client);
+                    self.follow_decision(now, &client);
+                    if let Some(authorization) = &mut self.authorization {
+                        authorization.over = None;
+                    }
+                }
             }
         }
         if let Some(authorization) = &mut self.authorization
@@ -358,6 +374,16 @@ impl ServerControl {
     /// Whether a client is refused for a decision on it, and not for want of a list that names it.
     pub(super) fn is_denied(&self, client: &Key) -> bool {
         self.authorization.as_ref().is_some_and(|it| it.verdicts().denies(client))
+    }
+
+    /// Why the session of a client ends that may not be here any more.
+    pub(super) fn removed(&self, client: &Key) -> EndReason {
+        let is_over = self.authorization.as_ref().is_some_and(|it| it.over == Some(*client));
+        match self.is_denied(client) {
+            true => EndReason::Denied,
+            false if is_over => EndReason::Undecided,
+            false => EndReason::Removed,
+        }
     }
 
     /// Whether a MAC is kept for a client that a decision gave it to.

@@ -9,7 +9,7 @@ use acton_bridge::{Bridge, Owner, Vlans};
 use acton_frame::Headers;
 use acton_proto::handshake::{Random, SystemRandom};
 use acton_proto::server::SessionId;
-use acton_proto::wire::{IsolationAnswer, IsolationOrder, IsolationStep, TestToken};
+use acton_proto::wire::{IsolationAnswer, IsolationOrder, TestToken};
 use acton_tap::Interface;
 use pnet_base::MacAddr;
 
@@ -163,10 +163,10 @@ impl ClientControl {
                 .ok()
         });
         if doing.listens_otherwise {
-            if matches!(order.step, IsolationStep::Begin) {
-                log::info!("takes part in a test of isolation, which the server begins");
-            }
             self.publish();
+        }
+        if doing.begins_to_send {
+            log::info!("takes part in a test of isolation, which the server begins");
         }
         for frame in &doing.beside {
             self.counters.add(Counter::IsolationSent, 1);

@@ -13,6 +13,7 @@ use nix::sys::socket::SockaddrStorage;
 use parking_lot::Mutex;
 
 use super::server_worker::News;
+use super::uplinks::Down;
 use crate::reach::network::NetworkWatch;
 use crate::run::control::Message;
 
@@ -77,7 +78,7 @@ impl Links {
     }
 
     /// Those of these links that carry nothing now; they are tracked from now on.
-    pub(super) fn track(&self, links: &[String]) -> Vec<String> {
+    pub(super) fn track(&self, links: &[String]) -> Vec<Down> {
         self.watched.wanted.lock().tracked = links.to_owned();
         self.watched.down()
     }
@@ -90,18 +91,23 @@ impl Watched {
     }
 
     /// The tracked links that carry nothing, or are not there.
-    fn down(&self) -> Vec<String> {
+    fn down(&self) -> Vec<Down> {
         let tracked = self.wanted.lock().tracked.clone();
         if tracked.is_empty() {
-            return tracked;
+            return Vec::new();
         }
         let Ok(mut netlink) = Socket::open() else { return Vec::new() };
-        let is_down = |name: &String| match netlink.link(name) {
-            Ok(link) => !(link.up && link.carrier),
-            // What cannot be asked for is no reason to send everybody away.
-            Err(error) => error.raw_os_error() == Some(libc::ENODEV),
+        let down = |name: String| {
+            let is_missing = match netlink.link(&name) {
+                Ok(link) if link.up && link.carrier => return None,
+                Ok(_) => false,
+                Err(error) if error.raw_os_error() == Some(libc::ENODEV) => true,
+                // What cannot be asked for is no reason to send everybody away.
+                Err(_) => return None,
+            };
+            Some(Down { link: name, is_missing })
         };
-        tracked.into_iter().filter(is_down).collect()
+        tracked.into_iter().filter_map(down).collect()
     }
 }
 

@@ -363,6 +363,12 @@ impl Controller for ServerControl {
                     0 => None,
                     limit => Some(limit),
                 };
+            if let Some(policy) = &mut status.policy {
+                policy.own_macs.clone_from(&secured.policy.macs);
+                let shared = secured.policy.shared_macs.iter().map(ToString::to_string);
+                policy.shared_macs = shared.collect();
+                policy.strict = secured.policy.strict;
+            }
             let id = SessionId(slot(session.port) as u32);
             if let Some(known) = self.machine.session_statistics(now, id) {
                 report::add_statistics(status, &known, now);

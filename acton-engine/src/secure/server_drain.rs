@@ -7,18 +7,23 @@ use acton_proto::wire::Bye;
 
 use super::drain::Drain;
 use super::server_control::ServerControl;
+use super::uplinks::{Change, Down};
 use crate::observe::event::EventKind;
 use crate::run::control::DrainOrder;
 
 impl ServerControl {
     /// Takes which of the tracked links carry nothing now.
-    pub(super) fn see_uplinks(&mut self, now: Duration, mut down: Vec<String>) {
+    pub(super) fn see_uplinks(&mut self, now: Duration, mut down: Vec<Down>) {
         // Who looked may have known of other ones.
-        down.retain(|link| self.settings.tracked_links.contains(link));
+        down.retain(|it| self.settings.tracked_links.contains(&it.link));
         let changed = self.uplinks.see(now, down);
         let news = !changed.is_empty();
-        for (link, up) in changed {
-            self.roster.tell(now, EventKind::Uplink { link, up });
+        for change in changed {
+            let (link, up, missing) = match change {
+                Change::Up(link) => (link, true, false),
+                Change::Down(Down { link, is_missing }) => (link, false, is_missing),
+            };
+            self.roster.tell(now, EventKind::Uplink { link, up, missing });
         }
         if news {
             self.follow_orders(now);

@@ -64,11 +64,15 @@ impl ServerControl {
             ServerEvent::SessionDown { id, client, reason } => {
                 let session = id.0 as usize;
                 let open = self.roster.session(session);
-                self.roster.close(now, session, ended(reason));
+                let reason = match ended(reason) {
+                    EndReason::Removed => self.removed(&client),
+                    reason => reason,
+                };
+                self.roster.close(now, session, reason);
                 self.leave_isolation(id);
                 self.ports.remove(&client);
                 self.keep_macs_of(now, &client, None);
-                self.account_down(now, session, &client, open.as_deref(), ended(reason));
+                self.account_down(now, session, &client, open.as_deref(), reason);
             }
             ServerEvent::Duplicate { id, client } => {
                 let (session, client) = (id.0 as usize, self.gate.name(&client));

@@ -21,6 +21,7 @@ use super::expected::{Expected, Stray};
 use super::hellos::{self, Hellos, Judged};
 use super::sealed::{Sealed, Syns};
 use super::server::{SecureDirectory, SecureSession, Secured, specified};
+use super::uplinks::Down;
 use crate::authorize::Decision;
 use crate::capture::packet::Who;
 use crate::floods::shared::Floods;
@@ -61,7 +62,7 @@ pub(super) enum News {
     TooLarge { leaf: LeafId, size: usize },
     /// What the largest of this host's links carries now, in bytes of UDP payload, and which of the
     /// tracked ones carry nothing.
-    Links { pmtu: u16, down: Vec<String> },
+    Links { pmtu: u16, down: Vec<Down> },
     /// Somebody there asks for a session of plain mode.
     OtherMode(SocketAddr),
     /// A router says how large datagrams to there may be.

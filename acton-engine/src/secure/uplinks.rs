@@ -12,23 +12,40 @@ const DRAIN: Duration = Duration::from_millis(500);
 /// has just come up takes some seconds to find its ways, as BGP does.
 const SETTLED: Duration = Duration::from_secs(5);
 
+/// A tracked link that carries nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Down {
+    pub(super) link: String,
+    /// There is no link of that name: it may come yet, or the name is a mistake.
+    pub(super) is_missing: bool,
+}
+
+/// What became of a tracked link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Change {
+    /// It carries something.
+    Up(String),
+    Down(Down),
+}
+
 /// The tracked links of a server.
 #[derive(Debug, Default)]
 pub(super) struct Uplinks {
     /// Those that carry nothing, in the order in which they are tracked.
-    down: Vec<String>,
+    down: Vec<Down>,
     /// When all will have carried something for long enough, where one of them did not.
     settled: Option<Duration>,
 }
 
 impl Uplinks {
-    /// Takes which links carry nothing now; those that changed, and whether they carry something.
-    pub(super) fn see(&mut self, now: Duration, down: Vec<String>) -> Vec<(String, bool)> {
+    /// Takes which links carry nothing now; what became of those that changed.
+    pub(super) fn see(&mut self, now: Duration, down: Vec<Down>) -> Vec<Change> {
         let before = mem::replace(&mut self.down, down);
-        let lost = self.down.iter().filter(|link| !before.contains(link));
-        let mut changed: Vec<_> = lost.map(|link| (link.clone(), false)).collect();
-        changed
-            .extend(before.into_iter().filter(|it| !self.down.contains(it)).map(|it| (it, true)));
+        let lost = self.down.iter().filter(|it| !before.contains(it));
+        let mut changed: Vec<_> = lost.cloned().map(Change::Down).collect();
+        let is_down = |link: &str| self.down.iter().any(|it| it.link == link);
+        let back = before.into_iter().filter(|it| !is_down(&it.link));
+        changed.extend(back.map(|it| Change::Up(it.link)));
         if !self.down.is_empty() {
             self.settled = None;
         } else if !changed.is_empty() {
@@ -40,7 +57,7 @@ impl Uplinks {
     /// Takes which links are tracked: what becomes of others is nothing to tell of, and no reason to send
     /// clients away.
     pub(super) fn track(&mut self, tracked: &[String]) {
-        self.down.retain(|link| tracked.contains(link));
+        self.down.retain(|it| tracked.contains(&it.link));
     }
 
     /// What is asked of clients, where an operator wants this: also what he wants to take its time is done
@@ -58,7 +75,11 @@ impl Uplinks {
     /// Has a report say how the links are.
     pub(super) fn report(&self, now: Duration, report: Report) -> Report {
         let uplinks_settled_in = self.settled.map(|settled| settled.saturating_sub(now));
-        Report { uplinks_down: self.down.clone(), uplinks_settled_in, ..report }
+        let names = |of: fn(&&Down) -> bool| {
+            self.down.iter().filter(of).map(|it| it.link.clone()).collect()
+        };
+        let (uplinks_down, uplinks_missing) = (names(|_| true), names(|it| it.is_missing));
+        Report { uplinks_down, uplinks_missing, uplinks_settled_in, ..report }
     }
 
     /// Whether clients are better off elsewhere.
@@ -85,13 +106,33 @@ mod tests {
         names.iter().map(|&name| name.to_owned()).collect()
     }
 
+    fn one(link: &str) -> Down {
+        Down { link: link.to_owned(), is_missing: false }
+    }
+
+    fn down(links: &[&str]) -> Vec<Down> {
+        links.iter().map(|link| one(link)).collect()
+    }
+
+    #[test]
+    fn a_link_that_comes_without_a_carrier_is_another_news() {
+        let mut uplinks = Uplinks::default();
+        let missing = Down { is_missing: true, ..one("a") };
+        let second = Duration::from_secs;
+        let changed = uplinks.see(second(1), vec![missing.clone()]);
+        assert_eq!(changed, [Change::Down(missing)]);
+        assert_eq!(uplinks.see(second(2), down(&["a"])), [Change::Down(one("a"))]);
+        assert!(uplinks.is_useless() && uplinks.due().is_none());
+        assert_eq!(uplinks.see(second(3), Vec::new()), [Change::Up("a".to_owned())]);
+    }
+
     #[test]
     fn a_link_that_is_tracked_no_more_is_forgotten() {
         let mut uplinks = Uplinks::default();
         let second = Duration::from_secs;
-        uplinks.see(second(1), names(&["a", "b"]));
+        uplinks.see(second(1), down(&["a", "b"]));
         uplinks.track(&names(&["b", "c"]));
-        assert_eq!((&*uplinks.down, uplinks.is_useless()), (&*names(&["b"]), true));
+        assert_eq!((&*uplinks.down, uplinks.is_useless()), (&*down(&["b"]), true));
         uplinks.track(&names(&["c"]));
         assert!(!uplinks.is_useless(), "it has nothing to settle");
         assert!(uplinks.see(second(2), Vec::new()).is_empty() && !uplinks.is_useless());
@@ -105,7 +146,7 @@ mod tests {
             DrainOrder { to: 0, over: DRAIN, everyone: false },
         );
         assert_eq!((uplinks.order(None), uplinks.order(Some(&slow))), (None, Some(slow.clone())));
-        uplinks.see(Duration::from_secs(1), names(&["a"]));
+        uplinks.see(Duration::from_secs(1), down(&["a"]));
         assert_eq!(uplinks.order(None), Some(own));
         let hurried = DrainOrder { over: DRAIN, ..slow.clone() };
         assert_eq!(uplinks.order(Some(&slow)), Some(hurried));
@@ -118,15 +159,15 @@ mod tests {
         let mut uplinks = Uplinks::default();
         let second = Duration::from_secs;
         assert!(uplinks.see(second(1), Vec::new()).is_empty() && !uplinks.is_useless());
-        assert_eq!(uplinks.see(second(2), names(&["a"])), [("a".to_owned(), false)]);
+        assert_eq!(uplinks.see(second(2), down(&["a"])), [Change::Down(one("a"))]);
         assert!(uplinks.is_useless());
-        let changed = uplinks.see(second(3), names(&["b"]));
-        assert_eq!(changed, [("b".to_owned(), false), ("a".to_owned(), true)]);
+        let changed = uplinks.see(second(3), down(&["b"]));
+        assert_eq!(changed, [Change::Down(one("b")), Change::Up("a".to_owned())]);
         assert!(uplinks.due().is_none() && !uplinks.settle(second(100)));
-        assert_eq!(uplinks.see(second(4), Vec::new()), [("b".to_owned(), true)]);
+        assert_eq!(uplinks.see(second(4), Vec::new()), [Change::Up("b".to_owned())]);
         assert!(uplinks.is_useless() && !uplinks.settle(second(8)));
         // A link that flaps begins anew.
-        uplinks.see(second(8), names(&["b"]));
+        uplinks.see(second(8), down(&["b"]));
         uplinks.see(second(8), Vec::new());
         assert_eq!(uplinks.due(), Some(second(13)));
         let report = uplinks.report(second(9), Report::default());

@@ -10,6 +10,7 @@ use acton_bridge::{Leases, Objection, Policer, Policy};
 
 use crate::floods::gate::acts;
 use crate::observe::counters::Counter;
+use crate::observe::status::ActedReport;
 
 /// Why a policy drops a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,7 +103,24 @@ impl Policing {
         if (before.rate_in, before.rate_out) == (after.rate_in, after.rate_out) {
             return Arc::clone(self);
         }
-        Arc::new(Self::new(Arc::clone(&self.leases)))
+        let other = Self::new(Arc::clone(&self.leases));
+        let is_rate =
+            |reason: &PolicyReason| matches!(reason, PolicyReason::RateIn | PolicyReason::RateOut);
+        for index in PolicyReason::all().filter(|it| !is_rate(it)).map(PolicyReason::index) {
+            let acted = self.acted[index].load(Ordering::Relaxed);
+            other.acted[index].store(acted, Ordering::Relaxed);
+        }
+        Arc::new(other)
+    }
+
+    /// The reasons that had to act at all, and how long ago each last did.
+    pub(crate) fn acted(&self, now: Duration) -> Vec<ActedReport> {
+        let acted = |reason: PolicyReason| {
+            let at = self.acted[reason.index()].load(Ordering::Relaxed);
+            let ago = now.saturating_sub(Duration::from_nanos(at));
+            (at > 0).then(|| ActedReport { reason: reason.counter().drop_name().into(), ago })
+        };
+        PolicyReason::all().filter_map(acted).collect()
     }
 
     /// The reasons that act now.
@@ -139,6 +157,12 @@ mod tests {
         assert!(Arc::ptr_eq(&same, &policing) && !admits(&same, &slow));
         let other = policing.under(&slow, &fast);
         assert!(admits(&other, &fast) && Arc::ptr_eq(&other.leases, &policing.leases));
+        // What else was dropped, and when, is as true as before.
+        policing.note(PolicyReason::Query, at);
+        policing.note(PolicyReason::RateIn, at);
+        let acted = policing.under(&slow, &fast).acted(at + Duration::from_secs(600));
+        let ago = Duration::from_secs(600);
+        assert_eq!(acted, [ActedReport { reason: "guard_query".into(), ago }]);
     }
 
     #[test]

@@ -23,7 +23,7 @@ const VALUE: usize = 17;
 /// right. Exit code 1 where there is an error in either, 3 where a key needs a restart.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Arguments {
-    /// Only says what would become of each key
+    /// Only says what would become of each key, and whether the list of clients is right
     #[arg(long)]
     dry_run: bool,
 
@@ -71,9 +71,10 @@ impl Arguments {
             };
             text(&keys, &end, self.dry_run).iter().try_for_each(|line| out.line(line))?;
             match &end.clients {
-                Some(ListReport::Listed(1)) => out.line("the list of clients is read: 1 client")?,
                 Some(ListReport::Listed(listed)) => {
-                    out.line(&format!("the list of clients is read: {listed} clients"))?;
+                    let read = if self.dry_run { "would be read" } else { "is read" };
+                    let clients = if *listed == 1 { "client" } else { "clients" };
+                    out.line(&format!("the list of clients {read}: {listed} {clients}"))?;
                 }
                 _ => {}
             }
@@ -81,7 +82,8 @@ impl Arguments {
         }
         out.end()?;
         if let Some(ListReport::Error(error)) = clients {
-            let message = format!("the list of clients stays as it was: {error}");
+            let stays = if self.dry_run { "would stay" } else { "stays" };
+            let message = format!("the list of clients {stays} as it was: {error}");
             return Err(Failure { code: FAILURE, message });
         }
         if keys.iter().any(|key| key.outcome == Outcome::NeedsRestart) {

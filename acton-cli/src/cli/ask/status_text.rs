@@ -354,6 +354,7 @@ fn policy(policy: &PolicyReport) -> Vec<String> {
         };
         format!("{}{prefix}{vlan} {by}, for {} yet", lease.address, time(lease.left))
     }));
+    lines.extend(pinned(policy));
     lines.extend(policy.rate_in.map(|rate| format!("in: {rate} at most")));
     lines.extend(policy.rate_out.map(|rate| format!("out: {rate} at most")));
     if let Some(CircuitReport { id, remote, protocols, .. }) = &policy.circuit {
@@ -363,6 +364,25 @@ fn policy(policy: &PolicyReport) -> Vec<String> {
     }
     if !policy.acting.is_empty() {
         lines.push(format!("drops frames now: {}", policy.acting.join(", ")));
+    }
+    lines
+}
+
+/// Which MACs are the client's, and whether it may use others.
+fn pinned(policy: &PolicyReport) -> Vec<String> {
+    let own = policy.own_macs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let shared = policy.shared_macs.join(", ");
+    let mut lines = Vec::new();
+    if !own.is_empty() {
+        lines.push(format!("MACs that are its own: {own}"));
+    }
+    if !shared.is_empty() {
+        lines.push(format!("MACs that it shares: {shared}"));
+    }
+    if policy.strict {
+        let none = own.is_empty() && shared.is_empty();
+        let others = if none { "it has no MAC, so nothing passes" } else { "no other MAC passes" };
+        lines.push(format!("strict: {others}"));
     }
     lines
 }
@@ -427,6 +447,8 @@ fn ended(reason: EndReason) -> &'static str {
         EndReason::Restart => "the server restarts",
         EndReason::Replaced => "another client has its key",
         EndReason::Removed => "not allowed any more",
+        EndReason::Denied => "denied by who decides on clients",
+        EndReason::Undecided => "who decides on clients is silent",
         EndReason::Kicked => "kicked by an operator",
         EndReason::Full => "the server is full",
         EndReason::Moved => "left for another server",
@@ -653,6 +675,24 @@ mod tests {
                 "loss_in": { "sent": 100, "received": 99 }, "path_mtu_out": 1_472,
             }),
         )
+    }
+
+    #[test]
+    fn which_macs_are_a_client_s_is_told() {
+        let policy = |more: Value| {
+            let mut policy = json!({ "guarded": true, "leases": [], "acting": [] });
+            policy.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            super::policy(&serde_json::from_value(policy).unwrap())
+        };
+        assert_eq!(policy(json!({})), [""; 0]);
+        let macs = ["02:00:00:00:00:01", "02:00:00:00:00:02"];
+        let shared = ["00:00:5e:00:01:00/40"];
+        let told = policy(json!({ "own_macs": macs, "shared_macs": shared, "strict": true }));
+        let own = "MACs that are its own: 02:00:00:00:00:01, 02:00:00:00:00:02";
+        let shared = "MACs that it shares: 00:00:5e:00:01:00/40";
+        assert_eq!(told, [own, shared, "strict: no other MAC passes"]);
+        let told = policy(json!({ "strict": true }));
+        assert_eq!(told, ["strict: it has no MAC, so nothing passes"]);
     }
 
     #[test]

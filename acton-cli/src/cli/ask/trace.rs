@@ -11,7 +11,6 @@ use super::table::wrap;
 use super::units::clock;
 use super::{next, next_raw, unexpected};
 use crate::cli::control::InstanceOptions;
-use crate::cli::values::vlan;
 use crate::cli::{Failure, USAGE};
 use crate::control::{Answer, AskError, Connection, LiveTrace, RawAnswer, Request};
 
@@ -20,6 +19,9 @@ const DROPPED: u8 = 2;
 /// Columns of the stages, and of what was found, in a terminal of 80.
 const STAGE: usize = 13;
 const FOUND: usize = 80 - 4 - STAGE;
+/// The kind of a tag of 802.1Q, and the highest VLAN.
+const C_TAG: u16 = 0x8100;
+const MAX_VLAN: u16 = 4_094;
 /// EtherTypes of IP.
 const IPV4: u16 = 0x0800;
 const IPV6: u16 = 0x86dd;
@@ -41,7 +43,7 @@ pub(in crate::cli) struct Arguments {
 
     /// Looks at the next N frames that pass, 1,000 at most, and says too what became of them
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000),
-          conflicts_with_all = ["vlan", "ethertype", "arp", "dhcp", "circuit", "src_ip", "udp", "icmp", "length"])]
+          conflicts_with_all = ["vlan", "tpid", "ethertype", "arp", "dhcp", "circuit", "src_ip", "udp", "icmp", "length"])]
     live: Option<u32>,
 
     /// Where it comes from: a session, that is a client's name, its UDP address or the session's
@@ -49,9 +51,13 @@ pub(in crate::cli) struct Arguments {
     #[arg(long, value_name = "SESSION|root")]
     from: Option<String>,
 
-    /// VLAN, 0 for untagged
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = vlan())]
-    vlan: u16,
+    /// VLAN, 0 for untagged, or those of two tags, the outer one first: 1000.17
+    #[arg(long, value_name = "N[.N]", default_value = "0", value_parser = tags)]
+    vlan: TagVlans,
+
+    /// The kind of the outer one of two tags: 0x88a8 is of 802.1ad, 0x8100 of 802.1Q
+    #[arg(long, value_name = "X", default_value = "0x88a8", value_parser = ethertype)]
+    tpid: u16,
 
     /// EtherType, as 0x88b5
     #[arg(long, value_name = "X", default_value = "0x0800", value_parser = ethertype)]
@@ -143,10 +149,14 @@ impl Arguments {
         let (source, destination) =
             (mac(source)?, group.map_or_else(|| mac(destination), |group| Ok(group_mac(group)))?);
         let mut frame = [destination.octets(), source.octets()].concat();
-        if self.vlan > 0 {
-            // 802.1Q.
-            frame.extend([0x81, 0x00]);
-            frame.extend(self.vlan.to_be_bytes());
+        let TagVlans { outer, inner } = self.vlan;
+        if let Some(outer) = outer {
+            frame.extend(self.tpid.to_be_bytes());
+            frame.extend(outer.to_be_bytes());
+        }
+        if outer.is_some() || inner > 0 {
+            frame.extend(C_TAG.to_be_bytes());
+            frame.extend(inner.to_be_bytes());
         }
         if self.arp {
             // RFC 826: Ethernet, IPv4, lengths of addresses, request; who has 0.0.0.0?
@@ -365,6 +375,25 @@ fn any_mac(text: &str) -> Result<MacAddr, String> {
     text.parse().map_err(|_| "no MAC address; write it as 02:00:00:00:00:01".to_owned())
 }
 
+/// The VLANs of a frame's tags.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct TagVlans {
+    outer: Option<u16>,
+    /// 0 for no tag.
+    inner: u16,
+}
+
+/// A VLAN, or two as `1000.17`.
+fn tags(text: &str) -> Result<TagVlans, String> {
+    let one = |text: &str| text.parse().ok().filter(|vlan| *vlan <= MAX_VLAN);
+    let read = || match text.split_once('.') {
+        None => Some(TagVlans { outer: None, inner: one(text)? }),
+        Some((outer, inner)) => Some(TagVlans { outer: Some(one(outer)?), inner: one(inner)? }),
+    };
+    let problem = "no VLAN; write 0 to 4094, or the VLANs of two tags as 1000.17";
+    read().ok_or_else(|| problem.to_owned())
+}
+
 /// Two ports, as `67:68`.
 fn ports(text: &str) -> Result<[u16; 2], String> {
     let read = || {
@@ -470,6 +499,11 @@ mod tests {
         let headers = Headers::parse(&tagged);
         assert_eq!((tagged.len(), headers.ethertype()), (1_518, Some(0x88b5)));
         assert_eq!(headers.ethernet().map(|ethernet| ethernet.vlan()), Some(7));
+        let [one, other] = [&["--vlan", "1000.17"][..], &["--vlan", "7.0", "--tpid", "0x8100"]]
+            .map(|more| frame(more)[12..20].to_vec());
+        assert_eq!(one, [0x88, 0xa8, 0x03, 0xe8, 0x81, 0, 0, 17]);
+        assert_eq!(other, [0x81, 0, 0, 7, 0x81, 0, 0, 0]);
+        assert!(["", "4095", "1.", "1.2.3", "-1"].iter().all(|text| tags(text).is_err()));
         assert_eq!(Headers::parse(&frame(&["--arp"])).ethertype(), Some(0x0806));
         let dhcp = frame(&["--dhcp"]);
         assert_eq!(dhcp.len(), 14 + 20 + 8 + 236 + 8);

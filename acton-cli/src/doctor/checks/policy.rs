@@ -1,5 +1,7 @@
 //! What policies do to clients: as they should, or not as whoever wrote them thought.
 
+use std::time::Duration;
+
 use acton_engine::SessionStatus;
 
 use crate::doctor::code::Code;
@@ -11,6 +13,8 @@ const CODE: Code = Code::Policy;
 const MUCH: u64 = 10;
 /// Clients that are told of at most.
 const TOLD: usize = 3;
+/// After so long without another frame that guards drop, it is over.
+const GUARD_OVER: Duration = Duration::from_secs(600);
 /// What guards drop that nobody says by mistake, and who says such.
 const GUARDS: [(&str, &str); 2] =
     [("guard_dhcp", "answers as a DHCP server"), ("guard_ra", "says that it is an IPv6 router")];
@@ -29,6 +33,13 @@ pub(super) fn check(running: &Running) -> Finding {
                  that, or list its address (ips)",
             );
     }
+    if let Some(session) = running.sessions.iter().find(|it| is_mute(it)) {
+        let what =
+            format!("{} is strict and has no MAC: nothing that it sends passes", session.name);
+        return Finding::warning(CODE, what).wanted("a MAC that it may use").advice(
+            "write mac or shared-mac in its table of the list of clients, or strict = false",
+        );
+    }
     if let Some(finding) = guarded(&running.sessions) {
         return finding;
     }
@@ -41,12 +52,22 @@ pub(super) fn check(running: &Running) -> Finding {
         .advice("acton capture NAME --drops shows what; the list of clients says what may pass")
 }
 
+/// Whether a client may send from no MAC at all.
+fn is_mute(session: &SessionStatus) -> bool {
+    session.policy.as_ref().is_some_and(|policy| {
+        policy.strict && policy.own_macs.is_empty() && policy.shared_macs.is_empty()
+    })
+}
+
 /// Clients that say what a server or router of the LAN does: few frames, of which one would do harm.
 fn guarded(sessions: &[SessionStatus]) -> Option<Finding> {
     let is_guarded = |it: &&SessionStatus| it.policy.as_ref().is_some_and(|it| it.guarded);
     let told = sessions.iter().filter(is_guarded).flat_map(|session| {
         GUARDS.iter().filter_map(|(reason, says)| {
             let dropped = session.traffic.drops.get(*reason).filter(|dropped| **dropped > 0)?;
+            if is_over(session, reason) {
+                return None;
+            }
             Some(format!("{} {says} ({dropped} dropped as {reason} so far)", session.name))
         })
     });
@@ -59,6 +80,12 @@ fn guarded(sessions: &[SessionStatus]) -> Option<Finding> {
                  trusted = true in its table of the list of clients permits it",
             )
     })
+}
+
+/// Whether nothing was dropped for a reason for long. Earlier versions do not say.
+fn is_over(session: &SessionStatus, reason: &str) -> bool {
+    let acted = session.policy.iter().flat_map(|policy| &policy.acted);
+    acted.into_iter().any(|it| it.reason == reason && it.ago > GUARD_OVER)
 }
 
 /// Whether a client may use what a DHCP server gives it alone, and none gave it anything.
@@ -119,9 +146,27 @@ mod tests {
         let policy = json!({ "guarded": true, "leases": [], "acting": [] });
         let quiet = session(policy.clone(), 9_000, json!({ "rate_in": 5 }));
         assert_eq!(guarded(&[quiet]), None);
-        let told = guarded(&[session(policy, 9_000, json!({ "guard_dhcp": 3 }))]).unwrap();
+        let told = guarded(&[session(policy.clone(), 9_000, json!({ "guard_dhcp": 3 }))]).unwrap();
         assert_eq!(told.measured, "oslo answers as a DHCP server (3 dropped as guard_dhcp so far)");
         assert!(told.advice.unwrap().contains("trusted = true"));
+        let ago = |seconds: f64| {
+            let mut policy = policy.clone();
+            policy["acted"] = json!([{ "reason": "guard_dhcp", "ago_seconds": seconds }]);
+            guarded(&[session(policy, 9_000, json!({ "guard_dhcp": 3 }))])
+        };
+        assert!(ago(599.0).is_some());
+        assert_eq!(ago(601.0), None, "somebody has seen to it");
+    }
+
+    #[test]
+    fn a_strict_client_without_a_mac_is_told_of() {
+        let is_mute = |strict: bool, macs: &[&str]| {
+            let policy = json!({ "guarded": true, "leases": [], "acting": [], "strict": strict,
+                                 "own_macs": macs });
+            is_mute(&session(policy, 0, json!({})))
+        };
+        assert!(is_mute(true, &[]));
+        assert!(!is_mute(false, &[]) && !is_mute(true, &["02:00:00:00:00:01"]));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::link::headers;
 use super::{policy, without_tunnel};
 use crate::control::{EventRecord, Instance};
 use crate::doctor::code::Code;
-use crate::doctor::facts::{Facts, Running};
+use crate::doctor::facts::{ClientsFile, Facts, Running};
 use crate::doctor::finding::Finding;
 
 /// Findings of one kind that are told one by one, at most: others are counted.
@@ -37,7 +37,6 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
             Code::NatMapping,
             Code::VersionSkew,
             Code::Reload,
-            Code::Clients,
             Code::Hook,
             Code::Authorize,
             Code::Session,
@@ -45,6 +44,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
         ];
         let mut findings = all.map(|code| without_tunnel(facts, code)).to_vec();
         findings.push(config_of_a_file(facts));
+        findings.push(list_of_a_file(facts));
         return findings;
     };
     let instance = &running.instance;
@@ -145,6 +145,12 @@ fn uplink(running: &Running) -> Finding {
     if down.is_empty() {
         return Finding::ok(CODE, "no tracked link is down");
     }
+    if !bridge.uplinks_missing.is_empty() {
+        let missing = bridge.uplinks_missing.join(", ");
+        return Finding::failed(CODE, format!("there is no link {missing}, which is tracked"))
+            .wanted("it is there and carries something: without it clients are sent elsewhere")
+            .advice("ip link lists the links that there are; mend --track, or make the link");
+    }
     Finding::failed(CODE, format!("{down}, which is tracked, carries nothing"))
         .wanted("it carries something: without it this server is of no use to clients")
         .fix(format!("ip link show {}", bridge.uplinks_down[0]))
@@ -187,6 +193,26 @@ fn reload(running: &Running) -> Finding {
         .advice("mend what it names first")
         .fix(reload_command(running)),
     }
+}
+
+/// The list of clients that a server would start with.
+fn list_of_a_file(facts: &Facts) -> Finding {
+    const CODE: Code = Code::Clients;
+    let Some(ClientsFile { path, clients }) = &facts.list else {
+        return without_tunnel(facts, CODE);
+    };
+    let finding = match clients {
+        None => Finding::unknown(CODE, "this user may not read it"),
+        Some(Ok(1)) => Finding::ok(CODE, "right, with 1 client"),
+        Some(Ok(clients)) => Finding::ok(CODE, format!("right, with {clients} clients")),
+        // It names the file.
+        Some(Err(error)) => {
+            return Finding::failed(CODE, error.clone())
+                .wanted("a list that can be read: without it a server does not start")
+                .advice("mend what it names");
+        }
+    };
+    finding.about(path.display().to_string())
 }
 
 fn clients(running: &Running) -> Finding {

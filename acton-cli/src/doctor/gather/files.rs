@@ -5,10 +5,10 @@ use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use acton_engine::keys::{KeyError, State};
+use acton_engine::keys::{ClientList, KeyError, State};
 use nix::unistd::geteuid;
 
-use crate::doctor::facts::{Known, SecretFile};
+use crate::doctor::facts::{ClientsFile, Known, SecretFile};
 
 /// The bits that nobody but the owner may have: of a file of keys all, of a directory those to write.
 const OF_A_KEY: u32 = 0o077;
@@ -52,6 +52,22 @@ pub(super) fn look(directory: &Path) -> Vec<SecretFile> {
         });
     }
     files
+}
+
+/// The list of clients, where there is or should be one: at `given`, or in the directory of keys.
+pub(super) fn list(directory: &Path, given: Option<&Path>) -> Option<ClientsFile> {
+    let state = State::new(directory);
+    let path = state.clients_path(given);
+    let is_there = path.try_exists().unwrap_or(true);
+    if given.is_none() && !is_there && !state.requires_list().unwrap_or_default() {
+        return None;
+    }
+    let may_read = !is_there || File::open(&path).is_ok();
+    let clients = may_read.then(|| match ClientList::load(&path) {
+        Ok(list) => Ok(list.len()),
+        Err(error) => Err(error.to_string()),
+    });
+    Some(ClientsFile { path, clients })
 }
 
 /// Whether a file holds what it should; `None` where this user may not read it.

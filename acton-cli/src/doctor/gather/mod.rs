@@ -28,6 +28,8 @@ const CLIENTS: usize = 16;
 pub(crate) struct Subject {
     /// The directory of keys.
     pub(crate) state: PathBuf,
+    /// The list of clients, where the settings name one.
+    pub(crate) list: Option<PathBuf>,
     /// The port of this end, where it is a server.
     pub(crate) listens: Option<u16>,
     /// The TAP's name, where it is known.
@@ -73,6 +75,7 @@ pub(crate) fn gather(subject: Subject, tunnel: Tunnel) -> Facts {
     Facts {
         host: host::look(),
         files: files::look(&subject.state),
+        list: files::list(&subject.state, subject.list.as_deref()),
         config: subject.config,
         bad_invites: subject.bad_invites,
         listens: subject.listens,

@@ -95,7 +95,12 @@ where
             rate_in: policy.rate_in,
             rate_out: policy.rate_out,
             circuit: policy.circuit.as_ref().map(|circuit| circuit_report(circuit, &session.name)),
+            // Whose MACs are whose is not the roster's to know.
+            own_macs: Vec::new(),
+            shared_macs: Vec::new(),
+            strict: false,
             acting: session.policing.acting(now),
+            acted: session.policing.acted(now),
         }
     }
 }
