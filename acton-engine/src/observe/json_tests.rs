@@ -82,6 +82,23 @@ fn a_session_of_which_all_is_known() {
         acted: vec![ActedReport { reason: "source_ip".into(), ago: ms(1_500) }],
     });
     status.before = Some(PastSession { reason: EndReason::Silent, ago: ms(90_000) });
+    let policy = json!({
+        "guarded": true, "ethertypes": ["ip", "0x8863"],
+        "sources": { "listed": ["10.0.0.5/32"], "learn": true },
+        "leases": [{
+            "vlan": 7, "address": "10.0.0.9", "prefix_len": null, "from": "dhcp",
+            "left_seconds": 1.5,
+        }],
+        "vlans": { "access": 100 },
+        "rate_in": {
+            "bytes": 1_000_000, "burst_bytes": 200_000, "frames": null, "burst_frames": 256,
+        },
+        "rate_out": null,
+        "circuit": { "id": "olt-7 laptop", "remote": null, "protocols": ["dhcp", "pppoe"] },
+        "own_macs": ["02:00:00:00:00:09"], "strict": true,
+        "acting": ["source_ip"],
+        "acted": [{ "reason": "source_ip", "ago_seconds": 1.5 }],
+    });
     let expected = json!({
         "number": 3, "name": "laptop", "key": "AAEC",
         "state": "quiet", "state_seconds": 1.5, "reason": null, "refusal": null,
@@ -100,23 +117,7 @@ fn a_session_of_which_all_is_known() {
         }],
         "mac_limit": 16, "budgets_acting": ["arp"],
         "loop": { "with": "root", "found_seconds": 0.25, "opens_in_seconds": 60.0 },
-        "policy": {
-            "guarded": true, "ethertypes": ["ip", "0x8863"],
-            "sources": { "listed": ["10.0.0.5/32"], "learn": true },
-            "leases": [{
-                "vlan": 7, "address": "10.0.0.9", "prefix_len": null, "from": "dhcp",
-                "left_seconds": 1.5,
-            }],
-            "vlans": { "access": 100 },
-            "rate_in": {
-                "bytes": 1_000_000, "burst_bytes": 200_000, "frames": null, "burst_frames": 256,
-            },
-            "rate_out": null,
-            "circuit": { "id": "olt-7 laptop", "remote": null, "protocols": ["dhcp", "pppoe"] },
-            "own_macs": ["02:00:00:00:00:09"], "strict": true,
-            "acting": ["source_ip"],
-            "acted": [{ "reason": "source_ip", "ago_seconds": 1.5 }],
-        },
+        "policy": policy,
         "before": { "reason": "silent", "ago_seconds": 90.0 },
     });
     assert_eq!(to_value(&status).unwrap(), expected);

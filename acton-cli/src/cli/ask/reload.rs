@@ -70,13 +70,10 @@ impl Arguments {
                 }
             };
             text(&keys, &end, self.dry_run).iter().try_for_each(|line| out.line(line))?;
-            match &end.clients {
-                Some(ListReport::Listed(listed)) => {
-                    let read = if self.dry_run { "would be read" } else { "is read" };
-                    let clients = if *listed == 1 { "client" } else { "clients" };
-                    out.line(&format!("the list of clients {read}: {listed} {clients}"))?;
-                }
-                _ => {}
+            if let Some(ListReport::Listed(listed)) = &end.clients {
+                let read = if self.dry_run { "would be read" } else { "is read" };
+                let clients = if *listed == 1 { "client" } else { "clients" };
+                out.line(&format!("the list of clients {read}: {listed} {clients}"))?;
             }
             clients = end.clients;
         }
