@@ -222,9 +222,9 @@ impl VlanParts {
             run.clone().for_each(|index| frames.take_off_tags(index, 0));
             return send(frames, run);
         };
-        for (vlan, part) in &self.parts {
+        for (vlan, part) in self.within(&run) {
+            let Some(how) = vlans.of_flood(*vlan) else { continue };
             let part = part.start.max(run.start)..part.end.min(run.end);
-            let Some(how) = vlans.of_flood(*vlan).filter(|_| !part.is_empty()) else { continue };
             let tags = match how {
                 ForLeaf::AsItIs => 0,
                 ForLeaf::Untagged(tags) => tags,
@@ -232,6 +232,16 @@ impl VlanParts {
             part.clone().for_each(|index| frames.take_off_tags(index, tags));
             send(frames, part);
         }
+    }
+
+    /// Those that have frames of `run`. In a round where VLANs take turns a client has a run for each of its
+    /// frames, so what one run takes must not grow with the parts that there are.
+    #[inline]
+    fn within(&self, run: &Range<usize>) -> &[(FrameVlan, Range<usize>)] {
+        let from = self.parts.partition_point(|(_, part)| part.end <= run.start);
+        let parts = &self.parts[from..];
+        let count = parts.iter().take_while(|(_, part)| part.start < run.end).count();
+        &parts[..count]
     }
 }
 
@@ -323,6 +333,10 @@ mod tests {
         assert_eq!(sent(1..4), [(1, 2), (3, 4)]);
         assert_eq!(sent(2..3), []);
         assert_eq!(sent(0..4), [(0, 2), (3, 4)]);
+        // And no others are looked at.
+        assert_eq!(parts.within(&(3..4)).len(), 1);
+        assert_eq!(parts.within(&(1..3)).len(), 2);
+        assert!(parts.within(&(4..4)).is_empty());
     }
 
     #[test]
