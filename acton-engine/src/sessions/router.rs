@@ -255,14 +255,14 @@ impl Router {
                 Route::Nowhere => continue,
                 Route::Some(index) => {
                     let receivers = self.audiences[index as usize].1.clone();
-                    if self.goes_to_some(&receivers, frames, run.clone(), recorder) {
+                    if self.goes_to_some(&receivers, frames, run.clone(), now, recorder) {
                         each(Target::Some(receivers, self.everybody()), run);
                     }
                     continue;
                 }
                 Route::Pair(id) => match directory.get(id) {
                     None => {
-                        self.drop_of_pair(frames, run, now);
+                        self.drop_of_vlan(frames, run, now);
                         continue;
                     }
                     session => session,

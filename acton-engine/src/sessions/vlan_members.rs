@@ -19,7 +19,7 @@ const FEW: usize = 64;
 #[derive(Debug)]
 pub(crate) struct VlanMembers {
     /// How many are in each; those without a tag under 0.
-    counts: Box<[AtomicU32]>,
+    counts: Box<[Counts]>,
     /// Which these are, but for those that `wide` has.
     slots: Box<[OnceLock<Arc<SlotSet>>]>,
     /// How many are in all, since their policies name none.
@@ -28,10 +28,20 @@ pub(crate) struct VlanMembers {
     wide: Arc<SlotSet>,
 }
 
+/// How many clients are in a VLAN.
+#[derive(Debug, Default)]
+struct Counts {
+    /// Those whose frames have no tag: what has another one behind that of the VLAN is not for them.
+    access: AtomicU32,
+    /// Others, but for those that `wide` has.
+    few: AtomicU32,
+    wide: AtomicU32,
+}
+
 impl Default for VlanMembers {
     fn default() -> Self {
         Self {
-            counts: (0..IDS).map(|_| AtomicU32::new(0)).collect(),
+            counts: (0..IDS).map(|_| Counts::default()).collect(),
             slots: (0..IDS).map(|_| OnceLock::new()).collect(),
             in_all: AtomicU32::new(0),
             wide: Arc::default(),
@@ -52,25 +62,30 @@ pub(crate) struct VlanAudience {
 impl VlanMembers {
     /// Notes a client that is there from now on.
     pub(crate) fn add(&self, vlans: Option<&Vlans>, port: LeafId) {
-        match vlans {
-            Some(vlans) => self.each(vlans, |count| count.fetch_add(1, Ordering::Relaxed)),
-            None => _ = self.in_all.fetch_add(1, Ordering::Relaxed),
-        }
+        self.each(vlans, |count| count.fetch_add(1, Ordering::Relaxed));
         self.place(vlans, port, SlotSet::insert);
     }
 
     /// Notes a client no more.
     pub(crate) fn remove(&self, vlans: Option<&Vlans>, port: LeafId) {
         self.place(vlans, port, SlotSet::remove);
-        match vlans {
-            Some(vlans) => self.each(vlans, |count| count.fetch_sub(1, Ordering::Relaxed)),
-            None => _ = self.in_all.fetch_sub(1, Ordering::Relaxed),
-        }
+        self.each(vlans, |count| count.fetch_sub(1, Ordering::Relaxed));
     }
 
-    fn each(&self, vlans: &Vlans, change: impl Fn(&AtomicU32) -> u32) {
+    /// Has `change` change the counts that a client is in.
+    fn each(&self, vlans: Option<&Vlans>, change: impl Fn(&AtomicU32) -> u32) {
+        let Some(vlans) = vlans else {
+            change(&self.in_all);
+            return;
+        };
+        let is_wide = is_wide(Some(vlans));
         for id in ids(vlans) {
-            change(&self.counts[usize::from(id)]);
+            let Counts { access, few, wide } = &self.counts[usize::from(id)];
+            change(match vlans {
+                Vlans::Access(_) => access,
+                _ if is_wide => wide,
+                _ => few,
+            });
         }
     }
 
@@ -78,7 +93,7 @@ impl VlanMembers {
     fn place(&self, vlans: Option<&Vlans>, port: LeafId, change: impl Fn(&SlotSet, usize)) {
         let slot = slot(port);
         match vlans {
-            Some(vlans) if ids(vlans).take(FEW + 1).count() <= FEW => {
+            Some(vlans) if !is_wide(Some(vlans)) => {
                 for id in ids(vlans) {
                     change(self.slots[usize::from(id)].get_or_init(Arc::default), slot);
                 }
@@ -87,11 +102,15 @@ impl VlanMembers {
         }
     }
 
-    /// How many are in a VLAN.
+    /// How many get what is flooded in a VLAN.
     #[inline]
     pub(crate) fn count(&self, vlan: FrameVlan) -> usize {
-        let own = vlan.id().map_or(0, |id| self.counts[usize::from(id)].load(Ordering::Relaxed));
-        (self.in_all.load(Ordering::Relaxed) + own) as usize
+        let of = |count: &AtomicU32| count.load(Ordering::Relaxed) as usize;
+        let own = vlan.id().map_or(0, |id| {
+            let Counts { access, few, wide } = &self.counts[usize::from(id)];
+            (if vlan.has_more() { 0 } else { of(access) }) + of(few) + of(wide)
+        });
+        of(&self.in_all) + own
     }
 
     /// Whether anybody may get what is flooded in a VLAN.
@@ -142,6 +161,11 @@ impl VlanAudience {
             (one, other) => one.is_none() && other.is_none(),
         }
     }
+}
+
+/// Whether a client is in so many VLANs that it is looked at in all.
+fn is_wide(vlans: Option<&Vlans>) -> bool {
+    vlans.is_none_or(|vlans| ids(vlans).take(FEW + 1).count() > FEW)
 }
 
 /// The VLANs whose floods a client gets, each once, though the ranges of a set may overlap.
@@ -215,6 +239,19 @@ mod tests {
         members.remove(Some(&access(7)), 2);
         assert_eq!(counts(), [0; 5]);
         assert!(members.slots.iter().all(|set| set.get().is_none_or(|set| set.len() == 0)));
+    }
+
+    #[test]
+    fn what_has_two_tags_is_not_for_those_in_one_vlan() {
+        let members = VlanMembers::default();
+        let tag = |tci| Tag { tpid: 0x8100, tci };
+        let frame = Tags::two(tag(7), tag(9)).in_front_of(&[2; 60]);
+        let two = FrameVlan::of(&Headers::parse(&frame), &frame);
+        members.add(Some(&access(7)), 1);
+        assert!(members.may_reach(of(7)) && !members.may_reach(two));
+        members.add(Some(&tagged(&[(7, 8)])), 2);
+        assert_eq!((members.count(of(7)), members.count(two)), (2, 1));
+        assert_eq!(access(7).of_flood(two), None);
     }
 
     #[test]

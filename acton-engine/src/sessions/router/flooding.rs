@@ -109,9 +109,15 @@ impl Router {
         receivers: &Audience,
         frames: &FrameBatch,
         run: Range<usize>,
+        now: Duration,
         recorder: &mut Recorder,
     ) -> bool {
         let count = receivers.count() as u32;
+        if count == 0 && matches!(receivers, Audience::Vlan(_)) {
+            // The last of them has just gone.
+            self.drop_of_vlan(frames, run, now);
+            return false;
+        }
         let (counter, outcome) = match receivers {
             Audience::Group(_) if count == 0 => (Counter::GroupUnwanted, Outcome::ToGroup(0)),
             Audience::Group(_) => (Counter::GroupFrames, Outcome::ToGroup(count)),

@@ -73,7 +73,7 @@ impl Router {
             return Route::Nowhere;
         }
         let Holder::Here(port) = holder else {
-            self.drop_of_pair(frames, index..index + 1, now);
+            self.drop_of_vlan(frames, index..index + 1, now);
             return Route::Nowhere;
         };
         let (frame, headers) = (frames.get(index), frames.headers(index));
@@ -93,9 +93,10 @@ impl Router {
         Route::Pair(port)
     }
 
-    /// Drops frames with a pair of tags whose client is not here: they are nobody else's.
+    /// Drops frames of a VLAN that nobody is in, or with a pair of tags whose client is not here: they are
+    /// nobody else's.
     #[cold]
-    pub(super) fn drop_of_pair(&self, frames: &FrameBatch, run: Range<usize>, now: Duration) {
+    pub(super) fn drop_of_vlan(&self, frames: &FrameBatch, run: Range<usize>, now: Duration) {
         for index in run {
             self.counters.add(Counter::Vlan, frames.count(index).into());
             self.keep_from_root(frames, index, Counter::Vlan, now);
@@ -157,8 +158,7 @@ impl Router {
         // Where there is no session at all, that is the reason.
         let may_reach = sessions == 0 || self.floods.vlan_members.may_reach(vlan);
         if !may_reach {
-            self.counters.add(Counter::Vlan, frames.count(index).into());
-            self.keep_from_root(frames, index, Counter::Vlan, now);
+            self.drop_of_vlan(frames, index..index + 1, now);
         }
         may_reach
     }
