@@ -1,5 +1,6 @@
 //! Which clients are in each VLAN, so that what is flooded in one costs as much as these are many.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -7,7 +8,7 @@ use acton_bridge::{FrameVlan, VlanSet, Vlans};
 
 use crate::sessions::directory::SLOTS;
 use crate::sessions::port::{LeafId, slot};
-use crate::sessions::slot_set::SlotSet;
+use crate::sessions::slot_set::{SlotSet, SlotUnion, count_in};
 
 /// VLAN ids that there are.
 const IDS: usize = 1 << 12;
@@ -154,12 +155,27 @@ impl VlanAudience {
         own.min(self.wide.next(slot))
     }
 
+    /// Adds the slots that have to be looked at.
+    pub(crate) fn add_to(&self, slots: &mut SlotUnion) {
+        self.sets().for_each(|set| slots.add(set));
+    }
+
+    /// How many of those in some slots may get it.
+    pub(crate) fn count_in(&self, slots: &Range<usize>) -> usize {
+        count_in(slots, self.sets())
+    }
+
+    fn sets(&self) -> impl Iterator<Item = &SlotSet> + Clone {
+        self.own.as_deref().into_iter().chain([&*self.wide])
+    }
+
     /// Whether they are those of another, which was made of the same members.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
-        match (&self.own, &other.own) {
+        let own = match (&self.own, &other.own) {
             (Some(one), Some(other)) => Arc::ptr_eq(one, other),
             (one, other) => one.is_none() && other.is_none(),
-        }
+        };
+        own && Arc::ptr_eq(&self.wide, &other.wide)
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use acton_bridge::{Asked, BumKind, FloodClass, Owner};
 use acton_frame::Headers;
 
-use super::{For, Route, Router};
+use super::{Route, Router};
 use crate::capture::packet::{Outcome, Who};
 use crate::capture::recorder::Recorder;
 use crate::floods::gate::Admission;
@@ -15,7 +15,7 @@ use crate::floods::news::FloodNews;
 use crate::frames::batch::FrameBatch;
 use crate::frames::store::FrameStore;
 use crate::observe::counters::Counter;
-use crate::sessions::audience::Audience;
+use crate::sessions::audience::{Audience, For};
 use crate::sessions::directory::Directory;
 use crate::sessions::elsewhere::is_from_client;
 use crate::sessions::port::LeafId;
@@ -96,9 +96,9 @@ impl Router {
         let snooper = &self.floods.snooper;
         let route = snooper.route(headers, frame, now);
         let whose = For::Group(route);
-        if self.audiences.last().is_none_or(|(last, _)| *last != whose) {
+        if self.audiences.last().is_none_or(|last| last.gets() != whose) {
             let Some(receivers) = snooper.receivers(route) else { return Route::All };
-            self.audiences.push((whose, Audience::Group(receivers)));
+            self.audiences.push(Audience::Group(route, receivers));
         }
         Route::Some(self.audiences.len() as u32 - 1)
     }
@@ -113,15 +113,15 @@ impl Router {
         recorder: &mut Recorder,
     ) -> bool {
         let count = receivers.count() as u32;
-        if count == 0 && matches!(receivers, Audience::Vlan(_)) {
+        if count == 0 && matches!(receivers, Audience::Vlan(..)) {
             // The last of them has just gone.
             self.drop_of_vlan(frames, run, now);
             return false;
         }
         let (counter, outcome) = match receivers {
-            Audience::Group(_) if count == 0 => (Counter::GroupUnwanted, Outcome::ToGroup(0)),
-            Audience::Group(_) => (Counter::GroupFrames, Outcome::ToGroup(count)),
-            Audience::Vlan(_) => (Counter::Flooded, Outcome::ToAll(count)),
+            Audience::Group(..) if count == 0 => (Counter::GroupUnwanted, Outcome::ToGroup(0)),
+            Audience::Group(..) => (Counter::GroupFrames, Outcome::ToGroup(count)),
+            Audience::Vlan(..) => (Counter::Flooded, Outcome::ToAll(count)),
         };
         self.counters.add(counter, run.len() as u64);
         if recorder.wants_frames() {

@@ -8,13 +8,13 @@ use std::time::Duration;
 use acton_bridge::{DropReason, FloodClass, ForLeaf, FrameVlan, FromRoot, Objection, Vlans};
 use acton_frame::{Headers, Tags};
 
-use super::{For, Route, Router};
+use super::{Route, Router};
 use crate::floods::gate::Admission;
 use crate::frames::batch::FrameBatch;
 use crate::frames::store::FrameStore;
 use crate::observe::counters::Counter;
 use crate::observe::tally::Tally;
-use crate::sessions::audience::Audience;
+use crate::sessions::audience::{Audience, For};
 use crate::sessions::directory::Directory;
 use crate::sessions::pairs::Holder;
 use crate::sessions::policing::PolicyReason;
@@ -115,11 +115,11 @@ impl Router {
             return Route::All;
         }
         let vlan = FrameVlan::of(frames.headers(index), frames.get(index));
-        if self.audiences.last().is_none_or(|(last, _)| *last != For::Vlan(vlan)) {
+        if self.audiences.last().is_none_or(|last| last.gets() != For::Vlan(vlan)) {
             let Some(members) = self.floods.vlan_members.audience(vlan, sessions) else {
                 return Route::All;
             };
-            self.audiences.push((For::Vlan(vlan), Audience::Vlan(members)));
+            self.audiences.push(Audience::Vlan(vlan, members));
         }
         Route::Some(self.audiences.len() as u32 - 1)
     }
