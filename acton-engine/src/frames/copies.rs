@@ -116,6 +116,11 @@ impl FrameCopies {
         number
     }
 
+    /// Whether any of them is of what an audience gets.
+    pub(crate) fn has(&self, what: For) -> bool {
+        self.latest.contains_key(&what)
+    }
+
     /// The slots whose clients may get any of them; `None` for all.
     pub(crate) fn slots(&self) -> Option<&SlotUnion> {
         (self.for_all == 0).then_some(&self.slots)

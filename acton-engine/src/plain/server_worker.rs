@@ -170,6 +170,7 @@ impl Side for ServerSide {
     fn send(&mut self, frames: &mut FrameBatch, now: Duration, out: &mut Output<'_>) {
         let Self { directory, cut, router, runs, rounds, rate_out, counters, thread, .. } = self;
         let frames = &*frames;
+        rounds.begin_turn();
         // What goes to everybody goes out client by client, so that each gets the run in one
         // send; the order of what one client gets stays.
         router.route(frames, now, directory, out.recorder(), |target, run| match target {

@@ -271,6 +271,7 @@ impl Side for ServerSide {
             thread,
             ..
         } = self;
+        rounds.begin_turn();
         router.take_out_circuits(frames, now, directory);
         router
             .route(frames, now, directory, out.recorder(), |target, run| runs.push((target, run)));

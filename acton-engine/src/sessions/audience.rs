@@ -182,6 +182,25 @@ mod tests {
     }
 
     #[test]
+    fn so_many_get_something_at_once_in_a_turn_and_nothing_overtakes_what_waits() {
+        let (directory, members) = world(|port| port % 1_000 == 999);
+        let frame = batch(7);
+        let some = audience(&members, &frame).unwrap();
+        let mut rounds = Rounds::<Client>::new(SharedRounds::new(1, 0).unwrap(), 0);
+        let (now, counters) = (Duration::ZERO, Counters::new());
+        let takes =
+            |rounds: &mut Rounds<Client>| rounds.takes_some(&frame, 0..1, &some, now, &counters);
+        let before: Vec<_> = (0..7).map(|_| takes(&mut rounds)).collect();
+        assert_eq!(before, [false, false, false, false, false, false, true], "60 of 64");
+        rounds.begin_turn();
+        assert!(takes(&mut rounds), "the one before has to go first");
+        while rounds.has_slice() {
+            rounds.send_slice(&directory, now, &counters, |_| {});
+        }
+        assert!(!takes(&mut rounds));
+    }
+
+    #[test]
     fn more_get_it_in_a_round_of_their_own() {
         let (directory, members) = world(|port| port % 100 == 3);
         let [seven, eight] = [7, 8].map(batch);

@@ -29,7 +29,7 @@ use crate::capture::packet::{Direction, Who};
 use crate::frames::copies::{FrameCopies, Wanted};
 use crate::frames::store::FrameStore;
 use crate::observe::counters::{Counter, Counters};
-use crate::sessions::audience::Audience;
+use crate::sessions::audience::{Audience, For};
 use crate::sessions::bell::Bell;
 use crate::sessions::directory::{Directory, Ported, SLOTS};
 use crate::sessions::slot_set::SlotUnion;
@@ -50,7 +50,8 @@ const ROUND_LEN: usize = 160 << 20;
 /// Bytes that wait for the next round at most: as many as 64 clients get in one.
 const WAITING_LEN: usize = 1 << 20;
 
-/// Receivers of a frame for some that get it at once, before anything else: that takes a worker some 0.5 ms.
+/// Receivers of what is for some that get it at once in a turn, before anything else: that takes a worker
+/// some 0.5 ms.
 const AT_ONCE: usize = 64;
 
 /// Receivers for each of which another worker is woken: to send to them takes some 1 ms, many times
@@ -106,6 +107,8 @@ pub(crate) struct Rounds<S> {
     number: u64,
     receivers: Vec<Arc<S>>,
     wanted: Wanted,
+    /// Receivers that may get something at once in this turn.
+    at_once: usize,
 }
 
 /// What is to be sent now.
@@ -187,6 +190,16 @@ impl SharedRounds {
         reached
     }
 
+    /// Whether a frame waits, or is being sent, of what an audience gets.
+    fn has(&self, what: For) -> bool {
+        if !self.is_busy.load(Ordering::Acquire) {
+            return false;
+        }
+        let state = self.state.lock();
+        let goes_on = !state.run.is_empty() || state.sending > 0;
+        state.waiting.has(what) || goes_on && state.frames.has(what)
+    }
+
     /// Wakes so many others that each has enough to do.
     fn call_others(&self, worker: usize, receivers: usize) {
         let others = self.bells.iter().cycle().skip(worker + 1);
@@ -251,7 +264,8 @@ impl<S: Ported> Rounds<S> {
     pub(crate) fn new(shared: Arc<SharedRounds>, worker: usize) -> Self {
         let (frames, number) = (Arc::default(), 0);
         let receivers = Vec::with_capacity(SLICE);
-        Self { shared, worker, frames, number, receivers, wanted: Wanted::default() }
+        let (wanted, at_once) = (Wanted::default(), AT_ONCE);
+        Self { shared, worker, frames, number, receivers, wanted, at_once }
     }
 
     /// What wakes this worker where others have frames for everybody; one alone has none.
@@ -290,8 +304,13 @@ impl<S: Ported> Rounds<S> {
         true
     }
 
+    /// Begins a turn, in which so many as [`AT_ONCE`] get something at once.
+    pub(crate) fn begin_turn(&mut self) {
+        self.at_once = AT_ONCE;
+    }
+
     /// Takes the frames `run` of `frames`, which are for some, unless these are so few that they are to be
-    /// served at once; whether it took them.
+    /// served at once and nothing waits for them that came before; whether it took them.
     pub(crate) fn takes_some(
         &mut self,
         frames: &impl FrameStore,
@@ -300,7 +319,9 @@ impl<S: Ported> Rounds<S> {
         now: Duration,
         counters: &Counters,
     ) -> bool {
-        if receivers.looked_at() <= AT_ONCE {
+        let looked_at = receivers.looked_at();
+        if looked_at <= self.at_once && !self.shared.has(receivers.gets()) {
+            self.at_once -= looked_at;
             return false;
         }
         self.keep(frames, run, (receivers.count(), Some(receivers)), now, counters);
@@ -337,7 +358,7 @@ impl<S: Ported> Rounds<S> {
         counters: &Counters,
         send: impl FnOnce(Slice<'_, S>),
     ) {
-        let Self { shared, worker, frames, number, receivers, wanted } = self;
+        let Self { shared, worker, frames, number, receivers, wanted, .. } = self;
         let mut state = shared.state.lock();
         if state.run.is_empty() {
             // Another worker may have sent what was left.
