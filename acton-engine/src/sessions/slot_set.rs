@@ -235,7 +235,8 @@ mod tests {
             near.iter().for_each(|&slot| other.insert(slot));
             let model: BTreeSet<_> = sets.iter().flatten().chain(&near).copied().collect();
             let mut union = SlotUnion::default();
-            (union.add(&one), union.add(&other));
+            union.add(&one);
+            union.add(&other);
             let from = |slot| Some(union.next(slot)).filter(|slot| *slot < SLOTS);
             let found: Vec<_> = std::iter::successors(from(0), |slot| from(slot + 1)).collect();
             prop_assert_eq!(found.len(), union.len());
