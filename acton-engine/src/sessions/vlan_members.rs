@@ -27,6 +27,23 @@ pub(crate) struct VlanMembers {
     in_all: AtomicU32,
     /// These, and those in more than [`FEW`].
     wide: Arc<SlotSet>,
+    /// In place of them where they get nothing.
+    nobody: Arc<SlotSet>,
+}
+
+/// How many get what is flooded in a VLAN.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Reach {
+    /// Those in few VLANs.
+    pub(crate) few: usize,
+    /// Those in many, or all.
+    pub(crate) wide: usize,
+}
+
+impl Reach {
+    pub(crate) fn all(self) -> usize {
+        self.few + self.wide
+    }
 }
 
 /// How many clients are in a VLAN.
@@ -46,6 +63,7 @@ impl Default for VlanMembers {
             slots: (0..IDS).map(|_| OnceLock::new()).collect(),
             in_all: AtomicU32::new(0),
             wide: Arc::default(),
+            nobody: Arc::default(),
         }
     }
 }
@@ -58,6 +76,7 @@ pub(crate) struct VlanAudience {
     wide: Arc<SlotSet>,
     /// How many were in it.
     count: usize,
+    is_of_few: bool,
 }
 
 impl VlanMembers {
@@ -105,13 +124,20 @@ impl VlanMembers {
 
     /// How many get what is flooded in a VLAN.
     #[inline]
-    pub(crate) fn count(&self, vlan: FrameVlan) -> usize {
+    pub(crate) fn reach(&self, vlan: FrameVlan) -> Reach {
         let of = |count: &AtomicU32| count.load(Ordering::Relaxed) as usize;
-        let own = vlan.id().map_or(0, |id| {
+        let in_all = of(&self.in_all);
+        vlan.id().map_or(Reach { few: 0, wide: in_all }, |id| {
             let Counts { access, few, wide } = &self.counts[usize::from(id)];
-            (if vlan.has_more() { 0 } else { of(access) }) + of(few) + of(wide)
-        });
-        of(&self.in_all) + own
+            let access = if vlan.has_more() { 0 } else { of(access) };
+            Reach { few: access + of(few), wide: of(wide) + in_all }
+        })
+    }
+
+    /// The sum of these.
+    #[inline]
+    pub(crate) fn count(&self, vlan: FrameVlan) -> usize {
+        self.reach(vlan).all()
     }
 
     /// Whether anybody may get what is flooded in a VLAN.
@@ -128,7 +154,14 @@ impl VlanMembers {
             return None;
         }
         let (own, wide) = (own.cloned(), Arc::clone(&self.wide));
-        Some(VlanAudience { own, wide, count: self.count(vlan) })
+        Some(VlanAudience { own, wide, count: self.count(vlan), is_of_few: false })
+    }
+
+    /// Those of them who are in few VLANs.
+    pub(crate) fn few(&self, vlan: FrameVlan) -> VlanAudience {
+        let own = vlan.id().and_then(|id| self.slots[usize::from(id)].get().cloned());
+        let (wide, count) = (Arc::clone(&self.nobody), self.reach(vlan).few);
+        VlanAudience { own, wide, count, is_of_few: true }
     }
 }
 
@@ -136,6 +169,11 @@ impl VlanAudience {
     /// How many get it.
     pub(crate) fn count(&self) -> usize {
         self.count
+    }
+
+    /// Whether those in many VLANs are not among them.
+    pub(crate) fn is_of_few(&self) -> bool {
+        self.is_of_few
     }
 
     /// How many have to be looked at for that.
@@ -303,5 +341,11 @@ mod tests {
             one.is_same(&other)
         };
         assert!(same(7, 7) && !same(7, 8) && same(2_000, 2_001));
+        // Without those who are in many.
+        let (few, all) = (members.few(of(7)), members.audience(of(7), SLOTS).unwrap());
+        let found = [5, 6, 8, 9].map(|slot| few.contains(slot));
+        assert_eq!((found, few.count(), few.looked_at()), ([true, true, false, false], 2, 2));
+        assert_eq!((members.reach(of(7)), few.is_same(&all)), (Reach { few: 2, wide: 1 }, false));
+        assert_eq!(members.reach(of(1_000)), Reach { few: 0, wide: 2 });
     }
 }

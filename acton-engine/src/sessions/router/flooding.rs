@@ -10,8 +10,8 @@ use acton_frame::Headers;
 use super::{Route, Router};
 use crate::capture::packet::{Outcome, Who};
 use crate::capture::recorder::Recorder;
-use crate::floods::gate::Admission;
 use crate::floods::news::FloodNews;
+use crate::floods::vlan_gates::Passage;
 use crate::frames::batch::FrameBatch;
 use crate::frames::store::FrameStore;
 use crate::observe::counters::Counter;
@@ -63,7 +63,8 @@ impl Router {
             }
             return Route::Nowhere;
         }
-        if self.is_over(class, frames, index, directory.len(), now) {
+        let mut for_few = None;
+        if !self.passes(class, frames, index, directory.len(), now, &mut for_few) {
             return Route::Nowhere;
         }
         if class.may_ask() {
@@ -75,8 +76,9 @@ impl Router {
             {
                 return Route::One(leaf);
             }
+            let unresolved = FloodClass::Unresolved;
             if asked == Asked::Everybody
-                && self.is_over(FloodClass::Unresolved, frames, index, directory.len(), now)
+                && !self.passes(unresolved, frames, index, directory.len(), now, &mut for_few)
             {
                 return Route::Nowhere;
             }
@@ -87,7 +89,11 @@ impl Router {
                 route => return route,
             }
         }
-        self.route_in_vlan(frames, index, directory.len())
+        if let Some((class, begins)) = for_few {
+            self.drop_over_budget(class, Owner::Root, frames.count(index), begins);
+            self.keep_from_root(frames, index, Counter::over_budget(class), now);
+        }
+        self.route_in_vlan(frames, index, directory.len(), for_few.is_some())
     }
 
     /// Where a frame for a multicast group goes.
@@ -130,23 +136,27 @@ impl Router {
         count > 0
     }
 
-    /// Whether frame `index`, from the TAP, is over the budget of a class where there are so many sessions,
-    /// and dropped.
-    fn is_over(
+    /// Whether the budget of a class lets frame `index`, from the TAP, pass, where there are so many sessions;
+    /// if only to those in few VLANs, `for_few` has the class, and whether its budget begins to act.
+    fn passes(
         &self,
         class: FloodClass,
         frames: &FrameBatch,
         index: usize,
         sessions: usize,
         now: Duration,
+        for_few: &mut Option<(FloodClass, bool)>,
     ) -> bool {
-        let count = frames.count(index);
         match self.admit_from_root(class, frames, index, sessions, now) {
-            Admission::Passes => false,
-            Admission::Over { begins } => {
-                self.drop_over_budget(class, Owner::Root, count, begins);
-                self.keep_from_root(frames, index, Counter::over_budget(class), now);
+            Passage::All => true,
+            Passage::Few { begins } => {
+                for_few.get_or_insert((class, begins));
                 true
+            }
+            Passage::Nobody { begins } => {
+                self.drop_over_budget(class, Owner::Root, frames.count(index), begins);
+                self.keep_from_root(frames, index, Counter::over_budget(class), now);
+                false
             }
         }
     }

@@ -9,12 +9,12 @@ use acton_bridge::{DropReason, FloodClass, ForLeaf, FrameVlan, FromRoot, Objecti
 use acton_frame::{Headers, Tags};
 
 use super::{Route, Router};
-use crate::floods::gate::Admission;
+use crate::floods::vlan_gates::Passage;
 use crate::frames::batch::FrameBatch;
 use crate::frames::store::FrameStore;
 use crate::observe::counters::Counter;
 use crate::observe::tally::Tally;
-use crate::sessions::audience::{Audience, For};
+use crate::sessions::audience::Audience;
 use crate::sessions::directory::Directory;
 use crate::sessions::pairs::Holder;
 use crate::sessions::policing::PolicyReason;
@@ -103,23 +103,29 @@ impl Router {
         }
     }
 
-    /// Where frame `index` goes, which is for everybody who is in its VLAN, where there are so many
-    /// sessions.
+    /// Where frame `index` goes, which is for everybody who is in its VLAN, or `for_few`, for those who are
+    /// in few others, where there are so many sessions.
     pub(super) fn route_in_vlan(
         &mut self,
         frames: &FrameBatch,
         index: usize,
         sessions: usize,
+        for_few: bool,
     ) -> Route {
         if !self.floods.are_by_vlan() {
             return Route::All;
         }
         let vlan = FrameVlan::of(frames.headers(index), frames.get(index));
-        if self.audiences.last().is_none_or(|last| last.gets() != For::Vlan(vlan)) {
-            let Some(members) = self.floods.vlan_members.audience(vlan, sessions) else {
-                return Route::All;
+        let is_last = |last: &Audience| matches!(last, Audience::Vlan(of, some) if (*of, some.is_of_few()) == (vlan, for_few));
+        if !self.audiences.last().is_some_and(is_last) {
+            let members = &self.floods.vlan_members;
+            let some = if for_few {
+                members.few(vlan)
+            } else {
+                let Some(some) = members.audience(vlan, sessions) else { return Route::All };
+                some
             };
-            self.audiences.push(Audience::Vlan(vlan, members));
+            self.audiences.push(Audience::Vlan(vlan, some));
         }
         Route::Some(self.audiences.len() as u32 - 1)
     }
@@ -133,14 +139,14 @@ impl Router {
         index: usize,
         sessions: usize,
         now: Duration,
-    ) -> Admission {
+    ) -> Passage {
         let (floods, count) = (&self.floods, frames.count(index));
         let budget = floods.root.of(class);
         if !floods.are_by_vlan() {
-            return floods.root_gate.admit(class, count, budget, now);
+            return floods.root_gate.admit(class, count, budget, now).into();
         }
         let vlan = FrameVlan::of(frames.headers(index), frames.get(index));
-        let part = (floods.vlan_members.count(vlan), sessions);
+        let part = (floods.vlan_members.reach(vlan), sessions);
         floods.vlan_gates.admit((vlan, part), class, count, budget, &floods.root_gate, now)
     }
 
