@@ -73,6 +73,12 @@ impl<P: Port> Receivers<P> {
         if self.all.is_empty() { self.members.len() } else { self.iter().count() }
     }
 
+    /// Whether they are those of another for sure: nothing was changed between the two.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.members, &other.members) && Arc::ptr_eq(&self.all, &other.all)
+    }
+
     /// Whether nobody gets it.
     #[must_use]
     pub fn is_empty(&self) -> bool {

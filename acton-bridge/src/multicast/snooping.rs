@@ -36,7 +36,7 @@ pub struct Multicast<P> {
 }
 
 /// Where a frame from the root goes that is for a group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum GroupRoute {
     /// To everybody.
     Everybody,

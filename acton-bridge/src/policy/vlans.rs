@@ -124,6 +124,13 @@ impl FrameVlan {
     pub fn id(self) -> Option<u16> {
         Some(self.0 & !MORE).filter(|_| self != Self::FOREIGN)
     }
+
+    /// Whether there is another tag behind that of the VLAN.
+    #[inline]
+    #[must_use]
+    pub fn has_more(self) -> bool {
+        self.0 & MORE != 0
+    }
 }
 
 impl Vlans {

@@ -6,27 +6,51 @@ use std::time::Duration;
 
 use acton_frame::Headers;
 use acton_tap::VnetHeader;
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
 
 use crate::frames::store::FrameStore;
 use crate::frames::tags::HiddenTags;
-use crate::sessions::audience::Audience;
-use crate::sessions::directory::SLOTS;
+use crate::sessions::audience::{Audience, For};
 use crate::sessions::port::LeafId;
-use crate::sessions::vlan_members::VlanAudience;
+use crate::sessions::slot_set::SlotUnion;
 
-/// VLANs whose members are known apart, of those that frames wait for.
-const MAX_VLANS: usize = 16;
+/// In the place of an audience: a frame is for everybody.
+const EVERYBODY: u32 = u32::MAX;
 
 /// Frames in the order in which they were copied. Its memory is kept for the next ones.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct FrameCopies {
     bytes: Vec<u8>,
     copies: Vec<FrameCopy>,
-    /// Frames that are not for everybody.
-    limited: usize,
-    /// Who may get any of them, where all are for VLANs, and not for too many.
-    vlans: Vec<VlanAudience>,
-    is_by_more: bool,
+    /// Whose each of them is, by the number of the audience: what is asked for each receiver lies close.
+    whose: Vec<u32>,
+    /// The audiences, and how many are in each.
+    audiences: Vec<(Audience, usize)>,
+    /// The latest one of what is for some.
+    latest: HashMap<For, u32, RandomState>,
+    /// The slots of all of them.
+    slots: SlotUnion,
+    /// Frames that are for everybody.
+    for_all: usize,
+}
+
+/// Which frames are for a client, by their audience. Its memory is allocated once.
+#[derive(Debug, Default)]
+pub(crate) struct Wanted(Vec<bool>);
+
+impl Wanted {
+    /// Takes those of `frames` that are for that client in place of others.
+    pub(crate) fn find(&mut self, frames: &FrameCopies, client: LeafId) {
+        self.0.clear();
+        self.0.extend(frames.audiences.iter().map(|(audience, _)| audience.contains(client)));
+    }
+
+    #[inline]
+    fn has(&self, audience: u32) -> bool {
+        // `EVERYBODY` is beyond all.
+        self.0.get(audience as usize).is_none_or(|is_in| *is_in)
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -37,8 +61,6 @@ struct FrameCopy {
     vnet: VnetHeader,
     headers: Headers,
     since: Duration,
-    /// `None` for everybody.
-    receivers: Option<Audience>,
 }
 
 impl FrameCopy {
@@ -50,21 +72,21 @@ impl FrameCopy {
 }
 
 impl FrameCopies {
-    /// Copies frame `index` of `frames`, which waits since `now` and is for these, or with `None` for
-    /// everybody.
+    /// Copies frame `index` of `frames`, which waits since `now` and is for these, who are so many, or with
+    /// `None` for everybody.
     pub(crate) fn push(
         &mut self,
         frames: &impl FrameStore,
         index: usize,
-        receivers: Option<&Audience>,
+        receivers: Option<(&Audience, usize)>,
         now: Duration,
     ) {
         let (vnet, headers) = (*frames.vnet(index), *frames.headers(index));
         let (start, hidden) = (self.bytes.len(), HiddenTags::default());
-        let receivers = receivers.cloned();
-        self.limited += usize::from(receivers.is_some());
-        self.note(receivers.as_ref());
-        self.copies.push(FrameCopy { start, hidden, vnet, headers, since: now, receivers });
+        let whose = receivers.map_or(EVERYBODY, |receivers| self.note(receivers));
+        self.for_all += usize::from(whose == EVERYBODY);
+        self.whose.push(whose);
+        self.copies.push(FrameCopy { start, hidden, vnet, headers, since: now });
         self.bytes.extend_from_slice(frames.get(index));
     }
 
@@ -72,36 +94,36 @@ impl FrameCopies {
     pub(crate) fn clear(&mut self) {
         self.bytes.clear();
         self.copies.clear();
-        self.limited = 0;
-        self.vlans.clear();
-        self.is_by_more = false;
+        self.whose.clear();
+        self.audiences.clear();
+        self.latest.clear();
+        self.slots.clear();
+        self.for_all = 0;
     }
 
-    /// Notes who may get a frame.
-    fn note(&mut self, receivers: Option<&Audience>) {
-        match receivers {
-            Some(Audience::Vlan(members)) if !self.is_by_more => {
-                if self.vlans.iter().any(|known| known.is_same(members)) {
-                    return;
-                }
-                self.is_by_more = self.vlans.len() == MAX_VLANS;
-                self.vlans.push(members.clone());
-            }
-            _ => self.is_by_more = true,
+    /// The number of an audience, which is another one once others are in it.
+    fn note(&mut self, (audience, count): (&Audience, usize)) -> u32 {
+        let known = self.latest.get(&audience.gets()).copied();
+        if let Some(known) = known
+            && self.audiences[known as usize].0.is_same(audience)
+        {
+            return known;
         }
+        let number = self.audiences.len() as u32;
+        audience.add_to(&mut self.slots);
+        self.latest.insert(audience.gets(), number);
+        self.audiences.push((audience.clone(), count));
+        number
     }
 
-    /// The first slot from `slot` on whose client may get any of them; [`SLOTS`] where there is none.
-    pub(crate) fn next_slot(&self, slot: usize) -> usize {
-        if self.is_by_more {
-            return slot;
-        }
-        self.vlans.iter().map(|members| members.next(slot)).min().unwrap_or(SLOTS)
+    /// Whether any of them is of what an audience gets.
+    pub(crate) fn has(&self, what: For) -> bool {
+        self.latest.contains_key(&what)
     }
 
-    /// Whether most slots are passed over.
-    pub(crate) fn is_for_few(&self) -> bool {
-        !self.is_by_more
+    /// The slots whose clients may get any of them; `None` for all.
+    pub(crate) fn slots(&self) -> Option<&SlotUnion> {
+        (self.for_all == 0).then_some(&self.slots)
     }
 
     /// Bytes of all frames.
@@ -116,29 +138,42 @@ impl FrameCopies {
 
     /// How many get frame `index`, where everybody is so many.
     pub(crate) fn receivers(&self, index: usize, everybody: usize) -> usize {
-        self.copies[index].receivers.as_ref().map_or(everybody, Audience::count)
+        self.audiences.get(self.whose[index] as usize).map_or(everybody, |(_, count)| *count)
     }
 
-    /// Whether any of these frames is for that client.
-    pub(crate) fn is_any_for(&self, mut run: Range<usize>, client: LeafId) -> bool {
-        self.limited == 0 || run.any(|index| self.is_for(index, client))
+    /// The sum over the frames of `run` of what `of` says of an audience and how many are in it, and of this
+    /// for everybody. Each audience is asked about once.
+    pub(crate) fn sum(
+        &self,
+        run: Range<usize>,
+        everybody: usize,
+        of: impl Fn(&Audience, usize) -> usize,
+    ) -> u64 {
+        let of_each: Vec<_> = self.audiences.iter().map(|(some, count)| of(some, *count)).collect();
+        let of_frame = |whose: &u32| *of_each.get(*whose as usize).unwrap_or(&everybody) as u64;
+        self.whose[run].iter().map(of_frame).sum()
     }
 
-    /// Takes the first frames of `rest` that follow one another and are for that client out of it.
-    pub(crate) fn next_run(&self, rest: &mut Range<usize>, client: LeafId) -> Option<Range<usize>> {
-        if self.limited == 0 {
+    /// Takes the first frames of `rest` that follow one another and that a client wants out of it.
+    pub(crate) fn next_run(
+        &self,
+        rest: &mut Range<usize>,
+        wanted: &Wanted,
+    ) -> Option<Range<usize>> {
+        if self.audiences.is_empty() {
             let all = rest.clone();
             rest.start = rest.end;
             return Some(all).filter(|all| !all.is_empty());
         }
-        let start = rest.find(|&index| self.is_for(index, client))?;
-        let more = rest.clone().take_while(|&index| self.is_for(index, client)).count();
+        let mut whose = self.whose[rest.clone()].iter();
+        let Some(before) = whose.position(|&whose| wanted.has(whose)) else {
+            rest.start = rest.end;
+            return None;
+        };
+        let start = rest.start + before;
+        let more = whose.take_while(|&&whose| wanted.has(whose)).count();
         rest.start = start + 1 + more;
         Some(start..rest.start)
-    }
-
-    fn is_for(&self, index: usize, client: LeafId) -> bool {
-        self.copies[index].receivers.as_ref().is_none_or(|receivers| receivers.contains(client))
     }
 }
 

@@ -170,6 +170,7 @@ impl Side for ServerSide {
     fn send(&mut self, frames: &mut FrameBatch, now: Duration, out: &mut Output<'_>) {
         let Self { directory, cut, router, runs, rounds, rate_out, counters, thread, .. } = self;
         let frames = &*frames;
+        rounds.begin_turn();
         // What goes to everybody goes out client by client, so that each gets the run in one
         // send; the order of what one client gets stays.
         router.route(frames, now, directory, out.recorder(), |target, run| match target {
@@ -215,7 +216,7 @@ impl Side for ServerSide {
         let Self { directory, router, runs, rounds, round_cut, rate_out, counters, thread, .. } =
             self;
         rounds.send_slice(directory, now, counters, |slice| {
-            let Slice { is_first, begins, frames, run, receivers } = slice;
+            let Slice { is_first, begins, frames, run, receivers, wanted } = slice;
             let frames = &*frames;
             if begins {
                 round_cut.fill(frames);
@@ -225,8 +226,9 @@ impl Side for ServerSide {
             }
             let everybody = router.everybody();
             for session in receivers {
+                wanted.find(frames, session.port);
                 let mut rest = run.clone();
-                while let Some(run) = frames.next_run(&mut rest, session.port) {
+                while let Some(run) = frames.next_run(&mut rest, wanted) {
                     let parts = everybody.parts(session, frames, run, rate_out, now);
                     runs.extend(parts.iter().map(|part| (Arc::clone(session), part.clone())));
                 }

@@ -272,6 +272,7 @@ impl Side for ServerSide {
             thread,
             ..
         } = self;
+        rounds.begin_turn();
         router.take_out_circuits(frames, now, directory);
         router
             .route(frames, now, directory, out.recorder(), |target, run| runs.push((target, run)));
@@ -347,15 +348,16 @@ impl Side for ServerSide {
         } = self;
         let sealer = Sealer { counters, thread: *thread, now };
         rounds.send_slice(directory, now, counters, |slice| {
-            let Slice { begins, frames, run, receivers, .. } = slice;
+            let Slice { begins, frames, run, receivers, wanted, .. } = slice;
             if begins {
                 round_syns.find(frames, run.clone());
                 round_parts.find(router.is_by_vlan(), frames, run.clone());
             }
             let everybody = router.everybody();
             for session in receivers {
+                wanted.find(frames, session.port);
                 let mut rest = run.clone();
-                while let Some(run) = frames.next_run(&mut rest, session.port) {
+                while let Some(run) = frames.next_run(&mut rest, wanted) {
                     round_parts.for_each(session, frames, run, |frames, run| {
                         for part in everybody.parts(session, &*frames, run, rate_out, now) {
                             sealer.seal(session, round_syns, frames, part.clone(), sealed, out);

@@ -1,51 +1,92 @@
 //! Those of all clients that a frame for several is for.
 
 use std::hash::Hash;
+use std::ops::Range;
 use std::sync::Arc;
 
-use acton_bridge::Receivers;
+use acton_bridge::{FrameVlan, GroupRoute, Receivers};
 
 use crate::sessions::directory::{Directory, Ported, SLOTS};
 use crate::sessions::port::{LeafId, slot};
+use crate::sessions::slot_set::SlotUnion;
 use crate::sessions::vlan_members::VlanAudience;
-
-/// Receivers of a frame that get it at once, before anything else: that takes a worker some 0.5 ms. A round
-/// would look at all clients for them.
-const AT_ONCE: usize = 64;
 
 /// Some of all clients. Clones are cheap.
 #[derive(Debug, Clone)]
 pub(crate) enum Audience {
     /// Those that asked for a multicast group.
-    Group(Receivers<LeafId>),
+    Group(GroupRoute, Receivers<LeafId>),
     /// Those that may be in a VLAN.
-    Vlan(VlanAudience),
+    Vlan(FrameVlan, VlanAudience),
+}
+
+/// What an audience gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum For {
+    Group(GroupRoute),
+    Vlan(FrameVlan),
 }
 
 impl Audience {
-    /// How many they are.
-    pub(crate) fn count(&self) -> usize {
+    /// What they get.
+    pub(crate) fn gets(&self) -> For {
         match self {
-            Self::Group(receivers) => receivers.count(),
-            Self::Vlan(members) => members.count(),
+            Self::Group(route, _) => For::Group(*route),
+            Self::Vlan(vlan, _) => For::Vlan(*vlan),
         }
     }
 
-    /// Whether they are so few that they get it at once.
-    pub(crate) fn is_served_at_once(&self) -> bool {
-        let looked_at = match self {
-            Self::Group(receivers) => receivers.count(),
-            Self::Vlan(members) => members.looked_at(),
-        };
-        looked_at <= AT_ONCE
+    /// How many they are.
+    pub(crate) fn count(&self) -> usize {
+        match self {
+            Self::Group(_, receivers) => receivers.count(),
+            Self::Vlan(_, members) => members.count(),
+        }
+    }
+
+    /// How many have to be looked at to find them.
+    pub(crate) fn looked_at(&self) -> usize {
+        match self {
+            Self::Group(_, receivers) => receivers.count(),
+            Self::Vlan(_, members) => members.looked_at(),
+        }
     }
 
     /// Whether a client is among them.
     #[inline]
     pub(crate) fn contains(&self, client: LeafId) -> bool {
         match self {
-            Self::Group(receivers) => receivers.contains(client),
-            Self::Vlan(members) => members.contains(slot(client)),
+            Self::Group(_, receivers) => receivers.contains(client),
+            Self::Vlan(_, members) => members.contains(slot(client)),
+        }
+    }
+
+    /// Whether they are those of another for sure.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Group(_, one), Self::Group(_, other)) => one.is_same(other),
+            (Self::Vlan(_, one), Self::Vlan(_, other)) => one.is_same(other),
+            _ => false,
+        }
+    }
+
+    /// Adds the slots that have to be looked at.
+    pub(crate) fn add_to(&self, slots: &mut SlotUnion) {
+        match self {
+            Self::Group(_, receivers) => {
+                receivers.iter().for_each(|port| slots.insert(slot(port)));
+            }
+            Self::Vlan(_, members) => members.add_to(slots),
+        }
+    }
+
+    /// How many of them are in some slots.
+    pub(crate) fn count_in(&self, slots: &Range<usize>) -> usize {
+        match self {
+            Self::Group(_, receivers) => {
+                receivers.iter().filter(|&port| slots.contains(&slot(port))).count()
+            }
+            Self::Vlan(_, members) => members.count_in(slots),
         }
     }
 
@@ -56,10 +97,10 @@ impl Audience {
         mut each: impl FnMut(&Arc<S>),
     ) {
         match self {
-            Self::Group(receivers) => receivers.iter().for_each(|port| {
+            Self::Group(_, receivers) => receivers.iter().for_each(|port| {
                 directory.read_shared(port, &mut each);
             }),
-            Self::Vlan(members) => {
+            Self::Vlan(_, members) => {
                 let mut next = members.next(0);
                 while next < SLOTS {
                     directory.read_slot(next, &mut each);
@@ -81,7 +122,7 @@ mod tests {
     use super::*;
     use crate::frames::batch::FrameBatch;
     use crate::frames::store::FrameStore;
-    use crate::observe::counters::Counters;
+    use crate::observe::counters::{Counter, Counters};
     use crate::sessions::rounds::{Rounds, SharedRounds};
     use crate::sessions::vlan_members::VlanMembers;
 
@@ -123,7 +164,8 @@ mod tests {
 
     fn audience(members: &VlanMembers, batch: &FrameBatch) -> Option<Audience> {
         let vlan = FrameVlan::of(batch.headers(0), batch.get(0));
-        members.audience(vlan, SESSIONS as usize).map(Audience::Vlan)
+        let some = members.audience(vlan, SESSIONS as usize);
+        some.map(|members| Audience::Vlan(vlan, members))
     }
 
     #[test]
@@ -137,6 +179,25 @@ mod tests {
         let mut got = Vec::new();
         some.for_each(&directory, |client| got.push(client.0));
         assert_eq!(got, (0..10).map(|number| number * 1_000 + 999).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn so_many_get_something_at_once_in_a_turn_and_nothing_overtakes_what_waits() {
+        let (directory, members) = world(|port| port % 1_000 == 999);
+        let frame = batch(7);
+        let some = audience(&members, &frame).unwrap();
+        let mut rounds = Rounds::<Client>::new(SharedRounds::new(1, 0).unwrap(), 0);
+        let (now, counters) = (Duration::ZERO, Counters::new());
+        let takes =
+            |rounds: &mut Rounds<Client>| rounds.takes_some(&frame, 0..1, &some, now, &counters);
+        let before: Vec<_> = (0..7).map(|_| takes(&mut rounds)).collect();
+        assert_eq!(before, [false, false, false, false, false, false, true], "60 of 64");
+        rounds.begin_turn();
+        assert!(takes(&mut rounds), "the one before has to go first");
+        while rounds.has_slice() {
+            rounds.send_slice(&directory, now, &counters, |_| {});
+        }
+        assert!(!takes(&mut rounds));
     }
 
     #[test]
@@ -165,9 +226,10 @@ mod tests {
         let groups = acton_bridge::Multicast::<LeafId>::new();
         // Whoever has just come gets all groups.
         (0..200).for_each(|port| groups.leaf_up(port, Duration::ZERO));
-        let of_group = Audience::Group(groups.routers());
+        let of_group = Audience::Group(GroupRoute::Routers, groups.routers());
         assert_eq!(of_group.count(), 0, "nobody is a router");
-        let of_group = Audience::Group(groups.receivers(&some_group()));
+        let of_group =
+            Audience::Group(GroupRoute::Group(some_group()), groups.receivers(&some_group()));
         assert_eq!(of_group.count(), 200);
         let seven = batch(7);
         let of_seven = audience(&members, &seven).unwrap();
@@ -195,8 +257,9 @@ mod tests {
             rounds.send_slice(&directory, now, &counters, |slice| {
                 for client in slice.receivers {
                     let client: &Arc<Client> = client;
+                    slice.wanted.find(slice.frames, client.0);
                     let mut rest = slice.run.clone();
-                    while let Some(run) = slice.frames.next_run(&mut rest, client.0) {
+                    while let Some(run) = slice.frames.next_run(&mut rest, slice.wanted) {
                         let numbers = run.map(|index| slice.frames.get(index)[20]);
                         got[client.0 as usize].extend(numbers);
                     }
@@ -204,6 +267,68 @@ mod tests {
             });
         }
         assert_eq!(got, expected);
+    }
+
+    #[test]
+    fn who_gets_nothing_is_not_looked_at_and_slices_go_by_what_each_gets() {
+        // Of 100 VLANs each has 100 clients, and half of them are not flooded in.
+        let (directory, members) = (Directory::<u32, Client>::new(), VlanMembers::default());
+        let vlan_of = |port: LeafId| (port % 100) as u16 + 1;
+        for port in 0..SESSIONS {
+            members.add(Some(&Vlans::Access(VlanId::new(vlan_of(port)).unwrap())), port);
+            directory.put(Arc::new(Client(port)));
+        }
+        let (now, counters) = (Duration::ZERO, Counters::new());
+        let mut rounds = Rounds::new(SharedRounds::new(1, 1_400).unwrap(), 0);
+        for vlan in (0..3).flat_map(|_| 1..=50) {
+            let batch = batch(vlan);
+            let some = audience(&members, &batch).unwrap();
+            assert!(rounds.takes_some(&batch, 0..1, &some, now, &counters));
+        }
+        let (mut slices, mut got) = (0, vec![0; SESSIONS as usize]);
+        while rounds.has_slice() {
+            rounds.send_slice(&directory, now, &counters, |slice| {
+                slices += 1;
+                for client in slice.receivers {
+                    let client: &Arc<Client> = client;
+                    slice.wanted.find(slice.frames, client.0);
+                    let mut rest = slice.run.clone();
+                    while let Some(run) = slice.frames.next_run(&mut rest, slice.wanted) {
+                        got[client.0 as usize] += run.len();
+                    }
+                }
+            });
+        }
+        let is_right = |port| got[port as usize] == if vlan_of(port) <= 50 { 3 } else { 0 };
+        assert!((0..SESSIONS).all(is_right));
+        assert_eq!(slices, 5_000_usize.div_ceil(16), "of 16, since each gets three frames alone");
+    }
+
+    #[test]
+    fn of_a_round_that_ends_too_soon_each_frame_counts_those_of_its_own_that_it_missed() {
+        // The first 500 are in VLAN 7, and 500 of the others in 8.
+        let (directory, members) = (Directory::<u32, Client>::new(), VlanMembers::default());
+        for port in 0..SESSIONS {
+            let vlan = [7, 8, 9][(port as usize / 500).min(2)];
+            members.add(Some(&Vlans::Access(VlanId::new(vlan).unwrap())), port);
+            directory.put(Arc::new(Client(port)));
+        }
+        let mut rounds = Rounds::new(SharedRounds::new(1, 0).unwrap(), 0);
+        let (start, counters) = (Duration::ZERO, Counters::new());
+        for vlan in [7, 8, 7] {
+            let batch = batch(vlan);
+            let some = audience(&members, &batch).unwrap();
+            assert!(rounds.takes_some(&batch, 0..1, &some, start, &counters));
+        }
+        let mut served = 0;
+        while served < 608 {
+            rounds
+                .send_slice(&directory, start, &counters, |slice| served += slice.receivers.len());
+        }
+        let late = || counters.get(Counter::FloodLate);
+        assert_eq!((served, late()), (608, 0));
+        rounds.send_slice(&directory, Duration::from_secs(2), &counters, |_| panic!("too late"));
+        assert_eq!(late(), 392, "all of 7 got both of theirs");
     }
 
     fn some_group() -> acton_bridge::Group {

@@ -3,11 +3,11 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use acton_bridge::TagPair;
+use acton_bridge::{TagPair, VlanId};
 use acton_frame::field::ethernet::C_TAG;
 use acton_frame::{Headers, Tag};
 use foldhash::fast::RandomState;
-use hashbrown::HashSet;
+use hashbrown::HashMap;
 use parking_lot::Mutex;
 
 use crate::sessions::port::LeafId;
@@ -26,8 +26,9 @@ type Inner = [AtomicU64; IDS];
 #[derive(Debug)]
 pub(crate) struct Pairs {
     ports: Box<[OnceLock<Box<Inner>>]>,
-    /// Those that the list gives to clients, here or not. The control thread alone asks for them.
-    kept: Mutex<HashSet<TagPair, RandomState>>,
+    /// Those that the list gives to clients, here or not, by their VLANs: two that differ in the kind of
+    /// their outer tag alone are one there. The control thread alone asks for them.
+    kept: Mutex<HashMap<(VlanId, VlanId), TagPair, RandomState>>,
 }
 
 /// Whose a pair is.
@@ -76,19 +77,24 @@ impl Pairs {
         self.of(pair).store(entry(pair, port), Ordering::Release);
     }
 
-    /// Takes a pair from a client, if that has it still.
+    /// Takes a pair from a client, if that has it still. The list may have given its VLANs to another
+    /// client meanwhile, with another kind of tag.
     pub(crate) fn take(&self, pair: TagPair, port: LeafId) {
-        let after = if self.kept.lock().contains(&pair) { away(pair) } else { NOBODY };
+        let after = self.kept.lock().get(&ids(pair)).map_or(NOBODY, |kept| away(*kept));
         self.replace(pair, entry(pair, port), after);
     }
 
     /// Keeps these pairs, and no others, for clients while they are away.
     pub(crate) fn keep(&self, pairs: impl IntoIterator<Item = TagPair>) {
-        let pairs: HashSet<_, _> = pairs.into_iter().collect();
+        let pairs: HashMap<_, _, _> = pairs.into_iter().map(|pair| (ids(pair), pair)).collect();
         let mut kept = self.kept.lock();
-        // First those that go: the same VLANs may come with another kind of tag.
-        kept.difference(&pairs).for_each(|pair| self.replace(*pair, away(*pair), NOBODY));
-        pairs.difference(&kept).for_each(|pair| self.replace(*pair, NOBODY, away(*pair)));
+        for (ids, before) in kept.iter().filter(|(ids, before)| pairs.get(*ids) != Some(*before)) {
+            let after = pairs.get(ids).map_or(NOBODY, |after| away(*after));
+            self.replace(*before, away(*before), after);
+        }
+        for (_, pair) in pairs.iter().filter(|(ids, _)| !kept.contains_key(*ids)) {
+            self.replace(*pair, NOBODY, away(*pair));
+        }
         *kept = pairs;
     }
 
@@ -102,6 +108,10 @@ impl Pairs {
             .get_or_init(|| Box::new([const { AtomicU64::new(NOBODY) }; IDS]));
         &ports[usize::from(inner.get())]
     }
+}
+
+fn ids(TagPair { outer, inner, .. }: TagPair) -> (VlanId, VlanId) {
+    (outer, inner)
 }
 
 fn entry(pair: TagPair, port: LeafId) -> u64 {
@@ -150,6 +160,7 @@ mod tests {
         let frame = Tags::one(Tag { tpid: 0x8100, tci: 1_000 }).in_front_of(&[2; 60]);
         assert_eq!(pairs.find(&Headers::parse(&frame), &frame), None);
     }
+
     #[test]
     fn a_pair_that_is_kept_is_nobody_else_s_while_its_client_is_away() {
         let pairs = Pairs::default();
@@ -179,5 +190,12 @@ mod tests {
         pairs.keep([]);
         pairs.take(customer, 6);
         assert_eq!(find(C_TAG), None);
+        // Its VLANs go to another client while it is here, with another kind of tag.
+        pairs.keep([customer]);
+        pairs.give(customer, 5);
+        pairs.keep([service]);
+        assert_eq!((find(0x88a8), find(C_TAG)), (None, Some(Holder::Here(5))));
+        pairs.take(customer, 5);
+        assert_eq!((find(0x88a8), find(C_TAG)), (Some(Holder::Away), None));
     }
 }

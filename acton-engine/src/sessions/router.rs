@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use acton_bridge::{Bridge, CircuitEcho, FrameVlan, FromRoot, GroupRoute, Learned, Owner};
+use acton_bridge::{Bridge, CircuitEcho, FromRoot, Learned, Owner};
 use acton_frame::{Ethernet, Headers, Tags};
 
 use crate::capture::packet::{Cause, Direction, Outcome, Who};
@@ -45,7 +45,7 @@ pub(crate) struct Router {
     surge: Surge,
     routes: Vec<Route>,
     /// Who gets what is for some, by [`Route::Some`].
-    audiences: Vec<(For, Audience)>,
+    audiences: Vec<Audience>,
     admitted: Admitted,
     circuits: Circuits,
     /// The number of the thread, for tallies.
@@ -71,13 +71,6 @@ enum Route {
     /// To those at this place of the batch's audiences.
     Some(u32),
     Nowhere,
-}
-
-/// What some get.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum For {
-    Group(GroupRoute),
-    Vlan(FrameVlan),
 }
 
 /// Who gets a run of frames.
@@ -254,15 +247,15 @@ impl Router {
             let one = match route {
                 Route::Nowhere => continue,
                 Route::Some(index) => {
-                    let receivers = self.audiences[index as usize].1.clone();
-                    if self.goes_to_some(&receivers, frames, run.clone(), recorder) {
+                    let receivers = self.audiences[index as usize].clone();
+                    if self.goes_to_some(&receivers, frames, run.clone(), now, recorder) {
                         each(Target::Some(receivers, self.everybody()), run);
                     }
                     continue;
                 }
                 Route::Pair(id) => match directory.get(id) {
                     None => {
-                        self.drop_of_pair(frames, run, now);
+                        self.drop_of_vlan(frames, run, now);
                         continue;
                     }
                     session => session,

@@ -1,6 +1,7 @@
 //! Slots of the directory, of which few may be set: to set one takes the same time however many are, and
 //! to go through them as long as they are many.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::sessions::directory::SLOTS;
@@ -100,6 +101,81 @@ impl SlotSet {
     }
 }
 
+/// Slots that are in any of some sets, of one thread at a time. Its memory is allocated with the first one,
+/// and kept.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct SlotUnion {
+    words: Vec<u64>,
+    len: usize,
+}
+
+impl SlotUnion {
+    pub(crate) fn insert(&mut self, slot: usize) {
+        self.add_word(slot / BITS, 1 << (slot % BITS));
+    }
+
+    /// Takes in those of a set.
+    pub(crate) fn add(&mut self, set: &SlotSet) {
+        for group in 0..WORDS / BITS {
+            let mut used = set.used(group);
+            while used != 0 {
+                let word = group * BITS + used.trailing_zeros() as usize;
+                self.add_word(word, set.word(word));
+                used &= used - 1;
+            }
+        }
+    }
+
+    fn add_word(&mut self, word: usize, bits: u64) {
+        if self.words.is_empty() {
+            self.words.resize(WORDS, 0);
+        }
+        self.len += (bits & !self.words[word]).count_ones() as usize;
+        self.words[word] |= bits;
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The first slot from `slot` on that is in it; [`SLOTS`] where none is.
+    pub(crate) fn next(&self, slot: usize) -> usize {
+        let first = slot / BITS;
+        let mut mask = u64::MAX << (slot % BITS);
+        for (word, bits) in self.words.iter().enumerate().skip(first) {
+            let bits = bits & mask;
+            if bits != 0 {
+                return word * BITS + bits.trailing_zeros() as usize;
+            }
+            mask = u64::MAX;
+        }
+        SLOTS
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.words.fill(0);
+        self.len = 0;
+    }
+}
+
+/// How many slots of a range are in any of some sets.
+pub(crate) fn count_in<'s>(
+    range: &Range<usize>,
+    sets: impl Iterator<Item = &'s SlotSet> + Clone,
+) -> usize {
+    if range.is_empty() {
+        return 0;
+    }
+    let count = |word: usize| {
+        let [from, to] =
+            [range.start, range.end].map(|at| at.saturating_sub(word * BITS).min(BITS));
+        let mask = u64::MAX >> (BITS - (to - from)) << from;
+        let bits = sets.clone().fold(0, |bits, set| bits | set.word(word));
+        (bits & mask).count_ones() as usize
+    };
+    (range.start / BITS..range.end.div_ceil(BITS)).map(count).sum()
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -143,6 +219,34 @@ mod tests {
                 prop_assert_eq!(set.len(), model.len());
             }
             prop_assert_eq!(all(&set), model.into_iter().collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn what_is_in_any_of_two_is_found_and_counted(
+            sets in prop::array::uniform2(prop::collection::btree_set(0..SLOTS, 0..50)),
+            near in prop::collection::btree_set(0..200_usize, 0..50),
+            ends in prop::array::uniform2(0..SLOTS + 1),
+        ) {
+            let [one, other] = [0, 1].map(|number| {
+                let set = SlotSet::default();
+                sets[number].iter().for_each(|&slot| set.insert(slot));
+                set
+            });
+            near.iter().for_each(|&slot| other.insert(slot));
+            let model: BTreeSet<_> = sets.iter().flatten().chain(&near).copied().collect();
+            let mut union = SlotUnion::default();
+            union.add(&one);
+            union.add(&other);
+            let from = |slot| Some(union.next(slot)).filter(|slot| *slot < SLOTS);
+            let found: Vec<_> = std::iter::successors(from(0), |slot| from(slot + 1)).collect();
+            prop_assert_eq!(found.len(), union.len());
+            prop_assert_eq!(found, model.iter().copied().collect::<Vec<_>>());
+            for range in [ends[0].min(ends[1])..ends[0].max(ends[1]), 0..SLOTS, 63..64, 64..130] {
+                let expected = model.range(range.clone()).count();
+                prop_assert_eq!(count_in(&range, [&one, &other].into_iter()), expected);
+            }
+            union.clear();
+            prop_assert_eq!((union.next(0), union.len()), (SLOTS, 0));
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Which clients are in each VLAN, so that what is flooded in one costs as much as these are many.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -7,7 +8,7 @@ use acton_bridge::{FrameVlan, VlanSet, Vlans};
 
 use crate::sessions::directory::SLOTS;
 use crate::sessions::port::{LeafId, slot};
-use crate::sessions::slot_set::SlotSet;
+use crate::sessions::slot_set::{SlotSet, SlotUnion, count_in};
 
 /// VLAN ids that there are.
 const IDS: usize = 1 << 12;
@@ -19,22 +20,50 @@ const FEW: usize = 64;
 #[derive(Debug)]
 pub(crate) struct VlanMembers {
     /// How many are in each; those without a tag under 0.
-    counts: Box<[AtomicU32]>,
+    counts: Box<[Counts]>,
     /// Which these are, but for those that `wide` has.
     slots: Box<[OnceLock<Arc<SlotSet>>]>,
     /// How many are in all, since their policies name none.
     in_all: AtomicU32,
     /// These, and those in more than [`FEW`].
     wide: Arc<SlotSet>,
+    /// In place of them where they get nothing.
+    nobody: Arc<SlotSet>,
+}
+
+/// How many get what is flooded in a VLAN.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Reach {
+    /// Those in few VLANs.
+    pub(crate) few: usize,
+    /// Those in many, or all.
+    pub(crate) wide: usize,
+}
+
+impl Reach {
+    pub(crate) fn all(self) -> usize {
+        self.few + self.wide
+    }
+}
+
+/// How many clients are in a VLAN.
+#[derive(Debug, Default)]
+struct Counts {
+    /// Those whose frames have no tag: what has another one behind that of the VLAN is not for them.
+    access: AtomicU32,
+    /// Others, but for those that `wide` has.
+    few: AtomicU32,
+    wide: AtomicU32,
 }
 
 impl Default for VlanMembers {
     fn default() -> Self {
         Self {
-            counts: (0..IDS).map(|_| AtomicU32::new(0)).collect(),
+            counts: (0..IDS).map(|_| Counts::default()).collect(),
             slots: (0..IDS).map(|_| OnceLock::new()).collect(),
             in_all: AtomicU32::new(0),
             wide: Arc::default(),
+            nobody: Arc::default(),
         }
     }
 }
@@ -47,30 +76,36 @@ pub(crate) struct VlanAudience {
     wide: Arc<SlotSet>,
     /// How many were in it.
     count: usize,
+    is_of_few: bool,
 }
 
 impl VlanMembers {
     /// Notes a client that is there from now on.
     pub(crate) fn add(&self, vlans: Option<&Vlans>, port: LeafId) {
-        match vlans {
-            Some(vlans) => self.each(vlans, |count| count.fetch_add(1, Ordering::Relaxed)),
-            None => _ = self.in_all.fetch_add(1, Ordering::Relaxed),
-        }
+        self.each(vlans, |count| count.fetch_add(1, Ordering::Relaxed));
         self.place(vlans, port, SlotSet::insert);
     }
 
     /// Notes a client no more.
     pub(crate) fn remove(&self, vlans: Option<&Vlans>, port: LeafId) {
         self.place(vlans, port, SlotSet::remove);
-        match vlans {
-            Some(vlans) => self.each(vlans, |count| count.fetch_sub(1, Ordering::Relaxed)),
-            None => _ = self.in_all.fetch_sub(1, Ordering::Relaxed),
-        }
+        self.each(vlans, |count| count.fetch_sub(1, Ordering::Relaxed));
     }
 
-    fn each(&self, vlans: &Vlans, change: impl Fn(&AtomicU32) -> u32) {
+    /// Has `change` change the counts that a client is in.
+    fn each(&self, vlans: Option<&Vlans>, change: impl Fn(&AtomicU32) -> u32) {
+        let Some(vlans) = vlans else {
+            change(&self.in_all);
+            return;
+        };
+        let is_wide = is_wide(Some(vlans));
         for id in ids(vlans) {
-            change(&self.counts[usize::from(id)]);
+            let Counts { access, few, wide } = &self.counts[usize::from(id)];
+            change(match vlans {
+                Vlans::Access(_) => access,
+                _ if is_wide => wide,
+                _ => few,
+            });
         }
     }
 
@@ -78,7 +113,7 @@ impl VlanMembers {
     fn place(&self, vlans: Option<&Vlans>, port: LeafId, change: impl Fn(&SlotSet, usize)) {
         let slot = slot(port);
         match vlans {
-            Some(vlans) if ids(vlans).take(FEW + 1).count() <= FEW => {
+            Some(vlans) if !is_wide(Some(vlans)) => {
                 for id in ids(vlans) {
                     change(self.slots[usize::from(id)].get_or_init(Arc::default), slot);
                 }
@@ -87,11 +122,22 @@ impl VlanMembers {
         }
     }
 
-    /// How many are in a VLAN.
+    /// How many get what is flooded in a VLAN.
+    #[inline]
+    pub(crate) fn reach(&self, vlan: FrameVlan) -> Reach {
+        let of = |count: &AtomicU32| count.load(Ordering::Relaxed) as usize;
+        let in_all = of(&self.in_all);
+        vlan.id().map_or(Reach { few: 0, wide: in_all }, |id| {
+            let Counts { access, few, wide } = &self.counts[usize::from(id)];
+            let access = if vlan.has_more() { 0 } else { of(access) };
+            Reach { few: access + of(few), wide: of(wide) + in_all }
+        })
+    }
+
+    /// The sum of these.
     #[inline]
     pub(crate) fn count(&self, vlan: FrameVlan) -> usize {
-        let own = vlan.id().map_or(0, |id| self.counts[usize::from(id)].load(Ordering::Relaxed));
-        (self.in_all.load(Ordering::Relaxed) + own) as usize
+        self.reach(vlan).all()
     }
 
     /// Whether anybody may get what is flooded in a VLAN.
@@ -108,7 +154,14 @@ impl VlanMembers {
             return None;
         }
         let (own, wide) = (own.cloned(), Arc::clone(&self.wide));
-        Some(VlanAudience { own, wide, count: self.count(vlan) })
+        Some(VlanAudience { own, wide, count: self.count(vlan), is_of_few: false })
+    }
+
+    /// Those of them who are in few VLANs.
+    pub(crate) fn few(&self, vlan: FrameVlan) -> VlanAudience {
+        let own = vlan.id().and_then(|id| self.slots[usize::from(id)].get().cloned());
+        let (wide, count) = (Arc::clone(&self.nobody), self.reach(vlan).few);
+        VlanAudience { own, wide, count, is_of_few: true }
     }
 }
 
@@ -116,6 +169,11 @@ impl VlanAudience {
     /// How many get it.
     pub(crate) fn count(&self) -> usize {
         self.count
+    }
+
+    /// Whether those in many VLANs are not among them.
+    pub(crate) fn is_of_few(&self) -> bool {
+        self.is_of_few
     }
 
     /// How many have to be looked at for that.
@@ -135,13 +193,33 @@ impl VlanAudience {
         own.min(self.wide.next(slot))
     }
 
+    /// Adds the slots that have to be looked at.
+    pub(crate) fn add_to(&self, slots: &mut SlotUnion) {
+        self.sets().for_each(|set| slots.add(set));
+    }
+
+    /// How many of those in some slots may get it.
+    pub(crate) fn count_in(&self, slots: &Range<usize>) -> usize {
+        count_in(slots, self.sets())
+    }
+
+    fn sets(&self) -> impl Iterator<Item = &SlotSet> + Clone {
+        self.own.as_deref().into_iter().chain([&*self.wide])
+    }
+
     /// Whether they are those of another, which was made of the same members.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
-        match (&self.own, &other.own) {
+        let own = match (&self.own, &other.own) {
             (Some(one), Some(other)) => Arc::ptr_eq(one, other),
             (one, other) => one.is_none() && other.is_none(),
-        }
+        };
+        own && Arc::ptr_eq(&self.wide, &other.wide)
     }
+}
+
+/// Whether a client is in so many VLANs that it is looked at in all.
+fn is_wide(vlans: Option<&Vlans>) -> bool {
+    vlans.is_none_or(|vlans| ids(vlans).take(FEW + 1).count() > FEW)
 }
 
 /// The VLANs whose floods a client gets, each once, though the ranges of a set may overlap.
@@ -218,6 +296,19 @@ mod tests {
     }
 
     #[test]
+    fn what_has_two_tags_is_not_for_those_in_one_vlan() {
+        let members = VlanMembers::default();
+        let tag = |tci| Tag { tpid: 0x8100, tci };
+        let frame = Tags::two(tag(7), tag(9)).in_front_of(&[2; 60]);
+        let two = FrameVlan::of(&Headers::parse(&frame), &frame);
+        members.add(Some(&access(7)), 1);
+        assert!(members.may_reach(of(7)) && !members.may_reach(two));
+        members.add(Some(&tagged(&[(7, 8)])), 2);
+        assert_eq!((members.count(of(7)), members.count(two)), (2, 1));
+        assert_eq!(access(7).of_flood(two), None);
+    }
+
+    #[test]
     fn a_flood_looks_at_its_members_and_at_those_who_are_in_many() {
         let members = VlanMembers::default();
         let pair = TagPair {
@@ -250,5 +341,11 @@ mod tests {
             one.is_same(&other)
         };
         assert!(same(7, 7) && !same(7, 8) && same(2_000, 2_001));
+        // Without those who are in many.
+        let (few, all) = (members.few(of(7)), members.audience(of(7), SLOTS).unwrap());
+        let found = [5, 6, 8, 9].map(|slot| few.contains(slot));
+        assert_eq!((found, few.count(), few.looked_at()), ([true, true, false, false], 2, 2));
+        assert_eq!((members.reach(of(7)), few.is_same(&all)), (Reach { few: 2, wide: 1 }, false));
+        assert_eq!(members.reach(of(1_000)), Reach { few: 0, wide: 2 });
     }
 }

@@ -7,15 +7,15 @@ use std::time::Duration;
 use acton_bridge::{Asked, BumKind, FloodClass, Owner};
 use acton_frame::Headers;
 
-use super::{For, Route, Router};
+use super::{Route, Router};
 use crate::capture::packet::{Outcome, Who};
 use crate::capture::recorder::Recorder;
-use crate::floods::gate::Admission;
 use crate::floods::news::FloodNews;
+use crate::floods::vlan_gates::Passage;
 use crate::frames::batch::FrameBatch;
 use crate::frames::store::FrameStore;
 use crate::observe::counters::Counter;
-use crate::sessions::audience::Audience;
+use crate::sessions::audience::{Audience, For};
 use crate::sessions::directory::Directory;
 use crate::sessions::elsewhere::is_from_client;
 use crate::sessions::port::LeafId;
@@ -63,7 +63,8 @@ impl Router {
             }
             return Route::Nowhere;
         }
-        if self.is_over(class, frames, index, directory.len(), now) {
+        let mut for_few = None;
+        if !self.passes(class, frames, index, directory.len(), now, &mut for_few) {
             return Route::Nowhere;
         }
         if class.may_ask() {
@@ -75,8 +76,9 @@ impl Router {
             {
                 return Route::One(leaf);
             }
+            let unresolved = FloodClass::Unresolved;
             if asked == Asked::Everybody
-                && self.is_over(FloodClass::Unresolved, frames, index, directory.len(), now)
+                && !self.passes(unresolved, frames, index, directory.len(), now, &mut for_few)
             {
                 return Route::Nowhere;
             }
@@ -87,7 +89,11 @@ impl Router {
                 route => return route,
             }
         }
-        self.route_in_vlan(frames, index, directory.len())
+        if let Some((class, begins)) = for_few {
+            self.drop_over_budget(class, Owner::Root, frames.count(index), begins);
+            self.keep_from_root(frames, index, Counter::over_budget(class), now);
+        }
+        self.route_in_vlan(frames, index, directory.len(), for_few.is_some())
     }
 
     /// Where a frame for a multicast group goes.
@@ -96,9 +102,9 @@ impl Router {
         let snooper = &self.floods.snooper;
         let route = snooper.route(headers, frame, now);
         let whose = For::Group(route);
-        if self.audiences.last().is_none_or(|(last, _)| *last != whose) {
+        if self.audiences.last().is_none_or(|last| last.gets() != whose) {
             let Some(receivers) = snooper.receivers(route) else { return Route::All };
-            self.audiences.push((whose, Audience::Group(receivers)));
+            self.audiences.push(Audience::Group(route, receivers));
         }
         Route::Some(self.audiences.len() as u32 - 1)
     }
@@ -109,13 +115,19 @@ impl Router {
         receivers: &Audience,
         frames: &FrameBatch,
         run: Range<usize>,
+        now: Duration,
         recorder: &mut Recorder,
     ) -> bool {
         let count = receivers.count() as u32;
+        if count == 0 && matches!(receivers, Audience::Vlan(..)) {
+            // The last of them has just gone.
+            self.drop_of_vlan(frames, run, now);
+            return false;
+        }
         let (counter, outcome) = match receivers {
-            Audience::Group(_) if count == 0 => (Counter::GroupUnwanted, Outcome::ToGroup(0)),
-            Audience::Group(_) => (Counter::GroupFrames, Outcome::ToGroup(count)),
-            Audience::Vlan(_) => (Counter::Flooded, Outcome::ToAll(count)),
+            Audience::Group(..) if count == 0 => (Counter::GroupUnwanted, Outcome::ToGroup(0)),
+            Audience::Group(..) => (Counter::GroupFrames, Outcome::ToGroup(count)),
+            Audience::Vlan(..) => (Counter::Flooded, Outcome::ToAll(count)),
         };
         self.counters.add(counter, run.len() as u64);
         if recorder.wants_frames() {
@@ -124,23 +136,27 @@ impl Router {
         count > 0
     }
 
-    /// Whether frame `index`, from the TAP, is over the budget of a class where there are so many sessions,
-    /// and dropped.
-    fn is_over(
+    /// Whether the budget of a class lets frame `index`, from the TAP, pass, where there are so many sessions;
+    /// if only to those in few VLANs, `for_few` has the class, and whether its budget begins to act.
+    fn passes(
         &self,
         class: FloodClass,
         frames: &FrameBatch,
         index: usize,
         sessions: usize,
         now: Duration,
+        for_few: &mut Option<(FloodClass, bool)>,
     ) -> bool {
-        let count = frames.count(index);
         match self.admit_from_root(class, frames, index, sessions, now) {
-            Admission::Passes => false,
-            Admission::Over { begins } => {
-                self.drop_over_budget(class, Owner::Root, count, begins);
-                self.keep_from_root(frames, index, Counter::over_budget(class), now);
+            Passage::All => true,
+            Passage::Few { begins } => {
+                for_few.get_or_insert((class, begins));
                 true
+            }
+            Passage::Nobody { begins } => {
+                self.drop_over_budget(class, Owner::Root, frames.count(index), begins);
+                self.keep_from_root(frames, index, Counter::over_budget(class), now);
+                false
             }
         }
     }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use acton_bridge::{DropReason, FloodClass, ForLeaf, FrameVlan, FromRoot, Objection, Vlans};
 use acton_frame::{Headers, Tags};
 
-use super::{For, Route, Router};
-use crate::floods::gate::Admission;
+use super::{Route, Router};
+use crate::floods::vlan_gates::Passage;
 use crate::frames::batch::FrameBatch;
 use crate::frames::store::FrameStore;
 use crate::observe::counters::Counter;
@@ -73,7 +73,7 @@ impl Router {
             return Route::Nowhere;
         }
         let Holder::Here(port) = holder else {
-            self.drop_of_pair(frames, index..index + 1, now);
+            self.drop_of_vlan(frames, index..index + 1, now);
             return Route::Nowhere;
         };
         let (frame, headers) = (frames.get(index), frames.headers(index));
@@ -93,32 +93,39 @@ impl Router {
         Route::Pair(port)
     }
 
-    /// Drops frames with a pair of tags whose client is not here: they are nobody else's.
+    /// Drops frames of a VLAN that nobody is in, or with a pair of tags whose client is not here: they are
+    /// nobody else's.
     #[cold]
-    pub(super) fn drop_of_pair(&self, frames: &FrameBatch, run: Range<usize>, now: Duration) {
+    pub(super) fn drop_of_vlan(&self, frames: &FrameBatch, run: Range<usize>, now: Duration) {
         for index in run {
             self.counters.add(Counter::Vlan, frames.count(index).into());
             self.keep_from_root(frames, index, Counter::Vlan, now);
         }
     }
 
-    /// Where frame `index` goes, which is for everybody who is in its VLAN, where there are so many
-    /// sessions.
+    /// Where frame `index` goes, which is for everybody who is in its VLAN, or `for_few`, for those who are
+    /// in few others, where there are so many sessions.
     pub(super) fn route_in_vlan(
         &mut self,
         frames: &FrameBatch,
         index: usize,
         sessions: usize,
+        for_few: bool,
     ) -> Route {
         if !self.floods.are_by_vlan() {
             return Route::All;
         }
         let vlan = FrameVlan::of(frames.headers(index), frames.get(index));
-        if self.audiences.last().is_none_or(|(last, _)| *last != For::Vlan(vlan)) {
-            let Some(members) = self.floods.vlan_members.audience(vlan, sessions) else {
-                return Route::All;
+        let is_last = |last: &Audience| matches!(last, Audience::Vlan(of, some) if (*of, some.is_of_few()) == (vlan, for_few));
+        if !self.audiences.last().is_some_and(is_last) {
+            let members = &self.floods.vlan_members;
+            let some = if for_few {
+                members.few(vlan)
+            } else {
+                let Some(some) = members.audience(vlan, sessions) else { return Route::All };
+                some
             };
-            self.audiences.push((For::Vlan(vlan), Audience::Vlan(members)));
+            self.audiences.push(Audience::Vlan(vlan, some));
         }
         Route::Some(self.audiences.len() as u32 - 1)
     }
@@ -132,14 +139,14 @@ impl Router {
         index: usize,
         sessions: usize,
         now: Duration,
-    ) -> Admission {
+    ) -> Passage {
         let (floods, count) = (&self.floods, frames.count(index));
         let budget = floods.root.of(class);
         if !floods.are_by_vlan() {
-            return floods.root_gate.admit(class, count, budget, now);
+            return floods.root_gate.admit(class, count, budget, now).into();
         }
         let vlan = FrameVlan::of(frames.headers(index), frames.get(index));
-        let part = (floods.vlan_members.count(vlan), sessions);
+        let part = (floods.vlan_members.reach(vlan), sessions);
         floods.vlan_gates.admit((vlan, part), class, count, budget, &floods.root_gate, now)
     }
 
@@ -157,8 +164,7 @@ impl Router {
         // Where there is no session at all, that is the reason.
         let may_reach = sessions == 0 || self.floods.vlan_members.may_reach(vlan);
         if !may_reach {
-            self.counters.add(Counter::Vlan, frames.count(index).into());
-            self.keep_from_root(frames, index, Counter::Vlan, now);
+            self.drop_of_vlan(frames, index..index + 1, now);
         }
         may_reach
     }
@@ -222,9 +228,9 @@ impl VlanParts {
             run.clone().for_each(|index| frames.take_off_tags(index, 0));
             return send(frames, run);
         };
-        for (vlan, part) in &self.parts {
+        for (vlan, part) in self.within(&run) {
+            let Some(how) = vlans.of_flood(*vlan) else { continue };
             let part = part.start.max(run.start)..part.end.min(run.end);
-            let Some(how) = vlans.of_flood(*vlan).filter(|_| !part.is_empty()) else { continue };
             let tags = match how {
                 ForLeaf::AsItIs => 0,
                 ForLeaf::Untagged(tags) => tags,
@@ -232,6 +238,16 @@ impl VlanParts {
             part.clone().for_each(|index| frames.take_off_tags(index, tags));
             send(frames, part);
         }
+    }
+
+    /// Those that have frames of `run`. In a round where VLANs take turns a client has a run for each of its
+    /// frames, so what one run takes must not grow with the parts that there are.
+    #[inline]
+    fn within(&self, run: &Range<usize>) -> &[(FrameVlan, Range<usize>)] {
+        let from = self.parts.partition_point(|(_, part)| part.end <= run.start);
+        let parts = &self.parts[from..];
+        let count = parts.iter().take_while(|(_, part)| part.start < run.end).count();
+        &parts[..count]
     }
 }
 
@@ -323,6 +339,10 @@ mod tests {
         assert_eq!(sent(1..4), [(1, 2), (3, 4)]);
         assert_eq!(sent(2..3), []);
         assert_eq!(sent(0..4), [(0, 2), (3, 4)]);
+        // And no others are looked at.
+        assert_eq!(parts.within(&(3..4)).len(), 1);
+        assert_eq!(parts.within(&(1..3)).len(), 2);
+        assert!(parts.within(&(4..4)).is_empty());
     }
 
     #[test]
