@@ -250,14 +250,17 @@ pub(super) fn watch_tells_what_changes() {
         let lines = BufReader::new(watch.stdout.take().unwrap()).lines();
         let (told, heard) = mpsc::channel();
         thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| told.send(line)));
-        let next = || heard.recv_timeout(HANG).expect("it tells of a change");
+        let next = || {
+            let line = heard.recv_timeout(HANG).expect("it tells of a change");
+            println!("{line}");
+            line
+        };
         let first = next();
-        let is_up = if json { "\"state\":\"up\"" } else { " is up for " };
+        let is_up = if json { "\"state\":\"up\"" } else { " is up " };
         assert!(first.contains(is_up), "{first}");
-        // A client that had no processor for a while may be quiet in between.
         let until_told = |state: &str| while !next().contains(state) {};
         client.signal(Signal::SIGSTOP);
-        until_told("quiet");
+        // It is quiet before, which a watch that had no processor meanwhile does not see.
         until_told("lost");
         client.signal(Signal::SIGCONT);
         until_told(is_up);
