@@ -225,7 +225,7 @@ pub(super) fn a_state_can_be_waited_for() {
     let path = control.to_str().unwrap();
     let not_there = said_by(&control, &["status", "--check", "up"]);
     assert_eq!(not_there.code, 1, "{not_there:?}");
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         let waits = scope.spawn(|| said_by(&control, &["status", "--check", "up", "--wait", "60"]));
         let _server = world.serve(&[]);
         let _client = world.join(0, &["--control", path]);
