@@ -234,6 +234,7 @@ fn a_server_that_begins_says_that_there_are_no_sessions_of_before() {
     let all = ["accounting_on", "accounting_start", "accounting_stop", "accounting_off"];
     assert_eq!(kinds, all);
     assert_eq!(heard[0]["id"], heard[3]["id"]);
+    assert!(heard.iter().all(|it| it["server"] == "server"), "{heard:?}");
     assert!(heard[0]["time"].as_f64() < heard[1]["time"].as_f64());
 }
 

@@ -454,5 +454,8 @@ fn answers_go_to_whom_they_name_and_to_no_other() {
     root.send(&answer(to_all, 5, "olt-7 site-1"));
     let output = live.wait_with_output().unwrap();
     let text = words(&String::from_utf8_lossy(&output.stdout));
-    assert!(text.contains("it named site-1's") && !text.contains("but then"), "{text}");
+    assert!(
+        text.contains("if it named one, that was site-1's") && !text.contains("but then"),
+        "{text}"
+    );
 }

@@ -126,7 +126,9 @@ fn a_router_behind_a_client_is_one_if_it_is_trusted() {
     let bad = prefix("2001:db8:bad::/64", 3_600, 1_800);
     let router = Router::start(&site, &world.clients[0], "client", &bad);
     wait_until("its advertisements are dropped", || drops(&server, 0, "guard_ra") >= 2);
-    // An answer to who asks is an advertisement too.
+    // An answer to who asks is an advertisement too: the only one that it sends now.
+    router.advertise(&format!("UnicastOnly on; {bad}"));
+    router.process.wait_for("resuming normal operation");
     let asks = || says(&world.server, "rdisc6 -n -1 -r 2 -w 1000 server");
     let before = drops(&server, 0, "guard_ra");
     let said = asks();
@@ -136,6 +138,7 @@ fn a_router_behind_a_client_is_one_if_it_is_trusted() {
     let routes = "ip -6 route show proto ra";
     assert_eq!(shell(&world.server, routes), "");
     // Its owner has the server's list say that it may.
+    router.advertise(&bad);
     site.change("trusted = false", "trusted = true");
     wait_until("who asks is answered", || asks().contains("2001:db8:bad::/64"));
     wait_until("the root goes by it", || shell(&world.server, routes).contains("default"));
@@ -191,11 +194,10 @@ fn a_client_follows_a_router_that_renumbers() {
     let session = until(&server, "both are known", |session| {
         held(session, long).is_some() && held(session, short).is_some()
     });
-    for (start, most) in [(long, 86_400), (short, 12)] {
+    for (start, left) in [(long, 86_370..=86_400), (short, 0..=12)] {
         let lease = held(&session, start).unwrap();
         assert_eq!(lease.from, LearntFrom::Slaac);
-        let left = lease.left.as_secs();
-        assert!(left <= most && left + 30 > most.min(86_400), "{lease:?}");
+        assert!(left.contains(&lease.left.as_secs()), "{lease:?}");
     }
     // Another prefix in place of these. Each address is the client's for as long as its kernel has it.
     let third = prefix("2001:db8:a::/64", 0, 0) + &prefix("2001:db8:c::/64", 3_600, 1_800);
@@ -235,7 +237,8 @@ impl Neighbours {
     fn new() -> Self {
         let policies = ["ips = [\"10.9.0.10\", \"fd09::a\"]", "ips = [\"10.9.0.11\", \"fd09::b\"]"];
         let site = Site::new("", &policies);
-        let server = site.world.serve(&["--no-loop-guard"]);
+        // One worker, since what flows of several send comes in any order.
+        let server = site.world.serve(&["--no-loop-guard", "--workers", "1"]);
         let clients = site.join_all();
         // So the root knows them and has asked for none: who asks again at once has everybody asked.
         for client in &site.world.clients {
@@ -275,9 +278,7 @@ impl Neighbours {
         });
         (said, reached)
     }
-}
 
-impl Neighbours {
     /// Runs a command at the root by which it asks for the first client's address: that alone is asked, and
     /// answers.
     fn asks_alone(&self, command: &str, is_question: impl Fn(&[u8]) -> bool) {

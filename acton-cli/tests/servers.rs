@@ -327,8 +327,10 @@ fn who_is_at_a_server_without_a_way_to_the_lan_goes_to_another_one() {
     assert!(status.contains("draining: clients") && !status.contains("acton drain"), "{status}");
     shell(&site.lan, "ip link set port-a up");
     first.wait_for("carries something again");
+    // What it says before that is over is tested without a clock, as drain_reasons().
     let stopped = told(&first, &["drain", "--stop"]);
-    assert!(stopped.contains("carry something again, and have to for"), "{stopped}");
+    let settles = stopped.contains("carry something again, and have to for");
+    assert!(settles || stopped == "it drains no more\n", "{stopped}");
     first.wait_for("draining no more");
     assert!(!told(&first, &["status"]).contains("lan0"));
     for client in &clients {

@@ -557,6 +557,7 @@ fn what_is_told_of_vlans() {
             &["VLAN 1000.17", "the two tags are site-1's", "forward to site-1"],
         ),
         (&[&host, all, "--vlan", "7"], &["2 sessions are not in that", "forward to the one"]),
+        (&[&host, all, "--vlan", "7"], &["in all VLANs: ", "1/3 of a frame"]),
         (&[&host, all, "--vlan", "300"], &["3 sessions are not in that", "drop (vlan)"]),
         (&[&host, all], &["2 sessions are not in that", "forward to the one"]),
     ] {

@@ -77,8 +77,8 @@ pub use client::{Client, ClientBuilder, PlainClient, SecureClient};
 pub use error::Error;
 pub use floods::budgets::{Budgets, FloodBudgets};
 pub use isolation::report::{
-    IsolationClient, IsolationKind, IsolationLeak, IsolationOptions, IsolationPart,
-    IsolationReport, IsolationVerdict,
+    ISOLATION_BESIDE, IsolationClient, IsolationKind, IsolationLeak, IsolationOptions,
+    IsolationPart, IsolationReport, IsolationVerdict,
 };
 pub use observe::counters::{Totals, counters, drop_reasons};
 pub use observe::event::{

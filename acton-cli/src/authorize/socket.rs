@@ -26,8 +26,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const FAREWELL: Duration = Duration::from_secs(3);
 /// The longest line of the program, in bytes.
 const MAX_LINE: u64 = 64 << 10;
-/// Characters that are kept of what is wrong with a line.
-const MAX_WRONG: usize = 200;
 /// Least time between two lines of the log on bad lines.
 const TELL_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -38,6 +36,8 @@ pub(crate) struct AuthorizeSocket(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     path: PathBuf,
+    /// What the server was told to be called.
+    name: Option<String>,
     state: Mutex<State>,
     news: Condvar,
 }
@@ -46,7 +46,7 @@ struct Shared {
 struct State {
     queue: Queue,
     decisions: Option<Decisions>,
-    /// What the server is called.
+    /// What the server is called: accounts are told before it has started.
     server: String,
     connected: bool,
     /// The program has closed the connection, or said what cannot be.
@@ -78,17 +78,18 @@ impl State {
 }
 
 impl AuthorizeSocket {
-    pub(crate) fn new(path: &Path) -> Self {
+    /// The socket at `path`, for the server of this name: that of its TAP where it has none.
+    pub(crate) fn new(path: &Path, name: Option<&str>) -> Self {
         let (state, news) = (Mutex::default(), Condvar::new());
-        Self(Arc::new(Shared { path: path.to_owned(), state, news }))
+        let (path, name) = (path.to_owned(), name.map(str::to_owned));
+        Self(Arc::new(Shared { path, name, state, news }))
     }
 
-    /// Speaks with the program from now on, for the server of this name.
+    /// Speaks with the program from now on.
     ///
     /// # Errors
     /// Where the system makes no thread.
-    pub(crate) fn start(&self, server: String) -> io::Result<()> {
-        self.0.state.lock().server = server;
+    pub(crate) fn start(&self) -> io::Result<()> {
         let shared = Arc::clone(&self.0);
         thread::Builder::new().name("acton-authorize".to_owned()).spawn(move || shared.speak())?;
         Ok(())
@@ -127,8 +128,10 @@ impl AuthorizeSocket {
 }
 
 impl Authority for AuthorizeSocket {
-    fn begin(&mut self, decisions: Decisions) -> io::Result<()> {
-        self.0.state.lock().decisions = Some(decisions);
+    fn begin(&mut self, tap: &str, decisions: Decisions) -> io::Result<()> {
+        let mut state = self.0.state.lock();
+        state.server = self.0.name.clone().unwrap_or_else(|| tap.to_owned());
+        state.decisions = Some(decisions);
         Ok(())
     }
 
@@ -265,15 +268,15 @@ impl Shared {
                     drop(state);
                     self.tell(decision);
                 }
-                Err(error) => self.note_bad(&error),
+                // It quotes what the program said.
+                Err(error) => self.note_bad(wire::printable(error)),
             }
         }
     }
 
-    fn note_bad(&self, error: &str) {
+    fn note_bad(&self, error: String) {
         let mut state = self.state.lock();
         state.bad_lines += 1;
-        state.wrong = Some(error.chars().take(MAX_WRONG).collect());
         let now = Instant::now();
         if state.told_bad_at.is_none_or(|at| now >= at + TELL_INTERVAL) {
             state.told_bad_at = Some(now);
@@ -283,6 +286,7 @@ impl Shared {
                 self.path.display()
             );
         }
+        state.wrong = Some(error);
     }
 
     /// Tells the server, and waits until it hears.

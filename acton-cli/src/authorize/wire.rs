@@ -139,8 +139,8 @@ fn verdict(answer: Answer) -> Result<Verdict, String> {
     Ok(Verdict::allow(ClientPolicy::from_keys(name.as_deref(), keys)?, valid_for))
 }
 
-/// A reason as it may stand in a log.
-fn printable(mut reason: String) -> String {
+/// What the program said as it may stand in a log.
+pub(super) fn printable(mut reason: String) -> String {
     const MOST: usize = 200;
     reason.retain(|letter| !letter.is_control());
     match reason.char_indices().nth(MOST) {

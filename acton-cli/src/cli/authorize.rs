@@ -45,9 +45,9 @@ pub(super) struct AuthorizeOptions {
 pub(super) type Interval = Option<Duration>;
 
 impl AuthorizeOptions {
-    /// The program, where there is one.
-    pub(super) fn socket(&self) -> Option<AuthorizeSocket> {
-        self.authorize.as_deref().map(AuthorizeSocket::new)
+    /// The program, where there is one, for the server that was told to be called so.
+    pub(super) fn socket(&self, name: Option<&str>) -> Option<AuthorizeSocket> {
+        self.authorize.as_deref().map(|path| AuthorizeSocket::new(path, name))
     }
 
     /// Has settings say what the options do.

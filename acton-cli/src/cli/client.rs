@@ -84,7 +84,8 @@ pub(super) struct Arguments {
     key_log: KeyLogOption,
 
     /// Take part in tests of isolation (acton verify-isolation at the server): send frames that do nothing,
-    /// 128 in 10 s at most, and tell which of those of others arrive here
+    /// 128 in 10 s at most, one of them out of this TAP to what is bridged to it, and tell which of those of
+    /// others arrive here
     #[arg(long, conflicts_with = "plain")]
     allow_isolation_test: bool,
 

@@ -66,6 +66,11 @@ impl ControlOptions {
         }
     }
 
+    /// What the instance was told to be called.
+    pub(super) fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
     /// What the instance is called.
     pub(super) fn instance(&self, handle: &Handle) -> String {
         self.name.clone().unwrap_or_else(|| handle.tap_name().to_owned())

@@ -50,7 +50,7 @@ pub(super) fn until_signal(
     let hooks =
         hook.map(|hook| hook.follow(handle.clone(), control.instance(&handle))).transpose()?;
     if let Some(authorize) = &authorize {
-        authorize.start(control.instance(&handle))?;
+        authorize.start()?;
     }
     let process = TunnelProcess::new(config, handle.clone(), hooks.clone(), manager.clone());
     let process = process.with_authorize(authorize.clone());

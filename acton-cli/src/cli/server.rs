@@ -219,7 +219,7 @@ impl Arguments {
         let invited = identity.created.then(|| (identity.clone(), clients.list().is_some()));
         let server = Server::secure(identity.into()).with_settings(settings)?;
         let mut server = server.admission(clients).sockets(passed).on_thread_start(begin);
-        let authorize = self.authorize.socket();
+        let authorize = self.authorize.socket(self.control.name());
         if let Some(socket) = &authorize {
             server = server.authorize(socket.clone());
         }

@@ -33,14 +33,21 @@ pub(crate) fn drain_reasons(bridge: &BridgeReport) -> Vec<String> {
     let missing = &bridge.uplinks_missing;
     let down: Vec<_> =
         bridge.uplinks_down.iter().filter(|it| !missing.contains(it)).cloned().collect();
-    let down = (!down.is_empty()).then(|| format!("--track: {} carries nothing", down.join(", ")));
+    let down = (!down.is_empty())
+        .then(|| format!("--track: {} {} nothing", down.join(", "), carry(down.len())));
     let missing =
         (!missing.is_empty()).then(|| format!("--track: there is no link {}", missing.join(", ")));
     let settling = bridge.uplinks_settled_in.map(|left| {
-        let left = left.as_secs_f64().ceil();
+        // It may be due, and not have been looked at yet.
+        let left = left.as_secs_f64().ceil().max(1.0);
         format!("--track: all links carry something again, and have to for {left} s more")
     });
     [ordered, missing, down, settling].into_iter().flatten().collect()
+}
+
+/// What so many links do.
+pub(crate) const fn carry(links: usize) -> &'static str {
+    if links == 1 { "carries" } else { "carry" }
 }
 
 /// All that is amiss, in the order in which to see to it. `client` is a client's one session.
@@ -79,8 +86,9 @@ pub(super) fn of(
         let links = bridge.uplinks_down.join(", ");
         let text = match &bridge.uplinks_missing[..] {
             [] => format!(
-                "{links}, which --track names, carries nothing: clients are asked to go elsewhere; \
-                 ip link show says why"
+                "{links}, which --track names, {} nothing: clients are asked to go elsewhere; \
+                 ip link show says why",
+                carry(bridge.uplinks_down.len())
             ),
             missing => format!(
                 "there is no link {}, which --track names: clients are asked to go elsewhere until \
@@ -143,4 +151,39 @@ pub(super) fn of(
         add(Code::Authorize, text);
     }
     health
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn a_server_that_drains_says_why() {
+        let reasons = |more: Value| {
+            let mut report = json!({ "root_macs": 0, "client_macs": 0, "budgets_acting": [] });
+            let (Value::Object(report), Value::Object(more)) = (&mut report, more) else {
+                panic!("not an object")
+            };
+            report.extend(more);
+            drain_reasons(&serde_json::from_value(Value::Object(report.clone())).unwrap())
+        };
+        assert!(reasons(json!({ "draining": true })).is_empty(), "an earlier version says none");
+        assert_eq!(
+            reasons(json!({ "drain_ordered": true, "uplinks_down": ["eth1"] })),
+            ["acton drain", "--track: eth1 carries nothing"]
+        );
+        assert_eq!(
+            reasons(
+                json!({ "uplinks_down": ["eth1", "eth2", "eth3"], "uplinks_missing": ["eth2"] })
+            ),
+            ["--track: there is no link eth2", "--track: eth1, eth3 carry nothing"]
+        );
+        for (left, said) in [(4.2, 5), (0.3, 1), (0.0, 1)] {
+            let text =
+                format!("--track: all links carry something again, and have to for {said} s more");
+            assert_eq!(reasons(json!({ "uplinks_settled_in_seconds": left })), [text]);
+        }
+    }
 }

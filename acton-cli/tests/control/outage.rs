@@ -2,6 +2,8 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use acton_engine::{EndReason, SessionStatus, State};
@@ -10,7 +12,7 @@ use serde_json::Value;
 
 use super::ask::{json, said_by, sessions, told, until};
 use super::support::{
-    Acton, Impairment, Mode, ROOT_V4, World, ping_until_answered, said, shell, wait_until,
+    Acton, HANG, Impairment, Mode, ROOT_V4, World, ping_until_answered, said, shell, wait_until,
 };
 
 /// How far what is said may be behind what is so: a second, and what a busy machine may take from a
@@ -223,7 +225,7 @@ pub(super) fn a_state_can_be_waited_for() {
     let path = control.to_str().unwrap();
     let not_there = said_by(&control, &["status", "--check", "up"]);
     assert_eq!(not_there.code, 1, "{not_there:?}");
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         let waits = scope.spawn(|| said_by(&control, &["status", "--check", "up", "--wait", "60"]));
         let _server = world.serve(&[]);
         let _client = world.join(0, &["--control", path]);
@@ -245,15 +247,20 @@ pub(super) fn watch_tells_what_changes() {
         command.args(["status", "--watch"]).args(json.then_some("--json")).env_clear();
         command.env("ACTON_CONTROL", server.control()).stdout(Stdio::piped());
         let mut watch = command.spawn().unwrap();
-        let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines();
-        let mut next = || lines.next().unwrap().unwrap();
+        let lines = BufReader::new(watch.stdout.take().unwrap()).lines();
+        let (told, heard) = mpsc::channel();
+        thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| told.send(line)));
+        let next = || {
+            let line = heard.recv_timeout(HANG).expect("it tells of a change");
+            println!("{line}");
+            line
+        };
         let first = next();
-        let is_up = if json { "\"state\":\"up\"" } else { " is up for " };
+        let is_up = if json { "\"state\":\"up\"" } else { " is up " };
         assert!(first.contains(is_up), "{first}");
-        // A client that had no processor for a while may be quiet in between.
-        let mut until_told = |state: &str| while !next().contains(state) {};
+        let until_told = |state: &str| while !next().contains(state) {};
         client.signal(Signal::SIGSTOP);
-        until_told("quiet");
+        // It is quiet before, which a watch that had no processor meanwhile does not see.
         until_told("lost");
         client.signal(Signal::SIGCONT);
         until_told(is_up);

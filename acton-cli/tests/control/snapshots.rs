@@ -183,6 +183,8 @@ pub(super) fn what_every_command_says_of_a_live_tunnel() {
     super::support::wait_until("it is dropped", || {
         json(&server, &["drops", "berlin"])["drops"] != Value::Array(Vec::new())
     });
+    // What is counted at once is told a moment later.
+    server.wait_for("it is of the server's side and no client may use it");
     let (here, there) = (SERVER_MAC.to_string(), CLIENT_MAC.to_string());
     let broadcast = "ff:ff:ff:ff:ff:ff";
     let printer = "02:00:00:00:00:99";

@@ -32,11 +32,11 @@ pub const MAX_VALID_FOR: Duration = Duration::from_secs(30 * 86_400);
 
 /// Decides on clients that no list names.
 pub trait Authority: fmt::Debug + Send {
-    /// Takes where decisions go, before anything is asked.
+    /// Takes where decisions go, and what the server's TAP is called, before anything is asked or told.
     ///
     /// # Errors
     /// Where it cannot begin.
-    fn begin(&mut self, decisions: Decisions) -> io::Result<()>;
+    fn begin(&mut self, tap: &str, decisions: Decisions) -> io::Result<()>;
 
     /// Takes a question without waiting. `false` where it has no room for it; the question counts as
     /// one that is not answered.

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use pnet_base::MacAddr;
 
+use super::kind::TestKind;
+
 /// Which clients are to be tested.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -15,6 +17,9 @@ pub struct IsolationOptions {
     /// Leave out those that do not take part, rather than test nobody.
     pub willing_only: bool,
 }
+
+/// The kind of what a client sends out of its TAP, to what is bridged to that.
+pub const ISOLATION_BESIDE: &str = TestKind::Beside.name();
 
 /// What came of a test of isolation.
 #[derive(Debug, Clone, PartialEq, Eq)]

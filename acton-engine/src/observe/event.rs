@@ -339,7 +339,8 @@ pub enum EventKind {
     AuthorizeBack {
     },
     /// At a server that accounts for sessions (`--authorize`, `--accounting-interval`): it begins, and has
-    /// none. Those of before are over, also where their ends were never told, as of a server that was killed.
+    /// none. Those of before are over, also where their ends were never told, as of a server that was killed. Not
+    /// told where the interval comes by a reload, and there is no `--authorize`.
     AccountingOn {
         /// Its name among all runs of this server.
         id: String,

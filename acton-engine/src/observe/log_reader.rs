@@ -10,9 +10,9 @@ use crate::observe::event::{EventKind, Place};
 use crate::observe::status::Protocol;
 use crate::throttle::KeyedThrottle;
 
-/// Least time between two lines on why one source got no session, on what became of one MAC, on
-/// one client with too many or on one reason for which a client's policy drops frames, and how many of each have a line in that time: one client's mistake does
-/// not fill the log.
+/// Least time between two lines on why one source got no session, on what became of one MAC, on one client
+/// with too many or on one reason for which a client's policy drops frames, and how many of each have a line
+/// in that time: one client's mistake does not fill the log.
 const TELL_INTERVAL: Duration = Duration::from_secs(60);
 const MAX_TOLD: usize = 64;
 

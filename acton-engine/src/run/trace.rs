@@ -233,14 +233,16 @@ impl Tracing<'_> {
                     && let Some(session) = self.session_at(port)
                     && session.loop_found.is_none()
                 {
-                    let over = self.budget(self.root_gate(floods), class, floods.root.of(class));
+                    let gate = self.root_gate(class, floods);
+                    let over = self.budget(gate, class, floods.root.of(class));
                     if let Some(over) = over {
                         return Ok(over);
                     }
                     self.note("neighbour", format!("{} has the address", session.name));
                     return Ok(self.reach_session(&session));
                 }
-                self.budgets(self.root_gate(floods), class, asked, &floods.root)
+                let gate = self.root_gate(class, floods);
+                self.budgets(gate, class, asked, &floods.root)
                     .or_else(|| self.reach_group(kind, floods))
                     .unwrap_or_else(|| self.reach_all())
             }

@@ -180,7 +180,7 @@ pub(crate) fn start(
         Some(mut authority) => {
             let sender = launch.sender();
             let tell = move |it| sender.send(Message::News(News::Decision(it))).is_ok();
-            let begun = authority.begin(Decisions::new(tell));
+            let begun = authority.begin(interface.name(), Decisions::new(tell));
             begun.map_err(Error::system("ask about clients"))?;
             Some(Authorization::new(authority, settings.authorize_timeout))
         }

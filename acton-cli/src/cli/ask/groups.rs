@@ -1,6 +1,8 @@
 //! `acton groups`.
 
-use acton_engine::{AllReason, GroupMember, MulticastReport, Place, State};
+use std::collections::BTreeSet;
+
+use acton_engine::{AllReason, GroupMember, MulticastReport, Place, QuerierReport, State};
 use clap::Args;
 
 use super::output::Output;
@@ -46,35 +48,72 @@ impl Arguments {
             }
         }
         let mut table = Table::new(&["CLIENT", "VLAN", "GROUP", "AGE", "LEFT", ""], &[1, 3, 4]);
+        let mut wanted = BTreeSet::new();
         loop {
             match next(&mut answers)? {
-                Answer::Group(member) => table.row(row(&member)),
+                Answer::Group(member) => {
+                    wanted.extend(asked_for(&member));
+                    table.row(row(&member));
+                }
                 Answer::End(_) => break,
                 _ => return Err(unexpected()),
             }
         }
         table.lines().iter().try_for_each(|line| out.line(line))?;
         drop(answers);
-        if lacks_querier(&mut connection)? {
-            out.line("the LAN has no querier, so all clients get all groups")?;
+        if let Some(text) = queriers(&mut connection)?.and_then(|them| lacking(&them, wanted)) {
+            out.line(&text)?;
         }
         out.end()
     }
 }
 
-/// Whether nobody asks hosts for groups, so that what the table says does not hold yet.
-fn lacks_querier(connection: &mut Connection) -> Result<bool, Failure> {
+/// Whose questions a group is told in answer to: those of a VLAN, 0 for untagged, of IGMP or, as `true`, MLD.
+type Asked = (u16, bool);
+
+/// Whose questions this is an answer to, where it is one group.
+fn asked_for(member: &GroupMember) -> Option<Asked> {
+    Some((member.vlan?, member.group?.is_ipv6()))
+}
+
+/// That of some groups in the table nobody asks hosts, so that what it says of them does not hold yet.
+fn lacking(queriers: &[QuerierReport], mut wanted: BTreeSet<Asked>) -> Option<String> {
+    if queriers.is_empty() {
+        return Some("the LAN has no querier, so all clients get all groups".to_owned());
+    }
+    for querier in queriers {
+        wanted.remove(&(querier.vlan, querier.address.is_ipv6()));
+    }
+    let told = wanted.iter().take(SHOWN_QUERIERS).map(|(vlan, is_ipv6)| {
+        let family = if *is_ipv6 { "IPv6" } else { "IPv4" };
+        match vlan {
+            0 => format!("untagged {family}"),
+            vlan => format!("{family} in VLAN {vlan}"),
+        }
+    });
+    let told: Vec<_> = told.collect();
+    let more = wanted.len().saturating_sub(SHOWN_QUERIERS);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    (!told.is_empty()).then(|| {
+        format!(
+            "the LAN has no querier for {}{more}: all clients get these groups",
+            told.join(", ")
+        )
+    })
+}
+
+/// Who asks hosts for groups, where the server follows that.
+fn queriers(connection: &mut Connection) -> Result<Option<Vec<QuerierReport>>, Failure> {
     // No session is in this state for long, if any is: the instance alone is wanted.
     let request = Request::Status { session: None, states: vec![State::Handshaking] };
     let mut answers = connection.ask(request)?;
-    let mut lacks = false;
+    let mut found = None;
     loop {
         match next(&mut answers)? {
             Answer::Instance(instance) => {
-                let multicast = instance.bridge.as_ref().and_then(|it| it.multicast.as_ref());
-                lacks = multicast.is_some_and(|it| it.queriers.is_empty());
+                found = instance.bridge.and_then(|it| it.multicast).map(|it| it.queriers);
             }
-            Answer::End(_) => return Ok(lacks),
+            Answer::End(_) => return Ok(found),
             _ => {}
         }
     }
@@ -165,6 +204,26 @@ mod tests {
             "1 group wanted, by 3 clients in all; asked for by 10.0.0.1, fe80::1 on VLAN 7 (answers \
              are under way)"
         );
+    }
+
+    #[test]
+    fn groups_that_nobody_asks_for_are_named_by_family_and_vlan() {
+        let queriers = |them: &[(u16, &str)]| -> Vec<QuerierReport> {
+            let them = them.iter().map(|(vlan, address)| {
+                json!({ "vlan": vlan, "address": address, "heard_seconds": 1, "left_seconds": 9,
+                        "settled": true })
+            });
+            them.map(|it| from_value(it).unwrap()).collect()
+        };
+        let wanted = BTreeSet::from([(0, false), (0, true), (7, false)]);
+        let lacking = |them: &[(u16, &str)]| lacking(&queriers(them), wanted.clone());
+        assert_eq!(lacking(&[]).unwrap(), "the LAN has no querier, so all clients get all groups");
+        assert_eq!(
+            lacking(&[(0, "10.0.0.1")]).unwrap(),
+            "the LAN has no querier for untagged IPv6, IPv4 in VLAN 7: all clients get these groups"
+        );
+        let all = [(0, "10.0.0.1"), (0, "fe80::1"), (7, "10.7.0.1"), (9, "10.9.0.1")];
+        assert_eq!(lacking(&all), None);
     }
 
     #[test]

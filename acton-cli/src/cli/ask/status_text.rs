@@ -281,8 +281,10 @@ fn instance(look: &Look) -> Vec<String> {
             lines.push(format!("  sessions {}", counts.join(", ")));
         }
         if let Some(bridge) = bridge.as_ref().filter(|bridge| bridge.draining) {
-            let why = drain_reasons(bridge).join("; ");
-            let text = format!("draining: clients are asked to go to their other servers ({why})");
+            // Earlier versions do not say why.
+            let why = Some(drain_reasons(bridge).join("; ")).filter(|why| !why.is_empty());
+            let why = why.map(|why| format!(" ({why})")).unwrap_or_default();
+            let text = format!("draining: clients are asked to go to their other servers{why}");
             let indents = ["  "].into_iter().chain(iter::repeat("    "));
             let text = wrap(&text, WIDTH - 4);
             lines.extend(indents.zip(text).map(|(indent, line)| format!("{indent}{line}")));

@@ -1,6 +1,8 @@
 //! `acton verify-isolation`.
 
-use acton_engine::{IsolationLeak, IsolationPart, IsolationReport, IsolationVerdict};
+use acton_engine::{
+    ISOLATION_BESIDE, IsolationLeak, IsolationPart, IsolationReport, IsolationVerdict,
+};
 use clap::Args;
 
 use super::output::Output;
@@ -12,8 +14,6 @@ use crate::control::{AskError, RawAnswer, Request};
 
 /// Exit code where nothing is shown, neither isolation nor a leak.
 const UNPROVED: u8 = 2;
-/// The kind of what a client sends out of its TAP.
-const BESIDE: &str = "beside";
 /// Leaks that are listed, one a line.
 const MAX_LINES: usize = 20;
 
@@ -23,8 +23,8 @@ const MAX_LINES: usize = 20;
 /// to all: unicast, broadcast, multicast, from forged addresses, tagged, IPv4 and IPv6. All of them listen,
 /// and show by frames of the server that they hear. A table says what was sent, and what became of it.
 /// One frame of each goes to what is bridged to its own TAP: it comes back through another client where there
-/// is a cable between the two. Nothing is sent where somebody does not agree. The frames do no harm: they are of an EtherType for
-/// experiments, or for the port of "discard". It takes some seconds.
+/// is a cable between the two. Nothing is sent where somebody does not agree. The frames do no harm: they are
+/// of an EtherType for experiments, or for the port of "discard". It takes some seconds.
 ///
 /// Exit code: 0 where no frame reached another client, 1 where one did, 2 where that could not be found
 /// out.
@@ -124,7 +124,7 @@ fn text(report: &IsolationReport) -> Vec<String> {
         ));
     }
     for IsolationLeak { kind, from, at, .. } in report.leaks.iter().take(MAX_LINES) {
-        lines.push(if kind == BESIDE {
+        lines.push(if kind == ISOLATION_BESIDE {
             format!("ANOTHER WAY: what {from} sent to its own LAN came from {at}")
         } else {
             format!("LEAK: {kind} from {from} reached {at}")
@@ -143,7 +143,7 @@ fn verdict(report: &IsolationReport) -> String {
         IsolationVerdict::Isolated => {
             "isolated: no frame of a client's reached another, and each hears what is sent to it"
         }
-        IsolationVerdict::Leaks if report.leaks.iter().all(|leak| leak.kind == BESIDE) => {
+        IsolationVerdict::Leaks if report.leaks.iter().all(|leak| leak.kind == ISOLATION_BESIDE) => {
             "NOT isolated: there is another way between clients, beside the tunnel (a cable, or a bridge of \
              two networks)"
         }

@@ -5,7 +5,6 @@ use std::time::Duration;
 use acton_engine::SessionStatus;
 
 use crate::doctor::code::Code;
-use crate::doctor::facts::Running;
 use crate::doctor::finding::Finding;
 
 const CODE: Code = Code::Policy;
@@ -21,35 +20,47 @@ const GUARDS: [(&str, &str); 2] =
 /// What is dropped of the addresses that a client claims.
 const SOURCE_IP: &str = "source_ip";
 
-/// Clients of which a policy drops much now.
-pub(super) fn check(running: &Running) -> Finding {
-    let unheard: Vec<_> = running.sessions.iter().filter(|it| is_unheard(it)).collect();
-    if let Some(first) = unheard.first() {
-        let what = format!("no lease of {} was heard, and what it sends is dropped", first.name);
-        return Finding::warning(CODE, what)
-            .wanted("an answer of the LAN's DHCP server, on the server's side")
-            .advice(
-                "look that there is one; a host that had its address before is heard once it renews \
-                 that, or list its address (ips)",
-            );
+/// What policies do to clients now, one finding of each kind.
+pub(super) fn check(sessions: &[SessionStatus]) -> Vec<Finding> {
+    let kinds = [unheard(sessions), mute(sessions), guarded(sessions), losing(sessions)];
+    let found: Vec<_> = kinds.into_iter().flatten().collect();
+    match found.is_empty() {
+        true => vec![Finding::ok(CODE, "none drops much of what a client sends")],
+        false => found,
     }
-    if let Some(session) = running.sessions.iter().find(|it| is_mute(it)) {
-        let what =
-            format!("{} is strict and has no MAC: nothing that it sends passes", session.name);
-        return Finding::warning(CODE, what).wanted("a MAC that it may use").advice(
-            "write mac or shared-mac in its table of the list of clients, or strict = false",
+}
+
+/// A client that may use what DHCP gives it alone, of which no lease was heard.
+fn unheard(sessions: &[SessionStatus]) -> Option<Finding> {
+    let first = sessions.iter().find(|it| is_unheard(it))?;
+    let what = format!("no lease of {} was heard, and what it sends is dropped", first.name);
+    let finding = Finding::warning(CODE, what)
+        .wanted("an answer of the LAN's DHCP server, on the server's side")
+        .advice(
+            "look that there is one; a host that had its address before is heard once it renews \
+             that, or list its address (ips)",
         );
-    }
-    if let Some(finding) = guarded(&running.sessions) {
-        return finding;
-    }
-    let much: Vec<_> = running.sessions.iter().filter_map(much_of).take(TOLD).collect();
-    if much.is_empty() {
-        return Finding::ok(CODE, "none drops much of what a client sends");
-    }
-    Finding::warning(CODE, much.join("; "))
-        .wanted("few drops, or a client that means ill")
-        .advice("acton capture NAME --drops shows what; the list of clients says what may pass")
+    Some(finding)
+}
+
+/// A client that may send from no MAC.
+fn mute(sessions: &[SessionStatus]) -> Option<Finding> {
+    let first = sessions.iter().find(|it| is_mute(it))?;
+    let what = format!("{} is strict and has no MAC: nothing that it sends passes", first.name);
+    let finding = Finding::warning(CODE, what)
+        .wanted("a MAC that it may use")
+        .advice("write mac or shared-mac in its table of the list of clients, or strict = false");
+    Some(finding)
+}
+
+/// Clients of which a policy drops much.
+fn losing(sessions: &[SessionStatus]) -> Option<Finding> {
+    let much: Vec<_> = sessions.iter().filter_map(much_of).take(TOLD).collect();
+    (!much.is_empty()).then(|| {
+        Finding::warning(CODE, much.join("; "))
+            .wanted("few drops, or a client that means ill")
+            .advice("acton capture NAME --drops shows what; the list of clients says what may pass")
+    })
 }
 
 /// Whether a client may send from no MAC at all.
@@ -156,6 +167,18 @@ mod tests {
         };
         assert!(ago(599.0).is_some());
         assert_eq!(ago(601.0), None, "somebody has seen to it");
+    }
+
+    #[test]
+    fn a_router_at_one_client_does_not_hide_what_another_loses() {
+        let policy = |acting: &[&str]| json!({ "guarded": true, "leases": [], "acting": acting });
+        let sessions = [
+            session(policy(&[]), 9_000, json!({ "guard_ra": 3 })),
+            session(policy(&["source_ip"]), 10, json!({ "source_ip": 90 })),
+        ];
+        let [router, loses] = &check(&sessions)[..] else { panic!() };
+        assert!(router.measured.contains("IPv6 router"), "{router:?}");
+        assert_eq!(loses.measured, "90 of 100 frames of oslo (source_ip)");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::keys::shell_word;
 use super::link::headers;
 use super::{policy, without_tunnel};
-use crate::control::{EventRecord, Instance};
+use crate::control::{EventRecord, Instance, carry};
 use crate::doctor::code::Code;
 use crate::doctor::facts::{ClientsFile, Facts, Running};
 use crate::doctor::finding::Finding;
@@ -57,11 +57,11 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
         reload(running),
         clients(running),
         budget(running),
-        policy::check(running),
         hook(instance),
         authorize(instance),
         version_of_this(instance),
     ];
+    findings.extend(policy::check(&running.sessions));
     findings.extend(session(running));
     findings.extend(several(Code::PathMtu, "as wide as the links", path_mtus(running, facts)));
     findings.extend(several(Code::TapMtu, "the same at both ends", tap_mtus(running)));
@@ -151,7 +151,8 @@ fn uplink(running: &Running) -> Finding {
             .wanted("it is there and carries something: without it clients are sent elsewhere")
             .advice("ip link lists the links that there are; mend --track, or make the link");
     }
-    Finding::failed(CODE, format!("{down}, which is tracked, carries nothing"))
+    let carries = carry(bridge.uplinks_down.len());
+    Finding::failed(CODE, format!("{down}, which is tracked, {carries} nothing"))
         .wanted("it carries something: without it this server is of no use to clients")
         .fix(format!("ip link show {}", bridge.uplinks_down[0]))
 }
@@ -464,13 +465,14 @@ fn same_macs(running: &Running) -> Vec<Finding> {
     let held = events.filter_map(|event| {
         let mac = field(event, "mac")?;
         let by = event.fields.get("by").and_then(place).unwrap_or_else(|| "a client".to_owned());
-        let owner = match (event.fields.get("held_by").and_then(place), field(event, "reason")) {
-            (Some(owner), _) => owner,
-            (None, Some("source_at_root")) => "the server's own side".to_owned(),
-            (None, _) => "somebody else".to_owned(),
+        let what = match (event.fields.get("held_by").and_then(place), field(event, "reason")) {
+            (Some(owner), _) => format!("and it is that of {owner}"),
+            (None, Some("source_at_root")) => "and it is that of the server's own side".to_owned(),
+            // A gateway's or a named one that is nowhere now, or one that is kept for somebody.
+            (None, _) => "and it is not its to use".to_owned(),
         };
         let is_new = seen.insert((mac.to_owned(), by.clone()));
-        is_new.then(|| of(mac, format!("{by} sends from it, and it is that of {owner}")))
+        is_new.then(|| of(mac, format!("{by} sends from it, {what}")))
     });
     held.collect()
 }
@@ -604,6 +606,15 @@ mod tests {
         assert_eq!(budget(&it).measured, "a storm: arp from the TAP");
         assert_eq!(versions_of_peers(&it).len(), 2);
         assert_eq!(version_of_this(&it.instance).verdict, Verdict::Warning);
+    }
+
+    #[test]
+    fn a_mac_that_nobody_has_now_is_told_of_without_one() {
+        let held = json!({ "event": "mac_held", "text": null, "mac": "02:00:00:00:00:01", "vlan": 0,
+                           "by": { "session": { "session": 1, "client": "oslo" } },
+                           "held_by": null, "reason": "source_protected" });
+        let [finding] = &same_macs(&running(Vec::new(), &[held]))[..] else { panic!() };
+        assert_eq!(finding.measured, "oslo sends from it, and it is not its to use");
     }
 
     #[test]

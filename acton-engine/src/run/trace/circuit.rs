@@ -85,7 +85,7 @@ impl Tracing<'_> {
         let port = names.find(&name)?;
         let (policy, _) = names.policing(port)?;
         policy.policy().circuit.as_ref()?;
-        self.note("circuit", format!("it named {name}'s, and is shown as it went on"));
+        self.note("circuit", format!("if it named one, that was {name}'s and is taken out here"));
         Some(port)
     }
 }

@@ -133,10 +133,24 @@ impl Tracing<'_> {
     }
 
     /// What has been flooded from the root where the frame goes: in its VLAN, if not all are in that.
-    pub(super) fn root_gate<'f>(&self, floods: &'f Floods) -> &'f FloodGate {
+    pub(super) fn root_gate<'f>(&mut self, class: FloodClass, floods: &'f Floods) -> &'f FloodGate {
         let vlan = FrameVlan::of(&Headers::parse(&self.frame), &self.frame);
-        let elsewhere = self.handle.names().map_or(0, |names| names.flooded(vlan).elsewhere);
-        if elsewhere > 0 { floods.vlan_gates.of(vlan) } else { &floods.root_gate }
+        let names = self.handle.names();
+        let Flooded { reached, blocked, elsewhere } =
+            names.map_or_else(Flooded::default, |names| names.flooded(vlan));
+        if elsewhere == 0 {
+            return &floods.root_gate;
+        }
+        if let Some(budget) = floods.root.of(class) {
+            let left = floods.root_gate.left(class, budget, clock::now());
+            let (there, all) = (reached + blocked, reached + blocked + elsewhere);
+            let text = format!(
+                "{class} in all VLANs: {left} of {} left; one in this takes {there}/{all} of a frame",
+                budget.burst
+            );
+            self.note("budget", text);
+        }
+        floods.vlan_gates.of(vlan)
     }
 
     /// Whether the budget of a class holds the frame back.
