@@ -221,6 +221,37 @@ fn what_does_not_reach_the_server_has_one_that_has_somewhere_to_go_ask_at_once()
     }
 }
 
+/// What was asked on the way that is gone was not heard: the server is asked as often on the new one.
+#[test]
+fn who_moves_in_a_silence_asks_anew() {
+    for moved_after in [SECOND / 5, SECOND * 7 / 5, SECOND * 33 / 20] {
+        let mut rig = Rig::new(server_config(), Box::new(AnyClient));
+        let mut config = client_config(10);
+        config.patience = Patience::SHORT;
+        rig.add(config, path(1));
+        rig.run(SECOND);
+        let started = rig.now;
+        rig.seal(0, &frame(1, 60));
+        let client = &mut rig.stations[0].client;
+        let (mut now, mut moved, mut asked) = (started, false, 0);
+        let mut out = Vec::new();
+        while client.keys().is_some() {
+            let due = client.poll_timeout().unwrap().max(now);
+            if !moved && due >= started + moved_after {
+                (now, moved) = (started + moved_after, true);
+                client.handle_network_change(now);
+            } else {
+                now = due;
+                client.handle_timeout(now, WALL);
+            }
+            while client.poll_transmit(1, &mut out).is_some() {
+                asked += u32::from(moved && client.keys().is_some());
+            }
+        }
+        assert!(asked >= 4, "{asked} after {moved_after:?}");
+    }
+}
+
 #[test]
 fn errors_that_are_forged_cost_a_question_in_five_seconds() {
     let mut rig = Rig::new(server_config(), Box::new(AnyClient));

@@ -116,6 +116,13 @@ impl FrameCopies {
         number
     }
 
+    /// Has those get them, too, who came into an audience since it was noted.
+    pub(crate) fn look_again(&mut self) {
+        for (audience, _) in &self.audiences {
+            audience.add_to(&mut self.slots);
+        }
+    }
+
     /// Whether any of them is of what an audience gets.
     pub(crate) fn has(&self, what: For) -> bool {
         self.latest.contains_key(&what)

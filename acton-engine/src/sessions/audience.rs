@@ -221,6 +221,28 @@ mod tests {
     }
 
     #[test]
+    fn who_comes_into_a_vlan_gets_what_waits_then() {
+        let (directory, members) = world(|port| port % 100 == 3);
+        let seven = batch(7);
+        let some = audience(&members, &seven).unwrap();
+        let mut rounds = Rounds::new(SharedRounds::new(1, 0).unwrap(), 0);
+        let (now, counters) = (Duration::ZERO, Counters::new());
+        assert!(rounds.takes_some(&seven, 0..1, &some, now, &counters));
+        let new = SESSIONS + 5_000;
+        members.add(Some(&Vlans::Access(VlanId::new(7).unwrap())), new);
+        directory.put(Arc::new(Client(new)));
+        let some = audience(&members, &seven).unwrap();
+        assert!(rounds.takes_some(&seven, 0..1, &some, now, &counters));
+        let mut got = Vec::new();
+        while rounds.has_slice() {
+            rounds.send_slice(&directory, now, &counters, |slice| {
+                got.extend(slice.receivers.iter().map(|client: &Arc<Client>| client.0));
+            });
+        }
+        assert!(got.contains(&new), "{} clients, without it", got.len());
+    }
+
+    #[test]
     fn in_a_round_each_gets_what_is_for_all_for_its_vlan_and_for_its_group() {
         let (directory, members) = world(|port| port % 100 == 3);
         let groups = acton_bridge::Multicast::<LeafId>::new();

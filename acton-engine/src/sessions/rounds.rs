@@ -159,7 +159,9 @@ impl SharedRounds {
         now: Duration,
         counters: &Counters,
     ) -> usize {
-        let frames = Arc::new(mem::take(&mut state.waiting));
+        let mut frames = mem::take(&mut state.waiting);
+        frames.look_again();
+        let frames = Arc::new(frames);
         // Its memory does for the next ones, unless a worker has had no slice since.
         let before = mem::replace(&mut state.frames, frames);
         state.waiting = Arc::try_unwrap(before).unwrap_or_default();

@@ -139,6 +139,8 @@ impl Liveness {
     /// Another path has other round-trip times.
     pub(super) const fn path_changed(&mut self) {
         (self.rtt, self.asked, self.unanswered) = (None, None, 0);
+        // What was asked on the old path counts no more.
+        (self.waiting_since, self.probes) = (None, 0);
     }
 
     pub(super) fn note_keepalive(&mut self, now: Duration, link: &Link, token: u64, unit: i64) {

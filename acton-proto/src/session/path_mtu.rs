@@ -152,7 +152,12 @@ impl PathMtu {
                 if heard > trial.since =>
             {
                 let size = trial.probe.size;
-                self.refuse(size);
+                if size <= self.current {
+                    // It may have been the path that was away: the largest is tried first, as at the start.
+                    (self.current, self.too_large) = (BASE_PMTU, self.max + 1);
+                } else {
+                    self.refuse(size);
+                }
             }
             State::Doubt { trial, asked, .. } if *asked == DOUBTS => {
                 let is_in_use = trial.probe.size <= self.current;
@@ -335,7 +340,7 @@ mod tests {
 
     #[test]
     fn a_path_that_carries_nothing_for_a_while_is_not_taken_for_a_smaller_one() {
-        for away in [3, 6, 12, 40] {
+        for away in [3, 6, 9, 10, 12, 20, 40] {
             let mut path = PathMtu::new(Duration::ZERO, 1472);
             run(&mut path, Duration::ZERO, MINUTE, 1500, true);
             let away = Duration::from_secs(away);

@@ -89,8 +89,8 @@ impl Router {
                 route => return route,
             }
         }
-        if let Some((class, begins)) = for_few {
-            self.drop_over_budget(class, Owner::Root, frames.count(index), begins);
+        if let Some(class) = for_few {
+            self.drop_over_budget(class, Owner::Root, frames.count(index), false);
             self.keep_from_root(frames, index, Counter::over_budget(class), now);
         }
         self.route_in_vlan(frames, index, directory.len(), for_few.is_some())
@@ -137,7 +137,7 @@ impl Router {
     }
 
     /// Whether the budget of a class lets frame `index`, from the TAP, pass, where there are so many sessions;
-    /// if only to those in few VLANs, `for_few` has the class, and whether its budget begins to act.
+    /// if only to those in few VLANs, `for_few` has the class.
     fn passes(
         &self,
         class: FloodClass,
@@ -145,12 +145,15 @@ impl Router {
         index: usize,
         sessions: usize,
         now: Duration,
-        for_few: &mut Option<(FloodClass, bool)>,
+        for_few: &mut Option<FloodClass>,
     ) -> bool {
         match self.admit_from_root(class, frames, index, sessions, now) {
             Passage::All => true,
             Passage::Few { begins } => {
-                for_few.get_or_insert((class, begins));
+                if begins {
+                    self.reporter.tell(FloodNews::BudgetActs { at: Owner::Root, class });
+                }
+                for_few.get_or_insert(class);
                 true
             }
             Passage::Nobody { begins } => {
