@@ -8,6 +8,8 @@ use std::env;
 use std::net::UdpSocket;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 use acton_netns::{Error, Namespace, Veth, enter_user_namespace, veth};
 
@@ -45,6 +47,8 @@ fn ordinary_user() {
     assert!(matches!(refused, Error::Create(_)), "{refused}");
     assert!(refused.to_string().contains("run as root or in a user namespace"), "{refused}");
 
+    // A thread that is about to end does no harm, as that of the refused namespace may be.
+    thread::spawn(|| thread::sleep(Duration::from_millis(50)));
     enter_user_namespace().unwrap();
     let (a, b) = (Namespace::new().unwrap(), Namespace::new().unwrap());
     veth(&a, "a0", &b, "b0", &Veth::new()).unwrap();
