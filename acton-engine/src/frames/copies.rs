@@ -12,8 +12,8 @@ use hashbrown::HashMap;
 use crate::frames::store::FrameStore;
 use crate::frames::tags::HiddenTags;
 use crate::sessions::audience::{Audience, For};
-use crate::sessions::port::LeafId;
-use crate::sessions::slot_set::SlotUnion;
+use crate::sessions::port::{LeafId, slot};
+use crate::sessions::slot_set::{SlotSet, SlotUnion};
 
 /// In the place of an audience: a frame is for everybody.
 const EVERYBODY: u32 = u32::MAX;
@@ -31,25 +31,71 @@ pub(crate) struct FrameCopies {
     latest: HashMap<For, u32, RandomState>,
     /// The slots of all of them.
     slots: SlotUnion,
+    /// Those who are looked at for every VLAN, once there is an audience that they are in.
+    wide: Option<Arc<SlotSet>>,
     /// Frames that are for everybody.
     for_all: usize,
 }
 
-/// Which frames are for a client, by their audience. Its memory is allocated once.
+/// Members of an audience of which each is kept with it, at most; of one with more each client is looked for.
+const LISTED: usize = 64;
+
+/// Which frames are for a client, by their audience. Its memory is kept for the next ones.
 #[derive(Debug, Default)]
-pub(crate) struct Wanted(Vec<bool>);
+pub(crate) struct Wanted {
+    /// By the number of the audience.
+    is_in: Vec<bool>,
+    /// Those that are.
+    numbers: Vec<u32>,
+    /// Slots of members, each with the audience that it is in, in order.
+    members: Vec<(u32, u32)>,
+    /// Audiences whose members are not all in `members`.
+    others: Vec<u32>,
+}
 
 impl Wanted {
-    /// Takes those of `frames` that are for that client in place of others.
+    /// Begins with `frames` in place of others. This takes as long as their audiences have members, so that
+    /// to find those of a client does not take longer the more audiences there are.
+    pub(crate) fn begin(&mut self, frames: &FrameCopies) {
+        let Self { is_in, numbers, members, others } = self;
+        is_in.clear();
+        is_in.resize(frames.audiences.len(), false);
+        numbers.clear();
+        members.clear();
+        others.clear();
+        for (number, (audience, _)) in (0..).zip(&frames.audiences) {
+            if audience.own_count() <= LISTED {
+                audience.for_each_own(|slot| members.push((slot as u32, number)));
+            } else {
+                others.push(number);
+            }
+        }
+        members.sort_unstable();
+    }
+
+    /// Takes those of `frames` that are for that client in place of another's.
     pub(crate) fn find(&mut self, frames: &FrameCopies, client: LeafId) {
-        self.0.clear();
-        self.0.extend(frames.audiences.iter().map(|(audience, _)| audience.contains(client)));
+        let Self { is_in, numbers, members, others } = self;
+        numbers.drain(..).for_each(|number| is_in[number as usize] = false);
+        let mut look = |number| {
+            if frames.audiences[number as usize].0.contains(client) {
+                is_in[number as usize] = true;
+                numbers.push(number);
+            }
+        };
+        if frames.wide.as_ref().is_some_and(|wide| wide.contains(slot(client))) {
+            return (0..frames.audiences.len() as u32).for_each(look);
+        }
+        let slot = slot(client) as u32;
+        let first = members.partition_point(|(other, _)| *other < slot);
+        let own = members[first..].iter().take_while(|(other, _)| *other == slot);
+        own.map(|(_, number)| number).chain(&*others).for_each(|number| look(*number));
     }
 
     #[inline]
     fn has(&self, audience: u32) -> bool {
         // `EVERYBODY` is beyond all.
-        self.0.get(audience as usize).is_none_or(|is_in| *is_in)
+        self.is_in.get(audience as usize).is_none_or(|is_in| *is_in)
     }
 }
 
@@ -98,6 +144,7 @@ impl FrameCopies {
         self.audiences.clear();
         self.latest.clear();
         self.slots.clear();
+        self.wide = None;
         self.for_all = 0;
     }
 
@@ -110,7 +157,11 @@ impl FrameCopies {
             return known;
         }
         let number = self.audiences.len() as u32;
-        audience.add_to(&mut self.slots);
+        audience.add_own_to(&mut self.slots);
+        if let Some(wide) = audience.wide().filter(|_| self.wide.is_none()) {
+            self.slots.add(wide);
+            self.wide = Some(Arc::clone(wide));
+        }
         self.latest.insert(audience.gets(), number);
         self.audiences.push((audience.clone(), count));
         number
@@ -119,7 +170,12 @@ impl FrameCopies {
     /// Has those get them, too, who came into an audience since it was noted.
     pub(crate) fn look_again(&mut self) {
         for (audience, _) in &self.audiences {
-            audience.add_to(&mut self.slots);
+            if let Audience::Vlan(..) = audience {
+                audience.add_own_to(&mut self.slots);
+            }
+        }
+        if let Some(wide) = &self.wide {
+            self.slots.add(wide);
         }
     }
 

@@ -24,6 +24,9 @@ const FAST_ANSWER_TIME: (Duration, u32) = (Duration::from_millis(500), 4);
 const MISSES: u32 = 3;
 /// For how long a server must have answered before a client comes back to it: at first, and at most.
 const SETTLED: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(3_600));
+/// By how much that is longer for some clients than for others, at most, as a part of it: so that not all
+/// come back at once.
+const SPREAD: f64 = 0.5;
 /// A session that lasted so long makes up for those that did not.
 const FORGIVEN: Duration = Duration::from_secs(900);
 /// How long a handshake may take before another server is tried: in the first rounds, and then.
@@ -99,8 +102,9 @@ struct Candidate {
     rtt: Option<Duration>,
     /// Since when it has answered without a break, as one process.
     settled_since: Option<Duration>,
-    /// For how long that must be.
+    /// For how long that must be, and that as long again times `spread`, which the client drew.
     settle: Duration,
+    spread: f64,
     /// It gave no session, or asked the client to stay away.
     avoid_until: Duration,
     /// When it was last tried in vain since there was a session.
@@ -120,6 +124,12 @@ impl Candidate {
     fn is_open(&self, now: Duration) -> bool {
         let takes = |state: ServerState| !state.draining && state.load < FULL_LOAD;
         now >= self.avoid_until && self.answer.is_none_or(|(_, state)| takes(state))
+    }
+
+    /// Whether it has answered for so long that the client may come back to it.
+    fn is_settled(&self, now: Duration) -> bool {
+        let settle = self.settle.mul_f64(1.0 + self.spread);
+        self.settled_since.is_some_and(|since| now >= since + settle)
     }
 
     /// A session with it came to nothing, or was lost.
@@ -192,6 +202,7 @@ impl Servers {
             rtt: None,
             settled_since: None,
             settle: SETTLED.0,
+            spread: SPREAD * uniform(draw(&mut random)),
             avoid_until: Duration::ZERO,
             failed_at: Duration::ZERO,
         };
@@ -512,8 +523,7 @@ impl Servers {
         let here = self.list[self.current].rank.priority;
         order.into_iter().find(|&server| {
             let it = &self.list[server];
-            let is_settled = it.settled_since.is_some_and(|since| now >= since + it.settle);
-            it.rank.priority < here && answers(server) && is_settled
+            it.rank.priority < here && answers(server) && it.is_settled(now)
         })
     }
 }
@@ -527,11 +537,15 @@ fn draw(state: &mut u64) -> u64 {
     z ^ (z >> 31)
 }
 
+/// The same between 0, which it never is, and 1.
+fn uniform(draw: u64) -> f64 {
+    ((draw >> 11) as f64 + 1.0) / (1_u64 << 53) as f64
+}
+
 /// A draw, of which the smallest wins, so that each wins as often as its weight says: that of an
 /// exponential distribution.
 fn weighed(draw: u64, weight: u8) -> u64 {
-    let uniform = ((draw >> 11) as f64 + 1.0) / (1_u64 << 53) as f64;
-    (-uniform.ln() / f64::from(weight.max(1)) * (1_u64 << 40) as f64) as u64
+    (-uniform(draw).ln() / f64::from(weight.max(1)) * (1_u64 << 40) as f64) as u64
 }
 
 #[cfg(test)]

@@ -155,9 +155,10 @@ pub(crate) fn run<C: Controller>(
             next_message(inbox, control.due().map(|due| due.max(advanced + C::SLACK)))
         };
         let more = (1..MESSAGES_A_TURN).map_while(|_| inbox.try_recv().ok());
-        let now = clock::now();
         let mut ended = None;
         for message in message.into_iter().chain(more) {
+            // Some come in the course of a turn, as answers to what the ones before had sent.
+            let now = clock::now();
             match message {
                 Message::News(news) => control.take(now, news),
                 Message::Sighting(sighting) => control.sight(now, sighting),

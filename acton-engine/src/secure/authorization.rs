@@ -113,6 +113,8 @@ impl ServerControl {
 
     /// Takes what was decided.
     pub(super) fn take_decision(&mut self, now: Duration, decision: Decision) {
+        // Who has just come up has a session, and its terms are those that it came up with.
+        self.settle(now);
         let Some(authorization) = &mut self.authorization else { return };
         match decision {
             Decision::Answer { number, verdict } => {

@@ -39,6 +39,8 @@ impl ServerControl {
 
     pub(super) fn follow_rules(&mut self, now: Duration, NewRules { rules, macs }: NewRules) {
         self.list_error = None;
+        // Who has just come up did so by the rules before.
+        self.settle(now);
         self.gate.set_rules(rules);
         self.forget_listed();
         self.give_back_pairs(now);

@@ -8,7 +8,7 @@ use acton_bridge::{FrameVlan, GroupRoute, Receivers};
 
 use crate::sessions::directory::{Directory, Ported, SLOTS};
 use crate::sessions::port::{LeafId, slot};
-use crate::sessions::slot_set::SlotUnion;
+use crate::sessions::slot_set::{SlotSet, SlotUnion};
 use crate::sessions::vlan_members::VlanAudience;
 
 /// Some of all clients. Clones are cheap.
@@ -70,13 +70,37 @@ impl Audience {
         }
     }
 
-    /// Adds the slots that have to be looked at.
-    pub(crate) fn add_to(&self, slots: &mut SlotUnion) {
+    /// How many of those there are that no other audience has for sure.
+    pub(crate) fn own_count(&self) -> usize {
         match self {
-            Self::Group(_, receivers) => {
-                receivers.iter().for_each(|port| slots.insert(slot(port)));
+            Self::Group(_, receivers) => receivers.count(),
+            Self::Vlan(_, members) => members.own().map_or(0, SlotSet::len),
+        }
+    }
+
+    /// Calls `each` with their slots. A client that goes leaves its own.
+    pub(crate) fn for_each_own(&self, mut each: impl FnMut(usize)) {
+        match self {
+            Self::Group(_, receivers) => receivers.iter().for_each(|port| each(slot(port))),
+            Self::Vlan(_, members) => {
+                members.own().into_iter().for_each(|own| own.for_each(&mut each));
             }
-            Self::Vlan(_, members) => members.add_to(slots),
+        }
+    }
+
+    /// Adds these slots to others.
+    pub(crate) fn add_own_to(&self, slots: &mut SlotUnion) {
+        match self {
+            Self::Group(..) => self.for_each_own(|slot| slots.insert(slot)),
+            Self::Vlan(_, members) => members.own().into_iter().for_each(|own| slots.add(own)),
+        }
+    }
+
+    /// The others, who are looked at for every VLAN.
+    pub(crate) fn wide(&self) -> Option<&Arc<SlotSet>> {
+        match self {
+            Self::Group(..) => None,
+            Self::Vlan(_, members) => members.wide(),
         }
     }
 
@@ -324,6 +348,53 @@ mod tests {
         let is_right = |port| got[port as usize] == if vlan_of(port) <= 50 { 3 } else { 0 };
         assert!((0..SESSIONS).all(is_right));
         assert_eq!(slices, 5_000_usize.div_ceil(16), "of 16, since each gets three frames alone");
+    }
+
+    #[test]
+    fn of_many_vlans_each_gets_its_own_a_trunk_all_and_who_left_none() {
+        // Of 200 VLANs each has three clients, but the last, which has 100; and two are in all.
+        let (directory, members) = (Directory::<u32, Client>::new(), VlanMembers::default());
+        let vlan_of = |port: LeafId| 1 + (port / 3).min(199) as u16;
+        let access = |port| Some(Vlans::Access(VlanId::new(vlan_of(port)).unwrap()));
+        for port in 0..=699 {
+            let vlans = if port < 697 { access(port) } else { None };
+            members.add(vlans.as_ref(), port);
+            directory.put(Arc::new(Client(port)));
+        }
+        let mut rounds = Rounds::new(SharedRounds::new(1, 0).unwrap(), 0);
+        let (now, counters) = (Duration::ZERO, Counters::new());
+        for vlan in 1..=200 {
+            let batch = batch(vlan);
+            let some = audience(&members, &batch).unwrap();
+            let taken = rounds.takes_some(&batch, 0..1, &some, now, &counters);
+            assert_eq!(
+                taken,
+                vlan > 10,
+                "six at once have sixty receivers, ten the room that there is"
+            );
+        }
+        members.remove(access(590).as_ref(), 590);
+        let mut got = vec![0; 700];
+        while rounds.has_slice() {
+            rounds.send_slice(&directory, now, &counters, |slice| {
+                for client in slice.receivers {
+                    let client: &Arc<Client> = client;
+                    slice.wanted.find(slice.frames, client.0);
+                    let mut rest = slice.run.clone();
+                    while let Some(run) = slice.frames.next_run(&mut rest, slice.wanted) {
+                        let is_own = |index| slice.frames.get(index)[15] == vlan_of(client.0) as u8;
+                        assert!(client.0 >= 697 || run.clone().all(is_own));
+                        got[client.0 as usize] += run.len();
+                    }
+                }
+            });
+        }
+        let frames = |port: usize| match port {
+            697.. => 190,
+            590 => 0,
+            _ => usize::from(vlan_of(port as LeafId) > 10),
+        };
+        assert_eq!(got, (0..700).map(frames).collect::<Vec<_>>());
     }
 
     #[test]

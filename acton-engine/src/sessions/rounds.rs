@@ -387,6 +387,9 @@ impl<S: Ported> Rounds<S> {
         state.sending += 1;
         shared.publish(&state);
         drop(state);
+        if begins {
+            wanted.begin(frames);
+        }
         send(Slice { is_first, begins, frames, run, receivers, wanted });
         receivers.clear();
         let mut state = shared.state.lock();

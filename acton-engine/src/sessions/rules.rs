@@ -17,13 +17,13 @@ use crate::run::clock;
 use crate::run::threads::{self, ThreadKind};
 use crate::sessions::admission::{Admission, Admit, NetworkKeys};
 use crate::sessions::pair_owners::PairOwners;
-use crate::throttle::ChangeThrottle;
 
 /// How often the rules are looked at for changes: a client that is taken off a list is out within a
 /// second.
 const LOOK_INTERVAL: Duration = Duration::from_millis(300);
-/// Least time between two tellings of one error: whoever mends a list wrongly once more is to hear of it.
-const TELL_INTERVAL: Duration = Duration::from_secs(5);
+/// Least time between the first two tellings of one error: whoever mends a list wrongly once more is to
+/// hear of it. It doubles with each, up to the other: one that nobody mends fills no log.
+const TELL_INTERVALS: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
 
 /// Who gets in, and whose MACs are whose by that. Clones are cheap.
 #[derive(Debug, Clone)]
@@ -90,13 +90,21 @@ struct Lookout {
     /// Those before, for as long as somebody uses them: letting go of a long list takes time too, and
     /// should take that of whoever looks.
     before: Vec<Rules>,
-    /// What went wrong, so that the same is told once in a while.
-    errors: ChangeThrottle<String>,
+    /// What was told of last, so that the same is told once in a while.
+    told: Option<Told>,
+}
+
+/// An error that was told.
+struct Told {
+    error: String,
+    /// When the same may be told again, and how long after that.
+    due: Duration,
+    interval: Duration,
 }
 
 impl Lookout {
     fn new(admission: Box<dyn Admission>, rules: Rules) -> Self {
-        Self { admission, rules, before: Vec::new(), errors: ChangeThrottle::new(TELL_INTERVAL) }
+        Self { admission, rules, before: Vec::new(), told: None }
     }
 
     /// Other rules, or why those before stay in force, which `again` has told in any case.
@@ -104,15 +112,33 @@ impl Lookout {
         self.before.retain(|rules| !rules.is_last());
         match self.admission.look(again)? {
             Ok(admit) => {
-                self.errors = ChangeThrottle::new(TELL_INTERVAL);
+                self.told = None;
                 let rules = Rules::new(admit);
                 let macs = rules.differences(&self.rules);
                 self.before.push(mem::replace(&mut self.rules, rules.clone()));
                 Some(Ok(NewRules { rules, macs }))
             }
             Err(error) => {
-                let told = self.errors.admits(error.clone(), now) || again;
-                told.then_some(Err(error))
+                let is_due = self.is_due(&error, now);
+                (is_due || again).then_some(Err(error))
+            }
+        }
+    }
+
+    /// Whether an error is to be told now.
+    fn is_due(&mut self, error: &str, now: Duration) -> bool {
+        let (least, most) = TELL_INTERVALS;
+        match &mut self.told {
+            Some(told) if told.error == error && now < told.due => false,
+            Some(told) if told.error == error => {
+                told.interval = most.min(2 * told.interval);
+                told.due = now + told.interval;
+                true
+            }
+            told => {
+                let error = error.to_owned();
+                *told = Some(Told { error, due: now + least, interval: least });
+                true
             }
         }
     }
@@ -249,5 +275,15 @@ mod tests {
         assert_eq!(told, [1, 3, 5, 7, 8]);
         assert!(lookout.look(at(9), true).is_some(), "who asks is told");
         assert!(lookout.look(at(100), false).is_some());
+    }
+
+    #[test]
+    fn what_nobody_mends_is_told_ever_less_often() {
+        let rules = Rules::new(Arc::new(Anybody));
+        let mut lookout = Lookout::new(Box::new(Unreadable(&["a"; 400])), rules);
+        let at = |second: u64| Duration::from_secs(second);
+        let told: Vec<_> =
+            (1..400).filter(|&second| lookout.look(at(second), false).is_some()).collect();
+        assert_eq!(told, [1, 6, 16, 36, 76, 136, 196, 256, 316, 376]);
     }
 }

@@ -72,6 +72,15 @@ impl SlotSet {
         self.used[index].load(Ordering::Acquire)
     }
 
+    /// Calls `each` with them, in order.
+    pub(crate) fn for_each(&self, mut each: impl FnMut(usize)) {
+        let mut next = self.next(0);
+        while next < SLOTS {
+            each(next);
+            next = self.next(next + 1);
+        }
+    }
+
     /// The first slot from `slot` on that is in it; [`SLOTS`] where none is.
     pub(crate) fn next(&self, slot: usize) -> usize {
         let mut word = slot / BITS;

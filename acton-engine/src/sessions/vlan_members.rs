@@ -8,7 +8,7 @@ use acton_bridge::{FrameVlan, VlanSet, Vlans};
 
 use crate::sessions::directory::SLOTS;
 use crate::sessions::port::{LeafId, slot};
-use crate::sessions::slot_set::{SlotSet, SlotUnion, count_in};
+use crate::sessions::slot_set::{SlotSet, count_in};
 
 /// VLAN ids that there are.
 const IDS: usize = 1 << 12;
@@ -193,9 +193,14 @@ impl VlanAudience {
         own.min(self.wide.next(slot))
     }
 
-    /// Adds the slots that have to be looked at.
-    pub(crate) fn add_to(&self, slots: &mut SlotUnion) {
-        self.sets().for_each(|set| slots.add(set));
+    /// Those who are in few VLANs.
+    pub(crate) fn own(&self) -> Option<&SlotSet> {
+        self.own.as_deref()
+    }
+
+    /// Those who are looked at for every VLAN, where they are among them: one set for all audiences.
+    pub(crate) fn wide(&self) -> Option<&Arc<SlotSet>> {
+        (!self.is_of_few).then_some(&self.wide)
     }
 
     /// How many of those in some slots may get it.
