@@ -65,7 +65,8 @@ fn old_acton() -> &'static str {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/acton-0.1.1.sh");
         // Cargo puts the program under test in a folder a profile of the target folder.
         let target = Path::new(env!("CARGO_BIN_EXE_acton")).ancestors().nth(2).unwrap();
-        let output = outside(|| Command::new(script).arg(target).output().unwrap());
+        let mut build = Command::new(script);
+        let output = outside(|| build.arg("--unoptimised").arg(target).output().unwrap());
         if !output.status.success() {
             let log = String::from_utf8_lossy(&output.stderr);
             return Err(format!("{script}: {}\n{log}", output.status));

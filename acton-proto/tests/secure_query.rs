@@ -2,6 +2,7 @@
 
 mod secure_rig;
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use acton_proto::client::{ClientEvent, Patience};
@@ -249,6 +250,39 @@ fn who_moves_in_a_silence_asks_anew() {
             }
         }
         assert!(asked >= 4, "{asked} after {moved_after:?}");
+    }
+}
+
+/// News of the network have the client say where it is, as often as they come: who has nowhere else to go
+/// waits no less for that.
+#[test]
+fn news_in_a_silence_do_not_use_up_the_questions_of_one_that_has_nowhere_to_go() {
+    for first in [5_000_u64, 9_990, 10_000, 10_500, 11_200, 12_100] {
+        for gap in [0_u64, 20, 400, 700] {
+            let mut rig = Rig::new(server_config(), Box::new(AnyClient));
+            rig.add(client_config(10), path(1));
+            rig.run(SECOND);
+            let started = rig.now;
+            rig.seal(0, &frame(1, 60));
+            let client = &mut rig.stations[0].client;
+            let at = |i| started + Duration::from_millis(first + gap * i);
+            let mut news: VecDeque<_> = (0..8).map(at).collect();
+            let (mut now, mut said) = (started, 0);
+            while client.keys().is_some() {
+                let due = client.poll_timeout().unwrap().max(now);
+                if let Some(at) = news.pop_front_if(|at| *at < due) {
+                    now = at;
+                    client.handle_network_news(now, started);
+                    said += u32::from(client.poll_transmit(1, &mut Vec::new()).is_some());
+                } else {
+                    now = due;
+                    client.handle_timeout(now, WALL);
+                }
+                while client.poll_transmit(1, &mut Vec::new()).is_some() {}
+            }
+            assert_eq!((now - started).as_millis(), 13_000, "{first} {gap}");
+            assert!(said > 0, "{first} {gap}: it tells where it is");
+        }
     }
 }
 

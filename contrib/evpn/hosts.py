@@ -1,6 +1,9 @@
 """Hosts that are network namespaces, for the trials beside this file: what joins them, what runs in them, what
 is wanted and what is seen. All that is made here, `main` takes away again."""
-import ctypes, os, re, shutil, socket, struct, subprocess, sys, tempfile, time
+import os, re, shutil, socket, subprocess, sys, tempfile, time
+
+sys.path.append(os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "common"))
+from netns import Inside, packet_socket  # noqa: E402
 
 ACTON = os.path.abspath("target/debug/acton")
 PREFIX = f"evpn{os.getpid()}-"
@@ -10,7 +13,6 @@ ETHERTYPE = b"\x88\xb5"  # for experiments (IEEE 802)
 directory = tempfile.mkdtemp(prefix="acton-evpn-")
 os.chmod(directory, 0o755)
 processes, namespaces, failed = [], [], []
-libc = ctypes.CDLL(None, use_errno=True)
 
 
 def run(*command, ns=None, text=None, check=True):
@@ -53,37 +55,11 @@ def took(what, wanted, seconds):
     tell(what, f"< {wanted:g} s", f"{seconds:.3f} s", seconds < wanted)
 
 
-class Inside:
-    """This thread in a network namespace."""
-
-    def __init__(self, ns):
-        self.path = f"/run/netns/{PREFIX}{ns}"
-
-    def __enter__(self):
-        self.before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-        self.enter(os.open(self.path, os.O_RDONLY))
-
-    def enter(self, fd):
-        if libc.setns(fd, 0x40000000):
-            raise OSError(ctypes.get_errno(), "setns")
-        os.close(fd)
-
-    def __exit__(self, *_):
-        self.enter(self.before)
-
-
 class Wire:
     """A hand on an interface: frames in and out."""
 
     def __init__(self, ns, device):
-        with Inside(ns):
-            self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
-        self.socket.bind((device, 0))
-        # PACKET_ADD_MEMBERSHIP, PACKET_MR_PROMISC
-        with Inside(ns):
-            index = socket.if_nametoindex(device)
-        self.socket.setsockopt(263, 1, struct.pack("IHH8s", index, 1, 0, b""))
+        self.socket = packet_socket(PREFIX + ns, device)
 
     def send(self, to, source, mark):
         self.socket.send(to + source + ETHERTYPE + mark.ljust(46, b"\0"))

@@ -1,11 +1,13 @@
 """Namespaces: a LAN of a Linux bridge with a host and a gateway, a server of acton on it, and clients."""
-import ctypes, json, os, shutil, socket, struct, subprocess, tempfile, time
+import json, os, shutil, socket, struct, subprocess, sys, tempfile, time
+
+sys.path.append(os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "common"))
+from netns import Inside, packet_socket  # noqa: E402
 
 PREFIX = f"guards{os.getpid()}-"
 GATEWAY, HOST, SERVER = "02:ac:70:00:00:fe", "02:ac:70:00:00:64", "02:ac:70:00:00:01"
 OWN, BOUND = "02:ac:70:00:00:0a", "02:ac:70:00:00:0b"  # of the client without a policy, and with one
 MARK = b"\x88\xb5"  # for experiments (IEEE 802)
-libc = ctypes.CDLL(None, use_errno=True)
 
 
 def run(*command, text=None, check=True):
@@ -19,38 +21,15 @@ def inside(ns, *command):
     return ["ip", "netns", "exec", PREFIX + ns, *command]
 
 
-class Inside:
-    """This thread in a network namespace."""
-
-    def __init__(self, ns):
-        self.path = f"/run/netns/{PREFIX}{ns}"
-
-    def __enter__(self):
-        self.before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-        self.enter(os.open(self.path, os.O_RDONLY))
-
-    def enter(self, fd):
-        if libc.setns(fd, 0x40000000):
-            raise OSError(ctypes.get_errno(), "setns")
-        os.close(fd)
-
-    def __exit__(self, *_):
-        self.enter(self.before)
-
-
 class Wire:
     """A hand on an interface: frames in and out; out also in super-frames, behind a header of virtio."""
 
     def __init__(self, ns, device):
-        with Inside(ns):
-            self.plain, self.offload = (socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(kind))
-                                        for kind in (3, 0))
-            index = socket.if_nametoindex(device)
-        for it in (self.plain, self.offload):
-            it.bind((device, 3 if it is self.plain else 0))
-        self.plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
-        # PACKET_ADD_MEMBERSHIP, PACKET_MR_PROMISC; PACKET_AUXDATA; PACKET_VNET_HDR
-        self.plain.setsockopt(263, 1, struct.pack("IHH8s", index, 1, 0, b""))
+        self.plain = packet_socket(PREFIX + ns, device)
+        with Inside(PREFIX + ns):
+            self.offload = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        self.offload.bind((device, 0))
+        # PACKET_AUXDATA; PACKET_VNET_HDR
         self.plain.setsockopt(263, 8, 1)
         self.offload.setsockopt(263, 15, 1)
 
@@ -149,7 +128,7 @@ class World:
         self.wires = {name: Wire(name, "client") for name in ("own", "bound")}
         self.lan = Wire("host", "eth0")
         self.sockets = {}
-        with Inside("host"):
+        with Inside(PREFIX + "host"):
             for family, any_address, ports in ((socket.AF_INET, "0.0.0.0", (67, 68, 1068)),
                                                (socket.AF_INET6, "::", (546, 547, 1546))):
                 for port in ports:

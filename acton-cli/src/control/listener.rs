@@ -66,16 +66,14 @@ impl Listener {
             let path = path.to_owned();
             move |error| ListenError::System { path, step, error }
         };
-        let directory = match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
+        let directory = directory_of(path);
         DirBuilder::new()
             .recursive(true)
             .mode(DIRECTORY_MODE)
             .create(directory)
             .map_err(failed("make its directory"))?;
-        // Two that start at once must not take each other's socket for one that is left over.
+        // Two that start at once must not take each other's socket for one that is left over, nor must who
+        // asks take one that is not listened on yet for that.
         let _lock = lock(directory).map_err(failed("lock its directory"))?;
         match UnixStream::connect(path) {
             Ok(_) => return Err(ListenError::Taken(path.to_owned())),
@@ -122,8 +120,7 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        let Some(directory) = self.path.parent() else { return };
-        let _lock = lock(directory);
+        let _lock = lock(directory_of(&self.path));
         let file = fs::symlink_metadata(&self.path).map(|file| (file.dev(), file.ino()));
         if file.is_ok_and(|file| file == self.file) {
             let _ = fs::remove_file(&self.path);
@@ -141,21 +138,39 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
     Ok(UnixListener::from(OwnedFd::from(socket)))
 }
 
+/// Waits for who makes a socket at `path` just now: until it is listened on, and open to whom it is for.
+pub(super) fn wait_until_made(path: &Path) {
+    // Where the directory cannot be looked into, or somebody keeps it locked, it is as it is.
+    let _ = lock_as(directory_of(path), FlockArg::LockSharedNonblock);
+}
+
+fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
 /// Locks a directory. Anybody who may look into it can do so, for ever: `None` where somebody does.
 fn lock(directory: &Path) -> io::Result<Option<Flock<File>>> {
-    let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+    let lock = lock_as(directory, FlockArg::LockExclusiveNonblock)?;
+    if lock.is_none() {
+        log::warn!(
+            "somebody keeps {} locked (lslocks says who): going on without the lock",
+            directory.display()
+        );
+    }
+    Ok(lock)
+}
+
+/// Tries until it can, for as long as making a socket may take.
+fn lock_as(directory: &Path, how: FlockArg) -> io::Result<Option<Flock<File>>> {
     let mut file = File::open(directory)?;
     let until = Instant::now() + LOCK_PATIENCE;
     loop {
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        match Flock::lock(file, how) {
             Ok(lock) => return Ok(Some(lock)),
-            Err((_, Errno::EWOULDBLOCK)) if Instant::now() >= until => {
-                log::warn!(
-                    "somebody keeps {} locked (lslocks says who): going on without the lock",
-                    directory.display()
-                );
-                return Ok(None);
-            }
+            Err((_, Errno::EWOULDBLOCK)) if Instant::now() >= until => return Ok(None),
             Err((again, Errno::EWOULDBLOCK)) => file = again,
             Err((_, errno)) => return Err(errno.into()),
         }

@@ -6,6 +6,8 @@ use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
+use super::listener::wait_until_made;
+
 /// The directory of sockets, unless a path is given.
 const DIRECTORY: &str = "/run/acton";
 /// What a socket's name ends in.
@@ -81,7 +83,15 @@ pub fn find(place: &Place) -> Result<(PathBuf, UnixStream), FindError> {
 }
 
 fn connect(path: PathBuf) -> Result<(PathBuf, UnixStream), FindError> {
-    match UnixStream::connect(&path) {
+    let connected = UnixStream::connect(&path).or_else(|error| match error.kind() {
+        // Of a process that has ended, or of one that is just making it.
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::PermissionDenied => {
+            wait_until_made(&path);
+            UnixStream::connect(&path)
+        }
+        _ => Err(error),
+    });
+    match connected {
         Ok(stream) => Ok((path, stream)),
         Err(error) => Err(FindError::Silent { path: path.display().to_string(), error }),
     }
@@ -131,7 +141,14 @@ fn find_only(directory: &Path) -> Result<(PathBuf, UnixStream), FindError> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
     use std::os::unix::net::UnixListener;
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::Duration;
+
+    use nix::fcntl::{Flock, FlockArg};
+    use socket2::{Domain, SockAddr, Socket, Type};
 
     use super::*;
 
@@ -151,6 +168,36 @@ mod tests {
         let _second = listen("lan1.sock");
         let Err(FindError::Several(names)) = find_only(&directory) else { panic!("found one") };
         assert_eq!(names, ["lan0", "lan1"]);
+        fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn a_socket_that_is_just_made_is_not_taken_for_one_of_the_dead() {
+        let directory =
+            std::env::temp_dir().join(format!("acton-control-made-{}", std::process::id()));
+        fs::create_dir(&directory).unwrap();
+        let place = Place::Path(directory.join("lan0.sock"));
+        let Place::Path(path) = &place else { unreachable!() };
+        let lock = || {
+            let directory = File::open(&directory).unwrap();
+            Flock::lock(directory, FlockArg::LockExclusive).map_err(|(_, errno)| errno).unwrap()
+        };
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        let making = lock();
+        socket.bind(&SockAddr::unix(path).unwrap()).unwrap();
+        let (told, found) = mpsc::channel();
+        thread::scope(|scope| {
+            scope.spawn(|| told.send(find(&place).map(drop)));
+            // It waits: there is no answer that would be right.
+            let early = found.recv_timeout(Duration::from_millis(50));
+            assert!(early.is_err(), "{early:?}");
+            socket.listen(1).unwrap();
+            drop(making);
+            found.recv().unwrap().unwrap();
+        });
+        drop(socket);
+        let Err(FindError::Silent { error, .. }) = find(&place) else { panic!("it has ended") };
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
         fs::remove_dir_all(&directory).unwrap();
     }
 }

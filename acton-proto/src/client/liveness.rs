@@ -22,7 +22,8 @@ pub struct Patience {
     /// may be cut, and the way back not. They are four times `answer` apart. `None` for never.
     pub unanswered: Option<u32>,
     /// Whether it is asked without waiting for a silence once the system says that something did not
-    /// reach it. Anybody can have the system say so, and no more than the question comes of it.
+    /// reach it. Anybody can have the system say so, and no more than the question comes of it. Then
+    /// a KEEPALIVE of any reason counts as asking, too, once it is asked.
     pub heeds_errors: bool,
 }
 
@@ -154,7 +155,7 @@ impl Liveness {
         // Some are said for other reasons, also after the last that was to confirm.
         self.confirms = CONFIRMS.min(self.confirms + 1);
         self.confirm_at = now + CONFIRM_TIME;
-        if let Some(since) = link.waiting_since().filter(|since| now >= self.ask_at(*since)) {
+        if let Some(since) = link.waiting_since().filter(|since| self.is_ask(now, link, *since)) {
             self.probes = self.probes_since(since) + 1;
             (self.waiting_since, self.probed_at) = (Some(since), now);
         }
@@ -181,6 +182,13 @@ impl Liveness {
     /// When the server is first asked in a wait that began then.
     fn ask_at(&self, since: Duration) -> Duration {
         if self.doubted == Some(since) { since } else { since + self.patience.silence }
+    }
+
+    /// Whether a KEEPALIVE is an ask in a wait that began then. Some are said for other reasons: where the
+    /// client has nowhere else to go, those that come before the next ask is due do not use up its asks.
+    fn is_ask(&self, now: Duration, link: &Link, since: Duration) -> bool {
+        let is_due = || self.probe_at(link).is_some_and(|at| now >= at);
+        now >= self.ask_at(since) && (self.patience.heeds_errors || is_due())
     }
 
     fn probes_since(&self, since: Duration) -> u32 {
