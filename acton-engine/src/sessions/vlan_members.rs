@@ -13,7 +13,7 @@ use crate::sessions::slot_set::{SlotSet, SlotUnion, count_in};
 /// VLAN ids that there are.
 const IDS: usize = 1 << 12;
 /// VLANs of a client that knows each of them its member; one with more is looked at in all.
-const FEW: usize = 64;
+pub(crate) const FEW: usize = 64;
 
 /// Clients by the VLANs that their policies name. The control thread changes it for each on its own, so
 /// that who comes or goes changes nothing for those who are there.
