@@ -317,11 +317,11 @@ mod tests {
             copies.push(&frame, 0, Some((some, some.count())), true, Duration::ZERO);
         }
         assert_eq!(copies.audiences(), 2);
-        for (client, expected) in [(103, vec![0..6]), (SESSIONS, vec![0..1, 2..3, 5..6])] {
+        for (client, expected) in [(103, &[(0, 6)][..]), (SESSIONS, &[(0, 1), (2, 3), (5, 6)])] {
             wanted.find(&copies, client);
             let (mut rest, mut runs) = (0..6, Vec::new());
             while let Some(run) = copies.next_run(&mut rest, &wanted) {
-                runs.push(run);
+                runs.push((run.start, run.end));
             }
             assert_eq!(runs, expected);
         }

@@ -86,7 +86,7 @@ impl World {
             let vlans = vlan.map(|vlan| Vlans::Access(VlanId::new(vlan.into()).unwrap()));
             members.add(vlans.as_ref(), port);
             directory.put(Arc::new(Client(port, vlan)));
-            if port % 2 == 0 {
+            if port.is_multiple_of(2) {
                 groups.leaf_up(port, Duration::ZERO);
             }
         }
@@ -129,7 +129,7 @@ impl World {
         let is_for = |client: &Client| {
             is_in(client, vlan)
                 && !(for_few && client.1.is_none())
-                && (!to_group || client.0 % 2 == 0)
+                && (!to_group || client.0.is_multiple_of(2))
         };
         self.directory.for_each(|client| {
             if is_for(client) {
