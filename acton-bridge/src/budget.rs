@@ -64,17 +64,11 @@ impl Bucket {
         &self,
         budget: Budget,
         frames: u32,
-        (part, whole): (u32, u32),
+        part: (u32, u32),
         now: Duration,
     ) -> bool {
         let interval = interval(budget);
-        let cost = interval * u64::from(frames.max(1));
-        let cost = if part == whole {
-            cost
-        } else {
-            let cost = u128::from(cost) * u128::from(part) / u128::from(whole.max(1));
-            u64::try_from(cost).unwrap_or(u64::MAX).max(1)
-        };
+        let cost = cost_of(interval * u64::from(frames.max(1)), part);
         let tolerance = interval * u64::from(budget.burst.get());
         let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
         let longest = now.saturating_add(tolerance.max(interval * LARGEST));
@@ -95,13 +89,33 @@ impl Bucket {
     /// How many frames may pass now, one by one. Nothing is spent.
     #[must_use]
     pub fn left(&self, budget: Budget, now: Duration) -> u32 {
-        let interval = interval(budget);
-        let tolerance = interval * u64::from(budget.burst.get());
+        // No more than a burst.
+        (self.time_left(budget, now) / interval(budget)) as u32
+    }
+
+    /// Whether a frame may pass now that costs a part of one, as [`admits_part`](Self::admits_part) has it.
+    /// Nothing is spent.
+    #[must_use]
+    pub fn has_part(&self, budget: Budget, part: (u32, u32), now: Duration) -> bool {
+        self.time_left(budget, now) >= cost_of(interval(budget), part)
+    }
+
+    /// What may be spent now, in nanoseconds.
+    fn time_left(&self, budget: Budget, now: Duration) -> u64 {
+        let tolerance = interval(budget) * u64::from(budget.burst.get());
         let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
         let ahead = self.0.load(Ordering::Relaxed).saturating_sub(now);
-        // No more than a burst.
-        (tolerance.saturating_sub(ahead) / interval) as u32
+        tolerance.saturating_sub(ahead)
     }
+}
+
+/// What a part costs of what costs so much.
+fn cost_of(whole_cost: u64, (part, whole): (u32, u32)) -> u64 {
+    if part == whole {
+        return whole_cost;
+    }
+    let cost = u128::from(whole_cost) * u128::from(part) / u128::from(whole.max(1));
+    u64::try_from(cost).unwrap_or(u64::MAX).max(1)
 }
 
 /// Nanoseconds from frame to frame.
@@ -172,7 +186,11 @@ mod tests {
         let part = |attempts: u32, part| {
             (0..attempts).filter(|_| bucket.admits_part(budget, 1, part, SECOND)).count()
         };
-        assert_eq!(part(20_000, (1, 1_000)), 10_000);
+        assert_eq!(part(9_999, (1, 1_000)), 9_999);
+        let has = |part| bucket.has_part(budget, part, SECOND);
+        assert_eq!([(0, 1), (1, 1_000), (2, 1_000), (1, 1)].map(has), [true, true, false, false]);
+        assert_eq!(part(20_000, (1, 1_000)), 1);
+        assert!(!has((1, 1_000)));
         assert!(!bucket.admits(budget, 1, SECOND));
         assert!(bucket.admits(budget, 1, SECOND + SECOND / 100));
         assert_eq!(part(1, (0, 0)), 0, "nothing costs nothing");

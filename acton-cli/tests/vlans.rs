@@ -38,6 +38,7 @@ fn main() {
             "a_storm_in_a_vlan_leaves_others_their_budget",
             apart::a_storm_in_a_vlan_leaves_others_their_budget,
         ),
+        test("a_trunk_misses_what_others_get", apart::a_trunk_misses_what_others_get),
         test("one_address_in_two_vlans", apart::one_address_in_two_vlans),
         testbed::Test {
             name: "an_address_that_was_given_in_a_vlan",

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use super::browser::{HTTP, PORT, get, get_with, send};
-use super::support::{Acton, Mode, World, said, shell};
+use super::support::{Acton, Mode, World, said, shell, wait_until};
 
 const TOKEN: &str = "kFq0x2Yd8sLm3Vb7Nc5R";
 
@@ -67,7 +67,13 @@ pub(super) fn an_address_may_come_later() {
     for (address, net) in addresses.into_iter().zip(["192.0.2.99/24", "2001:db8::99/64 nodad"]) {
         assert!(connects(address).is_err());
         shell(&world.server, &format!("ip address add {net} dev eth0"));
-        let mut stream = connects(address).unwrap();
+        // The kernel has the route to it a moment later.
+        let mut stream = None;
+        wait_until("the address is there", || {
+            stream = connects(address).ok();
+            stream.is_some()
+        });
+        let mut stream = stream.unwrap();
         let request = format!("GET /health HTTP/1.1\r\nHost: {address}\r\n\r\n");
         stream.write_all(request.as_bytes()).unwrap();
         let mut answer = [0; 12];

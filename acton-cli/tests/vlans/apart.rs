@@ -93,6 +93,42 @@ pub(super) fn a_storm_in_a_vlan_leaves_others_their_budget() {
     assert!(text.contains("broadcast"), "{text}");
 }
 
+/// What a trunk gets of all VLANs is one budget; `trace` says what it misses, and who gets it still.
+pub(super) fn a_trunk_misses_what_others_get() {
+    let site = Site::new("", &["vlan = 100", "vlan = 200", ""]);
+    let server = site.world.serve(&[&ALONE[..], &["--budget", "root:broadcast=1/20"]].concat());
+    let _clients = site.join_all();
+    let (root, wires) = (site.world.server_wire(), site.client_wires());
+    let all = MacAddr::broadcast();
+    let said = |vlan: u16| {
+        let (host, vlan) = (HOST.to_string(), vlan.to_string());
+        let said = said_by(control(&server), &["trace", &host, &all.to_string(), "--vlan", &vlan]);
+        // Long lines are broken.
+        said.out.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let misses = "broadcast for sessions in more than 64 VLANs, or in all: 0 of 20 left";
+    assert!(said(200).contains("forward to all 2 sessions"), "{}", said(200));
+    // What comes meanwhile is used up again.
+    wait_until("the trunk had what there is for it", || {
+        for number in 0..100 {
+            root.send(&tagged(&[(C_TAG, 100)], &numbered(all, HOST, number)));
+        }
+        // All of them were looked at before that.
+        let last = numbered(mac(0x50), HOST, 0);
+        root.send(&tagged(&[(C_TAG, 100)], &last));
+        wires[0].receive_until(&last);
+        let [with_another, alone] = [200, 300].map(said);
+        with_another.contains(misses)
+            && with_another.contains("1 session misses it")
+            && with_another.contains("forward to the one session")
+            && alone.contains(misses)
+            && alone.contains("drop (budget_broadcast)")
+    });
+    let frame = numbered(all, HOST, 0xee);
+    root.send(&tagged(&[(C_TAG, 200)], &frame));
+    wires[1].receive_until(&frame);
+}
+
 /// Two clients have one IP address, each in its VLAN: each is asked there and nowhere else.
 pub(super) fn one_address_in_two_vlans() {
     let site = Site::new("ips = [\"10.9.0.40\", \"10.9.0.0/24\"]", &["vlan = 100", "vlan = 200"]);

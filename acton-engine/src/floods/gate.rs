@@ -82,6 +82,17 @@ impl FloodGate {
         self.buckets[class.index()].left(budget, now)
     }
 
+    /// Whether [`admit_part`](Self::admit_part) would let one frame of a class pass now.
+    pub(crate) fn has_part(
+        &self,
+        class: FloodClass,
+        budget: Budget,
+        part: (u32, u32),
+        now: Duration,
+    ) -> bool {
+        self.buckets[class.index()].has_part(budget, part, now)
+    }
+
     /// Whether flooding is held back, for there is a loop.
     pub(crate) fn is_blocked(&self) -> bool {
         self.blocked.load(Ordering::Relaxed)

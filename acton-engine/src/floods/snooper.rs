@@ -122,7 +122,7 @@ impl Snooper {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use acton_bridge::{OuterTag, Policy, TagPair, VlanId, VlanRange, VlanSet, Vlans};
 
     use super::*;
@@ -130,7 +130,7 @@ mod tests {
     const MAC: MacAddr = MacAddr(2, 0, 0, 0, 0, 1);
 
     /// A general query of IGMP from 10.0.0.9.
-    fn query(vlan: u16) -> Vec<u8> {
+    pub(crate) fn query(vlan: u16) -> Vec<u8> {
         let mut frame = group_query(vlan, acton_bridge::IpFamily::V4, None, MAC);
         let ip = frame.len() - 12 - 24;
         // One from 0.0.0.0 is no querier's.

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use acton_bridge::FrameVlan;
 use acton_frame::Headers;
 use acton_tap::VnetHeader;
 use foldhash::fast::RandomState;
@@ -27,14 +28,32 @@ pub(crate) struct FrameCopies {
     whose: Vec<u32>,
     /// The audiences, and how many are in each.
     audiences: Vec<(Audience, usize)>,
-    /// The latest one of what is for some.
-    latest: HashMap<For, u32, RandomState>,
+    /// The latest ones of what is for some.
+    latest: HashMap<For, Latest, RandomState>,
     /// The slots of all of them.
     slots: SlotUnion,
     /// Those who are looked at for every VLAN, once there is an audience that they are in.
     wide: Option<Arc<SlotSet>>,
     /// Frames that are for everybody.
     for_all: usize,
+}
+
+/// The numbers of the latest audiences of a flow, of which frames may go to those in few VLANs alone: while a
+/// budget lets some frames pass to all of them the two take turns, and are noted once each.
+///
+/// Both, and frames of the VLAN for everybody, are one entry, by which [`FrameCopies::has`] knows that frames
+/// of the flow wait, whomever they are for: a client in few VLANs gets those of each kind, and the one for few
+/// must not overtake the one for everybody.
+#[derive(Debug, Default, Clone, Copy)]
+struct Latest {
+    whole: Option<u32>,
+    few: Option<u32>,
+}
+
+impl Latest {
+    fn of(&mut self, is_of_few: bool) -> &mut Option<u32> {
+        if is_of_few { &mut self.few } else { &mut self.whole }
+    }
 }
 
 /// Members of an audience of which each is kept with it, at most; of one with more each client is looked for.
@@ -119,18 +138,25 @@ impl FrameCopy {
 
 impl FrameCopies {
     /// Copies frame `index` of `frames`, which waits since `now` and is for these, who are so many, or with
-    /// `None` for everybody.
+    /// `None` for everybody. Where clients go `by_vlan`, what is for those in its VLAN alone comes after it.
     pub(crate) fn push(
         &mut self,
         frames: &impl FrameStore,
         index: usize,
         receivers: Option<(&Audience, usize)>,
+        by_vlan: bool,
         now: Duration,
     ) {
         let (vnet, headers) = (*frames.vnet(index), *frames.headers(index));
         let (start, hidden) = (self.bytes.len(), HiddenTags::default());
         let whose = receivers.map_or(EVERYBODY, |receivers| self.note(receivers));
-        self.for_all += usize::from(whose == EVERYBODY);
+        if whose == EVERYBODY {
+            self.for_all += 1;
+            if by_vlan {
+                let vlan = FrameVlan::of(&headers, frames.get(index));
+                self.latest.entry(For::Vlan(vlan)).or_default();
+            }
+        }
         self.whose.push(whose);
         self.copies.push(FrameCopy { start, hidden, vnet, headers, since: now });
         self.bytes.extend_from_slice(frames.get(index));
@@ -150,19 +176,19 @@ impl FrameCopies {
 
     /// The number of an audience, which is another one once others are in it.
     fn note(&mut self, (audience, count): (&Audience, usize)) -> u32 {
-        let known = self.latest.get(&audience.gets()).copied();
-        if let Some(known) = known
+        let latest = self.latest.entry(audience.gets()).or_default().of(audience.is_of_few());
+        if let Some(known) = *latest
             && self.audiences[known as usize].0.is_same(audience)
         {
             return known;
         }
         let number = self.audiences.len() as u32;
+        *latest = Some(number);
         audience.add_own_to(&mut self.slots);
         if let Some(wide) = audience.wide().filter(|_| self.wide.is_none()) {
             self.slots.add(wide);
             self.wide = Some(Arc::clone(wide));
         }
-        self.latest.insert(audience.gets(), number);
         self.audiences.push((audience.clone(), count));
         number
     }
@@ -179,7 +205,7 @@ impl FrameCopies {
         }
     }
 
-    /// Whether any of them is of what an audience gets.
+    /// Whether any of them is of what an audience gets, though it be for others of it or for everybody.
     pub(crate) fn has(&self, what: For) -> bool {
         self.latest.contains_key(&what)
     }
@@ -187,6 +213,12 @@ impl FrameCopies {
     /// The slots whose clients may get any of them; `None` for all.
     pub(crate) fn slots(&self) -> Option<&SlotUnion> {
         (self.for_all == 0).then_some(&self.slots)
+    }
+
+    /// How many audiences were noted.
+    #[cfg(test)]
+    pub(crate) fn audiences(&self) -> usize {
+        self.audiences.len()
     }
 
     /// Bytes of all frames.

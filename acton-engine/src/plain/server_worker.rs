@@ -184,7 +184,9 @@ impl Side for ServerSide {
                 }
             }
             Target::All(everybody) => {
-                if !rounds.takes(frames, run.clone(), directory.len(), now, counters) {
+                // Without a list of clients there are no VLANs for each.
+                let receivers = (directory.len(), false);
+                if !rounds.takes(frames, run.clone(), receivers, now, counters) {
                     directory.for_each(|session| {
                         let parts = everybody.parts(session, frames, run.clone(), rate_out, now);
                         runs.extend(parts.iter().map(|part| (Arc::clone(session), part.clone())));

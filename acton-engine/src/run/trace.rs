@@ -8,7 +8,7 @@ mod policies;
 use std::borrow::Cow;
 use std::fmt;
 
-use acton_bridge::{Asked, DropReason, FromLeaf, FromRoot, Owner, Verdict};
+use acton_bridge::{Asked, DropReason, FloodClass, FromLeaf, FromRoot, Owner, Verdict};
 use acton_frame::{Headers, Protocol, Tag};
 use acton_proto::wire::OVERHEAD;
 
@@ -218,7 +218,8 @@ impl Tracing<'_> {
             | Verdict::FromLeaf(FromLeaf::Drop(reason)) => dropped(reason),
             Verdict::FromRoot(FromRoot::Leaf(port)) => match self.session_at(port) {
                 Some(session) => self.reach_session(&session),
-                None => self.reach_all(),
+                // No budget holds back what was for one.
+                None => self.reach_all(&[]),
             },
             Verdict::FromRoot(FromRoot::Flood(kind)) => {
                 let Some(floods) = self.handle.floods() else { return Err(Error::NotServer) };
@@ -233,18 +234,17 @@ impl Tracing<'_> {
                     && let Some(session) = self.session_at(port)
                     && session.loop_found.is_none()
                 {
-                    let gate = self.root_gate(class, floods);
-                    let over = self.budget(gate, class, floods.root.of(class));
-                    if let Some(over) = over {
+                    if let Some(over) = self.root_budget(class, floods) {
                         return Ok(over);
                     }
                     self.note("neighbour", format!("{} has the address", session.name));
                     return Ok(self.reach_session(&session));
                 }
-                let gate = self.root_gate(class, floods);
-                self.budgets(gate, class, asked, &floods.root)
-                    .or_else(|| self.reach_group(kind, floods))
-                    .unwrap_or_else(|| self.reach_all())
+                let classes = [FloodClass::Unresolved, class];
+                let classes = &classes[usize::from(asked != Asked::Everybody)..];
+                self.budgets(class, asked, |tracing, class| tracing.root_budget(class, floods))
+                    .or_else(|| self.reach_group(kind, classes, floods))
+                    .unwrap_or_else(|| self.reach_all(classes))
             }
             Verdict::FromLeaf(FromLeaf::Root { bum: Some(kind) }) => {
                 let gate = match side {
@@ -258,7 +258,9 @@ impl Tracing<'_> {
                     }
                     let class = self.class(kind);
                     let asked = self.asked(class, floods);
-                    let over = self.budgets(&gate, class, asked, &floods.client);
+                    let over = self.budgets(class, asked, |tracing, class| {
+                        tracing.budget(&gate, class, floods.client.of(class))
+                    });
                     over.or_else(|| self.hear_groups(kind, side, floods))
                 });
                 held_back.unwrap_or_else(|| self.reach_tap())

@@ -301,7 +301,7 @@ impl Side for ServerSide {
                     });
                 }
                 Target::All(everybody) => {
-                    let receivers = directory.len();
+                    let receivers = (directory.len(), router.is_by_vlan());
                     if rounds.takes(frames, run.clone(), receivers, now, counters) {
                         continue;
                     }

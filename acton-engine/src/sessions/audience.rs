@@ -4,9 +4,10 @@ use std::hash::Hash;
 use std::ops::Range;
 use std::sync::Arc;
 
-use acton_bridge::{FrameVlan, GroupRoute, Receivers};
+use acton_bridge::{FrameVlan, GroupRoute};
 
 use crate::sessions::directory::{Directory, Ported, SLOTS};
+use crate::sessions::group_audience::GroupAudience;
 use crate::sessions::port::{LeafId, slot};
 use crate::sessions::slot_set::{SlotSet, SlotUnion};
 use crate::sessions::vlan_members::VlanAudience;
@@ -15,12 +16,13 @@ use crate::sessions::vlan_members::VlanAudience;
 #[derive(Debug, Clone)]
 pub(crate) enum Audience {
     /// Those that asked for a multicast group.
-    Group(GroupRoute, Receivers<LeafId>),
+    Group(GroupRoute, GroupAudience),
     /// Those that may be in a VLAN.
     Vlan(FrameVlan, VlanAudience),
 }
 
-/// What an audience gets.
+/// What an audience gets: what goes to all of one and what goes to those in few VLANs alone is one flow, which
+/// keeps its order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum For {
     Group(GroupRoute),
@@ -33,6 +35,14 @@ impl Audience {
         match self {
             Self::Group(route, _) => For::Group(*route),
             Self::Vlan(vlan, _) => For::Vlan(*vlan),
+        }
+    }
+
+    /// Whether those in many VLANs are not among them, so that others get what all get, too.
+    pub(crate) fn is_of_few(&self) -> bool {
+        match self {
+            Self::Group(_, receivers) => receivers.is_of_few(),
+            Self::Vlan(_, members) => members.is_of_few(),
         }
     }
 
@@ -145,6 +155,7 @@ mod tests {
 
     use super::*;
     use crate::frames::batch::FrameBatch;
+    use crate::frames::copies::{FrameCopies, Wanted};
     use crate::frames::store::FrameStore;
     use crate::observe::counters::{Counter, Counters};
     use crate::sessions::rounds::{Rounds, SharedRounds};
@@ -272,10 +283,11 @@ mod tests {
         let groups = acton_bridge::Multicast::<LeafId>::new();
         // Whoever has just come gets all groups.
         (0..200).for_each(|port| groups.leaf_up(port, Duration::ZERO));
-        let of_group = Audience::Group(GroupRoute::Routers, groups.routers());
+        let of = |receivers| GroupAudience::new(receivers, Some(&**members.wide()));
+        let of_group = Audience::Group(GroupRoute::Routers, of(groups.routers()));
         assert_eq!(of_group.count(), 0, "nobody is a router");
-        let of_group =
-            Audience::Group(GroupRoute::Group(some_group()), groups.receivers(&some_group()));
+        let asked = groups.receivers(&some_group());
+        let of_group = Audience::Group(GroupRoute::Group(some_group()), of(asked));
         assert_eq!(of_group.count(), 200);
         let seven = batch(7);
         let of_seven = audience(&members, &seven).unwrap();
@@ -287,7 +299,7 @@ mod tests {
             let mut frame = batch(7);
             frame.get_mut(0).0[20] = number as u8;
             let is_taken = match kind {
-                0 => rounds.takes(&frame, 0..1, all, now, &counters),
+                0 => rounds.takes(&frame, 0..1, (all, true), now, &counters),
                 1 => rounds.takes_some(&frame, 0..1, &of_seven, now, &counters),
                 _ => rounds.takes_some(&frame, 0..1, &of_group, now, &counters),
             };
@@ -313,6 +325,31 @@ mod tests {
             });
         }
         assert_eq!(got, expected);
+    }
+
+    #[test]
+    fn those_in_few_vlans_and_all_take_turns_and_are_noted_once_each() {
+        let (_, members) = world(|port| port % 100 == 3);
+        members.add(None, SESSIONS);
+        let frame = batch(7);
+        let all = audience(&members, &frame).unwrap();
+        let vlan = FrameVlan::of(frame.headers(0), frame.get(0));
+        let few = Audience::Vlan(vlan, members.few(vlan));
+        assert_eq!((all.count(), few.count()), (101, 100));
+        let (mut copies, mut wanted) = (FrameCopies::default(), Wanted::default());
+        for some in [&all, &few, &all, &few, &few, &all] {
+            copies.push(&frame, 0, Some((some, some.count())), true, Duration::ZERO);
+        }
+        assert_eq!(copies.audiences(), 2);
+        wanted.begin(&copies);
+        for (client, expected) in [(103, &[(0, 6)][..]), (SESSIONS, &[(0, 1), (2, 3), (5, 6)])] {
+            wanted.find(&copies, client);
+            let (mut rest, mut runs) = (0..6, Vec::new());
+            while let Some(run) = copies.next_run(&mut rest, &wanted) {
+                runs.push((run.start, run.end));
+            }
+            assert_eq!(runs, expected);
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ pub(crate) mod bell;
 pub(crate) mod circuits;
 pub(crate) mod directory;
 pub(crate) mod elsewhere;
+pub(crate) mod group_audience;
 pub(crate) mod housekeeping;
 pub(crate) mod lease_holders;
 pub(crate) mod lease_keeper;

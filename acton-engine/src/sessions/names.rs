@@ -14,11 +14,14 @@ use crate::sessions::pairs::Holder;
 use crate::sessions::policing::Policing;
 use crate::sessions::port::{LeafId, slot};
 use crate::sessions::session::{Session, SessionMode};
+use crate::sessions::vlan_members::is_wide;
 
 /// How many sessions get what is flooded, and how many do not.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Flooded {
     pub(crate) reached: usize,
+    /// Those of them that are in many VLANs, or in all.
+    pub(crate) wide: usize,
     /// There is a loop through them.
     pub(crate) blocked: usize,
     /// They are in other VLANs.
@@ -94,11 +97,15 @@ where
         let mut counts = Flooded::default();
         self.for_each(|session| {
             let is_in = |vlans: &Vlans| vlans.of_flood(vlan).is_some();
-            *match session.policy.vlans().is_none_or(is_in) {
-                false => &mut counts.elsewhere,
-                true if session.gate.is_blocked() => &mut counts.blocked,
-                true => &mut counts.reached,
-            } += 1;
+            let vlans = session.policy.vlans();
+            if !vlans.is_none_or(is_in) {
+                counts.elsewhere += 1;
+            } else if session.gate.is_blocked() {
+                counts.blocked += 1;
+            } else {
+                counts.reached += 1;
+                counts.wide += usize::from(is_wide(vlans));
+            }
         });
         counts
     }

@@ -9,10 +9,11 @@
 //! The slices of a round are sent by whichever worker of the server has nothing else to do: the one
 //! that begins it wakes the others. A round begins when the one before was sent to its last receiver.
 //!
-//! Frames for everybody keep their order. One of them may be overtaken by a later frame for one
-//! client, which Ethernet allows: its order is that of frames of one source for one destination (IEEE
-//! 802.1D-2004, 6.3.3), and these have another destination. Frames to an unknown address change from
-//! one to the other once it is learnt, as at any bridge.
+//! Frames for everybody keep their order, and so do those of a VLAN, whether they go to everybody, to all who
+//! are in it or to some of these. One of them may be overtaken by a later frame for one client, which Ethernet
+//! allows: its order is that of frames of one source for one destination (IEEE 802.1D-2004, 6.3.3), and these
+//! have another destination. Frames to an unknown address change from one to the other once it is learnt, as at
+//! any bridge. A question that is asked of its one owner has the destination of what waits, but asks for itself.
 
 use std::hash::Hash;
 use std::mem;
@@ -287,13 +288,13 @@ impl<S: Ported> Rounds<S> {
         self.shared.is_served.load(Ordering::Acquire)
     }
 
-    /// Takes the frames `run` of `frames`, which are for as many `receivers`, unless all of them fit
-    /// into a slice and nothing waits that came before; whether it took them.
+    /// Takes the frames `run` of `frames`, which are for as many `receivers`, some of whom may go `by_vlan`,
+    /// unless all of them fit into a slice and nothing waits that came before; whether it took them.
     pub(crate) fn takes(
         &mut self,
         frames: &impl FrameStore,
         run: Range<usize>,
-        receivers: usize,
+        (receivers, by_vlan): (usize, bool),
         now: Duration,
         counters: &Counters,
     ) -> bool {
@@ -302,7 +303,7 @@ impl<S: Ported> Rounds<S> {
         if receivers <= receivers_in_slice(bytes) && !shared.is_busy.load(Ordering::Acquire) {
             return false;
         }
-        self.keep(frames, run, (receivers, None), now, counters);
+        self.keep(frames, run, (receivers, None, by_vlan), now, counters);
         true
     }
 
@@ -326,16 +327,16 @@ impl<S: Ported> Rounds<S> {
             self.at_once -= looked_at;
             return false;
         }
-        self.keep(frames, run, (receivers.count(), Some(receivers)), now, counters);
+        self.keep(frames, run, (receivers.count(), Some(receivers), true), now, counters);
         true
     }
 
-    /// Keeps frames for a round, for so many receivers: these, or everybody.
+    /// Keeps frames for a round, for so many receivers: these, or everybody, who may go `by_vlan`.
     fn keep(
         &mut self,
         frames: &impl FrameStore,
         run: Range<usize>,
-        (count, receivers): (usize, Option<&Audience>),
+        (count, receivers, by_vlan): (usize, Option<&Audience>, bool),
         now: Duration,
         counters: &Counters,
     ) {
@@ -343,7 +344,7 @@ impl<S: Ported> Rounds<S> {
         let mut state = shared.state.lock();
         for index in run {
             if state.waiting.bytes() < WAITING_LEN {
-                state.waiting.push(frames, index, receivers.map(|it| (it, count)), now);
+                state.waiting.push(frames, index, receivers.map(|it| (it, count)), by_vlan, now);
             } else {
                 counters.add(Counter::FloodLate, count as u64);
                 keep_late(counters, frames, index..index + 1, now);
@@ -411,5 +412,7 @@ fn receivers_in_slice(bytes: usize) -> usize {
     (SLICE_LEN / bytes.max(1)).clamp(1, SLICE)
 }
 
+#[cfg(test)]
+mod order;
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,8 @@ mod learning;
 mod loops;
 mod policies;
 mod vlans;
+#[cfg(test)]
+mod wide;
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -13,7 +13,7 @@ use crate::sessions::slot_set::{SlotSet, count_in};
 /// VLAN ids that there are.
 const IDS: usize = 1 << 12;
 /// VLANs of a client that knows each of them its member; one with more is looked at in all.
-const FEW: usize = 64;
+pub(crate) const FEW: usize = 64;
 
 /// Clients by the VLANs that their policies name. The control thread changes it for each on its own, so
 /// that who comes or goes changes nothing for those who are there.
@@ -157,6 +157,11 @@ impl VlanMembers {
         Some(VlanAudience { own, wide, count: self.count(vlan), is_of_few: false })
     }
 
+    /// Who is in many VLANs, or in all.
+    pub(crate) fn wide(&self) -> &Arc<SlotSet> {
+        &self.wide
+    }
+
     /// Those of them who are in few VLANs.
     pub(crate) fn few(&self, vlan: FrameVlan) -> VlanAudience {
         let own = vlan.id().and_then(|id| self.slots[usize::from(id)].get().cloned());
@@ -223,7 +228,7 @@ impl VlanAudience {
 }
 
 /// Whether a client is in so many VLANs that it is looked at in all.
-fn is_wide(vlans: Option<&Vlans>) -> bool {
+pub(crate) fn is_wide(vlans: Option<&Vlans>) -> bool {
     vlans.is_none_or(|vlans| ids(vlans).take(FEW + 1).count() > FEW)
 }
 

@@ -7,15 +7,22 @@ use acton_frame::Headers;
 
 use super::{MAX_NAMED, TraceVerdict, Tracing, counted};
 use crate::floods::gate::FloodGate;
-use crate::floods::shared::{Floods, SharedBudgets};
+use crate::floods::shared::Floods;
 use crate::observe::counters::Counter;
 use crate::run::clock;
+use crate::sessions::group_audience::GroupAudience;
 use crate::sessions::names::Flooded;
 use crate::sessions::port::LeafId;
+use crate::sessions::vlan_members::FEW;
 
 impl Tracing<'_> {
-    /// Where a frame from the TAP for a multicast group goes, where that is not to everybody.
-    pub(super) fn reach_group(&mut self, kind: BumKind, floods: &Floods) -> Option<TraceVerdict> {
+    /// Where a frame of these classes from the TAP goes for a multicast group, where that is not to everybody.
+    pub(super) fn reach_group(
+        &mut self,
+        kind: BumKind,
+        classes: &[FloodClass],
+        floods: &Floods,
+    ) -> Option<TraceVerdict> {
         if kind != BumKind::Multicast || !floods.snooper.is_on() {
             return None;
         }
@@ -33,7 +40,21 @@ impl Tracing<'_> {
             }
             GroupRoute::Routers => self.note("multicast", "a report: routers alone get it"),
         }
-        let receivers = receivers?;
+        let members = &floods.vlan_members;
+        let wide = floods.are_by_vlan().then(|| &**members.wide());
+        let mut receivers = GroupAudience::new(receivers?, wide);
+        let vlan = FrameVlan::of(&headers, &self.frame);
+        if members.reach(vlan).wide > 0
+            && receivers.has_wide()
+            && let Some(class) = self.over_for_wide(classes, floods)
+        {
+            let few = receivers.few(members.wide());
+            self.note_missed(receivers.count() - few.count());
+            if few.count() == 0 {
+                return Some(counted(Counter::over_budget(class)));
+            }
+            receivers = few;
+        }
         let names: Vec<_> = receivers.iter().take(MAX_NAMED).map(|port| self.name(port)).collect();
         if !names.is_empty() {
             let more = if receivers.count() > MAX_NAMED { " and others" } else { "" };
@@ -71,11 +92,9 @@ impl Tracing<'_> {
         None
     }
 
-    pub(super) fn reach_all(&mut self) -> TraceVerdict {
-        let vlan = FrameVlan::of(&Headers::parse(&self.frame), &self.frame);
-        let names = self.handle.names();
-        let Flooded { reached: flooded, blocked, elsewhere } =
-            names.map_or_else(Flooded::default, |names| names.flooded(vlan));
+    /// Where a frame goes that is for everybody in its VLAN, of classes that have budgets.
+    pub(super) fn reach_all(&mut self, classes: &[FloodClass]) -> TraceVerdict {
+        let (_, Flooded { reached: mut flooded, wide, blocked, elsewhere }) = self.flooded();
         if elsewhere > 0 {
             let text = match elsewhere {
                 1 => "1 session is not in that".to_owned(),
@@ -91,6 +110,14 @@ impl Tracing<'_> {
             let text = format!("{who} nothing that is flooded: acton status says why");
             self.note("loop", text);
         }
+        let by_vlan = self.handle.floods().filter(|floods| wide > 0 && floods.are_by_vlan());
+        if let Some(class) = by_vlan.and_then(|floods| self.over_for_wide(classes, floods)) {
+            self.note_missed(wide);
+            flooded -= wide;
+            if flooded == 0 {
+                return counted(Counter::over_budget(class));
+            }
+        }
         match (flooded, blocked) {
             (0, 0) if elsewhere > 0 => counted(Counter::Vlan),
             (0, 0) => {
@@ -100,6 +127,34 @@ impl Tracing<'_> {
             (0, _) => counted(Counter::LoopBlocked),
             (count, _) => TraceVerdict::Sessions(count),
         }
+    }
+
+    /// The class, if any, of which sessions in many VLANs, who else would get the frame, had what there is for
+    /// them.
+    fn over_for_wide(&mut self, classes: &[FloodClass], floods: &Floods) -> Option<FloodClass> {
+        classes.iter().copied().find(|&class| {
+            let Some(budget) = floods.root.of(class) else { return false };
+            let left = floods.vlan_gates.left_of_wide(class, budget, clock::now());
+            let burst = budget.burst;
+            let whose = format!("sessions in more than {FEW} VLANs, or in all");
+            self.note("budget", format!("{class} for {whose}: {left} of {burst} left"));
+            left == 0
+        })
+    }
+
+    fn note_missed(&mut self, sessions: usize) {
+        let text = match sessions {
+            1 => "1 session misses it".to_owned(),
+            _ => format!("{sessions} sessions miss it"),
+        };
+        self.note("budget", text);
+    }
+
+    /// The VLAN of the frame, and who gets what is flooded there.
+    fn flooded(&self) -> (FrameVlan, Flooded) {
+        let vlan = FrameVlan::of(&Headers::parse(&self.frame), &self.frame);
+        let names = self.handle.names();
+        (vlan, names.map_or_else(Flooded::default, |names| names.flooded(vlan)))
     }
 
     /// What kind of flood the frame is.
@@ -115,42 +170,52 @@ impl Tracing<'_> {
         floods.neighbours.would_ask(&Headers::parse(&self.frame), &self.frame, clock::now())
     }
 
-    /// Whether a budget holds the frame back: that of its class, or of what nobody is known to answer.
+    /// Whether a budget holds the frame back, as `budget` says of each: that of its class, or of what nobody is
+    /// known to answer.
     pub(super) fn budgets(
         &mut self,
-        gate: &FloodGate,
         class: FloodClass,
         asked: Asked<LeafId>,
-        budgets: &SharedBudgets,
+        mut budget: impl FnMut(&mut Self, FloodClass) -> Option<TraceVerdict>,
     ) -> Option<TraceVerdict> {
-        let over = self.budget(gate, class, budgets.of(class));
+        let over = budget(self, class);
         if over.is_some() || asked != Asked::Everybody {
             return over;
         }
         self.note("neighbour", "nobody is known to have the address, or two tell of it");
-        let unresolved = FloodClass::Unresolved;
-        self.budget(gate, unresolved, budgets.of(unresolved))
+        budget(self, FloodClass::Unresolved)
     }
 
-    /// What has been flooded from the root where the frame goes: in its VLAN, if not all are in that.
-    pub(super) fn root_gate<'f>(&mut self, class: FloodClass, floods: &'f Floods) -> &'f FloodGate {
-        let vlan = FrameVlan::of(&Headers::parse(&self.frame), &self.frame);
-        let names = self.handle.names();
-        let Flooded { reached, blocked, elsewhere } =
-            names.map_or_else(Flooded::default, |names| names.flooded(vlan));
+    /// Whether the root's budget of a class holds the frame back: in its VLAN, if not all are in that, or in all.
+    pub(super) fn root_budget(
+        &mut self,
+        class: FloodClass,
+        floods: &Floods,
+    ) -> Option<TraceVerdict> {
+        let (gate, budget) = (&floods.root_gate, floods.root.of(class));
+        let Some(some) = budget.filter(|_| floods.are_by_vlan()) else {
+            return self.budget(gate, class, budget);
+        };
+        let (vlan, Flooded { reached, blocked, elsewhere, .. }) = self.flooded();
+        let (reach, all) = (floods.vlan_members.reach(vlan), reached + blocked + elsewhere);
+        let now = clock::now();
+        let part @ (there, whole) = floods.vlan_gates.part((reach, all), class, 1, budget, now);
+        if there == whole {
+            return self.budget(gate, class, budget);
+        }
+        let left = gate.left(class, some, now);
+        let text = format!(
+            "{class} in all VLANs: {left} of {} left; one in this takes {there}/{whole} of a frame",
+            some.burst
+        );
+        self.note("budget", text);
+        if !gate.has_part(class, some, part, now) {
+            return Some(counted(Counter::over_budget(class)));
+        }
         if elsewhere == 0 {
-            return &floods.root_gate;
+            return None;
         }
-        if let Some(budget) = floods.root.of(class) {
-            let left = floods.root_gate.left(class, budget, clock::now());
-            let (there, all) = (reached + blocked, reached + blocked + elsewhere);
-            let text = format!(
-                "{class} in all VLANs: {left} of {} left; one in this takes {there}/{all} of a frame",
-                budget.burst
-            );
-            self.note("budget", text);
-        }
-        floods.vlan_gates.of(vlan)
+        self.budget(floods.vlan_gates.of(vlan), class, budget)
     }
 
     /// Whether the budget of a class holds the frame back.

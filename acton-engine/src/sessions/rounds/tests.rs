@@ -48,7 +48,7 @@ impl World {
         batch.fill(read, &Counters::new()).unwrap();
         batch.begin_turn();
         let receivers = self.directory.len();
-        self.rounds.takes(&batch, 0..1, receivers, self.now, &self.counters)
+        self.rounds.takes(&batch, 0..1, (receivers, false), self.now, &self.counters)
     }
 
     /// Sends a slice; how many clients are served in it.

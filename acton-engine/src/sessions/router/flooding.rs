@@ -10,14 +10,15 @@ use acton_frame::Headers;
 use super::{Route, Router};
 use crate::capture::packet::{Outcome, Who};
 use crate::capture::recorder::Recorder;
+use crate::floods::gate::Admission;
 use crate::floods::news::FloodNews;
-use crate::floods::vlan_gates::Passage;
 use crate::frames::batch::FrameBatch;
 use crate::frames::store::FrameStore;
 use crate::observe::counters::Counter;
 use crate::sessions::audience::{Audience, For};
 use crate::sessions::directory::Directory;
 use crate::sessions::elsewhere::is_from_client;
+use crate::sessions::group_audience::GroupAudience;
 use crate::sessions::port::LeafId;
 use crate::sessions::session::Session;
 
@@ -63,10 +64,10 @@ impl Router {
             }
             return Route::Nowhere;
         }
-        let mut for_few = None;
-        if !self.passes(class, frames, index, directory.len(), now, &mut for_few) {
+        if !self.passes(class, frames, index, directory.len(), now) {
             return Route::Nowhere;
         }
+        let mut is_unresolved = false;
         if class.may_ask() {
             floods.neighbours.hear(at, headers, frame, now);
             let asked = floods.neighbours.ask(headers, frame, now);
@@ -74,39 +75,53 @@ impl Router {
                 // Where there is a loop, nothing that the LAN may send back goes to its client.
                 && directory.read(leaf, |session| !session.gate.is_blocked()) == Some(true)
             {
+                // It is no flood, so it neither takes from what those in many VLANs have of floods nor waits
+                // for it: a storm in one VLAN must not have a host of theirs be lost in another.
                 return Route::One(leaf);
             }
+            is_unresolved = asked == Asked::Everybody;
             let unresolved = FloodClass::Unresolved;
-            if asked == Asked::Everybody
-                && !self.passes(unresolved, frames, index, directory.len(), now, &mut for_few)
-            {
+            if is_unresolved && !self.passes(unresolved, frames, index, directory.len(), now) {
                 return Route::Nowhere;
             }
         }
-        if kind == BumKind::Multicast && floods.snooper.is_on() {
-            match self.route_group(headers, frame, now) {
-                Route::All => {}
-                route => return route,
-            }
+        let listens = kind == BumKind::Multicast && floods.snooper.is_on();
+        let group = if listens { self.find_group(headers, frame, now) } else { None };
+        if !self.floods.are_by_vlan() {
+            return group.map_or(Route::All, Route::Some);
         }
-        if let Some(class) = for_few {
-            self.drop_over_budget(class, Owner::Root, frames.count(index), false);
-            self.keep_from_root(frames, index, Counter::over_budget(class), now);
-        }
-        self.route_in_vlan(frames, index, directory.len(), for_few.is_some())
+        // The smaller budget first, so that what it refuses takes nothing from the other.
+        let classes = [FloodClass::Unresolved, class];
+        let classes = &classes[usize::from(!is_unresolved)..];
+        self.route_in_vlan(frames, index, group, classes, directory.len(), now)
     }
 
-    /// Where a frame for a multicast group goes.
+    /// Those who get a multicast group that a frame is for, by their place among the batch's audiences; `None`
+    /// where it is for everybody.
     #[inline(never)]
-    fn route_group(&mut self, headers: &Headers, frame: &[u8], now: Duration) -> Route {
-        let snooper = &self.floods.snooper;
-        let route = snooper.route(headers, frame, now);
-        let whose = For::Group(route);
-        if self.audiences.last().is_none_or(|last| last.gets() != whose) {
-            let Some(receivers) = snooper.receivers(route) else { return Route::All };
-            self.audiences.push(Audience::Group(route, receivers));
+    fn find_group(&mut self, headers: &Headers, frame: &[u8], now: Duration) -> Option<u32> {
+        let floods = &*self.floods;
+        let route = floods.snooper.route(headers, frame, now);
+        let known = self.known_audience(For::Group(route), false);
+        if known.is_some() {
+            return known;
         }
-        Route::Some(self.audiences.len() as u32 - 1)
+        let receivers = floods.snooper.receivers(route)?;
+        let wide = floods.are_by_vlan().then(|| &**floods.vlan_members.wide());
+        let receivers = GroupAudience::new(receivers, wide);
+        Some(self.add_audience(Audience::Group(route, receivers)))
+    }
+
+    /// The place of an audience that the batch has already, or nearly last: two of a flow may take turns.
+    pub(super) fn known_audience(&self, what: For, is_of_few: bool) -> Option<u32> {
+        let mut last = self.audiences.iter().enumerate().rev().take(2);
+        let is_it = |some: &Audience| some.gets() == what && some.is_of_few() == is_of_few;
+        last.find(|(_, some)| is_it(some)).map(|(place, _)| place as u32)
+    }
+
+    pub(super) fn add_audience(&mut self, some: Audience) -> u32 {
+        self.audiences.push(some);
+        self.audiences.len() as u32 - 1
     }
 
     /// Counts frames for some, and shows them to those who capture; whether anybody gets them.
@@ -136,8 +151,7 @@ impl Router {
         count > 0
     }
 
-    /// Whether the budget of a class lets frame `index`, from the TAP, pass, where there are so many sessions;
-    /// if only to those in few VLANs, `for_few` has the class.
+    /// Whether the budget of a class lets frame `index`, from the TAP, pass, where there are so many sessions.
     fn passes(
         &self,
         class: FloodClass,
@@ -145,23 +159,27 @@ impl Router {
         index: usize,
         sessions: usize,
         now: Duration,
-        for_few: &mut Option<FloodClass>,
     ) -> bool {
         match self.admit_from_root(class, frames, index, sessions, now) {
-            Passage::All => true,
-            Passage::Few { begins } => {
-                if begins {
-                    self.reporter.tell(FloodNews::BudgetActs { at: Owner::Root, class });
-                }
-                for_few.get_or_insert(class);
-                true
-            }
-            Passage::Nobody { begins } => {
-                self.drop_over_budget(class, Owner::Root, frames.count(index), begins);
-                self.keep_from_root(frames, index, Counter::over_budget(class), now);
+            Admission::Passes => true,
+            Admission::Over { begins } => {
+                self.drop_from_root(class, frames, index, begins, now);
                 false
             }
         }
+    }
+
+    /// Counts frame `index`, from the TAP, that is over the budget of a class, for some or for all.
+    pub(super) fn drop_from_root(
+        &self,
+        class: FloodClass,
+        frames: &FrameBatch,
+        index: usize,
+        begins: bool,
+        now: Duration,
+    ) {
+        self.drop_over_budget(class, Owner::Root, frames.count(index), begins);
+        self.keep_from_root(frames, index, Counter::over_budget(class), now);
     }
 
     pub(super) fn drop_over_budget(

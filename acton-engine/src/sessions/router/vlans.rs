@@ -9,12 +9,12 @@ use acton_bridge::{DropReason, FloodClass, ForLeaf, FrameVlan, FromRoot, Objecti
 use acton_frame::{Headers, Tags};
 
 use super::{Route, Router};
-use crate::floods::vlan_gates::Passage;
+use crate::floods::gate::Admission;
 use crate::frames::batch::FrameBatch;
 use crate::frames::store::FrameStore;
 use crate::observe::counters::Counter;
 use crate::observe::tally::Tally;
-use crate::sessions::audience::Audience;
+use crate::sessions::audience::{Audience, For};
 use crate::sessions::directory::Directory;
 use crate::sessions::pairs::Holder;
 use crate::sessions::policing::PolicyReason;
@@ -103,31 +103,75 @@ impl Router {
         }
     }
 
-    /// Where frame `index` goes, which is for everybody who is in its VLAN, or `for_few`, for those who are
-    /// in few others, where there are so many sessions.
+    /// Where frame `index` goes, which is for everybody who is in its VLAN or for the group at that place, and
+    /// of classes whose budgets let it pass, where there are so many sessions. Those in many VLANs get it if
+    /// the budgets have something left for them in all.
     pub(super) fn route_in_vlan(
         &mut self,
         frames: &FrameBatch,
         index: usize,
+        group: Option<u32>,
+        classes: &[FloodClass],
         sessions: usize,
-        for_few: bool,
+        now: Duration,
     ) -> Route {
-        if !self.floods.are_by_vlan() {
-            return Route::All;
-        }
         let vlan = FrameVlan::of(frames.headers(index), frames.get(index));
-        let is_last = |last: &Audience| matches!(last, Audience::Vlan(of, some) if (*of, some.is_of_few()) == (vlan, for_few));
-        if !self.audiences.last().is_some_and(is_last) {
-            let members = &self.floods.vlan_members;
-            let some = if for_few {
-                members.few(vlan)
-            } else {
-                let Some(some) = members.audience(vlan, sessions) else { return Route::All };
-                some
-            };
-            self.audiences.push(Audience::Vlan(vlan, some));
+        let floods = &*self.floods;
+        let reach = floods.vlan_members.reach(vlan);
+        let has_wide = |group| match &self.audiences[group as usize] {
+            Audience::Group(_, receivers) => receivers.has_wide(),
+            Audience::Vlan(..) => true,
+        };
+        let over = if reach.wide > 0 && group.is_none_or(has_wide) {
+            let classes = classes.iter().map(|class| (*class, floods.root.of(*class)));
+            floods.vlan_gates.over_for_wide(classes, frames.count(index), now)
+        } else {
+            None
+        };
+        let Some(class) = over else {
+            return group.map_or_else(|| self.route_to_all_in(vlan, sessions), Route::Some);
+        };
+        // That is told of the root.
+        let begins = floods.root_gate.over(class, now) == Admission::Over { begins: true };
+        self.drop_from_root(class, frames, index, begins, now);
+        match group {
+            Some(group) => self.route_to_few_of(group),
+            None if reach.few > 0 => self.route_to_few_in(vlan),
+            None => Route::Nowhere,
         }
-        Route::Some(self.audiences.len() as u32 - 1)
+    }
+
+    /// The way to everybody who is in a VLAN.
+    fn route_to_all_in(&mut self, vlan: FrameVlan, sessions: usize) -> Route {
+        let place = self.known_audience(For::Vlan(vlan), false).or_else(|| {
+            let some = self.floods.vlan_members.audience(vlan, sessions)?;
+            Some(self.add_audience(Audience::Vlan(vlan, some)))
+        });
+        place.map_or(Route::All, Route::Some)
+    }
+
+    /// The way to those who are in a VLAN and in few others.
+    fn route_to_few_in(&mut self, vlan: FrameVlan) -> Route {
+        let place = self.known_audience(For::Vlan(vlan), true).unwrap_or_else(|| {
+            let some = self.floods.vlan_members.few(vlan);
+            self.add_audience(Audience::Vlan(vlan, some))
+        });
+        Route::Some(place)
+    }
+
+    /// The way to those of the group at that place who are in few VLANs.
+    fn route_to_few_of(&mut self, group: u32) -> Route {
+        let Audience::Group(route, receivers) = &self.audiences[group as usize] else {
+            return Route::Nowhere;
+        };
+        let place = match self.known_audience(For::Group(*route), true) {
+            Some(place) => place,
+            None => {
+                let few = receivers.few(self.floods.vlan_members.wide());
+                self.add_audience(Audience::Group(*route, few))
+            }
+        };
+        if self.audiences[place as usize].count() > 0 { Route::Some(place) } else { Route::Nowhere }
     }
 
     /// What the root's budget of a class says of frame `index`. What goes to the members of a VLAN has a
@@ -139,11 +183,11 @@ impl Router {
         index: usize,
         sessions: usize,
         now: Duration,
-    ) -> Passage {
+    ) -> Admission {
         let (floods, count) = (&self.floods, frames.count(index));
         let budget = floods.root.of(class);
         if !floods.are_by_vlan() {
-            return floods.root_gate.admit(class, count, budget, now).into();
+            return floods.root_gate.admit(class, count, budget, now);
         }
         let vlan = FrameVlan::of(frames.headers(index), frames.get(index));
         let part = (floods.vlan_members.reach(vlan), sessions);
@@ -326,7 +370,7 @@ mod tests {
             };
             batch.fill(read, &Counters::new()).unwrap();
             batch.begin_turn();
-            copies.push(&batch, 0, None, NOW);
+            copies.push(&batch, 0, None, true, NOW);
         }
         let (mut parts, session) = (VlanParts::default(), session(access(), None));
         parts.find(true, &copies, 0..4);
