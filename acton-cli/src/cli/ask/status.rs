@@ -299,7 +299,12 @@ mod tests {
 
     use super::*;
 
-    fn event(number: u64, kind: &str, text: Option<&str>, fields: serde_json::Value) -> EventRecord {
+    fn event(
+        number: u64,
+        kind: &str,
+        text: Option<&str>,
+        fields: serde_json::Value,
+    ) -> EventRecord {
         let mut event = json!({ "number": number, "time": number, "event": kind, "text": text });
         event.as_object_mut().unwrap().append(&mut fields.as_object().unwrap().clone());
         from_value(event).unwrap()
