@@ -9,7 +9,8 @@ use clap::{Args, ValueEnum};
 use terminal_size::{Width, terminal_size};
 
 use super::output::Output;
-use super::status_text::{Look, one_session, screen};
+use super::session_text::one_session;
+use super::status_text::{Look, screen};
 use super::{next, next_raw, unexpected, watch};
 use crate::cli::control::InstanceOptions;
 use crate::cli::values::seconds;

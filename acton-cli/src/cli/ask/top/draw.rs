@@ -11,8 +11,10 @@ use ratatui::widgets::{Paragraph, Sparkline};
 
 use super::super::events;
 use super::super::fdb;
+use super::super::session_rows::rows;
+use super::super::session_text::one_session;
 use super::super::status::{is_about, latest};
-use super::super::status_text::{Look, name, one_session, rows};
+use super::super::status_text::{Look, name};
 use super::super::table::{Table, wrap};
 use super::super::units::{amount, clock, count, time};
 use super::model::{Pane, Top, View};
