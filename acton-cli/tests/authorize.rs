@@ -112,6 +112,8 @@ fn a_client_gets_in_on_the_programs_terms_and_is_accounted_for() {
         told.last().is_some_and(|told| told["bytes_in"].as_u64().unwrap() > 0)
     });
     assert!(!events(&server, "accounting_interim").is_empty());
+    let text = told(&server, &["status", "berlin"]);
+    assert!(text.contains("up: berlin from") && !text.contains(" bytes in, "), "{text}");
     client.stop();
     let stop = program.account("accounting_stop", 0);
     assert_eq!((&stop["id"], &stop["reason"]), (&start["id"], &json!("bye")));
