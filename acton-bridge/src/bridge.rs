@@ -408,6 +408,14 @@ impl<P: Port> Bridge<P> {
         keys.find_map(|key| Some(Entry::new(&self.fdb, key, &self.fdb.find_live(key, now)?, now)))
     }
 
+    /// Whether an address is [reserved](Self::reserve) for a leaf.
+    #[must_use]
+    pub fn is_reserved(&self, mac: MacAddr, leaf: P) -> bool {
+        let found = self.fdb.find(key::whole(Address::new(mac)));
+        let said = found.filter(|found| found.owner & key::STATIC != 0);
+        said.is_some_and(|found| key::owner(found.owner) == Owner::Leaf(leaf.to_bits()))
+    }
+
     /// How much of a limit is used.
     #[must_use]
     pub fn room(&self, share: Share<P>) -> Room<P> {

@@ -38,6 +38,7 @@ testbed::main! {
     a_verdict_is_asked_for_again_and_may_be_taken_back,
     a_session_that_nobody_answers_for_is_told_as_such,
     who_is_listed_is_not_asked_about,
+    a_mac_that_another_has_is_not_told_as_the_client_s_own,
     a_flood_of_keys_asks_so_much_and_no_more,
     a_thousand_clients_at_once_get_in,
     what_is_wrong_with_the_options_is_told,
@@ -111,6 +112,8 @@ fn a_client_gets_in_on_the_programs_terms_and_is_accounted_for() {
         told.last().is_some_and(|told| told["bytes_in"].as_u64().unwrap() > 0)
     });
     assert!(!events(&server, "accounting_interim").is_empty());
+    let text = told(&server, &["status", "berlin"]);
+    assert!(text.contains("up: berlin from") && !text.contains(" bytes in, "), "{text}");
     client.stop();
     let stop = program.account("accounting_stop", 0);
     assert_eq!((&stop["id"], &stop["reason"]), (&start["id"], &json!("bye")));
@@ -280,6 +283,33 @@ fn a_session_that_nobody_answers_for_is_told_as_such() {
     assert_eq!(events(&server, "session_down")[0]["reason"], "undecided");
     assert_eq!(program.account("accounting_stop", 0)["reason"], "undecided");
     server.wait_for("does not answer whether it may");
+}
+
+fn a_mac_that_another_has_is_not_told_as_the_client_s_own() {
+    let world = world(2);
+    let program = Program::start(&socket(&world), |question| {
+        let name = if question["address"] == "192.0.2.10" { "berlin" } else { "oslo" };
+        let policy = json!({ "mac": "02:00:00:00:00:99", "strict": true });
+        Some(json!({ "allow": true, "name": name, "valid-for": 3600, "policy": policy }))
+    });
+    let server = serve(&world, &[]);
+    let own = |name: &str| {
+        let session = until(&server, name, |session| session.name == name);
+        session.policy.unwrap().own_macs.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let first = world.join(0, &[]);
+    assert_eq!(own("berlin"), ["02:00:00:00:00:99"]);
+    let _second = world.join(1, &[]);
+    assert_eq!(own("oslo"), [""; 0]);
+    assert_eq!(events(&server, "mac_not_kept")[0]["client"], "oslo");
+    assert_eq!(own("berlin"), ["02:00:00:00:00:99"]);
+    let text = told(&server, &["status", "oslo"]);
+    assert!(text.contains("strict: it has no MAC, so nothing passes"), "{text}");
+    // Once the other has gone it has it, when it is decided on again.
+    first.stop();
+    until(&server, "the first one's end", |it| it.name == "berlin" && it.state == State::Closed);
+    program.say(&json!({ "recheck": key(&world, 1) }));
+    wait_until("it has the MAC", || own("oslo") == ["02:00:00:00:00:99"]);
 }
 
 fn who_is_listed_is_not_asked_about() {

@@ -277,12 +277,18 @@ fn a_querier_that_falls_silent_leaves_all_to_all() {
     until_settled(&server, 1);
     let gets = |number| who_gets(&root, &wires, &data(GROUP.into(), number));
     assert_eq!(gets(1), [0]);
+    let told_groups = json(&server, &["groups"]);
+    assert_eq!(told_groups["multicast"]["queriers"][0]["address"], "10.9.0.1");
+    let text = told(&server, &["groups"]);
+    assert!(text.contains(&GROUP.to_string()) && !text.contains("all clients"), "{text}");
     // The last that it says, and that it asks each second: it counts as there for 2.5 s.
     root.send(&query(SERVER_MAC, 1));
     server.wait_for("10.9.0.1 asks for multicast groups no more: they go to all clients");
     assert_eq!(gets(2), [0, 1]);
     let text = told(&server, &["status"]);
     assert!(text.contains("the LAN has no querier, so all clients get all"), "{text}");
+    let text = told(&server, &["groups"]);
+    assert!(text.contains("the LAN has no querier, so all clients get all groups"), "{text}");
 }
 
 fn who_leaves_is_asked_whether_others_want_it() {

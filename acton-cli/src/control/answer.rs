@@ -57,7 +57,10 @@ pub(super) fn answer(
         },
         Request::Drain { stop: true, .. } => match handle.stop_draining() {
             Ok(()) => {
-                let still = handle.status().bridge.as_ref().map(drain_reasons);
+                // What drains is known with the first sessions.
+                let mut pages = handle.status_pages();
+                source.next_page(&mut pages);
+                let still = pages.head().bridge.as_ref().map(drain_reasons);
                 Answer::End(End {
                     done: Some(0),
                     still: still.unwrap_or_default(),

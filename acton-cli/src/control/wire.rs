@@ -9,8 +9,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use acton_engine::{
     BridgeReport, CapturedPacket, Direction, Event, FdbEntry, GroupMember, IsolationReport,
-    Protocol, Role, SessionStatus, SocketReport, Status, TapReport, Totals, Trace, TraceVerdict,
-    Traffic,
+    MulticastReport, Protocol, Role, SessionStatus, SocketReport, Status, TapReport, Totals, Trace,
+    TraceVerdict, Traffic,
 };
 use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
@@ -358,6 +358,9 @@ pub struct End {
     /// With a reload: what became of the list of clients, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clients: Option<ListReport>,
+    /// With groups: who asks hosts for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub multicast: Option<MulticastReport>,
     /// Of a capture: packets that the asker was too slow for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost: Option<u64>,

@@ -90,7 +90,7 @@ pub enum IsolationPart {
     Agreed,
     /// Its owner does not allow it.
     NotAllowed,
-    /// It took part in another test less than ten seconds ago.
+    /// It took part in another test less than ten seconds ago, or in several that were called off.
     TooSoon,
     /// It does not know its TAP's address.
     NoTap,

@@ -11,9 +11,13 @@ use acton_proto::wire::{
 use crate::isolation::frame::{self, Home};
 use crate::isolation::kind::TestKind;
 use crate::isolation::listener::Listener;
+use crate::throttle::Bucket;
 
 /// Least time between two tests of which something was sent, each from its first frame on.
 const PAUSE: Duration = Duration::from_secs(10);
+/// Tests that may begin at once, and the time after which one more may: each has the kernel asked for
+/// addresses, also one that is called off before anybody sends something.
+const BEGINS: (Duration, u32) = (Duration::from_secs(3), 3);
 /// Frames that a test has this client send at most, those that got lost and are sent again among them.
 const MAX_FRAMES: usize = 128;
 /// A test is over when no order came for so long.
@@ -35,11 +39,19 @@ pub(crate) struct Doing {
 }
 
 /// A client in tests of isolation.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Subject {
     test: Option<Test>,
-    /// When the next test may begin.
+    /// When the next test may begin, after one of which something was sent.
     next: Duration,
+    begins: Bucket,
+}
+
+impl Default for Subject {
+    fn default() -> Self {
+        let begins = Bucket::new(BEGINS.0, BEGINS.1);
+        Self { test: None, next: Duration::ZERO, begins }
+    }
 }
 
 #[derive(Debug)]
@@ -123,8 +135,8 @@ impl Subject {
         if self.test_of(now, token).is_some() {
             return Ok(false);
         }
-        // One that was called off before anybody sent something keeps no other waiting.
-        if now < self.next {
+        // One that was called off before anybody sent something keeps no other waiting, but for a flood.
+        if now < self.next || !self.begins.admits(now) {
             return Err(IsolationRefusal::TooSoon);
         }
         let home = home().ok_or(IsolationRefusal::NoTap)?;
@@ -272,6 +284,34 @@ mod tests {
         let send = order(next, IsolationStep::Send(frames(u32::MAX)));
         assert!(subject.obey(now, send, true, home).begins_to_send);
         assert!(!subject.obey(now, send, true, home).begins_to_send);
+    }
+
+    #[test]
+    fn a_server_that_begins_one_test_after_another_is_asked_for_patience() {
+        let (mut subject, start) = (Subject::default(), Duration::from_secs(100));
+        let mut number = 0;
+        let mut begin = |now| {
+            number += 1;
+            let token = TestToken([number; 16]);
+            let mut is_looked = false;
+            let doing = subject.obey(now, order(token, IsolationStep::Begin), true, || {
+                is_looked = true;
+                home()
+            });
+            let has_begun = matches!(reply(&doing), Some(IsolationReply::Agreed { .. }));
+            let too_soon = Some(IsolationReply::Refused(IsolationRefusal::TooSoon));
+            assert!(has_begun || reply(&doing) == too_soon, "{doing:?}");
+            assert_eq!([is_looked, doing.listens_otherwise], [has_begun; 2], "nothing is done");
+            // Said again it is the same test.
+            let again = subject.obey(now, order(token, IsolationStep::Begin), true, home);
+            assert!(!has_begun || reply(&again) == reply(&doing));
+            subject.obey(now, order(token, IsolationStep::End), true, home);
+            has_begun
+        };
+        assert_eq!((0..6).filter(|_| begin(start)).count(), 3);
+        let (interval, _) = BEGINS;
+        assert!(!begin(start + interval - Duration::from_millis(1)));
+        assert!(begin(start + interval) && !begin(start + interval));
     }
 
     proptest! {

@@ -383,7 +383,7 @@ pub struct PolicyReport {
     /// How it is named to servers behind the root; absent where it is not.
     #[cfg_attr(feature = "serde", serde(default))]
     pub circuit: Option<CircuitReport>,
-    /// MACs that are the client's and no other's.
+    /// MACs that are kept for the client, and no other's.
     #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Vec::is_empty"))]
     pub own_macs: Vec<MacAddr>,
     /// MACs that it takes from another client with its first frame, as `00:00:5e:00:01:00/40`.

@@ -60,10 +60,17 @@ impl Handle {
             })
             .collect())
     }
+
+    /// At a server that listens to IGMP and MLD, who asks the LAN for groups and how many there are; `None`
+    /// elsewhere. The control thread is not asked.
+    #[must_use]
+    pub fn multicast(&self) -> Option<MulticastReport> {
+        self.floods().and_then(|floods| report(&floods.snooper))
+    }
 }
 
 /// What a server knows that listens.
-pub(crate) fn report(snooper: &Snooper) -> Option<MulticastReport> {
+fn report(snooper: &Snooper) -> Option<MulticastReport> {
     if !snooper.is_on() {
         return None;
     }

@@ -25,7 +25,6 @@ use crate::observe::status::{
 use crate::observe::tally::Traffic;
 use crate::run::clock;
 use crate::run::control::{Message, Order};
-use crate::run::groups;
 use crate::run::pages::{self, StatusPages};
 use crate::run::tap_interface::TapInterface;
 use crate::run::threads::{self, ThreadKind};
@@ -264,7 +263,7 @@ impl Handle {
             uplinks_missing: Vec::new(),
             list_error: None,
             uplinks_settled_in: None,
-            multicast: self.floods().and_then(|floods| groups::report(&floods.snooper)),
+            multicast: self.multicast(),
         };
         Status {
             schema: SCHEMA,

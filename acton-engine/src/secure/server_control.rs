@@ -10,6 +10,7 @@ use acton_proto::wire::{Bye, Key};
 use acton_udp::{Destination, Source, UdpSocket};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
+use pnet_base::MacAddr;
 
 use super::arrival::{count_bundle, datagram_size, is_too_large, trust};
 use super::authorization::Authorization;
@@ -364,7 +365,9 @@ impl Controller for ServerControl {
                     limit => Some(limit),
                 };
             if let Some(policy) = &mut status.policy {
-                policy.own_macs.clone_from(&secured.policy.macs);
+                // What another has, or cannot be kept, does not pass from this one.
+                let is_kept = |mac: &&MacAddr| self.macs.is_kept(**mac, session.port);
+                policy.own_macs = secured.policy.macs.iter().filter(is_kept).copied().collect();
                 let shared = secured.policy.shared_macs.iter().map(ToString::to_string);
                 policy.shared_macs = shared.collect();
                 policy.strict = secured.policy.strict;

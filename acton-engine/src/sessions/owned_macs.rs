@@ -37,6 +37,11 @@ impl OwnedMacs {
         }
     }
 
+    /// Whether a MAC is kept for the client whose port is `leaf`.
+    pub(crate) fn is_kept(&self, mac: MacAddr, leaf: LeafId) -> bool {
+        self.bridge.is_reserved(mac, leaf)
+    }
+
     /// Lets go of a MAC that was kept.
     pub(crate) fn release(&self, mac: MacAddr) {
         self.bridge.unprotect(mac);
@@ -92,9 +97,12 @@ mod tests {
         };
         let try_it = |leaf| send(leaf, &[0x88, 0xb5]);
         let try_vlan = |leaf| send(leaf, &[0x81, 0x00, 0, 7, 0x88, 0xb5]);
+        let kept_for = || [THIEF, OWNER].map(|leaf| macs.is_kept(PRINTER, leaf));
         macs.keep(PRINTER, None).unwrap();
         assert_eq!(try_it(THIEF), Some(DropReason::SourceProtected));
+        assert_eq!(kept_for(), [false, false]);
         macs.keep(PRINTER, Some(OWNER)).unwrap();
+        assert_eq!(kept_for(), [false, true]);
         for send in [&try_it as &dyn Fn(_) -> _, &try_vlan] {
             assert_eq!((send(THIEF), send(OWNER)), (Some(DropReason::SourceProtected), None));
         }
@@ -104,6 +112,7 @@ mod tests {
         // Off the list it is anybody's, whether its client is away or here.
         macs.release(PRINTER);
         assert_eq!(try_it(THIEF), None);
+        assert_eq!(kept_for(), [false, false], "what is learnt is not kept");
         bridge.purge(THIEF);
         macs.keep(PRINTER, Some(OWNER)).unwrap();
         assert_eq!(try_it(THIEF), Some(DropReason::SourceProtected));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use acton_engine::{AllReason, GroupMember, MulticastReport, Place, QuerierReport, State};
+use acton_engine::{AllReason, GroupMember, MulticastReport, Place, QuerierReport};
 use clap::Args;
 
 use super::output::Output;
@@ -11,7 +11,7 @@ use super::units::{count, time};
 use super::{next, next_raw, unexpected};
 use crate::cli::Failure;
 use crate::cli::control::InstanceOptions;
-use crate::control::{Answer, Connection, RawAnswer, Request};
+use crate::control::{Answer, RawAnswer, Request};
 
 /// Queriers that a line of the status names.
 const SHOWN_QUERIERS: usize = 4;
@@ -49,21 +49,19 @@ impl Arguments {
         }
         let mut table = Table::new(&["CLIENT", "VLAN", "GROUP", "AGE", "LEFT", ""], &[1, 3, 4]);
         let mut wanted = BTreeSet::new();
-        loop {
+        let end = loop {
             match next(&mut answers)? {
                 Answer::Group(member) => {
                     wanted.extend(asked_for(&member));
                     table.row(row(&member));
                 }
-                Answer::End(_) => break,
+                Answer::End(end) => break end,
                 _ => return Err(unexpected()),
             }
-        }
-        table.lines().iter().try_for_each(|line| out.line(line))?;
-        drop(answers);
-        if let Some(text) = queriers(&mut connection)?.and_then(|them| lacking(&them, wanted)) {
-            out.line(&text)?;
-        }
+        };
+        // Earlier versions do not say who asks.
+        let notes = end.multicast.map(|it| lacking(&it.queriers, &wanted)).unwrap_or_default();
+        table.lines().iter().chain(&notes).try_for_each(|line| out.line(line))?;
         out.end()
     }
 }
@@ -76,15 +74,38 @@ fn asked_for(member: &GroupMember) -> Option<Asked> {
     Some((member.vlan?, member.group?.is_ipv6()))
 }
 
-/// That of some groups in the table nobody asks hosts, so that what it says of them does not hold yet.
-fn lacking(queriers: &[QuerierReport], mut wanted: BTreeSet<Asked>) -> Option<String> {
+/// Why what the table says does not hold yet: of all groups, or of those of some in it.
+fn lacking(queriers: &[QuerierReport], wanted: &BTreeSet<Asked>) -> Vec<String> {
     if queriers.is_empty() {
-        return Some("the LAN has no querier, so all clients get all groups".to_owned());
+        return vec!["the LAN has no querier, so all clients get all groups".to_owned()];
     }
-    for querier in queriers {
-        wanted.remove(&(querier.vlan, querier.address.is_ipv6()));
+    if !queriers.iter().any(|querier| querier.settled) {
+        return vec![
+            "hosts are still answering the LAN's queriers: until then all clients get all groups"
+                .to_owned(),
+        ];
     }
-    let told = wanted.iter().take(SHOWN_QUERIERS).map(|(vlan, is_ipv6)| {
+    let asking = |is_enough: fn(&QuerierReport) -> bool| -> BTreeSet<Asked> {
+        let those = queriers.iter().filter(|querier| is_enough(querier));
+        those.map(|querier| (querier.vlan, querier.address.is_ipv6())).collect()
+    };
+    let (there, settled) = (asking(|_| true), asking(|querier| querier.settled));
+    let (waits, lacks): (Vec<_>, Vec<_>) =
+        wanted.difference(&settled).copied().partition(|asked| there.contains(asked));
+    let lacks = told(&lacks)
+        .map(|whose| format!("the LAN has no querier for {whose}: all clients get these groups"));
+    let waits = told(&waits).map(|whose| {
+        format!(
+            "hosts are still answering the querier for {whose}: until then all clients get these \
+             groups"
+        )
+    });
+    lacks.into_iter().chain(waits).collect()
+}
+
+/// Whose questions these are, in words, if there are any.
+fn told(asked: &[Asked]) -> Option<String> {
+    let told = asked.iter().take(SHOWN_QUERIERS).map(|(vlan, is_ipv6)| {
         let family = if *is_ipv6 { "IPv6" } else { "IPv4" };
         match vlan {
             0 => format!("untagged {family}"),
@@ -92,31 +113,9 @@ fn lacking(queriers: &[QuerierReport], mut wanted: BTreeSet<Asked>) -> Option<St
         }
     });
     let told: Vec<_> = told.collect();
-    let more = wanted.len().saturating_sub(SHOWN_QUERIERS);
+    let more = asked.len().saturating_sub(SHOWN_QUERIERS);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    (!told.is_empty()).then(|| {
-        format!(
-            "the LAN has no querier for {}{more}: all clients get these groups",
-            told.join(", ")
-        )
-    })
-}
-
-/// Who asks hosts for groups, where the server follows that.
-fn queriers(connection: &mut Connection) -> Result<Option<Vec<QuerierReport>>, Failure> {
-    // No session is in this state for long, if any is: the instance alone is wanted.
-    let request = Request::Status { session: None, states: vec![State::Handshaking] };
-    let mut answers = connection.ask(request)?;
-    let mut found = None;
-    loop {
-        match next(&mut answers)? {
-            Answer::Instance(instance) => {
-                found = instance.bridge.and_then(|it| it.multicast).map(|it| it.queriers);
-            }
-            Answer::End(_) => return Ok(found),
-            _ => {}
-        }
-    }
+    (!told.is_empty()).then(|| told.join(", ") + &more)
 }
 
 /// A group of a client's as cells.
@@ -208,22 +207,37 @@ mod tests {
 
     #[test]
     fn groups_that_nobody_asks_for_are_named_by_family_and_vlan() {
-        let queriers = |them: &[(u16, &str)]| -> Vec<QuerierReport> {
-            let them = them.iter().map(|(vlan, address)| {
+        let queriers = |them: &[(u16, &str, bool)]| -> Vec<QuerierReport> {
+            let them = them.iter().map(|(vlan, address, settled)| {
                 json!({ "vlan": vlan, "address": address, "heard_seconds": 1, "left_seconds": 9,
-                        "settled": true })
+                        "settled": settled })
             });
             them.map(|it| from_value(it).unwrap()).collect()
         };
         let wanted = BTreeSet::from([(0, false), (0, true), (7, false)]);
-        let lacking = |them: &[(u16, &str)]| lacking(&queriers(them), wanted.clone());
-        assert_eq!(lacking(&[]).unwrap(), "the LAN has no querier, so all clients get all groups");
+        let lacking = |them: &[(u16, &str, bool)]| lacking(&queriers(them), &wanted);
+        assert_eq!(lacking(&[]), ["the LAN has no querier, so all clients get all groups"]);
         assert_eq!(
-            lacking(&[(0, "10.0.0.1")]).unwrap(),
-            "the LAN has no querier for untagged IPv6, IPv4 in VLAN 7: all clients get these groups"
+            lacking(&[(0, "10.0.0.1", true)]),
+            [
+                "the LAN has no querier for untagged IPv6, IPv4 in VLAN 7: all clients get these groups"
+            ]
         );
-        let all = [(0, "10.0.0.1"), (0, "fe80::1"), (7, "10.7.0.1"), (9, "10.9.0.1")];
-        assert_eq!(lacking(&all), None);
+        let all = [(0, "10.0.0.1", true), (0, "fe80::1", true), (7, "10.7.0.1", true)];
+        assert_eq!(lacking(&[&all[..], &[(9, "10.9.0.1", false)]].concat()), [""; 0]);
+        // One that has just come changes nothing before hosts have answered it.
+        assert_eq!(
+            lacking(&[(0, "10.0.0.1", true), (0, "fe80::1", false)]),
+            [
+                "the LAN has no querier for IPv4 in VLAN 7: all clients get these groups",
+                "hosts are still answering the querier for untagged IPv6: until then all clients get \
+                 these groups"
+            ]
+        );
+        assert_eq!(
+            lacking(&[(0, "10.0.0.1", false), (9, "10.9.0.1", false)]),
+            ["hosts are still answering the LAN's queriers: until then all clients get all groups"]
+        );
     }
 
     #[test]

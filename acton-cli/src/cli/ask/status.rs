@@ -1,6 +1,6 @@
 //! `acton status`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,8 @@ use clap::{Args, ValueEnum};
 use terminal_size::{Width, terminal_size};
 
 use super::output::Output;
-use super::status_text::{Look, one_session, screen};
+use super::session_text::one_session;
+use super::status_text::{Look, screen};
 use super::{next, next_raw, unexpected, watch};
 use crate::cli::control::InstanceOptions;
 use crate::cli::values::seconds;
@@ -248,7 +249,7 @@ fn events_of(
     loop {
         match next(&mut answers) {
             Ok(Answer::Event(event)) => {
-                if look.is_client() || is_about(&event, session) {
+                if look.is_client() || is_about(&event, &session.name) {
                     events.push(event);
                 }
             }
@@ -257,20 +258,29 @@ fn events_of(
             Err(failure) => return Err(failure),
         }
     }
-    events.retain(|event| event.text.is_some());
-    // What happens each second is told once, of the last time, and leaves room for others.
-    events.dedup_by(|later, earlier| {
-        let is_same = later.text == earlier.text;
-        if is_same {
-            std::mem::swap(later, earlier);
-        }
-        is_same
-    });
-    Ok(events.split_off(events.len().saturating_sub(EVENTS_SHOWN)))
+    Ok(latest(events, EVENTS_SHOWN))
+}
+
+/// The latest of these events, as many as there is room for. What happens again and again is told once, of
+/// the last time, and leaves room for others.
+pub(super) fn latest(
+    events: impl IntoIterator<Item = EventRecord, IntoIter: DoubleEndedIterator>,
+    room: usize,
+) -> Vec<EventRecord> {
+    let mut told = HashSet::new();
+    let is_new = |event: &EventRecord| event.text.clone().is_some_and(|text| told.insert(text));
+    let backwards = events.into_iter().rev();
+    let mut latest: Vec<_> = backwards.filter(is_new).take(room).collect();
+    latest.reverse();
+    latest
 }
 
 /// Whether an event of a server names that client, or what is told of was behind it.
-fn is_about(event: &EventRecord, session: &SessionStatus) -> bool {
+pub(super) fn is_about(event: &EventRecord, name: &str) -> bool {
+    // That a session goes on is no news either, and is told of each in every interval.
+    if event.event == "accounting_interim" {
+        return false;
+    }
     let client_at = |field: &str| event.fields.get(field)?.get("session")?.get("client")?.as_str();
     let client = event.fields.get("client").and_then(|client| client.as_str());
     // A MAC that is learnt is no news, and there may be hundreds.
@@ -281,5 +291,52 @@ fn is_about(event: &EventRecord, session: &SessionStatus) -> bool {
     client
         .into_iter()
         .chain(places.iter().filter_map(|field| client_at(field)))
-        .any(|client| client == session.name)
+        .any(|client| client == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{from_value, json};
+
+    use super::*;
+
+    fn event(
+        number: u64,
+        kind: &str,
+        text: Option<&str>,
+        fields: serde_json::Value,
+    ) -> EventRecord {
+        let mut event = json!({ "number": number, "time": number, "event": kind, "text": text });
+        event.as_object_mut().unwrap().append(&mut fields.as_object().unwrap().clone());
+        from_value(event).unwrap()
+    }
+
+    #[test]
+    fn what_happens_again_and_again_leaves_room_for_other_events() {
+        let mut events = vec![event(1, "session_up", Some("up"), json!({}))];
+        // Two that take turns are no neighbours of their like.
+        for number in 0..20 {
+            let text = ["policy acts", "policy acts no more"][number as usize % 2];
+            events.push(event(number + 2, "policy_acts", Some(text), json!({})));
+        }
+        events.push(event(22, "list_read", None, json!({})));
+        let numbers = |events: Vec<EventRecord>| -> Vec<_> {
+            latest(events, EVENTS_SHOWN).iter().map(|event| event.number).collect()
+        };
+        assert_eq!(numbers(events), [1, 20, 21]);
+        let texts: Vec<_> = (0..20).map(|number| format!("{number}")).collect();
+        let each = texts.iter().zip(0..).map(|(text, at)| event(at, "x", Some(text), json!({})));
+        assert_eq!(numbers(each.collect()), (12..20).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn accounts_that_go_on_and_macs_are_no_events_of_a_session() {
+        let at = json!({ "at": { "session": { "session": 1, "client": "berlin" } } });
+        let of = |kind, fields| is_about(&event(1, kind, Some("it"), fields), "berlin");
+        assert!(of("mac_held", at.clone()) && !of("mac_learnt", at));
+        let client = json!({ "client": "berlin" });
+        assert!(of("accounting_start", client.clone()) && of("accounting_stop", client.clone()));
+        assert!(!of("accounting_interim", client));
+        assert!(!of("accounting_start", json!({ "client": "rome" })));
+    }
 }

@@ -164,7 +164,7 @@ fn part(part: IsolationPart) -> &'static str {
     match part {
         IsolationPart::Agreed => "yes",
         IsolationPart::NotAllowed => "no: its owner does not allow it",
-        IsolationPart::TooSoon => "no: the last test is less than 10 s ago",
+        IsolationPart::TooSoon => "no: too soon after the last test; 10 s are enough",
         IsolationPart::NoTap => "no: it cannot read its TAP's address",
         IsolationPart::Unknown => "no: its version does not know such tests",
         IsolationPart::Silent => "it does not answer",

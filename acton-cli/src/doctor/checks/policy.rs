@@ -47,9 +47,10 @@ fn unheard(sessions: &[SessionStatus]) -> Option<Finding> {
 fn mute(sessions: &[SessionStatus]) -> Option<Finding> {
     let first = sessions.iter().find(|it| is_mute(it))?;
     let what = format!("{} is strict and has no MAC: nothing that it sends passes", first.name);
-    let finding = Finding::warning(CODE, what)
-        .wanted("a MAC that it may use")
-        .advice("write mac or shared-mac in its table of the list of clients, or strict = false");
+    let finding = Finding::warning(CODE, what).wanted("a MAC that it may use").advice(
+        "write mac or shared-mac in its table of the list of clients, or strict = false; where it \
+             has a mac, acton events says why that is not kept (mac_not_kept)",
+    );
     Some(finding)
 }
 

@@ -11,7 +11,10 @@ use ratatui::widgets::{Paragraph, Sparkline};
 
 use super::super::events;
 use super::super::fdb;
-use super::super::status_text::{Look, name, one_session, rows};
+use super::super::session_rows::rows;
+use super::super::session_text::one_session;
+use super::super::status::{is_about, latest};
+use super::super::status_text::{Look, name};
 use super::super::table::{Table, wrap};
 use super::super::units::{amount, clock, count, time};
 use super::model::{Pane, Top, View};
@@ -270,15 +273,11 @@ fn fdb_lines(top: &Top, room: usize) -> Vec<String> {
 fn session(top: &Top, frame: &mut Frame<'_>, area: Rect) {
     let Some(session) = top.session() else { return };
     let is_client = top.look.as_ref().is_some_and(Look::is_client);
-    let is_about = |event: &&crate::control::EventRecord| {
-        is_client || event.fields.get("client").and_then(|it| it.as_str()) == Some(&session.name)
-    };
-    let mut events: Vec<_> = top.events.iter().filter(is_about).cloned().collect();
+    let its = top.events.iter().filter(|event| is_client || is_about(event, &session.name));
     let text = one_session(session, &top.rates, &[]);
     // As many of the latest events as there is room for, below their head.
     let room = usize::from(area.height).saturating_sub(text.len() + 1);
-    let events = events.split_off(events.len().saturating_sub(room));
-    let text = one_session(session, &top.rates, &events);
+    let text = one_session(session, &top.rates, &latest(its.cloned(), room));
     let mut lines = vec![rule("session", area.width)];
     lines.extend(text.into_iter().map(Line::from));
     frame.render_widget(Paragraph::new(lines), area);

@@ -6,8 +6,9 @@ use std::ops::ControlFlow;
 use acton_engine::{FdbEntry, SessionStatus};
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
+use super::super::session_rows::{Column, known_columns};
 use super::super::status::{Rates, key};
-use super::super::status_text::{Column, Look, known_columns};
+use super::super::status_text::Look;
 use super::feed::{News, Snapshot};
 use crate::control::{DropCount, EventRecord};
 
