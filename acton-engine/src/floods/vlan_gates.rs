@@ -39,9 +39,9 @@ impl VlanGates {
         root: &FloodGate,
         now: Duration,
     ) -> Admission {
-        // Where all are in it, what does not go to those in many would cost next to nothing of the other.
-        let is_part = reach.all() < sessions || reach.few > 0 && reach.wide > 0;
-        if is_part && self.of(vlan).admit(class, frames, budget, now) != Admission::Passes {
+        if reach.has_budget(sessions)
+            && self.of(vlan).admit(class, frames, budget, now) != Admission::Passes
+        {
             // That is told of the root.
             return root.over(class, now);
         }

@@ -44,6 +44,12 @@ impl Reach {
     pub(crate) fn all(self) -> usize {
         self.few + self.wide
     }
+
+    /// Whether floods in the VLAN have a budget of their own beside that for all, where there are so many
+    /// sessions: not where all get each. What those in many VLANs miss counts next to nothing of that for all.
+    pub(crate) fn has_budget(self, sessions: usize) -> bool {
+        self.all() < sessions || self.few > 0 && self.wide > 0
+    }
 }
 
 /// How many clients are in a VLAN.

@@ -200,20 +200,19 @@ impl Tracing<'_> {
         let (reach, all) = (floods.vlan_members.reach(vlan), reached + blocked + elsewhere);
         let now = clock::now();
         let part @ (there, whole) = floods.vlan_gates.part((reach, all), class, 1, budget, now);
-        if there == whole {
-            return self.budget(gate, class, budget);
-        }
-        let left = gate.left(class, some, now);
-        let text = format!(
-            "{class} in all VLANs: {left} of {} left; one in this takes {there}/{whole} of a frame",
-            some.burst
-        );
-        self.note("budget", text);
-        if !gate.has_part(class, some, part, now) {
-            return Some(counted(Counter::over_budget(class)));
-        }
-        if elsewhere == 0 {
-            return None;
+        let over = if there == whole {
+            self.budget(gate, class, budget)
+        } else {
+            let left = gate.left(class, some, now);
+            let text = format!(
+                "{class} in all VLANs: {left} of {} left; one in this takes {there}/{whole} of a frame",
+                some.burst
+            );
+            self.note("budget", text);
+            (!gate.has_part(class, some, part, now)).then(|| counted(Counter::over_budget(class)))
+        };
+        if over.is_some() || !reach.has_budget(all) {
+            return over;
         }
         self.budget(floods.vlan_gates.of(vlan), class, budget)
     }
