@@ -9,7 +9,8 @@ mod support;
 
 use std::fs;
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -44,6 +45,7 @@ testbed::main! {
     what_is_wrong_with_the_options_is_told,
     a_pair_of_tags_is_the_client_s_that_has_a_session,
     a_pair_of_tags_that_a_list_gives_is_nobody_else_s,
+    what_waits_for_a_radius_server_is_said_or_told: ["python3"],
 }
 
 fn world(clients: u8) -> World {
@@ -410,4 +412,12 @@ fn what_is_wrong_with_the_options_is_told() {
         let (_, log) = server.end();
         assert!(log.contains(told), "{options:?}: {log}");
     }
+}
+
+fn what_waits_for_a_radius_server_is_said_or_told() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../contrib/radius/loopback");
+    let output = Command::new("python3").arg("-B").arg(script).output().unwrap();
+    let (tried, errors) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{tried}{errors}");
 }
