@@ -312,6 +312,11 @@ impl Handle {
         Some(&*self.shared.bridge.as_ref()?.floods)
     }
 
+    /// The number of the newest event.
+    pub(crate) fn newest_event(&self) -> u64 {
+        self.shared.events.newest()
+    }
+
     /// Tells that something happened.
     pub(crate) fn tell(&self, kind: EventKind) {
         self.shared.events.tell(clock::now(), kind);
