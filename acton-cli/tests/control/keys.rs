@@ -1,11 +1,15 @@
 //! The commands about keys, beside a server that runs with these keys.
 
 use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
 
+use acton_cli::control::Request;
 use acton_engine::{EndReason, State};
+use data_encoding::BASE64;
 use serde_json::Value;
 
-use super::ask::{Said, said_by, sessions, told, until};
+use super::ask::{Said, answers, connect, said_by, sessions, told, until};
 use super::support::{Acton, Mode, World, control, said, wait_until};
 
 fn world() -> World {
@@ -98,4 +102,34 @@ pub(super) fn a_list_is_looked_at_before_it_is_read() {
     let said = dry();
     assert_eq!(said.code, 1, "{said:?}");
     assert!(said.err.contains("would stay as it was") && said.err.contains(":2:1"), "{said:?}");
+}
+
+/// Whoever may ask for a status may ask what a reload would come to.
+pub(super) fn a_long_list_that_is_looked_at_keeps_no_other_question_waiting() {
+    let world = world();
+    let server = world.serve(&[]);
+    let key = |number: u32| BASE64.encode(&[&number.to_be_bytes()[..], &[7; 28]].concat());
+    let line = |number| format!("{} client-{number}\n", key(number));
+    fs::write(world.keys.path("server/clients"), (0..60_000).map(line).collect::<String>())
+        .unwrap();
+    wait_until("it is read", || !events(&server, "list_read").is_empty());
+    let mut longest = Duration::ZERO;
+    let looked = thread::scope(|scope| {
+        let dry = scope.spawn(|| {
+            let begun = Instant::now();
+            let said = told(&server, &["reload", "--dry-run"]);
+            assert!(said.contains("would be read: 60000 clients"), "{said}");
+            begun.elapsed()
+        });
+        let mut connection = connect(&server);
+        while !dry.is_finished() {
+            let begun = Instant::now();
+            let status = Request::Status { session: None, states: Vec::new() };
+            answers(&mut connection, status);
+            longest = longest.max(begun.elapsed());
+        }
+        dry.join().unwrap()
+    });
+    println!("looked for {looked:?}, the longest status took {longest:?}");
+    assert!(longest < looked / 2, "{longest:?} of {looked:?}");
 }
