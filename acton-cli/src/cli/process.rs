@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use acton_engine::keys::{ClientList, State};
-use acton_engine::{Handle, ServerMode, ServerSettings, Settings};
+use acton_engine::{Handle, Listing, ServerMode, ServerSettings, Settings};
 use parking_lot::Mutex;
 
 use super::logging;
@@ -74,6 +74,9 @@ impl Process for TunnelProcess {
     fn reload_clients(&self) -> Option<ListReport> {
         self.handle.reload_list().map(|read| match read {
             Ok(listed) => ListReport::Listed(listed),
+            Err(error) if self.handle.listing() == Some(Listing::Unreadable) => {
+                ListReport::NoList(error)
+            }
             Err(error) => ListReport::Error(error),
         })
     }
@@ -100,9 +103,10 @@ impl TunnelProcess {
             ["state", "clients"].map(|key| config.reloader().running(key).map(PathBuf::from))
         };
         let list = State::new(state?).list_to_read(given.as_deref())?;
-        Some(match ClientList::load(&list) {
-            Ok(read) => ListReport::Listed(read.len()),
-            Err(error) => ListReport::Error(error.to_string()),
+        Some(match (ClientList::load(&list), self.handle.listing()) {
+            (Ok(read), _) => ListReport::Listed(read.len()),
+            (Err(error), Some(Listing::Clients(_))) => ListReport::Error(error.to_string()),
+            (Err(error), _) => ListReport::NoList(error.to_string()),
         })
     }
 

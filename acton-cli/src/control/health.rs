@@ -148,8 +148,14 @@ pub(super) fn of(
         let text = format!("the last reload was refused: {error}; acton reload tries again");
         add(Code::Reload, text);
     }
-    if let Some(error) = status.bridge.as_ref().and_then(|bridge| bridge.list_error.as_ref()) {
-        let text = format!("the list of clients stays as it was: {error}");
+    if let Some(bridge) = &status.bridge
+        && let Some(error) = &bridge.list_error
+    {
+        let text = if bridge.no_list {
+            format!("the list of clients cannot be read, and lets nobody in until it can: {error}")
+        } else {
+            format!("the list of clients stays as it was: {error}")
+        };
         add(Code::Clients, text);
     }
     if let Some(hook) = hook {

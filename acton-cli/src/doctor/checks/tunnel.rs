@@ -220,12 +220,21 @@ fn clients(running: &Running) -> Finding {
     const CODE: Code = Code::Clients;
     match &running.instance.bridge {
         None => Finding::skipped(CODE, "a client has no list of clients"),
-        Some(BridgeReport { list_error: None, .. }) => {
+        Some(BridgeReport { list_error: Some(error), no_list, .. }) => {
+            let wanted = if *no_list {
+                "a list that can be read; it lets nobody in until then"
+            } else {
+                "a list that can be read; the one before is in force"
+            };
+            Finding::failed(CODE, error.clone())
+                .wanted(wanted)
+                .advice("mend the file: it is read again by itself")
+        }
+        Some(BridgeReport { listed: Some(_), .. }) => {
             Finding::ok(CODE, "what was read last is in force")
         }
-        Some(BridgeReport { list_error: Some(error), .. }) => Finding::failed(CODE, error.clone())
-            .wanted("a list that can be read; the one before is in force")
-            .advice("mend the file: it is read again by itself"),
+        // In plain mode there never is one.
+        Some(_) => Finding::skipped(CODE, "this server has none"),
     }
 }
 
@@ -624,11 +633,19 @@ mod tests {
             "root_macs": 0, "client_macs": 0, "budgets_acting": [],
         }))
         .unwrap();
+        assert_eq!(clients(&it).verdict, Verdict::Skipped);
+        it.instance.bridge.as_mut().unwrap().listed = Some(0);
         assert_eq!(clients(&it).verdict, Verdict::Ok);
         let error = "/etc/acton/clients:3:1: a client has no such key";
         it.instance.bridge.as_mut().unwrap().list_error = Some(error.to_owned());
         let finding = clients(&it);
         assert_eq!((finding.verdict, &*finding.measured), (Verdict::Failed, error));
+        assert!(finding.wanted.unwrap().ends_with("the one before is in force"));
+        let bridge = it.instance.bridge.as_mut().unwrap();
+        (bridge.listed, bridge.no_list) = (None, true);
+        let finding = clients(&it);
+        assert_eq!((finding.verdict, &*finding.measured), (Verdict::Failed, error));
+        assert!(finding.wanted.unwrap().contains("lets nobody in"));
     }
 
     #[test]
