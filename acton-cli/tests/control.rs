@@ -24,7 +24,10 @@ use fates::{
 use hostile::{rude_clients_cost_nothing, what_is_no_request_is_answered_and_counted};
 use keys::{
     a_client_has_its_name_from_the_first_frame_to_its_revocation,
-    a_list_is_looked_at_before_it_is_read, an_invite_is_for_the_port_where_the_server_listens,
+    a_first_list_that_is_wrong_lets_nobody_in_and_all_say_so,
+    a_list_is_looked_at_before_it_is_read,
+    a_long_list_that_is_looked_at_keeps_no_other_question_waiting,
+    an_invite_is_for_the_port_where_the_server_listens,
 };
 use logs::{the_journal_gets_fields, the_log_can_be_read_by_programs};
 use outage::{
@@ -57,6 +60,8 @@ testbed::main! {
     an_invite_is_for_the_port_where_the_server_listens,
     a_client_has_its_name_from_the_first_frame_to_its_revocation,
     a_list_is_looked_at_before_it_is_read,
+    a_first_list_that_is_wrong_lets_nobody_in_and_all_say_so,
+    a_long_list_that_is_looked_at_keeps_no_other_question_waiting,
     a_second_instance_takes_the_place_of_the_first,
     a_state_can_be_waited_for,
     watch_tells_what_changes,

@@ -14,10 +14,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use acton_engine::State;
+use acton_cli::control::{Answer, Answers, PacketRecord, Request};
+use acton_engine::{CaptureLayer, State, TraceVerdict};
 use acton_netns::{Namespace, Veth, veth};
 use pnet_base::MacAddr;
-use support::ask::{said_by, sessions, told, until};
+use support::ask::{connect, said_by, sessions, told, until};
 use support::{
     Acton, HANG, Mode, ROOT_V4, TEST_ETHERTYPE, Wire, World, client_mac, control, counter,
     counters, frame, leaf, mac, ping, ping_until_answered, said, shell, tcp_transfer, wait_until,
@@ -37,6 +38,8 @@ testbed::main! {
     a_standby_that_is_not_there_disturbs_nothing,
     a_refusal_of_the_other_server_is_told,
     who_stays_hears_nothing_of_who_goes,
+    traces_and_captures_are_of_the_server_in_use,
+    a_capture_follows_a_client_to_another_server,
 }
 
 /// Server A is on the world's server, server B on client 1.
@@ -545,4 +548,104 @@ fn who_stays_hears_nothing_of_who_goes() {
         frame[6..12] == client_mac(0).octets() && frame[12..14] == 0x0806_u16.to_be_bytes()
     };
     assert!(!came.iter().any(of_arp), "{came:02x?}");
+}
+
+/// A client at server A, which knows that B is there.
+fn at_a(site: &Site) -> Acton {
+    let client = site.join(0, &site.invite(0, &[A, B]));
+    wait_at(&client, A);
+    until(&client, "the other server answers", |it| it.state == State::Standby);
+    ping_until_answered(site.client(0), ROOT_V4);
+    client
+}
+
+fn capture(session: Option<&str>, layer: CaptureLayer) -> Request {
+    Request::Capture {
+        session: session.map(str::to_owned),
+        layer: Some(layer),
+        drops: None,
+        filter: (layer == CaptureLayer::Inner).then(|| "icmp".to_owned()),
+        snaplen: None,
+    }
+}
+
+#[track_caller]
+fn next_packet(answers: &mut Answers<'_>) -> PacketRecord {
+    match answers.read().unwrap() {
+        Answer::Packet(packet) => packet,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[track_caller]
+fn begin(answers: &mut Answers<'_>) {
+    let answer = answers.read().unwrap();
+    assert!(matches!(answer, Answer::Capturing(_)), "{answer:?}");
+}
+
+fn traces_and_captures_are_of_the_server_in_use() {
+    let site = Site::new();
+    let (_first, _second) = (site.serve_a(), site.serve_b());
+    let client = at_a(&site);
+    let (here, there) = (client_mac(0).to_string(), mac(77).to_string());
+    let trace = told(&client, &["trace", &here, &there]);
+    assert!(trace.contains(&format!("to {A}, which is up")), "{trace}");
+    assert!(trace.contains(&format!("forward to {A}")), "{trace}");
+    let trace = told(&client, &["trace", &there, &here, "--from", A]);
+    assert!(trace.contains("forward to the TAP"), "{trace}");
+    let said = said_by(control(&client), &["trace", &there, &here, "--from", B]);
+    assert!(said.code == 1 && said.err.contains(B), "{said:?}");
+
+    let (mut all, mut of_a) = (connect(&client), connect(&client));
+    let mut all = all.ask(capture(None, CaptureLayer::Inner)).unwrap();
+    let mut of_a = of_a.ask(capture(Some(A), CaptureLayer::Inner)).unwrap();
+    [&mut all, &mut of_a].into_iter().for_each(begin);
+    ping_until_answered(site.client(0), ROOT_V4);
+    for frames in [&mut all, &mut of_a] {
+        let [asked, answered] = [(); 2].map(|()| next_packet(frames));
+        assert_eq!(asked.session.as_deref(), Some(A));
+        assert_eq!(asked.verdict, Some(TraceVerdict::Session(A.to_owned())));
+        assert_eq!(answered.session.as_deref(), Some(A));
+        assert_eq!(answered.verdict, Some(TraceVerdict::Tap));
+    }
+
+    // It asks B now and then how it is.
+    let mut of_b = connect(&client);
+    let mut of_b = of_b.ask(capture(Some(B), CaptureLayer::Outer)).unwrap();
+    begin(&mut of_b);
+    for _ in 0..2 {
+        ping_until_answered(site.client(0), ROOT_V4);
+        let datagram = next_packet(&mut of_b);
+        assert_eq!(datagram.session.as_deref(), Some(B));
+        assert_eq!(datagram.remote, Some(B.parse().unwrap()), "{datagram:?}");
+    }
+    let said = said_by(control(&client), &["capture", "192.0.2.99:8080", "--write", "-"]);
+    assert!(said.code == 1 && said.err.contains("192.0.2.99:8080"), "{said:?}");
+}
+
+fn a_capture_follows_a_client_to_another_server() {
+    let site = Site::new();
+    let (first, _second) = (site.serve_a(), site.serve_b());
+    let client = at_a(&site);
+    let (mut all, mut of_a, mut of_b) = (connect(&client), connect(&client), connect(&client));
+    let mut all = all.ask(capture(None, CaptureLayer::Inner)).unwrap();
+    let mut of_a = of_a.ask(capture(Some(A), CaptureLayer::Inner)).unwrap();
+    let mut of_b = of_b.ask(capture(Some(B), CaptureLayer::Inner)).unwrap();
+    [&mut all, &mut of_a, &mut of_b].into_iter().for_each(begin);
+    ping_until_answered(site.client(0), ROOT_V4);
+    let of_first = next_packet(&mut all);
+    assert_eq!(of_first.session.as_deref(), Some(A));
+    assert_eq!(next_packet(&mut of_a).data, of_first.data);
+
+    told(&first, &["drain"]);
+    client.wait_for(MOVED);
+    wait_at(&client, B);
+    ping_until_answered(site.client(0), ROOT_V4);
+    let mut of_second = next_packet(&mut all);
+    while of_second.session.as_deref() == Some(A) {
+        of_second = next_packet(&mut all);
+    }
+    assert_eq!(of_second.session.as_deref(), Some(B));
+    // Nothing of A is there.
+    assert_eq!(next_packet(&mut of_b).data, of_second.data);
 }

@@ -88,9 +88,9 @@ pub use observe::event_kinds::{EventDescription, event_kinds};
 pub use observe::event_log::Events;
 pub use observe::pulse::Pulse;
 pub use observe::status::{
-    ActedReport, BridgeReport, CircuitReport, LeaseReport, LoopReport, LossReport, MacReport,
-    MulticastReport, PastSession, PolicyReport, Protocol, QuerierReport, Role, RttReport, SCHEMA,
-    ServerReport, SessionStatus, SocketReport, State, Status, TapReport,
+    ActedReport, BridgeReport, CircuitReport, LeaseReport, Listing, LoopReport, LossReport,
+    MacReport, MulticastReport, PastSession, PolicyReport, Protocol, QuerierReport, Role,
+    RttReport, SCHEMA, ServerReport, SessionStatus, SocketReport, State, Status, TapReport,
 };
 pub use observe::tally::Traffic;
 pub use reach::name::ServerName;

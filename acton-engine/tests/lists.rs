@@ -130,7 +130,7 @@ fn the_control_thread_answers_while_a_list_is_read() {
     world.server.handle().reload();
     assert_eq!(world.server.status().sessions.len(), 1);
     world.next.send(Err("half of a list".to_owned())).unwrap();
-    world.next(|kind| matches!(kind, EventKind::ListFailed { error } if error == "half of a list"));
+    world.next(|kind| matches!(kind, EventKind::ListFailed { error, no_list: false } if error == "half of a list"));
     let list_error = |world: &World| world.server.status().bridge.and_then(|it| it.list_error);
     assert_eq!(list_error(&world).as_deref(), Some("half of a list"));
     world.looking.recv_timeout(HANG).unwrap();

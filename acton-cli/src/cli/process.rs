@@ -1,9 +1,9 @@
 //! The process that a tunnel runs in: its log, and the settings that it follows.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use acton_engine::keys::{ClientList, State};
-use acton_engine::{Handle, ServerMode, ServerSettings, Settings};
+use acton_engine::{Handle, Listing, ServerMode, ServerSettings, Settings};
 use parking_lot::Mutex;
 
 use super::logging;
@@ -74,6 +74,9 @@ impl Process for TunnelProcess {
     fn reload_clients(&self) -> Option<ListReport> {
         self.handle.reload_list().map(|read| match read {
             Ok(listed) => ListReport::Listed(listed),
+            Err(error) if self.handle.listing() == Some(Listing::Unreadable) => {
+                ListReport::NoList(error)
+            }
             Err(error) => ListReport::Error(error),
         })
     }
@@ -87,23 +90,23 @@ impl TunnelProcess {
         let _ = self.reload_settings();
     }
 
-    /// What a reload would come to of the list of clients, which stays as it is.
+    /// What a reload would come to of the list of clients, which stays as it is. A long one takes time,
+    /// in which nobody waits for the settings.
     fn read_list(&self) -> Option<ListReport> {
         let Settings::Server(ServerSettings { mode: ServerMode::Secure(_), .. }) =
             self.handle.settings()
         else {
             return None;
         };
-        let config = self.config.as_ref()?.lock();
-        let path = |key: &str| config.reloader().running(key).map(Path::new);
-        let (state, given) = (State::new(path("state")?), path("clients"));
-        let list = state.clients_path(given);
-        if given.is_none() && !list.exists() && !state.requires_list().unwrap_or_default() {
-            return None;
-        }
-        Some(match ClientList::load(&list) {
-            Ok(read) => ListReport::Listed(read.len()),
-            Err(error) => ListReport::Error(error.to_string()),
+        let [state, given] = {
+            let config = self.config.as_ref()?.lock();
+            ["state", "clients"].map(|key| config.reloader().running(key).map(PathBuf::from))
+        };
+        let list = State::new(state?).list_to_read(given.as_deref())?;
+        Some(match (ClientList::load(&list), self.handle.listing()) {
+            (Ok(read), _) => ListReport::Listed(read.len()),
+            (Err(error), Some(Listing::Clients(_))) => ListReport::Error(error.to_string()),
+            (Err(error), _) => ListReport::NoList(error.to_string()),
         })
     }
 

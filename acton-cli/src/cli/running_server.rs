@@ -36,8 +36,14 @@ impl RunningServer {
     /// Has it read the list of clients at once, and waits until it has. What is wrong with the list is
     /// told; who may not ask need not: it is read within a second anyway.
     pub(super) fn read_clients(&mut self) {
-        if let Ok(Some(ListReport::Error(error))) = read_clients(&mut self.connection) {
-            note(&format!("The server that runs keeps to the list before: {error}"));
+        match read_clients(&mut self.connection) {
+            Ok(Some(ListReport::Error(error))) => {
+                note(&format!("The server that runs keeps to the list before: {error}"));
+            }
+            Ok(Some(ListReport::NoList(error))) => {
+                note(&format!("The list lets nobody in until the server can read it: {error}"));
+            }
+            _ => {}
         }
     }
 }

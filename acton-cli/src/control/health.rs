@@ -27,12 +27,49 @@ pub(crate) const CODES: [Code; 11] = [
 /// Those with which no frame passes.
 pub(super) const STOPPED: [Code; 2] = [Code::Ended, Code::TapDown];
 
+/// Tracked links that carry nothing.
+pub(crate) struct DeadLinks<'b> {
+    /// Those that there are none of.
+    pub(crate) missing: Vec<&'b str>,
+    /// The others.
+    pub(crate) down: Vec<&'b str>,
+}
+
+impl<'b> DeadLinks<'b> {
+    pub(crate) fn of(bridge: &'b BridgeReport) -> Self {
+        let missing = &bridge.uplinks_missing;
+        let down = bridge.uplinks_down.iter().filter(|it| !missing.contains(it));
+        Self {
+            missing: missing.iter().map(String::as_str).collect(),
+            down: down.map(String::as_str).collect(),
+        }
+    }
+
+    /// What is amiss with them, and what helps, where anything is.
+    fn health(&self) -> Option<String> {
+        const NAME: &str = "mend the name, or make the link";
+        const WHY: &str = "ip link show says why";
+        let (missing, down) = (self.missing.join(", "), self.down.join(", "));
+        let carry = carry(self.down.len());
+        let (what, fix) = match (self.missing.len(), self.down.len()) {
+            (0, 0) => return None,
+            (0, _) => (format!("{down}, which --track names, {carry} nothing"), WHY.to_owned()),
+            (_, 0) => (format!("there is no link {missing}, which --track names"), NAME.to_owned()),
+            _ => (
+                format!(
+                    "there is no link {missing}, and {down} {carry} nothing, which --track names"
+                ),
+                format!("{NAME}; of {down} {WHY}"),
+            ),
+        };
+        Some(format!("{what}: clients are asked to go elsewhere; {fix}"))
+    }
+}
+
 /// Why clients are asked to go elsewhere, in the order in which to see to it; nothing where they are not.
 pub(crate) fn drain_reasons(bridge: &BridgeReport) -> Vec<String> {
     let ordered = bridge.drain_ordered.then(|| "acton drain".to_owned());
-    let missing = &bridge.uplinks_missing;
-    let down: Vec<_> =
-        bridge.uplinks_down.iter().filter(|it| !missing.contains(it)).cloned().collect();
+    let DeadLinks { missing, down } = DeadLinks::of(bridge);
     let down = (!down.is_empty())
         .then(|| format!("--track: {} {} nothing", down.join(", "), carry(down.len())));
     let missing =
@@ -80,22 +117,7 @@ pub(super) fn of(
         let fix = format!("ip link set {name} master {bridge}");
         add(Code::TapBridge, format!("TAP {name} was taken out of bridge {bridge}: {fix}"));
     }
-    if let Some(bridge) = &status.bridge
-        && !bridge.uplinks_down.is_empty()
-    {
-        let links = bridge.uplinks_down.join(", ");
-        let text = match &bridge.uplinks_missing[..] {
-            [] => format!(
-                "{links}, which --track names, {} nothing: clients are asked to go elsewhere; \
-                 ip link show says why",
-                carry(bridge.uplinks_down.len())
-            ),
-            missing => format!(
-                "there is no link {}, which --track names: clients are asked to go elsewhere until \
-                 it comes; mend the name, or make the link",
-                missing.join(", ")
-            ),
-        };
+    if let Some(text) = status.bridge.as_ref().and_then(|it| DeadLinks::of(it).health()) {
         add(Code::Uplink, text);
     }
     if let Some(bridge) = &status.bridge
@@ -126,8 +148,14 @@ pub(super) fn of(
         let text = format!("the last reload was refused: {error}; acton reload tries again");
         add(Code::Reload, text);
     }
-    if let Some(error) = status.bridge.as_ref().and_then(|bridge| bridge.list_error.as_ref()) {
-        let text = format!("the list of clients stays as it was: {error}");
+    if let Some(bridge) = &status.bridge
+        && let Some(error) = &bridge.list_error
+    {
+        let text = if bridge.no_list {
+            format!("the list of clients cannot be read, and lets nobody in until it can: {error}")
+        } else {
+            format!("the list of clients stays as it was: {error}")
+        };
         add(Code::Clients, text);
     }
     if let Some(hook) = hook {
@@ -159,16 +187,43 @@ mod tests {
 
     use super::*;
 
+    fn bridge(more: Value) -> BridgeReport {
+        let mut report = json!({ "root_macs": 0, "client_macs": 0, "budgets_acting": [] });
+        let (Value::Object(report), Value::Object(more)) = (&mut report, more) else {
+            panic!("not an object")
+        };
+        report.extend(more);
+        serde_json::from_value(Value::Object(report.clone())).unwrap()
+    }
+
+    #[test]
+    fn links_that_are_not_there_hide_none_that_are_down() {
+        let health = |down: &[&str], missing: &[&str]| {
+            let report = bridge(json!({ "uplinks_down": down, "uplinks_missing": missing }));
+            DeadLinks::of(&report).health()
+        };
+        assert_eq!(health(&[], &[]), None);
+        assert_eq!(
+            health(&["eth1"], &[]).unwrap(),
+            "eth1, which --track names, carries nothing: clients are asked to go elsewhere; \
+             ip link show says why"
+        );
+        assert_eq!(
+            health(&["eht2"], &["eht2"]).unwrap(),
+            "there is no link eht2, which --track names: clients are asked to go elsewhere; \
+             mend the name, or make the link"
+        );
+        assert_eq!(
+            health(&["eth1", "eht2", "eth3"], &["eht2"]).unwrap(),
+            "there is no link eht2, and eth1, eth3 carry nothing, which --track names: clients are \
+             asked to go elsewhere; mend the name, or make the link; of eth1, eth3 ip link show says \
+             why"
+        );
+    }
+
     #[test]
     fn a_server_that_drains_says_why() {
-        let reasons = |more: Value| {
-            let mut report = json!({ "root_macs": 0, "client_macs": 0, "budgets_acting": [] });
-            let (Value::Object(report), Value::Object(more)) = (&mut report, more) else {
-                panic!("not an object")
-            };
-            report.extend(more);
-            drain_reasons(&serde_json::from_value(Value::Object(report.clone())).unwrap())
-        };
+        let reasons = |more: Value| drain_reasons(&bridge(more));
         assert!(reasons(json!({ "draining": true })).is_empty(), "an earlier version says none");
         assert_eq!(
             reasons(json!({ "drain_ordered": true, "uplinks_down": ["eth1"] })),

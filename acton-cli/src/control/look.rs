@@ -224,7 +224,10 @@ pub(crate) fn groups(source: &Source, sink: &mut impl Sink) -> io::Result<Answer
             for member in members {
                 sink.add(&Answer::Group(member))?;
             }
-            Ok(Answer::End(End { multicast: source.handle.multicast(), ..End::default() }))
+            Ok(Answer::End(End {
+                multicast: source.handle.multicast().map(Box::new),
+                ..End::default()
+            }))
         }
         Err(error) => Ok(refused(&error)),
     }

@@ -20,7 +20,7 @@ mod source;
 mod wire;
 mod writer;
 
-pub(crate) use health::{CODES as HEALTH_CODES, carry, drain_reasons};
+pub(crate) use health::{CODES as HEALTH_CODES, DeadLinks, carry, drain_reasons};
 pub(crate) use look::{
     Readiness, Sink, drops, events, fdb, newest_event, readiness, status, trace,
 };

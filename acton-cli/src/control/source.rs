@@ -33,7 +33,7 @@ pub trait Process: fmt::Debug + Send + Sync {
     }
 
     /// Reads the settings again and puts in force what can be, whole or not at all, and the list of
-    /// clients; a `dry_run` only says what would become of the settings.
+    /// clients; a `dry_run` only says what would become of them.
     ///
     /// # Errors
     /// Why the settings stay as they were.

@@ -360,7 +360,7 @@ pub struct End {
     pub clients: Option<ListReport>,
     /// With groups: who asks hosts for them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub multicast: Option<MulticastReport>,
+    pub multicast: Option<Box<MulticastReport>>,
     /// Of a capture: packets that the asker was too slow for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost: Option<u64>,
@@ -372,12 +372,46 @@ pub struct End {
 
 /// What came of reading the list of clients again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(from = "ListLine", into = "ListLine")]
 pub enum ListReport {
     /// So many are on it, and it is in force.
     Listed(usize),
     /// Why the one before stays in force.
     Error(String),
+    /// Why it lets nobody in, for there is none before it.
+    NoList(String),
+}
+
+/// As it is on a line: one of the two.
+#[derive(Serialize, Deserialize)]
+struct ListLine {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    listed: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    no_list: bool,
+}
+
+impl From<ListReport> for ListLine {
+    fn from(report: ListReport) -> Self {
+        let (listed, error, no_list) = match report {
+            ListReport::Listed(listed) => (Some(listed), None, false),
+            ListReport::Error(error) => (None, Some(error), false),
+            ListReport::NoList(error) => (None, Some(error), true),
+        };
+        Self { listed, error, no_list }
+    }
+}
+
+impl From<ListLine> for ListReport {
+    fn from(line: ListLine) -> Self {
+        match line {
+            ListLine { error: Some(error), no_list: true, .. } => Self::NoList(error),
+            ListLine { error: Some(error), .. } => Self::Error(error),
+            ListLine { listed, .. } => Self::Listed(listed.unwrap_or_default()),
+        }
+    }
 }
 
 /// Why something could not be done.

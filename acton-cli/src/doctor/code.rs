@@ -165,8 +165,9 @@ codes! {
         "Mend what the refusal names, and `acton reload`.";
     Clients => "clients":
         "The list of clients was changed and cannot be taken, so that the one before holds: who was added \
-         does not get in, and who was taken off still does. A start would be refused; where no tunnel runs, \
-         the file is looked at as a start would.",
+         does not get in, and who was taken off still does. Where none was read before, it lets nobody in, \
+         and who was in is out. A start would be refused; where no tunnel runs, the file is looked at as a \
+         start would.",
         "Mend the file at the place that is named: it is read again by itself.";
     Hook => "hook":
         "The program that is given the tunnel's events failed, or is not started any more.",

@@ -1,11 +1,15 @@
 //! The commands about keys, beside a server that runs with these keys.
 
 use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
 
+use acton_cli::control::Request;
 use acton_engine::{EndReason, State};
+use data_encoding::BASE64;
 use serde_json::Value;
 
-use super::ask::{Said, said_by, sessions, told, until};
+use super::ask::{Said, answers, connect, json, said_by, sessions, told, until};
 use super::support::{Acton, Mode, World, control, said, wait_until};
 
 fn world() -> World {
@@ -98,4 +102,96 @@ pub(super) fn a_list_is_looked_at_before_it_is_read() {
     let said = dry();
     assert_eq!(said.code, 1, "{said:?}");
     assert!(said.err.contains("would stay as it was") && said.err.contains(":2:1"), "{said:?}");
+}
+
+pub(super) fn a_first_list_that_is_wrong_lets_nobody_in_and_all_say_so() {
+    let world = world();
+    let list = world.keys.path("server/clients");
+    let server = world.serve(&["--keepalive", "1"]);
+    let invite = beside(&server, &world, &["invite", "--host", "192.0.2.1"]).out;
+    let state = world.keys.client_state(0);
+    let client = world.run_client(0, &["client", invite.trim_end(), "--state", &state]);
+    client.wait_for(said::CONNECTED);
+    let finding = || {
+        let said = said_by(control(&server), &["doctor", "--json"]);
+        let report: Value = serde_json::from_str(&said.out).unwrap();
+        let all = report["findings"].as_array().unwrap().clone();
+        all.into_iter().find(|finding| finding["code"] == "clients").unwrap()
+    };
+    assert_eq!(finding()["verdict"], "skipped");
+    let health = || {
+        let status = json(&server, &["status"]);
+        let all = status["health"].as_array().unwrap().clone();
+        all.into_iter().find(|health| health["code"] == "clients")
+    };
+    assert_eq!(health(), None);
+    let dry = || said_by(control(&server), &["reload", "--dry-run"]);
+
+    // Written elsewhere first, for the server does not wait for whoever asks.
+    let draft = world.keys.path("draft");
+    fs::write(&draft, "nonsense\n").unwrap();
+    fs::rename(&draft, &list).unwrap();
+    let said = dry();
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.err.contains("cannot be read, and would let nobody in until it can"), "{said:?}");
+    assert!(said.err.contains("line 1"), "{said:?}");
+    let said = said_by(control(&server), &["reload"]);
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.err.contains("cannot be read, and lets nobody in until it can"), "{said:?}");
+    assert!(said.err.contains("line 1"), "{said:?}");
+    client.wait_for("this client was removed");
+    let health = health().unwrap();
+    let text = health["text"].as_str().unwrap();
+    assert!(text.contains("cannot be read, and lets nobody in until it can"), "{text}");
+    let finding = finding();
+    assert_eq!(finding["verdict"], "failed");
+    assert!(finding["wanted"].as_str().unwrap().contains("it lets nobody in"), "{finding}");
+    assert_eq!(json(&server, &["status"])["bridge"]["no_list"], true);
+    let failed = events(&server, "list_failed");
+    assert!(failed.iter().all(|event| event["no_list"] == true), "{failed:?}");
+    assert!(events(&server, "list_read").is_empty());
+
+    // Once there was one, it stays.
+    fs::write(&list, "[default]\nmax-macs = 1\n").unwrap();
+    assert_eq!(said_by(control(&server), &["reload"]).code, 0);
+    let status = json(&server, &["status"]);
+    assert_eq!(
+        (&status["bridge"]["listed"], &status["bridge"]["no_list"]),
+        (&0.into(), &Value::Null)
+    );
+    fs::write(&list, "nonsense\n").unwrap();
+    for arguments in [&["reload", "--dry-run"][..], &["reload"]] {
+        let said = said_by(control(&server), arguments);
+        assert!(said.code == 1 && said.err.contains("as it was"), "{said:?}");
+    }
+}
+
+/// Whoever may ask for a status may ask what a reload would come to.
+pub(super) fn a_long_list_that_is_looked_at_keeps_no_other_question_waiting() {
+    let world = world();
+    let server = world.serve(&[]);
+    let key = |number: u32| BASE64.encode(&[&number.to_be_bytes()[..], &[7; 28]].concat());
+    let line = |number| format!("{} client-{number}\n", key(number));
+    fs::write(world.keys.path("server/clients"), (0..60_000).map(line).collect::<String>())
+        .unwrap();
+    wait_until("it is read", || !events(&server, "list_read").is_empty());
+    let mut longest = Duration::ZERO;
+    let looked = thread::scope(|scope| {
+        let dry = scope.spawn(|| {
+            let begun = Instant::now();
+            let said = told(&server, &["reload", "--dry-run"]);
+            assert!(said.contains("would be read: 60000 clients"), "{said}");
+            begun.elapsed()
+        });
+        let mut connection = connect(&server);
+        while !dry.is_finished() {
+            let begun = Instant::now();
+            let status = Request::Status { session: None, states: Vec::new() };
+            answers(&mut connection, status);
+            longest = longest.max(begun.elapsed());
+        }
+        dry.join().unwrap()
+    });
+    println!("looked for {looked:?}, the longest status took {longest:?}");
+    assert!(longest < looked / 2, "{longest:?} of {looked:?}");
 }

@@ -41,14 +41,32 @@ impl Admit for ClientList {
     }
 }
 
+/// What there is in place of a list that could not be read: it names nobody.
+#[derive(Debug)]
+struct Unreadable(String);
+
+impl Admit for Unreadable {
+    fn admit(&self, _: &Key) -> Option<Arc<ClientPolicy>> {
+        None
+    }
+
+    fn clients(&self) -> Option<usize> {
+        Some(0)
+    }
+
+    fn lacks_list(&self) -> Option<&str> {
+        Some(&self.0)
+    }
+}
+
 /// Whoever holds the network key gets in; as soon as there is a list, those on it; and nobody as long as
 /// there should be one and none could be read.
 impl Admission for Watched {
     fn rules(&self) -> Arc<dyn Admit> {
-        match self.list() {
-            Some(list) => Arc::clone(list) as Arc<dyn Admit>,
-            None if self.lacks_list().is_some() => Arc::new(ClientList::default()),
-            None => Arc::new(Anybody),
+        match (self.list(), self.lacks_list()) {
+            (Some(list), _) => Arc::clone(list) as Arc<dyn Admit>,
+            (None, Some(error)) => Arc::new(Unreadable(error)),
+            (None, None) => Arc::new(Anybody),
         }
     }
 
@@ -60,7 +78,7 @@ impl Admission for Watched {
         };
         let lacks = self.lacks_list();
         if lacked != lacks.is_some() {
-            return Some(Ok(self.rules())); // why is told at the next look
+            return Some(Ok(self.rules())); // which say why
         }
         match looked {
             Some(Ok(())) => Some(Ok(self.rules())),
@@ -132,9 +150,15 @@ mod tests {
         let (_, mut watched) = server(&directory);
         fs::write(watched.path(), "broken").unwrap();
         assert_eq!((look(&mut watched), look(&mut watched)), (None, Some(Ok(Some(0)))));
+        assert!(watched.rules().lacks_list().unwrap().contains("line 1"));
         assert!(look(&mut watched).unwrap().unwrap_err().contains("line 1"));
         fs::write(watched.path(), "").unwrap();
         assert_eq!((look(&mut watched).is_some(), look(&mut watched)), (true, Some(Ok(Some(0)))));
         assert!(watched.list().is_some());
+        assert_eq!(watched.rules().lacks_list(), None);
+        // One that is in force stays.
+        fs::write(watched.path(), "broken").unwrap();
+        assert!(watched.look(true).unwrap().is_err());
+        assert_eq!((watched.rules().clients(), watched.rules().lacks_list()), (Some(0), None));
     }
 }

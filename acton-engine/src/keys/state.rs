@@ -132,6 +132,16 @@ impl State {
         given.map_or_else(|| self.directory.join(CLIENTS), Path::to_owned)
     }
 
+    /// The same, where a server that starts with it reads a list: one that is there or should be. It may
+    /// be that it cannot.
+    #[must_use]
+    pub fn list_to_read(&self, given: Option<&Path>) -> Option<PathBuf> {
+        let path = self.clients_path(given);
+        let is_there = path.try_exists().unwrap_or(true);
+        let counts = given.is_some() || is_there || self.requires_list().unwrap_or_default();
+        counts.then_some(path)
+    }
+
     /// The list of clients at [`clients_path`](Self::clients_path). One that was given must be
     /// there, and so must the other if this network had a list before, wherever that was; else it
     /// may come later, as `acton invite --name` makes it. As soon as there is one, that is remembered
@@ -393,6 +403,23 @@ pub(super) mod tests {
         fs::remove_file(copy.join("network.key")).unwrap();
         State::new(copy.path()).server_identity().unwrap();
         assert!(State::new(copy.path()).watch_clients(None).unwrap().list().is_none());
+    }
+
+    #[test]
+    fn a_list_is_read_that_is_there_or_should_be() {
+        let directory = Directory::new();
+        let state = State::new(directory.path());
+        state.server_identity().unwrap();
+        assert_eq!(state.list_to_read(None), None);
+        let outside = directory.join("outside");
+        assert_eq!(state.list_to_read(Some(&outside)).as_ref(), Some(&outside));
+        let list = state.clients_path(None);
+        fs::write(&list, "").unwrap();
+        assert_eq!(state.list_to_read(None).as_ref(), Some(&list));
+        fs::remove_file(&list).unwrap();
+        assert_eq!(state.list_to_read(None), None);
+        state.require_list().unwrap();
+        assert_eq!(state.list_to_read(None), Some(list));
     }
 
     #[test]

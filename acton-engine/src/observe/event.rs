@@ -293,6 +293,8 @@ pub enum EventKind {
     ListFailed {
         /// What is wrong with it.
         error: String,
+        /// Whether there is none that was read before, so that it lets nobody in until it can be.
+        no_list: bool,
     },
     /// At a server: the network key is another, or the one before it does no more.
     NetworkKeyRead {

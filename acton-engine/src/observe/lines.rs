@@ -279,9 +279,13 @@ pub(super) fn line(event: &EventKind, protocol: Protocol) -> Option<(Level, Stri
         EventKind::ListRead { clients } => {
             (Info, format!("read the list of clients again: {clients} on it"))
         }
-        EventKind::ListFailed { error } => {
+        EventKind::ListFailed { error, no_list: false } => {
             (Error, format!("the list of clients stays as it was: {error}"))
         }
+        EventKind::ListFailed { error, no_list: true } => (
+            Error,
+            format!("the list of clients cannot be read, and lets nobody in until it can: {error}"),
+        ),
         EventKind::ClientDecided { client, allow: true, valid_for, .. } => {
             (Debug, format!("{client} is allowed for {} s", valid_for.as_secs()))
         }

@@ -130,6 +130,19 @@ pub struct SocketReport {
     pub send_queued: Option<u32>,
 }
 
+/// Which list of clients is in force at a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Listing {
+    /// There is none, and none need be.
+    #[default]
+    None,
+    /// One with so many clients.
+    Clients(usize),
+    /// There should be one, and none could be read so far: it lets nobody in.
+    Unreadable,
+}
+
 /// The bridge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -153,9 +166,15 @@ pub struct BridgeReport {
     /// Those of them that there are no links of.
     #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Vec::is_empty"))]
     pub uplinks_missing: Vec<String>,
+    /// How many clients are on the list in force, where there is one.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+    pub listed: Option<usize>,
     /// Why the list of clients, as it is now, is not in force, and the one before is.
     #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
     pub list_error: Option<String>,
+    /// There is none before it: it lets nobody in until it can be read.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "std::ops::Not::not"))]
+    pub no_list: bool,
     /// All tracked links carry something again. For how much longer they have to until clients are asked to
     /// go for that no more.
     #[cfg_attr(
@@ -556,6 +575,8 @@ pub(crate) struct Report {
     pub(crate) uplinks_missing: Vec<String>,
     /// Why the list of clients that was read last is not in force.
     pub(crate) list_error: Option<String>,
+    /// Which is.
+    pub(crate) listing: Listing,
     /// Until when all of them have to carry something, from now on.
     pub(crate) uplinks_settled_in: Option<Duration>,
     /// Where that of the first sessions is counted, one of each, until it is [added](Self::add_up).

@@ -14,6 +14,7 @@ use crate::capture::desk::{CaptureRings, Wanted};
 use crate::capture::packet::{Direction, NOTE_LEN, Note, Outcome, Who};
 use crate::observe::counters::drop_reasons;
 use crate::observe::event::EventKind;
+use crate::observe::status::SessionStatus;
 use crate::run::clock;
 use crate::run::handle::Handle;
 use crate::run::trace::TraceVerdict;
@@ -32,7 +33,7 @@ const ADDRESSES_HOLD: Duration = Duration::from_secs(1);
 #[non_exhaustive]
 pub struct CaptureOptions {
     /// Only what is of this session, and what is for all: a client by its name, its UDP address or the
-    /// session's number, or at a client its server.
+    /// session's number, or at a client a server of its.
     pub session: Option<String>,
     /// Frames or datagrams; where it is not said frames, and of drops both.
     pub layer: Option<CaptureLayer>,
@@ -130,8 +131,10 @@ pub struct CaptureStream {
 /// What sessions are called.
 #[derive(Debug)]
 struct Labels {
-    /// At a client: the server, and where it is.
-    server: Option<(String, Option<SocketAddr>)>,
+    /// At a client: its servers, that in use first, and where each is.
+    servers: Vec<(String, Option<SocketAddr>)>,
+    /// The newest event when they were looked at: of a move, one tells.
+    event: u64,
     local: SocketAddr,
     /// At a server: clients by their addresses, as they were then.
     clients: HashMap<SocketAddr, Arc<str>>,
@@ -169,8 +172,8 @@ impl Handle {
                 let wanted = match options.layer {
                     Some(CaptureLayer::Outer) => Wanted::Datagrams,
                     _ => Wanted::Frames {
-                        // A client has one session.
-                        client: options.session.clone().filter(|_| labels.server.is_none()),
+                        // A client has one session at a time.
+                        client: options.session.clone().filter(|_| labels.servers.is_empty()),
                         filter: options.filter.clone(),
                     },
                 };
@@ -211,9 +214,12 @@ impl Handle {
         labels: &Labels,
         may_be_over: bool,
     ) -> Result<String, Error> {
-        if let Some((server, address)) = &labels.server {
-            let is_it = *server == wanted || address.is_some_and(|it| it.to_string() == wanted);
-            return if is_it { Ok(server.clone()) } else { Err(Error::NoSession(wanted)) };
+        if !labels.servers.is_empty() {
+            let is_it = |(server, address): &&(String, Option<SocketAddr>)| {
+                *server == wanted || address.is_some_and(|it| it.to_string() == wanted)
+            };
+            let found = labels.servers.iter().find(is_it);
+            return found.map(|(server, _)| server.clone()).ok_or(Error::NoSession(wanted));
         }
         let names = self.names();
         let name = |port: LeafId| names.and_then(|names| names.name(port));
@@ -272,6 +278,7 @@ impl CaptureStream {
         // What came before the end is still read after it.
         let is_last = self.handle.has_ended();
         let clocks = (SystemTime::now(), clock::now());
+        self.labels.follow(&self.handle);
         let mut found = Vec::new();
         if let Some(rings) = &mut self.rings {
             for ring in &mut rings.rings {
@@ -354,21 +361,43 @@ impl CaptureOptions {
 
 impl Labels {
     fn new(handle: &Handle) -> Self {
-        let server = handle.names().is_none().then(|| {
-            let session = handle.status().sessions.pop();
-            session.map_or(("server".to_owned(), None), |session| (session.name, session.address))
-        });
-        Self { server, local: handle.local_addr(), clients: HashMap::new(), looked: None }
+        let event = handle.newest_event();
+        let mut servers = Vec::new();
+        if handle.names().is_none() {
+            servers = places(handle.status().sessions);
+            if servers.is_empty() {
+                servers.push(("server".to_owned(), None));
+            }
+        }
+        let (local, clients) = (handle.local_addr(), HashMap::new());
+        Self { servers, event, local, clients, looked: None }
+    }
+
+    /// Looks at which server a client is, if anything has happened.
+    fn follow(&mut self, handle: &Handle) {
+        let newest = handle.newest_event();
+        if !self.servers.is_empty() && newest != self.event {
+            self.event = newest;
+            self.look(handle);
+        }
     }
 
     /// Looks who is where, once in a while.
     fn refresh(&mut self, handle: &Handle) {
-        if self.looked.is_some_and(|looked| looked.elapsed() < ADDRESSES_HOLD) {
-            return;
+        if self.looked.is_none_or(|looked| looked.elapsed() >= ADDRESSES_HOLD) {
+            self.look(handle);
         }
+    }
+
+    fn look(&mut self, handle: &Handle) {
         self.looked = Some(Instant::now());
         if let Some(names) = handle.names() {
             self.clients = names.addresses();
+            return;
+        }
+        let servers = handle.report(0..1).map(|report| places(report.sessions));
+        if let Some(servers) = servers.filter(|servers| !servers.is_empty()) {
+            self.servers = servers;
         }
     }
 
@@ -379,15 +408,14 @@ impl Labels {
         bytes: Vec<u8>,
         (wall, now): (SystemTime, Duration),
     ) -> CapturedPacket {
-        let server = self.server.as_ref().map(|(name, _)| name.clone());
         let mut datagram = None;
         let session = match note.who {
             Who::Tap => None,
-            Who::Server => server,
+            Who::Server => self.servers.first().map(|(name, _)| name.clone()),
             Who::Client(name) => Some(name.to_owned()),
             Who::Address { remote, local } => {
                 self.refresh(handle);
-                let known = self.server.as_ref().and_then(|(_, address)| *address);
+                let known = self.servers.first().and_then(|(_, address)| *address);
                 let unspecified = SocketAddr::from(([0; 4], 0));
                 let remote = remote.or(known).unwrap_or(unspecified);
                 let local = local.unwrap_or(match self.local.ip() {
@@ -396,12 +424,16 @@ impl Labels {
                     _ => [0; 16].into(),
                 });
                 datagram = Some(DatagramPath { remote, local: (local, self.local.port()).into() });
-                match &mut self.server {
-                    Some((name, address)) => {
+                match &mut self.servers[..] {
+                    [] => self.clients.get(&remote).map(|name| name.to_string()),
+                    [(name, address)] => {
                         *address = Some(remote).filter(|&remote| remote != unspecified);
                         Some(name.clone())
                     }
-                    None => self.clients.get(&remote).map(|name| name.to_string()),
+                    several => {
+                        let is_it = |(_, address): &&mut (_, _)| *address == Some(remote);
+                        several.iter_mut().find(is_it).map(|(name, _)| name.clone())
+                    }
                 }
             }
         };
@@ -428,6 +460,11 @@ impl Labels {
             datagram,
         }
     }
+}
+
+/// What the servers of a client are called, and where they are.
+fn places(sessions: Vec<SessionStatus>) -> Vec<(String, Option<SocketAddr>)> {
+    sessions.into_iter().map(|session| (session.name, session.address)).collect()
 }
 
 /// The next packet in a ring.

@@ -20,7 +20,7 @@ use crate::observe::event::EventKind;
 use crate::observe::event_log::{EventLog, Events};
 use crate::observe::pulse::Pulse;
 use crate::observe::status::{
-    BridgeReport, Protocol, Report, Role, SCHEMA, SocketReport, Status, TapReport,
+    BridgeReport, Listing, Protocol, Report, Role, SCHEMA, SocketReport, Status, TapReport,
 };
 use crate::observe::tally::Traffic;
 use crate::run::clock;
@@ -261,7 +261,9 @@ impl Handle {
             drain_ordered: false,
             uplinks_down: Vec::new(),
             uplinks_missing: Vec::new(),
+            listed: None,
             list_error: None,
+            no_list: false,
             uplinks_settled_in: None,
             multicast: self.multicast(),
         };
@@ -281,6 +283,12 @@ impl Handle {
             last_event,
             ended: false,
         }
+    }
+
+    /// Which list of clients is in force; `None` once the tunnel has ended.
+    #[must_use]
+    pub fn listing(&self) -> Option<Listing> {
+        Some(self.report(0..0)?.listing)
     }
 
     /// What the control thread knows of these slots; `None` once the tunnel has ended.
@@ -309,6 +317,11 @@ impl Handle {
     /// What a server's budgets are, and what was flooded from its root.
     pub(crate) fn floods(&self) -> Option<&Floods> {
         Some(&*self.shared.bridge.as_ref()?.floods)
+    }
+
+    /// The number of the newest event.
+    pub(crate) fn newest_event(&self) -> u64 {
+        self.shared.events.newest()
     }
 
     /// Tells that something happened.

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use acton_bridge::Owner;
 
-use crate::observe::status::{BridgeReport, MacReport, SessionStatus, Status};
+use crate::observe::status::{BridgeReport, Listing, MacReport, SessionStatus, Status};
 use crate::observe::tally::Traffic;
 use crate::run::clock;
 use crate::run::control::ALL_SLOTS;
@@ -91,6 +91,11 @@ impl Iterator for StatusPages {
             bridge.uplinks_down = report.uplinks_down;
             bridge.uplinks_missing = report.uplinks_missing;
             bridge.list_error = report.list_error;
+            bridge.listed = match report.listing {
+                Listing::Clients(clients) => Some(clients),
+                Listing::None | Listing::Unreadable => None,
+            };
+            bridge.no_list = report.listing == Listing::Unreadable;
             bridge.uplinks_settled_in = report.uplinks_settled_in;
         }
         if report.more && end < slots.end {

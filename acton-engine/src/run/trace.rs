@@ -322,8 +322,8 @@ impl Tracing<'_> {
     }
 
     fn at_client(&mut self, from: Option<&str>) -> Result<TraceVerdict, Error> {
-        let mut status = self.handle.status();
-        let Some(session) = status.sessions.pop() else {
+        // Other servers, which stand by, come behind that in use.
+        let Some(session) = self.handle.status().sessions.into_iter().next() else {
             return Ok(counted(Counter::NotConnected));
         };
         let Some(wanted) = from else {

@@ -29,7 +29,7 @@ use crate::authorize::accounts::Accounts;
 use crate::floods::news::FloodNews;
 use crate::observe::counters::Counters;
 use crate::observe::event::EventKind;
-use crate::observe::status::{Protocol, Report, SessionStatus};
+use crate::observe::status::{Listing, Protocol, Report, SessionStatus};
 use crate::run::announcer::Announcer;
 use crate::run::clock::wall;
 use crate::run::control::{Controller, DrainOrder, SERVER_SLACK, Steer};
@@ -228,7 +228,8 @@ impl Controller for ServerControl {
             News::Rules(RulesNews::Rules(rules)) => self.follow_rules(now, rules),
             News::Rules(RulesNews::RulesFailed(error)) => {
                 self.list_error = Some(error.clone());
-                self.roster.tell(now, EventKind::ListFailed { error });
+                let no_list = self.gate.listing() == Listing::Unreadable;
+                self.roster.tell(now, EventKind::ListFailed { error, no_list });
             }
             News::Rules(RulesNews::NetworkKeys(keys)) => {
                 let before = keys.before.is_some();
@@ -391,7 +392,8 @@ impl Controller for ServerControl {
         let report = Report { draining, ..self.roster.report(now, slots, add, handshakes) };
         let list_error = self.list_error.clone();
         let drain_ordered = self.ordered.is_some();
-        Report { drain_ordered, list_error, ..self.uplinks.report(now, report) }
+        let listing = self.gate.listing();
+        Report { drain_ordered, list_error, listing, ..self.uplinks.report(now, report) }
     }
 
     fn end(&mut self, now: Duration) {

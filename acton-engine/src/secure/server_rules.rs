@@ -38,13 +38,15 @@ impl ServerControl {
     }
 
     pub(super) fn follow_rules(&mut self, now: Duration, NewRules { rules, macs }: NewRules) {
-        self.list_error = None;
         // Who has just come up did so by the rules before.
         self.settle(now);
         self.gate.set_rules(rules);
+        self.list_error = self.gate.rules().lacks_list().map(str::to_owned);
         self.forget_listed();
         self.give_back_pairs(now);
-        if let Some(clients) = self.gate.rules().clients() {
+        if let Some(error) = self.list_error.clone() {
+            self.roster.tell(now, EventKind::ListFailed { error, no_list: true });
+        } else if let Some(clients) = self.gate.rules().clients() {
             self.roster.tell(now, EventKind::ListRead { clients });
         }
         self.machine.set_clients(now, self.gate.for_protocol());

@@ -14,6 +14,7 @@ use hashbrown::{HashMap, HashSet};
 use pnet_base::MacAddr;
 
 use crate::authorize::verdicts::Verdicts;
+use crate::observe::status::Listing;
 use crate::sessions::pair_owners::PairOwners;
 use crate::sessions::rules::{ListAnswer, Rules, RulesNews, RulesWatch};
 
@@ -57,6 +58,11 @@ pub trait Admit: fmt::Debug + Send + Sync {
 
     /// How many clients it names, where it names them.
     fn clients(&self) -> Option<usize> {
+        None
+    }
+
+    /// Why it names nobody, where that is for want of a list that can be read.
+    fn lacks_list(&self) -> Option<&str> {
         None
     }
 }
@@ -220,6 +226,15 @@ impl Gate {
 
     pub(crate) fn rules(&self) -> &dyn Admit {
         &*self.rules.admit
+    }
+
+    /// Which list is in force.
+    pub(crate) fn listing(&self) -> Listing {
+        match (self.rules().lacks_list(), self.rules().clients()) {
+            (Some(_), _) => Listing::Unreadable,
+            (None, Some(clients)) => Listing::Clients(clients),
+            (None, None) => Listing::None,
+        }
     }
 
     /// The terms of a client that got in.

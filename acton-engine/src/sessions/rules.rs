@@ -113,6 +113,10 @@ impl Lookout {
         match self.admission.look(again)? {
             Ok(admit) => {
                 self.told = None;
+                if let Some(error) = admit.lacks_list() {
+                    // It comes with the rules.
+                    self.is_due(error, now);
+                }
                 let rules = Rules::new(admit);
                 let macs = rules.differences(&self.rules);
                 self.before.push(mem::replace(&mut self.rules, rules.clone()));
@@ -174,9 +178,11 @@ impl RulesWatch {
                     Ok(rules) => RulesNews::Rules(rules),
                     Err(error) => RulesNews::RulesFailed(error),
                 });
-                let outcome = match &rules {
-                    Some(RulesNews::RulesFailed(error)) => Err(error.clone()),
-                    _ => Ok(lookout.rules.admit.clients()),
+                let admit = &lookout.rules.admit;
+                let outcome = match (&rules, admit.lacks_list()) {
+                    (Some(RulesNews::RulesFailed(error)), _) => Err(error.clone()),
+                    (_, Some(error)) => Err(error.to_owned()),
+                    (_, None) => Ok(admit.clients()),
                 };
                 let keys = lookout.admission.network_keys().map(|looked| match looked {
                     Ok(keys) => RulesNews::NetworkKeys(keys),

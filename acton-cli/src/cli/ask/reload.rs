@@ -78,9 +78,19 @@ impl Arguments {
             clients = end.clients;
         }
         out.end()?;
-        if let Some(ListReport::Error(error)) = clients {
-            let stays = if self.dry_run { "would stay" } else { "stays" };
-            let message = format!("the list of clients {stays} as it was: {error}");
+        let (outcome, error) = match (clients, self.dry_run) {
+            (Some(ListReport::Error(error)), false) => ("stays as it was", error),
+            (Some(ListReport::Error(error)), true) => ("would stay as it was", error),
+            (Some(ListReport::NoList(error)), false) => {
+                ("cannot be read, and lets nobody in until it can", error)
+            }
+            (Some(ListReport::NoList(error)), true) => {
+                ("cannot be read, and would let nobody in until it can", error)
+            }
+            (None | Some(ListReport::Listed(_)), _) => ("", String::new()),
+        };
+        if !outcome.is_empty() {
+            let message = format!("the list of clients {outcome}: {error}");
             return Err(Failure { code: FAILURE, message });
         }
         if keys.iter().any(|key| key.outcome == Outcome::NeedsRestart) {

@@ -116,7 +116,7 @@ pub enum Request {
     /// Reads the settings again and puts in force what can be, whole or, where there is an error, not
     /// at all: a [`Key`](super::Answer::Key) for each. For those who may change.
     Reload {
-        /// Only says what would become of them.
+        /// Only says what would become of them, and of the list of clients.
         #[serde(default)]
         dry_run: bool,
     },

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::keys::shell_word;
 use super::link::headers;
 use super::{policy, without_tunnel};
-use crate::control::{EventRecord, Instance, carry};
+use crate::control::{DeadLinks, EventRecord, Instance, carry};
 use crate::doctor::code::Code;
 use crate::doctor::facts::{ClientsFile, Facts, Running};
 use crate::doctor::finding::Finding;
@@ -52,7 +52,6 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
         ended(instance),
         tap_down(running),
         tap_bridge(running),
-        uplink(running),
         config(running),
         reload(running),
         clients(running),
@@ -61,6 +60,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
         authorize(instance),
         version_of_this(instance),
     ];
+    findings.extend(uplinks(running));
     findings.extend(policy::check(&running.sessions));
     findings.extend(session(running));
     findings.extend(several(Code::PathMtu, "as wide as the links", path_mtus(running, facts)));
@@ -136,25 +136,25 @@ fn tap_bridge(running: &Running) -> Finding {
     finding.about(&**name)
 }
 
-fn uplink(running: &Running) -> Finding {
+fn uplinks(running: &Running) -> Vec<Finding> {
     const CODE: Code = Code::Uplink;
     let Some(bridge) = &running.instance.bridge else {
-        return Finding::skipped(CODE, "a client has no links to track");
+        return vec![Finding::skipped(CODE, "a client has no links to track")];
     };
-    let down = bridge.uplinks_down.join(", ");
-    if down.is_empty() {
-        return Finding::ok(CODE, "no tracked link is down");
-    }
-    if !bridge.uplinks_missing.is_empty() {
-        let missing = bridge.uplinks_missing.join(", ");
-        return Finding::failed(CODE, format!("there is no link {missing}, which is tracked"))
+    let DeadLinks { missing, down } = DeadLinks::of(bridge);
+    let missing = (!missing.is_empty()).then(|| {
+        let missing = missing.join(", ");
+        Finding::failed(CODE, format!("there is no link {missing}, which is tracked"))
             .wanted("it is there and carries something: without it clients are sent elsewhere")
-            .advice("ip link lists the links that there are; mend --track, or make the link");
-    }
-    let carries = carry(bridge.uplinks_down.len());
-    Finding::failed(CODE, format!("{down}, which is tracked, {carries} nothing"))
-        .wanted("it carries something: without it this server is of no use to clients")
-        .fix(format!("ip link show {}", bridge.uplinks_down[0]))
+            .advice("ip link lists the links that there are; mend --track, or make the link")
+    });
+    let down = down.first().map(|first| {
+        let (links, carries) = (down.join(", "), carry(down.len()));
+        Finding::failed(CODE, format!("{links}, which is tracked, {carries} nothing"))
+            .wanted("it carries something: without it this server is of no use to clients")
+            .fix(format!("ip link show {first}"))
+    });
+    several(CODE, "no tracked link is down", missing.into_iter().chain(down).collect())
 }
 
 fn config(running: &Running) -> Finding {
@@ -220,12 +220,21 @@ fn clients(running: &Running) -> Finding {
     const CODE: Code = Code::Clients;
     match &running.instance.bridge {
         None => Finding::skipped(CODE, "a client has no list of clients"),
-        Some(BridgeReport { list_error: None, .. }) => {
+        Some(BridgeReport { list_error: Some(error), no_list, .. }) => {
+            let wanted = if *no_list {
+                "a list that can be read; it lets nobody in until then"
+            } else {
+                "a list that can be read; the one before is in force"
+            };
+            Finding::failed(CODE, error.clone())
+                .wanted(wanted)
+                .advice("mend the file: it is read again by itself")
+        }
+        Some(BridgeReport { listed: Some(_), .. }) => {
             Finding::ok(CODE, "what was read last is in force")
         }
-        Some(BridgeReport { list_error: Some(error), .. }) => Finding::failed(CODE, error.clone())
-            .wanted("a list that can be read; the one before is in force")
-            .advice("mend the file: it is read again by itself"),
+        // In plain mode there never is one.
+        Some(_) => Finding::skipped(CODE, "this server has none"),
     }
 }
 
@@ -624,11 +633,32 @@ mod tests {
             "root_macs": 0, "client_macs": 0, "budgets_acting": [],
         }))
         .unwrap();
+        assert_eq!(clients(&it).verdict, Verdict::Skipped);
+        it.instance.bridge.as_mut().unwrap().listed = Some(0);
         assert_eq!(clients(&it).verdict, Verdict::Ok);
         let error = "/etc/acton/clients:3:1: a client has no such key";
         it.instance.bridge.as_mut().unwrap().list_error = Some(error.to_owned());
         let finding = clients(&it);
         assert_eq!((finding.verdict, &*finding.measured), (Verdict::Failed, error));
+        assert!(finding.wanted.unwrap().ends_with("the one before is in force"));
+        let bridge = it.instance.bridge.as_mut().unwrap();
+        (bridge.listed, bridge.no_list) = (None, true);
+        let finding = clients(&it);
+        assert_eq!((finding.verdict, &*finding.measured), (Verdict::Failed, error));
+        assert!(finding.wanted.unwrap().contains("lets nobody in"));
+    }
+
+    #[test]
+    fn a_link_that_is_not_there_hides_none_that_is_down() {
+        let mut it = running(Vec::new(), &[]);
+        assert_eq!(uplinks(&it)[0].verdict, Verdict::Ok);
+        let bridge = it.instance.bridge.as_mut().unwrap();
+        bridge.uplinks_down = ["eth1", "eht2"].map(str::to_owned).into();
+        bridge.uplinks_missing = vec!["eht2".to_owned()];
+        let [missing, down] = &uplinks(&it)[..] else { panic!() };
+        assert_eq!(missing.measured, "there is no link eht2, which is tracked");
+        assert_eq!(down.measured, "eth1, which is tracked, carries nothing");
+        assert_eq!(down.fix.as_deref(), Some("ip link show eth1"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! at and forgotten.
 
 use std::fs::{self, File};
+use std::io::ErrorKind::NotFound;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -56,13 +57,8 @@ pub(super) fn look(directory: &Path) -> Vec<SecretFile> {
 
 /// The list of clients, where there is or should be one: at `given`, or in the directory of keys.
 pub(super) fn list(directory: &Path, given: Option<&Path>) -> Option<ClientsFile> {
-    let state = State::new(directory);
-    let path = state.clients_path(given);
-    let is_there = path.try_exists().unwrap_or(true);
-    if given.is_none() && !is_there && !state.requires_list().unwrap_or_default() {
-        return None;
-    }
-    let may_read = !is_there || File::open(&path).is_ok();
+    let path = State::new(directory).list_to_read(given)?;
+    let may_read = File::open(&path).map_or_else(|error| error.kind() == NotFound, |_| true);
     let clients = may_read.then(|| match ClientList::load(&path) {
         Ok(list) => Ok(list.len()),
         Err(error) => Err(error.to_string()),
