@@ -130,3 +130,32 @@ fn the_workspace_has_one_version() {
     let newest = changes.lines().find_map(|line| line.strip_prefix("## ")).unwrap();
     assert_eq!(newest.split(',').next(), version.as_str(), "CHANGELOG.md");
 }
+
+/// The fuzzers are a workspace of their own, which nothing here builds.
+#[test]
+fn the_lock_file_of_the_fuzzers_has_what_our_crates_depend_on() {
+    let lock = read("fuzz/Cargo.lock");
+    let mut looked_at = 0;
+    for package in lock["package"].as_array().unwrap() {
+        let name = package["name"].as_str().unwrap();
+        let manifest = workspace().join(name).join("Cargo.toml");
+        if package.get("source").is_some() || !manifest.exists() {
+            continue;
+        }
+        looked_at += 1;
+        let manifest = read(manifest.to_str().unwrap());
+        let locked = package.get("dependencies").and_then(|it| it.as_array());
+        let locked: BTreeSet<_> =
+            locked.into_iter().flatten().filter_map(|it| it.as_str()?.split(' ').next()).collect();
+        let wanted = manifest.get("dependencies").and_then(|it| it.as_table());
+        for (dependency, how) in wanted.into_iter().flatten() {
+            let is_optional = how.get("optional").is_some_and(|it| it.as_bool() == Some(true));
+            assert!(
+                is_optional || locked.contains(dependency.as_str()),
+                "fuzz/Cargo.lock does not know that {name} depends on {dependency}: \
+                 `cargo update -w` in fuzz/ mends it"
+            );
+        }
+    }
+    assert!(looked_at > 5, "{looked_at} crates");
+}
