@@ -148,6 +148,7 @@ pub(super) fn a_first_list_that_is_wrong_lets_nobody_in_and_all_say_so() {
     assert!(finding["wanted"].as_str().unwrap().contains("it lets nobody in"), "{finding}");
     assert_eq!(json(&server, &["status"])["bridge"]["no_list"], true);
     let failed = events(&server, "list_failed");
+    assert!(!failed.is_empty(), "it is told");
     assert!(failed.iter().all(|event| event["no_list"] == true), "{failed:?}");
     assert!(events(&server, "list_read").is_empty());
 

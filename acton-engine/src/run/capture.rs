@@ -277,8 +277,9 @@ impl CaptureStream {
         let is_past = drops.is_some_and(|drops| drops.since.is_some());
         // What came before the end is still read after it.
         let is_last = self.handle.has_ended();
-        let clocks = (SystemTime::now(), clock::now());
         self.labels.follow(&self.handle);
+        // After that, which may wait for another thread: nothing that is found is younger.
+        let clocks = (SystemTime::now(), clock::now());
         let mut found = Vec::new();
         if let Some(rings) = &mut self.rings {
             for ring in &mut rings.rings {
