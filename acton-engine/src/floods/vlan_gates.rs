@@ -65,8 +65,7 @@ impl VlanGates {
                 self.left_of_wide(class, budget, now) < frames.clamp(1, budget.burst.get())
             });
         let members = if without_wide { reach.few } else { reach.all() };
-        // A question that goes to one of them alone is one frame still.
-        if members < sessions { (members.max(1) as u32, sessions as u32) } else { (1, 1) }
+        if members < sessions { (members as u32, sessions as u32) } else { (1, 1) }
     }
 
     /// The class, if any, of which those in many VLANs had what there is for them, so that `frames` more,
@@ -146,6 +145,23 @@ mod tests {
         }
         // 10 a second in the one second, and the burst.
         assert!(passed[0] + passed[1] <= 1_010 && passed[0] >= 900, "{passed:?}");
+    }
+
+    #[test]
+    fn what_nobody_gets_leaves_others_the_budget_for_all() {
+        let (gates, root) = (VlanGates::default(), FloodGate::new());
+        let (now, budget) = (Duration::from_secs(100), Some(Budget::new(10, 1_000)));
+        let class = FloodClass::Broadcast;
+        let mut got = 0;
+        for id in 1_000..1_200 {
+            for _ in 0..900 {
+                let part = (vlan(id), (Reach { few: 0, wide: 1 }, 51));
+                let admission = gates.admit(part, class, 1, budget, &root, now);
+                assert_eq!(admission, Admission::Passes, "it is nobody else's budget");
+                got += u32::from(gates.over_for_wide([(class, budget)], 1, now).is_none());
+            }
+        }
+        assert_eq!((got, root.left(class, budget.unwrap(), now)), (1_000, 1_000 - 20));
     }
 
     #[test]

@@ -234,7 +234,7 @@ impl Tracing<'_> {
                     && let Some(session) = self.session_at(port)
                     && session.loop_found.is_none()
                 {
-                    if let Some(over) = self.root_budget(class, floods) {
+                    if let Some(over) = self.root_budget(class, floods, true) {
                         return Ok(over);
                     }
                     self.note("neighbour", format!("{} has the address", session.name));
@@ -242,7 +242,7 @@ impl Tracing<'_> {
                 }
                 let classes = [FloodClass::Unresolved, class];
                 let classes = &classes[usize::from(asked != Asked::Everybody)..];
-                self.budgets(class, asked, |tracing, class| tracing.root_budget(class, floods))
+                self.budgets(class, asked, |tracing, class| tracing.root_budget(class, floods, false))
                     .or_else(|| self.reach_group(kind, classes, floods))
                     .unwrap_or_else(|| self.reach_all(classes))
             }

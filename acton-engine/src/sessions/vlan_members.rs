@@ -41,6 +41,9 @@ pub(crate) struct Reach {
 }
 
 impl Reach {
+    /// Of what is for one client alone.
+    pub(crate) const ONE: Self = Self { few: 1, wide: 0 };
+
     pub(crate) fn all(self) -> usize {
         self.few + self.wide
     }

@@ -13,7 +13,7 @@ use crate::run::clock;
 use crate::sessions::group_audience::GroupAudience;
 use crate::sessions::names::Flooded;
 use crate::sessions::port::LeafId;
-use crate::sessions::vlan_members::FEW;
+use crate::sessions::vlan_members::{FEW, Reach};
 
 impl Tracing<'_> {
     /// Where a frame of these classes from the TAP goes for a multicast group, where that is not to everybody.
@@ -178,12 +178,14 @@ impl Tracing<'_> {
         asked: Asked<LeafId>,
         mut budget: impl FnMut(&mut Self, FloodClass) -> Option<TraceVerdict>,
     ) -> Option<TraceVerdict> {
-        let over = budget(self, class);
-        if over.is_some() || asked != Asked::Everybody {
-            return over;
+        if asked == Asked::Everybody {
+            self.note("neighbour", "nobody is known to have the address, or two tell of it");
+            let over = budget(self, FloodClass::Unresolved);
+            if over.is_some() {
+                return over;
+            }
         }
-        self.note("neighbour", "nobody is known to have the address, or two tell of it");
-        budget(self, FloodClass::Unresolved)
+        budget(self, class)
     }
 
     /// Whether the root's budget of a class holds the frame back: in its VLAN, if not all are in that, or in all.
@@ -191,13 +193,15 @@ impl Tracing<'_> {
         &mut self,
         class: FloodClass,
         floods: &Floods,
+        is_for_one: bool,
     ) -> Option<TraceVerdict> {
         let (gate, budget) = (&floods.root_gate, floods.root.of(class));
         let Some(some) = budget.filter(|_| floods.are_by_vlan()) else {
             return self.budget(gate, class, budget);
         };
         let (vlan, Flooded { reached, blocked, elsewhere, .. }) = self.flooded();
-        let (reach, all) = (floods.vlan_members.reach(vlan), reached + blocked + elsewhere);
+        let reach = if is_for_one { Reach::ONE } else { floods.vlan_members.reach(vlan) };
+        let all = reached + blocked + elsewhere;
         let now = clock::now();
         let part @ (there, whole) = floods.vlan_gates.part((reach, all), class, 1, budget, now);
         let over = if there == whole {

@@ -64,11 +64,15 @@ impl Router {
             }
             return Route::Nowhere;
         }
-        if !self.passes(class, frames, index, directory.len(), now) {
-            return Route::Nowhere;
-        }
         let mut is_unresolved = false;
         if class.may_ask() {
+            // What is over its budget anyway takes no lock.
+            let receivers = (directory.len(), false);
+            if !self.has_left(class, frames, index, directory.len(), now)
+                && !self.passes(class, frames, index, receivers, now)
+            {
+                return Route::Nowhere;
+            }
             floods.neighbours.hear(at, headers, frame, now);
             let asked = floods.neighbours.ask(headers, frame, now);
             if let Asked::Owner(Owner::Leaf(leaf)) = asked
@@ -77,20 +81,25 @@ impl Router {
             {
                 // It is no flood, so it neither takes from what those in many VLANs have of floods nor waits
                 // for it: a storm in one VLAN must not have a host of theirs be lost in another.
-                return Route::One(leaf);
+                let passes = self.passes(class, frames, index, (directory.len(), true), now);
+                return if passes { Route::One(leaf) } else { Route::Nowhere };
             }
+            // The smaller budget first, so that what it refuses takes nothing from the other.
             is_unresolved = asked == Asked::Everybody;
             let unresolved = FloodClass::Unresolved;
-            if is_unresolved && !self.passes(unresolved, frames, index, directory.len(), now) {
+            if is_unresolved && !self.passes(unresolved, frames, index, receivers, now) {
                 return Route::Nowhere;
             }
+        }
+        if !self.passes(class, frames, index, (directory.len(), false), now) {
+            return Route::Nowhere;
         }
         let listens = kind == BumKind::Multicast && floods.snooper.is_on();
         let group = if listens { self.find_group(headers, frame, now) } else { None };
         if !self.floods.are_by_vlan() {
             return group.map_or(Route::All, Route::Some);
         }
-        // The smaller budget first, so that what it refuses takes nothing from the other.
+        // In the same order, for those in many VLANs.
         let classes = [FloodClass::Unresolved, class];
         let classes = &classes[usize::from(!is_unresolved)..];
         self.route_in_vlan(frames, index, group, classes, directory.len(), now)
@@ -151,16 +160,17 @@ impl Router {
         count > 0
     }
 
-    /// Whether the budget of a class lets frame `index`, from the TAP, pass, where there are so many sessions.
+    /// Whether the budget of a class lets frame `index`, from the TAP, pass, where there are so many sessions,
+    /// and it is for one of them alone or not.
     fn passes(
         &self,
         class: FloodClass,
         frames: &FrameBatch,
         index: usize,
-        sessions: usize,
+        receivers: (usize, bool),
         now: Duration,
     ) -> bool {
-        match self.admit_from_root(class, frames, index, sessions, now) {
+        match self.admit_from_root(class, frames, index, receivers, now) {
             Admission::Passes => true,
             Admission::Over { begins } => {
                 self.drop_from_root(class, frames, index, begins, now);

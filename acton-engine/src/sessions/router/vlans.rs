@@ -20,6 +20,7 @@ use crate::sessions::pairs::Holder;
 use crate::sessions::policing::PolicyReason;
 use crate::sessions::port::LeafId;
 use crate::sessions::session::Session;
+use crate::sessions::vlan_members::Reach;
 
 /// Of a frame with the pair of tags that is another client's alone.
 const ANOTHERS: PolicyReason = PolicyReason::Objection(Objection::Vlan);
@@ -181,7 +182,7 @@ impl Router {
         class: FloodClass,
         frames: &FrameBatch,
         index: usize,
-        sessions: usize,
+        (sessions, is_for_one): (usize, bool),
         now: Duration,
     ) -> Admission {
         let (floods, count) = (&self.floods, frames.count(index));
@@ -190,8 +191,29 @@ impl Router {
             return floods.root_gate.admit(class, count, budget, now);
         }
         let vlan = FrameVlan::of(frames.headers(index), frames.get(index));
-        let part = (floods.vlan_members.reach(vlan), sessions);
-        floods.vlan_gates.admit((vlan, part), class, count, budget, &floods.root_gate, now)
+        let reach = if is_for_one { Reach::ONE } else { floods.vlan_members.reach(vlan) };
+        floods.vlan_gates.admit((vlan, (reach, sessions)), class, count, budget, &floods.root_gate, now)
+    }
+
+    /// Whether the budget of a class has anything left for frame `index`, where there are so many sessions.
+    /// Nothing is spent.
+    pub(super) fn has_left(
+        &self,
+        class: FloodClass,
+        frames: &FrameBatch,
+        index: usize,
+        sessions: usize,
+        now: Duration,
+    ) -> bool {
+        let (floods, root) = (&self.floods, &self.floods.root_gate);
+        let Some(budget) = floods.root.of(class) else { return true };
+        if !floods.are_by_vlan() {
+            return root.left(class, budget, now) > 0;
+        }
+        let vlan = FrameVlan::of(frames.headers(index), frames.get(index));
+        let has_own = floods.vlan_members.reach(vlan).has_budget(sessions);
+        root.has_part(class, budget, (1, sessions.max(1) as u32), now)
+            && (!has_own || floods.vlan_gates.of(vlan).left(class, budget, now) > 0)
     }
 
     /// Whether any of the sessions, of which there are so many, may be in the VLAN of frame `index`, which is for everybody and else

@@ -45,10 +45,16 @@ struct World {
 
 impl World {
     fn new() -> Self {
+        Self::with_unresolved(BURST)
+    }
+
+    /// One in which so many questions for addresses that nobody is known to have pass at once.
+    fn with_unresolved(burst: u32) -> Self {
         let mut budgets = FloodBudgets::default();
         for class in FloodClass::ALL {
             *budgets.root.of_mut(class) = Some(Budget::new(1, BURST));
         }
+        *budgets.root.of_mut(FloodClass::Unresolved) = Some(Budget::new(1, burst));
         let floods = Floods::new(&budgets, false);
         floods.set_by_vlan();
         floods.snooper.set_on(true);
@@ -213,4 +219,15 @@ fn a_question_for_one_is_no_flood_for_those_in_many_vlans() {
     let got = world.flood_all(BumKind::Broadcast, (MEMBERS, 5), asks([10, 3, 0, 1]));
     assert_eq!((got, world.over(FloodClass::Unresolved)), ([50, 200], 150));
     assert_eq!(world.over(FloodClass::Arp), 0);
+}
+
+#[test]
+fn a_scan_for_addresses_that_nobody_has_leaves_arp_its_budget() {
+    let mut world = World::with_unresolved(5);
+    let asks = |vlan: LeafId, number: u32| arp([10, 1, vlan as u8, number as u8], [10, 9, 9, 9]);
+    world.flood_all(BumKind::Broadcast, (100..139, 45), asks);
+    assert!(world.over(FloodClass::Unresolved) > 39 * 40);
+    let tells = |_, number: u32| arp([10, 2, 0, number as u8], [10, 2, 0, number as u8]);
+    let got = world.flood_all(BumKind::Broadcast, (139..140, 20), tells);
+    assert_eq!(got[1], 20, "what is no question passes");
 }
