@@ -77,6 +77,9 @@ impl Admission for Watched {
             false => self.poll().map(|looked| looked.map(|_| ())),
         };
         let lacks = self.lacks_list();
+        if lacked && lacks.is_none() && self.list().is_none() && self.awaits_list() {
+            return None; // until it is read nobody gets in, as before
+        }
         if lacked != lacks.is_some() {
             return Some(Ok(self.rules())); // which say why
         }
@@ -129,7 +132,9 @@ mod tests {
         assert!(watched.network_keys().unwrap().unwrap().before.is_none());
         fs::rename(&elsewhere, watched.path()).unwrap();
         while watched.list().is_none() {
-            watched.look(false);
+            if let Some(Ok(rules)) = watched.look(false) {
+                assert!(rules.admit(&[9; 32]).is_none(), "nobody, until it is read");
+            }
         }
         assert!(watched.rules().admit(&[1; 32]).is_some());
         assert!(watched.network_keys().unwrap().unwrap().before.is_some());

@@ -93,11 +93,15 @@ impl Watched {
         if self.list.is_some() {
             return None;
         }
-        // One that has come and does not rest yet is read soon.
-        let awaited = self.seen.is_some() && self.seen != self.loaded;
-        let network_key = self.network_key.as_ref().filter(|key| key.is_listed() && !awaited);
+        let network_key =
+            self.network_key.as_ref().filter(|key| key.is_listed() && !self.awaits_list());
         let lost = || Some(network_key?.state().list_lost(self.path.clone()).to_string());
         self.unreadable.clone().or_else(lost)
+    }
+
+    /// Whether one has come that does not rest yet, and is read soon.
+    pub(super) fn awaits_list(&self) -> bool {
+        self.seen.is_some() && self.seen != self.loaded
     }
 
     fn remember(&mut self) {
