@@ -1,5 +1,6 @@
 //! An end that has keys, and so is believed to be what it says, and has nothing good in mind.
 
+use std::thread;
 use std::time::Duration;
 
 use acton_proto::client::{Client, ClientConfig};
@@ -52,6 +53,8 @@ pub(super) fn sealed_by_an_invited_client() {
             has_keys
         });
         throw(&mut random, &mut peer, &server, SERVER_MAC, caps);
+        // It said so much that the server may be through with its words for a while: BYE is one, too.
+        thread::sleep(Duration::from_millis(500));
         peer.machine.close(peer.now());
         peer.turn();
         server.wait_for_nth(said::BYE, number);

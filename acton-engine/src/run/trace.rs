@@ -242,9 +242,11 @@ impl Tracing<'_> {
                 }
                 let classes = [FloodClass::Unresolved, class];
                 let classes = &classes[usize::from(asked != Asked::Everybody)..];
-                self.budgets(class, asked, |tracing, class| tracing.root_budget(class, floods, false))
-                    .or_else(|| self.reach_group(kind, classes, floods))
-                    .unwrap_or_else(|| self.reach_all(classes))
+                self.budgets(class, asked, |tracing, class| {
+                    tracing.root_budget(class, floods, false)
+                })
+                .or_else(|| self.reach_group(kind, classes, floods))
+                .unwrap_or_else(|| self.reach_all(classes))
             }
             Verdict::FromLeaf(FromLeaf::Root { bum: Some(kind) }) => {
                 let gate = match side {

@@ -192,7 +192,14 @@ impl Router {
         }
         let vlan = FrameVlan::of(frames.headers(index), frames.get(index));
         let reach = if is_for_one { Reach::ONE } else { floods.vlan_members.reach(vlan) };
-        floods.vlan_gates.admit((vlan, (reach, sessions)), class, count, budget, &floods.root_gate, now)
+        floods.vlan_gates.admit(
+            (vlan, (reach, sessions)),
+            class,
+            count,
+            budget,
+            &floods.root_gate,
+            now,
+        )
     }
 
     /// Whether the budget of a class has anything left for frame `index`, where there are so many sessions.
