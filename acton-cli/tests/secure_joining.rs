@@ -331,10 +331,14 @@ fn a_listed_mac_is_its_clients_alone() {
     let owning = world.client_wire(0);
     let down = test(PRINTER, SERVER_MAC, 4);
     let last = test(MacAddr::broadcast(), SERVER_MAC, 5);
-    root.send(&down);
-    root.send(&last);
-    assert!(!stealing.receive_until(&last).contains(&down));
-    owning.receive_until(&down);
+    // The client knows of its session before the server does.
+    server.wait_for("up: owner");
+    support::wait_until("its frames go to the owner", || {
+        root.send(&down);
+        root.send(&last);
+        assert!(!stealing.receive_until(&last).contains(&down));
+        owning.receive_until(&last).contains(&down)
+    });
     let up = test(SERVER_MAC, PRINTER, 6);
     owning.send(&up);
     root.receive_until(&up);
