@@ -303,6 +303,23 @@ impl FrameStore for FrameBatch {
 }
 
 #[cfg(test)]
+impl FrameBatch {
+    /// A turn's batch of this frame alone.
+    pub(crate) fn of_one(frame: &[u8]) -> Self {
+        let mut once = Some([&VnetHeader::default().encode()[..], frame].concat());
+        let mut batch = Self::new();
+        let read = |slot: &mut [u8]| {
+            let read = once.take().ok_or(ErrorKind::WouldBlock)?;
+            slot[..read.len()].copy_from_slice(&read);
+            Ok(read.len())
+        };
+        batch.fill(read, &Counters::new()).unwrap();
+        batch.begin_turn();
+        batch
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use std::collections::HashMap;
 

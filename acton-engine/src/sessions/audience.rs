@@ -147,11 +147,9 @@ impl Audience {
 
 #[cfg(test)]
 mod tests {
-    use std::io::ErrorKind;
     use std::time::Duration;
 
     use acton_bridge::{FrameVlan, VlanId, Vlans};
-    use acton_tap::VnetHeader;
 
     use super::*;
     use crate::frames::batch::FrameBatch;
@@ -174,16 +172,7 @@ mod tests {
     /// A batch of one frame in a VLAN.
     fn batch(vlan: u8) -> FrameBatch {
         let frame = [&[0xff; 6][..], &[2; 6], &[0x81, 0, 0, vlan, 8, 6], &[0; 46]].concat();
-        let mut once = Some([&VnetHeader::default().encode()[..], &frame].concat());
-        let mut batch = FrameBatch::new();
-        let read = |slot: &mut [u8]| {
-            let read = once.take().ok_or(ErrorKind::WouldBlock)?;
-            slot[..read.len()].copy_from_slice(&read);
-            Ok(read.len())
-        };
-        batch.fill(read, &Counters::new()).unwrap();
-        batch.begin_turn();
-        batch
+        FrameBatch::of_one(&frame)
     }
 
     /// So many sessions, of which the first in each hundred or so are in VLAN 7, and the others in 8.

@@ -2,10 +2,8 @@
 //! of it or for everybody: what goes at once overtakes nothing that waits.
 
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
 
 use acton_bridge::{FrameVlan, GroupRoute, Multicast, VlanId, Vlans};
-use acton_tap::VnetHeader;
 use proptest::prelude::*;
 
 use super::*;
@@ -47,16 +45,7 @@ fn any_step() -> impl Strategy<Value = Step> {
 /// A batch of one frame of a VLAN.
 fn batch(vlan: u8) -> FrameBatch {
     let frame = [&[0xff; 6][..], &[2; 6], &[0x81, 0, 0, vlan, 0x88, 0xb5], &[0; 46]].concat();
-    let mut once = Some([&VnetHeader::default().encode()[..], &frame].concat());
-    let mut batch = FrameBatch::new();
-    let read = |slot: &mut [u8]| {
-        let read = once.take().ok_or(ErrorKind::WouldBlock)?;
-        slot[..read.len()].copy_from_slice(&read);
-        Ok(read.len())
-    };
-    batch.fill(read, &Counters::new()).unwrap();
-    batch.begin_turn();
-    batch
+    FrameBatch::of_one(&frame)
 }
 
 /// The frames that each client gets of each flow: a VLAN, and whether they are for the group.

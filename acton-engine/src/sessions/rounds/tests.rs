@@ -1,8 +1,6 @@
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
 use std::os::fd::AsFd;
 
-use acton_tap::VnetHeader;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::*;
@@ -38,15 +36,7 @@ impl World {
 
     /// Whether a frame has to wait of `len` bytes that begins so.
     fn takes(&mut self, first: u8, len: usize) -> bool {
-        let mut once = Some([&VnetHeader::default().encode()[..], &vec![first; len]].concat());
-        let mut batch = FrameBatch::new();
-        let read = |slot: &mut [u8]| {
-            let read = once.take().ok_or(ErrorKind::WouldBlock)?;
-            slot[..read.len()].copy_from_slice(&read);
-            Ok(read.len())
-        };
-        batch.fill(read, &Counters::new()).unwrap();
-        batch.begin_turn();
+        let batch = FrameBatch::of_one(&vec![first; len]);
         let receivers = self.directory.len();
         self.rounds.takes(&batch, 0..1, (receivers, false), self.now, &self.counters)
     }

@@ -326,7 +326,6 @@ impl VlanParts {
 
 #[cfg(test)]
 mod tests {
-    use std::io::ErrorKind;
     use std::sync::Arc;
     use std::sync::mpsc::sync_channel;
 
@@ -334,7 +333,6 @@ mod tests {
         Bridge, Circuit, CompiledPolicy, Config, Policy, VlanId, VlanRange, VlanSet,
     };
     use acton_frame::Tag;
-    use acton_tap::VnetHeader;
     use acton_udp::UdpSocket;
 
     use super::*;
@@ -390,15 +388,7 @@ mod tests {
         let mut copies = FrameCopies::default();
         for vlan in [7, 7, 8, 7] {
             let frame = [&[2; 12][..], &[0x81, 0, 0, vlan, 8, 0], &[0; 46]].concat();
-            let mut once = Some([&VnetHeader::default().encode()[..], &frame].concat());
-            let mut batch = FrameBatch::new();
-            let read = |slot: &mut [u8]| {
-                let read = once.take().ok_or(ErrorKind::WouldBlock)?;
-                slot[..read.len()].copy_from_slice(&read);
-                Ok(read.len())
-            };
-            batch.fill(read, &Counters::new()).unwrap();
-            batch.begin_turn();
+            let batch = FrameBatch::of_one(&frame);
             copies.push(&batch, 0, None, true, NOW);
         }
         let (mut parts, session) = (VlanParts::default(), session(access(), None));

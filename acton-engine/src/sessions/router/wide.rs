@@ -1,7 +1,6 @@
 //! What clients in many VLANs get of the root's floods: no more in all of these than a budget, whoever else
 //! gets more, and none of it for what they do not get.
 
-use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
@@ -10,7 +9,6 @@ use acton_bridge::{
     Bridge, Budget, BumKind, CompiledPolicy, Config, FloodClass, Owner, Policy, VlanId, Vlans,
 };
 use acton_frame::{Headers, Tag, Tags};
-use acton_tap::VnetHeader;
 use acton_udp::UdpSocket;
 
 use super::{Route, Router};
@@ -102,15 +100,7 @@ impl World {
     /// Who of the trunk and a VLAN's own client gets a frame that is flooded there.
     fn flood(&mut self, kind: BumKind, vlan: LeafId, frame: &[u8]) -> [bool; 2] {
         let frame = Tags::one(Tag { tpid: 0x8100, tci: vlan as u16 }).in_front_of(frame);
-        let mut once = Some([&VnetHeader::default().encode()[..], &frame].concat());
-        let mut batch = FrameBatch::new();
-        let read = |slot: &mut [u8]| {
-            let read = once.take().ok_or(ErrorKind::WouldBlock)?;
-            slot[..read.len()].copy_from_slice(&read);
-            Ok(read.len())
-        };
-        batch.fill(read, &Counters::new()).unwrap();
-        batch.begin_turn();
+        let batch = FrameBatch::of_one(&frame);
         let Self { router, directory } = self;
         let route = router.flood_from_root(&batch, 0, kind, NOW, directory);
         [TRUNK, vlan].map(|port| match route {
